@@ -1,0 +1,97 @@
+"""From images to the messages that enter a network: Poisson spikes, a rate code, or the pixel as a current.
+
+Poisson encoding is seeded per sample, so that every backend and every batch size sees the same spikes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import DataError
+from .network import Encoding, Input, Neurons
+
+PIXEL_LEVELS = 255
+
+
+def make_input(encoding: Encoding, shape: tuple[int, ...], levels: int | None = None) -> Input:
+    """The `Input` of an encoding.
+
+    Rate encoding is an RMP neuron driven by the 8-bit pixel, with the largest pixel as threshold and half of it as
+    initial potential: pixel p gives the spike count nearest to T p / 255.
+    """
+    if encoding == "rate":
+        neurons = Neurons(threshold=PIXEL_LEVELS, reset="soft", v_init=PIXEL_LEVELS // 2)
+        return Input(shape, "rate", levels=PIXEL_LEVELS, neurons=neurons)
+    if encoding == "current":
+        return Input(shape, "current", levels=levels)
+    return Input(shape, encoding, levels=1)
+
+
+def check_images(images: np.ndarray, source: Input) -> np.ndarray:
+    """Images as float32 (samples, *shape), or spikes as (samples, steps, *shape) where the input takes spikes.
+
+    Raises
+    ------
+    DataError
+        If shape, type or range is wrong.
+    """
+    images = np.asarray(images)
+    if images.dtype.kind not in "fiub":
+        raise DataError(f"images have dtype {images.dtype}; expected numbers in [0, 1]")
+    steps = 1 if source.encoding == "spikes" else 0
+    if images.ndim != 1 + steps + len(source.shape) or images.shape[1 + steps :] != source.shape:
+        expected = ("samples", "steps")[: 1 + steps] + source.shape
+        raise DataError(
+            f"images have shape {images.shape}; the network takes ({', '.join(map(str, expected))}), "
+            "channels first; reshape or choose the data set it was trained on"
+        )
+    if not len(images):
+        raise DataError("there are no images; pass at least one")
+    low, high = float(images.min()), float(images.max())
+    largest = source.levels if source.encoding == "spikes" and source.levels else 1
+    if not (low >= 0 and high <= largest):
+        found = "NaN" if np.isnan(low) or np.isnan(high) else f"values in [{low:g}, {high:g}]"
+        raise DataError(f"images contain {found}; expected [0, {largest}], so divide 8-bit pixels by 255")
+    return images if source.encoding == "spikes" else images.astype(np.float32)
+
+
+def encode(source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> np.ndarray:
+    """Messages (before input neurons) for each sample and step.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (samples, *shape) in [0, 1]; for encoding "spikes" (samples, steps, *shape) messages.
+    steps : int
+        T, steps of input.
+    seed : int
+        Of the Poisson spikes; sample i draws from the generator seeded with (seed, first_sample + i).
+    first_sample : int
+        Index of the first image within the whole run.
+
+    Returns
+    -------
+    numpy.ndarray
+        (samples, steps, *shape): uint8 or uint16 levels, or float32 where the input has no levels. Constant
+        encodings return a read-only broadcast view.
+
+    Raises
+    ------
+    DataError
+        If the images do not fit the input.
+    """
+    images = check_images(images, source)
+    dtype = np.uint8 if (source.levels or 0) <= 255 else np.uint16
+    if source.encoding == "spikes":
+        if images.shape[1] != steps:
+            raise DataError(f"spikes are given for {images.shape[1]} steps, but {steps} steps are to be run")
+        return images.astype(dtype)
+    if source.encoding == "poisson":
+        messages = np.empty((len(images), steps, *source.shape), dtype=np.uint8)
+        for i, image in enumerate(images):
+            random = np.random.default_rng([seed, first_sample + i])
+            messages[i] = random.random((steps, *source.shape), dtype=np.float32) < image
+        return messages
+    if source.levels is not None:
+        images = np.rint(images * source.levels).astype(dtype)
+    return np.broadcast_to(images[:, None], (len(images), steps, *source.shape))

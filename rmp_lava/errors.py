@@ -1,0 +1,49 @@
+"""Errors for the user: one sentence saying which thing, what was found, what is allowed and what to do.
+
+Every error that a user can cause derives from `RmpLavaError`; the command line prints it without a traceback and exits
+with code 2. Anything else that escapes is a defect of this package.
+"""
+
+
+class RmpLavaError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class UsageError(RmpLavaError):
+    """A call or an option that cannot be meant."""
+
+
+class DataError(RmpLavaError):
+    """Images, labels or data sets that are missing, malformed or out of range."""
+
+
+class CheckpointError(RmpLavaError):
+    """A training checkpoint that is missing, damaged or of another kind."""
+
+
+class ConversionError(RmpLavaError):
+    """A network that cannot be converted as it is."""
+
+
+class NetworkError(RmpLavaError):
+    """A spiking network that contradicts itself (shapes, names, ranges, cycles)."""
+
+
+class NetFileError(RmpLavaError):
+    """A `.net` file that cannot be read or written."""
+
+
+class ProfileError(RmpLavaError):
+    """A hardware profile that is missing, incomplete or absurd."""
+
+
+class BackendError(RmpLavaError):
+    """A backend that failed while it ran: a crash, a time-out, an interrupted run."""
+
+
+class BackendUnavailableError(BackendError):
+    """A backend that this machine does not have; never answered by running another one instead."""
+
+
+class RangeOverflowError(RmpLavaError):
+    """An integer range was exceeded in strict mode."""

@@ -1,0 +1,99 @@
+"""The one definition of the neuron; everything else in this package is tested against it.
+
+Integer form (Loihi's registers; lava/proc/lif/models.py, `PyLifModelBitAcc`, with another reset), in state units of
+1/64 weight unit:
+
+    a[t] = sum over synapses of W s_source[t-1]                  weight units, exact
+    v[t] = sat24(v[t-1] + (a[t] << 6) + (bias << bias_exponent))
+    s[t] = v[t] > (threshold << 6)                               strictly greater
+    v[t] = v[t] - s[t] (threshold << 6)                          soft reset (RMP); hard reset: v[t] = 0 where s[t]
+    v[0] = v_init << 6                                           saturation at +-(2^23 - 1)
+
+The float form is the same without shifts and saturation. The soft reset is the residual-membrane-potential neuron of
+Han, Srinivasan and Roy (CVPR 2020, section 3). Leaky neurons are lava-dl's CUBA neuron, exactly as Lava runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .network import Neurons
+
+STATE_SHIFT = 6
+"""Threshold, input and v_init are aligned to the 24-bit state by this many bits (`vth_shift`, `act_shift` in Lava)."""
+MAX_STATE = 2**23 - 1
+CURRENT_LIMIT = 2**17
+"""Stock neurons keep the shifted input in a wrapping 24-bit register: inputs of this size differ there."""
+
+
+@dataclass
+class State:
+    """What a population remembers, for a batch of samples.
+
+    v : (samples, *shape) int64 in state units, or float64 in weight units.
+    u : the same for the current of leaky neurons, else None.
+    saturations : neuron updates that ended at the limits of the 24-bit state.
+    large_inputs : neuron updates whose input reached +-2^17, where stock neurons would wrap.
+    """
+
+    v: np.ndarray
+    u: np.ndarray | None
+    saturations: int = 0
+    large_inputs: int = 0
+
+
+def initial_state(neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool) -> State:
+    """State before the first step of a sample."""
+    if integer:
+        v = np.full((samples, *shape), int(neurons.v_init) << STATE_SHIFT, dtype=np.int64)
+    else:
+        v = np.full((samples, *shape), neurons.v_init, dtype=np.float64)
+    return State(v, np.zeros_like(v) if neurons.is_leaky else None)
+
+
+def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.ndarray:
+    """Advance a population by one time step, in place.
+
+    Parameters
+    ----------
+    a : numpy.ndarray
+        (samples, *shape) input in weight units; whole numbers if `integer`.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (samples, *shape): who spikes.
+    """
+    threshold = neurons.threshold
+    bias = neurons.bias_per_neuron(state.v.shape[1:])
+    if not integer:
+        state.v += a if bias is None else a + bias
+    else:
+        threshold = int(threshold) << STATE_SHIFT
+        current = a.astype(np.int64) << STATE_SHIFT
+        state.large_inputs += int(np.count_nonzero(np.abs(a) >= CURRENT_LIMIT))
+        if neurons.is_leaky:
+            current = state.u = wrap24(_decay(state.u, neurons.current_decay) + current)
+            state.v = _decay(state.v, neurons.voltage_decay)
+        v = state.v + current
+        if bias is not None:
+            v += bias.astype(np.int64) << neurons.bias_exponent
+        state.v = np.clip(v, -MAX_STATE, MAX_STATE)
+        state.saturations += int(np.count_nonzero(state.v != v))
+    if neurons.reset == "none":
+        return np.zeros(state.v.shape, dtype=bool)
+    spikes = state.v > threshold
+    state.v = np.where(spikes, 0 if neurons.reset == "hard" else state.v - threshold, state.v)
+    return spikes
+
+
+def wrap24(u: np.ndarray) -> np.ndarray:
+    """Wrap as Lava's LIF wraps its current: once, and with +2^23 kept while -2^23 is not."""
+    u = np.where(u > MAX_STATE + 1, u - 2**24, u)
+    return np.where(u <= -MAX_STATE - 1, u + 2**24, u)
+
+
+def _decay(state: np.ndarray, decay: int) -> np.ndarray:
+    return np.sign(state) * ((np.abs(state) * (4096 - decay)) >> 12)

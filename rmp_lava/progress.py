@@ -1,0 +1,58 @@
+"""Progress bars for people; nothing is printed where no terminal looks on."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+
+class Progress:
+    """A progress bar on standard error, as a context manager; silent if not shown.
+
+    Parameters
+    ----------
+    label : str
+        What is being done.
+    total : int
+        Number of units.
+    shown : bool
+        Whether the caller wants a bar; even then it appears on a terminal only.
+    """
+
+    def __init__(self, label: str, total: int, *, shown: bool = True) -> None:
+        self._bar = None
+        if shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(label, total=total)
+
+    def advance(self, units: int = 1) -> None:
+        """Report further units as done."""
+        if self._bar is not None:
+            self._bar.advance(self._task, units)
+
+    def update(self, done: int) -> None:
+        """Report the number of units done so far."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

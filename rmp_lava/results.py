@@ -1,0 +1,119 @@
+"""What a run returns, whichever backend it ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError
+from .network import INPUT, SpikingNetwork
+from .schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Run:
+    """Result of running a network on samples.
+
+    Parameters
+    ----------
+    backend, execution : str
+        The backend, and in words what really computed (versions, number format, kernels).
+    realisation : {"native", "stock"}
+        RMP neurons of their own, or Lava's unmodified LIF with a self-synapse.
+    schedule : Schedule
+    output : numpy.ndarray
+        (samples, outputs): spike counts (int64), or membrane potentials after the last step (int64 in 1/64 of a weight
+        unit, float64 in weight units for float networks).
+    neuron_counts : mapping
+        Layer name (and "input") -> (samples, *shape) int64: messages of each neuron over the sample's whole period.
+    spikes : mapping
+        Layer name -> (samples, period, *shape) uint8, where recorded.
+    potentials : mapping
+        Layer name -> (samples, *shape) membrane potential after the last step, where recorded.
+    predictions_at : numpy.ndarray or None
+        (samples, T): the prediction that t steps of input give, for t = 1 .. T, where the backend computes it.
+    saturations, large_inputs : mapping
+        Layer name -> neuron updates that hit the 24-bit limits, and whose input reached +-2^17.
+    boundary_spikes : mapping
+        Layer name -> samples in whose last step the layer spikes: in flight at the reset, dropped by native neurons.
+    seconds : float
+        Wall time of the simulation, without loading and encoding.
+    """
+
+    backend: str
+    execution: str
+    realisation: str
+    schedule: Schedule
+    output: np.ndarray
+    neuron_counts: Mapping[str, np.ndarray]
+    spikes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    potentials: Mapping[str, np.ndarray] = field(default_factory=dict)
+    predictions_at: np.ndarray | None = None
+    saturations: Mapping[str, int] = field(default_factory=dict)
+    large_inputs: Mapping[str, int] = field(default_factory=dict)
+    boundary_spikes: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.output)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(samples,) index of the largest output; the first one of equals."""
+        return self.output.argmax(axis=1)
+
+    @property
+    def spike_counts(self) -> dict[str, int]:
+        """Messages of each layer (and the input) over all samples."""
+        return {name: int(counts.sum()) for name, counts in self.neuron_counts.items()}
+
+    def accuracy(self, labels: np.ndarray) -> float:
+        """Share of correct predictions, 0..1."""
+        if len(labels) != self.samples:
+            raise DataError(f"there are {len(labels)} labels for {self.samples} samples")
+        return float(np.mean(self.predictions == labels))
+
+    def accuracy_at(self, labels: np.ndarray) -> np.ndarray:
+        """(T,) share of correct predictions after t = 1 .. T steps of input."""
+        if self.predictions_at is None:
+            raise DataError(f"backend {self.backend!r} does not record predictions over time; use backend 'fast'")
+        return (self.predictions_at == np.asarray(labels)[:, None]).mean(axis=0)
+
+    def synaptic_operations(self, network: SpikingNetwork) -> dict[str, float]:
+        """Layer name -> synaptic operations per sample: its incoming messages times their non-zero weights."""
+        return {
+            layer.name: sum(
+                float((self.neuron_counts[s.source] * s.fan_out(network.source_shape(s.source))).sum())
+                for s in layer.synapses
+            )
+            / self.samples
+            for layer in network
+        }
+
+    def spikes_per_neuron(self, network: SpikingNetwork) -> dict[str, float]:
+        """Layer name -> spikes per neuron and sample."""
+        return {name: count / self.samples / network[name].size for name, count in self.spike_counts.items() if name != INPUT}
+
+    def summary(self, network: SpikingNetwork) -> dict[str, Any]:
+        """Plain numbers for JSON."""
+        return {
+            "backend": self.backend,
+            "execution": self.execution,
+            "realisation": self.realisation,
+            "samples": self.samples,
+            "steps": self.schedule.steps,
+            "period": self.schedule.period,
+            "predictions": self.predictions.tolist(),
+            "spike_counts": self.spike_counts,
+            "spikes_per_neuron": self.spikes_per_neuron(network),
+            "synaptic_operations_per_sample": self.synaptic_operations(network),
+            "saturations": dict(self.saturations),
+            "large_inputs": dict(self.large_inputs),
+            "boundary_spikes": dict(self.boundary_spikes),
+            "seconds": self.seconds,
+        }
