@@ -65,7 +65,13 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _frozen_array(value: Any) -> np.ndarray:
+    """A read-only copy: whole numbers as int16 (int64 where that is too narrow), real ones as float32."""
     array = np.array(value)
+    if array.dtype.kind in "iu":
+        fits = not array.size or (array.min() >= -(2**15) and array.max() < 2**15)
+        array = array.astype(np.int16 if fits else np.int64)
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float32)
     array.flags.writeable = False
     return array
 

@@ -75,8 +75,8 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
         current = a.astype(np.int64) << STATE_SHIFT
         state.large_inputs += int(np.count_nonzero(np.abs(a) >= CURRENT_LIMIT))
         if neurons.is_leaky:
-            current = state.u = wrap24(_decay(state.u, neurons.current_decay) + current)
-            state.v = _decay(state.v, neurons.voltage_decay)
+            current = state.u = wrap24(decay(state.u, neurons.current_decay) + current)
+            state.v = decay(state.v, neurons.voltage_decay)
         v = state.v + current
         if bias is not None:
             v += bias.astype(np.int64) << neurons.bias_exponent
@@ -95,5 +95,6 @@ def wrap24(u: np.ndarray) -> np.ndarray:
     return np.where(u <= -MAX_STATE - 1, u + 2**24, u)
 
 
-def _decay(state: np.ndarray, decay: int) -> np.ndarray:
-    return np.sign(state) * ((np.abs(state) * (4096 - decay)) >> 12)
+def decay(state: np.ndarray, rate: int) -> np.ndarray:
+    """What a decay of `rate`/4096 leaves of a state, rounded towards zero as Loihi does."""
+    return np.sign(state) * ((np.abs(state) * (4096 - rate)) >> 12)

@@ -15,7 +15,7 @@ import numpy as np
 from ..encoding import encode
 from ..errors import BackendError
 from ..network import INPUT, Conv, Dense, Input, Neurons, SpikingNetwork, Synapse
-from ..neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT, initial_state, step, wrap24
+from ..neuron import MAX_STATE, STATE_SHIFT, decay, initial_state, step, wrap24
 from ..results import Run
 from ..schedule import Schedule
 
@@ -190,43 +190,51 @@ class _Carry:
 
 
 class _StockPopulation:
-    """Lava's unmodified LIF in the two settings that are used (see `backends.lava_build`).
+    """Lava's unmodified LIF in the settings that `backends.lava_build` gives it.
 
-    Soft reset: the current u is the membrane (du = -1, dv = 4096), and a spike comes back as -threshold one step later.
-    Hard reset and read-out: du = 4095, dv = 0; a read-out has the largest threshold.
+    Soft reset: the current u is the membrane (du = -1, dv = 4096), and a spike comes back as -threshold one step later;
+    the bias comes through a synapse too. Else: the LIF itself, whose current wraps where the definition's does not.
     """
 
     def __init__(self, neurons: Neurons, shape: tuple[int, ...]) -> None:
         self.neurons = neurons
         self.soft = neurons.reset == "soft"
-        self.threshold = (2**17 - 1 if neurons.reset == "none" else int(neurons.threshold)) << STATE_SHIFT
+        self.threshold = int(neurons.threshold) << STATE_SHIFT
         bias = neurons.bias_per_neuron(shape)
         self.bias = 0 if bias is None else bias.astype(np.int64) << neurons.bias_exponent
-        self.state = np.zeros(shape, dtype=np.int64)
+        self.u = np.zeros(shape, dtype=np.int64)
+        self.v = np.zeros(shape, dtype=np.int64)
         self.saturations = self.large_inputs = 0
 
     def reset(self) -> None:
-        self.state = np.full_like(self.state, int(self.neurons.v_init) << STATE_SHIFT)
+        v_init = int(self.neurons.v_init) << STATE_SHIFT
+        self.u = np.full_like(self.u, v_init if self.soft else 0)
+        self.v = np.full_like(self.v, v_init)
 
     def step(self, a: np.ndarray, last_spikes: np.ndarray) -> np.ndarray:
         current = a.astype(np.int64) << STATE_SHIFT
         if self.soft:
             current = current - self.threshold * last_spikes.astype(np.int64) + self.bias
-            wide = self.state + current
-            self.state = wrap24(wide)
-            self.large_inputs += int(np.count_nonzero(self.state != wide))
-            return np.clip(self.state, -MAX_STATE, MAX_STATE) > self.threshold
-        self.large_inputs += int(np.count_nonzero(np.abs(a) >= CURRENT_LIMIT))
-        wide = self.state + wrap24(current) + self.bias
-        self.state = np.clip(wide, -MAX_STATE, MAX_STATE)
-        self.saturations += int(np.count_nonzero(self.state != wide))
-        spikes = self.state > self.threshold
-        self.state = np.where(spikes, 0, self.state)
+            self.u = self._wrapped(self.u + current)
+            return np.clip(self.u, -MAX_STATE, MAX_STATE) > self.threshold
+        self.u = self._wrapped(decay(self.u, self.neurons.current_decay) + current)
+        wide = decay(self.v, self.neurons.voltage_decay) + self.u + self.bias
+        self.v = np.clip(wide, -MAX_STATE, MAX_STATE)
+        self.saturations += int(np.count_nonzero(self.v != wide))
+        if self.neurons.reset == "none":
+            return np.zeros(self.v.shape, dtype=bool)
+        spikes = self.v > self.threshold
+        self.v = np.where(spikes, 0, self.v)
         return spikes
+
+    def _wrapped(self, wide: np.ndarray) -> np.ndarray:
+        wrapped = wrap24(wide)
+        self.large_inputs += int(np.count_nonzero(wrapped != wide))
+        return wrapped
 
     def potential(self, spikes: np.ndarray) -> np.ndarray:
         """Membrane potential after the step, in state units: the self-synapse's subtraction is still under way."""
-        return self.state - self.threshold * spikes.astype(np.int64) if self.soft else self.state
+        return self.u - self.threshold * spikes.astype(np.int64) if self.soft else self.v
 
 
 def _simulate_stock(

@@ -1,0 +1,1 @@
+"""What is trained before it is converted: constrained networks, data sets, the training loop and its checkpoints."""

@@ -1,0 +1,118 @@
+"""What keeps a network from being trained as the RMP-SNN paper asks, all of it at once.
+
+Han, Srinivasan and Roy (CVPR 2020, arXiv:2003.01811) convert networks without batch normalisation and bias, with ReLU,
+dropout and average pooling. Networks trained elsewhere may use more (`rmp_lava.convert.check` says what is folded);
+networks trained here may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+_WEIGHTED = (nn.Conv2d, nn.Linear)
+_IDLE = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
+_ALLOWED = (*_WEIGHTED, nn.ReLU, nn.AvgPool2d, *_IDLE)
+_MAX_POOLING = (
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+    nn.AdaptiveMaxPool3d,
+    nn.FractionalMaxPool2d,
+    nn.FractionalMaxPool3d,
+)
+_ALLOWED_NAMES = "Conv2d, Linear, ReLU, AvgPool2d, Dropout, Flatten and Identity inside Sequential"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One departure from the constraints.
+
+    Attributes
+    ----------
+    layer : str
+        Dotted name of the module as in `named_modules()`; "model" for the network itself.
+    found : str
+        What was found there.
+    remedy : str
+        What to do about it.
+    """
+
+    layer: str
+    found: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"layer {self.layer!r} {self.found}; {self.remedy}"
+
+
+def violations(model: nn.Module) -> list[Violation]:
+    """List every departure from the paper's constraints, in the order of the layers; empty if there is none.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; only its modules are looked at, nothing is run.
+
+    Returns
+    -------
+    list of Violation
+    """
+    found = [violation for name, module in model.named_modules() for violation in _check_module(name or "model", module)]
+    return found + list(_check_order(list(_sequence("", model))))
+
+
+def _sequence(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of everything that is not a plain Sequential, in the order in which it runs.
+
+    Other containers are not entered: what their `forward` does with its children cannot be seen from the outside.
+    """
+    if not _is_plain(module, (nn.Sequential,)):
+        yield name, module
+        return
+    # `_modules` and not `named_modules()`: a module that is used twice has to appear twice.
+    for child_name, child in module._modules.items():
+        yield from _sequence(f"{name}.{child_name}" if name else child_name, child)
+
+
+def _is_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module computes what one of these classes computes: a subclass with its own `forward` may not."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
+
+
+def _check_module(name: str, module: nn.Module) -> Iterator[Violation]:
+    kind = type(module).__name__
+    if _is_plain(module, _WEIGHTED) and module.bias is not None:
+        yield Violation(name, f"({kind}) has a bias", "make it with bias=False")
+    if _is_plain(module, (*_ALLOWED, nn.Sequential)):
+        return
+    if isinstance(module, _BatchNorm):
+        remedy = "remove it and train without (weights drawn with variance 2 / fan-in take its place)"
+        yield Violation(name, f"({kind}) is batch normalisation", remedy)
+    elif isinstance(module, _MAX_POOLING):
+        yield Violation(name, f"({kind}) is maximum pooling", "use AvgPool2d")
+    elif type(module).__module__ == nn.ReLU.__module__ and not list(module.children()):
+        yield Violation(name, f"({kind}) is an activation other than ReLU", "use ReLU, or nothing after the last layer")
+    else:
+        yield Violation(name, f"({kind}) is not supported", f"build the network from {_ALLOWED_NAMES}")
+
+
+def _check_order(modules: list[tuple[str, nn.Module]]) -> Iterator[Violation]:
+    """Each layer with weights becomes a population of neurons, so it needs a ReLU, except for the last."""
+    pending = None
+    for name, module in modules:
+        if isinstance(module, _WEIGHTED):
+            if pending is not None:
+                yield Violation(pending, f"has no ReLU between it and {name!r}", "put a ReLU after it")
+            pending = name
+        elif not _is_plain(module, _ALLOWED) or isinstance(module, nn.ReLU):
+            # An activation of another kind has been reported already.
+            pending = None
+    computing = [(name, module) for name, module in modules if not isinstance(module, _IDLE)]
+    if computing and isinstance(computing[-1][1], nn.ReLU):
+        yield Violation(computing[-1][0], "ends the network with a ReLU", "end with a Linear layer that gives the logits")

@@ -1,0 +1,272 @@
+"""Data sets: images in [0, 1], labels, and splits that keep test images out of training and calibration."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError, UsageError
+from .idx import read_idx
+
+DATASETS = ("digits", "fashion-mnist")
+DATA_VARIABLE = "RMP_LAVA_DATA"
+# Part of what the data set is, not of a training: two trainings with different seeds hold out the same images.
+VALIDATION_FRACTION = 0.1
+VALIDATION_SEED = 0
+
+_TEST_FRACTION_OF_DIGITS = 0.25
+_DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+_FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_FASHION_PARTS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A labelled image data set with a fixed test part.
+
+    Attributes
+    ----------
+    name : str
+        Name as `load` takes it.
+    train_images, test_images : numpy.ndarray
+        float32, shape (N, C, H, W), each value in [0, 1].
+    train_labels, test_labels : numpy.ndarray
+        int64, shape (N,), each an index of `class_names`.
+    class_names : tuple of str
+    source : str
+        Where the data came from, for reports and checkpoints.
+
+    Raises
+    ------
+    DataError
+        If an array departs from this.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            what = f"{part} part of data set {self.name!r} ({self.source})"
+            _check_images(getattr(self, f"{part}_images"), what)
+            _check_labels(getattr(self, f"{part}_labels"), len(getattr(self, f"{part}_images")), self.class_names, what)
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"data set {self.name!r} has training images of shape {self.train_images.shape[1:]} but test images of "
+                f"shape {self.test_images.shape[1:]}; they must agree"
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of one image."""
+        return self.train_images.shape[1:]
+
+    @property
+    def fingerprint(self) -> int:
+        """CRC-32 of the training images and labels: tells whether a training is resumed on the same data."""
+        checksum = zlib.crc32(np.ascontiguousarray(self.train_images))
+        return zlib.crc32(np.ascontiguousarray(self.train_labels), checksum)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The training part of a data set, divided; shapes, dtypes and ranges as in `Dataset`. No test image is in it."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    validation_images: np.ndarray
+    validation_labels: np.ndarray
+
+
+def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -> Dataset:
+    """Load a data set by name.
+
+    Parameters
+    ----------
+    name : str
+        'digits': the 1,797 8x8 digits inside scikit-learn (E. Alpaydin, C. Kaynak, UCI 1998), a quarter of each class
+        held out as test part. 'fashion-mnist': 28x28 images (Xiao, Rasul, Vollgraf, 2017) with their own test part.
+    directory : path-like, optional
+        Where Fashion-MNIST lies: a folder with the four idx files (gzip or not), or the folder given to torchvision.
+        If omitted, the environment variable RMP_LAVA_DATA and Debian's package `dataset-fashion-mnist` are tried.
+        The digits need none.
+    seed : int
+        Seed of the digits' test split, in no way tied to a training's seed. Accuracies compare only at equal seeds.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown.
+    DataError
+        If files are missing or malformed.
+    """
+    if name == "digits":
+        return _load_digits(seed)
+    if name == "fashion-mnist":
+        return _load_fashion_mnist(_find_fashion_mnist(directory))
+    raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}")
+
+
+def split_validation(
+    dataset: Dataset, fraction: float = VALIDATION_FRACTION, seed: int = VALIDATION_SEED
+) -> Split:
+    """Divide the training part of a data set, each class in proportion; the test part is never touched.
+
+    With the default fraction and seed this is the split that `train` uses, so its validation images have shaped no
+    weight and may be used to choose thresholds and time steps.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    fraction : float
+        Part of each class that becomes validation images, between 0 and 1, both excluded.
+    seed : int
+        Seed of the choice.
+
+    Raises
+    ------
+    UsageError
+        If the fraction is out of range or leaves one side empty.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise UsageError(f"validation fraction is {fraction}; give one between 0 and 1, both excluded")
+    kept, held_out = _stratified_holdout(dataset.train_labels, fraction, seed)
+    if not len(kept) or not len(held_out):
+        raise UsageError(
+            f"validation fraction {fraction} leaves {len(kept)} training and {len(held_out)} validation images of data "
+            f"set {dataset.name!r}; both need at least one, so choose another fraction"
+        )
+    images, labels = dataset.train_images, dataset.train_labels
+    return Split(images[kept], labels[kept], images[held_out], labels[held_out])
+
+
+def _stratified_holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to keep and indices to hold out, each ascending; of each class the rounded fraction is held out."""
+    # RandomState, because its stream is frozen for all versions of NumPy; that of default_rng is not.
+    random = np.random.RandomState(seed)
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        held_out[random.permutation(members)[: round(fraction * len(members))]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _load_digits(seed: int) -> Dataset:
+    # Imported here: scikit-learn takes a second to import, and only this data set needs it.
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = (bunch.images / 16).astype(np.float32)[:, None]
+    labels = bunch.target.astype(np.int64)
+    train, test = _stratified_holdout(labels, _TEST_FRACTION_OF_DIGITS, seed)
+    return Dataset(
+        name="digits",
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
+        class_names=tuple(str(name) for name in bunch.target_names),
+        source=f"scikit-learn load_digits(), a quarter held out with seed {seed}",
+    )
+
+
+def _find_fashion_mnist(directory: str | os.PathLike | None) -> list[Path]:
+    """The four files of the first folder that has any of them."""
+    folders = _fashion_folders(directory)
+    for folder in folders:
+        files = [_existing(folder / part) for part in _FASHION_PARTS]
+        missing = [part for part, file in zip(_FASHION_PARTS, files, strict=True) if file is None]
+        if not missing:
+            return files
+        if len(missing) < len(_FASHION_PARTS):
+            raise DataError(f"Fashion-MNIST in {folder} lacks {', '.join(missing)} (plain or .gz); fetch it again")
+    raise DataError(
+        f"Fashion-MNIST was not found in {', '.join(map(str, folders))}; `apt install dataset-fashion-mnist`, or fetch "
+        f"it with torchvision and name its folder with --data-dir or {DATA_VARIABLE}"
+    )
+
+
+def _fashion_folders(directory: str | os.PathLike | None) -> list[Path]:
+    if directory is not None:
+        # A folder that the user names is meant: another one is never taken instead.
+        return _layouts(Path(directory))
+    named = os.environ.get(DATA_VARIABLE)
+    return [*(_layouts(Path(named)) if named else []), _DEBIAN_FOLDER]
+
+
+def _layouts(folder: Path) -> list[Path]:
+    return [folder / "FashionMNIST" / "raw", folder]
+
+
+def _existing(path: Path) -> Path | None:
+    return next((file for file in (path, path.with_name(path.name + ".gz")) if file.exists()), None)
+
+
+def _load_fashion_mnist(files: list[Path]) -> Dataset:
+    images = {part: _read_images(file) for part, file in zip(("train", "test"), files[0::2], strict=True)}
+    labels = {part: read_idx(file, ()).astype(np.int64) for part, file in zip(("train", "test"), files[1::2], strict=True)}
+    return Dataset(
+        name="fashion-mnist",
+        train_images=images["train"],
+        train_labels=labels["train"],
+        test_images=images["test"],
+        test_labels=labels["test"],
+        class_names=_FASHION_CLASSES,
+        source=f"Fashion-MNIST idx files in {files[0].parent}",
+    )
+
+
+def _read_images(file: Path) -> np.ndarray:
+    images = read_idx(file, (28, 28)).astype(np.float32)[:, None]
+    images /= 255
+    return images
+
+
+def _check_images(images: np.ndarray, what: str) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.float32 or images.ndim != 4 or images.size == 0:
+        found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise DataError(f"{what} has images {found}; give a non-empty float32 array (N, C, H, W)")
+    low, high = images.min(), images.max()
+    # Written so that NaN fails too.
+    if not (low >= 0 and high <= 1):
+        raise DataError(f"{what} has pixels from {low} to {high}; allowed are 0 to 1, so scale the images")
+
+
+def _check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...], what: str) -> None:
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
+        found = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise DataError(f"{what} has labels {found}; give an int64 array (N,)")
+    if len(labels) != count:
+        raise DataError(f"{what} has {count} images but {len(labels)} labels; each image needs one")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= len(class_names):
+        raise DataError(f"{what} has labels from {low} to {high}; allowed are 0 to {len(class_names) - 1}")

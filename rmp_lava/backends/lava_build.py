@@ -1,0 +1,218 @@
+"""From a `SpikingNetwork` to connected Lava Processes, in either realisation. The only builder; imports Lava.
+
+Native: one `RMP` Process per layer. Stock: Lava's unmodified `LIFReset`. A soft reset is then made of a LIF whose
+current never decays (du = -1) and whose voltage shows it (dv = 4096): the current is the membrane, a spike resets the
+voltage only, and a one-to-one synapse of weight -threshold from the neuron to itself takes the threshold off the
+current one step later. Spikes are those of the RMP neuron.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+from lava.proc.conv.process import Conv as LavaConv
+from lava.proc.dense.process import Dense as LavaDense
+from lava.proc.lif.process import LIFReset
+from lava.proc.sparse.process import Sparse as LavaSparse
+from scipy.sparse import diags
+
+from ..errors import BackendError
+from ..network import INPUT, NO_MEMORY, Conv, Neurons, SpikingNetwork
+from ..neuron import STATE_SHIFT
+from ..processes.io import PulseSource
+from ..processes.rmp import RMP
+from ..schedule import Schedule
+from .stock_weights import terms
+
+NEVER = 2**17
+"""A threshold that no saturated 24-bit state exceeds: what lava-dl gives a layer that shall not spike."""
+
+
+@dataclass
+class Population:
+    """A built layer: where input goes in, where spikes come out, and which Var is the membrane."""
+
+    a_in: InPort | None
+    s_out: OutPort
+    shape: tuple[int, ...]
+    membrane: Var | None
+
+
+@dataclass
+class LavaNetwork:
+    """The Processes of a network; `populations` by layer name, and `INPUT` for what sends the messages."""
+
+    populations: dict[str, Population]
+    processes: list[AbstractProcess] = field(default_factory=list)
+
+
+def lava_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Lava's order of axes: (width, height, channels), or (neurons,)."""
+    return tuple(shape[::-1])
+
+
+def build(
+    network: SpikingNetwork, source: OutPort, plan: Schedule, *, realisation: str = "native", lead_in: int = 1
+) -> LavaNetwork:
+    """Connect a network's Processes behind a port that sends its input's messages.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+    source : OutPort
+        Of the input's shape in Lava order; sends from step lead_in + 1.
+    plan : Schedule
+        Whose period is the interval of the reset.
+    realisation : {"native", "stock"}
+    lead_in : int
+        Steps before the first sample starts; stock neurons need one, in which pulses for v_init travel.
+
+    Raises
+    ------
+    BackendError
+        If the realisation cannot express a layer.
+    """
+    builder = _Native(plan, lead_in, network.is_integer) if realisation == "native" else _Stock(plan, lead_in)
+    built = LavaNetwork({INPUT: Population(None, source, source.shape, None)}, [source.process])
+    if network.input.neurons is not None:
+        population = builder.population(INPUT, network.input.neurons, network.input.shape, built.processes)
+        source.connect(population.a_in)
+        built.populations[INPUT] = population
+    for layer in network:
+        population = builder.population(layer.name, layer.neurons, layer.shape, built.processes)
+        for synapse in layer.synapses:
+            graded = synapse.source == INPUT and (network.input.largest_message > 1 or not network.is_integer)
+            _connect(synapse, built.populations[synapse.source], population, graded, built.processes)
+        built.populations[layer.name] = population
+    return built
+
+
+def _connect(synapse, source: Population, target: Population, graded: bool, processes: list) -> None:
+    message_bits = 16 if graded else 0
+    if isinstance(synapse, Conv):
+        # Lava computes a true convolution over (x, y): the kernel is flipped against PyTorch's cross-correlation.
+        weight = synapse.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)
+        process = LavaConv(
+            weight=np.ascontiguousarray(weight),
+            input_shape=source.shape,
+            stride=synapse.stride[::-1],
+            padding=synapse.padding[::-1],
+            dilation=synapse.dilation[::-1],
+            groups=synapse.groups,
+            num_message_bits=message_bits,
+        )
+        source.s_out.connect(process.s_in)
+    else:
+        process = LavaDense(weights=synapse.weight, num_message_bits=message_bits)
+        port = source.s_out
+        if len(source.shape) == 3:
+            port = port.transpose([2, 1, 0])
+            port = port.flatten()
+        port.connect(process.s_in)
+    processes.append(process)
+    process.a_out.connect(target.a_in)
+
+
+class _Native:
+    def __init__(self, plan: Schedule, lead_in: int, integer: bool) -> None:
+        self.plan, self.lead_in, self.integer = plan, lead_in, integer
+
+    def population(self, name: str, neurons: Neurons, shape: tuple[int, ...], processes: list) -> Population:
+        if neurons.is_leaky:
+            raise BackendError(f"layer {name!r} has lava-dl's leaky neurons; run it with realisation 'stock'")
+        process = RMP(
+            shape=lava_shape(shape),
+            threshold=neurons.threshold,
+            reset=neurons.reset,
+            v_init=neurons.v_init,
+            bias_mant=_lava_bias(neurons, shape),
+            bias_exp=neurons.bias_exponent,
+            reset_interval=self.plan.period,
+            reset_offset=self.lead_in,
+            direct_input=name == INPUT,
+        )
+        processes.append(process)
+        return Population(process.a_in, process.s_out, lava_shape(shape), process.v)
+
+
+def _lava_bias(neurons: Neurons, shape: tuple[int, ...]) -> np.ndarray | int:
+    bias = neurons.bias_per_neuron(shape)
+    return 0 if bias is None else bias.transpose()
+
+
+class _Stock:
+    def __init__(self, plan: Schedule, lead_in: int) -> None:
+        self.plan, self.lead_in = plan, lead_in
+        self.pulse = self.always = None
+
+    def population(self, name: str, neurons: Neurons, shape: tuple[int, ...], processes: list) -> Population:
+        soft = neurons.reset == "soft"
+        process = LIFReset(
+            shape=lava_shape(shape),
+            vth=NEVER if neurons.reset == "none" else neurons.threshold,
+            du=-1 if soft else neurons.current_decay - 1,
+            dv=NO_MEMORY if soft else neurons.voltage_decay,
+            bias_mant=0 if soft else _lava_bias(neurons, shape),
+            bias_exp=neurons.bias_exponent,
+            reset_interval=self.plan.period,
+            # Lava zeroes the state in steps t with t % interval == offset, before it integrates.
+            reset_offset=(self.lead_in + 1) % self.plan.period,
+        )
+        processes.append(process)
+        population = Population(process.a_in, process.s_out, lava_shape(shape), process.u if soft else process.v)
+        if neurons.v_init:
+            self._pulse(np.full(shape, int(neurons.v_init)), population, f"v_init of layer {name!r}", processes)
+        if soft:
+            self._self_synapse(int(neurons.threshold), population, name, processes)
+            if neurons.bias is not None:
+                self._bias(neurons, shape, population, name, processes)
+        return population
+
+    def _self_synapse(self, threshold: int, population: Population, name: str, processes: list) -> None:
+        size = int(np.prod(population.shape))
+        for mantissa, exponent in terms(threshold, f"threshold of layer {name!r}"):
+            weight = diags([np.full(size, -mantissa, dtype=np.int32)], [0], format="csr", dtype=np.int32)
+            synapse = LavaSparse(weights=weight, weight_exp=exponent)
+            population.s_out.flatten().connect(synapse.s_in)
+            synapse.a_out.reshape(population.shape).connect(population.a_in)
+            processes.append(synapse)
+
+    def _bias(
+        self, neurons: Neurons, shape: tuple[int, ...], population: Population, name: str, processes: list
+    ) -> None:
+        state = neurons.bias_per_neuron(shape).astype(np.int64) << neurons.bias_exponent
+        if (state % (1 << STATE_SHIFT)).any():
+            raise BackendError(
+                f"layer {name!r} has a bias of fractions of a weight unit, which no synapse of stock neurons can say; "
+                "quantise with bias_exponent 6 or more"
+            )
+        if self.always is None:
+            self.always = PulseSource(period=self.plan.period, lead_in=self.lead_in, always=True)
+            processes.append(self.always)
+        self._lines(self.always, state >> STATE_SHIFT, population, f"bias of layer {name!r}", processes)
+
+    def _pulse(self, value: np.ndarray, population: Population, what: str, processes: list) -> None:
+        if self.pulse is None:
+            self.pulse = PulseSource(period=self.plan.period, lead_in=self.lead_in, always=False)
+            processes.append(self.pulse)
+        self._lines(self.pulse, value, population, what, processes)
+
+    def _lines(
+        self, source: PulseSource, value: np.ndarray, population: Population, what: str, processes: list
+    ) -> None:
+        """Synapses from one line that add `value` (channel first) exactly: one per sign and exponent."""
+        flat = value.transpose().reshape(-1)
+        for sign in (1, -1):
+            parts: dict[int, np.ndarray] = {}
+            for i in np.flatnonzero(flat * sign > 0):
+                for mantissa, exponent in terms(int(abs(flat[i])), what):
+                    parts.setdefault(exponent, np.zeros((flat.size, 1), dtype=np.int32))[i] = sign * mantissa
+            for exponent, weight in parts.items():
+                synapse = LavaDense(weights=weight, weight_exp=exponent)
+                source.s_out.connect(synapse.s_in)
+                synapse.a_out.reshape(population.shape).connect(population.a_in)
+                processes.append(synapse)

@@ -1,0 +1,77 @@
+"""The child process in which Lava runs: `python -m rmp_lava.backends.lava_worker JOB_FOLDER`.
+
+Lava forks one OS process per ProcessModel, sets the process-wide start method of multiprocessing, hangs when torch has
+run before the fork, and can wait for ever after a crash. A process group of its own makes all of that harmless: the
+parent (`lava_sim`) ends the group, whatever happens. If the parent dies, this process notices and ends the group itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent's end of standard input closes, then end this process group."""
+    # The raw file descriptor: a thread inside sys.stdin would hold its lock across the forks, which close it.
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGTERM)
+
+
+def main(folder: Path) -> None:
+    """Read the job, run it, write `result.json` last."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job = json.loads((folder / "job.json").read_text())
+
+    from importlib.metadata import version
+
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    from ..netx import load
+    from ..network import INPUT
+    from ..processes.io import MessageSource, SpikeSink, StateProbe
+    from ..schedule import Schedule
+    from .lava_build import build, lava_shape
+
+    network = load(folder / "network.net")
+    plan = Schedule(**job["schedule"])
+    timing = {"period": plan.period, "lead_in": job["lead_in"]}
+    source = MessageSource(
+        shape=lava_shape(network.input.shape), path=str(folder / "messages.npy"), steps=plan.steps, **timing
+    )
+    built = build(network, source.s_out, plan, realisation=job["realisation"], lead_in=job["lead_in"])
+    timing["samples"] = job["samples"]
+    for i, name in enumerate([INPUT, *(layer.name for layer in network)]):
+        population = built.populations[name]
+        sink = SpikeSink(
+            shape=population.shape,
+            counts_path=str(folder / f"counts{i}.npy"),
+            last_path=str(folder / f"last{i}.npy"),
+            spikes_path=str(folder / f"spikes{i}.npy") if job["record_spikes"] else None,
+            done_path=str(folder / "done.npy") if name == network.output.name else None,
+            **timing,
+        )
+        population.s_out.connect(sink.a_in)
+        if name in job["probed"]:
+            StateProbe(var=population.membrane, path=str(folder / f"membrane{i}.npy"), **timing)
+    tag = "fixed_pt" if network.is_integer else "floating_pt"
+    started = time.perf_counter()
+    source.run(condition=RunSteps(num_steps=job["lead_in"] + job["samples"] * plan.period), run_cfg=Loihi2SimCfg(select_tag=tag))
+    seconds = time.perf_counter() - started
+    source.stop()
+    result = {
+        "seconds": seconds,
+        "execution": f"Lava {version('lava-nc')} CPU simulator, {tag}, Python {sys.version.split()[0]}",
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

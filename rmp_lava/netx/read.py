@@ -1,0 +1,359 @@
+"""Read `.net` files, ours and lava-dl's; a reader trusts nothing in a file.
+
+Links out of the file, external storage and sizes beyond the limits are refused before anything is allocated; every
+dataset is checked for type and shape; what the file says beyond our understanding is refused, not skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import NetFileError, NetworkError
+from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
+
+FORMAT_VERSION = 1
+MAX_ELEMENTS = 2**28
+"""Largest dataset that is read; VGG-16 for ImageNet has 1.4e8 weights."""
+MAX_TEXT = 2**24
+MAX_LAYERS = 10_000
+_OURS = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
+_LAVA_DL = ("CUBA", "LOIHI")
+
+
+def load(path: str | os.PathLike[str]) -> SpikingNetwork:
+    """Read a network from a `.net` file, written by `save` or by lava-dl.
+
+    Of lava-dl's own files, CUBA (LOIHI) neurons in input, dense, conv, flatten and self-synaptic dense_rec layers are
+    understood. Their input neurons take the network's messages directly.
+
+    Returns
+    -------
+    SpikingNetwork
+        Equal to the one that was saved.
+
+    Raises
+    ------
+    NetFileError
+        If the file is missing, damaged, of a newer format, or holds something that cannot be represented.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_network(_Group(path, file))
+    except NetworkError as error:
+        raise NetFileError(f"{path}: {error}") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as error:
+        # h5py raises any of these for a damaged file, sometimes only while reading.
+        raise NetFileError(f"{path} is not a readable HDF5 file ({_first_line(error)}); export the network again") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+class _Group:
+    """Checked access to one HDF5 group."""
+
+    def __init__(self, path: Path, group: h5py.Group) -> None:
+        self.path, self.group = path, group
+
+    def fail(self, sentence: str) -> NetFileError:
+        return NetFileError(f"{self.path}: {sentence}")
+
+    def where(self, key: str = "") -> str:
+        return f"{self.group.name.rstrip('/')}/{key}".rstrip("/")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.group
+
+    def child(self, key: str) -> _Group:
+        node = self._node(key)
+        if not isinstance(node, h5py.Group):
+            raise self.fail(f"{self.where(key)} is a dataset; a group is expected there")
+        return _Group(self.path, node)
+
+    def _node(self, key: str) -> h5py.Group | h5py.Dataset:
+        link = self.group.get(key, getlink=True)
+        if link is None:
+            raise self.fail(f"{self.where(key)} is missing; the file is incomplete, export the network again")
+        if not isinstance(link, h5py.HardLink):
+            raise self.fail(f"{self.where(key)} is a link to somewhere else; only data inside the file is read")
+        return self.group[key]
+
+    def dataset(self, key: str) -> h5py.Dataset:
+        node = self._node(key)
+        if not isinstance(node, h5py.Dataset):
+            raise self.fail(f"{self.where(key)} is a group; a dataset is expected there")
+        if node.is_virtual or node.external:
+            raise self.fail(f"{self.where(key)} lies outside the file; only data inside the file is read")
+        if node.size is None:
+            raise self.fail(f"{self.where(key)} is empty")
+        if node.size > MAX_ELEMENTS:
+            raise self.fail(f"{self.where(key)} declares {node.size} values; at most {MAX_ELEMENTS} are read")
+        return node
+
+    def numbers(self, key: str, *, whole: bool = False) -> np.ndarray:
+        node = self.dataset(key)
+        if node.dtype.kind not in "iufb":
+            raise self.fail(f"{self.where(key)} has type {node.dtype}; numbers are expected")
+        values = node[()]
+        array = np.asarray(values)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise self.fail(f"{self.where(key)} contains NaN or infinity; train or convert the network again")
+        if whole and array.dtype.kind == "f":
+            if (array != np.rint(array)).any() or (np.abs(array) >= 2**31).any():
+                raise self.fail(f"{self.where(key)} contains fractions; whole numbers are expected there")
+            array = array.astype(np.int32)
+        return array
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        if default is not None and key not in self:
+            return default
+        value = self.numbers(key, whole=True)
+        if value.size != 1:
+            raise self.fail(f"{self.where(key)} has shape {value.shape}; one number is expected")
+        return int(value.reshape(-1)[0])
+
+    def scalar(self, key: str) -> float | int:
+        value = self.numbers(key)
+        if value.size != 1:
+            raise self.fail(f"{self.where(key)} has shape {value.shape}; one number is expected")
+        return value.reshape(-1)[0].item()
+
+    def pair(self, key: str, default: int) -> tuple[int, int]:
+        if key not in self:
+            return (default, default)
+        values = self.numbers(key, whole=True).reshape(-1)
+        if values.size not in (1, 2):
+            raise self.fail(f"{self.where(key)} has {values.size} values; one or two are expected")
+        return (int(values[0]), int(values[-1]))
+
+    def shape(self) -> tuple[int, ...]:
+        values = self.numbers("shape", whole=True).reshape(-1)
+        if not 1 <= values.size <= 3 or (values < 1).any() or np.prod(values.astype(float)) > MAX_ELEMENTS:
+            raise self.fail(f"{self.where('shape')} is {values.tolist()}; expected up to three positive sizes")
+        return tuple(int(n) for n in values)
+
+    def text(self, key: str) -> str:
+        node = self.dataset(key)
+        if h5py.check_string_dtype(node.dtype) is None or node.size != 1:
+            raise self.fail(f"{self.where(key)} is no text; expected a single string")
+        value = node[()]
+        value = value if isinstance(value, bytes) else np.asarray(value).reshape(-1)[0]
+        return self._decode(value, key)
+
+    def _decode(self, value: Any, key: str) -> str:
+        if len(value) > MAX_TEXT:
+            raise self.fail(f"{self.where(key)} is a text of {len(value)} bytes; at most {MAX_TEXT} are read")
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+    def json(self, key: str, kind: type, text: str | None = None) -> Any:
+        try:
+            value = json.loads(self.text(key) if text is None else text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise self.fail(f"{self.where(key)} is not valid JSON ({_first_line(error)})") from None
+        if not isinstance(value, kind):
+            raise self.fail(f"{self.where(key)} is JSON of another kind; expected {kind.__name__}")
+        return value
+
+
+def _read_network(root: _Group) -> SpikingNetwork:
+    header = _read_header(root)
+    groups = _layer_groups(root)
+    kinds = [group.text("type") for group in groups]
+    if not kinds or kinds[0] != "input":
+        raise root.fail("layer 0 is no input layer; the first layer must be of type 'input'")
+    source = _read_input(groups[0], header)
+    integer = header["number_format"] == "int"
+    layers: list[Layer] = []
+    for index, (group, kind) in enumerate(zip(groups[1:], kinds[1:], strict=True), start=1):
+        if kind == "flatten":
+            continue
+        if kind not in ("conv", "dense", "dense_rec"):
+            raise root.fail(
+                f"layer {index} has type {kind!r}; understood are input, conv, dense, self-synaptic dense_rec and flatten"
+            )
+        before = layers[-1] if layers else None
+        layers.append(_read_layer(group, kind, index, before, source, integer))
+    return SpikingNetwork(
+        name=header["name"],
+        input=source,
+        layers=tuple(layers),
+        number_format=header["number_format"],
+        readout=header["readout"] if header["readout"] else _foreign_readout(layers),
+        class_names=tuple(root.child("rmp_lava").json("class_names", list)) if header["ours"] else (),
+        provenance=root.child("rmp_lava").json("provenance", dict) if header["ours"] else {},
+    )
+
+
+def _foreign_readout(layers: list[Layer]) -> str:
+    return "potential" if layers and layers[-1].neurons.reset == "none" else "count"
+
+
+def _read_header(root: _Group) -> dict[str, Any]:
+    attributes = root.group.attrs
+    if "rmp_lava_format" not in attributes:
+        name = root.path.stem
+        return {"ours": False, "name": name, "number_format": "int", "readout": None, "encoding": "spikes", "levels": 1}
+    version = attributes["rmp_lava_format"]
+    if not isinstance(version, (int, np.integer)) or version < 1:
+        raise root.fail(f"format version is {version!r}; expected a positive whole number")
+    if version > FORMAT_VERSION:
+        raise root.fail(f"format version {version} is newer than {FORMAT_VERSION}, which is understood; update rmp-lava")
+    text = attributes.get("rmp_lava_network")
+    if not isinstance(text, str):
+        raise root.fail("attribute rmp_lava_network is missing; the file is incomplete, export the network again")
+    header = root.json("rmp_lava_network", dict, text)
+    for key in ("name", "number_format", "readout", "encoding"):
+        if not isinstance(header.get(key), str):
+            raise root.fail(f"attribute rmp_lava_network has no text {key!r}; export the network again")
+    levels = header.get("levels")
+    if levels is not None and (isinstance(levels, bool) or not isinstance(levels, int)):
+        raise root.fail(f"input levels are {levels!r}; expected a whole number or null")
+    return header | {"ours": True, "levels": levels}
+
+
+def _layer_groups(root: _Group) -> list[_Group]:
+    layers = root.child("layer")
+    count = len(layers.group)
+    if not 1 <= count <= MAX_LAYERS:
+        raise root.fail(f"/layer has {count} entries; expected 1..{MAX_LAYERS}")
+    return [layers.child(str(i)) for i in range(count)]
+
+
+def _read_input(group: _Group, header: dict[str, Any]) -> Input:
+    shape = group.shape()
+    shape = (1, *shape) if len(shape) == 2 else shape
+    neurons = _read_neurons(group, shape, integer=True) if "neuron" in group else None
+    levels = header["levels"]
+    if not header["ours"] and neurons is not None:
+        levels = 2**16 - 1
+    return Input(shape, header["encoding"], levels, neurons)
+
+
+def _read_layer(
+    group: _Group, kind: str, index: int, before: Layer | None, source: Input, integer: bool
+) -> Layer:
+    shape = group.shape()
+    shape = shape if kind == "conv" else (int(np.prod(shape)),)
+    default_source = before.name if before is not None else INPUT
+    synapses = [_read_synapse(group, "conv" if kind == "conv" else "dense", default_source, shape, integer)]
+    if "synapse" in group:
+        further = group.child("synapse")
+        for i in range(1, min(len(further.group), MAX_LAYERS) + 1):
+            entry = further.child(str(i))
+            entry_kind = entry.text("type")
+            if entry_kind not in ("conv", "dense"):
+                raise group.fail(f"{entry.where('type')} is {entry_kind!r}; expected conv or dense")
+            synapses.append(_read_synapse(entry, entry_kind, default_source, shape, integer))
+    if kind == "dense_rec":
+        neurons = _read_self_synaptic_neurons(group, shape)
+    elif "neuron" in group:
+        neurons = _read_neurons(group, shape, integer)
+    elif kind == "dense":
+        neurons = _read_integrator(group)
+    else:
+        raise group.fail(f"{group.where('neuron')} is missing; a convolution needs a neuron")
+    record = group.json("record", dict) if "record" in group else {}
+    return Layer(
+        name=group.text("name") if "name" in group else f"{kind}{index}",
+        shape=shape,
+        synapses=tuple(synapses),
+        neurons=neurons,
+        record=record,
+    )
+
+
+def _read_synapse(group: _Group, kind: str, source: str, shape: tuple[int, ...], integer: bool) -> Synapse:
+    if "delay" in group and group.numbers("delay").any():
+        raise group.fail(f"{group.where('delay')} has synaptic delays; every synapse takes exactly one step here")
+    weight = group.numbers("weight", whole=integer)
+    source = group.text("source") if "source" in group else source
+    if kind == "dense":
+        if weight.ndim == 1 and weight.size % shape[0] == 0:
+            weight = weight.reshape(shape[0], -1)
+        return Dense(source, weight)
+    if weight.ndim == 5 and weight.shape[4] == 1:
+        weight = weight[..., 0]  # lava-dl keeps the kernel's extent in time
+    return Conv(
+        source,
+        weight,
+        stride=group.pair("stride", 1),
+        padding=group.pair("padding", 0),
+        dilation=group.pair("dilation", 1),
+        groups=group.integer("groups", 1),
+    )
+
+
+def _read_neurons(group: _Group, shape: tuple[int, ...], integer: bool) -> Neurons:
+    entry = group.child("neuron")
+    kind = entry.text("type")
+    if kind in _OURS:
+        reset = _OURS[kind]
+    elif kind in _LAVA_DL:
+        reset = "hard"
+    else:
+        raise group.fail(
+            f"{entry.where('type')} is {kind!r}; understood are {', '.join([*_OURS, *_LAVA_DL])} neurons"
+        )
+    if entry.integer("gradedSpike", 0):
+        raise group.fail(f"{entry.where('gradedSpike')} asks for graded spikes; neurons here send single spikes")
+    if entry.integer("wgtExp", 0):
+        raise group.fail(f"{entry.where('wgtExp')} is not 0; lava-dl's loader ignores it, so scale the weights instead")
+    bias = None
+    if "bias" in group and (kind in _OURS or "biasShape" in entry or not _is_input(group)):
+        bias = group.numbers("bias", whole=integer)
+        bias_shape = tuple(entry.numbers("biasShape", whole=True).reshape(-1)) if "biasShape" in entry else bias.shape
+        if bias_shape == () and bias.size:
+            bias = bias.reshape(-1)[0]
+        elif bias.shape == (1,) and "biasShape" not in entry:
+            bias = bias[0]
+    return Neurons(
+        threshold=entry.integer("vThMant") if integer else entry.scalar("vThMant"),
+        reset=reset,
+        v_init=(entry.integer("vInit", 0) if integer else entry.scalar("vInit")) if "vInit" in entry else 0,
+        bias=bias,
+        bias_exponent=entry.integer("biasExp", 6),
+        current_decay=entry.integer("iDecay", NO_MEMORY),
+        voltage_decay=entry.integer("vDecay", 0),
+    )
+
+
+def _is_input(group: _Group) -> bool:
+    return group.text("type") == "input"
+
+
+def _read_self_synaptic_neurons(group: _Group, shape: tuple[int, ...]) -> Neurons:
+    entry = group.child("neuron")
+    threshold = entry.integer("vThMant")
+    recurrent = group.numbers("weight_rec", whole=True)
+    size = shape[0]
+    is_self_synapse = (
+        recurrent.size == size**2
+        and np.array_equal(recurrent.reshape(size, size), -threshold * np.eye(size, dtype=recurrent.dtype))
+        and entry.integer("iDecay", NO_MEMORY) == 0
+        and entry.integer("vDecay", 0) == NO_MEMORY
+    )
+    if not is_self_synapse:
+        raise group.fail(
+            f"{group.where('weight_rec')} holds recurrent synapses; only self-synapses of weight -threshold on "
+            "neurons with iDecay 0 and vDecay 4096 (a soft reset) are understood"
+        )
+    return Neurons(threshold=threshold, reset="soft")
+
+
+def _read_integrator(group: _Group) -> Neurons:
+    """A dense layer without neurons: lava-dl's loader makes a non-leaky integrator of it that cannot spike."""
+    if "integrator_threshold" in group:
+        current_decay, voltage_decay = group.pair("integrator_decays", 0)
+        threshold = group.integer("integrator_threshold")
+        return Neurons(threshold, "none", current_decay=current_decay, voltage_decay=voltage_decay)
+    return Neurons(threshold=2**17 - 1, reset="none", current_decay=0, voltage_decay=NO_MEMORY)

@@ -1,0 +1,185 @@
+"""Write a network to `.net`: in memory first, then atomically to disk, then read back and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import NetFileError
+from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
+from .read import FORMAT_VERSION, load
+from .stock import lava_dl_obstacles, self_synapse
+
+UNKNOWN_TO_LAVA_DL = {"soft": "RMP", "hard": "IF", "none": "INTEGRATOR"}
+
+
+def save(network: SpikingNetwork, path: str | os.PathLike[str], *, for_lava_dl: bool = False) -> Path:
+    """Write a network to a `.net` file.
+
+    The file appears under its name only when it is complete and has been read back equal; until then an older file of
+    that name stays as it was.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+    path : path
+        Missing folders are made.
+    for_lava_dl : bool
+        Insist on a file that lava-dl's unmodified loader runs with identical spikes. Without it a network that the
+        loader cannot express is written so that the loader stops at its first neuron. A dense network with soft reset
+        becomes lava-dl's `dense_rec` with a self-synapse only on this request.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    NetFileError
+        If it cannot be written, or if lava-dl could not run it although `for_lava_dl` asks for that.
+    """
+    path = Path(path)
+    obstacles = lava_dl_obstacles(network)
+    if for_lava_dl and obstacles:
+        raise NetFileError(f"network {network.name!r} cannot run in lava-dl's loader: {'; '.join(obstacles)}")
+    has_soft_layer = any(layer.neurons.reset == "soft" for layer in network)
+    stock = not obstacles and (for_lava_dl or not has_soft_layer)
+    image = _file_image(network, stock)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(image)
+            file.flush()
+            os.fsync(file.fileno())
+        if load(temporary) != network:
+            raise NetFileError(f"{path}: what was written does not read back equal; this is a defect, please report it")
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise NetFileError(
+            f"{path} cannot be written ({error.strerror or error}); an older file of that name is unchanged"
+        ) from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+    return path
+
+
+def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
+    # HDF5 itself handles a full disk badly; in memory it cannot meet one.
+    with h5py.File("image.net", "w", driver="core", backing_store=False, track_order=False) as file:
+        file.attrs["rmp_lava_format"] = FORMAT_VERSION
+        file.attrs["rmp_lava_network"] = _json(
+            {
+                "name": network.name,
+                "number_format": network.number_format,
+                "readout": network.readout,
+                "encoding": network.input.encoding,
+                "levels": network.input.levels,
+            }
+        )
+        details = file.create_group("rmp_lava")
+        details["class_names"] = _json(list(network.class_names))
+        details["provenance"] = _json(dict(network.provenance))
+        layers = file.create_group("layer")
+        _write_input(layers.create_group("0"), network)
+        shape = network.input.shape
+        for layer in network:
+            if isinstance(layer.synapses[0], Dense) and len(network.source_shape(layer.synapses[0].source)) == 3:
+                _write_type(layers.create_group(str(len(layers))), "flatten", (int(np.prod(shape)),))
+            _write_layer(layers.create_group(str(len(layers))), layer, stock, network.is_integer)
+            shape = layer.shape
+        file.flush()
+        return file.id.get_file_image()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+def _write_type(group: h5py.Group, kind: str, shape: tuple[int, ...]) -> None:
+    group["type"] = np.array([kind.encode("ascii")], dtype="S10")
+    group["shape"] = np.array(shape, dtype=np.int64)
+
+
+def _write_input(group: h5py.Group, network: SpikingNetwork) -> None:
+    _write_type(group, "input", network.input.shape)
+    neurons = network.input.neurons
+    if neurons is not None:
+        _write_neurons(group, neurons, network.input.shape, "CUBA" if neurons.reset == "hard" else "RMP", integer=True)
+
+
+def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) -> None:
+    first, *further = layer.synapses
+    self_synaptic = stock and layer.neurons.reset == "soft"
+    kind = "conv" if isinstance(first, Conv) else "dense_rec" if self_synaptic else "dense"
+    _write_type(group, kind, layer.shape)
+    group["name"] = layer.name
+    group["record"] = _json(dict(layer.record))
+    _write_synapse(group, first)
+    for i, synapse in enumerate(further, start=1):
+        extra = group.create_group(f"synapse/{i}")
+        extra["type"] = np.array([b"conv" if isinstance(synapse, Conv) else b"dense"], dtype="S10")
+        _write_synapse(extra, synapse)
+    if self_synaptic:
+        group["weight_rec"] = self_synapse(layer)
+        _write_self_synaptic_neurons(group, layer.neurons)
+    elif stock and layer.neurons.reset == "none":
+        # A dense layer without neurons is lava-dl's non-leaky integrator; what we know beyond that lies beside it.
+        group["integrator_threshold"] = layer.neurons.threshold
+        group["integrator_decays"] = np.array([layer.neurons.current_decay, layer.neurons.voltage_decay])
+    else:
+        kind = "CUBA" if stock else UNKNOWN_TO_LAVA_DL[layer.neurons.reset]
+        _write_neurons(group, layer.neurons, layer.shape, kind, integer)
+
+
+def _write_synapse(group: h5py.Group, synapse: Synapse) -> None:
+    group["source"] = synapse.source
+    group.create_dataset("weight", data=synapse.weight, compression="gzip", shuffle=True)
+    outputs, inputs = synapse.weight.shape[:2]
+    if isinstance(synapse, Conv):
+        group["inChannels"], group["outChannels"] = inputs * synapse.groups, outputs
+        group["kernelSize"] = np.array(synapse.weight.shape[2:], dtype=np.int64)
+        for key in ("stride", "padding", "dilation"):
+            group[key] = np.array(getattr(synapse, key), dtype=np.int64)
+        group["groups"] = synapse.groups
+    else:
+        group["inFeatures"], group["outFeatures"] = inputs, outputs
+
+
+def _write_neurons(group: h5py.Group, neurons: Neurons, shape: tuple[int, ...], kind: str, integer: bool) -> None:
+    entry = group.create_group("neuron")
+    entry["type"] = np.bytes_(kind)
+    entry["reset"] = np.bytes_(neurons.reset)
+    entry["vThMant"] = neurons.threshold
+    entry["vInit"] = neurons.v_init
+    entry["iDecay"] = neurons.current_decay
+    entry["vDecay"] = neurons.voltage_decay
+    entry["refDelay"] = 1
+    entry["gradedSpike"] = False
+    if neurons.bias is not None:
+        bias = neurons.bias
+        # lava-dl takes one value per channel; a single value is written out that way, and marked to be read back.
+        entry["biasShape"] = np.array(bias.shape, dtype=np.int64)
+        group["bias"] = np.full(shape[:1], bias) if bias.ndim == 0 else bias
+        entry["biasExp"] = neurons.bias_exponent
+
+
+def _write_self_synaptic_neurons(group: h5py.Group, neurons: Neurons) -> None:
+    entry = group.create_group("neuron")
+    entry["type"] = np.bytes_("CUBA")
+    entry["vThMant"] = neurons.threshold
+    # The current never decays and is the membrane; the voltage shows it (see docs/net-format.md).
+    entry["iDecay"], entry["vDecay"] = 0, NO_MEMORY
+    entry["refDelay"] = 1
+    entry["gradedSpike"] = False

@@ -1,0 +1,103 @@
+"""Processes that bring messages in and spikes and potentials out, through files of the run's own folder.
+
+Lava moves variables between processes value by value; files make long runs possible, and survive the processes.
+"""
+
+from __future__ import annotations
+
+from lava.magma.core.process.ports.ports import InPort, OutPort, RefPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+
+
+class MessageSource(AbstractProcess):
+    """Sends a file's messages: sample after sample, each for `steps` steps of every `period`, then nothing.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the port, Lava order.
+    path : str
+        `.npy` of shape (samples, steps or 1, *channel-first shape); 1 means the same message in every step.
+    steps, period, lead_in : int
+        Steps of input per sample, steps from sample to sample, steps before the first one.
+    """
+
+    def __init__(self, *, shape: tuple[int, ...], path: str, steps: int, period: int, lead_in: int) -> None:
+        super().__init__(shape=shape, path=path, steps=steps, period=period, lead_in=lead_in)
+        self.s_out = OutPort(shape=shape)
+
+
+class PulseSource(AbstractProcess):
+    """A single line that spikes once per period, in the step before a sample starts, or in every step.
+
+    Parameters
+    ----------
+    period, lead_in : int
+        As for `MessageSource`.
+    always : bool
+        Spike in every step.
+    """
+
+    def __init__(self, *, period: int, lead_in: int, always: bool) -> None:
+        super().__init__(period=period, lead_in=lead_in, always=always)
+        self.s_out = OutPort(shape=(1,))
+
+
+class SpikeSink(AbstractProcess):
+    """Counts each neuron's messages per sample into a file, and keeps them all where asked.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the port, Lava order.
+    counts_path, last_path : str
+        `.npy` (samples, *channel-first shape): messages per sample; messages in the period's last step.
+    spikes_path : str or None
+        `.npy` (samples, period, *channel-first shape) of every message.
+    done_path : str or None
+        `.npy` (1,): number of samples finished, for whoever watches.
+    samples, period, lead_in : int
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        counts_path: str,
+        last_path: str,
+        spikes_path: str | None,
+        done_path: str | None,
+        samples: int,
+        period: int,
+        lead_in: int,
+    ) -> None:
+        super().__init__(
+            shape=shape,
+            counts_path=counts_path,
+            last_path=last_path,
+            spikes_path=spikes_path,
+            done_path=done_path,
+            samples=samples,
+            period=period,
+            lead_in=lead_in,
+        )
+        self.a_in = InPort(shape=shape)
+
+
+class StateProbe(AbstractProcess):
+    """Writes a Var into a file at the end of each sample's period.
+
+    Parameters
+    ----------
+    var : Var
+        Of the probed Process.
+    path : str
+        `.npy` (samples, *channel-first shape).
+    samples, period, lead_in : int
+    """
+
+    def __init__(self, *, var: Var, path: str, samples: int, period: int, lead_in: int) -> None:
+        super().__init__(path=path, samples=samples, period=period, lead_in=lead_in, shape=var.shape)
+        self.state = RefPort(var.shape)
+        self.state.connect_var(var)

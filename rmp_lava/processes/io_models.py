@@ -1,0 +1,179 @@
+"""ProcessModels of the processes in `io`."""
+
+from __future__ import annotations
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort, PyRefPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from rmp_lava.processes.io import MessageSource, PulseSource, SpikeSink, StateProbe
+
+
+class _Timed(PyLoihiProcessModel):
+    """Knows which sample and which step of it the current time step belongs to."""
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.period = proc_params["period"]
+        self.lead_in = proc_params["lead_in"]
+
+    def position(self) -> tuple[int, int]:
+        """(sample, step within it from 0); the sample is negative during the lead-in."""
+        return divmod(self.time_step - 1 - self.lead_in, self.period)
+
+
+def _channels_first(array: np.ndarray) -> np.ndarray:
+    return array.transpose(2, 1, 0) if array.ndim == 3 else array
+
+
+def _open(path: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
+    return np.lib.format.open_memmap(path, mode="w+", shape=shape, dtype=dtype)
+
+
+def _file_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[::-1] if len(shape) == 3 else tuple(shape)
+
+
+class _MessageSourceModel(_Timed):
+    s_out = None
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.steps = proc_params["steps"]
+        self.messages = np.load(proc_params["path"], mmap_mode="r", allow_pickle=False)
+        self.nothing = np.zeros(proc_params["shape"], dtype=self.messages.dtype)
+
+    def run_spk(self) -> None:
+        sample, step = self.position()
+        if sample < 0 or sample >= len(self.messages) or step >= self.steps:
+            self.s_out.send(self.nothing)
+            return
+        message = self.messages[sample, min(step, self.messages.shape[1] - 1)]
+        self.s_out.send(np.ascontiguousarray(_channels_first(message)))
+
+
+@implements(proc=MessageSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PyMessageSourceFixed(_MessageSourceModel):
+    """Whole-numbered messages."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+
+@implements(proc=MessageSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyMessageSourceFloat(_MessageSourceModel):
+    """Real-valued messages."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+
+
+@implements(proc=PulseSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PyPulseSource(_Timed):
+    """A spike one step ahead of each sample (its synapse takes one step), or always."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.always = proc_params["always"]
+
+    def run_spk(self) -> None:
+        _, step = self.position()
+        self.s_out.send(np.array([self.always or step == self.period - 1], dtype=np.int32))
+
+
+class _SpikeSinkModel(_Timed):
+    a_in = None
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.samples = proc_params["samples"]
+        shape = _file_shape(proc_params["shape"])
+        self.counts = _open(proc_params["counts_path"], (self.samples, *shape), np.int64)
+        self.last = _open(proc_params["last_path"], (self.samples, *shape), np.int64)
+        self.spikes = None
+        if proc_params["spikes_path"] is not None:
+            self.spikes = _open(proc_params["spikes_path"], (self.samples, self.period, *shape), np.uint16)
+        done = proc_params["done_path"]
+        self.done = None if done is None else _open(done, (1,), np.int64)
+        self.count = np.zeros(shape, dtype=np.int64)
+
+    def run_spk(self) -> None:
+        messages = _channels_first(self.a_in.recv())
+        sample, step = self.position()
+        if not 0 <= sample < self.samples:
+            return
+        if step == 0:
+            self.count[:] = 0
+        self.count += messages != 0
+        if self.spikes is not None:
+            self.spikes[sample, step] = messages
+        if step == self.period - 1:
+            self.counts[sample] = self.count
+            self.last[sample] = messages != 0
+            if self.done is not None:
+                self.done[0] = sample + 1
+
+
+@implements(proc=SpikeSink, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PySpikeSinkFixed(_SpikeSinkModel):
+    """From whole-numbered messages."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+
+
+@implements(proc=SpikeSink, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PySpikeSinkFloat(_SpikeSinkModel):
+    """From floating-point messages."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+
+
+class _StateProbeModel(_Timed):
+    state = None
+    dtype: type = np.int64
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.samples = proc_params["samples"]
+        shape = _file_shape(proc_params["shape"])
+        self.values = _open(proc_params["path"], (self.samples, *shape), self.dtype)
+
+    def post_guard(self) -> bool:
+        sample, step = self.position()
+        return 0 <= sample < self.samples and step == self.period - 1
+
+    def run_post_mgmt(self) -> None:
+        self.values[self.position()[0]] = _channels_first(self.state.read())
+
+
+@implements(proc=StateProbe, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PyStateProbeFixed(_StateProbeModel):
+    """Whole-numbered states."""
+
+    state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
+
+
+@implements(proc=StateProbe, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyStateProbeFloat(_StateProbeModel):
+    """Real-valued states."""
+
+    dtype = np.float64
+    state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, float)

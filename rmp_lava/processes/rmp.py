@@ -1,0 +1,70 @@
+"""The residual-membrane-potential neuron as a Lava Process."""
+
+from __future__ import annotations
+
+import numpy as np
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+
+
+class RMP(AbstractProcess):
+    """Population of integrate-and-fire neurons that subtract their threshold at a spike.
+
+    The dynamics are those of `rmp_lava.neuron`; fixed-point and floating-point models are in `rmp_models`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the population, Lava order (width, height, channels) or (neurons,).
+    threshold : int or float
+        In weight units; fixed point: 17-bit mantissa.
+    reset : {"soft", "hard", "none"}
+        Subtract the threshold, set to zero, or integrate without spiking.
+    v_init : int or float
+        Membrane potential at the start and after each periodic reset, in weight units.
+    bias_mant, bias_exp : int or numpy.ndarray
+        Added each step. Fixed point: `bias_mant << bias_exp` in 1/64 of a weight unit; floating point: bias_mant in
+        weight units, bias_exp ignored.
+    reset_interval : int or None
+        Steps between two resets of all states to v_init; None: no reset. Input that arrives in the step of a reset was
+        sent before it and is dropped.
+    reset_offset : int
+        The reset happens at the start of steps t with (t - 1 - reset_offset) % reset_interval == 0.
+    direct_input : bool
+        Input comes straight from a source, without a synapse's delay, and so in the step of a reset it is new and kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        threshold: int | float,
+        reset: str = "soft",
+        v_init: int | float = 0,
+        bias_mant: int | float | np.ndarray = 0,
+        bias_exp: int = 6,
+        reset_interval: int | None = None,
+        reset_offset: int = 0,
+        direct_input: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            shape=shape,
+            reset=reset,
+            v_init=v_init,
+            reset_interval=reset_interval,
+            reset_offset=reset_offset,
+            direct_input=direct_input,
+            **kwargs,
+        )
+        if reset not in ("soft", "hard", "none"):
+            raise ValueError(f"reset is {reset!r}; choose 'soft', 'hard' or 'none'")
+        if reset_interval is not None and reset_interval < 1:
+            raise ValueError(f"reset_interval is {reset_interval}; it must be at least 1, or None")
+        self.a_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
+        self.v = Var(shape=shape, init=0)
+        self.vth = Var(shape=(1,), init=threshold)
+        self.bias_mant = Var(shape=shape, init=np.broadcast_to(bias_mant, shape))
+        self.bias_exp = Var(shape=(1,), init=bias_exp)
