@@ -52,7 +52,7 @@ class Violation:
 
 
 def violations(model: nn.Module) -> list[Violation]:
-    """List every departure from the paper's constraints, in the order of the layers; empty if there is none.
+    """List every departure from the paper's constraints: those of single layers, then those of their order.
 
     Parameters
     ----------
@@ -62,9 +62,13 @@ def violations(model: nn.Module) -> list[Violation]:
     Returns
     -------
     list of Violation
+        Empty if there is none.
     """
-    found = [violation for name, module in model.named_modules() for violation in _check_module(name or "model", module)]
-    return found + list(_check_order(list(_sequence("", model))))
+    found: list[Violation] = []
+    for name, module in model.named_modules():
+        found.extend(_check_module(name or "model", module))
+    found.extend(_check_order(list(_sequence("", model))))
+    return found
 
 
 def _sequence(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -115,4 +119,5 @@ def _check_order(modules: list[tuple[str, nn.Module]]) -> Iterator[Violation]:
             pending = None
     computing = [(name, module) for name, module in modules if not isinstance(module, _IDLE)]
     if computing and isinstance(computing[-1][1], nn.ReLU):
-        yield Violation(computing[-1][0], "ends the network with a ReLU", "end with a Linear layer that gives the logits")
+        name = computing[-1][0] or "model"
+        yield Violation(name, "ends the network with a ReLU", "end with a Linear layer that gives the logits")

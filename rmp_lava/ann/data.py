@@ -125,7 +125,7 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
     Raises
     ------
     UsageError
-        If the name is unknown.
+        If the name is unknown or the seed is out of range.
     DataError
         If files are missing or malformed.
     """
@@ -136,9 +136,7 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
     raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}")
 
 
-def split_validation(
-    dataset: Dataset, fraction: float = VALIDATION_FRACTION, seed: int = VALIDATION_SEED
-) -> Split:
+def split_validation(dataset: Dataset, fraction: float = VALIDATION_FRACTION, seed: int = VALIDATION_SEED) -> Split:
     """Divide the training part of a data set, each class in proportion; the test part is never touched.
 
     With the default fraction and seed this is the split that `train` uses, so its validation images have shaped no
@@ -150,12 +148,12 @@ def split_validation(
     fraction : float
         Part of each class that becomes validation images, between 0 and 1, both excluded.
     seed : int
-        Seed of the choice.
+        Seed of the choice, 0 to 2^32 - 1.
 
     Raises
     ------
     UsageError
-        If the fraction is out of range or leaves one side empty.
+        If the fraction or the seed is out of range, or one side is left empty.
     """
     if not 0.0 < fraction < 1.0:
         raise UsageError(f"validation fraction is {fraction}; give one between 0 and 1, both excluded")
@@ -171,6 +169,8 @@ def split_validation(
 
 def _stratified_holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices to keep and indices to hold out, each ascending; of each class the rounded fraction is held out."""
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"split seed is {seed!r}; give an integer from 0 to {2**32 - 1:,}")
     # RandomState, because its stream is frozen for all versions of NumPy; that of default_rng is not.
     random = np.random.RandomState(seed)
     held_out = np.zeros(len(labels), dtype=bool)
@@ -200,7 +200,7 @@ def _load_digits(seed: int) -> Dataset:
 
 
 def _find_fashion_mnist(directory: str | os.PathLike | None) -> list[Path]:
-    """The four files of the first folder that has any of them."""
+    """The four files, in the order of `_FASHION_PARTS`, in the first folder that has any of them."""
     folders = _fashion_folders(directory)
     for folder in folders:
         files = [_existing(folder / part) for part in _FASHION_PARTS]
@@ -228,18 +228,17 @@ def _layouts(folder: Path) -> list[Path]:
 
 
 def _existing(path: Path) -> Path | None:
-    return next((file for file in (path, path.with_name(path.name + ".gz")) if file.exists()), None)
+    return next((file for file in (path, path.with_name(path.name + ".gz")) if os.path.exists(file)), None)
 
 
 def _load_fashion_mnist(files: list[Path]) -> Dataset:
-    images = {part: _read_images(file) for part, file in zip(("train", "test"), files[0::2], strict=True)}
-    labels = {part: read_idx(file, ()).astype(np.int64) for part, file in zip(("train", "test"), files[1::2], strict=True)}
+    train_images, train_labels, test_images, test_labels = files
     return Dataset(
         name="fashion-mnist",
-        train_images=images["train"],
-        train_labels=labels["train"],
-        test_images=images["test"],
-        test_labels=labels["test"],
+        train_images=_read_images(train_images),
+        train_labels=read_idx(train_labels, ()).astype(np.int64),
+        test_images=_read_images(test_images),
+        test_labels=read_idx(test_labels, ()).astype(np.int64),
         class_names=_FASHION_CLASSES,
         source=f"Fashion-MNIST idx files in {files[0].parent}",
     )

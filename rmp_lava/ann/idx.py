@@ -60,7 +60,8 @@ def read_idx(path: str | os.PathLike, tail: tuple[int, ...]) -> np.ndarray:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"idx file {path} is damaged gzip data ({error}); fetch it again") from error
     except OSError as error:
-        raise DataError(f"idx file {path} cannot be read ({error.strerror or error}); check path and permissions") from error
+        reason = error.strerror or error
+        raise DataError(f"idx file {path} cannot be read ({reason}); check path and permissions") from error
 
 
 def _read_stream(stream: BinaryIO, path: Path, tail: tuple[int, ...], size: int | None) -> np.ndarray:

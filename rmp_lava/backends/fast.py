@@ -56,7 +56,7 @@ def run(
     started = time.perf_counter()
     parts = []
     with torch.no_grad(), Progress("fast simulation", len(images), shown=progress) as bar:
-        simulation = _Simulation(network, plan, record, _device(device), dtype)
+        simulation = Simulation(network, plan, record, _device(device), dtype)
         for first in range(0, len(images), simulation.batch_size):
             batch = images[first : first + simulation.batch_size]
             parts.append(simulation(encode(network.input, batch, plan.steps, seed=seed, first_sample=first)))
@@ -96,7 +96,7 @@ def _fan_in_sum(synapse: Synapse) -> np.ndarray:
     return weight.reshape(len(weight), -1).sum(axis=1)
 
 
-class _Simulation:
+class Simulation:
     """A network on its device; called once per batch of messages."""
 
     def __init__(
@@ -109,28 +109,42 @@ class _Simulation:
             for i, s in enumerate(layer.synapses)
         }
         largest = max([int(np.prod(network.input.shape)), *(layer.size for layer in network)])
+        self.stream_dtype = torch.uint8  # spikes wait for their targets in a quarter of the memory
         self.batch_size = max(1, BATCH_BYTES // (8 * largest * plan.period))
 
     def __call__(self, messages: np.ndarray) -> dict:
+        """Simulate a batch; returns its part of the `Run` (see `backends.reference.join`)."""
         keys = ("counts", "spikes", "potentials", "saturations", "large_inputs", "boundary_spikes")
         part: dict = {key: {} for key in keys}
-        streams = {INPUT: self._input_stream(self.network.input, messages)}
+        streams = self.start(messages)
         self._count(part, INPUT, streams[INPUT])
         for layer in self.network:
-            population = _Population(layer.neurons, layer.shape, len(messages), self.network.is_integer, self.device, self.dtype)
-            scores = self._advance(layer, population, streams, part)
+            population, scores = self.advance(layer, streams, part)
             self._count(part, layer.name, streams[layer.name])
+            part["saturations"][layer.name] = int(population.saturations)
+            if "potentials" in self.record:
+                part["potentials"][layer.name] = self._to_state(population.v)
         if "spikes" in self.record:
-            part["spikes"] = {name: stream.to(torch.uint8).cpu().numpy() for name, stream in streams.items()}
-        part |= self._read_out(streams[self.network.output.name], scores)
-        return part
+            part["spikes"] = {name: stream.cpu().numpy() for name, stream in streams.items()}
+            kept = messages.dtype if self.network.input.neurons is None else np.uint8
+            part["spikes"][INPUT] = part["spikes"][INPUT].astype(kept)
+        return part | self._read_out(streams[self.network.output.name], scores)
 
-    def _advance(self, layer: Layer, population: _Population, streams: dict, part: dict) -> torch.Tensor:
-        currents = self._currents(layer, streams)
+    def start(self, messages: np.ndarray) -> dict[str, torch.Tensor]:
+        """Streams (samples, period, *shape) by source name, with the input's only."""
+        return {INPUT: self._input_stream(self.network.input, messages)}
+
+    def advance(
+        self, layer: Layer, streams: dict[str, torch.Tensor], part: dict | None = None
+    ) -> tuple[_Population, torch.Tensor | None]:
+        """Add a layer's stream; its sources' must be there. Returns its last state, and the read-out's potentials."""
+        currents = self.currents(layer, streams)
         samples = len(currents)
-        stream = torch.zeros(currents.shape, dtype=self.dtype, device=self.device)
-        is_output = layer is self.network.output
-        scores = torch.empty((samples, self.plan.period, layer.size), dtype=self.dtype, device=self.device) if is_output else None
+        population = _Population(layer.neurons, layer.shape, samples, self.network.is_integer, self.device, self.dtype)
+        stream = torch.zeros(currents.shape, dtype=self.stream_dtype, device=self.device)
+        is_output = layer.name == self.network.output.name
+        shape = (samples, self.plan.period, layer.size)
+        scores = torch.empty(shape, dtype=self.dtype, device=self.device) if is_output else None
         for t in range(self.plan.period):
             spikes = population.step(currents[:, t - 1] if t else None)
             if spikes is not None:
@@ -138,13 +152,10 @@ class _Simulation:
             if is_output:
                 scores[:, t] = population.v.reshape(samples, -1)
         streams[layer.name] = stream
-        part["saturations"][layer.name] = int(population.saturations)
-        part["large_inputs"][layer.name] = (
-            int((currents[:, :-1].abs() >= CURRENT_LIMIT).sum()) if self.network.is_integer else 0
-        )
-        if "potentials" in self.record:
-            part["potentials"][layer.name] = self._to_state(population.v)
-        return scores
+        if part is not None:
+            large = (currents[:, :-1].abs() >= CURRENT_LIMIT).sum() if self.network.is_integer else 0
+            part["large_inputs"][layer.name] = int(large)
+        return population, scores
 
     def _to_state(self, v: torch.Tensor) -> np.ndarray:
         return v.cpu().numpy().astype(np.int64 if self.network.is_integer else np.float64)
@@ -168,12 +179,12 @@ class _Simulation:
         population = _Population(source.neurons, source.shape, len(messages), True, self.device, self.dtype)
         return torch.stack([population.step(stream[:, t]) for t in range(self.plan.period)], dim=1)
 
-    def _currents(self, layer: Layer, streams: dict[str, torch.Tensor]) -> torch.Tensor:
+    def currents(self, layer: Layer, streams: dict[str, torch.Tensor]) -> torch.Tensor:
         """(samples, period, *shape); index t holds what arrives one step later, as every synapse delays by one."""
         total = None
         for i, synapse in enumerate(layer.synapses):
             stream = streams[synapse.source]
-            flat = stream.reshape(-1, *stream.shape[2:])
+            flat = stream.reshape(-1, *stream.shape[2:]).to(self.dtype)
             weight = self.weights[layer.name, i]
             if isinstance(synapse, Dense):
                 current = F.linear(flat.flatten(1), weight)

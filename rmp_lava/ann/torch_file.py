@@ -1,0 +1,160 @@
+"""PyTorch zip files: written atomically, read without trust."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import warnings
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+
+# The largest network of the RMP-SNN paper, VGG-16 for ImageNet, has 0.55 GB of weights; Adam's moments treble that.
+MAX_BYTES = 2 * 2**30
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise `CheckpointError` if no checkpoint can be written to this path, to know it before a training, not after."""
+    # A link is written through, not replaced.
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise CheckpointError(f"checkpoint {path} exists and is not a regular file; choose another path")
+    if not os.path.isdir(folder):
+        raise CheckpointError(f"checkpoint {path} cannot be written: folder {folder} does not exist; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CheckpointError(f"checkpoint {path} cannot be written: no permission in {folder}; choose another folder")
+
+
+def write_torch_file(path: str | os.PathLike, content: dict[str, Any]) -> None:
+    """Write tensors and plain values; at every moment the path holds either the old file or the whole new one.
+
+    Raises `CheckpointError` if the file cannot be written.
+    """
+    check_writable(path)
+    # Serialised in memory first: torch.save to a file turns a full disk into an obscure RuntimeError.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    target = Path(os.path.realpath(path))
+    # In the same folder, because a rename is atomic only within one file system; not by `tempfile`, whose files only
+    # their owner may read.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise CheckpointError(
+                f"checkpoint {path} cannot be written ({reason}); free space or choose another path"
+            ) from error
+        raise
+
+
+def read_torch_file(path: str | os.PathLike) -> Any:
+    """Read tensors and plain values. Nothing in the file is executed; sizes and checksums are checked first.
+
+    Returns
+    -------
+    Any
+        Whatever `torch.save` was given, tensors on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, empty, too large, truncated, damaged, no PyTorch file, or holds objects that could run
+        code.
+    """
+    path = Path(path)
+    if not os.path.exists(path):
+        raise CheckpointError(f"checkpoint {path} does not exist; train a model first or correct the path")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"checkpoint {path} is not a regular file; name a file that `train` has written")
+    try:
+        size = _check_zip(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"checkpoint {path} cannot be read ({reason}); check its permissions") from error
+    return _load(path, size)
+
+
+def _check_zip(path: Path) -> int:
+    """Size in bytes of a file that is a whole, undamaged zip file."""
+    size = path.stat().st_size
+    if not 0 < size <= MAX_BYTES:
+        raise CheckpointError(f"checkpoint {path} has {size:,} bytes; allowed are 1 to {MAX_BYTES:,}, so train again")
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start == b"PK\x03\x04":
+            raise CheckpointError(f"checkpoint {path} is truncated (its end is missing); copy it again or train again")
+        raise CheckpointError(
+            f"file {path} is no checkpoint (not a PyTorch zip file); name one that `train` has written"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_archive(path, archive, size)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        # What zipfile raises on damaged directories, unknown compression, encryption and broken names.
+        raise CheckpointError(f"checkpoint {path} is damaged ({error}); copy it again or train again") from error
+    return size
+
+
+def _check_archive(path: Path, archive: zipfile.ZipFile, size: int) -> None:
+    """Guard against zip bombs and flipped bits: PyTorch checks neither sizes nor checksums of the records."""
+    records = archive.infolist()
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        raise CheckpointError(f"checkpoint {path} is compressed, which PyTorch's are not; name a file from `train`")
+    if sum(record.file_size for record in records) > size:
+        raise CheckpointError(f"checkpoint {path} says it holds more bytes than the file has; copy it again")
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"checkpoint {path} is damaged (checksum of {damaged!r}); copy it again or train again")
+
+
+def _load(path: Path, size: int) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # Some foreign files (TorchScript) make PyTorch warn before it fails.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        claimed = _storage_bytes(content)
+    except Exception as error:
+        # On bytes made to mislead it the unpickler may raise anything; all of it means the same here.
+        raise CheckpointError(
+            f"file {path} is no checkpoint (it holds other things than tensors and plain values, which could run code, "
+            "so it was not loaded); name a file that `train` has written"
+        ) from error
+    # The pickle, not the record, says how long a storage is; a longer one would be read beyond the record's bytes.
+    if claimed > size:
+        raise CheckpointError(f"checkpoint {path} says its tensors are larger than the file; copy it again")
+    return content
+
+
+def _storage_bytes(content: Any) -> int:
+    """Total bytes of the distinct storages behind all tensors in nested dictionaries, lists and tuples.
+
+    Raises an exception for tensors without a storage (sparse ones), which no checkpoint holds.
+    """
+    storages: dict[int, int] = {}
+    pending, seen = [content], set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            storages[storage.data_ptr()] = max(storage.nbytes(), storages.get(storage.data_ptr(), 0))
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            pending.extend(value.values() if isinstance(value, dict) else value)
+    return sum(storages.values())

@@ -1,0 +1,171 @@
+"""Balance thresholds layer after layer, as RMP-SNN does (Han, Srinivasan and Roy, CVPR 2020, section 4).
+
+A layer's threshold is an upper bound of V_in, its weighted input sum at any one time step, over training images and
+time, with the layers before it already balanced and spiking. A factor alpha then scales it down for latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from ..backends.fast import Simulation
+from ..encoding import encode
+from ..errors import ConversionError, UsageError
+from ..network import Layer, SpikingNetwork
+from ..progress import Progress
+from ..schedule import schedule
+
+# Logarithmic bins, 0.1 % wide: a percentile over 10^9 sums in constant memory.
+_BINS_PER_E_FOLD = 1000
+_LOWEST = np.log(1e-9)
+_BIN_COUNT = int((np.log(1e9) - _LOWEST) * _BINS_PER_E_FOLD)
+
+
+def balance(
+    network: SpikingNetwork,
+    images: np.ndarray,
+    steps: int,
+    *,
+    percentile: float = 100.0,
+    alpha: float | Mapping[str, float] = 1.0,
+    v_init: str = "zero",
+    reset: str = "soft",
+    seed: int = 0,
+    progress: bool = False,
+) -> SpikingNetwork:
+    """Set every threshold of a float network.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Float.
+    images : numpy.ndarray
+        Training images (never test images), as `rmp_lava.run` takes them.
+    steps : int
+        Time steps over which V_in is observed.
+    percentile : float
+        100 takes the maximum, as the paper does; less ignores the largest sums (0 < percentile <= 100, counted over
+        all positive sums).
+    alpha : float or mapping
+        Factor on each threshold, or by layer name (missing names: 1).
+    v_init : {"zero", "half"}
+        Initial potential 0, or half the threshold (Bu et al., AAAI 2022, "Optimized potential initialization").
+    reset : {"soft", "hard"}
+        Of the spiking layers; hard is the baseline that the paper compares with.
+    seed : int
+        Of the Poisson encoding.
+
+    Returns
+    -------
+    SpikingNetwork
+        With thresholds, initial potentials, and on each layer the record of what was observed.
+
+    Raises
+    ------
+    ConversionError
+        If a layer never receives a positive input, so that no threshold can be found.
+    """
+    factors = _check_options(network, percentile, alpha, v_init, reset)
+    plan = schedule(network, steps)
+    layers: list[Layer] = []
+    with torch.no_grad(), Progress("balancing thresholds", len(network.layers), shown=progress) as bar:
+        simulation = Simulation(network, plan, (), torch.device("cpu"), torch.float32)
+        batches = [
+            simulation.start(encode(network.input, images[i : i + simulation.batch_size], steps, seed=seed, first_sample=i))
+            for i in range(0, len(images), simulation.batch_size)
+        ]
+        for layer in network:
+            largest, histogram, peak = _observe(simulation, layer, batches)
+            layer = _balanced(layer, largest, histogram, peak, percentile, factors.get(layer.name, 1.0), v_init, reset, steps)
+            layers.append(layer)
+            for batch in batches:
+                simulation.advance(layer, batch)
+                _forget_unused(network, layer, batch)
+            bar.advance()
+    provenance = dict(network.provenance) | {
+        "balance": {
+            "images": len(images),
+            "steps": steps,
+            "percentile": percentile,
+            "alpha": alpha if isinstance(alpha, (int, float)) else dict(alpha),
+            "v_init": v_init,
+            "seed": seed,
+        }
+    }
+    return network.replace(layers=tuple(layers), provenance=provenance)
+
+
+def _check_options(
+    network: SpikingNetwork, percentile: float, alpha: float | Mapping[str, float], v_init: str, reset: str
+) -> Mapping[str, float]:
+    if network.is_integer:
+        raise UsageError("thresholds are balanced before quantisation, but the network holds integers already")
+    if not 0 < percentile <= 100:
+        raise UsageError(f"percentile is {percentile}; allowed are 0 < percentile <= 100")
+    factors = alpha if isinstance(alpha, Mapping) else {layer.name: alpha for layer in network}
+    for name, factor in factors.items():
+        if not np.isfinite(factor) or factor <= 0:
+            raise UsageError(f"alpha of layer {name!r} is {factor}; it must be a positive number")
+        if name not in network.depths:
+            raise UsageError(f"alpha names layer {name!r}, which does not exist; layers are {', '.join(network.depths)}")
+    if v_init not in ("zero", "half"):
+        raise UsageError(f"v_init is {v_init!r}; choose 'zero' or 'half'")
+    if reset not in ("soft", "hard"):
+        raise UsageError(f"reset is {reset!r}; choose 'soft' or 'hard'")
+    return factors
+
+
+def _observe(simulation: Simulation, layer: Layer, batches: list[dict]) -> tuple[float, np.ndarray, float]:
+    """Largest V_in, histogram of the positive ones, and largest |sum over time| of any neuron."""
+    largest, peak = -np.inf, 0.0
+    histogram = np.zeros(_BIN_COUNT, dtype=np.int64)
+    for batch in batches:
+        currents = simulation.currents(layer, batch)
+        largest = max(largest, float(currents.max()))
+        peak = max(peak, float(currents.cumsum(dim=1).abs().max()))
+        bins = ((currents[currents > 0].log() - _LOWEST) * _BINS_PER_E_FOLD).long().clamp(0, _BIN_COUNT - 1)
+        histogram += torch.bincount(bins, minlength=_BIN_COUNT).numpy()
+    return largest, histogram, peak
+
+
+def _balanced(
+    layer: Layer,
+    largest: float,
+    histogram: np.ndarray,
+    peak: float,
+    percentile: float,
+    factor: float,
+    v_init: str,
+    reset: str,
+    steps: int,
+) -> Layer:
+    record = dict(layer.record) | {"v_in_max": largest, "potential_peak": peak, "balanced_over_steps": steps}
+    if layer.neurons.reset == "none":
+        return layer.replace(record=record)
+    if largest <= 0:
+        raise ConversionError(
+            f"layer {layer.name!r} receives no positive input on the calibration images, so it would never spike; "
+            "use more images, or train the network again"
+        )
+    bound = largest
+    if percentile < 100:
+        needed = percentile / 100 * histogram.sum()
+        bound = float(np.exp(_LOWEST + (np.searchsorted(histogram.cumsum(), needed) + 1) / _BINS_PER_E_FOLD))
+        bound = min(bound, largest)
+    threshold = factor * bound
+    record |= {"threshold_bound": bound, "percentile": percentile, "alpha": factor}
+    neurons = layer.neurons.replace(
+        threshold=threshold, reset=reset, v_init=threshold / 2 if v_init == "half" else 0.0
+    )
+    return layer.replace(neurons=neurons, record=record)
+
+
+def _forget_unused(network: SpikingNetwork, layer: Layer, batch: dict) -> None:
+    """Drop streams that no later layer reads."""
+    done = [name for name in network.depths][: list(network.depths).index(layer.name) + 1]
+    needed = {s.source for later in network if later.name not in done for s in later.synapses}
+    for name in set(batch) - needed:
+        del batch[name]

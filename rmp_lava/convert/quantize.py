@@ -1,0 +1,223 @@
+"""From real numbers to a chip's integers: one joint scale per layer, every choice recorded.
+
+What must survive is threshold / weight: one factor takes a layer's weights, threshold, bias and initial potential to
+weight units. It is chosen so that the threshold is an integer exactly and the weights use their bits fully.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends.stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD
+from ..backends.stock_weights import is_one_weight
+from ..errors import ConversionError, RangeOverflowError, UsageError
+from ..hardware import Profile, load_profile
+from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
+from ..neuron import STATE_SHIFT
+
+THRESHOLD_FORMS = ("stock", "free", "dense_rec")
+MAX_DENSE_REC_THRESHOLD = 254
+POTENTIAL_MARGIN = 2
+"""An integrating read-out gets room for this many times the largest potential seen while balancing."""
+_FEWEST_LEVELS = 15
+
+
+def quantize(
+    network: SpikingNetwork, profile: str | Profile = "loihi2", *, threshold_form: str = "stock", strict: bool = False
+) -> SpikingNetwork:
+    """Quantise a float network to a chip's integers.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Float, with balanced thresholds.
+    profile : str or Profile
+        Name or path of a hardware profile, whose limits are kept.
+    threshold_form : {"stock", "free", "dense_rec"}
+        "stock": thresholds that one synaptic weight can say (mantissa <= 255, exponent <= 7), so that stock LIF neurons
+        with a self-synapse are possible too; costs less than 0.8 % of the weights' range. "free": any threshold.
+        "dense_rec": even and at most 254, as lava-dl's loader needs it for soft reset; costs weight resolution.
+    strict : bool
+        Whether a value that had to be clipped is an error.
+
+    Returns
+    -------
+    SpikingNetwork
+        Integer. Each layer's record holds the scale, the rounding error and every count of clipped values.
+
+    Raises
+    ------
+    ConversionError
+        If a layer cannot be quantised.
+    RangeOverflowError
+        In strict mode, if a value was clipped.
+    """
+    if network.is_integer:
+        raise UsageError(f"network {network.name!r} holds integers already")
+    if threshold_form not in THRESHOLD_FORMS:
+        raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    source = _quantize_input(network, profile, threshold_form)
+    layers = tuple(_quantize_layer(layer, source, profile, threshold_form) for layer in network)
+    if strict:
+        _refuse_clipping(layers)
+    provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
+    return network.replace(input=source, layers=layers, number_format="int", provenance=provenance)
+
+
+def _threshold_limit(profile: Profile, form: str) -> int:
+    limits = {"stock": MAX_STOCK_THRESHOLD, "free": profile["threshold_max"], "dense_rec": MAX_DENSE_REC_THRESHOLD}
+    return min(profile["threshold_max"], limits[form])
+
+
+def _quantize_input(network: SpikingNetwork, profile: Profile, form: str) -> Input:
+    """Graded messages get as many levels as leave the first threshold room beside weights of full range."""
+    source = network.input
+    if source.levels is not None:
+        return source
+    limit = _threshold_limit(profile, form)
+    first = [layer for layer in network if any(s.source == INPUT for s in layer.synapses)]
+    levels = min(255, profile["message_max"])
+    while levels > _FEWEST_LEVELS and any(
+        layer.neurons.reset != "none" and layer.neurons.threshold * _weight_scale(layer, profile) * levels > limit
+        for layer in first
+    ):
+        levels >>= 1
+    return source.replace(levels=levels)
+
+
+def _weight_scale(layer: Layer, profile: Profile) -> float:
+    """Largest factor that keeps all of a layer's weights in their ranges."""
+    return min(_synapse_scale(s, layer, profile) for s in layer.synapses)
+
+
+def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile) -> float:
+    low, high = float(synapse.weight.min()), float(synapse.weight.max())
+    if low == high == 0:
+        raise ConversionError(f"layer {layer.name!r} has only zero weights from {synapse.source!r}; train the network again")
+    if _is_mixed(synapse.weight):
+        return min(profile["weight_mixed_max"] / high, profile["weight_mixed_min"] / low)
+    return profile["weight_single_sign_max"] / max(high, -low)
+
+
+def _is_mixed(weight: np.ndarray) -> bool:
+    return bool(weight.min() < 0 < weight.max())
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Weight units per real unit, of weights; potentials are `levels` times finer where messages are graded."""
+
+    weights: float
+    levels: int
+    threshold: int
+
+    @property
+    def potential(self) -> float:
+        return self.weights * self.levels
+
+
+def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) -> Layer:
+    levels = {source.largest_message if s.source == INPUT else 1 for s in layer.synapses}
+    if len(levels) > 1:
+        raise ConversionError(
+            f"layer {layer.name!r} receives graded messages and spikes, which no joint scale fits; use Poisson or rate encoding"
+        )
+    scale = _choose_scale(layer, levels.pop(), profile, form)
+    synapses = tuple(_quantize_synapse(s, scale.weights, profile) for s in layer.synapses)
+    neurons, bias_record = _quantize_neurons(layer.neurons, scale, profile)
+    record = dict(layer.record) | {
+        "scale": scale.weights,
+        "input_levels": scale.levels,
+        "threshold_float": float(layer.neurons.threshold),
+        "weight_error": _relative_error(layer.synapses, synapses, scale.weights),
+        "zero_weights": sum(int((q.weight == 0).sum() - (s.weight == 0).sum()) for q, s in zip(synapses, layer.synapses, strict=True)),
+        "largest_possible_input": _largest_input(synapses, scale.levels),
+        "threshold_is_one_weight": is_one_weight(neurons.threshold),
+    }
+    record["input_may_wrap_in_stock_neurons"] = record["largest_possible_input"] > profile["current_max"]
+    return layer.replace(synapses=synapses, neurons=neurons, record=record | bias_record)
+
+
+def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str) -> _Scale:
+    scale = _weight_scale(layer, profile)
+    if layer.neurons.reset == "none":
+        peak = layer.record.get("potential_peak", 0.0)
+        if peak > 0:
+            scale = min(scale, profile["potential_max"] / (POTENTIAL_MARGIN * peak * levels))
+        return _Scale(scale, levels, profile["threshold_max"])
+    wanted = layer.neurons.threshold * scale * levels
+    # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
+    threshold = _sayable(int(min(wanted, _threshold_limit(profile, form))), form)
+    if threshold < 1:
+        raise ConversionError(
+            f"layer {layer.name!r} has threshold {layer.neurons.threshold:g}, less than one step of its quantised weights; "
+            "balance it again with more images or a larger alpha"
+        )
+    return _Scale(threshold / (layer.neurons.threshold * levels), levels, threshold)
+
+
+def _sayable(threshold: int, form: str) -> int:
+    """The largest threshold of a form that is not above this one."""
+    if form == "dense_rec":
+        return threshold & ~1
+    if form == "stock":
+        exponent = max(0, threshold.bit_length() - 8)
+        return (threshold >> exponent) << exponent
+    return threshold
+
+
+def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile) -> Synapse:
+    weight = synapse.weight.astype(np.float64) * scale
+    if _is_mixed(synapse.weight):
+        step = profile["weight_mixed_step"]
+        weight = np.clip(step * np.rint(weight / step), profile["weight_mixed_min"], profile["weight_mixed_max"])
+    else:
+        limit = profile["weight_single_sign_max"]
+        weight = np.clip(np.rint(weight), -limit, limit)
+    return synapse.replace(weight=weight.astype(np.int16))
+
+
+def _quantize_neurons(neurons: Neurons, scale: _Scale, profile: Profile) -> tuple[Neurons, dict[str, Any]]:
+    v_init = int(np.rint(neurons.v_init * scale.potential))
+    if neurons.bias is None:
+        return neurons.replace(threshold=scale.threshold, v_init=v_init), {}
+    limit, largest_exponent = profile["bias_mantissa_max"], profile["bias_exponent_max"]
+    state = neurons.bias.astype(np.float64) * scale.potential * (1 << STATE_SHIFT)
+    # From STATE_SHIFT on the bias is a whole number of weight units, which synapses of stock neurons can say too.
+    exponent = STATE_SHIFT
+    while exponent < largest_exponent and np.abs(state).max() > limit << exponent:
+        exponent += 1
+    mantissa = np.rint(state / (1 << exponent))
+    clipped = int((np.abs(mantissa) > limit).sum())
+    mantissa = np.clip(mantissa, -limit, limit).astype(np.int16)
+    quantized = neurons.replace(threshold=scale.threshold, v_init=v_init, bias=mantissa, bias_exponent=exponent)
+    return quantized, {"bias_clipped": clipped}
+
+
+def _relative_error(before: tuple[Synapse, ...], after: tuple[Synapse, ...], scale: float) -> float:
+    """Root mean square of the weights' rounding error over that of the weights."""
+    error = sum(float(((q.weight / scale - s.weight) ** 2).sum()) for s, q in zip(before, after, strict=True))
+    power = sum(float((s.weight.astype(np.float64) ** 2).sum()) for s in before)
+    return float(np.sqrt(error / power))
+
+
+def _largest_input(synapses: tuple[Synapse, ...], levels: int) -> int:
+    """Largest |sum| that any pattern of messages could cause in one step."""
+    total = 0
+    for synapse in synapses:
+        flat = synapse.weight.reshape(len(synapse.weight), -1).astype(np.int64)
+        total += int(max(np.clip(flat, 0, None).sum(axis=1).max(), -np.clip(flat, None, 0).sum(axis=1).min())) * levels
+    return total
+
+
+def _refuse_clipping(layers: tuple[Layer, ...]) -> None:
+    for layer in layers:
+        if layer.record.get("bias_clipped"):
+            raise RangeOverflowError(
+                f"layer {layer.name!r}: {layer.record['bias_clipped']} biases exceed their 13-bit mantissa; "
+                "reduce the bias, or quantise without strict to clip them"
+            )

@@ -1,0 +1,257 @@
+"""Training: reproducible to the bit, resumable, safe to interrupt, and good enough."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rmp_lava.ann.checkpoint import load_checkpoint, load_model, save_checkpoint
+from rmp_lava.ann.data import Dataset, load, split_validation
+from rmp_lava.ann.train import evaluate, train
+from rmp_lava.errors import CheckpointError, DataError, UsageError
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def weights(model) -> list[torch.Tensor]:
+    return [weight.detach().clone() for weight in model.parameters()]
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+def quick(dataset, **changed):
+    return train("digits-cnn", dataset, **{"epochs": 4, "progress": False, "batch_size": 100, **changed})
+
+
+def interrupt_after(epoch):
+    def on_epoch(record):
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return on_epoch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_digits_recipe_reaches_97_percent_on_unseen_digits(digits, tmp_path, seed):
+    result = train("digits-cnn", digits, seed=seed, checkpoint_path=tmp_path / "a.pt", progress=False)
+    assert result.test_accuracy >= 0.97
+    model, metadata = load_model(tmp_path / "a.pt")
+    assert evaluate(model, digits.test_images, digits.test_labels) == result.test_accuracy == metadata["test_accuracy"]
+    assert metadata["dataset"] == "digits" and metadata["source"] == digits.source and metadata["seed"] == seed
+    assert metadata["epochs_done"] == len(result.history) == 80
+
+
+def test_same_seed_gives_same_weights_and_another_seed_others(digits):
+    torch.manual_seed(1)
+    first = quick(digits, epochs=2)
+    torch.manual_seed(2)
+    assert same(first.model, quick(digits, epochs=2).model)
+    assert not same(first.model, quick(digits, epochs=2, seed=1).model)
+
+
+def test_random_state_of_the_caller_is_untouched(digits):
+    before = torch.get_rng_state()
+    quick(digits, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_resumed_training_gives_the_bits_of_the_uninterrupted_one(digits, tmp_path, epoch):
+    path = tmp_path / "a.pt"
+    whole = quick(digits)
+    with pytest.raises(KeyboardInterrupt):
+        quick(digits, checkpoint_path=path, on_epoch=interrupt_after(epoch))
+    assert load_checkpoint(path).metadata["epochs_done"] == epoch
+    torch.rand(7)  # The state of a new process is another one.
+    resumed = quick(digits, checkpoint_path=path, resume=True)
+    assert same(whole.model, resumed.model)
+    assert resumed.history == whole.history
+    assert resumed.seconds > load_checkpoint(path).training["seconds"] - 1e-9 > 0
+
+
+def test_resuming_a_finished_training_changes_nothing(digits, tmp_path):
+    path = tmp_path / "a.pt"
+    first = quick(digits, checkpoint_path=path)
+    again = quick(digits, checkpoint_path=path, resume=True)
+    assert same(first.model, again.model) and again.history == first.history
+    assert again.test_accuracy == first.test_accuracy
+
+
+@pytest.mark.parametrize(
+    "changed", [{"seed": 1}, {"epochs": 5}, {"batch_size": 50}, {"learning_rate": 0.1}, {"validation_fraction": 0.2}]
+)
+def test_resuming_with_other_arguments_is_refused(digits, tmp_path, changed):
+    path = tmp_path / "a.pt"
+    quick(digits, epochs=4, checkpoint_path=path)
+    (name,) = changed
+    with pytest.raises(UsageError, match=f"was trained with {name} .*; resume with the same"):
+        quick(digits, checkpoint_path=path, resume=True, **changed)
+
+
+def test_resuming_with_other_images_is_refused(digits, tmp_path):
+    path = tmp_path / "a.pt"
+    quick(digits, checkpoint_path=path, epochs=1)
+    with pytest.raises(UsageError, match="fingerprint"):
+        quick(load("digits", seed=1), checkpoint_path=path, resume=True, epochs=1)
+
+
+def test_resuming_without_usable_training_state_is_refused(digits, tmp_path):
+    path = tmp_path / "a.pt"
+    with pytest.raises(UsageError, match="no checkpoint path"):
+        quick(digits, resume=True)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        quick(digits, checkpoint_path=path, resume=True)
+    result = quick(digits, checkpoint_path=path)
+    good = load_checkpoint(path)
+    moments = {**good.training["optimizer"], 0: {**good.training["optimizer"][0], "exp_avg": torch.zeros(1)}}
+    for damage in (
+        None,
+        {},
+        {**good.training, "optimizer": {}},
+        {**good.training, "optimizer": moments},
+        {**good.training, "random_states": {"cpu": torch.zeros(3)}},
+        {**good.training, "history": [["a"]]},
+        {**good.training, "history": []},
+        {**good.training, "settings": None},
+    ):
+        save_checkpoint(path, model_name="digits-cnn", model=result.model, metadata=good.metadata, training=damage)
+        with pytest.raises(CheckpointError, match="cannot be resumed|damaged training state") as caught:
+            quick(digits, checkpoint_path=path, resume=True)
+        assert "\n" not in str(caught.value)
+
+
+def test_real_interrupt_leaves_a_valid_checkpoint_and_no_rubbish(tmp_path):
+    script = (
+        "from rmp_lava.ann.data import load\nfrom rmp_lava.ann.train import train\n"
+        "train('digits-cnn', load('digits'), epochs=100000, checkpoint_path='a.pt', progress=False)"
+    )
+    root = str(Path(__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "a.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert b"KeyboardInterrupt" in errors
+    assert load_checkpoint(tmp_path / "a.pt").metadata["epochs_done"] >= 1
+    assert os.listdir(tmp_path) == ["a.pt"]
+
+
+def test_test_images_do_not_influence_training(digits):
+    # Calibration and tuning would leak through a split that mixes the parts.
+    other = Dataset(
+        "digits", digits.train_images, digits.train_labels, digits.test_images[::-1] * 0.5, digits.test_labels,
+        digits.class_names, "altered test part",
+    )  # fmt: skip
+    a, b = quick(digits, epochs=2), quick(other, epochs=2)
+    assert same(a.model, b.model) and a.history == b.history and a.test_accuracy != b.test_accuracy
+
+
+def test_validation_accuracy_is_that_of_the_public_split(digits):
+    result = quick(digits)
+    split = split_validation(digits)
+    assert evaluate(result.model, split.validation_images, split.validation_labels) == result.validation_accuracy
+    assert evaluate(result.model, split.train_images, split.train_labels) == result.train_accuracy
+
+
+def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_path):
+    path = tmp_path / "a.pt"
+    quick(digits, checkpoint_path=path, epochs=1)
+    old = path.read_bytes()
+    with pytest.raises(UsageError, match="diverged in epoch 1 with learning rate 1e\\+30"):
+        quick(digits, checkpoint_path=path, learning_rate=1e30)
+    assert path.read_bytes() == old
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"epochs": 0}, "epochs is 0; give an integer of at least 1"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": True}, "seed is True"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"learning_rate": "high"}, "learning_rate is 'high'"),
+        ({"validation_fraction": 1.0}, "validation fraction"),
+        ({"device": "tpu9"}, "device 'tpu9' is unknown"),
+        ({"device": "meta"}, "device 'meta' is not supported"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+    ],
+)
+def test_useless_argument_is_refused(digits, changed, words):
+    with pytest.raises(UsageError, match=words):
+        quick(digits, **changed)
+
+
+def test_unwritable_checkpoint_is_noticed_before_training(digits, tmp_path):
+    epochs = []
+    with pytest.raises(CheckpointError, match="does not exist; create it"):
+        quick(digits, checkpoint_path=tmp_path / "none" / "a.pt", on_epoch=epochs.append)
+    assert epochs == []
+
+
+def test_data_set_that_does_not_fit_is_refused(digits):
+    with pytest.raises(DataError, match=r"\(1, 8, 8\), but model 'fashion-cnn' takes \(1, 28, 28\)"):
+        train("fashion-cnn", digits)
+    eleven = Dataset(
+        "eleven", digits.train_images, digits.train_labels, digits.test_images, digits.test_labels,
+        (*digits.class_names, "ten"), "digits",
+    )  # fmt: skip
+    with pytest.raises(DataError, match="has 11 classes, but model 'digits-cnn' has 10 outputs"):
+        train("digits-cnn", eleven)
+
+
+def test_evaluate_ignores_dropout_counts_the_last_batch_and_restores_the_mode():
+    class Fixed(torch.nn.Module):
+        def forward(self, images):
+            assert not self.training
+            return torch.nn.functional.one_hot(images.long().flatten(), 3).float()
+
+    model = Fixed().train()
+    labels = np.arange(1003) % 3
+    images = labels.astype(np.float32).reshape(-1, 1, 1, 1)
+    labels[-1] = (labels[-1] + 1) % 3
+    assert evaluate(model, images, labels) == 1002 / 1003
+    assert model.training
+    with pytest.raises(DataError, match="3 images and 2 labels"):
+        evaluate(model, images[:3], labels[:2])
+    with pytest.raises(DataError, match="0 images"):
+        evaluate(model, images[:0], labels[:0])
+
+
+def test_fashion_learns_in_two_small_epochs():
+    try:
+        fashion = load("fashion-mnist")
+    except DataError as error:
+        pytest.skip(str(error))
+    assert len(fashion.train_images) == 60000 and len(fashion.test_images) == 10000
+    assert np.bincount(fashion.train_labels).tolist() == [6000] * 10
+    part = Dataset(
+        "fashion-mnist", fashion.train_images[:3000], fashion.train_labels[:3000], fashion.test_images[:1000],
+        fashion.test_labels[:1000], fashion.class_names, fashion.source,
+    )  # fmt: skip
+    result = train("fashion-cnn", part, epochs=2, batch_size=64, progress=False)
+    assert result.history[1].loss < result.history[0].loss
+    assert result.test_accuracy > 0.7
