@@ -24,6 +24,15 @@ def digits() -> Dataset:
     return load("digits")
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Such small networks gain nothing from a second thread, and lose much where other processes run beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def weights(model) -> list[torch.Tensor]:
     return [weight.detach().clone() for weight in model.parameters()]
 
@@ -141,7 +150,10 @@ def test_real_interrupt_leaves_a_valid_checkpoint_and_no_rubbish(tmp_path):
     )
     root = str(Path(__file__).parents[1])
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.PIPE
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
     )
     try:
         deadline = time.monotonic() + 60

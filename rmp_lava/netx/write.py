@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from ..errors import NetFileError
+from ..files import write_atomically
 from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from .read import FORMAT_VERSION, load
 from .stock import lava_dl_obstacles, self_synapse
@@ -44,35 +44,17 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str], *, for_lava_dl: 
     NetFileError
         If it cannot be written, or if lava-dl could not run it although `for_lava_dl` asks for that.
     """
-    path = Path(path)
     obstacles = lava_dl_obstacles(network)
     if for_lava_dl and obstacles:
         raise NetFileError(f"network {network.name!r} cannot run in lava-dl's loader: {'; '.join(obstacles)}")
     has_soft_layer = any(layer.neurons.reset == "soft" for layer in network)
     stock = not obstacles and (for_lava_dl or not has_soft_layer)
-    image = _file_image(network, stock)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(image)
-            file.flush()
-            os.fsync(file.fileno())
-        if load(temporary) != network:
-            raise NetFileError(f"{path}: what was written does not read back equal; this is a defect, please report it")
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise NetFileError(
-            f"{path} cannot be written ({error.strerror or error}); an older file of that name is unchanged"
-        ) from None
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-    return path
+    return write_atomically(path, _file_image(network, stock), NetFileError, verify=lambda part: _compare(part, network))
+
+
+def _compare(path: Path, network: SpikingNetwork) -> None:
+    if load(path) != network:
+        raise NetFileError(f"network {network.name!r} does not read back equal; this is a defect, please report it")
 
 
 def _file_image(network: SpikingNetwork, stock: bool) -> bytes:

@@ -1,0 +1,59 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import RmpLavaError
+
+
+def write_atomically(
+    path: str | os.PathLike[str],
+    content: bytes | memoryview,
+    error: type[RmpLavaError] = RmpLavaError,
+    verify: Callable[[Path], None] | None = None,
+) -> Path:
+    """Write a file under a temporary name beside its place, and rename it only when it is complete and on disk.
+
+    Parameters
+    ----------
+    path : path
+        Missing folders are made. A full disk, a kill or a failed verification leaves an older file as it was.
+    content : bytes
+    error : type
+        Raised, with one sentence, where the system refuses.
+    verify : callable, optional
+        Called with the temporary file's path; raises if the content is not good.
+
+    Returns
+    -------
+    pathlib.Path
+        The path.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if verify is not None:
+            verify(Path(temporary))
+        # mkstemp makes files that only their owner may read; the result gets what any new file would get.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise error(
+            f"{path} cannot be written ({problem.strerror or problem}); an older file of that name is unchanged"
+        ) from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+    return path

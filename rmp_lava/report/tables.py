@@ -1,0 +1,105 @@
+"""Tables for people, made with rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..convert.check import CheckReport
+from ..network import Conv, SpikingNetwork
+from ..results import Run
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1) -> Table:
+    """A table; the first `text_columns` columns are left-aligned text, the others numbers."""
+    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for i, column in enumerate(columns):
+        result.add_column(column, justify="left" if i < text_columns else "right", overflow="fold")
+    for row in rows:
+        result.add_row(*(str(cell) for cell in row))
+    return result
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with two digits; a dash for None."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def network_table(network: SpikingNetwork) -> Table:
+    """Layers with shapes, weights and neurons."""
+    rows = []
+    for layer in network:
+        neurons = layer.neurons
+        threshold = "-" if neurons.reset == "none" else f"{neurons.threshold:g}"
+        if neurons.is_leaky:
+            reset = f"CUBA, decays {neurons.current_decay}/{neurons.voltage_decay}"
+        else:
+            reset = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
+        first = layer.synapses[0]
+        kind = f"conv {first.weight.shape[2]}x{first.weight.shape[3]}" if isinstance(first, Conv) else "dense"
+        weights = sum(s.weight.size for s in layer.synapses)
+        low, high = min(s.weight.min() for s in layer.synapses), max(s.weight.max() for s in layer.synapses)
+        error = layer.record.get("weight_error")
+        rows.append(
+            (
+                layer.name,
+                f"{kind} from {', '.join(s.source for s in layer.synapses)}",
+                reset,
+                "x".join(map(str, layer.shape)),
+                f"{weights:,}",
+                f"{low:g} .. {high:g}",
+                threshold,
+                f"{neurons.v_init:g}",
+                "-" if error is None else f"{100 * error:.2f} %",
+            )
+        )
+    columns = ("layer", "synapses", "neurons", "shape", "weights", "range", "threshold", "v_init", "rounding")
+    return table(f"Network {network.name!r}", columns, rows, text_columns=3)
+
+
+def activity_table(network: SpikingNetwork, run: Run) -> Table:
+    """Spikes and synaptic operations per inference, layer by layer."""
+    spikes, operations = run.spikes_per_neuron(network), run.synaptic_operations(network)
+    rows = [
+        (
+            layer.name,
+            f"{layer.size:,}",
+            f"{run.spike_counts[layer.name] / run.samples:,.1f}",
+            f"{spikes[layer.name]:.3f}",
+            f"{operations[layer.name]:,.0f}",
+            f"{run.saturations.get(layer.name, 0):,}" if run.saturations else "not counted",
+        )
+        for layer in network
+    ]
+    total = sum(run.spike_counts[layer.name] for layer in network) / run.samples
+    rows.append(("all", f"{network.neuron_count:,}", f"{total:,.1f}", f"{total / network.neuron_count:.3f}", f"{sum(operations.values()):,.0f}", ""))
+    columns = ("layer", "neurons", "spikes", "spikes per neuron", "synaptic operations", "saturated updates")
+    return table(f"Activity per inference, {run.schedule.steps} steps of input ({run.schedule.period} in all)", columns, rows)
+
+
+def curve_steps(steps: int) -> list[int]:
+    """Powers of two up to T, and T itself."""
+    return sorted({2**i for i in range(2, 21) if 2**i <= steps} | {steps})
+
+
+def curve_table(curves: Mapping[str, Any], steps: int) -> Table:
+    """Accuracy against steps of input; `curves` maps a name to (T,) accuracies."""
+    rows = [(t, *(percent(curve[t - 1]) for curve in curves.values())) for t in curve_steps(steps)]
+    return table("Accuracy against T, steps of input", ("T", *curves), rows, text_columns=0)
+
+
+def findings_table(report: CheckReport) -> Table:
+    """Everything that a check found."""
+    rows = [(f.severity, f.layer, f.found, f.remedy) for f in report.findings]
+    return table("Check", ("", "layer", "found", "what to do, or what is done"), rows, text_columns=4)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console that all output goes through; wide enough to stay readable in a file."""
+    result = Console(stderr=stderr, highlight=False)
+    if not result.is_terminal:
+        result = Console(stderr=stderr, highlight=False, width=140)
+    return result
