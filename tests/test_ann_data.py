@@ -9,7 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmp_lava.ann import data
@@ -124,6 +124,7 @@ def test_label_out_of_range_and_unequal_counts_are_refused(tmp_path):
 # --- idx files
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_idx_round_trip_and_every_truncation(tmp_path_factory, data):
     shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)))
@@ -142,6 +143,7 @@ def test_idx_round_trip_and_every_truncation(tmp_path_factory, data):
         read_idx(path, shape[1:])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_the_idx_reader(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("idx") / "file"
@@ -239,6 +241,7 @@ def test_malformed_data_set_is_refused(changed, message):
         tiny(**changed)
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 0.95), st.integers(0, 2**32 - 1))
 def test_split_divides_the_training_part_and_nothing_else(fraction, seed):
     dataset = tiny(test_images=np.zeros((40, 1, 1, 1), np.float32))

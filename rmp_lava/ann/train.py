@@ -66,8 +66,8 @@ def train(
     """Train a network of `MODELS` with Adam and a learning rate that falls to zero along half a cosine.
 
     Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the training was
-    interrupted and resumed. The caller's random state is left as it was. If interrupted (Ctrl-C), the checkpoint of the last complete
-    epoch stays valid.
+    interrupted and resumed. The caller's random state is left as it was. If interrupted (Ctrl-C), the checkpoint of the
+    last complete epoch stays valid.
 
     Parameters
     ----------

@@ -216,6 +216,8 @@ class _StockPopulation:
         if self.soft:
             current = current - self.threshold * last_spikes.astype(np.int64) + self.bias
             self.u = self._wrapped(self.u + current)
+            # The current holds +2^23 too, where the definition's potential saturates.
+            self.saturations += int(np.count_nonzero(np.abs(self.u) > MAX_STATE))
             return np.clip(self.u, -MAX_STATE, MAX_STATE) > self.threshold
         self.u = self._wrapped(decay(self.u, self.neurons.current_decay) + current)
         wide = decay(self.v, self.neurons.voltage_decay) + self.u + self.bias

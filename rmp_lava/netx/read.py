@@ -16,11 +16,14 @@ import numpy as np
 
 from ..errors import NetFileError, NetworkError
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
+from .heap import heaps_end
 
 FORMAT_VERSION = 1
 MAX_ELEMENTS = 2**28
 """Largest dataset that is read; VGG-16 for ImageNet has 1.4e8 weights."""
 MAX_TEXT = 2**24
+MAX_EXPANSION = 1100
+"""Most bytes that one stored byte can stand for; gzip, which `save` uses, reaches 1032."""
 MAX_LAYERS = 10_000
 _OURS = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
@@ -47,6 +50,8 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
         raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
     try:
         with h5py.File(path, "r") as file:
+            if not heaps_end(path, file):
+                raise NetFileError(f"{path} is damaged (its strings cannot be followed); export the network again")
             return _read_network(_Group(path, file))
     except NetworkError as error:
         raise NetFileError(f"{path}: {error}") from None
@@ -98,6 +103,8 @@ class _Group:
             raise self.fail(f"{self.where(key)} is empty")
         if node.size > MAX_ELEMENTS:
             raise self.fail(f"{self.where(key)} declares {node.size} values; at most {MAX_ELEMENTS} are read")
+        if node.nbytes > MAX_EXPANSION * node.id.get_storage_size() + 2**12:
+            raise self.fail(f"{self.where(key)} declares {node.nbytes} bytes, but few or none are in the file; export it again")
         return node
 
     def numbers(self, key: str, *, whole: bool = False) -> np.ndarray:
@@ -108,6 +115,8 @@ class _Group:
         array = np.asarray(values)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise self.fail(f"{self.where(key)} contains NaN or infinity; train or convert the network again")
+        if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
+            raise self.fail(f"{self.where(key)} contains numbers beyond 63 bits; no network needs them")
         if whole and array.dtype.kind == "f":
             if (array != np.rint(array)).any() or (np.abs(array) >= 2**31).any():
                 raise self.fail(f"{self.where(key)} contains fractions; whole numbers are expected there")
