@@ -94,7 +94,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -209,7 +211,9 @@ def check(
         console.print(findings_table(report))
     count = len(report.obstacles)
     console.print("This network converts." if not count else f"{count} obstacle{'s' if count > 1 else ''} in the way.")
-    findings = [{"severity": f.severity, "layer": f.layer, "found": f.found, "remedy": f.remedy} for f in report.findings]
+    findings = [
+        {"severity": f.severity, "layer": f.layer, "found": f.found, "remedy": f.remedy} for f in report.findings
+    ]
     _write_json(json_path, {"convertible": report.convertible, "findings": findings})
     if count:
         raise typer.Exit(2)
@@ -225,9 +229,13 @@ def convert(
     percentile: Annotated[float, typer.Option(help="Of V_in, as the threshold; 100 is the paper's maximum.")] = 100.0,
     alpha: Annotated[float, typer.Option(help="Factor on every threshold; below 1 for less latency.")] = 1.0,
     v_init: Annotated[InitialPotential, typer.Option(help="Initial potential.")] = InitialPotential.zero,
-    pooling: Annotated[Pooling, typer.Option(help="Average pooling: into the next weights, or neurons.")] = Pooling.fold,
+    pooling: Annotated[
+        Pooling, typer.Option(help="Average pooling: into the next weights, or neurons.")
+    ] = Pooling.fold,
     readout: Annotated[Readout, typer.Option(help="What the prediction is taken from.")] = Readout.potential,
-    threshold_form: Annotated[ThresholdForm, typer.Option(help="What a threshold must be, see the docs.")] = ThresholdForm.stock,
+    threshold_form: Annotated[
+        ThresholdForm, typer.Option(help="What a threshold must be, see the docs.")
+    ] = ThresholdForm.stock,
     profile: Annotated[str, typer.Option(help="Hardware profile: a name or a .toml file.")] = "loihi2",
     calibration: Annotated[int, typer.Option(help="Training images for threshold balancing.")] = 256,
     for_lava_dl: Annotated[
@@ -281,13 +289,19 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     console = _console(json_path)
     console.print(network_table(network))
     source = network.input
-    console.print(f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, messages up to {source.levels or 'real values'}")
-    console.print(f"Read-out: {network.readout} of {network.output.name!r}; {network.number_format} numbers; depth {network.depth}")
+    console.print(
+        f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, messages up to {source.levels or 'real values'}"
+    )
+    console.print(
+        f"Read-out: {network.readout} of {network.output.name!r}; {network.number_format} numbers; depth {network.depth}"
+    )
     console.print(f"{network.neuron_count:,} neurons, {network.parameter_count:,} weights")
     if obstacles:
         console.print("lava-dl's unmodified loader cannot run it: " + "; ".join(obstacles))
     else:
-        console.print("lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl).")
+        console.print(
+            "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."
+        )
     for key, value in network.provenance.items():
         console.print(f"{key}: {json.dumps(value)}")
     _write_json(
@@ -328,10 +342,16 @@ def run(
     samples: Annotated[int | None, typer.Option(help="First test images to run; all if omitted.")] = None,
     steps: Annotated[int | None, typer.Option(help="T, steps of input; the network's own if omitted.")] = None,
     backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = Backend.fast,
-    realisation: Annotated[Realisation, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")] = Realisation.native,
-    compare: Annotated[bool, typer.Option("--compare", help="Compare every spike and final potential with the reference.")] = False,
+    realisation: Annotated[
+        Realisation, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")
+    ] = Realisation.native,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare every spike and final potential with the reference.")
+    ] = False,
     blank: Annotated[int, typer.Option(help="Steps without input after those that drain the network.")] = 0,
-    power_of_two: Annotated[bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two.")] = False,
+    power_of_two: Annotated[
+        bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two.")
+    ] = False,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which Lava is ended.")] = None,
     device: Annotated[str, typer.Option(help="PyTorch device of backend fast.")] = "cpu",
     strict: Annotated[bool, typer.Option("--strict", help="A saturated state is an error.")] = False,
@@ -372,7 +392,9 @@ def run(
     if compare:
         differences = compare_with_reference(network, values, result, options)
         summary["differences_from_reference"] = differences
-        console.print("Every spike and final potential equals the reference." if not differences else "; ".join(differences))
+        console.print(
+            "Every spike and final potential equals the reference." if not differences else "; ".join(differences)
+        )
     _write_json(json_path, summary)
     if compare and differences:
         raise typer.Exit(1)
@@ -386,7 +408,9 @@ def doctor(json_path: Json = None) -> None:
 
     findings = diagnose()
     rows = [("works" if f.works else "does not", f.part, f.found, f.remedy) for f in findings]
-    _console(json_path).print(table("Parts of rmp-lava on this machine", ("", "part", "found", "what to do"), rows, text_columns=4))
+    _console(json_path).print(
+        table("Parts of rmp-lava on this machine", ("", "part", "found", "what to do"), rows, text_columns=4)
+    )
     _write_json(
         json_path,
         {"parts": [{"part": f.part, "works": f.works, "found": f.found, "remedy": f.remedy} for f in findings]},

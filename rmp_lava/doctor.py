@@ -125,7 +125,10 @@ def _lava_dl() -> Diagnosis:
     except importlib.metadata.PackageNotFoundError:
         version = ".".join(map(str, sys.version_info[:2]))
         return Diagnosis(
-            "lava-dl (its loader, optional)", False, f"not installed for Python {version}", "Python 3.10: pip install 'rmp-lava[lava]'"
+            "lava-dl (its loader, optional)",
+            False,
+            f"not installed for Python {version}",
+            "Python 3.10: pip install 'rmp-lava[lava]'",
         )
 
 

@@ -34,10 +34,13 @@ def write_atomically(
         The path.
     """
     path = Path(path)
+    target = Path(os.path.realpath(path))  # a link is written through, not replaced
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        if target.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -48,7 +51,7 @@ def write_atomically(
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as problem:
         raise error(
             f"{path} cannot be written ({problem.strerror or problem}); an older file of that name is unchanged"

@@ -41,9 +41,7 @@ class _Value:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(
-            _same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self) if f.compare
-        )
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self) if f.compare)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -114,6 +112,8 @@ class Neurons(_Value):
             raise NetworkError(f"neuron reset {self.reset!r} is unknown; choose one of {', '.join(RESETS)}")
         if self.bias is not None:
             object.__setattr__(self, "bias", _frozen_array(self.bias))
+        else:
+            object.__setattr__(self, "bias_exponent", type(self).bias_exponent)  # without a bias it means nothing
 
     @property
     def is_leaky(self) -> bool:

@@ -97,7 +97,11 @@ class Run:
 
     def spikes_per_neuron(self, network: SpikingNetwork) -> dict[str, float]:
         """Layer name -> spikes per neuron and sample."""
-        return {name: count / self.samples / network[name].size for name, count in self.spike_counts.items() if name != INPUT}
+        return {
+            name: count / self.samples / network[name].size
+            for name, count in self.spike_counts.items()
+            if name != INPUT
+        }
 
     def summary(self, network: SpikingNetwork) -> dict[str, Any]:
         """Plain numbers for JSON."""

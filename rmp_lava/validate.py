@@ -54,8 +54,8 @@ def _validate_input(network: SpikingNetwork) -> None:
             raise NetworkError(
                 "input levels are missing; only the current encoding of a float network takes real-valued messages"
             )
-    elif not 1 <= source.levels <= MAX_LEVELS:
-        raise NetworkError(f"input levels are {source.levels}; allowed are 1..{MAX_LEVELS}")
+    elif type(source.levels) is not int or not 1 <= source.levels <= MAX_LEVELS:
+        raise NetworkError(f"input levels are {source.levels!r}; allowed are whole numbers 1..{MAX_LEVELS}")
     if source.encoding == "rate" and source.neurons is None:
         raise NetworkError("rate encoding needs input neurons that turn the pixel into spikes")
     if source.encoding in ("poisson", "spikes") and source.neurons is None and source.levels != 1:
@@ -68,8 +68,8 @@ def _validate_input(network: SpikingNetwork) -> None:
 
 
 def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network: SpikingNetwork) -> None:
-    if not layer.name or "/" in layer.name:
-        raise NetworkError(f"layer name {layer.name!r} is not allowed; it must not be empty nor contain '/'")
+    if not layer.name.isprintable() or layer.name.strip() in ("", ".") or "/" in layer.name:
+        raise NetworkError(f"layer name {layer.name!r} is not allowed; use printable characters without '/'")
     if layer.name in shapes:
         raise NetworkError(f"layer name {layer.name!r} stands twice; names are unique and {INPUT!r} is the input's")
     _validate_shape(layer.shape, layer.name)
@@ -97,7 +97,9 @@ def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network
 
 def _validate_shape(shape: tuple[int, ...], name: str) -> None:
     if len(shape) not in (1, 3) or min(shape, default=0) < 1:
-        raise NetworkError(f"{name!r} has shape {shape}; expected (channels, height, width) or (neurons,), all positive")
+        raise NetworkError(
+            f"{name!r} has shape {shape}; expected (channels, height, width) or (neurons,), all positive"
+        )
 
 
 def _validate_weight(synapse: Synapse, layer: str, integer: bool) -> None:
@@ -108,7 +110,9 @@ def _validate_weight(synapse: Synapse, layer: str, integer: bool) -> None:
             raise NetworkError(f"{where} are {weight.dtype}; an integer network holds whole numbers")
         if weight.size and (weight.min() < MIN_WEIGHT or weight.max() > MAX_WEIGHT):
             worst = weight.min() if weight.min() < MIN_WEIGHT else weight.max()
-            raise NetworkError(f"{where} contain {worst}; 8-bit weights are {MIN_WEIGHT}..{MAX_WEIGHT}, so quantise again")
+            raise NetworkError(
+                f"{where} contain {worst}; 8-bit weights are {MIN_WEIGHT}..{MAX_WEIGHT}, so quantise again"
+            )
     elif weight.dtype.kind != "f":
         raise NetworkError(f"{where} are {weight.dtype}; a float network holds floating-point weights")
     elif not np.isfinite(weight).all():
@@ -128,7 +132,9 @@ def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, inte
         allowed = f"1..{MAX_THRESHOLD} (17 bits)" if integer else "positive numbers"
         raise NetworkError(f"layer {layer!r}: threshold is {neurons.threshold}; allowed are {allowed}")
     if integer and abs(neurons.v_init) > MAX_THRESHOLD:
-        raise NetworkError(f"layer {layer!r}: v_init is {neurons.v_init}; allowed are -{MAX_THRESHOLD}..{MAX_THRESHOLD}")
+        raise NetworkError(
+            f"layer {layer!r}: v_init is {neurons.v_init}; allowed are -{MAX_THRESHOLD}..{MAX_THRESHOLD}"
+        )
     if neurons.is_leaky:
         if not integer:
             raise NetworkError(f"layer {layer!r} has current or voltage decay; leaky neurons exist in integers only")
@@ -167,6 +173,8 @@ def _validate_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
 
 def _validate_json(mapping: Mapping[str, Any], what: str) -> None:
     try:
-        json.dumps(dict(mapping), allow_nan=False)
-    except (TypeError, ValueError) as error:
+        same = json.loads(json.dumps(dict(mapping), allow_nan=False)) == dict(mapping)
+    except (TypeError, ValueError, RecursionError) as error:
         raise NetworkError(f"{what} cannot be written as JSON ({error}); use plain numbers, strings, lists") from None
+    if not same:
+        raise NetworkError(f"{what} changes when written as JSON; use lists, not tuples, and texts as keys")

@@ -53,7 +53,9 @@ class Conversion:
         """Plain values for JSON."""
         return {
             "steps": self.steps,
-            "stages": [{"name": s.name, "images": s.images, "accuracy": s.accuracy, "note": s.note} for s in self.stages],
+            "stages": [
+                {"name": s.name, "images": s.images, "accuracy": s.accuracy, "note": s.note} for s in self.stages
+            ],
             "layers": {layer.name: dict(layer.record) for layer in self.integer},
         }
 
@@ -213,7 +215,9 @@ def _load_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a readable .npy file ({str(error).splitlines()[0]}); save it with numpy.save") from None
+        raise DataError(
+            f"{path} is not a readable .npy file ({str(error).splitlines()[0]}); save it with numpy.save"
+        ) from None
     if not isinstance(array, np.ndarray) or array.nbytes > MAX_IMAGE_BYTES or not array.ndim:
         raise DataError(f"{path} is no array of at most {MAX_IMAGE_BYTES >> 30} GiB; save one array with numpy.save")
     return array
@@ -252,7 +256,9 @@ def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
     return lines
 
 
-def compare_with_reference(network: SpikingNetwork, images: np.ndarray, result: Run, options: dict[str, Any]) -> list[str]:
+def compare_with_reference(
+    network: SpikingNetwork, images: np.ndarray, result: Run, options: dict[str, Any]
+) -> list[str]:
     """Where a run recorded with spikes and potentials differs from the reference's; empty if nowhere."""
     expected = run(
         network,

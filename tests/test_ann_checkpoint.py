@@ -87,7 +87,8 @@ def test_written_file_follows_the_umask_and_links_are_written_through(tmp_path):
 
 
 def test_unwritable_paths_are_named(tmp_path):
-    for path, words in ((tmp_path / "none" / "a.pt", "does not exist"), (tmp_path, "not a regular file")):
+    (tmp_path / "file").write_bytes(b"")
+    for path, words in ((tmp_path / "file" / "a.pt", "no folder"), (tmp_path, "not a regular file")):
         with pytest.raises(CheckpointError, match=words) as caught:
             save(path)
         check_one_sentence(str(caught.value), path)

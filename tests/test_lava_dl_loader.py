@@ -225,29 +225,128 @@ def test_loader_stops_at_what_it_would_run_wrongly(tmp_path, name):
     assert not (tmp_path / "result.npz").exists()
 
 
-@pytest.fixture(scope="module")
-def effective_weights():
-    """What the loader's Dense computes with: the two functions of Lava itself, no network run."""
-    import multiprocessing
+class _Wire:
+    """Stands for a port of a ProcessModel that is stepped without a runtime."""
 
-    before = multiprocessing.get_start_method(allow_none=True)
+    def __init__(self):
+        self.value = None
+
+    def recv(self):
+        return self.value
+
+    def send(self, value):
+        self.value = value
+
+
+def loader_matrices(*parts):
+    """What the loader's Dense models really add for each single source, and for all sources together.
+
+    As in netx/hdf5.py `create_dense`: the parts (weights, recurrent weights) are optimised together, then each gets a
+    Dense of its own, whose sign mode Lava determines by itself.
+    """
     from lava.lib.dl.netx.utils import optimize_weight_bits
-    from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
+    from lava.proc.dense.models import PyDenseModelBitAcc
 
-    # As netx/blocks/models.py and lava/proc/dense/models.py have it.
-    def effective(weight):
-        shifted, bits, exponent, sign_mode = optimize_weight_bits(weight)
-        sign_mode = None  # determined in the fixture below
-        return shifted, bits, exponent, sign_mode
+    shifted, bits, exponent, _ = optimize_weight_bits(np.hstack(parts))
+    sums = []
+    for weight in np.split(shifted, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1):
+        model = PyDenseModelBitAcc({"weight_exp": exponent, "num_weight_bits": bits})
+        model.weights, model.num_message_bits, model.a_buff = weight.astype(np.int32), np.array([0]), 0
+        model.s_in, model.a_out = _Wire(), _Wire()
+        patterns = np.vstack([np.eye(weight.shape[1], dtype=int), np.ones((1, weight.shape[1]), dtype=int)])
+        for pattern in (*patterns, np.zeros_like(patterns[0])):
+            model.s_in.value = pattern
+            model.run_spk()
+            sums.append(model.a_out.value)
+        del sums[-len(patterns) - 1]  # what the model sent before the first pattern
+    return np.array(sums).T
 
-    del effective
-    assert before == multiprocessing.get_start_method(allow_none=True) or before is None
 
-    def computed(weight):
-        shifted, bits, exponent, _ = optimize_weight_bits(weight)
-        mode = determine_sign_mode(shifted)
-        used = truncate_weights(clip_weights(shifted, mode, num_bits=8), mode, bits)
-        # Dense shifts each accumulated sum; the weight itself is the sum of one spike.
-        return np.left_shift(used, exponent) if exponent > 0 else np.right_shift(used, -exponent), used, exponent
+def exact_matrices(*parts):
+    return np.hstack([np.column_stack([part, part.sum(axis=1)]) for part in parts])
 
-    return computed
+
+def is_exact(*parts):
+    parts = [np.asarray(part, dtype=np.int16) for part in parts]
+    try:
+        return np.array_equal(loader_matrices(*parts), exact_matrices(*parts))
+    except (ValueError, OverflowError, FloatingPointError):
+        return False  # a loader that stops runs nothing wrongly
+
+
+ranges = st.sampled_from([(-256, 255), (-256, 254), (-128, 127), (-255, 0), (-256, -1), (0, 255), (1, 255), (-4, 3), (-1, 1)])
+
+
+@st.composite
+def matrices(draw):
+    low, high = draw(ranges)
+    step = draw(st.sampled_from([1, 1, 2, 4, 32]))
+    row = st.lists(st.integers(low, high).map(lambda n: n // step * step), min_size=3, max_size=3)
+    return np.clip(np.array(draw(st.lists(row, min_size=1, max_size=3))), -256, 255)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+@settings(max_examples=400)
+@given(matrices())
+@example(np.array([[-128, 0]]))
+@example(np.array([[-128, 127]]))
+@example(np.array([[-128, 126]]))
+@example(np.array([[-256, 254]]))
+@example(np.array([[-256, 255]]))
+@example(np.array([[-256, 0]]))
+@example(np.array([[-256, -2]]))
+@example(np.array([[-255, 0]]))
+@example(np.array([[255, -1]]))
+@example(np.array([[255, 0]]))
+@example(np.array([[-64, 0]]))
+@example(np.array([[-1, 0]]))
+@example(np.array([[64, -64]]))
+def test_dense_weights_said_to_survive_do(weight):
+    if _dense_survives(weight):
+        assert is_exact(weight)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+@settings(max_examples=300)
+@given(st.sampled_from(WEIGHT_KINDS), st.integers(0, 2**32 - 1), st.integers(0, 3))
+def test_quantised_dense_weights_survive(kind, seed, smaller):
+    # The forms that quantize gives: all bits used, odd ones only where there is one sign.
+    weight = integer_weights(np.random.default_rng(seed), (3, 4), kind) >> smaller
+    weight &= ~1 if weight.min() < 0 < weight.max() else -1
+    if weight.any():
+        assert is_exact(weight) and _dense_survives(weight)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+@settings(max_examples=400)
+@given(matrices(), st.integers(1, 254))
+@example(np.array([[126, -128]]), 128)
+@example(np.array([[2, -2]]), 4)
+@example(np.array([[8, 2]]), 64)
+@example(np.array([[254, -256]]), 254)
+def test_soft_reset_layer_said_to_be_sayable_subtracts_exactly_its_threshold(weight, threshold):
+    layer = Layer("a", (len(weight),), (Dense(INPUT, weight),), Neurons(threshold))
+    network = SpikingNetwork("a", Input((weight.shape[1],), "spikes"), (layer,), "int", "count")
+    if not lava_dl_obstacles(network):
+        assert is_exact(weight, -threshold * np.eye(len(weight), dtype=int))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "steps", "largest"), [("tiny", 8, 80), ("mnist", 6, 255)])
+def test_foreign_network_gives_the_loaders_spikes(tmp_path, name, steps, largest):
+    site = Path(importlib.util.find_spec("lava").submodule_search_locations[0]).parent
+    path = site / "tests/lava/lib/dl/netx" / f"{name}.net"
+    network = rmp_lava.load(path)
+    rng = np.random.default_rng(0)
+    messages = rng.integers(0, largest, (1, steps, *network.input.shape)).astype(np.int32)
+    result = rmp_lava.run(network, messages, steps, "reference", record=("spikes", "potentials"))
+    stream = np.zeros((result.schedule.period, *network.input.shape), np.int32)
+    stream[:steps] = messages[0]
+    found = lava_dl(path, stream, tmp_path)
+    assert isinstance(found, dict), found
+    for i, block in enumerate([INPUT, *(layer.name for layer in network)]):
+        np.testing.assert_array_equal(found[f"spikes{i}"], result.spikes[block][0], err_msg=block)
+        assert result.spikes[block].any() or (block == network.output.name and network.readout == "potential")
+    if network.readout == "potential":
+        np.testing.assert_array_equal(found[f"v{len(network.layers)}"], result.potentials[network.output.name][0])
+        assert found[f"v{len(network.layers)}"].any()

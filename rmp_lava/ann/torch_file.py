@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import warnings
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import CheckpointError
+from ..files import write_atomically
 
 # The largest network of the RMP-SNN paper, VGG-16 for ImageNet, has 0.55 GB of weights; Adam's moments treble that.
 MAX_BYTES = 2 * 2**30
@@ -26,8 +25,10 @@ def check_writable(path: str | os.PathLike) -> None:
     folder = os.path.dirname(target)
     if os.path.exists(target) and not os.path.isfile(target):
         raise CheckpointError(f"checkpoint {path} exists and is not a regular file; choose another path")
-    if not os.path.isdir(folder):
-        raise CheckpointError(f"checkpoint {path} cannot be written: folder {folder} does not exist; create it first")
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be written: no folder {folder} ({error.strerror}); choose another path") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CheckpointError(f"checkpoint {path} cannot be written: no permission in {folder}; choose another folder")
 
@@ -41,25 +42,7 @@ def write_torch_file(path: str | os.PathLike, content: dict[str, Any]) -> None:
     # Serialised in memory first: torch.save to a file turns a full disk into an obscure RuntimeError.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    target = Path(os.path.realpath(path))
-    # In the same folder, because a rename is atomic only within one file system; not by `tempfile`, whose files only
-    # their owner may read.
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise CheckpointError(
-                f"checkpoint {path} cannot be written ({reason}); free space or choose another path"
-            ) from error
-        raise
+    write_atomically(path, buffer.getbuffer(), CheckpointError)
 
 
 def read_torch_file(path: str | os.PathLike) -> Any:

@@ -77,7 +77,9 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise BackendUnavailableError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); use 'cpu'") from None
+        raise BackendUnavailableError(
+            f"device {name!r} cannot be used ({str(error).splitlines()[0]}); use 'cpu'"
+        ) from None
     return device
 
 
@@ -85,9 +87,7 @@ def _exact_dtype(network: SpikingNetwork) -> torch.dtype:
     if not network.is_integer:
         return torch.float32
     largest = {INPUT: network.input.largest_message}
-    bound = max(
-        sum(int(_fan_in_sum(s).max()) * largest.get(s.source, 1) for s in layer.synapses) for layer in network
-    )
+    bound = max(sum(int(_fan_in_sum(s).max()) * largest.get(s.source, 1) for s in layer.synapses) for layer in network)
     return torch.float32 if bound < EXACT_FLOAT32 else torch.float64
 
 
@@ -173,7 +173,9 @@ class Simulation:
         shape = (len(messages), self.plan.period, *source.shape)
         stream = torch.zeros(shape, dtype=self.dtype, device=self.device)
         # Messages are at most 16 bits wide; torch has no unsigned 16-bit arithmetic, so they travel as float32.
-        stream[:, : self.plan.steps] = torch.tensor(np.ascontiguousarray(messages, dtype=np.float32), device=self.device)
+        stream[:, : self.plan.steps] = torch.tensor(
+            np.ascontiguousarray(messages, dtype=np.float32), device=self.device
+        )
         if source.neurons is None:
             return stream
         population = _Population(source.neurons, source.shape, len(messages), True, self.device, self.dtype)
@@ -189,7 +191,9 @@ class Simulation:
             if isinstance(synapse, Dense):
                 current = F.linear(flat.flatten(1), weight)
             elif isinstance(synapse, Conv):
-                current = F.conv2d(flat, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
+                current = F.conv2d(
+                    flat, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups
+                )
             else:
                 raise BackendError(f"backend 'fast' does not know synapses of type {type(synapse).__name__}")
             total = current if total is None else total.add_(current)

@@ -34,8 +34,8 @@ def main(folder: Path) -> None:
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
 
-    from ..netx import load
     from ..network import INPUT
+    from ..netx import load
     from ..processes.io import MessageSource, SpikeSink, StateProbe
     from ..schedule import Schedule
     from .lava_build import build, lava_shape
@@ -63,7 +63,10 @@ def main(folder: Path) -> None:
             StateProbe(var=population.membrane, path=str(folder / f"membrane{i}.npy"), **timing)
     tag = "fixed_pt" if network.is_integer else "floating_pt"
     started = time.perf_counter()
-    source.run(condition=RunSteps(num_steps=job["lead_in"] + job["samples"] * plan.period), run_cfg=Loihi2SimCfg(select_tag=tag))
+    source.run(
+        condition=RunSteps(num_steps=job["lead_in"] + job["samples"] * plan.period),
+        run_cfg=Loihi2SimCfg(select_tag=tag),
+    )
     seconds = time.perf_counter() - started
     source.stop()
     result = {

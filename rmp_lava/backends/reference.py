@@ -121,9 +121,7 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, rec
 
 
 def _empty_part() -> dict:
-    return {
-        key: {} for key in ("counts", "spikes", "potentials", "saturations", "large_inputs", "boundary_spikes")
-    }
+    return {key: {} for key in ("counts", "spikes", "potentials", "saturations", "large_inputs", "boundary_spikes")}
 
 
 def _count(part: dict, name: str, stream: np.ndarray) -> None:
@@ -178,7 +176,9 @@ def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarr
             for j in range(weight.shape[3]):
                 rows = slice(i * dh, i * dh + sh * (height - 1) + 1, sh)
                 columns = slice(j * dw, j * dw + sw * (width - 1) + 1, sw)
-                result[:, target] += np.einsum("oc,ncxy->noxy", weight[target, :, i, j], source[:, :, rows, columns], optimize=True)
+                result[:, target] += np.einsum(
+                    "oc,ncxy->noxy", weight[target, :, i, j], source[:, :, rows, columns], optimize=True
+                )
     return result
 
 

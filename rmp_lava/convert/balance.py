@@ -74,12 +74,16 @@ def balance(
     with torch.no_grad(), Progress("balancing thresholds", len(network.layers), shown=progress) as bar:
         simulation = Simulation(network, plan, (), torch.device("cpu"), torch.float32)
         batches = [
-            simulation.start(encode(network.input, images[i : i + simulation.batch_size], steps, seed=seed, first_sample=i))
+            simulation.start(
+                encode(network.input, images[i : i + simulation.batch_size], steps, seed=seed, first_sample=i)
+            )
             for i in range(0, len(images), simulation.batch_size)
         ]
         for layer in network:
             largest, histogram, peak = _observe(simulation, layer, batches)
-            layer = _balanced(layer, largest, histogram, peak, percentile, factors.get(layer.name, 1.0), v_init, reset, steps)
+            layer = _balanced(
+                layer, largest, histogram, peak, percentile, factors.get(layer.name, 1.0), v_init, reset, steps
+            )
             layers.append(layer)
             for batch in batches:
                 simulation.advance(layer, batch)
@@ -110,7 +114,9 @@ def _check_options(
         if not np.isfinite(factor) or factor <= 0:
             raise UsageError(f"alpha of layer {name!r} is {factor}; it must be a positive number")
         if name not in network.depths:
-            raise UsageError(f"alpha names layer {name!r}, which does not exist; layers are {', '.join(network.depths)}")
+            raise UsageError(
+                f"alpha names layer {name!r}, which does not exist; layers are {', '.join(network.depths)}"
+            )
     if v_init not in ("zero", "half"):
         raise UsageError(f"v_init is {v_init!r}; choose 'zero' or 'half'")
     if reset not in ("soft", "hard"):
@@ -157,9 +163,7 @@ def _balanced(
         bound = min(bound, largest)
     threshold = factor * bound
     record |= {"threshold_bound": bound, "percentile": percentile, "alpha": factor}
-    neurons = layer.neurons.replace(
-        threshold=threshold, reset=reset, v_init=threshold / 2 if v_init == "half" else 0.0
-    )
+    neurons = layer.neurons.replace(threshold=threshold, reset=reset, v_init=threshold / 2 if v_init == "half" else 0.0)
     return layer.replace(neurons=neurons, record=record)
 
 

@@ -103,7 +103,9 @@ def _check_forward(model: nn.Module, example: np.ndarray | torch.Tensor) -> list
     if not weights:
         return [Finding("obstacle", "model", "has no weights", "pass a network with convolutions or linear layers")]
     if not all(torch.isfinite(p).all() for p in weights):
-        return [Finding("obstacle", "model", "has NaN or infinite weights", "train it again, or load another checkpoint")]
+        return [
+            Finding("obstacle", "model", "has NaN or infinite weights", "train it again, or load another checkpoint")
+        ]
     was_training = model.training
     model.eval()
     try:

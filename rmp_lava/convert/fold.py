@@ -26,7 +26,9 @@ class Pooling:
         """From a PyTorch module; raises `ConversionError` for what is not plain averaging."""
         kernel, stride = _pair(module.kernel_size), _pair(module.stride)
         if _pair(module.padding) != (0, 0) or module.ceil_mode or module.divisor_override:
-            raise ConversionError(f"layer {name!r} pools with padding, ceil_mode or a divisor; use plain average pooling")
+            raise ConversionError(
+                f"layer {name!r} pools with padding, ceil_mode or a divisor; use plain average pooling"
+            )
         if len(shape) != 3 or shape[1] < kernel[0] or shape[2] < kernel[1]:
             raise ConversionError(f"layer {name!r} pools {kernel} over a source of shape {shape}, which does not fit")
         return cls(name, source, shape, kernel, stride)

@@ -97,7 +97,9 @@ def _weight_scale(layer: Layer, profile: Profile) -> float:
 def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile) -> float:
     low, high = float(synapse.weight.min()), float(synapse.weight.max())
     if low == high == 0:
-        raise ConversionError(f"layer {layer.name!r} has only zero weights from {synapse.source!r}; train the network again")
+        raise ConversionError(
+            f"layer {layer.name!r} has only zero weights from {synapse.source!r}; train the network again"
+        )
     if _is_mixed(synapse.weight):
         return min(profile["weight_mixed_max"] / high, profile["weight_mixed_min"] / low)
     return profile["weight_single_sign_max"] / max(high, -low)
@@ -134,7 +136,9 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) ->
         "input_levels": scale.levels,
         "threshold_float": float(layer.neurons.threshold),
         "weight_error": _relative_error(layer.synapses, synapses, scale.weights),
-        "zero_weights": sum(int((q.weight == 0).sum() - (s.weight == 0).sum()) for q, s in zip(synapses, layer.synapses, strict=True)),
+        "zero_weights": sum(
+            int((q.weight == 0).sum() - (s.weight == 0).sum()) for q, s in zip(synapses, layer.synapses, strict=True)
+        ),
         "largest_possible_input": _largest_input(synapses, scale.levels),
         "threshold_is_one_weight": is_one_weight(neurons.threshold),
     }

@@ -73,7 +73,9 @@ class _Builder:
 
     def finish(self) -> list[Layer]:
         if self.pooling is not None:
-            raise ConversionError(f"layer {self.pooling.name!r} pools after the last weights; put a Linear layer after it")
+            raise ConversionError(
+                f"layer {self.pooling.name!r} pools after the last weights; put a Linear layer after it"
+            )
         if not self.layers:
             raise ConversionError("the network has no layer with weights")
         return self.layers
@@ -84,9 +86,7 @@ class _Builder:
                 f"layer {name!r} pads with {module.padding_mode if module.padding_mode != 'zeros' else module.padding!r}; "
                 "use zeros and a number of pixels"
             )
-        return Conv(
-            self.source, _numpy(module.weight), module.stride, module.padding, module.dilation, module.groups
-        )
+        return Conv(self.source, _numpy(module.weight), module.stride, module.padding, module.dilation, module.groups)
 
     def _add_weighted(self, name: str, synapse: Synapse) -> None:
         record: dict = {"module": name}

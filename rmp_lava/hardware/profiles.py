@@ -77,7 +77,9 @@ def load_profile(name: str) -> Profile:
     else:
         path = next((f / f"{name}.toml" for f in _folders() if (f / f"{name}.toml").is_file()), None)
         if path is None:
-            raise ProfileError(f"hardware profile {name!r} is unknown; choose {', '.join(profile_names())}, or pass a .toml path")
+            raise ProfileError(
+                f"hardware profile {name!r} is unknown; choose {', '.join(profile_names())}, or pass a .toml path"
+            )
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -55,9 +55,11 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
             return _read_network(_Group(path, file))
     except NetworkError as error:
         raise NetFileError(f"{path}: {error}") from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         # h5py raises any of these for a damaged file, sometimes only while reading.
-        raise NetFileError(f"{path} is not a readable HDF5 file ({_first_line(error)}); export the network again") from None
+        raise NetFileError(
+            f"{path} is not a readable HDF5 file ({_first_line(error)}); export the network again"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -65,10 +67,10 @@ def _first_line(error: Exception) -> str:
 
 
 class _Group:
-    """Checked access to one HDF5 group."""
+    """Checked access to one HDF5 group; in a `complete` file (ours) every key is there, so defaults are for others."""
 
-    def __init__(self, path: Path, group: h5py.Group) -> None:
-        self.path, self.group = path, group
+    def __init__(self, path: Path, group: h5py.Group, complete: bool = False) -> None:
+        self.path, self.group, self.complete = path, group, complete
 
     def fail(self, sentence: str) -> NetFileError:
         return NetFileError(f"{self.path}: {sentence}")
@@ -79,11 +81,15 @@ class _Group:
     def __contains__(self, key: str) -> bool:
         return key in self.group
 
+    def has(self, key: str) -> bool:
+        """Whether to read a key that lava-dl's files may leave out."""
+        return self.complete or key in self
+
     def child(self, key: str) -> _Group:
         node = self._node(key)
         if not isinstance(node, h5py.Group):
             raise self.fail(f"{self.where(key)} is a dataset; a group is expected there")
-        return _Group(self.path, node)
+        return _Group(self.path, node, self.complete)
 
     def _node(self, key: str) -> h5py.Group | h5py.Dataset:
         link = self.group.get(key, getlink=True)
@@ -104,7 +110,9 @@ class _Group:
         if node.size > MAX_ELEMENTS:
             raise self.fail(f"{self.where(key)} declares {node.size} values; at most {MAX_ELEMENTS} are read")
         if node.nbytes > MAX_EXPANSION * node.id.get_storage_size() + 2**12:
-            raise self.fail(f"{self.where(key)} declares {node.nbytes} bytes, but few or none are in the file; export it again")
+            raise self.fail(
+                f"{self.where(key)} declares {node.nbytes} bytes, but few or none are in the file; export it again"
+            )
         return node
 
     def numbers(self, key: str, *, whole: bool = False) -> np.ndarray:
@@ -124,7 +132,7 @@ class _Group:
         return array
 
     def integer(self, key: str, default: int | None = None) -> int:
-        if default is not None and key not in self:
+        if default is not None and not self.has(key):
             return default
         value = self.numbers(key, whole=True)
         if value.size != 1:
@@ -138,7 +146,7 @@ class _Group:
         return value.reshape(-1)[0].item()
 
     def pair(self, key: str, default: int) -> tuple[int, int]:
-        if key not in self:
+        if not self.has(key):
             return (default, default)
         values = self.numbers(key, whole=True).reshape(-1)
         if values.size not in (1, 2):
@@ -176,6 +184,7 @@ class _Group:
 
 def _read_network(root: _Group) -> SpikingNetwork:
     header = _read_header(root)
+    root.complete = header["ours"]
     groups = _layer_groups(root)
     kinds = [group.text("type") for group in groups]
     if not kinds or kinds[0] != "input":
@@ -209,14 +218,16 @@ def _foreign_readout(layers: list[Layer]) -> str:
 
 def _read_header(root: _Group) -> dict[str, Any]:
     attributes = root.group.attrs
-    if "rmp_lava_format" not in attributes:
+    if "rmp_lava_format" not in attributes and "rmp_lava_network" not in attributes:
         name = root.path.stem
         return {"ours": False, "name": name, "number_format": "int", "readout": None, "encoding": "spikes", "levels": 1}
-    version = attributes["rmp_lava_format"]
+    version = attributes.get("rmp_lava_format")
     if not isinstance(version, (int, np.integer)) or version < 1:
         raise root.fail(f"format version is {version!r}; expected a positive whole number")
     if version > FORMAT_VERSION:
-        raise root.fail(f"format version {version} is newer than {FORMAT_VERSION}, which is understood; update rmp-lava")
+        raise root.fail(
+            f"format version {version} is newer than {FORMAT_VERSION}, which is understood; update rmp-lava"
+        )
     text = attributes.get("rmp_lava_network")
     if not isinstance(text, str):
         raise root.fail("attribute rmp_lava_network is missing; the file is incomplete, export the network again")
@@ -248,9 +259,7 @@ def _read_input(group: _Group, header: dict[str, Any]) -> Input:
     return Input(shape, header["encoding"], levels, neurons)
 
 
-def _read_layer(
-    group: _Group, kind: str, index: int, before: Layer | None, source: Input, integer: bool
-) -> Layer:
+def _read_layer(group: _Group, kind: str, index: int, before: Layer | None, source: Input, integer: bool) -> Layer:
     shape = group.shape()
     shape = shape if kind == "conv" else (int(np.prod(shape)),)
     default_source = before.name if before is not None else INPUT
@@ -271,9 +280,9 @@ def _read_layer(
         neurons = _read_integrator(group)
     else:
         raise group.fail(f"{group.where('neuron')} is missing; a convolution needs a neuron")
-    record = group.json("record", dict) if "record" in group else {}
+    record = group.json("record", dict) if group.has("record") else {}
     return Layer(
-        name=group.text("name") if "name" in group else f"{kind}{index}",
+        name=group.text("name") if group.has("name") else f"{kind}{index}",
         shape=shape,
         synapses=tuple(synapses),
         neurons=neurons,
@@ -285,7 +294,7 @@ def _read_synapse(group: _Group, kind: str, source: str, shape: tuple[int, ...],
     if "delay" in group and group.numbers("delay").any():
         raise group.fail(f"{group.where('delay')} has synaptic delays; every synapse takes exactly one step here")
     weight = group.numbers("weight", whole=integer)
-    source = group.text("source") if "source" in group else source
+    source = group.text("source") if group.has("source") else source
     if kind == "dense":
         if weight.ndim == 1 and weight.size % shape[0] == 0:
             weight = weight.reshape(shape[0], -1)
@@ -310,17 +319,15 @@ def _read_neurons(group: _Group, shape: tuple[int, ...], integer: bool) -> Neuro
     elif kind in _LAVA_DL:
         reset = "hard"
     else:
-        raise group.fail(
-            f"{entry.where('type')} is {kind!r}; understood are {', '.join([*_OURS, *_LAVA_DL])} neurons"
-        )
+        raise group.fail(f"{entry.where('type')} is {kind!r}; understood are {', '.join([*_OURS, *_LAVA_DL])} neurons")
     if entry.integer("gradedSpike", 0):
         raise group.fail(f"{entry.where('gradedSpike')} asks for graded spikes; neurons here send single spikes")
-    if entry.integer("wgtExp", 0):
+    if "wgtExp" in entry and entry.integer("wgtExp"):
         raise group.fail(f"{entry.where('wgtExp')} is not 0; lava-dl's loader ignores it, so scale the weights instead")
     bias = None
-    if "bias" in group and (kind in _OURS or "biasShape" in entry or not _is_input(group)):
+    if "biasShape" in entry or "bias" in group and (kind in _OURS or not _is_input(group)):
         bias = group.numbers("bias", whole=integer)
-        bias_shape = tuple(entry.numbers("biasShape", whole=True).reshape(-1)) if "biasShape" in entry else bias.shape
+        bias_shape = tuple(entry.numbers("biasShape", whole=True).reshape(-1)) if entry.has("biasShape") else bias.shape
         if bias_shape == () and bias.size:
             bias = bias.reshape(-1)[0]
         elif bias.shape == (1,) and "biasShape" not in entry:
@@ -328,9 +335,9 @@ def _read_neurons(group: _Group, shape: tuple[int, ...], integer: bool) -> Neuro
     return Neurons(
         threshold=entry.integer("vThMant") if integer else entry.scalar("vThMant"),
         reset=reset,
-        v_init=(entry.integer("vInit", 0) if integer else entry.scalar("vInit")) if "vInit" in entry else 0,
+        v_init=(entry.integer("vInit", 0) if integer else entry.scalar("vInit")) if entry.has("vInit") else 0,
         bias=bias,
-        bias_exponent=entry.integer("biasExp", 6),
+        bias_exponent=entry.integer("biasExp", 6) if bias is not None else 6,
         current_decay=entry.integer("iDecay", NO_MEMORY),
         voltage_decay=entry.integer("vDecay", 0),
     )
@@ -361,7 +368,7 @@ def _read_self_synaptic_neurons(group: _Group, shape: tuple[int, ...]) -> Neuron
 
 def _read_integrator(group: _Group) -> Neurons:
     """A dense layer without neurons: lava-dl's loader makes a non-leaky integrator of it that cannot spike."""
-    if "integrator_threshold" in group:
+    if group.has("integrator_threshold"):
         current_decay, voltage_decay = group.pair("integrator_decays", 0)
         threshold = group.integer("integrator_threshold")
         return Neurons(threshold, "none", current_decay=current_decay, voltage_decay=voltage_decay)

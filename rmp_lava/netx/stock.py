@@ -57,7 +57,9 @@ def _soft_reset_obstacles(layer: Layer) -> list[str]:
     if isinstance(synapse, Conv):
         return ["a convolution with soft reset; the loader has recurrent synapses (dense_rec) for dense layers only"]
     if threshold % 2 or threshold > 254:
-        return [f"threshold {threshold} is no self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"]
+        return [
+            f"threshold {threshold} is no self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"
+        ]
     if not _dense_survives(np.hstack([synapse.weight, self_synapse(layer)])):
         return ["the loader would round or clip its weights"]
     return []

@@ -49,7 +49,9 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str], *, for_lava_dl: 
         raise NetFileError(f"network {network.name!r} cannot run in lava-dl's loader: {'; '.join(obstacles)}")
     has_soft_layer = any(layer.neurons.reset == "soft" for layer in network)
     stock = not obstacles and (for_lava_dl or not has_soft_layer)
-    return write_atomically(path, _file_image(network, stock), NetFileError, verify=lambda part: _compare(part, network))
+    return write_atomically(
+        path, _file_image(network, stock), NetFileError, verify=lambda part: _compare(part, network)
+    )
 
 
 def _compare(path: Path, network: SpikingNetwork) -> None:

@@ -75,9 +75,20 @@ def activity_table(network: SpikingNetwork, run: Run) -> Table:
         for layer in network
     ]
     total = sum(run.spike_counts[layer.name] for layer in network) / run.samples
-    rows.append(("all", f"{network.neuron_count:,}", f"{total:,.1f}", f"{total / network.neuron_count:.3f}", f"{sum(operations.values()):,.0f}", ""))
+    rows.append(
+        (
+            "all",
+            f"{network.neuron_count:,}",
+            f"{total:,.1f}",
+            f"{total / network.neuron_count:.3f}",
+            f"{sum(operations.values()):,.0f}",
+            "",
+        )
+    )
     columns = ("layer", "neurons", "spikes", "spikes per neuron", "synaptic operations", "saturated updates")
-    return table(f"Activity per inference, {run.schedule.steps} steps of input ({run.schedule.period} in all)", columns, rows)
+    return table(
+        f"Activity per inference, {run.schedule.steps} steps of input ({run.schedule.period} in all)", columns, rows
+    )
 
 
 def curve_steps(steps: int) -> list[int]:
@@ -85,9 +96,13 @@ def curve_steps(steps: int) -> list[int]:
     return sorted({2**i for i in range(2, 21) if 2**i <= steps} | {steps})
 
 
-def curve_table(curves: Mapping[str, Any], steps: int) -> Table:
-    """Accuracy against steps of input; `curves` maps a name to (T,) accuracies."""
-    rows = [(t, *(percent(curve[t - 1]) for curve in curves.values())) for t in curve_steps(steps)]
+def curve_table(curves: Mapping[str, Any]) -> Table:
+    """Accuracy against steps of input; `curves` maps a name to (T,) accuracies, T may differ."""
+    longest = max(len(curve) for curve in curves.values())
+    rows = [
+        (t, *(percent(curve[t - 1]) if t <= len(curve) else "" for curve in curves.values()))
+        for t in curve_steps(longest)
+    ]
     return table("Accuracy against T, steps of input", ("T", *curves), rows, text_columns=0)
 
 

@@ -1,0 +1,617 @@
+"""`.net` files: what is saved comes back equal, what is damaged is refused in one sentence, what was there survives."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import networks
+
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import NetFileError
+from rmp_lava.netx import lava_dl_obstacles, load, save
+from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+
+@pytest.fixture(scope="module", autouse=True)
+def no_waiting_for_the_disk():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+WHOLE = [[10, -4, 6], [2, 8, -6]]
+
+
+def conv_network() -> SpikingNetwork:
+    """Every key of the format at once: two synapses, biases of each kind, input neurons, records."""
+    weight = np.arange(-9, 9).reshape(2, 1, 3, 3)
+    layers = (
+        Layer("a", (2, 4, 4), (Conv(INPUT, weight, padding=(1, 1)),), Neurons(20, v_init=10, bias=np.array([1, -2]))),
+        Layer(
+            "b",
+            (2, 4, 4),
+            (Conv("a", weight, padding=(1, 1), groups=2), Conv(INPUT, weight[:, :, :1, :1])),
+            Neurons(30, "hard", bias=np.arange(32).reshape(2, 4, 4), bias_exponent=3),
+            {"scale": 0.5, "note": "rounded"},
+        ),
+        Layer("c", (3,), (Dense("b", np.arange(96).reshape(3, 32)),), Neurons(5, "none", bias=np.array(-7))),
+    )
+    source = make_input("rate", (1, 4, 4))
+    return SpikingNetwork("every key", source, layers, "int", class_names=("x", "y", "z"), provenance={"seed": 3})
+
+
+def dense_network(reset: str = "soft", threshold: int = 20, **changed) -> SpikingNetwork:
+    layers = (
+        Layer("first", (2,), (Dense(INPUT, WHOLE),), Neurons(threshold, reset)),
+        Layer("last", (3,), (Dense("first", np.transpose(WHOLE)),), Neurons(threshold, reset)),
+    )
+    network = SpikingNetwork("dense", make_input("poisson", (3,)), layers, "int", "count")
+    return network.replace(**changed)
+
+
+def odd_network() -> SpikingNetwork:
+    network = dense_network("hard")
+    synapse = Dense(INPUT, [[-1, 200, 3], [2, 4, 6]])
+    return network.replace(layers=(network.layers[0].replace(synapses=(synapse,)), network.layers[1]))
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    return save(conv_network(), tmp_path / "a.net")
+
+
+def refusal(path: Path, *parts: str) -> str:
+    """The one sentence with which a file is refused: it names the file and every part given."""
+    with pytest.raises(NetFileError) as caught:
+        load(path)
+    text = str(caught.value)
+    assert "\n" not in text and str(path) in text
+    for part in parts:
+        assert part in text
+    return text
+
+
+def replace(file: h5py.File, key: str, value) -> None:
+    del file[key]
+    file[key] = value
+
+
+# Round trip
+
+
+@settings(max_examples=60)
+@given(st.data(), st.booleans())
+def test_random_networks_come_back_equal(tmp_path_factory, data, integer):
+    network = data.draw(networks(integer=integer))
+    path = tmp_path_factory.getbasetemp() / "random.net"
+    assert load(save(network, path)) == network
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60)
+@given(TEXT, st.lists(TEXT, min_size=3, max_size=3), st.dictionaries(TEXT, JSON, max_size=4), JSON)
+def test_texts_and_records_come_back_equal(tmp_path_factory, name, classes, provenance, value):
+    network = conv_network()
+    layers = [layer.replace(record={"of any kind": value}) for layer in network]
+    network = network.replace(name=name, class_names=tuple(classes), provenance=provenance, layers=layers)
+    assert load(save(network, tmp_path_factory.getbasetemp() / "texts.net")) == network
+
+
+@pytest.mark.parametrize("name", ["fälle", "層1", "a b", "0.conv", "x" * 300])
+def test_layer_names_come_back_equal(tmp_path, name):
+    network = dense_network()
+    renamed = (network.layers[0].replace(name=name), network.layers[1])
+    renamed = (renamed[0], renamed[1].replace(synapses=[s.replace(source=name) for s in renamed[1].synapses]))
+    network = network.replace(layers=renamed)
+    assert load(save(network, tmp_path / "a.net"))[name] == network.layers[0]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Input((3,), "poisson"),
+        Input((3,), "spikes"),
+        Input((3,), "current", 255),
+        Input((3,), "spikes", 65535, Neurons(80, "hard", current_decay=4096, voltage_decay=123, bias=np.array(64))),
+        make_input("rate", (3,)),
+    ],
+    ids=["poisson", "spikes", "current", "lava-dl's input neurons", "rate"],
+)
+@pytest.mark.parametrize("for_lava_dl", [False, True])
+def test_inputs_come_back_equal_in_either_form(tmp_path, source, for_lava_dl):
+    network = dense_network("hard").replace(input=source)
+    if for_lava_dl and lava_dl_obstacles(network):
+        pytest.skip("rate encoding has no form in lava-dl")
+    assert load(save(network, tmp_path / "a.net", for_lava_dl=for_lava_dl)) == network
+
+
+@pytest.mark.parametrize("bias", [np.array(5), np.array([5]), np.array([1, 2]), None])
+def test_shape_of_a_bias_comes_back(tmp_path, bias):
+    size = 2 if bias is not None and bias.size == 2 else 1
+    neurons = Neurons(9, "hard", bias=bias)
+    layer = Layer("a", (size,), (Dense(INPUT, np.ones((size, 3), dtype=int)),), neurons)
+    network = dense_network(layers=(layer,))
+    assert load(save(network, tmp_path / "a.net"))["a"].neurons == neurons
+
+
+def test_soft_reset_for_lava_dl_is_a_self_synapse_and_comes_back(tmp_path):
+    network = dense_network(threshold=254)
+    network = network.replace(readout="potential", layers=(network.layers[0], network.layers[1].replace(neurons=Neurons(131071, "none"))))
+    path = save(network, tmp_path / "a.net", for_lava_dl=True)
+    with h5py.File(path) as file:
+        assert file["layer/1/type"][0] == b"dense_rec"
+        np.testing.assert_array_equal(file["layer/1/weight_rec"][()], -254 * np.eye(2))
+        assert (file["layer/1/neuron/iDecay"][()], file["layer/1/neuron/vDecay"][()]) == (0, 4096)
+        assert "neuron" not in file["layer/2"]  # lava-dl makes a non-leaky integrator of it
+    assert load(path) == network
+
+
+def test_without_request_a_soft_reset_stops_lava_dl(tmp_path):
+    """Its loader skips unknown layer types silently, so the neuron type has to be the unknown word."""
+    with h5py.File(save(dense_network(), tmp_path / "a.net")) as file:
+        assert file["layer/1/type"][0] == b"dense"
+        assert file["layer/1/neuron/type"][()] == b"RMP"
+
+
+def test_hard_reset_chain_is_lava_dls_own_neuron(tmp_path):
+    with h5py.File(save(dense_network("hard"), tmp_path / "a.net")) as file:
+        assert file["layer/1/neuron/type"][()] == b"CUBA"
+
+
+def test_lava_dls_own_conventions(tmp_path):
+    """As lava-dl writes it: float32 whole numbers, a kernel with an extent in time, one string per array, no names."""
+    with h5py.File(tmp_path / "their.net", "w") as file:
+        for index, kind, shape in ((0, "input", (1, 4, 4)), (1, "conv", (2, 2, 2)), (2, "flatten", (8,)), (3, "dense", (3,))):
+            group = file.create_group(f"layer/{index}")
+            group["type"], group["shape"] = np.array([kind.encode()], dtype="S10"), np.array(shape)
+            if kind in ("conv", "dense"):
+                group["neuron/type"] = np.array(b"LOIHI", dtype=object)
+                group["neuron/iDecay"], group["neuron/vDecay"], group["neuron/vThMant"] = 4096, 123, 80
+        file["layer/1/weight"] = np.full((2, 1, 3, 3, 1), -4, dtype=np.float32)
+        file["layer/1/bias"] = np.array([3, 4], dtype=np.float32)
+        file["layer/1/stride"] = 1
+        file["layer/3/weight"] = np.arange(24, dtype=np.float32)
+    network = load(tmp_path / "their.net")
+    assert [layer.name for layer in network] == ["conv1", "dense3"]
+    assert network.input == Input((1, 4, 4), "spikes", 1) and network.readout == "count"
+    assert network["conv1"].neurons == Neurons(80, "hard", bias=np.array([3, 4]), voltage_decay=123)
+    np.testing.assert_array_equal(network["dense3"].synapses[0].weight, np.arange(24).reshape(3, 8))
+    assert network.name == "their"
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize(
+    "name, sizes, decays, threshold",
+    [("mnist.net", [512, 512, 10], [123, 123, 4096], 80), ("tiny.net", [24 * 36, 36], [1024, 1024], 25)],
+)
+def test_lava_dls_own_files(tmp_path, name, sizes, decays, threshold):
+    site_packages = Path(next(iter(importlib.util.find_spec("lava").submodule_search_locations))).parent
+    path = site_packages / "tests" / "lava" / "lib" / "dl" / "netx" / name
+    if not path.is_file():
+        pytest.skip("this lava-dl brings no test networks along")
+    network = load(path)
+    assert [layer.size for layer in network] == sizes
+    assert [layer.neurons.voltage_decay for layer in network] == decays
+    assert network.layers[0].neurons.threshold == network.input.neurons.threshold == threshold
+    assert load(save(network, tmp_path / name)) == network
+
+
+# What cannot be read
+
+
+def test_no_file(tmp_path):
+    refusal(tmp_path / "none.net", "does not exist")
+    refusal(tmp_path, "not a file")
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"layer\n" * 500])
+def test_other_files(tmp_path, content):
+    (tmp_path / "a.net").write_bytes(content)
+    assert refusal(tmp_path / "a.net", "not a readable HDF5 file").endswith("export the network again")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory) -> tuple[SpikingNetwork, bytes]:
+    network = conv_network()
+    return network, save(network, tmp_path_factory.mktemp("image") / "a.net").read_bytes()
+
+
+def read_damaged(folder: Path, content: bytes) -> SpikingNetwork | None:
+    path = folder / "damaged.net"
+    path.write_bytes(content)
+    try:
+        return load(path)
+    except NetFileError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+        return None
+
+
+def test_truncated_files_are_refused(tmp_path, image):
+    network, content = image
+    for length in range(0, len(content), 97):
+        assert read_damaged(tmp_path, content[:length]) is None
+    assert read_damaged(tmp_path, content) == network
+
+
+@settings(max_examples=300)
+@given(seed=st.integers(0, 2**32), flips=st.integers(1, 8))
+def test_flipped_bytes_are_refused_or_leave_a_valid_network(tmp_path_factory, image, seed, flips):
+    _, content = image
+    chance = random.Random(seed)
+    damaged = bytearray(content)
+    for _ in range(flips):
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+    found = read_damaged(tmp_path_factory.getbasetemp(), bytes(damaged))
+    assert found is None or isinstance(found, SpikingNetwork)
+
+
+def test_endless_heap_of_strings_is_refused(tmp_path, image):
+    """HDF5 2.0 follows an object of size 0 for ever; in a child, because nothing could interrupt it here."""
+    _, content = image
+    damaged = bytearray(content)
+    heap = damaged.find(b"GCOL\x01\0\0\0")
+    assert heap > 0
+    damaged[heap + 16 : heap + 32] = bytes(16)
+    path = tmp_path / "endless.net"
+    path.write_bytes(damaged)
+    program = "import sys; from rmp_lava.netx import load; load(sys.argv[1])"
+    child = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
+    assert "NetFileError" in child.stderr and "is damaged" in child.stderr
+
+
+def keys_of_the_format() -> list[str]:
+    keys: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, h5py.File(save(conv_network(), Path(folder) / "a.net")) as file:
+        file.visititems(lambda name, node: keys.append(name) if isinstance(node, h5py.Dataset) else None)
+    return keys
+
+
+# For lava-dl or for people; they repeat what other keys say.
+REDUNDANT = ("inChannels", "outChannels", "kernelSize", "inFeatures", "outFeatures", "refDelay", "neuron/reset", "3/shape")
+
+
+@pytest.mark.parametrize("key", keys_of_the_format())
+def test_each_missing_key_is_named(net, key):
+    with h5py.File(net, "r+") as file:
+        del file[key]
+    if key.endswith(REDUNDANT):
+        assert load(net) == conv_network()
+    else:
+        refusal(net, f"/{key} is missing", "export the network again")
+
+
+@pytest.mark.parametrize("key", ["layer", "layer/0", "layer/1", "rmp_lava", "layer/1/neuron", "layer/4/neuron"])
+def test_each_missing_group_is_named(net, key):
+    with h5py.File(net, "r+") as file:
+        del file[key]
+    refusal(net, "is missing")
+
+
+@pytest.mark.parametrize("attribute", ["rmp_lava_format", "rmp_lava_network"])
+def test_missing_attributes(net, attribute):
+    with h5py.File(net, "r+") as file:
+        del file.attrs[attribute]
+    refusal(net)
+
+
+@pytest.mark.parametrize(
+    "key, value, found",
+    [
+        ("layer/1/shape", [2, 4], "shape (2, 4)"),
+        ("layer/1/shape", [2, 5, 4], "(2, 5, 4)"),
+        ("layer/1/shape", [2, 0, 4], "[2, 0, 4]"),
+        ("layer/1/shape", [2**40, 2**40, 2**40], "expected up to three positive sizes"),
+        ("layer/1/shape", [1, 1, 1, 1], "expected up to three positive sizes"),
+        ("layer/1/weight", np.zeros((2, 3, 3), dtype=int), "(2, 3, 3)"),
+        ("layer/1/weight", np.full((2, 1, 3, 3), 300), "300; 8-bit weights are -256..255"),
+        ("layer/1/weight", np.full((2, 1, 3, 3), np.nan), "NaN"),
+        ("layer/1/weight", np.full((2, 1, 3, 3), 0.5), "whole numbers are expected"),
+        ("layer/1/weight", np.full((2, 1, 3, 3), 2**64 - 5, dtype=np.uint64), "/layer/1/weight"),
+        ("layer/1/weight", np.zeros((2, 1, 3, 3), dtype=complex), "numbers are expected"),
+        ("layer/1/weight", np.zeros((2, 1, 3, 3), dtype=[("a", int)]), "numbers are expected"),
+        ("layer/1/weight", np.full((2, 1, 3, 3), b"1"), "numbers are expected"),
+        ("layer/1/weight", h5py.Empty("i8"), "is empty"),
+        ("layer/1/stride", [1, 1, 1], "one or two are expected"),
+        ("layer/1/stride", [0, 1], "stride (0, 1)"),
+        ("layer/1/padding", [-1, 1], "padding (-1, 1)"),
+        ("layer/2/groups", 3, "3 groups"),
+        ("layer/1/neuron/vThMant", 0, "threshold is 0"),
+        ("layer/1/neuron/vThMant", 2**20, "threshold is 1048576"),
+        ("layer/1/neuron/vThMant", 1.5, "whole numbers are expected"),
+        ("layer/1/neuron/vThMant", [1, 2], "one number is expected"),
+        ("layer/1/neuron/vInit", 2**17, "v_init is 131072"),
+        ("layer/1/neuron/gradedSpike", True, "graded spikes"),
+        ("layer/1/neuron/type", np.bytes_("SDNN"), "'SDNN'"),
+        ("layer/1/neuron/type", 7, "is no text"),
+        ("layer/1/neuron/iDecay", 100, "leaky with a soft reset"),
+        ("layer/2/neuron/vDecay", 4097, "voltage_decay is 4097"),
+        ("layer/1/bias", [5000, 0], "bias mantissa reaches 5000"),
+        ("layer/2/neuron/biasExp", 8, "bias exponent is 8"),
+        ("layer/1/type", np.array([b"average"]), "layer 1 has type 'average'"),
+        ("layer/1/type", np.array([b"conv", b"conv"]), "is no text"),
+        ("layer/0/type", np.array([b"dense"]), "the first layer must be of type 'input'"),
+        ("layer/1/source", "c", "a cycle"),
+        ("layer/1/source", "a", "a cycle"),
+        ("layer/1/source", "nobody", "'nobody', which does not stand before it"),
+        ("layer/2/name", "a", "stands twice"),
+        ("layer/2/name", "input", "stands twice"),
+        ("layer/2/synapse/1/type", np.array([b"delta"]), "'delta'; expected conv or dense"),
+        ("layer/1/record", "{", "not valid JSON"),
+        ("layer/1/record", "[1]", "JSON of another kind; expected dict"),
+        ("layer/1/record", '{"a": NaN}', "JSON"),
+        ("layer/1/record", "[" * 100_000, "/layer/1/record"),
+        ("rmp_lava/provenance", '"text"', "expected dict"),
+        ("rmp_lava/class_names", '["a"]', "1 class names for 3 outputs"),
+        ("rmp_lava/class_names", b"\xff", "a.net"),
+    ],
+)
+def test_each_wrong_value_is_named(net, key, value, found):
+    with h5py.File(net, "r+") as file:
+        replace(file, key, value)
+    refusal(net, found)
+
+
+@pytest.mark.parametrize(
+    "key, value, found",
+    [
+        ("layer/1/delay", np.ones(2), "synaptic delays"),
+        ("layer/1/neuron/wgtExp", 2, "wgtExp is not 0"),
+        ("layer/4", np.zeros(3), "a group is expected"),
+    ],
+)
+def test_what_networks_here_cannot_have_is_refused(net, key, value, found):
+    with h5py.File(net, "r+") as file:
+        if key in file:
+            del file[key]
+        file[key] = value
+    refusal(net, found)
+
+
+@pytest.mark.parametrize("version, found", [(2, "update rmp-lava"), (0, "positive"), (-1, "positive"), ("one", "positive"), (1.5, "positive")])
+def test_format_version(net, version, found):
+    with h5py.File(net, "r+") as file:
+        file.attrs["rmp_lava_format"] = version
+    refusal(net, "format version", found)
+
+
+@pytest.mark.parametrize(
+    "change, found",
+    [
+        ({"number_format": "float16"}, "'float16'"),
+        ({"number_format": "float"}, "floating-point"),
+        ({"readout": "first spike"}, "'first spike'"),
+        ({"encoding": None}, "'encoding'"),
+        ({"encoding": "morse"}, "'morse'"),
+        ({"levels": "many"}, "'many'"),
+        ({"levels": 10**30}, "levels"),
+        ({"levels": True}, "levels"),
+    ],
+)
+def test_wrong_header(net, change, found):
+    with h5py.File(net, "r+") as file:
+        file.attrs["rmp_lava_network"] = json.dumps(json.loads(file.attrs["rmp_lava_network"]) | change)
+    refusal(net, found)
+
+
+def test_other_recurrent_synapses_are_refused(tmp_path):
+    path = save(dense_network(), tmp_path / "a.net", for_lava_dl=True)
+    with h5py.File(path, "r+") as file:
+        file["layer/1/weight_rec"][0, 1] = 2
+    refusal(path, "/layer/1/weight_rec", "self-synapses")
+
+
+# What a reader must not touch
+
+
+def test_links_are_not_followed(net, tmp_path):
+    with h5py.File(tmp_path / "other.net", "w") as other:
+        other["weight"] = np.zeros((2, 1, 3, 3), dtype=int)
+    for link in (h5py.ExternalLink("other.net", "/weight"), h5py.SoftLink("/layer/2/synapse/1/weight")):
+        with h5py.File(net, "r+") as file:
+            replace(file, "layer/1/weight", link)
+        refusal(net, "/layer/1/weight is a link")
+
+
+def test_linked_groups_are_not_followed(net):
+    with h5py.File(net, "r+") as file:
+        replace(file, "layer/1/neuron", h5py.SoftLink("/layer/2/neuron"))
+    refusal(net, "/layer/1/neuron is a link")
+
+
+def test_data_outside_the_file_is_not_read(net, tmp_path):
+    np.zeros(18, dtype=np.int64).tofile(tmp_path / "raw")
+    with h5py.File(net, "r+") as file:
+        del file["layer/1/weight"]
+        external = [(str(tmp_path / "raw"), 0, 18 * 8)]
+        file.create_dataset("layer/1/weight", (2, 1, 3, 3), dtype="i8", external=external)
+    refusal(net, "lies outside the file")
+    layout = h5py.VirtualLayout((2, 1, 3, 3), dtype="i8")
+    layout[:] = h5py.VirtualSource(str(net), "layer/2/weight", (2, 1, 3, 3))
+    with h5py.File(net, "r+") as file:
+        del file["layer/1/weight"]
+        file.create_virtual_dataset("layer/1/weight", layout)
+    refusal(net, "lies outside the file")
+
+
+@pytest.mark.parametrize(
+    "shape, dtype", [((2**40,), "i1"), ((2**16, 2**16, 2**16), "f8"), ((2**28,), "f8"), ((1,), f"S{2**31 - 1}")]
+)
+@pytest.mark.parametrize("key", ["layer/1/weight", "layer/1/record", "layer/1/shape"])
+def test_huge_declarations_are_refused_before_anything_is_allocated(net, shape, dtype, key):
+    with h5py.File(net, "r+") as file:
+        del file[key]
+        file.create_dataset(key, shape, dtype=dtype, chunks=(1,) * len(shape))
+    # Less than any of the sizes declared, more than Python with h5py needs beyond what it has.
+    program = f"""
+        import resource, sys
+        from rmp_lava.netx import load
+        limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 2**28
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        load({str(net)!r})
+    """
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is limited by what Linux tells")
+    child = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+    message = child.stderr.splitlines()[-1]
+    assert "NetFileError" in message and key in message and ("declares" in message or "is no text" in message)
+
+
+def test_much_from_few_bytes_is_still_read_where_gzip_can_say_it(tmp_path):
+    weight = np.zeros((100, 20_000), dtype=int)
+    weight[0, 0] = 1
+    layer = Layer("a", (100,), (Dense(INPUT, weight),), Neurons(9))
+    network = SpikingNetwork("sparse", make_input("poisson", (20_000,)), (layer,), "int", "count")
+    path = save(network, tmp_path / "a.net")
+    assert path.stat().st_size < weight.size / 50
+    assert load(path) == network
+
+
+# Saving
+
+
+@pytest.mark.parametrize(
+    "network, found",
+    [
+        (dense_network(threshold=21), ["layer 'first': threshold 21", "layer 'last': threshold 21"]),
+        (dense_network(threshold=256), ["threshold 256 is no self-synapse weight"]),
+        (odd_network(), ["layer 'first': the loader would round or clip its weights"]),
+        (
+            conv_network(),
+            [
+                "layers do not form a chain",
+                "the input is rate-coded",
+                "layer 'a': v_init is not 0",
+                "layer 'a': has a bias, which the loader would not integrate",
+                "layer 'a': a convolution with soft reset",
+                "layer 'b': bias exponent is 3",
+                "layer 'b': has a bias per neuron",
+                "layer 'c': has a bias",
+            ],
+        ),
+    ],
+)
+def test_every_obstacle_for_lava_dl_is_named_at_once(tmp_path, network, found):
+    with pytest.raises(NetFileError) as caught:
+        save(network, tmp_path / "a.net", for_lava_dl=True)
+    for part in found:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_float_networks_and_hidden_integrators_are_obstacles():
+    network = dense_network("hard", readout="potential")
+    network = network.map_layers(lambda layer: layer.replace(neurons=Neurons(20, "none")))
+    assert any("layer 'first': integrates without spiking" in text for text in lava_dl_obstacles(network))
+    layers = [
+        layer.replace(synapses=[s.replace(weight=s.weight.astype(float)) for s in layer.synapses]) for layer in network
+    ]
+    assert any("quantise" in text for text in lava_dl_obstacles(network.replace(layers=layers, number_format="float")))
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_umask(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = save(dense_network(), tmp_path / "a.net")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_missing_folders_are_made(tmp_path):
+    assert load(save(dense_network(), tmp_path / "new" / "folder" / "a.net")) == dense_network()
+
+
+def test_saving_over_a_folder_is_refused(tmp_path):
+    (tmp_path / "a.net").mkdir()
+    with pytest.raises(NetFileError, match="a.net cannot be written"):
+        save(dense_network(), tmp_path / "a.net")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.net"]
+
+
+def test_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(NetFileError, match="cannot be written"):
+        save(dense_network(), tmp_path / "file" / "a.net")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(NetFileError, match="Permission denied"):
+            save(dense_network(), tmp_path / "a.net")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def child_saving(path: Path, prelude: str) -> subprocess.CompletedProcess:
+    program = f"""
+        import os, resource, signal, sys
+        from rmp_lava.encoding import make_input
+        from rmp_lava.netx import save
+        from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
+        layer = Layer("a", (2,), (Dense(INPUT, [[1, 2], [3, 4]]),), Neurons(9))
+        network = SpikingNetwork("new", make_input("poisson", (2,)), (layer,), "int", "count")
+        {prelude}
+        save(network, {str(path)!r})
+    """
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+
+
+def test_full_disk_leaves_the_old_file_and_no_other(net):
+    before = net.read_bytes()
+    child = child_saving(net, "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))")
+    assert child.returncode == 1 and "NetFileError" in child.stderr and "an older file of that name is unchanged" in child.stderr
+    assert net.read_bytes() == before
+    assert list(net.parent.iterdir()) == [net]
+
+
+@pytest.mark.parametrize("moment", ["fsync", "chmod", "replace"])
+def test_a_kill_leaves_the_old_file(net, moment):
+    before = net.read_bytes()
+    child = child_saving(net, f"os.{moment} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)")
+    assert child.returncode == -signal.SIGKILL
+    assert net.read_bytes() == before
+    assert load(net) == conv_network()
+
+
+def test_a_file_that_does_not_read_back_equal_does_not_replace_the_old_one(net, monkeypatch):
+    before = net.read_bytes()
+    monkeypatch.setattr("rmp_lava.netx.write.load", lambda _: dense_network("hard"))
+    with pytest.raises(NetFileError, match="does not read back equal"):
+        save(dense_network(), net)
+    assert net.read_bytes() == before
+    assert list(net.parent.iterdir()) == [net]
+
+
+def test_interrupted_saving_leaves_no_temporary_file(net, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rmp_lava.netx.write.load", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(dense_network(), net)
+    assert list(net.parent.iterdir()) == [net]
