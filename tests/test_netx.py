@@ -65,7 +65,7 @@ def dense_network(reset: str = "soft", threshold: int = 20, **changed) -> Spikin
 
 def odd_network() -> SpikingNetwork:
     network = dense_network("hard")
-    synapse = Dense(INPUT, [[-1, 200, 3], [2, 4, 6]])
+    synapse = Dense(INPUT, [[-1, 255, 3], [2, 4, 6]])
     return network.replace(layers=(network.layers[0].replace(synapses=(synapse,)), network.layers[1]))
 
 
@@ -266,14 +266,36 @@ def test_flipped_bytes_are_refused_or_leave_a_valid_network(tmp_path_factory, im
     assert found is None or isinstance(found, SpikingNetwork)
 
 
-def test_endless_heap_of_strings_is_refused(tmp_path, image):
+@pytest.fixture
+def theirs(tmp_path) -> Path:
+    """The smallest of lava-dl's files; its neuron types are strings of variable length."""
+    path = tmp_path / "their.net"
+    with h5py.File(path, "w") as file:
+        for index, kind, shape in ((0, b"input", (2,)), (1, b"dense", (2,))):
+            group = file.create_group(f"layer/{index}")
+            group["type"], group["shape"] = np.array([kind]), np.array(shape)
+        group["weight"] = np.ones((2, 2))
+        group["neuron/type"], group["neuron/vThMant"] = np.array(b"CUBA", dtype=object), 80
+    return path
+
+
+def test_string_that_claims_gigabytes_is_refused(theirs):
+    with h5py.File(theirs) as file:
+        offset = file["layer/1/neuron/type"].id.get_offset()
+    damaged = bytearray(theirs.read_bytes())
+    assert damaged[offset : offset + 4] == b"\4\0\0\0"
+    damaged[offset + 3] = 0xF0
+    theirs.write_bytes(damaged)
+    refusal(theirs, "/layer/1/neuron/type is a text of 4026531844 bytes")
+
+
+def test_endless_heap_of_strings_is_refused(theirs):
     """HDF5 2.0 follows an object of size 0 for ever; in a child, because nothing could interrupt it here."""
-    _, content = image
-    damaged = bytearray(content)
+    assert load(theirs).layers[0].neurons.threshold == 80
+    path, damaged = theirs, bytearray(theirs.read_bytes())
     heap = damaged.find(b"GCOL\x01\0\0\0")
     assert heap > 0
     damaged[heap + 16 : heap + 32] = bytes(16)
-    path = tmp_path / "endless.net"
     path.write_bytes(damaged)
     program = "import sys; from rmp_lava.netx import load; load(sys.argv[1])"
     child = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
@@ -308,11 +330,10 @@ def test_each_missing_group_is_named(net, key):
     refusal(net, "is missing")
 
 
-@pytest.mark.parametrize("attribute", ["rmp_lava_format", "rmp_lava_network"])
-def test_missing_attributes(net, attribute):
+def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
     with h5py.File(net, "r+") as file:
-        del file.attrs[attribute]
-    refusal(net)
+        del file.attrs["rmp_lava_format"]
+    refusal(net, "rmp_lava_format is missing")
 
 
 @pytest.mark.parametrize(
@@ -351,24 +372,25 @@ def test_missing_attributes(net, attribute):
         ("layer/1/type", np.array([b"average"]), "layer 1 has type 'average'"),
         ("layer/1/type", np.array([b"conv", b"conv"]), "is no text"),
         ("layer/0/type", np.array([b"dense"]), "the first layer must be of type 'input'"),
-        ("layer/1/source", "c", "a cycle"),
-        ("layer/1/source", "a", "a cycle"),
-        ("layer/1/source", "nobody", "'nobody', which does not stand before it"),
-        ("layer/2/name", "a", "stands twice"),
-        ("layer/2/name", "input", "stands twice"),
+        ("layer/1/source", b"c", "a cycle"),
+        ("layer/1/source", b"a", "a cycle"),
+        ("layer/1/source", b"nobody", "'nobody', which does not stand before it"),
+        ("layer/2/name", "a", "of fixed length"),
+        ("layer/2/name", b"a", "stands twice"),
+        ("layer/2/name", b"input", "stands twice"),
         ("layer/2/synapse/1/type", np.array([b"delta"]), "'delta'; expected conv or dense"),
-        ("layer/1/record", "{", "not valid JSON"),
-        ("layer/1/record", "[1]", "JSON of another kind; expected dict"),
-        ("layer/1/record", '{"a": NaN}', "JSON"),
-        ("layer/1/record", "[" * 100_000, "/layer/1/record"),
-        ("rmp_lava/provenance", '"text"', "expected dict"),
-        ("rmp_lava/class_names", '["a"]', "1 class names for 3 outputs"),
+        ("layer/1/record", b"{", "not valid JSON"),
+        ("layer/1/record", b"[1]", "JSON of another kind; expected dict"),
+        ("layer/1/record", b'{"a": NaN}', "JSON"),
+        ("layer/1/record", b"[" * 100_000, "/layer/1/record"),
+        ("rmp_lava/provenance", b'"text"', "expected dict"),
+        ("rmp_lava/class_names", b'["a"]', "1 class names for 3 outputs"),
         ("rmp_lava/class_names", b"\xff", "a.net"),
     ],
 )
 def test_each_wrong_value_is_named(net, key, value, found):
     with h5py.File(net, "r+") as file:
-        replace(file, key, value)
+        replace(file, key, np.bytes_(value) if isinstance(value, bytes) else value)
     refusal(net, found)
 
 
@@ -410,7 +432,8 @@ def test_format_version(net, version, found):
 )
 def test_wrong_header(net, change, found):
     with h5py.File(net, "r+") as file:
-        file.attrs["rmp_lava_network"] = json.dumps(json.loads(file.attrs["rmp_lava_network"]) | change)
+        header = json.loads(file["rmp_lava/network"][()]) | change
+        replace(file, "rmp_lava/network", np.bytes_(json.dumps(header)))
     refusal(net, found)
 
 

@@ -89,7 +89,9 @@ def run(
     if backend == "reference":
         from . import reference
 
-        result = reference.run(network, images, plan, seed=seed, realisation=realisation, record=record)
+        result = reference.run(
+            network, images, plan, seed=seed, realisation=realisation, record=record, progress=progress
+        )
     elif backend == "fast":
         from . import fast
 

@@ -121,7 +121,7 @@ class Simulation:
         for layer in self.network:
             population, scores = self.advance(layer, streams, part)
             self._count(part, layer.name, streams[layer.name])
-            part["saturations"][layer.name] = int(population.saturations)
+            part["saturations"][layer.name] = population.saturations
             if "potentials" in self.record:
                 part["potentials"][layer.name] = self._to_state(population.v)
         if "spikes" in self.record:
@@ -153,9 +153,13 @@ class Simulation:
                 scores[:, t] = population.v.reshape(samples, -1)
         streams[layer.name] = stream
         if part is not None:
-            large = (currents[:, :-1].abs() >= CURRENT_LIMIT).sum() if self.network.is_integer else 0
-            part["large_inputs"][layer.name] = int(large)
+            part["large_inputs"][layer.name] = self._large_inputs(currents[:, :-1])
         return population, scores
+
+    def _large_inputs(self, currents: torch.Tensor) -> int:
+        if not self.network.is_integer or max(map(abs, torch.aminmax(currents))) < CURRENT_LIMIT:
+            return 0
+        return int(torch.count_nonzero(currents.abs() >= CURRENT_LIMIT))
 
     def _to_state(self, v: torch.Tensor) -> np.ndarray:
         return v.cpu().numpy().astype(np.int64 if self.network.is_integer else np.float64)
@@ -201,7 +205,7 @@ class Simulation:
 
     @staticmethod
     def _count(part: dict, name: str, stream: torch.Tensor) -> None:
-        part["counts"][name] = (stream != 0).sum(dim=1).cpu().numpy().astype(np.int64)
+        part["counts"][name] = torch.count_nonzero(stream, dim=1).cpu().numpy().astype(np.int64)
         part["boundary_spikes"][name] = int((stream[:, -1] != 0).flatten(1).any(dim=1).sum())
 
 
@@ -225,7 +229,7 @@ class _Population:
         if bias is not None and integer:
             bias = bias.astype(np.int64) << neurons.bias_exponent
         self.bias = None if bias is None else torch.tensor(np.array(bias), device=device).to(dtype)
-        self.saturations = torch.zeros((), dtype=torch.int64, device=device)
+        self.saturations = 0
 
     def step(self, a: torch.Tensor | None) -> torch.Tensor | None:
         """Advance by one step with input `a` (None: no input); returns who spikes, or None for a read-out."""
@@ -234,8 +238,10 @@ class _Population:
         if a is not None:
             self.v.add_(a, alpha=self.scale)
         if self.integer:
-            self.saturations += (self.v.abs() > MAX_STATE).sum()
-            self.v.clamp_(-MAX_STATE, MAX_STATE)
+            low, high = torch.aminmax(self.v)  # far cheaper than counting, and nearly always all there is to know
+            if low < -MAX_STATE or high > MAX_STATE:
+                self.saturations += int(torch.count_nonzero(self.v.abs() > MAX_STATE))
+                self.v.clamp_(-MAX_STATE, MAX_STATE)
         if self.neurons.reset == "none":
             return None
         spikes = (self.v > self.threshold).to(self.v.dtype)

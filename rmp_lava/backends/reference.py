@@ -16,6 +16,7 @@ from ..encoding import encode
 from ..errors import BackendError
 from ..network import INPUT, Conv, Dense, Input, Neurons, SpikingNetwork, Synapse
 from ..neuron import MAX_STATE, STATE_SHIFT, decay, initial_state, step, wrap24
+from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
 
@@ -30,6 +31,7 @@ def run(
     seed: int = 0,
     realisation: str = "native",
     record: Collection[str] = (),
+    progress: bool = False,
 ) -> Run:
     """Run samples through a network; see `rmp_lava.run`.
 
@@ -41,9 +43,11 @@ def run(
     simulate = _simulate if realisation == "native" else _simulate_stock
     started = time.perf_counter()
     parts, carry = [], _Carry()
-    for first, batch in batches(network, images, plan):
-        messages = encode(network.input, batch, plan.steps, seed=seed, first_sample=first)
-        parts.append(simulate(network, messages, plan, record, carry))
+    with Progress("reference simulation", len(images), shown=progress) as bar:
+        for first, batch in batches(network, images, plan):
+            messages = encode(network.input, batch, plan.steps, seed=seed, first_sample=first)
+            parts.append(simulate(network, messages, plan, record, carry))
+            bar.advance(len(batch))
     name = "reference stock LIF with self-synapse" if realisation == "stock" else "reference neuron"
     return join(
         network,
@@ -211,6 +215,10 @@ class _StockPopulation:
         self.u = np.full_like(self.u, v_init if self.soft else 0)
         self.v = np.full_like(self.v, v_init)
 
+    def lead_in(self) -> np.ndarray:
+        """Who spikes in the step before the first sample: only a hard reset's bias is there, all else takes a synapse."""
+        return (np.broadcast_to(self.bias, self.v.shape) > self.threshold) & (self.neurons.reset == "hard")
+
     def step(self, a: np.ndarray, last_spikes: np.ndarray) -> np.ndarray:
         current = a.astype(np.int64) << STATE_SHIFT
         if self.soft:
@@ -251,7 +259,10 @@ def _simulate_stock(
         for name, shape in shapes.items()
     }
     potentials = {name: np.zeros((len(messages), *shapes[name]), dtype=np.int64) for name in populations}
-    last = {name: carry.spikes.get(name, np.zeros(shape, dtype=np.uint8)) for name, shape in shapes.items()}
+    last = carry.spikes
+    if not last:
+        last = {name: np.zeros(shape, dtype=np.uint8) for name, shape in shapes.items()}
+        last |= {name: population.lead_in() for name, population in populations.items()}
     for sample in range(len(messages)):
         for t in range(plan.period):
             if t == 0:

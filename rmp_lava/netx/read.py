@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import NetFileError, NetworkError
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
-from .heap import heaps_end
+from .heap import heaps_end, variable_length
 
 FORMAT_VERSION = 1
 MAX_ELEMENTS = 2**28
@@ -161,20 +161,17 @@ class _Group:
 
     def text(self, key: str) -> str:
         node = self.dataset(key)
-        if h5py.check_string_dtype(node.dtype) is None or node.size != 1:
-            raise self.fail(f"{self.where(key)} is no text; expected a single string")
-        value = node[()]
-        value = value if isinstance(value, bytes) else np.asarray(value).reshape(-1)[0]
-        return self._decode(value, key)
+        kind = h5py.check_string_dtype(node.dtype)
+        if kind is None or node.size != 1 or (kind.length is None and self.complete):
+            raise self.fail(f"{self.where(key)} is no text; expected a single string of fixed length")
+        length = variable_length(self.path, node) if kind.length is None else kind.length
+        if length > MAX_TEXT:
+            raise self.fail(f"{self.where(key)} is a text of {length} bytes; at most {MAX_TEXT} are read")
+        return np.asarray(node[()]).reshape(-1)[0].decode("utf-8")
 
-    def _decode(self, value: Any, key: str) -> str:
-        if len(value) > MAX_TEXT:
-            raise self.fail(f"{self.where(key)} is a text of {len(value)} bytes; at most {MAX_TEXT} are read")
-        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-    def json(self, key: str, kind: type, text: str | None = None) -> Any:
+    def json(self, key: str, kind: type) -> Any:
         try:
-            value = json.loads(self.text(key) if text is None else text)
+            value = json.loads(self.text(key))
         except (json.JSONDecodeError, RecursionError) as error:
             raise self.fail(f"{self.where(key)} is not valid JSON ({_first_line(error)})") from None
         if not isinstance(value, kind):
@@ -184,7 +181,6 @@ class _Group:
 
 def _read_network(root: _Group) -> SpikingNetwork:
     header = _read_header(root)
-    root.complete = header["ours"]
     groups = _layer_groups(root)
     kinds = [group.text("type") for group in groups]
     if not kinds or kinds[0] != "input":
@@ -218,23 +214,24 @@ def _foreign_readout(layers: list[Layer]) -> str:
 
 def _read_header(root: _Group) -> dict[str, Any]:
     attributes = root.group.attrs
-    if "rmp_lava_format" not in attributes and "rmp_lava_network" not in attributes:
+    if "rmp_lava_format" not in attributes and "rmp_lava" not in root:
         name = root.path.stem
         return {"ours": False, "name": name, "number_format": "int", "readout": None, "encoding": "spikes", "levels": 1}
-    version = attributes.get("rmp_lava_format")
-    if not isinstance(version, (int, np.integer)) or version < 1:
-        raise root.fail(f"format version is {version!r}; expected a positive whole number")
+    if "rmp_lava_format" not in attributes:
+        raise root.fail("attribute rmp_lava_format is missing; the file is incomplete, export the network again")
+    entry = attributes.get_id("rmp_lava_format")
+    version = int(attributes["rmp_lava_format"]) if entry.dtype.kind in "iu" and entry.shape == () else 0
+    if version < 1:
+        raise root.fail("format version is no positive whole number; export the network again")
     if version > FORMAT_VERSION:
         raise root.fail(
             f"format version {version} is newer than {FORMAT_VERSION}, which is understood; update rmp-lava"
         )
-    text = attributes.get("rmp_lava_network")
-    if not isinstance(text, str):
-        raise root.fail("attribute rmp_lava_network is missing; the file is incomplete, export the network again")
-    header = root.json("rmp_lava_network", dict, text)
+    root.complete = True
+    header = root.child("rmp_lava").json("network", dict)
     for key in ("name", "number_format", "readout", "encoding"):
         if not isinstance(header.get(key), str):
-            raise root.fail(f"attribute rmp_lava_network has no text {key!r}; export the network again")
+            raise root.fail(f"/rmp_lava/network has no text {key!r}; export the network again")
     levels = header.get("levels")
     if levels is not None and (isinstance(levels, bool) or not isinstance(levels, int)):
         raise root.fail(f"input levels are {levels!r}; expected a whole number or null")

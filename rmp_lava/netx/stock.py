@@ -60,7 +60,7 @@ def _soft_reset_obstacles(layer: Layer) -> list[str]:
         return [
             f"threshold {threshold} is no self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"
         ]
-    if not _dense_survives(np.hstack([synapse.weight, self_synapse(layer)])):
+    if not _dense_survives(synapse.weight, self_synapse(layer)):
         return ["the loader would round or clip its weights"]
     return []
 
@@ -70,12 +70,14 @@ def self_synapse(layer: Layer) -> np.ndarray:
     return -int(layer.neurons.threshold) * np.eye(layer.size, dtype=np.int16)
 
 
-def _dense_survives(weight: np.ndarray) -> bool:
+def _dense_survives(*parts: np.ndarray) -> bool:
     """Whether Lava's fixed-point Dense, as the loader sets it up, computes with exactly these weights.
 
+    The loader takes a layer's weights and recurrent weights to one scale, and gives each a Dense of its own.
     Follows netx/utils.py `optimize_weight_bits` and lava/utils/weightutils.py `clip_weights` and `truncate_weights`.
     """
-    weight = weight.astype(np.int64)
+    parts = tuple(part.astype(np.int64) for part in parts)
+    weight = np.hstack(parts)
     low, high = int(weight.min()), int(weight.max())
     if low == high == 0:
         return False  # the loader divides by the largest weight
@@ -88,11 +90,14 @@ def _dense_survives(weight: np.ndarray) -> bool:
         return False
     precision = next((n for n in range(8, 0, -1) if not (weight % 2**n).any()), 0)
     bits = 8 - shift - (precision - mixed)
-    # Dense then decides on the sign mode by itself, and calls weights <= 0 inhibitory where the loader said mixed.
-    shifted, inhibitory, signed = weight << shift, high <= 0, low < 0 < high
-    magnitude = -shifted if inhibitory else shifted
+    return all(_is_held(part << shift, bits) for part in parts)
+
+
+def _is_held(weight: np.ndarray, bits: int) -> bool:
+    """Whether Dense keeps weights as they are; it decides on the sign mode by itself, and calls all <= 0 inhibitory."""
+    low, high = int(weight.min()), int(weight.max())
+    signed = low < 0 < high
+    magnitude = -weight if low < 0 and not signed else weight
     clipped = np.clip(magnitude, -256 if signed else 0, 255)
     truncate = 8 - bits + signed
-    if truncate < 0:
-        return False
-    return bool(np.array_equal((clipped >> truncate) << truncate, magnitude))
+    return truncate >= 0 and np.array_equal((clipped >> truncate) << truncate, magnitude)

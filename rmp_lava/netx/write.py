@@ -63,18 +63,17 @@ def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
     # HDF5 itself handles a full disk badly; in memory it cannot meet one.
     with h5py.File("image.net", "w", driver="core", backing_store=False, track_order=False) as file:
         file.attrs["rmp_lava_format"] = FORMAT_VERSION
-        file.attrs["rmp_lava_network"] = _json(
-            {
-                "name": network.name,
-                "number_format": network.number_format,
-                "readout": network.readout,
-                "encoding": network.input.encoding,
-                "levels": network.input.levels,
-            }
-        )
         details = file.create_group("rmp_lava")
-        details["class_names"] = _json(list(network.class_names))
-        details["provenance"] = _json(dict(network.provenance))
+        header = {
+            "name": network.name,
+            "number_format": network.number_format,
+            "readout": network.readout,
+            "encoding": network.input.encoding,
+            "levels": network.input.levels,
+        }
+        _write_text(details, "network", _json(header))
+        _write_text(details, "class_names", _json(list(network.class_names)))
+        _write_text(details, "provenance", _json(dict(network.provenance)))
         layers = file.create_group("layer")
         _write_input(layers.create_group("0"), network)
         shape = network.input.shape
@@ -89,6 +88,12 @@ def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
 
 def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False)
+
+
+def _write_text(group: h5py.Group, key: str, text: str) -> None:
+    # Of fixed length: HDF5 keeps variable ones in heaps, which it reads badly once they are damaged (see heap.py).
+    raw = text.encode("utf-8")
+    group.create_dataset(key, data=np.array(raw, dtype=h5py.string_dtype("utf-8", len(raw))))
 
 
 def _write_type(group: h5py.Group, kind: str, shape: tuple[int, ...]) -> None:
@@ -108,8 +113,8 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
     self_synaptic = stock and layer.neurons.reset == "soft"
     kind = "conv" if isinstance(first, Conv) else "dense_rec" if self_synaptic else "dense"
     _write_type(group, kind, layer.shape)
-    group["name"] = layer.name
-    group["record"] = _json(dict(layer.record))
+    _write_text(group, "name", layer.name)
+    _write_text(group, "record", _json(dict(layer.record)))
     _write_synapse(group, first)
     for i, synapse in enumerate(further, start=1):
         extra = group.create_group(f"synapse/{i}")
@@ -128,7 +133,7 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
 
 
 def _write_synapse(group: h5py.Group, synapse: Synapse) -> None:
-    group["source"] = synapse.source
+    _write_text(group, "source", synapse.source)
     group.create_dataset("weight", data=synapse.weight, compression="gzip", shuffle=True)
     outputs, inputs = synapse.weight.shape[:2]
     if isinstance(synapse, Conv):

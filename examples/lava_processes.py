@@ -1,0 +1,51 @@
+"""Put a converted network into a Lava program of your own (Python 3.10 with Lava).
+
+    python examples/lava_processes.py exports/reference/digits-soft.net
+
+The network's Processes are ordinary Lava Processes: connect what you like to their ports. `rmp_lava.run` does the same in
+a process group of its own, which is safer; here everything runs in this interpreter, so PyTorch is not imported.
+"""
+
+import sys
+
+import numpy as np
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.io.sink import RingBuffer as Sink
+from lava.proc.io.source import RingBuffer as Source
+from sklearn.datasets import load_digits
+
+import rmp_lava
+from rmp_lava.backends.lava_build import build, lava_shape
+from rmp_lava.encoding import encode
+from rmp_lava.schedule import schedule
+
+LEAD_IN = 1
+
+
+def main(path: str, steps: int = 32) -> None:
+    """Run one digit and print the spike count of each class."""
+    network = rmp_lava.load(path)
+    plan = schedule(network, steps)
+    images, labels = load_digits(return_X_y=True)
+    image = (images[0] / 16).reshape(1, *network.input.shape).astype(np.float32)
+    messages = encode(network.input, image, steps)[0]
+
+    # Lava's order of axes is (width, height, channels, time); one step of lead-in, then the sample, then silence.
+    data = np.zeros((*lava_shape(network.input.shape), LEAD_IN + plan.period), dtype=np.int32)
+    data[..., LEAD_IN : LEAD_IN + steps] = messages.transpose(3, 2, 1, 0)
+    source = Source(data=data)
+    built = build(network, source.s_out, plan, lead_in=LEAD_IN)
+    output = built.populations[network.output.name]
+    sink = Sink(shape=output.shape, buffer=LEAD_IN + plan.period)
+    output.s_out.connect(sink.a_in)
+    try:
+        source.run(RunSteps(LEAD_IN + plan.period), Loihi2SimCfg(select_tag="fixed_pt"))
+        counts = sink.data.get().sum(axis=-1).astype(int)
+    finally:
+        source.stop()
+    print(f"digit {labels[0]}: spikes per class {counts.tolist()}, prediction {counts.argmax()}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "exports/reference/digits-soft.net")
