@@ -178,7 +178,11 @@ def _call(target: str) -> nn.Module:
         raise UsageError(f"{target} cannot be found ({error}); write package.module:function") from None
     finally:
         sys.path.remove("")
-    model = function()
+    try:
+        model = function()
+    except Exception as error:  # the function is the user's, and may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{target}() failed ({reason}); it is called without arguments") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"{target} returns {type(model).__name__}; it must return a torch.nn.Module")
     return model

@@ -68,7 +68,8 @@ def integer_weights(rng: np.random.Generator, shape: tuple[int, ...], kind: str)
         weight = rng.integers(-255, 1, shape)
     else:
         weight = rng.choice([0, 0, 1, 255], shape)
-    return weight.astype(np.int16)
+    # Without positive ones they are inhibitory, and reach down to -255 only.
+    return (weight if weight.max() > 0 else np.maximum(weight, -255)).astype(np.int16)
 
 
 WEIGHT_KINDS = ("mixed", "mixed", "limits", "excitatory", "sparse", "inhibitory")

@@ -160,7 +160,7 @@ def test_spike_in_the_last_step_crosses_into_the_next_sample_on_stock_neurons_on
     assert native.potentials["a"][1] == 0 and native.potentials["d"][1] == 0
     assert expected.potentials["a"][1] == -40 * 64
     np.testing.assert_array_equal(native.spikes["a"][0], stock.spikes["a"][0])
-    assert (native.spikes["b"] != stock.spikes["b"]).any()
+    assert stock.output[1] != 0
     assert_lava_agrees(case, "native")
 
 
@@ -209,7 +209,7 @@ def test_large_graded_sums_do_not_wrap_inside_lavas_convolution():
     try:
         assert_lava_agrees(case)
     except BackendError as error:
-        assert "24" in str(error) or "2^" in str(error)
+        assert "wraps at 8388608" in str(error)
 
 
 def test_leaky_neurons_are_stock_only():

@@ -37,7 +37,9 @@ def with_conv(synapse: Conv, shape=(1, 4, 4)) -> SpikingNetwork:
 
 def biased(bias, exponent=6, number_format="int"):
     weight = ONES if number_format == "int" else ONES.astype(float)
-    return network(layer(weight=weight, neurons=Neurons(5, bias=bias, bias_exponent=exponent)), number_format=number_format)
+    return network(
+        layer(weight=weight, neurons=Neurons(5, bias=bias, bias_exponent=exponent)), number_format=number_format
+    )
 
 
 def neurons(number_format="int", **changed):

@@ -23,8 +23,9 @@ from strategies import networks
 
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError
-from rmp_lava.netx import lava_dl_obstacles, load, save
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.netx import lava_dl_obstacles, load, save
+
 
 @pytest.fixture(scope="module", autouse=True)
 def no_waiting_for_the_disk():
@@ -157,7 +158,9 @@ def test_shape_of_a_bias_comes_back(tmp_path, bias):
 
 def test_soft_reset_for_lava_dl_is_a_self_synapse_and_comes_back(tmp_path):
     network = dense_network(threshold=254)
-    network = network.replace(readout="potential", layers=(network.layers[0], network.layers[1].replace(neurons=Neurons(131071, "none"))))
+    network = network.replace(
+        readout="potential", layers=(network.layers[0], network.layers[1].replace(neurons=Neurons(131071, "none")))
+    )
     path = save(network, tmp_path / "a.net", for_lava_dl=True)
     with h5py.File(path) as file:
         assert file["layer/1/type"][0] == b"dense_rec"
@@ -182,7 +185,12 @@ def test_hard_reset_chain_is_lava_dls_own_neuron(tmp_path):
 def test_lava_dls_own_conventions(tmp_path):
     """As lava-dl writes it: float32 whole numbers, a kernel with an extent in time, one string per array, no names."""
     with h5py.File(tmp_path / "their.net", "w") as file:
-        for index, kind, shape in ((0, "input", (1, 4, 4)), (1, "conv", (2, 2, 2)), (2, "flatten", (8,)), (3, "dense", (3,))):
+        for index, kind, shape in (
+            (0, "input", (1, 4, 4)),
+            (1, "conv", (2, 2, 2)),
+            (2, "flatten", (8,)),
+            (3, "dense", (3,)),
+        ):
             group = file.create_group(f"layer/{index}")
             group["type"], group["shape"] = np.array([kind.encode()], dtype="S10"), np.array(shape)
             if kind in ("conv", "dense"):
@@ -225,10 +233,15 @@ def test_no_file(tmp_path):
     refusal(tmp_path, "not a file")
 
 
-@pytest.mark.parametrize("content", [b"", b"a", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"layer\n" * 500])
+@pytest.mark.parametrize("content", [b"", b"a", b"PK\x03\x04", b"layer\n" * 500])
 def test_other_files(tmp_path, content):
     (tmp_path / "a.net").write_bytes(content)
-    assert refusal(tmp_path / "a.net", "not a readable HDF5 file").endswith("export the network again")
+    assert refusal(tmp_path / "a.net", "is no .net file").endswith("pass one that `rmp-lava convert` has written")
+
+
+def test_file_that_ends_after_its_signature(tmp_path):
+    (tmp_path / "a.net").write_bytes(b"\x89HDF\r\n\x1a\n")
+    refusal(tmp_path / "a.net")
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +267,7 @@ def test_truncated_files_are_refused(tmp_path, image):
     assert read_damaged(tmp_path, content) == network
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32), flips=st.integers(1, 8))
 def test_flipped_bytes_are_refused_or_leave_a_valid_network(tmp_path_factory, image, seed, flips):
     _, content = image
@@ -310,7 +323,16 @@ def keys_of_the_format() -> list[str]:
 
 
 # For lava-dl or for people; they repeat what other keys say.
-REDUNDANT = ("inChannels", "outChannels", "kernelSize", "inFeatures", "outFeatures", "refDelay", "neuron/reset", "3/shape")
+REDUNDANT = (
+    "inChannels",
+    "outChannels",
+    "kernelSize",
+    "inFeatures",
+    "outFeatures",
+    "refDelay",
+    "neuron/reset",
+    "3/shape",
+)
 
 
 @pytest.mark.parametrize("key", keys_of_the_format())
@@ -410,7 +432,10 @@ def test_what_networks_here_cannot_have_is_refused(net, key, value, found):
     refusal(net, found)
 
 
-@pytest.mark.parametrize("version, found", [(2, "update rmp-lava"), (0, "positive"), (-1, "positive"), ("one", "positive"), (1.5, "positive")])
+@pytest.mark.parametrize(
+    "version, found",
+    [(2, "update rmp-lava"), (0, "positive"), (-1, "positive"), ("one", "positive"), (1.5, "positive")],
+)
 def test_format_version(net, version, found):
     with h5py.File(net, "r+") as file:
         file.attrs["rmp_lava_format"] = version
@@ -607,7 +632,11 @@ def child_saving(path: Path, prelude: str) -> subprocess.CompletedProcess:
 def test_full_disk_leaves_the_old_file_and_no_other(net):
     before = net.read_bytes()
     child = child_saving(net, "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))")
-    assert child.returncode == 1 and "NetFileError" in child.stderr and "an older file of that name is unchanged" in child.stderr
+    assert (
+        child.returncode == 1
+        and "NetFileError" in child.stderr
+        and "an older file of that name is unchanged" in child.stderr
+    )
     assert net.read_bytes() == before
     assert list(net.parent.iterdir()) == [net]
 
@@ -638,3 +667,14 @@ def test_interrupted_saving_leaves_no_temporary_file(net, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save(dense_network(), net)
     assert list(net.parent.iterdir()) == [net]
+
+
+def test_the_example_in_the_documentation_reads_a_file(tmp_path, monkeypatch, capsys):
+    page = Path(__file__).resolve().parents[1] / "docs" / "net-format.md"
+    example = page.read_text(encoding="utf-8").split("## Reading it without rmp-lava")[1]
+    save(conv_network(), tmp_path / "digits-cnn.net")
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(example), {})
+    output = capsys.readouterr().out
+    for part in ("every key int rate", "1 conv [2, 4, 4]", "a from input (2, 1, 3, 3)", "RMP threshold 20"):
+        assert part in output

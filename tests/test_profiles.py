@@ -82,7 +82,9 @@ def test_each_mistake_is_named(tmp_path, old, new, parts):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "limits = 3", "name = 'a'\ndescription = 'b'", "name='a'\ndescription='b'\nlimits=[1]"])
+@pytest.mark.parametrize(
+    "text", ["", "limits = 3", "name = 'a'\ndescription = 'b'", "name='a'\ndescription='b'\nlimits=[1]"]
+)
 def test_profiles_without_limits(tmp_path, text):
     with pytest.raises(ProfileError, match="chip.toml"):
         load_profile(write(tmp_path, text))
@@ -112,7 +114,7 @@ def small_network() -> SpikingNetwork:
     [
         ("weight_mixed_max", "126", lambda layer: layer.synapses[0].weight.max() == 126),
         ("weight_mixed_min", "-64", lambda layer: layer.synapses[0].weight.min() == -64),
-        ("weight_mixed_step", "32", lambda layer: not (layer.synapses[0].weight % 32).any()),
+        ("weight_mixed_step", "127", lambda layer: not (layer.synapses[0].weight % 127).any()),
         ("threshold_max", "77", lambda layer: layer.neurons.threshold == 77),
         ("bias_mantissa_max", "1000", lambda layer: np.abs(layer.neurons.bias).max() == 1000),
         ("bias_exponent_max", "6", lambda layer: layer.neurons.bias_exponent == 6),

@@ -93,6 +93,13 @@ def _check_module(name: str, module: nn.Module) -> Iterator[Violation]:
     kind = type(module).__name__
     if _is_plain(module, _WEIGHTED) and module.bias is not None:
         yield Violation(name, f"({kind}) has a bias", "make it with bias=False")
+    if isinstance(module, nn.Conv2d) and (module.padding_mode != "zeros" or isinstance(module.padding, str)):
+        padding = module.padding if isinstance(module.padding, str) else module.padding_mode
+        yield Violation(name, f"({kind}) pads with {padding!r}", "use zeros and a number of pixels")
+    if isinstance(module, nn.AvgPool2d) and (
+        module.padding not in (0, (0, 0)) or module.ceil_mode or module.divisor_override
+    ):
+        yield Violation(name, f"({kind}) pools with padding, ceil_mode or a divisor", "use plain average pooling")
     if _is_plain(module, (*_ALLOWED, nn.Sequential)):
         return
     if isinstance(module, _BatchNorm):
@@ -108,16 +115,27 @@ def _check_module(name: str, module: nn.Module) -> Iterator[Violation]:
 
 def _check_order(modules: list[tuple[str, nn.Module]]) -> Iterator[Violation]:
     """Each layer with weights becomes a population of neurons, so it needs a ReLU, except for the last."""
-    pending = None
+    pending = pooled = None
     for name, module in modules:
         if isinstance(module, _WEIGHTED):
             if pending is not None:
                 yield Violation(pending, f"has no ReLU between it and {name!r}", "put a ReLU after it")
             pending = name
+            pooled = None
+        elif isinstance(module, nn.AvgPool2d) and pending is not None:
+            pooled = name
         elif not _is_plain(module, _ALLOWED) or isinstance(module, nn.ReLU):
             # An activation of another kind has been reported already.
-            pending = None
+            if pending is not None and pooled is not None:
+                yield Violation(
+                    pooled, f"pools what {pending!r} gives before its ReLU", "put the ReLU before the pooling"
+                )
+            pending = pooled = None
     computing = [(name, module) for name, module in modules if not isinstance(module, _IDLE)]
     if computing and isinstance(computing[-1][1], nn.ReLU):
         name = computing[-1][0] or "model"
         yield Violation(name, "ends the network with a ReLU", "end with a Linear layer that gives the logits")
+    elif computing and isinstance(computing[-1][1], nn.AvgPool2d):
+        yield Violation(
+            computing[-1][0], "ends the network with a pooling", "end with a Linear layer that gives the logits"
+        )

@@ -84,6 +84,8 @@ def run(
         raise UsageError(f"{unknown[0]!r} cannot be recorded; choose from {', '.join(RECORDS)}")
     if backend == "fast" and realisation == "stock":
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
+    if strict and backend == "lava":
+        raise UsageError("backend 'lava' does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that")
     plan = schedule(network, steps, blank=blank, power_of_two=power_of_two)
     images = check_images(images, network.input)
     if backend == "reference":

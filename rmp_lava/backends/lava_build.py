@@ -21,7 +21,7 @@ from lava.proc.sparse.process import Sparse as LavaSparse
 from scipy.sparse import diags
 
 from ..errors import BackendError
-from ..network import INPUT, NO_MEMORY, Conv, Neurons, SpikingNetwork
+from ..network import INPUT, NO_MEMORY, Conv, Neurons, SpikingNetwork, Synapse
 from ..neuron import STATE_SHIFT
 from ..processes.io import PulseSource
 from ..processes.rmp import RMP
@@ -30,6 +30,9 @@ from .stock_weights import terms
 
 NEVER = 2**17
 """A threshold that no saturated 24-bit state exceeds: what lava-dl gives a layer that shall not spike."""
+
+LARGEST_CONV_SUM = 2**23
+"""Lava's fixed-point Conv wraps its sums to 24 signed bits of weight units (lava/proc/conv/models.py)."""
 
 
 @dataclass
@@ -85,15 +88,22 @@ def build(
     for layer in network:
         population = builder.population(layer.name, layer.neurons, layer.shape, built.processes)
         for synapse in layer.synapses:
-            graded = synapse.source == INPUT and (network.input.largest_message > 1 or not network.is_integer)
-            _connect(synapse, built.populations[synapse.source], population, graded, built.processes)
+            levels = network.input.largest_message if synapse.source == INPUT else 1
+            levels = levels if network.is_integer else None
+            _connect(synapse, built.populations[synapse.source], population, levels, built.processes)
         built.populations[layer.name] = population
     return built
 
 
-def _connect(synapse, source: Population, target: Population, graded: bool, processes: list) -> None:
-    message_bits = 16 if graded else 0
+def _connect(synapse: Synapse, source: Population, target: Population, levels: int | None, processes: list) -> None:
+    """Connect two populations; `levels` is the largest message, None for real numbers."""
+    message_bits = 0 if levels == 1 else 16
     if isinstance(synapse, Conv):
+        if levels is not None and _largest_sum(synapse) * levels >= LARGEST_CONV_SUM:
+            raise BackendError(
+                f"a convolution from {synapse.source!r} can reach sums of {_largest_sum(synapse) * levels}, which Lava's Conv "
+                f"wraps at {LARGEST_CONV_SUM}; use fewer input levels"
+            )
         # Lava computes a true convolution over (x, y): the kernel is flipped against PyTorch's cross-correlation.
         weight = synapse.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)
         process = LavaConv(
@@ -106,15 +116,35 @@ def _connect(synapse, source: Population, target: Population, graded: bool, proc
             num_message_bits=message_bits,
         )
         source.s_out.connect(process.s_in)
-    else:
-        process = LavaDense(weights=synapse.weight, num_message_bits=message_bits)
-        port = source.s_out
-        if len(source.shape) == 3:
-            port = port.transpose([2, 1, 0])
-            port = port.flatten()
+        processes.append(process)
+        process.a_out.connect(target.a_in)
+        return
+    port = source.s_out
+    if len(source.shape) == 3:
+        port = port.transpose([2, 1, 0]).flatten()
+    for weight in [synapse.weight] if levels is None else _held_by_dense(synapse.weight):
+        process = LavaDense(weights=weight, num_message_bits=message_bits)
         port.connect(process.s_in)
-    processes.append(process)
-    process.a_out.connect(target.a_in)
+        processes.append(process)
+        process.a_out.connect(target.a_in)
+
+
+def _largest_sum(synapse: Conv) -> int:
+    return int(np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1).max())
+
+
+def _held_by_dense(weight: np.ndarray) -> list[np.ndarray]:
+    """Matrices that add up to these weights and that Lava's Dense neither rounds nor clips.
+
+    Dense makes weights of mixed sign even, and clips those of one sign at +-255 (lava/utils/weightutils.py).
+    """
+    weight = weight.astype(np.int32)
+    mixed = weight.min() < 0 < weight.max()
+    if not (weight % 2).any() if mixed else weight.min() >= -255:
+        return [weight]
+    positive, negative = np.clip(weight, 0, None), np.clip(weight, -255, 0)
+    parts = [positive, negative, weight - positive - negative]
+    return [part for part in parts if part.any()]
 
 
 class _Native:
@@ -151,6 +181,8 @@ class _Stock:
 
     def population(self, name: str, neurons: Neurons, shape: tuple[int, ...], processes: list) -> Population:
         soft = neurons.reset == "soft"
+        if neurons.is_leaky and neurons.v_init:
+            raise BackendError(f"layer {name!r} has leaky neurons with v_init {neurons.v_init}, which stock neurons cannot start from")
         process = LIFReset(
             shape=lava_shape(shape),
             vth=NEVER if neurons.reset == "none" else neurons.threshold,

@@ -30,6 +30,8 @@ LEAD_IN = 1
 """Steps before the first sample: stock neurons need one for the pulses that set v_init."""
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+_LONGEST_FOLDER = 72
+"""Multiprocessing's sockets below it ("/pymp-xxxxxxxx/listener-xxxxxxxx") must stay within 107 bytes."""
 
 
 def availability() -> str | None:
@@ -107,6 +109,8 @@ def _supervise(folder: Path, samples: int, time_limit: float | None, progress: b
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     package_root = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    if len(str(folder)) <= _LONGEST_FOLDER:
+        environment["TMPDIR"] = str(folder)  # what multiprocessing leaves behind then goes with the run's folder
     with open(folder / "log.txt", "wb") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "rmp_lava.backends.lava_worker", str(folder)],
@@ -125,32 +129,27 @@ def _supervise(folder: Path, samples: int, time_limit: float | None, progress: b
                         f"Lava did not finish within the time limit of {time_limit:g} s and was ended; "
                         "raise the limit, or run fewer samples or steps"
                     )
-                if _has_failed(folder):
-                    raise BackendError(f"Lava failed: {_last_error(folder)}")
                 time.sleep(_POLL_SECONDS)
                 bar.update(_samples_done(folder))
     finally:
         _end_group(worker)
     if worker.returncode != 0 or not (folder / "result.json").is_file():
-        raise BackendError(f"Lava failed: {_last_error(folder)}")
+        raise BackendError(f"Lava failed: {_failure(folder)}")
     return json.loads((folder / "result.json").read_text())
 
 
-def _has_failed(folder: Path) -> bool:
-    """A ProcessModel that raises leaves the others waiting; its traceback in the log is the only sign."""
-    with contextlib.suppress(OSError):
-        return b"Traceback (most recent call last)" in (folder / "log.txt").read_bytes()
-    return False
-
-
-def _last_error(folder: Path) -> str:
-    lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
-    errors = [line for line in lines if line and not line.startswith((" ", "Traceback")) and ":" in line]
-    return (errors or lines or ["it ended without a message"])[-1]
+def _failure(folder: Path) -> str:
+    """The worker's own word on why it failed, or the last line that it printed."""
+    for name in ("error.txt", "log.txt"):
+        with contextlib.suppress(OSError):
+            lines = (folder / name).read_text(errors="replace").strip().splitlines()
+            if lines:
+                return lines[-1] if name == "log.txt" else " ".join(lines)
+    return "it ended without a message"
 
 
 def _samples_done(folder: Path) -> int:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, EOFError):
         return int(np.load(folder / "done.npy", mmap_mode="r", allow_pickle=False)[0])
     return 0
 

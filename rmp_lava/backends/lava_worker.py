@@ -13,7 +13,13 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
+from typing import NoReturn
+
+from ..errors import RmpLavaError
+
+_WATCH_SECONDS = 0.2
 
 
 def _end_with_parent() -> None:
@@ -22,6 +28,24 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.killpg(0, signal.SIGTERM)
+
+
+def _fail(folder: Path, sentence: str) -> NoReturn:
+    """Leave word of a failure and end at once: a regular exit would wait for ProcessModels that never end."""
+    (folder / "error.txt").write_text(sentence)
+    os._exit(1)
+
+
+def _watch(actors: list, finished: threading.Event, folder: Path) -> None:
+    """End the run when a ProcessModel has failed: Lava keeps its exception in a pipe and waits for it for ever."""
+    while not finished.wait(_WATCH_SECONDS):
+        for actor in actors:
+            failure = actor.exception
+            if failure is not None:
+                print(failure[1], flush=True)
+                _fail(folder, f"{type(failure[0]).__name__}: {failure[0]}")
+            if actor.exitcode not in (None, 0) and not finished.is_set():
+                _fail(folder, f"a ProcessModel ended with exit code {actor.exitcode}")
 
 
 def main(folder: Path) -> None:
@@ -62,12 +86,14 @@ def main(folder: Path) -> None:
         if name in job["probed"]:
             StateProbe(var=population.membrane, path=str(folder / f"membrane{i}.npy"), **timing)
     tag = "fixed_pt" if network.is_integer else "floating_pt"
+    finished = threading.Event()
+    source.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
+    actors = source.runtime._messaging_infrastructure.actors
+    threading.Thread(target=_watch, args=(actors, finished, folder), daemon=True).start()
     started = time.perf_counter()
-    source.run(
-        condition=RunSteps(num_steps=job["lead_in"] + job["samples"] * plan.period),
-        run_cfg=Loihi2SimCfg(select_tag=tag),
-    )
+    source.run(condition=RunSteps(num_steps=job["lead_in"] + job["samples"] * plan.period))
     seconds = time.perf_counter() - started
+    finished.set()
     source.stop()
     result = {
         "seconds": seconds,
@@ -77,4 +103,11 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    job_folder = Path(sys.argv[1])
+    try:
+        main(job_folder)
+    except RmpLavaError as problem:
+        _fail(job_folder, str(problem))
+    except Exception as problem:
+        traceback.print_exc()
+        _fail(job_folder, f"{type(problem).__name__}: {problem}")

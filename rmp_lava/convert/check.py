@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from ..ann.constraints import Violation, violations
-from ..errors import ConversionError
+from ..encoding import make_input
+from ..errors import ConversionError, RmpLavaError
+from .trace import trace
 
 _CONTAINERS = (nn.Sequential,)
 
@@ -116,6 +118,10 @@ def _check_forward(model: nn.Module, example: np.ndarray | torch.Tensor) -> list
         return [Finding("obstacle", "input", text, "pass an example of the shape it was trained on")]
     finally:
         model.train(was_training)
+    try:
+        trace(model, make_input("current", tuple(example.shape[1:])))
+    except RmpLavaError as error:
+        return [Finding("obstacle", "model", f"cannot be traced ({error})", "build it from plain layers in Sequential")]
     return []
 
 

@@ -49,6 +49,8 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
     if not path.is_file():
         raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
     try:
+        if not h5py.is_hdf5(path):
+            raise NetFileError(f"{path} is no .net file (not HDF5); pass one that `rmp-lava convert` has written")
         with h5py.File(path, "r") as file:
             if not heaps_end(path, file):
                 raise NetFileError(f"{path} is damaged (its strings cannot be followed); export the network again")

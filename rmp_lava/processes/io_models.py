@@ -93,6 +93,7 @@ class PyPulseSource(_Timed):
 
 class _SpikeSinkModel(_Timed):
     a_in = None
+    dtype: type = np.uint16
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
@@ -102,7 +103,7 @@ class _SpikeSinkModel(_Timed):
         self.last = _open(proc_params["last_path"], (self.samples, *shape), np.int64)
         self.spikes = None
         if proc_params["spikes_path"] is not None:
-            self.spikes = _open(proc_params["spikes_path"], (self.samples, self.period, *shape), np.uint16)
+            self.spikes = _open(proc_params["spikes_path"], (self.samples, self.period, *shape), self.dtype)
         done = proc_params["done_path"]
         self.done = None if done is None else _open(done, (1,), np.int64)
         self.count = np.zeros(shape, dtype=np.int64)
@@ -139,6 +140,7 @@ class PySpikeSinkFixed(_SpikeSinkModel):
 class PySpikeSinkFloat(_SpikeSinkModel):
     """From floating-point messages."""
 
+    dtype = np.float32
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
 
