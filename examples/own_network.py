@@ -1,6 +1,6 @@
 """Bring a network of your own: check it, convert it, quantise it, save it, run it.
 
-    python examples/own_network.py
+python examples/own_network.py
 """
 
 import tempfile
@@ -54,7 +54,9 @@ def main() -> None:
     network = rmp_lava.convert(model, digits.train_images[:200], steps=32, encoding="current", name="own")
     integers = rmp_lava.quantize(network)
     for layer in integers:
-        out.print(f"{layer.name}: threshold {layer.neurons.threshold}, rounding error {layer.record['weight_error']:.2%}")
+        out.print(
+            f"{layer.name}: threshold {layer.neurons.threshold}, rounding error {layer.record['weight_error']:.2%}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = rmp_lava.save(integers, Path(folder) / "own.net")
         result = rmp_lava.run(rmp_lava.load(path), digits.test_images, steps=32)

@@ -18,9 +18,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "check": "rmp_lava.convert.check",
-    "convert": "rmp_lava.convert",
-    "quantize": "rmp_lava.convert.quantize",
+    "check": "rmp_lava.conversion.check",
+    "convert": "rmp_lava.conversion",
+    "quantize": "rmp_lava.conversion.quantize",
     "save": "rmp_lava.netx",
     "load": "rmp_lava.netx",
     "run": "rmp_lava.backends",

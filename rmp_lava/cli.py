@@ -128,7 +128,10 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint and the .net files.")] = _EXPORTS,
     json_path: Json = None,
 ) -> None:
-    """The whole way on real digits: train, convert, quantise, export, load, run on Lava, compare every spike."""
+    """Go the whole way on real digits.
+
+    Train, convert, quantise, export, load, run on Lava, compare every spike.
+    """
     from .demo import run_demo, show_demo
 
     result = run_demo(steps=steps, lava_samples=samples, seed=seed, folder=output, report=_console(json_path).print)
@@ -199,8 +202,11 @@ def check(
     ] = None,
     json_path: Json = None,
 ) -> None:
-    """Say everything that keeps a network from being converted, all at once. Exit code 2 if there is anything."""
-    from .convert.check import check as run_check
+    """List what keeps a network from converting.
+
+    Everything at once; exit code 2 if there is anything.
+    """
+    from .conversion.check import check as run_check
     from .report.tables import findings_table
     from .workflow import load_network
 
@@ -246,7 +252,10 @@ def convert(
     seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
-    """Convert a checkpoint to integers and write it as a .net file, with the accuracy of each stage."""
+    """Convert a checkpoint and write a .net file.
+
+    Shows the accuracy of each stage: trained, float SNN, integer SNN.
+    """
     from . import netx
     from .report.tables import network_table
     from .workflow import convert_checkpoint, stage_table
@@ -278,6 +287,15 @@ def convert(
     _write_json(json_path, {"net": str(path)} | conversion.summary())
 
 
+_NUMBERS = {"int": "Loihi's integers", "float": "real numbers"}
+
+
+def _messages(levels: int | None) -> str:
+    if levels is None:
+        return "real-valued messages"
+    return "single spikes" if levels == 1 else f"whole-numbered messages up to {levels}"
+
+
 @app.command()
 def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
     """Show what a .net file holds."""
@@ -289,11 +307,9 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     console = _console(json_path)
     console.print(network_table(network))
     source = network.input
+    console.print(f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, {_messages(source.levels)}")
     console.print(
-        f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, messages up to {source.levels or 'real values'}"
-    )
-    console.print(
-        f"Read-out: {network.readout} of {network.output.name!r}; {network.number_format} numbers; depth {network.depth}"
+        f"Read-out: {network.readout} of {network.output.name!r}; {_NUMBERS[network.number_format]}; depth {network.depth}"
     )
     console.print(f"{network.neuron_count:,} neurons, {network.parameter_count:,} weights")
     if obstacles:
@@ -360,12 +376,17 @@ def run(
     seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
-    """Run a network on images and show accuracy, spikes and synaptic operations."""
+    """Run a .net file on images.
+
+    Shows accuracy, spikes and synaptic operations.
+    """
     from . import netx
     from .backends import run as run_network
     from .report.tables import activity_table
     from .workflow import compare_with_reference, describe_run, images_for, steps_for
 
+    if compare and backend is Backend.reference:
+        raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     steps = steps_for(network, steps)
@@ -404,7 +425,10 @@ def run(
 
 @app.command()
 def doctor(json_path: Json = None) -> None:
-    """Say which parts work on this machine and, for each that does not, why and what to do."""
+    """Say which parts work on this machine.
+
+    For each that does not: why, and what to do.
+    """
     from .doctor import diagnose
     from .report.tables import table
 

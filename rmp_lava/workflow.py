@@ -20,8 +20,8 @@ from .ann.data import Dataset, load, split_validation
 from .ann.models import model_spec
 from .ann.train import evaluate
 from .backends import run
-from .convert import convert
-from .convert.quantize import quantize
+from .conversion import convert
+from .conversion.quantize import quantize
 from .errors import DataError, UsageError
 from .network import SpikingNetwork
 from .report.tables import percent, table
@@ -63,8 +63,8 @@ class Conversion:
 def stage_table(conversion: Conversion) -> Table:
     """The stages of a conversion, one below the other."""
     title = f"Accuracy on validation images, T = {conversion.steps}"
-    rows = [(s.name, s.note, f"{s.images:,}", percent(s.accuracy)) for s in conversion.stages]
-    return table(title, ("stage", "", "images", "accuracy"), rows, text_columns=2)
+    rows = [(s.name, s.note or "none", f"{s.images:,}", percent(s.accuracy)) for s in conversion.stages]
+    return table(title, ("stage", "limits reached", "images", "accuracy"), rows, text_columns=2)
 
 
 def convert_checkpoint(
@@ -216,6 +216,8 @@ def images_for(
 
 
 def _load_array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is not a file; pass a .npy file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -117,7 +117,9 @@ def _neurons(draw, shape: tuple[int, ...], integer: bool, stock: bool, resets: t
         v_init = draw(st.integers(-64, 64)) / 32
         return Neurons(draw(st.integers(1, 160)) / 32, reset, v_init=v_init, bias=bias)
     largest = MAX_STOCK if stock else MAX_THRESHOLD
-    threshold = draw(st.one_of(st.integers(1, 900), st.integers(1, 300), st.sampled_from([1, largest]), st.integers(1, largest)))
+    threshold = draw(
+        st.one_of(st.integers(1, 900), st.integers(1, 300), st.sampled_from([1, largest]), st.integers(1, largest))
+    )
     v_init = draw(st.one_of(st.just(0), st.integers(-1000, 1000), st.sampled_from([-largest, largest])))
     bias = exponent = None
     if kind is not None:
@@ -129,14 +131,14 @@ def _neurons(draw, shape: tuple[int, ...], integer: bool, stock: bool, resets: t
 
 def _input(draw, integer: bool, stock: bool, encodings: tuple[str, ...]) -> Input:
     shape = draw(
-        st.one_of(
-            st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6)), st.tuples(st.integers(1, 8))
-        )
+        st.one_of(st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6)), st.tuples(st.integers(1, 8)))
     )
     encoding = draw(st.sampled_from(encodings))
     if encoding == "driven":
         # As lava-dl's files have it: messages go straight to input neurons.
-        return Input(shape, "spikes", draw(st.sampled_from([1, 200])), _neurons(draw, shape, True, stock, ("soft", "hard")))
+        return Input(
+            shape, "spikes", draw(st.sampled_from([1, 200])), _neurons(draw, shape, True, stock, ("soft", "hard"))
+        )
     if encoding == "current":
         return make_input("current", shape, draw(st.sampled_from([1, 7, 255] if integer else [None, 15])))
     return make_input(encoding, shape)

@@ -233,7 +233,9 @@ def test_fan_out_is_the_number_of_synapses_of_each_neuron(network):
 def test_synaptic_operations_are_messages_times_weights(case):
     result = case.run("fast")
     for layer in case.network:
-        streams = [(s, result.spikes[s.source].reshape(-1, *case.network.source_shape(s.source))) for s in layer.synapses]
+        streams = [
+            (s, result.spikes[s.source].reshape(-1, *case.network.source_shape(s.source))) for s in layer.synapses
+        ]
         expected = sum(brute_force_operations(s, stream).sum() for s, stream in streams) / len(case.images)
         assert result.synaptic_operations(case.network)[layer.name] == pytest.approx(expected)
 
@@ -252,7 +254,13 @@ def test_reference_convolution_is_that_of_pytorch(parameters, seed):
     synapse = Conv(INPUT, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
     stream = rng.integers(0, 3, (1, 2, 2, 7, 8))
     expected = F.conv2d(
-        torch.tensor(stream[0].astype(float)), torch.tensor(weight.astype(float)), None, stride, padding, dilation, groups
+        torch.tensor(stream[0].astype(float)),
+        torch.tensor(weight.astype(float)),
+        None,
+        stride,
+        padding,
+        dilation,
+        groups,
     )
     np.testing.assert_array_equal(reference.apply(synapse, stream)[0], expected.numpy())
 

@@ -78,9 +78,7 @@ def test_train_convert_info_run(work, call):
     code, output, _ = call("run", work / "d.net", "--backend", "fast", "--compare", "--samples", 30)
     assert code == 0
     assert "Every spike and final potential equals the reference." in output and "Accuracy: " in output
-    code, output, _ = call(
-        "run", work / "d.net", "--backend", "reference", "--compare", "--samples", 3, "--power-of-two"
-    )
+    code, output, _ = call("run", work / "d.net", "--backend", "reference", "--samples", 3, "--power-of-two")
     assert code == 0 and "8 steps of input (16 in all)" in output
 
 

@@ -12,11 +12,11 @@ from torch import nn
 from rmp_lava import neuron
 from rmp_lava.ann.models import MODELS
 from rmp_lava.backends import run
-from rmp_lava.convert import convert
-from rmp_lava.convert.balance import balance
-from rmp_lava.convert.check import check
-from rmp_lava.convert.quantize import quantize
-from rmp_lava.convert.trace import trace
+from rmp_lava.conversion import convert
+from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.check import check
+from rmp_lava.conversion.quantize import quantize
+from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import encode, make_input
 from rmp_lava.errors import ConversionError, DataError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork

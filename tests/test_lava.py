@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rmp_lava
 from hypothesis import Phase, given, settings
 from strategies import MAX_STOCK, MAX_THRESHOLD, Case, assert_same_run, cases, make_images
 
+import rmp_lava
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -73,7 +73,12 @@ def convolutions():
         Layer("conv1", shape1, (conv1,), Neurons(255, v_init=100, bias=np.array([30, -10, 5, 0], np.int16))),
         Layer("conv2", shape2, (conv2, skip), Neurons(400, bias=bias)),
         Layer("dense", (5,), (Dense("conv2", weight(5, int(np.prod(shape2)))),), Neurons(1000)),
-        Layer("read", (3,), (Dense("dense", weight(3, 5)), Dense("conv1", weight(3, int(np.prod(shape1))))), Neurons(1, "none")),
+        Layer(
+            "read",
+            (3,),
+            (Dense("dense", weight(3, 5)), Dense("conv1", weight(3, int(np.prod(shape1))))),
+            Neurons(1, "none"),
+        ),
     )
     return layers
 
@@ -126,7 +131,9 @@ def test_numbers_at_the_ends_of_their_registers(realisation):
 def test_neuron_driven_to_the_negative_limit_recovers():
     source = Input((2,), "current", 255)
     down, up = [[-255, 255]], [[254, -256]]
-    network = branches(source, (down, Neurons(50)), (down, Neurons(50, "hard")), (up, Neurons(131071)), (down, Neurons(9, "none")))
+    network = branches(
+        source, (down, Neurons(50)), (down, Neurons(50, "hard")), (up, Neurons(131071)), (down, Neurons(9, "none"))
+    )
     # Driven by spikes that depend on a first layer the sign would be fixed; a biased one turns round on its own.
     climb = Neurons(200, v_init=-131071, bias=np.array([4095], np.int16), bias_exponent=7)
     layers = (*network.layers[:3], Layer("climb", (1,), (Dense(INPUT, np.array([[-2, 0]])),), climb), network.layers[3])
@@ -193,7 +200,11 @@ def test_bias_alone_makes_neurons_spike_before_the_first_sample(realisation):
 
 def test_weights_that_lavas_dense_would_round_or_clip_are_not_rounded():
     # Lava's Dense truncates odd weights where signs are mixed, and takes at most 255 where they are not.
-    populations = [([[3, -5, 255]], Neurons(2)), ([[-256, -256, 0]], Neurons(2, "none")), ([[-1, 255, 7]], Neurons(1, "none"))]
+    populations = [
+        ([[3, -5, 255]], Neurons(2)),
+        ([[-256, -256, 0]], Neurons(2, "none")),
+        ([[-1, 255, 7]], Neurons(1, "none")),
+    ]
     case = Case(branches(Input((3,), "spikes"), *populations), np.eye(3, dtype=np.uint8)[None], 3)
     try:
         assert_lava_agrees(case)
@@ -213,7 +224,9 @@ def test_large_graded_sums_do_not_wrap_inside_lavas_convolution():
 
 
 def test_leaky_neurons_are_stock_only():
-    network = branches(Input((1,), "spikes"), ([[9]], Neurons(5, "hard", current_decay=1000, voltage_decay=100)), readout="count")
+    network = branches(
+        Input((1,), "spikes"), ([[9]], Neurons(5, "hard", current_decay=1000, voltage_decay=100)), readout="count"
+    )
     with pytest.raises(BackendError, match="realisation 'stock'"):
         Case(network, np.ones((1, 2, 1)), 2).run("lava")
 
@@ -249,7 +262,11 @@ def test_lava_dls_own_networks(name, steps, largest):
     rng = np.random.default_rng(2)
     messages = rng.integers(0, largest, (2, steps, *network.input.shape)).astype(np.int32)
     lava, _ = assert_lava_agrees(Case(network, messages, steps), "stock")
-    assert all(count > 0 for layer, count in lava.spike_counts.items() if network.output.neurons.reset != "none" or layer != network.output.name)
+    assert all(
+        count > 0
+        for layer, count in lava.spike_counts.items()
+        if network.output.neurons.reset != "none" or layer != network.output.name
+    )
 
 
 def test_real_valued_messages_are_recorded_as_they_are():

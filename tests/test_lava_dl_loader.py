@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rmp_lava
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import WEIGHT_KINDS, integer_weights
 
-from rmp_lava.convert.quantize import quantize
+import rmp_lava
+from rmp_lava.conversion.quantize import quantize
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError
-from rmp_lava.netx.stock import _dense_survives, lava_dl_obstacles
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.netx.stock import _dense_survives, lava_dl_obstacles
 
 pytestmark = pytest.mark.lava
 
@@ -105,7 +105,9 @@ def hard_network(rng, with_bias, readout, shape=(2, 6, 5)):
     layers = (
         Layer("conv1", shape1, (conv1,), Neurons(180, "hard", bias=bias(4))),
         Layer("conv2", shape2, (conv2,), Neurons(300, "hard", bias=bias(6))),
-        Layer("dense", (7,), (Dense("conv2", weight(rng, 7, int(np.prod(shape2)))),), Neurons(400, "hard", bias=bias(7))),
+        Layer(
+            "dense", (7,), (Dense("conv2", weight(rng, 7, int(np.prod(shape2)))),), Neurons(400, "hard", bias=bias(7))
+        ),
         Layer("read", (4,), (Dense("dense", weight(rng, 4, 7)),), last),
     )
     return SpikingNetwork("hard", Input(shape, "spikes"), layers, "int", readout)
@@ -214,7 +216,14 @@ def soft_conv_network():
 
 
 def unsayable(**neurons):
-    layers = (Layer("a", (1,), (Dense(INPUT, np.array([[2]], np.int16)),), Neurons(**{"threshold": 4, "reset": "hard", **neurons})),)
+    layers = (
+        Layer(
+            "a",
+            (1,),
+            (Dense(INPUT, np.array([[2]], np.int16)),),
+            Neurons(**{"threshold": 4, "reset": "hard", **neurons}),
+        ),
+    )
     return SpikingNetwork("x", Input((1,), "spikes"), layers, "int", "count")
 
 
@@ -224,7 +233,11 @@ REFUSED = {
     "soft-reset residual": residual_network("soft"),
     "v_init": unsayable(v_init=3),
     "odd weights": SpikingNetwork(
-        "odd", Input((2,), "spikes"), (Layer("a", (1,), (Dense(INPUT, np.array([[255, -1]])),), Neurons(4, "hard")),), "int", "count"
+        "odd",
+        Input((2,), "spikes"),
+        (Layer("a", (1,), (Dense(INPUT, np.array([[255, -1]])),), Neurons(4, "hard")),),
+        "int",
+        "count",
     ),
     "bias exponent": unsayable(bias=np.array([1]), bias_exponent=3),
 }
@@ -292,7 +305,9 @@ def is_exact(*parts):
         return False  # a loader that stops runs nothing wrongly
 
 
-ranges = st.sampled_from([(-256, 255), (-256, 254), (-128, 127), (-255, 0), (-256, -1), (0, 255), (1, 255), (-4, 3), (-1, 1)])
+ranges = st.sampled_from(
+    [(-256, 255), (-256, 254), (-128, 127), (-255, 0), (-256, -1), (0, 255), (1, 255), (-4, 3), (-1, 1)]
+)
 
 
 @st.composite

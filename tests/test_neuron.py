@@ -46,7 +46,9 @@ class Scalar:
 
 
 # Small numbers meet thresholds exactly, large ones the limits of the registers.
-inputs = st.lists(st.one_of(st.integers(-6, 6), st.integers(-(2**18), 2**18), st.sampled_from([2**17, -(2**17)])), max_size=12)
+inputs = st.lists(
+    st.one_of(st.integers(-6, 6), st.integers(-(2**18), 2**18), st.sampled_from([2**17, -(2**17)])), max_size=12
+)
 thresholds = st.one_of(st.integers(1, 6), st.sampled_from([1, 2**17 - 1]), st.integers(1, 2**17 - 1))
 starts = st.one_of(st.integers(-6, 6), st.integers(-(2**17) + 1, 2**17 - 1))
 mantissas = st.one_of(st.integers(-2, 2), st.integers(-4096, 4095))

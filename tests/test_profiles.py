@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmp_lava.convert.quantize import quantize
+from rmp_lava.conversion.quantize import quantize
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ProfileError
 from rmp_lava.hardware import load_profile

@@ -1,7 +1,7 @@
 """What keeps a network from being trained as the RMP-SNN paper asks, all of it at once.
 
 Han, Srinivasan and Roy (CVPR 2020, arXiv:2003.01811) convert networks without batch normalisation and bias, with ReLU,
-dropout and average pooling. Networks trained elsewhere may use more (`rmp_lava.convert.check` says what is folded);
+dropout and average pooling. Networks trained elsewhere may use more (`rmp_lava.conversion.check` says what is folded);
 networks trained here may not.
 """
 

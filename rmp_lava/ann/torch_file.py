@@ -28,7 +28,9 @@ def check_writable(path: str | os.PathLike) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path} cannot be written: no folder {folder} ({error.strerror}); choose another path") from None
+        raise CheckpointError(
+            f"checkpoint {path} cannot be written: no folder {folder} ({error.strerror}); choose another path"
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CheckpointError(f"checkpoint {path} cannot be written: no permission in {folder}; choose another folder")
 

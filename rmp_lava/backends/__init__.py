@@ -85,7 +85,9 @@ def run(
     if backend == "fast" and realisation == "stock":
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
     if strict and backend == "lava":
-        raise UsageError("backend 'lava' does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that")
+        raise UsageError(
+            "backend 'lava' does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that"
+        )
     plan = schedule(network, steps, blank=blank, power_of_two=power_of_two)
     images = check_images(images, network.input)
     if backend == "reference":

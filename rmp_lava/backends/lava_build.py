@@ -182,7 +182,9 @@ class _Stock:
     def population(self, name: str, neurons: Neurons, shape: tuple[int, ...], processes: list) -> Population:
         soft = neurons.reset == "soft"
         if neurons.is_leaky and neurons.v_init:
-            raise BackendError(f"layer {name!r} has leaky neurons with v_init {neurons.v_init}, which stock neurons cannot start from")
+            raise BackendError(
+                f"layer {name!r} has leaky neurons with v_init {neurons.v_init}, which stock neurons cannot start from"
+            )
         process = LIFReset(
             shape=lava_shape(shape),
             vth=NEVER if neurons.reset == "none" else neurons.threshold,

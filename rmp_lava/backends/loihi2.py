@@ -33,4 +33,4 @@ def run(network: SpikingNetwork, images: np.ndarray, plan: Schedule) -> NoReturn
         Always; with the missing extension named where that is the reason.
     """
     reason = availability() or "this release does not deploy to the chip yet, although lava-loihi is here"
-    raise BackendUnavailableError(f"backend 'loihi2' cannot run: {reason}; use backend 'lava' for the CPU simulator")
+    raise BackendUnavailableError(f"backend 'loihi2' cannot run: {reason}; backends 'fast' and 'lava' simulate")

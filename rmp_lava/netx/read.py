@@ -25,6 +25,7 @@ MAX_TEXT = 2**24
 MAX_EXPANSION = 1100
 """Most bytes that one stored byte can stand for; gzip, which `save` uses, reaches 1032."""
 MAX_LAYERS = 10_000
+_LARGEST_TRANSFORM = 16
 _OURS = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
 
@@ -206,8 +207,19 @@ def _read_network(root: _Group) -> SpikingNetwork:
         number_format=header["number_format"],
         readout=header["readout"] if header["readout"] else _foreign_readout(layers),
         class_names=tuple(root.child("rmp_lava").json("class_names", list)) if header["ours"] else (),
-        provenance=root.child("rmp_lava").json("provenance", dict) if header["ours"] else {},
+        provenance=root.child("rmp_lava").json("provenance", dict)
+        if header["ours"]
+        else _foreign_provenance(groups[0]),
     )
+
+
+def _foreign_provenance(group: _Group) -> dict[str, Any]:
+    """lava-dl keeps how it scales an image beside the input; the user must apply it: messages = weight image + bias."""
+    found: dict[str, Any] = {"source": "lava-dl"}
+    for key in ("weight", "bias"):
+        if key in group:
+            found[f"input_{key}"] = group.numbers(key).reshape(-1).tolist()[:_LARGEST_TRANSFORM]
+    return found
 
 
 def _foreign_readout(layers: list[Layer]) -> str:

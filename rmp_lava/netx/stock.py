@@ -27,8 +27,11 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
         obstacles.append("layers do not form a chain; the loader connects each layer to the one before it")
     if network.input.neurons is not None and network.input.neurons.reset != "hard":
         obstacles.append("the input is rate-coded by RMP neurons; the loader has none, so use another encoding")
+    by_reason: dict[str, list[str]] = {}
     for layer in network:
-        obstacles += [f"layer {layer.name!r}: {reason}" for reason in _layer_obstacles(layer, layer is network.output)]
+        for reason in _layer_obstacles(layer, layer is network.output):
+            by_reason.setdefault(reason, []).append(repr(layer.name))
+    obstacles += [f"layer {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
     return obstacles
 
 
@@ -55,7 +58,9 @@ def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
 def _soft_reset_obstacles(layer: Layer) -> list[str]:
     synapse, threshold = layer.synapses[0], int(layer.neurons.threshold)
     if isinstance(synapse, Conv):
-        return ["a convolution with soft reset; the loader has recurrent synapses (dense_rec) for dense layers only"]
+        return [
+            "a convolution with soft reset, for which the loader has no recurrent synapses; convert with reset hard"
+        ]
     if threshold % 2 or threshold > 254:
         return [
             f"threshold {threshold} is no self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"

@@ -8,14 +8,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..convert.check import CheckReport
+from ..conversion.check import CheckReport
 from ..network import Conv, SpikingNetwork
 from ..results import Run
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1) -> Table:
     """A table; the first `text_columns` columns are left-aligned text, the others numbers."""
-    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    # rich breaks a title to the table's width; a table is made as wide as its title instead.
+    result = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", min_width=min(len(title), 100)
+    )
     for i, column in enumerate(columns):
         result.add_column(column, justify="left" if i < text_columns else "right", overflow="fold")
     for row in rows:

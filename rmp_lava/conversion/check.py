@@ -14,8 +14,6 @@ from ..encoding import make_input
 from ..errors import ConversionError, RmpLavaError
 from .trace import trace
 
-_CONTAINERS = (nn.Sequential,)
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -48,9 +48,9 @@ def convert(
         Time steps for balancing, best those of later use.
     encoding : {"poisson", "rate", "current"}
     percentile, alpha, v_init, reset
-        See `rmp_lava.convert.balance.balance`.
+        See `rmp_lava.conversion.balance.balance`.
     pooling : {"fold", "layer"}
-        See `rmp_lava.convert.trace.trace`.
+        See `rmp_lava.conversion.trace.trace`.
     readout : {"potential", "count"}
         Integrate the last layer's input, or let it spike and count.
     seed : int
