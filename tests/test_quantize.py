@@ -54,8 +54,8 @@ def test_ranges_are_kept_and_the_threshold_is_exact(weight, ratio, form, source)
         assert not (found % 2).any() and found.min() >= -256 and found.max() <= 254
         step = 2
     else:
-        assert np.abs(found).max() <= 255
-        step = 1
+        step, largest = (2, 254) if form == "dense_rec" else (1, 255)
+        assert np.abs(found).max() <= largest and not (step == 2 and (found % 2).any())
     # Rounding is all that happens to a weight; clipping happens to none.
     assert np.abs(found - weight.astype(np.float64) * scale).max() <= step / 2 + 1e-6
     assert ((found == 0) | (np.sign(found) == np.sign(weight))).all()
@@ -240,3 +240,14 @@ def test_integer_rates_follow_float_rates(seed, form, least):
     for layer in network:
         correlation = np.corrcoef(one[layer.name].ravel(), other[layer.name].ravel())[0, 1]
         assert correlation > least, layer.name
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_dense_rec_form_is_what_lava_dls_loader_runs_whatever_the_signs(sign):
+    rng = np.random.default_rng(3)
+    layers = (
+        Layer("a", (5,), (Dense(INPUT, rng.random((5, 7), dtype=np.float32)),), Neurons(1.3)),
+        Layer("b", (3,), (Dense("a", sign * rng.random((3, 5), dtype=np.float32)),), Neurons(0.9)),
+    )
+    network = SpikingNetwork("signs", make_input("poisson", (7,)), layers, "float", "count")
+    assert lava_dl_obstacles(quantize(network, threshold_form="dense_rec")) == []

@@ -82,31 +82,34 @@ def _quantize_input(network: SpikingNetwork, profile: Profile, form: str) -> Inp
     first = [layer for layer in network if any(s.source == INPUT for s in layer.synapses)]
     levels = min(255, profile["message_max"])
     while levels > _FEWEST_LEVELS and any(
-        layer.neurons.reset != "none" and layer.neurons.threshold * _weight_scale(layer, profile) * levels > limit
+        layer.neurons.reset != "none" and layer.neurons.threshold * _weight_scale(layer, profile, form) * levels > limit
         for layer in first
     ):
         levels >>= 1
     return source.replace(levels=levels)
 
 
-def _weight_scale(layer: Layer, profile: Profile) -> float:
+def _weight_scale(layer: Layer, profile: Profile, form: str) -> float:
     """Largest factor that keeps all of a layer's weights in their ranges."""
-    return min(_synapse_scale(s, layer, profile) for s in layer.synapses)
+    return min(_synapse_scale(s, layer, profile, form) for s in layer.synapses)
 
 
-def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile) -> float:
+def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: str) -> float:
     low, high = float(synapse.weight.min()), float(synapse.weight.max())
     if low == high == 0:
         raise ConversionError(
             f"layer {layer.name!r} has only zero weights from {synapse.source!r}; train the network again"
         )
-    if _is_mixed(synapse.weight):
+    if low < 0 < high:
         return min(profile["weight_mixed_max"] / high, profile["weight_mixed_min"] / low)
+    if form == "dense_rec":
+        return profile["weight_mixed_max"] / max(high, -low)
     return profile["weight_single_sign_max"] / max(high, -low)
 
 
-def _is_mixed(weight: np.ndarray) -> bool:
-    return bool(weight.min() < 0 < weight.max())
+def _must_be_even(weight: np.ndarray, form: str) -> bool:
+    """Whether weights lose a bit to their sign; beside a dense_rec layer's self-synapses, which share their scale, all do."""
+    return form == "dense_rec" or bool(weight.min() < 0 < weight.max())
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) ->
             f"layer {layer.name!r} receives graded messages and spikes, which no joint scale fits; use Poisson or rate encoding"
         )
     scale = _choose_scale(layer, levels.pop(), profile, form)
-    synapses = tuple(_quantize_synapse(s, scale.weights, profile) for s in layer.synapses)
+    synapses = tuple(_quantize_synapse(s, scale.weights, profile, form) for s in layer.synapses)
     neurons, bias_record = _quantize_neurons(layer.neurons, scale, profile)
     record = dict(layer.record) | {
         "scale": scale.weights,
@@ -147,7 +150,7 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) ->
 
 
 def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str) -> _Scale:
-    scale = _weight_scale(layer, profile)
+    scale = _weight_scale(layer, profile, form)
     if layer.neurons.reset == "none":
         peak = layer.record.get("potential_peak", 0.0)
         if peak > 0:
@@ -174,9 +177,9 @@ def _sayable(threshold: int, form: str) -> int:
     return threshold
 
 
-def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile) -> Synapse:
+def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: str) -> Synapse:
     weight = synapse.weight.astype(np.float64) * scale
-    if _is_mixed(synapse.weight):
+    if _must_be_even(synapse.weight, form):
         step = profile["weight_mixed_step"]
         weight = np.clip(step * np.rint(weight / step), profile["weight_mixed_min"], profile["weight_mixed_max"])
     else:
