@@ -14,9 +14,11 @@ from . import netx
 from .ann.data import load
 from .ann.train import evaluate, train
 from .backends import lava_sim, run
+from .errors import UsageError
 from .network import SpikingNetwork
 from .report.tables import activity_table, curve_table, percent, table
 from .results import Run
+from .schedule import MAX_STEPS
 from .workflow import Stage, compare_with_reference, convert_model
 
 MODEL = "digits-cnn"
@@ -68,6 +70,10 @@ class Demo:
 
 def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: Callable[[str], None]) -> Demo:
     """Run the demo; `report` is told each step as it begins."""
+    if lava_samples < 1:
+        raise UsageError(f"samples are {lava_samples}; run at least 1")
+    if not 1 <= steps <= MAX_STEPS:
+        raise UsageError(f"steps are {steps}; allowed are 1..{MAX_STEPS}")
     dataset = load("digits")
     report(f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch norm")
     trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / f"{MODEL}.pt", progress=True)

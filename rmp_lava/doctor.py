@@ -1,4 +1,4 @@
-"""Which parts of the package work on this machine, tried out and not only looked up."""
+"""Which parts of the package work on this machine: what this package computes is tried out, the rest is looked up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def diagnose() -> list[Diagnosis]:
         _attempt("conversion and backends reference, fast", _try_core),
         _attempt("data set digits", lambda: _try_data("digits")),
         _attempt("data set fashion-mnist", lambda: _try_data("fashion-mnist")),
-        _gpu(),
+        _attempt("GPU", _try_gpu),
         _lava(),
         _lava_dl(),
         _loihi2(),
@@ -50,6 +50,10 @@ def _attempt(part: str, trial: Callable[[], str]) -> Diagnosis:
     except RmpLavaError as error:
         found, _, remedy = str(error).partition("; ")
         return Diagnosis(part, False, found, remedy)
+    except Exception as error:  # a broken installation can raise anything
+        return Diagnosis(
+            part, False, f"{type(error).__name__}: {error}", "install rmp-lava again into a fresh environment"
+        )
 
 
 def _tiny_network():
@@ -87,12 +91,14 @@ def _try_data(name: str) -> str:
     return f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images, {dataset.source}"
 
 
-def _gpu() -> Diagnosis:
+def _try_gpu() -> str:
     import torch
 
-    if torch.cuda.is_available():
-        return Diagnosis("GPU", True, torch.cuda.get_device_name())
-    return Diagnosis("GPU", False, "PyTorch sees none", "optional: pass --device cuda where there is one")
+    from .errors import BackendUnavailableError
+
+    if not torch.cuda.is_available():
+        raise BackendUnavailableError("PyTorch sees none; optional, pass --device cuda where there is one")
+    return torch.cuda.get_device_name()
 
 
 def _lava() -> Diagnosis:
@@ -128,7 +134,7 @@ def _lava_dl() -> Diagnosis:
             "lava-dl (its loader, optional)",
             False,
             f"not installed for Python {version}",
-            "Python 3.10: pip install 'rmp-lava[lava]'",
+            "Python 3.10: pip install '.[lava]' in the checkout",
         )
 
 

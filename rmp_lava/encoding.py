@@ -52,6 +52,8 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     if not (low >= 0 and high <= largest):
         found = "NaN" if np.isnan(low) or np.isnan(high) else f"values in [{low:g}, {high:g}]"
         raise DataError(f"images contain {found}; expected [0, {largest}], so divide 8-bit pixels by 255")
+    if source.encoding == "spikes" and (images != np.rint(images)).any():
+        raise DataError("messages contain fractions; the network takes whole numbers, so encode the images first")
     return images if source.encoding == "spikes" else images.astype(np.float32)
 
 

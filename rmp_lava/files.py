@@ -52,9 +52,9 @@ def write_atomically(
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, target)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:
         raise error(
-            f"{path} cannot be written ({problem.strerror or problem}); an older file of that name is unchanged"
+            f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); an older file of that name is unchanged"
         ) from None
     finally:
         if temporary is not None and os.path.exists(temporary):

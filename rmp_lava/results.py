@@ -30,7 +30,7 @@ class Run:
     neuron_counts : mapping
         Layer name (and "input") -> (samples, *shape) int64: messages of each neuron over the sample's whole period.
     spikes : mapping
-        Layer name -> (samples, period, *shape) uint8, where recorded.
+        Layer name -> (samples, period, *shape) messages, where recorded: 0 or 1, or what a graded input sends.
     potentials : mapping
         Layer name -> (samples, *shape) membrane potential after the last step, where recorded.
     predictions_at : numpy.ndarray or None
@@ -74,15 +74,19 @@ class Run:
 
     def accuracy(self, labels: np.ndarray) -> float:
         """Share of correct predictions, 0..1."""
-        if len(labels) != self.samples:
-            raise DataError(f"there are {len(labels)} labels for {self.samples} samples")
-        return float(np.mean(self.predictions == labels))
+        return float(np.mean(self.predictions == self._checked(labels)))
 
     def accuracy_at(self, labels: np.ndarray) -> np.ndarray:
         """(T,) share of correct predictions after t = 1 .. T steps of input."""
         if self.predictions_at is None:
             raise DataError(f"backend {self.backend!r} does not record predictions over time; use backend 'fast'")
-        return (self.predictions_at == np.asarray(labels)[:, None]).mean(axis=0)
+        return (self.predictions_at == self._checked(labels)[:, None]).mean(axis=0)
+
+    def _checked(self, labels: np.ndarray) -> np.ndarray:
+        labels = np.asarray(labels)
+        if labels.shape != (self.samples,):
+            raise DataError(f"labels have shape {labels.shape}; expected one per sample, ({self.samples},)")
+        return labels
 
     def synaptic_operations(self, network: SpikingNetwork) -> dict[str, float]:
         """Layer name -> synaptic operations per sample: its incoming messages times their non-zero weights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +165,10 @@ def load_network(target: str, shape: str | None) -> tuple[nn.Module, np.ndarray]
     try:
         sizes = tuple(int(n) for n in shape.split(","))
         example = np.zeros((1, *sizes), dtype=np.float32)
-    except ValueError:
-        raise UsageError(f"shape {shape!r} is not understood; write whole numbers, such as 3,32,32") from None
+    except (ValueError, MemoryError, OverflowError):
+        raise UsageError(
+            f"shape {shape!r} is not understood or too large; write whole numbers, such as 3,32,32"
+        ) from None
     return _call(target), example
 
 
@@ -174,7 +177,7 @@ def _call(target: str) -> nn.Module:
     sys.path.insert(0, "")  # as `python -m` does: modules of the current folder
     try:
         function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # it is the user's module, which may raise anything
         raise UsageError(f"{target} cannot be found ({error}); write package.module:function") from None
     finally:
         sys.path.remove("")
@@ -199,6 +202,10 @@ def images_for(
     """(images, labels or None, what they are): a data set's test images, or the user's own arrays."""
     if samples is not None and samples < 1:
         raise UsageError(f"samples are {samples}; run at least 1")
+    if images is None and labels is not None:
+        raise UsageError("labels are given without images; a data set brings its own, so pass --images too or neither")
+    if images is not None and data is not None:
+        raise UsageError(f"both images and the data set {data!r} are given; pass one of them")
     if images is not None:
         values, truth, what = _load_array(images), None, f"images of {images.name}"
         if labels is not None:
@@ -220,7 +227,7 @@ def _load_array(path: Path) -> np.ndarray:
         raise DataError(f"{path} does not exist or is not a file; pass a .npy file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} is not a readable .npy file ({str(error).splitlines()[0]}); save it with numpy.save"
         ) from None

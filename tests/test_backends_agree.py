@@ -22,7 +22,7 @@ from strategies import (
 
 from rmp_lava.backends import fast, reference, run
 from rmp_lava.encoding import encode, make_input
-from rmp_lava.errors import BackendError
+from rmp_lava.errors import BackendError, DataError, RangeOverflowError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 
 
@@ -200,7 +200,7 @@ def test_cancelling_large_sums_lose_no_unit():
 def test_leaky_neurons_are_refused_by_fast():
     neurons = Neurons(5, "hard", voltage_decay=128)
     network = dense_network(make_input("poisson", (1,)), ([[1]], neurons), ([[1]], Neurons(3)))
-    with pytest.raises(BackendError, match="no leaky neurons, but layer 'layer0'"):
+    with pytest.raises(BackendError, match="no leaky neurons, but 'layer0'"):
         run(network, np.ones((1, 1)), 2, "fast")
     run(network, np.ones((1, 1)), 2, "reference")
 
@@ -293,3 +293,41 @@ def test_rate_code_gives_the_nearest_count():
             counts = run(network, images, steps, backend).neuron_counts[INPUT][0]
             exact = steps * np.arange(256) / 255
             assert (np.abs(counts - exact) <= 0.5 + 1 / 255).all()
+
+
+def test_leaky_input_neurons_are_refused_by_fast_too():
+    source = Input((1,), "spikes", 100, Neurons(50, "hard", current_decay=2048, voltage_decay=100))
+    layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
+    network = SpikingNetwork("leaky", source, (layer,), "int")
+    with pytest.raises(BackendError, match="'input'"):
+        run(network, np.full((1, 4, 1), 60), 4, "fast")
+
+
+@pytest.mark.parametrize("backend", ["reference", "fast"])
+def test_saturated_input_neurons_are_counted_and_strict_refuses_them(backend):
+    source = Input((1,), "spikes", 65535, Neurons(100))
+    layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
+    network = SpikingNetwork("loud", source, (layer,), "int")
+    messages = np.full((1, 200, 1), 65535)
+    assert run(network, messages, 200, backend).saturations[INPUT] > 0
+    with pytest.raises(RangeOverflowError, match="'input'"):
+        run(network, messages, 200, backend, strict=True)
+
+
+def test_fractions_of_messages_and_options_of_other_backends_are_refused():
+    layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
+    network = SpikingNetwork("plain", Input((1,), "spikes"), (layer,), "int")
+    with pytest.raises(DataError, match="fractions"):
+        run(network, np.full((1, 4, 1), 0.9), 4)
+    spikes = np.ones((1, 4, 1))
+    for options in (
+        {"seed": -1},
+        {"device": "cuda", "backend": "reference"},
+        {"time_limit": 3.0},
+        {"time_limit": -1.0},
+    ):
+        with pytest.raises(UsageError):
+            run(network, spikes, 4, **options)
+    result = run(network, spikes, 4)
+    with pytest.raises(DataError, match="one per sample"):
+        result.accuracy(np.zeros((1, 1)))

@@ -318,3 +318,22 @@ def test_wrong_usage_is_exit_code_2():
     ):
         found = child("-m", "rmp_lava", *arguments)
         assert found.returncode == 2 and "Error" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_doctor_prints_remedies_as_they_are_typed(call):
+    code, output, _ = call("doctor")
+    assert code == 0
+    if sys.version_info[:2] != (3, 10):
+        assert ".[lava]" in output.replace("\n", "")
+
+
+def test_labels_without_images_and_impossible_demo_are_refused(work, call, tmp_path):
+    for arguments in (
+        ("run", work / "d.net", "--labels", tmp_path / "none.npy"),
+        ("run", work / "d.net", "--seed", -1),
+        ("demo", "--samples", -1, "--output", tmp_path),
+        ("demo", "--steps", 0, "--output", tmp_path),
+    ):
+        code, _, error = call(*arguments)
+        assert code == 2 and error.startswith("error: ")
+    assert not list(tmp_path.iterdir())

@@ -98,7 +98,7 @@ def load_model(path: str | os.PathLike) -> tuple[nn.Sequential, dict[str, Any]]:
     with torch.random.fork_rng(devices=[]):
         model = MODELS[checkpoint.model_name].build()
     model.load_state_dict(checkpoint.state_dict)
-    return model.eval(), checkpoint.metadata
+    return model.eval(), checkpoint.metadata | {"model": checkpoint.model_name}
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:

@@ -84,6 +84,14 @@ def run(
         raise UsageError(f"{unknown[0]!r} cannot be recorded; choose from {', '.join(RECORDS)}")
     if backend == "fast" and realisation == "stock":
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
+    if device != "cpu" and backend != "fast":
+        raise UsageError(f"device {device!r} is for backend 'fast'; backend {backend!r} has none")
+    if time_limit is not None and (backend != "lava" or not 0 < time_limit < float("inf")):
+        raise UsageError(
+            f"time limit {time_limit} is not possible; it takes backend 'lava' and a positive number of seconds"
+        )
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; it must be 0 or more")
     if strict and backend == "lava":
         raise UsageError(
             "backend 'lava' does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that"

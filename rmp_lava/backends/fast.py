@@ -49,13 +49,16 @@ def run(
     BackendUnavailableError
         If the device does not exist.
     """
-    leaky = [layer.name for layer in network if layer.neurons.is_leaky]
+    populations = {INPUT: network.input.neurons} | {layer.name: layer.neurons for layer in network}
+    leaky = [name for name, neurons in populations.items() if neurons is not None and neurons.is_leaky]
     if leaky:
-        raise BackendError(f"backend 'fast' has no leaky neurons, but layer {leaky[0]!r} has; use backend 'reference'")
+        raise BackendError(f"backend 'fast' has no leaky neurons, but {leaky[0]!r} has; use backend 'reference'")
     dtype = _exact_dtype(network)
     started = time.perf_counter()
     parts = []
-    with torch.no_grad(), Progress("fast simulation", len(images), shown=progress) as bar:
+    # cuDNN may choose Winograd or FFT convolutions, which round where plain sums are exact. Not tested on a GPU.
+    plain_sums = torch.backends.cudnn.flags(enabled=False)
+    with torch.no_grad(), plain_sums, Progress("fast simulation", len(images), shown=progress) as bar:
         simulation = Simulation(network, plan, record, _device(device), dtype)
         for first in range(0, len(images), simulation.batch_size):
             batch = images[first : first + simulation.batch_size]
@@ -75,7 +78,7 @@ def run(
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         raise BackendUnavailableError(
             f"device {name!r} cannot be used ({str(error).splitlines()[0]}); use 'cpu'"
@@ -116,7 +119,7 @@ class Simulation:
         """Simulate a batch; returns its part of the `Run` (see `backends.reference.join`)."""
         keys = ("counts", "spikes", "potentials", "saturations", "large_inputs", "boundary_spikes")
         part: dict = {key: {} for key in keys}
-        streams = self.start(messages)
+        streams = self.start(messages, part)
         self._count(part, INPUT, streams[INPUT])
         for layer in self.network:
             population, scores = self.advance(layer, streams, part)
@@ -130,9 +133,9 @@ class Simulation:
             part["spikes"][INPUT] = part["spikes"][INPUT].astype(kept)
         return part | self._read_out(streams[self.network.output.name], scores)
 
-    def start(self, messages: np.ndarray) -> dict[str, torch.Tensor]:
+    def start(self, messages: np.ndarray, part: dict | None = None) -> dict[str, torch.Tensor]:
         """Streams (samples, period, *shape) by source name, with the input's only."""
-        return {INPUT: self._input_stream(self.network.input, messages)}
+        return {INPUT: self._input_stream(self.network.input, messages, part)}
 
     def advance(
         self, layer: Layer, streams: dict[str, torch.Tensor], part: dict | None = None
@@ -173,7 +176,7 @@ class Simulation:
         window = scores[:, self.plan.depth : self.plan.depth + self.plan.steps].cpu().numpy()
         return {"output": output, "predictions_at": window.argmax(axis=2).astype(np.int16)}
 
-    def _input_stream(self, source: Input, messages: np.ndarray) -> torch.Tensor:
+    def _input_stream(self, source: Input, messages: np.ndarray, part: dict | None) -> torch.Tensor:
         shape = (len(messages), self.plan.period, *source.shape)
         stream = torch.zeros(shape, dtype=self.dtype, device=self.device)
         # Messages are at most 16 bits wide; torch has no unsigned 16-bit arithmetic, so they travel as float32.
@@ -183,7 +186,11 @@ class Simulation:
         if source.neurons is None:
             return stream
         population = _Population(source.neurons, source.shape, len(messages), True, self.device, self.dtype)
-        return torch.stack([population.step(stream[:, t]) for t in range(self.plan.period)], dim=1)
+        spikes = torch.stack([population.step(stream[:, t]) for t in range(self.plan.period)], dim=1)
+        if part is not None:
+            part["saturations"][INPUT] = population.saturations
+            part["large_inputs"][INPUT] = self._large_inputs(stream)
+        return spikes
 
     def currents(self, layer: Layer, streams: dict[str, torch.Tensor]) -> torch.Tensor:
         """(samples, period, *shape); index t holds what arrives one step later, as every synapse delays by one."""

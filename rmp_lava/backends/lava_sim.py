@@ -39,10 +39,10 @@ def availability() -> str | None:
     if sys.version_info[:2] != (3, 10):
         return (
             f"Lava 0.10 runs on Python 3.10 only, and this is {sys.version_info[0]}.{sys.version_info[1]}; "
-            "make a Python 3.10 environment and install 'rmp-lava[lava]' there"
+            "make a Python 3.10 environment (make demo does) and pip install '.[lava]' there"
         )
     if importlib.util.find_spec("lava") is None or importlib.util.find_spec("lava.magma") is None:
-        return "Lava is not installed; pip install 'rmp-lava[lava]'"
+        return "Lava is not installed; pip install '.[lava]' in the checkout"
     return None
 
 
@@ -96,12 +96,17 @@ def _write_messages(network: SpikingNetwork, images: np.ndarray, plan: Schedule,
     constant = network.input.encoding in ("rate", "current")
     steps = 1 if constant else plan.steps
     first = encode(network.input, images[:1], plan.steps, seed=seed)
-    file = np.lib.format.open_memmap(
-        path, mode="w+", dtype=first.dtype, shape=(len(images), steps, *network.input.shape)
-    )
-    for i in range(len(images)):
-        file[i] = encode(network.input, images[i : i + 1], plan.steps, seed=seed, first_sample=i)[0, :steps]
-    file.flush()
+    header = np.lib.format.header_data_from_array_1_0(first[0, :steps])
+    header |= {"shape": (len(images), steps, *network.input.shape), "fortran_order": False}
+    # Sample by sample into an ordinary file: a full disk is an error there, and the end of the process in a memmap.
+    try:
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for i in range(len(images)):
+                messages = encode(network.input, images[i : i + 1], plan.steps, seed=seed, first_sample=i)
+                file.write(np.ascontiguousarray(messages[0, :steps]).tobytes())
+    except OSError as error:
+        raise BackendError(f"the messages for Lava cannot be written to {path.parent} ({error.strerror})") from None
 
 
 def _supervise(folder: Path, samples: int, time_limit: float | None, progress: bool) -> dict:
@@ -120,8 +125,8 @@ def _supervise(folder: Path, samples: int, time_limit: float | None, progress: b
             env=environment,
             start_new_session=True,
         )
-    deadline = None if time_limit is None else time.monotonic() + time_limit
     try:
+        deadline = None if time_limit is None else time.monotonic() + time_limit
         with Progress("Lava simulation", samples, shown=progress) as bar:
             while worker.poll() is None:
                 if deadline is not None and time.monotonic() > deadline:

@@ -18,7 +18,7 @@ from ..schedule import Schedule
 def availability() -> str | None:
     """Why this machine cannot run on Loihi 2, or None if the extension is there."""
     if importlib.util.find_spec("lava") is None:
-        return "Lava is not installed (Python 3.10: pip install 'rmp-lava[lava]')"
+        return "Lava is not installed (Python 3.10: pip install '.[lava]' in the checkout)"
     if importlib.util.find_spec("lava.magma.compiler.subcompilers.nc") is None:
         return "the extension lava-loihi is not installed (INRC members get it from Intel: inrc_interest@intel.com)"
     return None

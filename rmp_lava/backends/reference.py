@@ -97,7 +97,7 @@ def join(network: SpikingNetwork, plan: Schedule, parts: list[dict], **descripti
 def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, record: Collection[str], _) -> dict:
     part = _empty_part()
     streams: dict[str, np.ndarray] = {}
-    streams[INPUT] = _input_stream(network.input, messages, plan)
+    streams[INPUT] = _input_stream(network.input, messages, plan, part)
     _count(part, INPUT, streams[INPUT])
     for layer in network:
         currents = sum(_delayed(apply(s, streams[s.source])) for s in layer.synapses)
@@ -133,7 +133,7 @@ def _count(part: dict, name: str, stream: np.ndarray) -> None:
     part["boundary_spikes"][name] = int(stream[:, -1].reshape(len(stream), -1).any(axis=1).sum())
 
 
-def _input_stream(source: Input, messages: np.ndarray, plan: Schedule) -> np.ndarray:
+def _input_stream(source: Input, messages: np.ndarray, plan: Schedule, part: dict) -> np.ndarray:
     """(samples, period, *shape): messages, then blank steps; through the input's neurons where it has some."""
     stream = np.zeros((len(messages), plan.period, *source.shape), dtype=messages.dtype)
     stream[:, : plan.steps] = messages
@@ -143,6 +143,7 @@ def _input_stream(source: Input, messages: np.ndarray, plan: Schedule) -> np.nda
     spikes = np.zeros(stream.shape, dtype=np.uint8)
     for t in range(plan.period):
         spikes[:, t] = step(source.neurons, state, stream[:, t], integer=True)
+    part["saturations"][INPUT], part["large_inputs"][INPUT] = state.saturations, state.large_inputs
     return spikes
 
 

@@ -68,7 +68,7 @@ def balance(
     ConversionError
         If a layer never receives a positive input, so that no threshold can be found.
     """
-    factors = _check_options(network, percentile, alpha, v_init, reset)
+    factors = _check_options(network, percentile, alpha, v_init, reset, seed)
     plan = schedule(network, steps)
     layers: list[Layer] = []
     with torch.no_grad(), Progress("balancing thresholds", len(network.layers), shown=progress) as bar:
@@ -103,10 +103,12 @@ def balance(
 
 
 def _check_options(
-    network: SpikingNetwork, percentile: float, alpha: float | Mapping[str, float], v_init: str, reset: str
+    network: SpikingNetwork, percentile: float, alpha: float | Mapping[str, float], v_init: str, reset: str, seed: int
 ) -> Mapping[str, float]:
     if network.is_integer:
         raise UsageError("thresholds are balanced before quantisation, but the network holds integers already")
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; it must be 0 or more")
     if not 0 < percentile <= 100:
         raise UsageError(f"percentile is {percentile}; allowed are 0 < percentile <= 100")
     factors = alpha if isinstance(alpha, Mapping) else {layer.name: alpha for layer in network}

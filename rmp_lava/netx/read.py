@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
         If the file is missing, damaged, of a newer format, or holds something that cannot be represented.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
     try:
         if not h5py.is_hdf5(path):

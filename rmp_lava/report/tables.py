@@ -117,7 +117,7 @@ def findings_table(report: CheckReport) -> Table:
 
 def console(*, stderr: bool = False) -> Console:
     """The console that all output goes through; wide enough to stay readable in a file."""
-    result = Console(stderr=stderr, highlight=False)
+    result = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not result.is_terminal:
-        result = Console(stderr=stderr, highlight=False, width=140)
+        result = Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=140)
     return result
