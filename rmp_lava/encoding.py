@@ -17,7 +17,15 @@ def make_input(encoding: Encoding, shape: tuple[int, ...], levels: int | None = 
     """The `Input` of an encoding.
 
     Rate encoding is an RMP neuron driven by the 8-bit pixel, with the largest pixel as threshold and half of it as
-    initial potential: pixel p gives the spike count nearest to T p / 255.
+    initial potential: pixel p gives T p / 255 spikes, rounded (a remainder of 128/255 still goes down).
+
+    Parameters
+    ----------
+    encoding : {"poisson", "rate", "current", "spikes"}
+    shape : tuple of int
+        Of one image, (channels, height, width) or (values,).
+    levels : int or None
+        Largest message of current encoding; None keeps real values, for float networks.
     """
     if encoding == "rate":
         neurons = Neurons(threshold=PIXEL_LEVELS, reset="soft", v_init=PIXEL_LEVELS // 2)

@@ -237,7 +237,7 @@ def _load_array(path: Path) -> np.ndarray:
 
 
 def steps_for(network: SpikingNetwork, steps: int | None) -> int:
-    """T from the user, or the one that the network was balanced for."""
+    """T from the user, or the one that the network was balanced for; `UsageError` if neither is known."""
     if steps is not None:
         return steps
     balanced = network.provenance.get("balance")

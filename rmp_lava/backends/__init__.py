@@ -64,6 +64,11 @@ def run(
     progress : bool
         Show a progress bar on a terminal.
 
+    Returns
+    -------
+    Run
+        With what really ran in `execution`.
+
     Raises
     ------
     UsageError, DataError

@@ -56,6 +56,8 @@ def convert(
     seed : int
     name, class_names
         Kept in the network.
+    progress : bool
+        Show a progress bar on a terminal.
 
     Returns
     -------

@@ -32,7 +32,7 @@ def trace(model: nn.Module, source: Input, *, pooling: str = "fold", readout: Re
     Returns
     -------
     SpikingNetwork
-        Float. A pooling that cannot be folded exactly becomes a layer; the next layer's record says so.
+        Float. A pooling that cannot be folded exactly becomes a layer of its own; each layer's record names its module.
     """
     builder = _Builder(source, pooling)
     for name, module in _leaves("", model):
