@@ -21,7 +21,7 @@ from ..neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT
 from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
-from .reference import join
+from .parts import empty_part, join
 
 BATCH_BYTES = 2**28
 EXACT_FLOAT32 = 2**24
@@ -116,9 +116,8 @@ class Simulation:
         self.batch_size = max(1, BATCH_BYTES // (8 * largest * plan.period))
 
     def __call__(self, messages: np.ndarray) -> dict:
-        """Simulate a batch; returns its part of the `Run` (see `backends.reference.join`)."""
-        keys = ("counts", "spikes", "potentials", "saturations", "large_inputs", "boundary_spikes")
-        part: dict = {key: {} for key in keys}
+        """Simulate a batch; returns its part of the `Run` (see `backends.parts.join`)."""
+        part = empty_part()
         streams = self.start(messages, part)
         self._count(part, INPUT, streams[INPUT])
         for layer in self.network:

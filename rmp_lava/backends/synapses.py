@@ -1,0 +1,41 @@
+"""Synapses in plain numpy: the sums that the definition of the neuron speaks of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import BackendError
+from ..network import Conv, Dense, Synapse
+
+
+def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
+    """Synaptic input (samples, steps, *target shape) float64 that a stream (samples, steps, *source shape) causes."""
+    samples, steps, *shape = stream.shape
+    flat = stream.reshape(samples * steps, *shape).astype(np.float64)
+    weight = synapse.weight.astype(np.float64)
+    if isinstance(synapse, Dense):
+        result = flat.reshape(samples * steps, -1) @ weight.T
+    elif isinstance(synapse, Conv):
+        result = _convolve(synapse, flat, weight)
+    else:
+        raise BackendError(f"the reference does not know synapses of type {type(synapse).__name__}")
+    return result.reshape(samples, steps, *result.shape[1:])
+
+
+def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    c_out, height, width = synapse.output_shape(images.shape[1:])
+    (ph, pw), (sh, sw), (dh, dw) = synapse.padding, synapse.stride, synapse.dilation
+    padded = np.pad(images, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    result = np.zeros((len(images), c_out, height, width))
+    inputs, outputs = images.shape[1] // synapse.groups, c_out // synapse.groups
+    for group in range(synapse.groups):
+        source = padded[:, group * inputs : (group + 1) * inputs]
+        target = slice(group * outputs, (group + 1) * outputs)
+        for i in range(weight.shape[2]):
+            for j in range(weight.shape[3]):
+                rows = slice(i * dh, i * dh + sh * (height - 1) + 1, sh)
+                columns = slice(j * dw, j * dw + sw * (width - 1) + 1, sw)
+                result[:, target] += np.einsum(
+                    "oc,ncxy->noxy", weight[target, :, i, j], source[:, :, rows, columns], optimize=True
+                )
+    return result
