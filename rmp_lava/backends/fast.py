@@ -21,7 +21,7 @@ from ..neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT
 from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
-from .parts import empty_part, join
+from .parts import batch_size, empty_part, join
 
 BATCH_BYTES = 2**28
 EXACT_FLOAT32 = 2**24
@@ -111,9 +111,7 @@ class Simulation:
             for layer in network
             for i, s in enumerate(layer.synapses)
         }
-        largest = max([int(np.prod(network.input.shape)), *(layer.size for layer in network)])
-        self.stream_dtype = torch.uint8  # spikes wait for their targets in a quarter of the memory
-        self.batch_size = max(1, BATCH_BYTES // (8 * largest * plan.period))
+        self.batch_size = batch_size(network, plan, BATCH_BYTES)
 
     def __call__(self, messages: np.ndarray) -> dict:
         """Simulate a batch; returns its part of the `Run` (see `backends.parts.join`)."""

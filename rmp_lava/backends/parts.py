@@ -9,6 +9,12 @@ from ..results import Run
 from ..schedule import Schedule
 
 
+def batch_size(network: SpikingNetwork, plan: Schedule, budget: int) -> int:
+    """Samples at once, so that the largest layer's stream of 8-byte numbers stays within `budget` bytes; at least 1."""
+    largest = max([int(np.prod(network.input.shape)), *(layer.size for layer in network)])
+    return max(1, budget // (8 * largest * plan.period))
+
+
 def empty_part() -> dict:
     """A part of a `Run` without content: its mappings by layer name, besides "output" and "predictions_at"."""
     return {key: {} for key in ("counts", "spikes", "potentials", "saturations", "large_inputs", "boundary_spikes")}

@@ -19,7 +19,7 @@ from ..neuron import initial_state, step
 from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
-from .parts import count, empty_part, join
+from .parts import batch_size, count, empty_part, join
 from .stock import simulate_stock
 from .synapses import apply
 
@@ -65,8 +65,7 @@ def run(
 
 def batches(network: SpikingNetwork, images: np.ndarray, plan: Schedule) -> Iterator[tuple[int, np.ndarray]]:
     """(index of the first image, images) in batches whose streams fit into `BATCH_BYTES`."""
-    largest = max([int(np.prod(network.input.shape)), *(layer.size for layer in network)])
-    size = max(1, BATCH_BYTES // (8 * largest * plan.period))
+    size = batch_size(network, plan, BATCH_BYTES)
     for first in range(0, len(images), size):
         yield first, images[first : first + size]
 
