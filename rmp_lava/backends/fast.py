@@ -111,6 +111,7 @@ class Simulation:
             for layer in network
             for i, s in enumerate(layer.synapses)
         }
+        self.stream_dtype = torch.uint8  # spikes wait for their targets in a quarter of the memory
         self.batch_size = batch_size(network, plan, BATCH_BYTES)
 
     def __call__(self, messages: np.ndarray) -> dict:
