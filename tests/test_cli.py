@@ -331,6 +331,7 @@ def test_labels_without_images_and_impossible_demo_are_refused(work, call, tmp_p
     for arguments in (
         ("run", work / "d.net", "--labels", tmp_path / "none.npy"),
         ("run", work / "d.net", "--seed", -1),
+        ("run", work / "d.net", "--backend", "reference", "--compare"),
         ("demo", "--samples", -1, "--output", tmp_path),
         ("demo", "--steps", 0, "--output", tmp_path),
     ):
