@@ -36,6 +36,17 @@ class Realisation(str, Enum):
     stock = "stock"
 
 
+class Kernel(str, Enum):
+    auto = "auto"
+    int8 = "int8"
+    float32 = "float32"
+
+
+class ConvModel(str, Enum):
+    blas = "blas"
+    lava = "lava"
+
+
 class Encoding(str, Enum):
     poisson = "poisson"
     rate = "rate"
@@ -371,7 +382,20 @@ def run(
         bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two.")
     ] = False,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which Lava is ended.")] = None,
-    device: Annotated[str, typer.Option(help="PyTorch device of backend fast.")] = "cpu",
+    conv_model: Annotated[
+        ConvModel | None,
+        typer.Option(help="Convolutions on Lava: matrix products (blas, the default), or Lava's own model, slowly."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="PyTorch device of backend fast.", show_default="cpu")] = None,
+    kernel: Annotated[
+        Kernel | None, typer.Option(help="Weighted sums of backend fast; all are exact.", show_default="auto")
+    ] = None,
+    memory: Annotated[
+        int | None, typer.Option(help="MiB that backend fast may take besides network and images.", show_default="1024")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Leave a sample when its prediction has this probability (backend fast).")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A saturated state is an error.")] = False,
     seed: Seed = 0,
     json_path: Json = None,
@@ -401,7 +425,11 @@ def run(
         record=record,
         strict=strict,
         device=device,
+        kernel=None if kernel is None else kernel.value,
+        memory=None if memory is None else memory * 2**20,
+        confidence=confidence,
         time_limit=time_limit,
+        conv_model=None if conv_model is None else conv_model.value,
         progress=True,
         **options,
     )

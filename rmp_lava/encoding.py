@@ -65,11 +65,12 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     return images if source.encoding == "spikes" else images.astype(np.float32)
 
 
-def encode(source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> np.ndarray:
-    """Messages (before input neurons) for each sample and step.
+class Encoder:
+    """The messages of a batch of samples, stretch by stretch in time.
 
     Parameters
     ----------
+    source : Input
     images : numpy.ndarray
         (samples, *shape) in [0, 1]; for encoding "spikes" (samples, steps, *shape) messages.
     steps : int
@@ -79,29 +80,62 @@ def encode(source: Input, images: np.ndarray, steps: int, *, seed: int = 0, firs
     first_sample : int
         Index of the first image within the whole run.
 
-    Returns
-    -------
-    numpy.ndarray
-        (samples, steps, *shape): uint8 or uint16 levels, or float32 where the input has no levels. Constant
-        encodings return a read-only broadcast view.
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        Of the messages: uint8 or uint16 levels, or float32 where the input has no levels.
+    is_constant : bool
+        Whether the messages are the same in every step of input.
 
     Raises
     ------
     DataError
         If the images do not fit the input.
     """
-    images = check_images(images, source)
-    dtype = np.uint8 if (source.levels or 0) <= 255 else np.uint16
-    if source.encoding == "spikes":
-        if images.shape[1] != steps:
-            raise DataError(f"spikes are given for {images.shape[1]} steps, but {steps} steps are to be run")
-        return images.astype(dtype)
-    if source.encoding == "poisson":
-        messages = np.empty((len(images), steps, *source.shape), dtype=np.uint8)
-        for i, image in enumerate(images):
-            random = np.random.default_rng([seed, first_sample + i])
-            messages[i] = random.random((steps, *source.shape), dtype=np.float32) < image
+
+    def __init__(self, source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> None:
+        self.source, self.steps = source, steps
+        self.images = check_images(images, source)
+        self.is_constant = source.encoding in ("rate", "current")
+        self.dtype = np.dtype(np.uint8 if (source.levels or 0) <= 255 else np.uint16)
+        if source.encoding == "spikes" and self.images.shape[1] != steps:
+            raise DataError(f"spikes are given for {self.images.shape[1]} steps, but {steps} steps are to be run")
+        if source.encoding == "poisson":
+            self._random = [np.random.default_rng([seed, first_sample + i]) for i in range(len(images))]
+            self._next = 0
+        if self.is_constant and source.levels is not None:
+            self.images = np.rint(self.images * source.levels).astype(self.dtype)
+        elif self.is_constant:
+            self.dtype = np.dtype(np.float32)
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Forget all samples but those of the given rows."""
+        self.images = self.images[rows]
+        if self.source.encoding == "poisson":
+            self._random = [self._random[row] for row in rows]
+
+    def messages(self, start: int, stop: int) -> np.ndarray:
+        """Messages of steps start .. stop - 1, counted from 0; Poisson spikes are drawn in order, each step once.
+
+        Returns
+        -------
+        numpy.ndarray
+            (samples, stop - start, *shape); constant encodings return a read-only broadcast view.
+        """
+        shape = (len(self.images), stop - start, *self.source.shape)
+        if self.is_constant:
+            return np.broadcast_to(self.images[:, None], shape)
+        if self.source.encoding == "spikes":
+            return self.images[:, start:stop].astype(self.dtype)
+        if start != self._next:
+            raise ValueError(f"Poisson spikes of step {start} were asked for, but step {self._next} is next")
+        self._next = stop
+        messages = np.empty(shape, dtype=np.uint8)
+        for i, image in enumerate(self.images):
+            messages[i] = self._random[i].random(shape[1:], dtype=np.float32) < image
         return messages
-    if source.levels is not None:
-        images = np.rint(images * source.levels).astype(dtype)
-    return np.broadcast_to(images[:, None], (len(images), steps, *source.shape))
+
+
+def encode(source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> np.ndarray:
+    """Messages (before input neurons) for each sample and step: (samples, steps, *shape); see `Encoder`."""
+    return Encoder(source, images, steps, seed=seed, first_sample=first_sample).messages(0, steps)

@@ -27,6 +27,9 @@ MAX_STATE = 2**23 - 1
 CURRENT_LIMIT = 2**17
 """Stock neurons keep the shifted input in a wrapping 24-bit register: inputs of this size differ there."""
 
+Range = tuple[float, float] | tuple[int, int]
+"""(smallest, largest) value of a state, in state units of integer networks and in weight units of float ones."""
+
 
 @dataclass
 class State:
@@ -36,12 +39,15 @@ class State:
     u : the same for the current of leaky neurons, else None.
     saturations : neuron updates that ended at the limits of the 24-bit state.
     large_inputs : neuron updates whose input reached +-2^17, where stock neurons would wrap.
+    v_range, u_range : smallest and largest v that was compared with the threshold, and u; None before the first step.
     """
 
     v: np.ndarray
     u: np.ndarray | None
     saturations: int = 0
     large_inputs: int = 0
+    v_range: Range | None = None
+    u_range: Range | None = None
 
 
 def initial_state(neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool) -> State:
@@ -76,17 +82,25 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
         state.large_inputs += int(np.count_nonzero(np.abs(a) >= CURRENT_LIMIT))
         if neurons.is_leaky:
             current = state.u = wrap24(decay(state.u, neurons.current_decay) + current)
+            state.u_range = widened(state.u_range, state.u)
             state.v = decay(state.v, neurons.voltage_decay)
         v = state.v + current
         if bias is not None:
             v += bias.astype(np.int64) << neurons.bias_exponent
         state.v = np.clip(v, -MAX_STATE, MAX_STATE)
         state.saturations += int(np.count_nonzero(state.v != v))
+    state.v_range = widened(state.v_range, state.v)
     if neurons.reset == "none":
         return np.zeros(state.v.shape, dtype=bool)
     spikes = state.v > threshold
     state.v = np.where(spikes, 0 if neurons.reset == "hard" else state.v - threshold, state.v)
     return spikes
+
+
+def widened(known: Range | None, values: np.ndarray) -> Range:
+    """A range widened by further values."""
+    found = (values.min().item(), values.max().item())
+    return found if known is None else (min(known[0], found[0]), max(known[1], found[1]))
 
 
 def wrap24(u: np.ndarray) -> np.ndarray:

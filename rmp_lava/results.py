@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import DataError
 from .network import INPUT, SpikingNetwork
+from .neuron import Range
 from .schedule import Schedule
 
 
@@ -27,16 +28,29 @@ class Run:
     output : numpy.ndarray
         (samples, outputs): spike counts (int64), or membrane potentials after the last step (int64 in 1/64 of a weight
         unit, float64 in weight units for float networks).
+    message_counts : mapping
+        Layer name (and "input") -> (samples,) int64: messages over the sample's whole period.
+    synaptic_operations : mapping
+        Layer name -> (samples,) int64: incoming messages times the non-zero weights that each of them meets, exact at
+        the borders of convolutions, as Loihi 2 counts them.
+    neuron_updates : mapping
+        Layer name (and "input" where it has neurons) -> neurons times steps over all samples.
     neuron_counts : mapping
-        Layer name (and "input") -> (samples, *shape) int64: messages of each neuron over the sample's whole period.
+        Layer name (and "input") -> (samples, *shape) int64 messages of each neuron, where "counts" are recorded.
     spikes : mapping
         Layer name -> (samples, period, *shape) messages, where recorded: 0 or 1, or what a graded input sends.
     potentials : mapping
         Layer name -> (samples, *shape) membrane potential after the last step, where recorded.
     predictions_at : numpy.ndarray or None
-        (samples, T): the prediction that t steps of input give, for t = 1 .. T, where the backend computes it.
+        (samples, T): the prediction that t steps of input give, for t = 1 .. T, where the backend computes it. After an
+        early exit it stays what it was.
+    steps_used : numpy.ndarray or None
+        (samples,) steps of input after which each sample was left, where the caller asked for a confidence.
     saturations, large_inputs : mapping
         Layer name -> neuron updates that hit the 24-bit limits, and whose input reached +-2^17.
+    potential_ranges, current_ranges : mapping
+        Layer name -> (smallest, largest) membrane potential that was compared with the threshold, and, of leaky neurons,
+        current; in 1/64 of a weight unit, or in weight units for float networks.
     boundary_spikes : mapping
         Layer name -> samples in whose last step the layer spikes: in flight at the reset, dropped by native neurons.
     seconds : float
@@ -48,12 +62,18 @@ class Run:
     realisation: str
     schedule: Schedule
     output: np.ndarray
-    neuron_counts: Mapping[str, np.ndarray]
+    message_counts: Mapping[str, np.ndarray]
+    synaptic_operations: Mapping[str, np.ndarray]
+    neuron_updates: Mapping[str, int]
+    neuron_counts: Mapping[str, np.ndarray] = field(default_factory=dict)
     spikes: Mapping[str, np.ndarray] = field(default_factory=dict)
     potentials: Mapping[str, np.ndarray] = field(default_factory=dict)
     predictions_at: np.ndarray | None = None
+    steps_used: np.ndarray | None = None
     saturations: Mapping[str, int] = field(default_factory=dict)
     large_inputs: Mapping[str, int] = field(default_factory=dict)
+    potential_ranges: Mapping[str, Range] = field(default_factory=dict)
+    current_ranges: Mapping[str, Range] = field(default_factory=dict)
     boundary_spikes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -70,7 +90,7 @@ class Run:
     @property
     def spike_counts(self) -> dict[str, int]:
         """Messages of each layer (and the input) over all samples."""
-        return {name: int(counts.sum()) for name, counts in self.neuron_counts.items()}
+        return {name: int(counts.sum()) for name, counts in self.message_counts.items()}
 
     def accuracy(self, labels: np.ndarray) -> float:
         """Share of correct predictions, 0..1."""
@@ -88,16 +108,10 @@ class Run:
             raise DataError(f"labels have shape {labels.shape}; expected one per sample, ({self.samples},)")
         return labels
 
-    def synaptic_operations(self, network: SpikingNetwork) -> dict[str, float]:
-        """Layer name -> synaptic operations per sample: its incoming messages times their non-zero weights."""
-        return {
-            layer.name: sum(
-                float((self.neuron_counts[s.source] * s.fan_out(network.source_shape(s.source))).sum())
-                for s in layer.synapses
-            )
-            / self.samples
-            for layer in network
-        }
+    @property
+    def operations_per_sample(self) -> dict[str, float]:
+        """Layer name -> synaptic operations of an average sample."""
+        return {name: float(operations.mean()) for name, operations in self.synaptic_operations.items()}
 
     def spikes_per_neuron(self, network: SpikingNetwork) -> dict[str, float]:
         """Layer name -> spikes per neuron and sample."""
@@ -119,9 +133,13 @@ class Run:
             "predictions": self.predictions.tolist(),
             "spike_counts": self.spike_counts,
             "spikes_per_neuron": self.spikes_per_neuron(network),
-            "synaptic_operations_per_sample": self.synaptic_operations(network),
+            "synaptic_operations_per_sample": self.operations_per_sample,
+            "neuron_updates": dict(self.neuron_updates),
+            "steps_used": None if self.steps_used is None else self.steps_used.tolist(),
             "saturations": dict(self.saturations),
             "large_inputs": dict(self.large_inputs),
+            "potential_ranges": {name: list(limits) for name, limits in self.potential_ranges.items()},
+            "current_ranges": {name: list(limits) for name, limits in self.current_ranges.items()},
             "boundary_spikes": dict(self.boundary_spikes),
             "seconds": self.seconds,
         }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/bootstrap.sh lava COMMAND [ARG...]   Python 3.10 with Lava, in .venv
 #        scripts/bootstrap.sh core COMMAND [ARG...]   no Lava, in .venv-core-VERSION
+#        scripts/bootstrap.sh peers COMMAND [ARG...]  the libraries that benchmarks/ compares with, in .venv-peers
 #        scripts/bootstrap.sh find VERSION...         path of the first version at hand
 # Runs COMMAND from the environment and installs that environment first where
 # it is missing or out of date. $PYTHON chooses the interpreter.
@@ -65,7 +66,7 @@ choose_lava() {
         found=$(find_version 3.10) ||
             die "Lava needs Python 3.10, which was not found on this machine: $(how_to_get 3.10)"
     fi
-    venv=.venv extras=lava,dev constraints=constraints/lava-py310.txt
+    venv=.venv what="PyTorch and Lava" constraints=constraints/lava-py310.txt packages=(--editable ".[lava,dev]")
 }
 
 choose_core() {
@@ -77,11 +78,23 @@ choose_core() {
             die "The core tests need Python 3.11, 3.12 or 3.13, and none was found on this machine: $(how_to_get 3.11)"
     fi
     local version=${found%% *}
-    venv=.venv-core-$version extras=dev constraints=constraints/core.txt
+    venv=.venv-core-$version what="PyTorch and the test tools" constraints=constraints/core.txt packages=(--editable ".[dev]")
     case $version in
         2.* | 3.[0-9]) die "PYTHON=$PYTHON is Python $version, and rmp-lava needs 3.10 or newer: $(how_to_get 3.11)" ;;
         3.10) constraints=constraints/lava-py310.txt ;;
     esac
+}
+
+choose_peers() {
+    if [ -n "${PYTHON:-}" ]; then
+        found=$(find_named "$PYTHON") ||
+            die "PYTHON=$PYTHON is not a working Python (with pip and venv): $(how_to_get 3.11)"
+    else
+        found=$(find_first 3.11 3.12 3.13) ||
+            die "The compared libraries need Python 3.11, 3.12 or 3.13, and none was found on this machine: $(how_to_get 3.11)"
+    fi
+    venv=.venv-peers what="PyTorch and the compared libraries" constraints=constraints/peers.txt
+    packages=(torch spikingjelly snntorch sinabs norse)
 }
 
 find_first() {
@@ -117,15 +130,12 @@ inputs $(cat pyproject.toml "$constraints" | cksum)"
         "$python" -m venv "$venv" || die "Python $version at $python could not create $venv."
     fi
 
-    case $extras in
-        lava*) say "Installing PyTorch and Lava into $venv: several GB, a few minutes, on the first call only." ;;
-        *) say "Installing PyTorch and the test tools into $venv: up to several GB, a few minutes, on the first call only." ;;
-    esac
+    say "Installing $what into $venv: up to several GB, a few minutes, on the first call only."
     rm -f "$stamp"
     touch "$venv/.installing"
-    # The build backend goes first: with no isolated build, the constraints hold for it as well.
-    pip_install hatchling
-    pip_install --no-build-isolation --editable ".[$extras]"
+    # The build backends go first (norse is built by setuptools): with no isolated build, the constraints hold for them.
+    pip_install hatchling setuptools
+    pip_install --no-build-isolation "${packages[@]}"
     rm "$venv/.installing"
     say "$wanted" >"$stamp"
     say "The environment $venv is ready."
@@ -136,7 +146,7 @@ pip_install() {
         die "The installation into $venv stopped with the error above; it needs a network connection, and running the same command again retries."
 }
 
-[ $# -ge 2 ] || die "usage: scripts/bootstrap.sh lava|core COMMAND [ARG...] | find VERSION..."
+[ $# -ge 2 ] || die "usage: scripts/bootstrap.sh lava|core|peers COMMAND [ARG...] | find VERSION..."
 mode=$1
 shift
 case $mode in
@@ -144,12 +154,12 @@ case $mode in
         found=$(find_first "$@") || exit 1
         say "${found#* }"
         ;;
-    lava | core)
+    lava | core | peers)
         "choose_$mode"
         prepare
         command=$1
         shift
         exec "$venv/bin/$command" "$@"
         ;;
-    *) die "usage: scripts/bootstrap.sh lava|core COMMAND [ARG...] | find VERSION..." ;;
+    *) die "usage: scripts/bootstrap.sh lava|core|peers COMMAND [ARG...] | find VERSION..." ;;
 esac

@@ -19,7 +19,7 @@ from rmp_lava.results import Run
 MAX_THRESHOLD = 2**17 - 1
 MAX_STOCK = 255 << 7
 """Largest threshold, v_init and bias that synapses of stock neurons can say."""
-EVERYTHING = ("spikes", "potentials")
+EVERYTHING = ("counts", "spikes", "potentials")
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -45,14 +45,15 @@ class Case:
 
 def assert_same_run(a: Run, b: Run) -> None:
     """Every spike, potential, count and output is equal; what only one of the two recorded is a difference."""
-    for what in ("spikes", "potentials", "neuron_counts"):
+    for what in ("spikes", "potentials", "neuron_counts", "message_counts", "synaptic_operations"):
         one, other = getattr(a, what), getattr(b, what)
         assert set(one) == set(other)
         for name in one:
             np.testing.assert_array_equal(one[name], other[name], err_msg=f"{what} of {name}")
     np.testing.assert_array_equal(a.output, b.output)
     assert a.output.dtype == b.output.dtype
-    assert dict(a.boundary_spikes) == dict(b.boundary_spikes)
+    for what in ("boundary_spikes", "neuron_updates"):
+        assert dict(getattr(a, what)) == dict(getattr(b, what))
     assert a.schedule == b.schedule
 
 
@@ -107,7 +108,9 @@ def _convolution(draw, source: str, shape: tuple[int, ...], size: tuple[int, int
     return Conv(source, weight, stride=(sh, sw), padding=(ph, pw), dilation=(dh, dw), groups=groups)
 
 
-def _neurons(draw, shape: tuple[int, ...], integer: bool, stock: bool, resets: tuple[str, ...]) -> Neurons:
+def _neurons(
+    draw, shape: tuple[int, ...], integer: bool, stock: bool, resets: tuple[str, ...], leaky: bool = False
+) -> Neurons:
     reset = draw(st.sampled_from(resets))
     kind = draw(st.sampled_from([None, None, "one", "channel", "neuron"]))
     bias_shape = {None: None, "one": (), "channel": shape[:1], "neuron": shape}[kind]
@@ -126,19 +129,22 @@ def _neurons(draw, shape: tuple[int, ...], integer: bool, stock: bool, resets: t
         low, high = draw(st.sampled_from([(-20, 120), (-4096, 4096)]))
         bias = rng.integers(low, high, bias_shape).astype(np.int16)
         exponent = draw(st.sampled_from([6, 7] if stock and reset == "soft" else range(8)))
-    return Neurons(threshold, reset, v_init=v_init, bias=bias, bias_exponent=6 if exponent is None else exponent)
+    neurons = Neurons(threshold, reset, v_init=v_init, bias=bias, bias_exponent=6 if exponent is None else exponent)
+    if leaky and reset != "soft" and draw(st.booleans()):
+        decays = st.one_of(st.integers(0, 4096), st.sampled_from([0, 1, 4095, 4096]))
+        neurons = neurons.replace(current_decay=draw(decays), voltage_decay=draw(decays))
+    return neurons
 
 
-def _input(draw, integer: bool, stock: bool, encodings: tuple[str, ...]) -> Input:
+def _input(draw, integer: bool, stock: bool, encodings: tuple[str, ...], leaky: bool) -> Input:
     shape = draw(
         st.one_of(st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6)), st.tuples(st.integers(1, 8)))
     )
     encoding = draw(st.sampled_from(encodings))
     if encoding == "driven":
         # As lava-dl's files have it: messages go straight to input neurons.
-        return Input(
-            shape, "spikes", draw(st.sampled_from([1, 200])), _neurons(draw, shape, True, stock, ("soft", "hard"))
-        )
+        neurons = _neurons(draw, shape, True, stock, ("soft", "hard"), leaky)
+        return Input(shape, "spikes", draw(st.sampled_from([1, 200, 65535])), neurons)
     if encoding == "current":
         return make_input("current", shape, draw(st.sampled_from([1, 7, 255] if integer else [None, 15])))
     return make_input(encoding, shape)
@@ -157,12 +163,13 @@ def networks(
     chain: bool = False,
     encodings: tuple[str, ...] = ENCODINGS,
     resets: tuple[str, ...] = ("soft", "soft", "hard"),
+    leaky: bool = False,
 ) -> SpikingNetwork:
     """Valid networks with convolutions and dense layers, skip paths, biases and every kind of read-out.
 
-    `stock` restricts them to what stock neurons with a self-synapse can express.
+    `stock` restricts them to what stock neurons with a self-synapse can express; `leaky` adds lava-dl's CUBA neurons.
     """
-    source = _input(draw, integer, stock, encodings)
+    source = _input(draw, integer, stock, encodings, leaky)
     shapes = {INPUT: source.shape}
     layers: list[Layer] = []
     readout = draw(st.sampled_from(["count", "potential"]))
@@ -184,7 +191,8 @@ def networks(
                 conv = _convolution(draw, other, shapes[other], shape[1:], shape[0], integer)
                 synapses += [conv] if conv is not None else []
         may_integrate = i == count - 1 and readout == "potential"
-        neurons = _neurons(draw, shape, integer, stock, (*resets, "none", "none") if may_integrate else resets)
+        allowed = (*resets, "none", "none") if may_integrate else resets
+        neurons = _neurons(draw, shape, integer, stock, allowed, leaky and integer)
         name = f"layer{i}"
         layers.append(Layer(name, shape, tuple(synapses), neurons))
         shapes[name] = shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from rmp_lava import neuron
 from rmp_lava.ann.models import MODELS
 from rmp_lava.backends import run
+from rmp_lava.backends.fast.batching import Batching
 from rmp_lava.conversion import convert
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.check import check
@@ -344,7 +347,9 @@ def test_alpha_by_layer():
 
 def test_balancing_does_not_depend_on_the_batch_size(monkeypatch):
     expected = balance(small(), IMAGES, 25)
-    monkeypatch.setattr("rmp_lava.backends.fast.BATCH_BYTES", 8 * 5 * 28 * 3)
+    one_by_one = Batching(1, 3, 1, block_bytes=1)
+    # `rmp_lava.conversion.balance` is the function by now; the module has to be asked for by name.
+    monkeypatch.setattr(sys.modules["rmp_lava.conversion.balance"], "choose_batching", lambda *_, **__: one_by_one)
     assert balance(small(), IMAGES, 25) == expected
 
 

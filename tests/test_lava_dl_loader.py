@@ -150,7 +150,9 @@ def assert_loader_agrees(folder, *jobs, **save_options):
     for i, (network, messages) in enumerate(jobs):
         path = rmp_lava.save(network, folder / f"network{i}.net", **save_options)
         assert rmp_lava.load(path) == network
-        result = rmp_lava.run(network, messages, messages.shape[1], "reference", record=("spikes", "potentials"))
+        result = rmp_lava.run(
+            network, messages, messages.shape[1], "reference", record=("counts", "spikes", "potentials")
+        )
         period = result.schedule.period
         prepared.append((path, stream_for(network, messages, period), period if len(messages) > 1 else 0))
         results.append(result)
@@ -375,7 +377,7 @@ def test_foreign_networks_give_the_loaders_spikes(tmp_path):
         path = site / "tests/lava/lib/dl/netx" / f"{name}.net"
         network = rmp_lava.load(path)
         messages = rng.integers(0, largest, (1, steps, *network.input.shape)).astype(np.int32)
-        result = rmp_lava.run(network, messages, steps, "reference", record=("spikes", "potentials"))
+        result = rmp_lava.run(network, messages, steps, "reference", record=("counts", "spikes", "potentials"))
         spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
         assert all(result.spike_counts[name] > 0 for name in [INPUT, *spiking])
         networks.append(network)

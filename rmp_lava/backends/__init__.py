@@ -18,7 +18,9 @@ from ..schedule import schedule
 
 BACKENDS = ("reference", "fast", "lava", "loihi2")
 REALISATIONS = ("native", "stock")
-RECORDS = ("spikes", "potentials")
+CONV_MODELS = ("blas", "lava")
+KERNELS = ("auto", "int8", "float32")
+RECORDS = ("counts", "spikes", "potentials")
 
 
 def run(
@@ -33,8 +35,12 @@ def run(
     power_of_two: bool = False,
     record: Collection[str] = (),
     strict: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
+    kernel: str | None = None,
+    memory: int | None = None,
+    confidence: float | None = None,
     time_limit: float | None = None,
+    conv_model: str | None = None,
     progress: bool = False,
 ) -> Run:
     """Run samples through a spiking network.
@@ -53,14 +59,25 @@ def run(
         Of the Poisson encoding.
     blank, power_of_two
         Lengthen the period, see `rmp_lava.schedule.schedule`.
-    record : collection of {"spikes", "potentials"}
-        What to keep of every layer: each spike, the final membrane potentials.
+    record : collection of {"counts", "spikes", "potentials"}
+        What to keep of every layer: how often each neuron spikes, each spike, the final membrane potentials.
     strict : bool
         Whether a state that reaches the limits of its register is an error.
-    device : str
-        PyTorch device of backend fast.
+    device : str or None
+        PyTorch device of backend fast. None: "cpu".
+    kernel : {"auto", "int8", "float32"} or None
+        What computes the weighted sums of backend fast. All are exact; "int8" is refused where it is not to be had,
+        "auto" (None) takes it where it is, and `Run.execution` says what ran.
+    memory : int or None
+        Bytes that backend fast may take besides the network, the images and what is recorded. None: 1 GiB.
+    confidence : float or None
+        Leave a sample as soon as its prediction has this probability (backend fast; see `Run.steps_used`). It is the
+        softmax of the read-out per step, in units of the trained network's outputs.
     time_limit : float or None
         Seconds after which backend lava is ended; None: no limit.
+    conv_model : {"blas", "lava"} or None
+        What computes the convolutions of backend lava: matrix products, or the model that comes with Lava. Integers are
+        the same, real numbers up to rounding (see `rmp_lava.processes.conv_models`). None: "blas".
     progress : bool
         Show a progress bar on a terminal.
 
@@ -89,18 +106,16 @@ def run(
         raise UsageError(f"{unknown[0]!r} cannot be recorded; choose from {', '.join(RECORDS)}")
     if backend == "fast" and realisation == "stock":
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
-    if device != "cpu" and backend != "fast":
-        raise UsageError(f"device {device!r} is for backend 'fast'; backend {backend!r} has none")
-    if time_limit is not None and (backend != "lava" or not 0 < time_limit < float("inf")):
-        raise UsageError(
-            f"time limit {time_limit} is not possible; it takes backend 'lava' and a positive number of seconds"
-        )
     if seed < 0:
         raise UsageError(f"seed is {seed}; it must be 0 or more")
     if strict and backend == "lava":
         raise UsageError(
             "backend 'lava' does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that"
         )
+    for_fast = {"device": device, "kernel": kernel, "memory": memory, "confidence": confidence}
+    for_lava = {"time_limit": time_limit, "conv_model": conv_model}
+    _refuse_foreign_options(backend, {"fast": for_fast, "lava": for_lava})
+    _check_options(network, kernel, memory, confidence, time_limit, conv_model)
     plan = schedule(network, steps, blank=blank, power_of_two=power_of_two)
     images = check_images(images, network.input)
     if backend == "reference":
@@ -112,7 +127,18 @@ def run(
     elif backend == "fast":
         from . import fast
 
-        result = fast.run(network, images, plan, seed=seed, record=record, device=device, progress=progress)
+        result = fast.run(
+            network,
+            images,
+            plan,
+            seed=seed,
+            record=record,
+            device=device or "cpu",
+            kernel=kernel or "auto",
+            memory=memory,
+            confidence=confidence,
+            progress=progress,
+        )
     elif backend == "lava":
         from . import lava_sim
 
@@ -124,6 +150,7 @@ def run(
             realisation=realisation,
             record=record,
             time_limit=time_limit,
+            conv_model=conv_model or "blas",
             progress=progress,
         )
     else:
@@ -133,6 +160,40 @@ def run(
     if strict:
         _refuse_overflow(result)
     return result
+
+
+def _refuse_foreign_options(backend: str, options: dict[str, dict[str, object]]) -> None:
+    for owner, values in options.items():
+        for name, value in values.items():
+            if value is not None and owner != backend:
+                raise UsageError(
+                    f"{name.replace('_', ' ')} {value!r} is for backend {owner!r}; backend {backend!r} has none"
+                )
+
+
+def _check_options(
+    network: SpikingNetwork,
+    kernel: str | None,
+    memory: int | None,
+    confidence: float | None,
+    time_limit: float | None,
+    conv_model: str | None,
+) -> None:
+    for name, value, allowed in (("kernel", kernel, KERNELS), ("conv model", conv_model, CONV_MODELS)):
+        if value is not None and value not in allowed:
+            raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")
+    if time_limit is not None and not 0 < time_limit < float("inf"):
+        raise UsageError(f"time limit {time_limit} is not possible; it takes a positive number of seconds")
+    if memory is not None and memory < 1:
+        raise UsageError(f"memory is {memory}; it takes a positive number of bytes")
+    if confidence is not None:
+        if not 0 < confidence <= 1:
+            raise UsageError(f"confidence is {confidence}; it must be above 0 and at most 1")
+        if not isinstance(network.provenance.get("output_scale"), float):
+            raise UsageError(
+                f"network {network.name!r} does not say what its read-out means in units of the trained network, so there "
+                "is no confidence; convert it with this version, or set provenance['output_scale']"
+            )
 
 
 def _refuse_overflow(result: Run) -> None:

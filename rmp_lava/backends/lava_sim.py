@@ -25,6 +25,7 @@ from ..neuron import STATE_SHIFT
 from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
+from .parts import count_messages, empty_part, join, populations
 
 LEAD_IN = 1
 """Steps before the first sample: stock neurons need one for the pulses that set v_init."""
@@ -55,6 +56,7 @@ def run(
     realisation: str = "native",
     record: Collection[str] = (),
     time_limit: float | None = None,
+    conv_model: str = "blas",
     progress: bool = False,
 ) -> Run:
     """Run samples, one after the other through one compiled network; see `rmp_lava.run`.
@@ -83,6 +85,7 @@ def run(
             "schedule": asdict(plan),
             "lead_in": LEAD_IN,
             "realisation": realisation,
+            "conv_model": conv_model,
             "samples": len(images),
             "record_spikes": "spikes" in record,
             "probed": probed,
@@ -193,6 +196,7 @@ def _collect(
 
     counts, last = dict(read("counts")), dict(read("last"))
     potentials = dict(read("membrane"))
+    neuron = "native RMP" if realisation == "native" else "unmodified LIF with self-synapse"
     if realisation == "stock":
         for name in probed:
             neurons = network[name].neurons
@@ -201,16 +205,17 @@ def _collect(
                 potentials[name] = potentials[name] - (last[name] * (int(neurons.threshold) << STATE_SHIFT))
     output = network.output.name
     scores = counts[output] if network.readout == "count" else potentials[output]
-    neuron = "native RMP" if realisation == "native" else "unmodified LIF with self-synapse"
-    return Run(
+    part = empty_part()
+    count_messages(part, network, counts, last, record)
+    part["neuron_updates"] = {name: size * plan.period * len(scores) for name, size in populations(network).items()}
+    part["spikes"] = dict(read("spikes"))
+    part["potentials"] = potentials if "potentials" in record else {}
+    part["output"] = scores.reshape(len(scores), -1)
+    return join(
+        plan,
+        [part],
         backend="lava",
         execution=f"{outcome['execution']}, {neuron}",
         realisation=realisation,
-        schedule=plan,
-        output=scores.reshape(len(scores), -1),
-        neuron_counts=counts,
-        spikes=dict(read("spikes")),
-        potentials=potentials if "potentials" in record else {},
-        boundary_spikes={name: int(v.reshape(len(v), -1).any(axis=1).sum()) for name, v in last.items()},
         seconds=outcome["seconds"],
     )

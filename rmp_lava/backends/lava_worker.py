@@ -58,8 +58,9 @@ def main(folder: Path) -> None:
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
 
-    from ..network import INPUT
+    from ..network import INPUT, Conv
     from ..netx import load
+    from ..processes.conv_models import BLAS_CONV
     from ..processes.io import MessageSource, SpikeSink, StateProbe
     from ..schedule import Schedule
     from .lava_build import build, lava_shape
@@ -87,7 +88,8 @@ def main(folder: Path) -> None:
             StateProbe(var=population.membrane, path=str(folder / f"membrane{i}.npy"), **timing)
     tag = "fixed_pt" if network.is_integer else "floating_pt"
     finished = threading.Event()
-    source.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
+    models = BLAS_CONV[tag] if job["conv_model"] == "blas" else None
+    source.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag, exception_proc_model_map=models))
     actors = source.runtime._messaging_infrastructure.actors
     threading.Thread(target=_watch, args=(actors, finished, folder), daemon=True).start()
     started = time.perf_counter()
@@ -95,10 +97,10 @@ def main(folder: Path) -> None:
     seconds = time.perf_counter() - started
     finished.set()
     source.stop()
-    result = {
-        "seconds": seconds,
-        "execution": f"Lava {version('lava-nc')} CPU simulator, {tag}, Python {sys.version.split()[0]}",
-    }
+    execution = f"Lava {version('lava-nc')} CPU simulator, {tag}, Python {sys.version.split()[0]}"
+    if any(isinstance(synapse, Conv) for layer in network for synapse in layer.synapses):
+        execution += ", convolutions by BLAS" if models else ", convolutions by Lava's own model"
+    result = {"seconds": seconds, "execution": execution}
     (folder / "result.json").write_text(json.dumps(result))
 
 

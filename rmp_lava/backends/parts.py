@@ -1,12 +1,19 @@
-"""What a batch of samples gives, and how batches become one `Run`; shared by the backends that compute in this process."""
+"""What a batch of samples gives, and how batches become one `Run`; shared by all backends."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
-from ..network import SpikingNetwork
+from ..network import INPUT, SpikingNetwork
+from ..neuron import Range
 from ..results import Run
 from ..schedule import Schedule
+
+_ARRAYS = ("message_counts", "synaptic_operations", "neuron_counts", "spikes", "potentials")
+_TOTALS = ("neuron_updates", "saturations", "large_inputs", "boundary_spikes")
+_RANGES = ("potential_ranges", "current_ranges")
 
 
 def batch_size(network: SpikingNetwork, plan: Schedule, budget: int) -> int:
@@ -16,37 +23,72 @@ def batch_size(network: SpikingNetwork, plan: Schedule, budget: int) -> int:
 
 
 def empty_part() -> dict:
-    """A part of a `Run` without content: its mappings by layer name, besides "output" and "predictions_at"."""
-    return {key: {} for key in ("counts", "spikes", "potentials", "saturations", "large_inputs", "boundary_spikes")}
+    """A part of a `Run` without content: its mappings by layer name; "output" and "predictions_at" are to be added."""
+    return {key: {} for key in _ARRAYS + _TOTALS + _RANGES}
 
 
-def count(part: dict, name: str, stream: np.ndarray) -> None:
-    """Enter a stream (samples, period, *shape): messages per neuron, and samples with messages in the last step."""
-    part["counts"][name] = np.count_nonzero(stream, axis=1).astype(np.int64)
-    part["boundary_spikes"][name] = int(stream[:, -1].reshape(len(stream), -1).any(axis=1).sum())
+def populations(network: SpikingNetwork) -> dict[str, int]:
+    """Number of neurons of each population; the input is one where it has neurons."""
+    own = {} if network.input.neurons is None else {INPUT: int(np.prod(network.input.shape))}
+    return own | {layer.name: layer.size for layer in network}
 
 
-def join(network: SpikingNetwork, plan: Schedule, parts: list[dict], **description) -> Run:
-    """One `Run` from the dictionaries of its batches."""
+def count_stream(part: dict, network: SpikingNetwork, streams: dict[str, np.ndarray], record: Collection[str]) -> None:
+    """Enter what streams (samples, period, *shape) of all sources and layers say of a batch that ran all its steps."""
+    counts = {name: np.count_nonzero(stream, axis=1).astype(np.int64) for name, stream in streams.items()}
+    last = {name: stream[:, -1] for name, stream in streams.items()}
+    samples, period = next(iter(streams.values())).shape[:2]
+    count_messages(part, network, counts, last, record)
+    part["neuron_updates"] = {name: size * period * samples for name, size in populations(network).items()}
 
-    def concatenate(key: str) -> dict[str, np.ndarray]:
-        return {name: np.concatenate([part[key][name] for part in parts]) for name in parts[0][key]}
 
-    def total(key: str) -> dict[str, int]:
-        return {name: sum(part[key][name] for part in parts) for name in parts[0][key]}
+def count_messages(
+    part: dict,
+    network: SpikingNetwork,
+    counts: dict[str, np.ndarray],
+    last: dict[str, np.ndarray],
+    record: Collection[str],
+) -> None:
+    """Enter messages per neuron (samples, *shape) int64, and those of each sample's last step."""
+    part["message_counts"] = {name: count.reshape(len(count), -1).sum(axis=1) for name, count in counts.items()}
+    part["synaptic_operations"] = {
+        layer.name: sum(
+            counts[s.source].reshape(len(counts[s.source]), -1) @ s.fan_out(network.source_shape(s.source)).reshape(-1)
+            for s in layer.synapses
+        )
+        for layer in network
+    }
+    part["boundary_spikes"] = {
+        name: int(spikes.reshape(len(spikes), -1).any(axis=1).sum()) for name, spikes in last.items()
+    }
+    if "counts" in record:
+        part["neuron_counts"] = counts
 
-    predictions_at = None
-    if parts[0].get("predictions_at") is not None:
-        predictions_at = np.concatenate([part["predictions_at"] for part in parts])
+
+def join(plan: Schedule, parts: list[dict], *, order: np.ndarray | None = None, **description) -> Run:
+    """One `Run` from the dictionaries of its batches; `order` sorts their samples, where they are not in order."""
+
+    def concatenate(arrays: list[np.ndarray]) -> np.ndarray:
+        together = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return together if order is None else together[order]
+
+    def whole(key: str) -> np.ndarray | None:
+        return None if parts[0].get(key) is None else concatenate([part[key] for part in parts])
+
+    merged = {
+        key: {name: concatenate([part[key][name] for part in parts]) for name in parts[0][key]} for key in _ARRAYS
+    }
+    merged |= {key: {name: sum(part[key][name] for part in parts) for name in parts[0][key]} for key in _TOTALS}
+    merged |= {key: {name: _union([part[key][name] for part in parts]) for name in parts[0][key]} for key in _RANGES}
     return Run(
         schedule=plan,
-        output=np.concatenate([part["output"] for part in parts]),
-        neuron_counts=concatenate("counts"),
-        spikes=concatenate("spikes"),
-        potentials=concatenate("potentials"),
-        predictions_at=predictions_at,
-        saturations=total("saturations"),
-        large_inputs=total("large_inputs"),
-        boundary_spikes=total("boundary_spikes"),
+        output=whole("output"),
+        predictions_at=whole("predictions_at"),
+        steps_used=whole("steps_used"),
+        **merged,
         **description,
     )
+
+
+def _union(ranges: list[Range]) -> Range:
+    return (min(low for low, _ in ranges), max(high for _, high in ranges))

@@ -15,11 +15,11 @@ import numpy as np
 from ..encoding import encode
 from ..errors import BackendError
 from ..network import INPUT, Input, SpikingNetwork
-from ..neuron import initial_state, step
+from ..neuron import State, initial_state, step
 from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
-from .parts import batch_size, count, empty_part, join
+from .parts import batch_size, count_stream, empty_part, join
 from .stock import simulate_stock
 from .synapses import apply
 
@@ -53,7 +53,6 @@ def run(
             bar.advance(len(batch))
     name = "reference stock LIF with self-synapse" if realisation == "stock" else "reference neuron"
     return join(
-        network,
         plan,
         parts,
         backend="reference",
@@ -74,7 +73,6 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, rec
     part = empty_part()
     streams: dict[str, np.ndarray] = {}
     streams[INPUT] = _input_stream(network.input, messages, plan, part)
-    count(part, INPUT, streams[INPUT])
     for layer in network:
         currents = sum(_delayed(apply(s, streams[s.source])) for s in layer.synapses)
         state = initial_state(layer.neurons, layer.shape, len(messages), integer=network.is_integer)
@@ -86,11 +84,10 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, rec
             if is_output:
                 scores[:, t] = state.v.reshape(len(messages), -1)
         streams[layer.name] = stream
-        count(part, layer.name, stream)
-        part["saturations"][layer.name] = state.saturations
-        part["large_inputs"][layer.name] = state.large_inputs
+        _note(part, layer.name, state)
         if "potentials" in record:
             part["potentials"][layer.name] = state.v
+    count_stream(part, network, streams, record)
     if "spikes" in record:
         part["spikes"] = streams
     if network.readout == "count":
@@ -110,8 +107,16 @@ def _input_stream(source: Input, messages: np.ndarray, plan: Schedule, part: dic
     spikes = np.zeros(stream.shape, dtype=np.uint8)
     for t in range(plan.period):
         spikes[:, t] = step(source.neurons, state, stream[:, t], integer=True)
-    part["saturations"][INPUT], part["large_inputs"][INPUT] = state.saturations, state.large_inputs
+    _note(part, INPUT, state)
     return spikes
+
+
+def _note(part: dict, name: str, state: State) -> None:
+    """Enter what a population's state has seen."""
+    part["saturations"][name], part["large_inputs"][name] = state.saturations, state.large_inputs
+    part["potential_ranges"][name] = state.v_range
+    if state.u_range is not None:
+        part["current_ranges"][name] = state.u_range
 
 
 def _delayed(currents: np.ndarray) -> np.ndarray:

@@ -11,9 +11,9 @@ from collections.abc import Collection
 import numpy as np
 
 from ..network import INPUT, Neurons, SpikingNetwork
-from ..neuron import MAX_STATE, STATE_SHIFT, decay, wrap24
+from ..neuron import MAX_STATE, STATE_SHIFT, decay, widened, wrap24
 from ..schedule import Schedule
-from .parts import count, empty_part
+from .parts import count_stream, empty_part
 from .synapses import apply
 
 
@@ -52,17 +52,19 @@ def simulate_stock(
             potentials[name][sample] = population.potential(last[name])
     carry.update(last)
     part = empty_part()
-    for name, stream in streams.items():
-        count(part, name, stream)
+    count_stream(part, network, streams, record)
     for name, population in populations.items():
         part["saturations"][name] = population.saturations
         part["large_inputs"][name] = population.large_inputs
+        part["potential_ranges"][name] = population.v_range
+        if not population.soft and population.neurons.is_leaky:
+            part["current_ranges"][name] = population.u_range
     if "spikes" in record:
         part["spikes"] = streams
     if "potentials" in record:
         part["potentials"] = {layer.name: potentials[layer.name] for layer in network}
     output = network.output.name
-    scores = part["counts"][output] if network.readout == "count" else potentials[output]
+    scores = streams[output].sum(axis=1, dtype=np.int64) if network.readout == "count" else potentials[output]
     part["output"] = scores.reshape(len(messages), -1)
     return part
 
@@ -83,6 +85,7 @@ class _StockPopulation:
         self.u = np.zeros(shape, dtype=np.int64)
         self.v = np.zeros(shape, dtype=np.int64)
         self.saturations = self.large_inputs = 0
+        self.v_range = self.u_range = None
 
     def reset(self) -> None:
         v_init = int(self.neurons.v_init) << STATE_SHIFT
@@ -100,11 +103,13 @@ class _StockPopulation:
             self.u = self._wrapped(self.u + current)
             # The current holds +2^23 too, where the definition's potential saturates.
             self.saturations += int(np.count_nonzero(np.abs(self.u) > MAX_STATE))
+            self.v_range = widened(self.v_range, self.u)
             return np.clip(self.u, -MAX_STATE, MAX_STATE) > self.threshold
         self.u = self._wrapped(decay(self.u, self.neurons.current_decay) + current)
         wide = decay(self.v, self.neurons.voltage_decay) + self.u + self.bias
         self.v = np.clip(wide, -MAX_STATE, MAX_STATE)
         self.saturations += int(np.count_nonzero(self.v != wide))
+        self.u_range, self.v_range = widened(self.u_range, self.u), widened(self.v_range, self.v)
         if self.neurons.reset == "none":
             return np.zeros(self.v.shape, dtype=bool)
         spikes = self.v > self.threshold

@@ -7,16 +7,18 @@ time, with the layers before it already balanced and spiking. A factor alpha the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..backends.fast import Simulation
-from ..encoding import encode
+from ..backends.fast.batching import choose_batching
+from ..backends.fast.simulation import Prepared
 from ..errors import ConversionError, UsageError
 from ..network import Layer, SpikingNetwork
 from ..progress import Progress
 from ..schedule import schedule
+from .replay import Replay
 
 # Logarithmic bins, 0.1 % wide: a percentile over 10^9 sums in constant memory.
 _BINS_PER_E_FOLD = 1000
@@ -72,22 +74,18 @@ def balance(
     plan = schedule(network, steps)
     layers: list[Layer] = []
     with torch.no_grad(), Progress("balancing thresholds", len(network.layers), shown=progress) as bar:
-        simulation = Simulation(network, plan, (), torch.device("cpu"), torch.float32)
-        batches = [
-            simulation.start(
-                encode(network.input, images[i : i + simulation.batch_size], steps, seed=seed, first_sample=i)
-            )
-            for i in range(0, len(images), simulation.batch_size)
+        prepared = Prepared(network, torch.device("cpu"))
+        batching = choose_batching(network, plan, len(images), device="cpu", threads=1)
+        replays = [
+            Replay(prepared, images[i : i + batching.samples], plan, batching, seed=seed, first_sample=i)
+            for i in range(0, len(images), batching.samples)
         ]
         for layer in network:
-            largest, histogram, peak = _observe(simulation, layer, batches)
-            layer = _balanced(
-                layer, largest, histogram, peak, percentile, factors.get(layer.name, 1.0), v_init, reset, steps
-            )
+            seen = _observe(layer, replays)
+            layer = _balanced(layer, seen, percentile, factors.get(layer.name, 1.0), v_init, reset, steps)
             layers.append(layer)
-            for batch in batches:
-                simulation.advance(layer, batch)
-                _forget_unused(network, layer, batch)
+            for replay in replays:
+                replay.advance(layer)
             bar.advance()
     provenance = dict(network.provenance) | {
         "balance": {
@@ -126,52 +124,50 @@ def _check_options(
     return factors
 
 
-def _observe(simulation: Simulation, layer: Layer, batches: list[dict]) -> tuple[float, np.ndarray, float]:
-    """Largest V_in, histogram of the positive ones, and largest |sum over time| of any neuron."""
-    largest, peak = -np.inf, 0.0
-    histogram = np.zeros(_BIN_COUNT, dtype=np.int64)
-    for batch in batches:
-        currents = simulation.currents(layer, batch)
-        largest = max(largest, float(currents.max()))
-        peak = max(peak, float(currents.cumsum(dim=1).abs().max()))
-        bins = ((currents[currents > 0].log() - _LOWEST) * _BINS_PER_E_FOLD).long().clamp(0, _BIN_COUNT - 1)
-        histogram += torch.bincount(bins, minlength=_BIN_COUNT).numpy()
-    return largest, histogram, peak
+@dataclass
+class _Seen:
+    """A layer's input over all images and steps.
+
+    largest : V_in^max; histogram : of the positive V_in, logarithmic bins; peak : largest |sum over time| of any neuron.
+    """
+
+    largest: float
+    histogram: np.ndarray
+    peak: float
+
+
+def _observe(layer: Layer, replays: list[Replay]) -> _Seen:
+    seen = _Seen(-np.inf, np.zeros(_BIN_COUNT, dtype=np.int64), 0.0)
+    for replay in replays:
+        total = torch.zeros(())
+        for currents, steps in replay.currents(layer):
+            repeated = steps if len(currents) == 1 else 1
+            seen.largest = max(seen.largest, float(currents.max()))
+            bins = ((currents[currents > 0].log() - _LOWEST) * _BINS_PER_E_FOLD).long().clamp(0, _BIN_COUNT - 1)
+            seen.histogram += torch.bincount(bins, minlength=_BIN_COUNT).numpy() * repeated
+            for t in range(steps):  # one by one, so that rounding does not depend on how time is cut
+                total = total + currents[t if repeated == 1 else 0]
+                seen.peak = max(seen.peak, *(abs(limit.item()) for limit in torch.aminmax(total)))
+    return seen
 
 
 def _balanced(
-    layer: Layer,
-    largest: float,
-    histogram: np.ndarray,
-    peak: float,
-    percentile: float,
-    factor: float,
-    v_init: str,
-    reset: str,
-    steps: int,
+    layer: Layer, seen: _Seen, percentile: float, factor: float, v_init: str, reset: str, steps: int
 ) -> Layer:
-    record = dict(layer.record) | {"v_in_max": largest, "potential_peak": peak, "balanced_over_steps": steps}
+    record = dict(layer.record) | {"v_in_max": seen.largest, "potential_peak": seen.peak, "balanced_over_steps": steps}
     if layer.neurons.reset == "none":
         return layer.replace(record=record)
-    if largest <= 0:
+    if seen.largest <= 0:
         raise ConversionError(
             f"layer {layer.name!r} receives no positive input on the calibration images, so it would never spike; "
             "use more images, or train the network again"
         )
-    bound = largest
+    bound = seen.largest
     if percentile < 100:
-        needed = percentile / 100 * histogram.sum()
-        bound = float(np.exp(_LOWEST + (np.searchsorted(histogram.cumsum(), needed) + 1) / _BINS_PER_E_FOLD))
-        bound = min(bound, largest)
+        needed = percentile / 100 * seen.histogram.sum()
+        bound = float(np.exp(_LOWEST + (np.searchsorted(seen.histogram.cumsum(), needed) + 1) / _BINS_PER_E_FOLD))
+        bound = min(bound, seen.largest)
     threshold = factor * bound
     record |= {"threshold_bound": bound, "percentile": percentile, "alpha": factor}
     neurons = layer.neurons.replace(threshold=threshold, reset=reset, v_init=threshold / 2 if v_init == "half" else 0.0)
     return layer.replace(neurons=neurons, record=record)
-
-
-def _forget_unused(network: SpikingNetwork, layer: Layer, batch: dict) -> None:
-    """Drop streams that no later layer reads."""
-    done = [name for name in network.depths][: list(network.depths).index(layer.name) + 1]
-    needed = {s.source for later in network if later.name not in done for s in later.synapses}
-    for name in set(batch) - needed:
-        del batch[name]

@@ -65,7 +65,7 @@ def network_table(network: SpikingNetwork) -> Table:
 
 def activity_table(network: SpikingNetwork, run: Run) -> Table:
     """Spikes and synaptic operations per inference, layer by layer."""
-    spikes, operations = run.spikes_per_neuron(network), run.synaptic_operations(network)
+    spikes, operations = run.spikes_per_neuron(network), run.operations_per_sample
     rows = [
         (
             layer.name,

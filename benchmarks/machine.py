@@ -1,0 +1,88 @@
+"""What a measurement ran on, and how much memory it took; standard library only, as every environment imports it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
+PACKAGES = (
+    "rmp-lava",
+    "numpy",
+    "torch",
+    "lava-nc",
+    "lava-dl",
+    "spikingjelly",
+    "snntorch",
+    "sinabs",
+    "norse",
+    "numba",
+    "scipy",
+)
+
+
+def describe() -> dict:
+    """The machine: CPU model, cores usable, instruction sets that matter here, memory in bytes, system."""
+    information = _fields("/proc/cpuinfo")
+    flags = information.get("flags", "").split()
+    return {
+        "cpu": information.get("model name") or platform.processor() or platform.machine(),
+        "cpu_family_model_stepping": "/".join(information.get(k, "?") for k in ("cpu family", "model", "stepping")),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions of this Python and of the packages that compute."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def resident() -> int:
+    """Resident memory of this process now, in bytes (0 where the system does not say)."""
+    return _status("VmRSS")
+
+
+def peak_resident() -> int:
+    """Largest resident memory of this process so far, in bytes.
+
+    Linux's VmHWM rather than getrusage, whose figure starts with that of the parent process.
+    """
+    return _status("VmHWM") or _peak(resource.RUSAGE_SELF)
+
+
+def peak_of_children() -> int:
+    """Largest resident memory of any one ended child process, in bytes."""
+    return _peak(resource.RUSAGE_CHILDREN)
+
+
+def _peak(who: int) -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(who).ru_maxrss * unit
+
+
+def _status(name: str) -> int:
+    return int(_fields("/proc/self/status").get(name, "0").split()[0]) * 1024
+
+
+def _fields(path: str) -> dict[str, str]:
+    """`name : value` lines of a file of /proc, the first of each name; empty where there is no such file."""
+    fields: dict[str, str] = {}
+    if Path(path).is_file():
+        for line in Path(path).read_text().splitlines():
+            name, colon, value = line.partition(":")
+            if colon:
+                fields.setdefault(name.strip(), value.strip())
+    return fields

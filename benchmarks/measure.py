@@ -1,0 +1,175 @@
+"""One measurement of rmp-lava, in the environment that runs this file:  python -m benchmarks.measure JOB.json"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import rmp_lava
+from rmp_lava.network import INPUT, SpikingNetwork
+from rmp_lava.results import Run
+
+from . import machine
+
+ANCHOR_STEPS = 10_000
+
+
+def measure(job: dict) -> dict:
+    """Do a job of `benchmarks.run`.
+
+    Returns
+    -------
+    dict
+        Of a job of kind "fast" or "lava": `seconds` of each timed call, `resident_before` and `resident_peak` in bytes,
+        `execution` in the backend's words, `sample_steps` of one call, `rates` (layer -> spikes per neuron and step),
+        and layer -> spikes of each sample: `counts` of the checked samples while their input passes, `counts_period`
+        of the samples that Lava runs, over their whole period. The other kinds: see their functions.
+    """
+    if job["kind"] == "throughput":
+        from . import throughput
+
+        return throughput.measure(job)
+    return {"fast": _fast, "lava": _lava, "anchor": _anchor, "profile": _profile}[job["kind"]](job)
+
+
+def _fast(job: dict) -> dict:
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    network, spikes = _load(job)
+    spikes = _repeated(spikes, job["batch"], job["steps"])
+    resident = machine.resident()
+    result = rmp_lava.run(network, spikes, job["steps"], "fast")  # the first call also chooses kernels
+    seconds = []
+    while sum(seconds) < job["least_seconds"]:
+        started = time.perf_counter()
+        result = rmp_lava.run(network, spikes, job["steps"], "fast")
+        seconds.append(time.perf_counter() - started)
+    peak = machine.peak_resident()
+    answer = {
+        "seconds": seconds,
+        "resident_before": resident,
+        "resident_peak": peak,
+        "execution": result.execution,
+        "sample_steps": len(spikes) * job["steps"],
+        "rates": _rates(network, result),
+    }
+    if job.get("check_samples"):
+        checked = spikes[: job["check_samples"], : job["check_steps"]]
+        recorded = rmp_lava.run(network, checked, job["check_steps"], "fast", record=("spikes",))
+        answer["counts"] = _window_counts(network, recorded)
+    if job.get("lava_samples"):
+        same = rmp_lava.run(network, spikes[: job["lava_samples"], : job["lava_steps"]], job["lava_steps"], "fast")
+        answer["counts_period"] = _counts(same)
+    return answer
+
+
+def _lava(job: dict) -> dict:
+    network, spikes = _load(job)
+    spikes = spikes[: job["batch"], : job["steps"]]
+    resident = machine.resident()
+    # Leaky neurons are Lava's own; RMP neurons are a Process of rmp-lava's.
+    realisation = "stock" if any(layer.neurons.is_leaky for layer in network) else "native"
+    result = rmp_lava.run(network, spikes, job["steps"], "lava", realisation=realisation, conv_model=job["conv_model"])
+    answer = {
+        "seconds": [result.seconds],
+        "resident_before": resident,
+        "resident_peak": machine.peak_of_children(),
+        "execution": result.execution,
+        # Lava's steps are all alike, so those that drain the network count here; elsewhere only steps of input do.
+        "sample_steps": len(spikes) * result.schedule.period,
+        "rates": _rates(network, result),
+        "counts_period": _counts(result),
+    }
+    if realisation == "stock":  # what `fast`, with native neurons only, cannot tell
+        expected = rmp_lava.run(network, spikes, job["steps"], "reference", realisation=realisation)
+        answer["expected_period"] = _counts(expected)
+    return answer
+
+
+def _anchor(job: dict) -> dict:
+    """Operations of lava-dl's PilotNet without an image, for `steps` steps, and extrapolated to 10,000."""
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    network = rmp_lava.load(job["network"])
+    silence = np.zeros((1, job["steps"], *network.input.shape), np.uint8)
+    started = time.perf_counter()
+    result = rmp_lava.run(network, silence, job["steps"], "fast")
+    seconds = time.perf_counter() - started
+    factor = ANCHOR_STEPS / result.schedule.period
+    return {
+        "seconds": [seconds],
+        "steps": job["steps"],
+        "period": result.schedule.period,
+        "input": silence.nbytes,
+        "execution": result.execution,
+        "resident_peak": machine.peak_resident(),
+        "synaptic_operations": factor * sum(int(v.sum()) for v in result.synaptic_operations.values()),
+        "neuron_updates": factor * sum(result.neuron_updates.values()),
+        "operations_by_layer": {name: factor * int(v.sum()) for name, v in result.synaptic_operations.items()},
+    }
+
+
+def _profile(job: dict) -> dict:
+    """Where `fast` spends its time: torch's operators and the neurons' update by their own time, as text."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile, record_function
+
+    from rmp_lava.backends.fast import neurons
+
+    torch.set_num_threads(job["threads"])
+    for population in (neurons.FusedPopulation, neurons.TorchPopulation):
+        # The compiled update is no operator of torch's; under a name of ours it stands in the table as well.
+        population.advance = record_function("neurons: advance")(population.advance)
+    network, spikes = _load(job)
+    spikes = spikes[: job["batch"], : job["steps"]]
+    rmp_lava.run(network, spikes, job["steps"], "fast")
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        started = time.perf_counter()
+        rmp_lava.run(network, spikes, job["steps"], "fast")
+        wall = time.perf_counter() - started
+    events = profiler.key_averages()
+    inside = sum(event.self_cpu_time_total for event in events) / 1e6
+    table = events.table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=45)
+    return {"text": f"{table}\nwall time {wall:.3f} s; {inside:.3f} s of all threads are in the table\n"}
+
+
+def _load(job: dict) -> tuple[SpikingNetwork, np.ndarray]:
+    return rmp_lava.load(job["network"]), np.load(job["spikes"], allow_pickle=False)
+
+
+def _repeated(spikes: np.ndarray, samples: int, steps: int) -> np.ndarray:
+    """(samples, steps, ...) from what the file holds, repeated where more is asked for."""
+    repeats = (-(-samples // len(spikes)), -(-steps // spikes.shape[1]))
+    if max(repeats) > 1:
+        spikes = np.tile(spikes, repeats + (1,) * (spikes.ndim - 2))
+    return spikes[:samples, :steps]
+
+
+def _rates(network: SpikingNetwork, result: Run) -> dict[str, float]:
+    counts = result.spike_counts
+    sample_steps = result.samples * result.schedule.period
+    return {layer.name: counts[layer.name] / sample_steps / layer.size for layer in network}
+
+
+def _counts(result: Run) -> dict[str, list[int]]:
+    return {name: count.tolist() for name, count in result.message_counts.items() if name != INPUT}
+
+
+def _window_counts(network: SpikingNetwork, result: Run) -> dict[str, list[int]]:
+    """Spikes in steps depth + 1 .. depth + T of each layer: all that a simulator without delays has."""
+    counts = {}
+    for name, depth in network.depths.items():
+        window = result.spikes[name][:, depth : depth + result.schedule.steps]
+        counts[name] = np.count_nonzero(window.reshape(len(window), -1), axis=1).tolist()
+    return counts
+
+
+if __name__ == "__main__":
+    job = json.loads(Path(sys.argv[1]).read_text())
+    Path(job["result"]).write_text(json.dumps(measure(job) | {"environment": machine.environment()}))

@@ -1,0 +1,408 @@
+"""Measure everything side by side and write tables and pictures:  python -m benchmarks.run [--quick] [--resume]
+
+Each measurement is a process of its own in its own environment; the engines take turns (round after round), and each
+result is on disk before the next measurement starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+import rmp_lava
+from rmp_lava.files import write_atomically
+
+from . import machine, networks, render
+
+ROOT = Path(__file__).absolute().parents[1]
+PILOTNET = "tests/lava/lib/dl/netx/gts/pilotnet_lif/network.net"
+"""lava-dl's own file, below site-packages of the environment with Lava."""
+FORMAT = 1
+GRACE_SECONDS = 20
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who computes: `environment` is the one that its process runs in."""
+
+    kind: str
+    environment: str
+    conv_model: str = ""
+
+
+ENGINES = {
+    "fast": Engine("fast", "core"),
+    "fast-py310": Engine("fast", "lava"),
+    "lava-blas": Engine("lava", "lava", "blas"),
+    "lava-stock": Engine("lava", "lava", "lava"),
+    "spikingjelly": Engine("peer", "peers"),
+    "sinabs": Engine("peer", "peers"),
+    "snntorch": Engine("peer", "peers"),
+    "norse": Engine("peer", "peers"),
+    "norse-iaf": Engine("peer", "peers"),
+}
+CHECK = {"check_samples": 2, "check_steps": 16}
+"""On how much of the input spikes are compared, layer by layer and sample by sample."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured; a run resumes only under equal settings.
+
+    Parameters
+    ----------
+    least_seconds : float
+        A measurement repeats its call until this much time has passed.
+    time_limit : float
+        Seconds after which a measurement is given up, its start-up included.
+    growth_width, growth, growth_batch, growth_steps
+        VGG-16's width, batch and steps for the growth of `fast`, and along each axis the values instead of those.
+    anchor_steps : int
+        Steps of PilotNet without an image; fewer than 10,000 are extrapolated.
+    throughput_images : int
+        Samples times steps in one bare convolution; the fastest counts.
+    """
+
+    quick: bool
+    rounds: int
+    threads: int
+    least_seconds: float
+    time_limit: float
+    growth_width: float
+    growth: dict[str, list[float]]
+    growth_batch: int
+    growth_steps: int
+    anchor_steps: int
+    throughput_images: list[int]
+
+
+def full_settings(threads: int) -> Settings:
+    """An hour or two on two cores."""
+    return Settings(
+        quick=False,
+        rounds=5,
+        threads=threads,
+        least_seconds=1.0,
+        time_limit=3600,
+        growth_width=0.25,
+        growth={"steps": [64, 128, 256, 512, 1024, 2048], "batch": [1, 4, 16, 64, 256], "width": [0.25, 0.5, 0.75, 1]},
+        growth_batch=4,
+        growth_steps=64,
+        anchor_steps=10_000,
+        throughput_images=[16, 64, 256],
+    )
+
+
+def quick_settings(threads: int) -> Settings:
+    """A smoke run of a minute or two: everything is called, nothing is measured well."""
+    return Settings(
+        quick=True,
+        rounds=1,
+        threads=threads,
+        least_seconds=0.05,
+        time_limit=100,
+        growth_width=0.25,
+        growth={"steps": [16, 32], "batch": [1, 4], "width": [0.25, 0.5]},
+        growth_batch=1,
+        growth_steps=16,
+        anchor_steps=100,
+        throughput_images=[8],
+    )
+
+
+class Session:
+    """The results so far, on disk after every measurement."""
+
+    def __init__(self, folder: Path, settings: Settings, pythons: dict[str, str], resume: bool) -> None:
+        self.folder, self.settings, self.pythons = folder, settings, pythons
+        self.work, self.path = folder / "work", folder / "results.json"
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.results = {
+            "format": FORMAT,
+            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+            "machine": machine.describe(),
+            "commit": _commit(),
+            "settings": asdict(settings),
+            "networks": {},
+            "measurements": {},
+        }
+        if resume and self.path.is_file():
+            earlier = json.loads(self.path.read_text())
+            if earlier.get("format") != FORMAT or earlier["settings"] != json.loads(json.dumps(asdict(settings))):
+                raise typer.BadParameter(f"{self.path} holds a run with other settings; run again without --resume")
+            failed = [key for key, value in earlier["measurements"].items() if "error" in value]
+            for key in failed:  # a resumed run tries again what failed
+                del earlier["measurements"][key]
+            if earlier["commit"] != self.results["commit"]:
+                earlier["commit"] += f", resumed at {self.results['commit'] or 'an unknown one'}"
+            self.results = earlier
+
+    def save(self) -> None:
+        write_atomically(self.path, json.dumps(self.results, indent=1).encode())
+
+    def measure(self, key: str, environment: str, job: dict) -> None:
+        """Run one job in a process of its own, unless its result is there already."""
+        if key in self.results["measurements"]:
+            return
+        console.print(f"{key} ...", end=" ")
+        module = "benchmarks.peers" if job["kind"] == "peer" else "benchmarks.measure"
+        with tempfile.TemporaryDirectory(prefix="rmp-lava-benchmark-") as name:
+            job = job | {"threads": self.settings.threads, "result": f"{name}/result.json"}
+            job.setdefault("least_seconds", self.settings.least_seconds)
+            Path(name, "job.json").write_text(json.dumps(job))
+            variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(self.settings.threads)}
+            if job["kind"] == "lava":
+                del variables["OMP_NUM_THREADS"]  # a process per layer already; the backend knows best
+            command = [self.pythons[environment], "-m", module, f"{name}/job.json"]
+            result = _run(command, variables, self.settings.time_limit)
+            if "error" not in result:
+                result = json.loads(Path(name, "result.json").read_text())
+        result["job"] = {k: v for k, v in job.items() if k not in ("result", "network", "spikes", "weights")}
+        self.results["measurements"][key] = result
+        self.save()
+        if "error" in result:
+            console.print(f"failed: {result['error']}", style="red", markup=False)
+        elif "seconds" in result:
+            console.print(f"{min(result['seconds']):.3f} s, {result['resident_peak'] / 2**20:,.0f} MiB")
+        else:
+            console.print("done")
+
+
+def _run(command: list[str], variables: dict[str, str], time_limit: float) -> dict:
+    # In a session of its own, a measurement gets its Ctrl-C from here, once, and has the time to end Lava's processes.
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=time_limit)
+        except subprocess.TimeoutExpired:
+            _interrupt(process)
+            return {"error": f"not finished within {time_limit:g} s"}
+        except BaseException:
+            _interrupt(process)
+            raise
+    if process.returncode:
+        lines = [line for line in output.strip().splitlines() if line.strip()] or ["ended without a message"]
+        return {"error": lines[-1][:300]}
+    return {}
+
+
+def _interrupt(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+def _prepare(session: Session, name: str, pilotnet: Path | None) -> dict | None:
+    """Write a network and its input once; returns the keys of a job that name them, or None where it is missing."""
+    if name == "pilotnet-lif" and pilotnet is None:
+        return None
+    spec, size = networks.NETWORKS[name], _size(name, session.settings)
+    files = {
+        "network": str(session.work / f"{name}.net"),
+        "weights": str(session.work / f"{name}.npz"),
+        "spikes": str(session.work / f"{name}.npy"),
+    }
+    if name == "pilotnet-lif":
+        shutil.copy(pilotnet, files["network"])
+        network = rmp_lava.load(files["network"])
+    else:
+        network = networks.build(name)
+        rmp_lava.save(network, files["network"])
+        networks.save_for_peers(network, Path(files["weights"]))
+    spikes = networks.spikes_for(network, size.batch, size.steps)
+    np.save(files["spikes"], spikes)
+    checked = spikes[: CHECK["check_samples"], : CHECK["check_steps"]]
+    session.results["networks"][name] = {
+        "title": spec.title,
+        "note": spec.note,
+        "neurons": network.neuron_count,
+        "parameters": network.parameter_count,
+        "multiplications": networks.multiplications(network),
+        "depth": network.depth,
+        "convolutions": networks.convolutions(network),
+        "size": asdict(size),
+        # Simple neurons only: lava-dl's PilotNet is compared with nothing that has no delays.
+        "counts": {} if network.input.neurons else networks.counts_without_delays(network, checked),
+    }
+    return files
+
+
+def _size(name: str, settings: Settings) -> networks.Size | None:
+    spec = networks.NETWORKS[name]
+    return spec.quick if settings.quick else spec.full
+
+
+def compare_engines(session: Session, names: list[str], engines: list[str], files: dict[str, dict]) -> None:
+    """All engines on all networks, round after round, so that a slow minute of the machine hits all of them."""
+    for i in range(session.settings.rounds):
+        for name in names:
+            size = _size(name, session.settings)
+            for label in engines:
+                engine = ENGINES[label]
+                if engine.kind == "peer" and name == "pilotnet-lif":
+                    continue  # no other library has its neurons
+                if engine.conv_model == "lava" and i >= size.stock_rounds:
+                    continue
+                job = {"kind": engine.kind, "engine": label, "conv_model": engine.conv_model} | files[name]
+                job |= {"batch": size.batch, "steps": size.steps}
+                job |= CHECK | {"lava_samples": size.lava_samples, "lava_steps": size.lava_steps}
+                if engine.kind == "lava":
+                    job |= {"batch": size.lava_samples, "steps": size.lava_steps}
+                session.measure(f"engines/{name}/{label}/{i + 1}", engine.environment, job)
+
+
+def grow(session: Session) -> None:
+    """Time and memory of `fast` against steps, batch and width."""
+    settings = session.settings
+    spikes_file, written = session.work / "growth.npy", set()
+    for axis, values in settings.growth.items():
+        for value in values:
+            width = value if axis == "width" else settings.growth_width
+            network_file = session.work / f"vgg16-{width:g}.net"
+            if width not in written:
+                written.add(width)
+                network = networks.build("vgg16", width)
+                rmp_lava.save(network, network_file)
+                np.save(spikes_file, networks.spikes_for(network, 4, 64))  # repeated where more is asked for
+            job = {"kind": "fast", "network": str(network_file), "spikes": str(spikes_file)}
+            job |= {"batch": settings.growth_batch, "steps": settings.growth_steps}
+            if axis != "width":
+                job |= {axis: value}
+            session.measure(f"growth/{axis}/{value:g}", "core", job)
+
+
+def _commit() -> str:
+    """The checkout's commit, marked where files differ from it; empty outside a checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _python(environment: str, given: str | None) -> str:
+    """Path of an environment's Python; the bootstrap script installs what is missing."""
+    if given:
+        return given
+    if environment == "core":
+        return sys.executable
+    console.print(f"preparing the environment of {environment!r} (the first time takes minutes) ...")
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "PYTHONPATH")}
+    command = ["scripts/bootstrap.sh", environment, "python", "-c", "import sys; print(sys.executable)"]
+    done = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise typer.BadParameter(f"environment {environment!r} could not be prepared; see the message above")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _site_packages(python: str) -> Path:
+    command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    quick: Annotated[bool, typer.Option(help="A smoke run of a minute or two.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on after Ctrl-C; what failed is tried again.")] = False,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of measurements; the table shows the median.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Torch threads of every engine; all cores if not given.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be repeated.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where results go.")] = Path("exports/benchmarks"),
+    render_file: Annotated[Path | None, typer.Option("--render", help="Only render this results.json.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder of the rendered page.")] = Path("docs"),
+    profile: Annotated[str, typer.Option(help="Only show where `fast` spends its time on this network.")] = "",
+    core_python: Annotated[str | None, typer.Option(help="Python of the environment for fast.")] = None,
+    lava_python: Annotated[str | None, typer.Option(help="Python 3.10 with Lava.")] = None,
+    peers_python: Annotated[str | None, typer.Option(help="Python with the peers.")] = None,
+) -> None:
+    """Measure rmp-lava, Lava and other libraries side by side."""
+    if render_file is not None:
+        for path in render.write(json.loads(render_file.read_text()), to):
+            print(path)
+        return
+    names = [n for n in (network or networks.NETWORKS) if n in networks.NETWORKS]
+    chosen = [e for e in (engine or ENGINES) if e in ENGINES]
+    unknown = {*(network or []), *filter(None, [profile])} - {*networks.NETWORKS} | {*(engine or [])} - {*ENGINES}
+    if unknown:
+        known = ", ".join([*networks.NETWORKS, *ENGINES])
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))} is neither a network nor an engine; known are {known}")
+    threads = threads or machine.describe()["cores"]
+    settings = quick_settings(threads) if quick and not profile else full_settings(threads)
+    settings = replace(settings, rounds=rounds or settings.rounds)
+    given = {"core": core_python, "lava": lava_python, "peers": peers_python}
+    needed = ["core"] if profile else ["core", *dict.fromkeys(ENGINES[e].environment for e in chosen)]
+    if "lava" not in needed and "pilotnet-lif" in [*names, profile]:
+        needed.append("lava")  # the file comes with lava-dl
+    pythons = {name: _python(name, given[name]) for name in dict.fromkeys(needed)}
+    session = Session(folder.absolute(), settings, pythons, resume)
+    pilotnet = _site_packages(pythons["lava"]) / PILOTNET if "lava" in pythons else None
+    if pilotnet is not None and not pilotnet.is_file():
+        pilotnet = None
+    try:
+        if profile:
+            show_profile(session, profile, pilotnet)
+            return
+        names = [name for name in names if _size(name, settings) is not None]
+        files = {name: _prepare(session, name, pilotnet) for name in names}
+        session.save()
+        compare_engines(session, [name for name in names if files[name]], chosen, files)
+        if "fast" in chosen:
+            largest = max(session.results["networks"], key=lambda n: session.results["networks"][n]["multiplications"])
+            job = {"kind": "throughput", "images": settings.throughput_images, "network_name": largest}
+            job["least_seconds"] = min(0.3, settings.least_seconds)
+            job["convolutions"] = session.results["networks"][largest]["convolutions"]
+            for environment in ("core", "lava"):
+                if environment in pythons:
+                    session.measure(f"throughput/{environment}", environment, job)
+            grow(session)
+            if pilotnet is not None:
+                job = {"kind": "anchor", "network": str(pilotnet), "steps": settings.anchor_steps}
+                session.measure("anchor/pilotnet-lif", "core", job)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped; what was measured is in {session.path}. Go on with --resume.")
+        raise typer.Exit(130) from None
+    for path in render.write(session.results, folder):
+        print(path)
+
+
+def show_profile(session: Session, name: str, pilotnet: Path | None) -> None:
+    """Print where `fast` spends its time on a network, and keep it beside the results."""
+    session.path = session.folder / f"profile-{name}.json"
+    files = _prepare(session, name, pilotnet)
+    if files is None:
+        raise typer.BadParameter(f"{name} comes with lava-dl, whose environment was not found")
+    size = networks.NETWORKS[name].full
+    session.measure(f"profile/{name}", "core", {"kind": "profile", "batch": size.batch, "steps": size.steps} | files)
+    print(session.results["measurements"][f"profile/{name}"].get("text", ""))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,148 @@
+"""Backend `fast`: the reference's integers and spikes, batched over samples and time, in bounded memory.
+
+`synapses` holds the exact kernels, `neurons` (and `fused`) the neuron updates, `batching` cuts a run to a memory budget,
+`simulation` runs a batch. On a CPU, batches run in threads of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from ...encoding import Encoder
+from ...errors import BackendError, BackendUnavailableError
+from ...network import SpikingNetwork
+from ...progress import Progress
+from ...results import Run
+from ...schedule import Schedule
+from ..parts import join
+from . import neurons
+from .batching import Batching, choose_batching
+from .simulation import BatchSimulation, Prepared
+
+
+def run(
+    network: SpikingNetwork,
+    images: np.ndarray,
+    plan: Schedule,
+    *,
+    seed: int = 0,
+    record: Collection[str] = (),
+    device: str = "cpu",
+    kernel: str = "auto",
+    memory: int | None = None,
+    confidence: float | None = None,
+    progress: bool = False,
+) -> Run:
+    """Run samples through a network; see `rmp_lava.run`.
+
+    Integer networks agree with the reference in every spike and potential. Float networks compute in float32: rounding
+    can move a potential across its threshold, so their spikes agree in almost all but not in all cases.
+
+    Raises
+    ------
+    BackendError
+        If a kernel is asked for that this machine or network does not have.
+    BackendUnavailableError
+        If the device does not exist.
+    """
+    place = _device(device)
+    if kernel == "int8" and not network.is_integer:
+        raise BackendError("kernel 'int8' is for integer networks; quantise the network first")
+    batching = choose_batching(
+        network,
+        plan,
+        len(images),
+        device=place.type,
+        threads=torch.get_num_threads(),
+        memory=memory,
+        step_by_step=confidence is not None,
+    )
+    started = time.perf_counter()
+    with torch.no_grad(), Progress("fast simulation", len(images) * plan.period, shown=progress) as bar:
+        prepared = Prepared(network, place, kernel)
+        batches = range(0, len(images), batching.samples)
+
+        def simulate(first: int, stopped: threading.Event) -> tuple[np.ndarray, list]:
+            def ended(samples: int, steps: int) -> None:
+                bar.advance(samples * steps)
+                if stopped.is_set():
+                    raise KeyboardInterrupt
+
+            encoder = Encoder(
+                network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
+            )
+            simulation = BatchSimulation(prepared, encoder, plan, batching, record, confidence=confidence)
+            return [(first + rows, part) for rows, part in simulation.run(ended)]
+
+        found = [part for parts in _in_threads(simulate, batches, batching) for part in parts]
+    rows = np.concatenate([rows for rows, _ in found])
+    in_order = (np.diff(rows) > 0).all()
+    return join(
+        plan,
+        [part for _, part in found],
+        order=None if in_order else np.argsort(rows),
+        backend="fast",
+        execution=f"torch {torch.__version__} on {device}, {prepared.describe()}, {_describe_neurons(network, place)}",
+        realisation="native",
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _in_threads(simulate, batches: range, batching: Batching) -> Iterator[list]:
+    """`simulate(first sample, stop event)` of each batch, in order; torch's threads are shared out among the batches."""
+    stopped = threading.Event()
+    workers = min(batching.workers, len(batches))
+    if workers <= 1:
+        yield from (simulate(first, stopped) for first in batches)
+        return
+    with _torch_threads(max(1, torch.get_num_threads() // workers)) as share:
+        pool = ThreadPoolExecutor(workers, "fast", initializer=torch.set_num_threads, initargs=(share,))
+        try:
+            with torch.no_grad():
+                yield from pool.map(lambda first: _without_gradients(simulate, first, stopped), batches)
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _without_gradients(simulate, first: int, stopped: threading.Event) -> list:
+    with torch.no_grad():  # threads do not inherit it
+        return simulate(first, stopped)
+
+
+@contextmanager
+def _torch_threads(share: int) -> Iterator[int]:
+    """Whatever the workers do to torch's number of threads, the caller gets its own back."""
+    before = torch.get_num_threads()
+    try:
+        yield share
+    finally:
+        torch.set_num_threads(before)
+
+
+def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:
+    if not network.is_integer:
+        return "float32 neurons"
+    if device.type != "cpu":
+        return "integer neurons"
+    if neurons.fused is None:
+        return "integer neurons (not compiled: pip install 'rmp-lava[fast]' makes them several times faster)"
+    return f"integer neurons compiled by numba {neurons.fused.VERSION}"
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise BackendUnavailableError(
+            f"device {name!r} cannot be used ({str(error).splitlines()[0]}); use 'cpu'"
+        ) from None
+    return device

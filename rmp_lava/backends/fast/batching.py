@@ -1,0 +1,84 @@
+"""How a run is cut: samples into batches, time into chunks, so that memory stays within a budget however long T is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import UsageError
+from ...network import SpikingNetwork
+from ...schedule import Schedule
+
+DEFAULT_MEMORY = 2**30
+BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
+"""Weighted sums at once: on a CPU they should still be in a cache when the neurons read them."""
+_WORTHWHILE = 2**20
+"""Neurons per batch above which a larger one no longer pays."""
+_STATE_BYTES = 16
+"""Of a neuron: membrane potential, current and count, and eight bytes each for the rare wide ones."""
+_BLOCKS = 6
+"""Copies of a block that convolutions make: messages in real numbers, sums of several synapses, scratch."""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """`samples` at once in each of `workers` threads, `steps` of time at once, weighted sums in blocks of `block_bytes`."""
+
+    samples: int
+    steps: int
+    workers: int
+    block_bytes: int
+
+    def block_steps(self, samples: int, size: int) -> int:
+        """Steps whose sums fit into a block, for a population of `size` neurons."""
+        return max(1, min(self.steps, self.block_bytes // (4 * samples * size)))
+
+
+def choose_batching(
+    network: SpikingNetwork,
+    plan: Schedule,
+    samples: int,
+    *,
+    device: str,
+    threads: int,
+    memory: int | None = None,
+    step_by_step: bool = False,
+) -> Batching:
+    """Batches and chunks within a budget of `memory` bytes (None: 1 GiB), not counting network, images and results.
+
+    Raises
+    ------
+    UsageError
+        If not even one sample and one step fit into a budget that the user chose.
+    """
+    workers = min(threads, samples) if device == "cpu" else 1
+    budget = (DEFAULT_MEMORY if memory is None else memory) // workers
+    sizes = [int(np.prod(network.input.shape)), *(layer.size for layer in network)]
+    block_bytes = BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"])
+    batch = max(1, min(-(-samples // workers), _WORTHWHILE // max(sizes)))
+    steps = 1 if step_by_step else min(plan.period, max(16, min(64, 256 // batch)))
+
+    def needed() -> int:
+        # A stream holds the chunk and the step before it; real-valued input takes four bytes where spikes take one.
+        streams = (steps + 1) * (sum(sizes) + 3 * sizes[0])
+        block = max(block_bytes, 4 * batch * max(sizes))
+        return batch * (streams + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
+
+    while needed() > budget and (batch, steps, workers) != (1, 1, 1):
+        if steps > 8:
+            steps = steps // 2
+        elif batch > 1:
+            batch = batch // 2
+        elif block_bytes > 2**18:
+            block_bytes //= 2
+        elif steps > 1:
+            steps = steps // 2
+        else:
+            budget = budget * workers // (workers - 1)
+            workers -= 1
+    if memory is not None and needed() > budget:
+        raise UsageError(
+            f"a memory budget of {memory} bytes is too small: one step of one sample needs {needed()}; allow more"
+        )
+    return Batching(batch, steps, workers, block_bytes)

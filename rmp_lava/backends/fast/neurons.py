@@ -1,0 +1,194 @@
+"""Populations of neurons that advance many steps at a time: compiled by numba where it is installed, else by PyTorch.
+
+Both follow `rmp_lava.neuron.step`; every spike and state of an integer network is the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...network import NO_MEMORY, Neurons
+from ...neuron import MAX_STATE, STATE_SHIFT, Range
+from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
+
+try:
+    from . import fused
+except ImportError:  # numba is in the extra [fast]
+    fused = None
+
+_RESETS = {"soft": 0, "hard": 1, "none": 2}
+
+
+def make_population(
+    neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool, device: torch.device, dtype: torch.dtype
+) -> Population:
+    """A population at the start of its samples; `dtype` is that of its inputs, float64 where they can reach 2^24."""
+    wide = dtype == torch.float64
+    if integer and fused is not None and device.type == "cpu" and not (wide and neurons.is_leaky):
+        return FusedPopulation(neurons, shape, samples)
+    return TorchPopulation(neurons, shape, samples, integer=integer, device=device, wide=wide)
+
+
+class Population:
+    """What a population remembers during a batch, and what it has seen.
+
+    Attributes
+    ----------
+    counts : torch.Tensor
+        (samples, neurons) int32: spikes of each neuron so far.
+    saturations : int
+    v_range, u_range : Range or None
+        As in `rmp_lava.neuron.State`.
+    """
+
+    def __init__(
+        self, neurons: Neurons, shape: tuple[int, ...], samples: int, state: torch.dtype, device: torch.device
+    ) -> None:
+        self.neurons, self.shape = neurons, shape
+        self.integer = not state.is_floating_point
+        self.scale = 1 << STATE_SHIFT if self.integer else 1
+        size = (samples, int(np.prod(shape)))
+        number = int if self.integer else float
+        self.threshold = number(neurons.threshold) * self.scale
+        self.v = torch.full(size, number(neurons.v_init) * self.scale, dtype=state, device=device)
+        self.u = torch.zeros(size if neurons.is_leaky else (0, 0), dtype=state, device=device)
+        bias = neurons.bias_per_neuron(shape)
+        self.bias = torch.zeros(0, dtype=state, device=device)
+        if bias is not None:
+            bias = np.ascontiguousarray(to_memory(bias, 0)).reshape(-1)
+            bias = bias.astype(np.int64) << neurons.bias_exponent if self.integer else bias.astype(np.float32)
+            self.bias = torch.tensor(bias, device=device).to(state)
+        self.counts = torch.zeros(size, dtype=torch.int32, device=device)
+        self.saturations = 0
+        self.v_range: Range | None = None
+        self.u_range: Range | None = None
+
+    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> int:
+        """Advance by the steps of `out`; returns the number of spikes.
+
+        Parameters
+        ----------
+        currents : torch.Tensor
+            (steps or 1, samples, neurons) input in weight units; a single one is the input of every step.
+        out : torch.Tensor
+            (steps, samples, neurons) uint8, contiguous; receives the spikes.
+        """
+        raise NotImplementedError
+
+    def potentials(self) -> np.ndarray:
+        """(samples, *shape) membrane potentials: int64 in state units, or float64 in weight units."""
+        v = self.v.cpu().numpy().astype(np.int64 if self.integer else np.float64)
+        return from_memory(v.reshape(len(v), *memory_shape(self.shape)), 1)
+
+    def neuron_counts(self) -> np.ndarray:
+        """(samples, *shape) int64 spikes of each neuron."""
+        counts = self.counts.cpu().numpy().astype(np.int64)
+        return from_memory(counts.reshape(len(counts), *memory_shape(self.shape)), 1)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Forget all samples but those of the given rows."""
+        self.v, self.counts = self.v[rows], self.counts[rows]
+        if self.neurons.is_leaky:
+            self.u = self.u[rows]
+
+    def _saw(self, v_low, v_high, u_low=None, u_high=None) -> None:
+        self.v_range = _wider(self.v_range, v_low, v_high)
+        if self.neurons.is_leaky:
+            self.u_range = _wider(self.u_range, u_low, u_high)
+
+
+def _wider(known: Range | None, low, high) -> Range:
+    return (low, high) if known is None else (min(known[0], low), max(known[1], high))
+
+
+class FusedPopulation(Population):
+    """Integer neurons on the CPU, compiled by numba."""
+
+    def __init__(self, neurons: Neurons, shape: tuple[int, ...], samples: int) -> None:
+        super().__init__(neurons, shape, samples, torch.int32, torch.device("cpu"))
+
+    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> int:
+        if currents.dtype != torch.float32:
+            # Larger inputs saturate the potential whatever it was, so they may be cut where 32 bits still hold them.
+            currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
+        spikes, saturations, *limits = fused.advance(
+            currents.numpy(),
+            self.v.numpy(),
+            self.u.numpy(),
+            self.bias.numpy(),
+            self.counts.numpy(),
+            out.numpy(),
+            np.int32(self.threshold),
+            _RESETS[self.neurons.reset],
+            self.neurons.is_leaky,
+            np.int32(NO_MEMORY - self.neurons.current_decay),
+            np.int32(NO_MEMORY - self.neurons.voltage_decay),
+        )
+        self.saturations += int(saturations)
+        self._saw(*map(int, limits))
+        return int(spikes)
+
+
+class TorchPopulation(Population):
+    """Neurons of either number format on any device."""
+
+    def __init__(
+        self,
+        neurons: Neurons,
+        shape: tuple[int, ...],
+        samples: int,
+        *,
+        integer: bool,
+        device: torch.device,
+        wide: bool = False,
+    ) -> None:
+        state = torch.int64 if integer and wide else torch.int32 if integer else torch.float32
+        super().__init__(neurons, shape, samples, state, device)
+
+    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> int:
+        for t in range(len(out)):
+            current = currents[t if len(currents) > 1 else 0]
+            out[t] = self._step(current.to(self.v.dtype) * self.scale)
+        if self.neurons.reset == "none":
+            return 0
+        spikes = out.sum(dim=0, dtype=torch.int32)
+        self.counts += spikes
+        return int(spikes.sum())
+
+    def _step(self, current: torch.Tensor) -> torch.Tensor:
+        u_limits = ()
+        if self.neurons.is_leaky:
+            self.u = _wrap24(_decay(self.u, self.neurons.current_decay) + current)
+            u_limits = tuple(limit.item() for limit in torch.aminmax(self.u))
+            current = self.u
+            self.v = _decay(self.v, self.neurons.voltage_decay)
+        self.v += current
+        if len(self.bias):
+            self.v += self.bias
+        low, high = (limit.item() for limit in torch.aminmax(self.v))
+        if self.integer and (low < -MAX_STATE or high > MAX_STATE):
+            self.saturations += int(torch.count_nonzero(self.v.abs() > MAX_STATE))
+            self.v.clamp_(-MAX_STATE, MAX_STATE)
+            low, high = (min(max(limit, -MAX_STATE), MAX_STATE) for limit in (low, high))
+        self._saw(low, high, *u_limits)
+        if self.neurons.reset == "none":
+            return torch.zeros((), dtype=torch.uint8, device=self.v.device)
+        spikes = self.v > self.threshold
+        if self.neurons.reset == "soft":
+            self.v.sub_(spikes.to(self.v.dtype), alpha=self.threshold)
+        else:
+            self.v.masked_fill_(spikes, 0)
+        return spikes
+
+
+def _wrap24(u: torch.Tensor) -> torch.Tensor:
+    u = torch.where(u > MAX_STATE + 1, u - 2**24, u)
+    return torch.where(u <= -MAX_STATE - 1, u + 2**24, u)
+
+
+def _decay(state: torch.Tensor, rate: int) -> torch.Tensor:
+    # |state| rate' >> 12 without 64 bits: the upper and the lower 12 bits separately.
+    size, keep = state.abs(), NO_MEMORY - rate
+    left = (size >> 12) * keep + (((size & 4095) * keep) >> 12)
+    return torch.where(state >= 0, left, -left)

@@ -1,0 +1,258 @@
+"""Weighted sums of a synapse's messages, by the fastest kernel that is exact for it.
+
+Populations lie in memory channels last (height, width, channels): what convolutions want, and neurons do not mind.
+
+Integer networks have three exact kernels. `int8`: oneDNN's 8-bit convolution with 32-bit sums, for spikes and for weights
+that are 8-bit numbers, or even ones twice as large. `float32`: exact while every partial sum stays below 2^24, a bound
+that is checked from the weights. `float64`: exact below 2^53. Real weights are float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...errors import BackendError
+from ...network import INPUT, Conv, Dense, Layer, SpikingNetwork, Synapse
+
+EXACT_FLOAT32 = 2**24
+KERNELS = ("auto", "int8", "float32")
+
+
+def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A population's shape as it lies in memory: channels last."""
+    return (*shape[1:], shape[0]) if len(shape) == 3 else tuple(shape)
+
+
+def to_memory(array: np.ndarray, leading: int) -> np.ndarray:
+    """An array of populations with `leading` further axes, channels last."""
+    return np.moveaxis(array, leading, -1) if array.ndim - leading == 3 else array
+
+
+def from_memory(array: np.ndarray, leading: int) -> np.ndarray:
+    """The inverse of `to_memory`; a copy in C order."""
+    return np.ascontiguousarray(np.moveaxis(array, -1, leading) if array.ndim - leading == 3 else array)
+
+
+def largest_sum(layer: Layer, network: SpikingNetwork) -> int:
+    """Bound of |weighted input sum| of any neuron of an integer network's layer, in weight units."""
+    return sum(
+        int(np.abs(s.weight.astype(np.int64)).reshape(len(s.weight), -1).sum(axis=1).max())
+        * (network.input.largest_message if s.source == INPUT else 1)
+        for s in layer.synapses
+    )
+
+
+class Sums:
+    """Weighted sums of one synapse on a device.
+
+    Parameters
+    ----------
+    synapse : Synapse
+    source_shape : tuple of int
+    device : torch.device
+    dtype : torch.dtype
+        Of the sums: float32, or float64 where float32 is not exact.
+    kernel : {"auto", "int8", "float32"}
+        "int8" is refused where it is not there or not exact; "auto" takes it where it is.
+    spikes_only : bool
+        Whether all messages are 0 or 1.
+
+    Attributes
+    ----------
+    kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul"}
+        What computes; matrix products where the convolution is not exact for this shape, and on a GPU.
+
+    Raises
+    ------
+    BackendError
+        If `kernel="int8"` cannot be had for this synapse.
+    """
+
+    def __init__(
+        self,
+        synapse: Synapse,
+        source_shape: tuple[int, ...],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        kernel: str,
+        spikes_only: bool,
+    ) -> None:
+        if not isinstance(synapse, (Conv, Dense)):
+            raise BackendError(f"backend 'fast' does not know synapses of type {type(synapse).__name__}")
+        self.dtype, self.device = dtype, device
+        self.source_shape = source_shape
+        if isinstance(synapse, Dense):
+            # A dense layer is a 1x1 convolution of a single pixel; its inputs follow the source's order in memory.
+            weight = synapse.weight.reshape(len(synapse.weight), *source_shape)
+            weight = to_memory(weight, 1).reshape(len(weight), -1, 1, 1)
+            self.image = (weight.shape[1], 1, 1)
+            self.stride, self.padding, self.dilation, self.groups = (1, 1), (0, 0), (1, 1), 1
+        else:
+            weight = synapse.weight
+            self.image = source_shape
+            self.stride, self.padding, self.dilation = synapse.stride, synapse.padding, synapse.dilation
+            self.groups = synapse.groups
+        self._weight = torch.tensor(np.ascontiguousarray(weight), device=device).to(dtype)
+        # Of a single window the stride says nothing, and oneDNN is wrong for some that are larger than 1.
+        self.stride = tuple(
+            1 if n + 2 * p == extent else s
+            for n, extent, s, p in zip(self.image[1:], self._extent(), self.stride, self.padding, strict=True)
+        )
+        self.kernel = self._choose_kernel(synapse.source, weight, kernel, spikes_only)
+
+    def __call__(self, messages: torch.Tensor) -> torch.Tensor:
+        """Sums for each of n sets of messages.
+
+        Parameters
+        ----------
+        messages : torch.Tensor
+            (n, *memory shape of the source): uint8 or float32.
+
+        Returns
+        -------
+        torch.Tensor
+            (n, neurons), channels last in memory order, float32 or float64 whole numbers of weight units.
+        """
+        channels, height, width = self.image
+        if channels == 1 or height * width == 1:
+            # The same memory, which PyTorch should not take for channels-last.
+            images = messages.reshape(-1, channels, height, width)
+        else:
+            images = messages.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        sums = self._compute(self.kernel, images)
+        return sums.permute(0, 2, 3, 1).reshape(len(sums), -1)
+
+    def _choose_kernel(self, source: str, weight: np.ndarray, wanted: str, spikes_only: bool) -> str:
+        sound = self._onednn_is_sound()
+        if wanted != "float32":
+            reason = self._prepare_int8(weight, spikes_only) if sound else "oneDNN cannot convolve this shape"
+            if reason is None and not self._is_exact("int8", spikes_only):
+                reason = "it is not exact on this machine"
+            if reason is None:
+                return "int8"
+            if wanted == "int8":
+                raise BackendError(f"kernel 'int8' cannot compute synapses from {source!r}: {reason}")
+        name = str(self.dtype).removeprefix("torch.")
+        # cuDNN may choose Winograd or FFT convolutions, which round. Never run on a GPU.
+        plain = self.device.type == "cpu" and sound
+        return name if plain and (weight.dtype.kind == "f" or self._is_exact(name, spikes_only)) else f"{name} matmul"
+
+    def _onednn_is_sound(self) -> bool:
+        """Whether oneDNN, as in torch 2.3 to 2.13, computes this shape.
+
+        It crashes where a window sees nothing but padding, and is wrong where a single window leaves pixels unread.
+        """
+        for n, extent, s, p in zip(self.image[1:], self._extent(), self.stride, self.padding, strict=True):
+            if p >= extent or 0 < n + 2 * p - extent < s:
+                return False
+        return True
+
+    def _extent(self) -> tuple[int, int]:
+        """Pixels that the kernel spans, (height, width)."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self._weight.shape[2:], self.dilation, strict=True))
+
+    def _is_exact(self, kernel: str, spikes_only: bool) -> bool:
+        """Whether a kernel gives plain sums for this very shape: a machine may saturate, and PyTorch may be wrong."""
+        random = torch.Generator().manual_seed(0)
+        largest = 2 if spikes_only else 256
+        probe = torch.randint(0, largest, (2, *self.image), generator=random, dtype=torch.uint8)
+        probe[0] = largest - 1
+        if self.image[0] > 1:
+            probe = probe.contiguous(memory_format=torch.channels_last)
+        expected = self._compute(f"{self.dtype} matmul", probe)
+        return torch.equal(self._compute(kernel, probe), expected)
+
+    def _compute(self, kernel: str, images: torch.Tensor) -> torch.Tensor:
+        if kernel == "int8":
+            return self._int8(images)
+        convolve = _convolve_by_matmul if kernel.endswith("matmul") else F.conv2d
+        return convolve(
+            images.to(self.dtype), self._weight, None, self.stride, self.padding, self.dilation, self.groups
+        )
+
+    def _prepare_int8(self, weight: np.ndarray, spikes_only: bool) -> str | None:
+        """Set up the 8-bit kernel, or say why it cannot be."""
+        if self.device.type != "cpu":
+            return f"it exists on the CPU only, not on {self.device}"
+        if weight.dtype.kind != "i":
+            return "the weights are real numbers"
+        if not spikes_only:
+            return "messages are graded, and products of larger ones may saturate on some CPUs"
+        if self.dtype != torch.float32:
+            return "its sums can reach 2^24"
+        factor = 1 if np.abs(weight + 0.5).max() < 128 else 2
+        if (weight % factor).any() or np.abs(weight / factor + 0.5).max() > 128:
+            return f"weights in {weight.min()}..{weight.max()} are neither 8-bit numbers nor even ones of 9 bits"
+        channels, height, width = self.image
+        try:
+            self._scales = torch.full((len(weight),), float(factor))
+            self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+            self._packed = torch.ops.onednn.qconv_prepack(
+                torch.tensor(np.ascontiguousarray(weight // factor).astype(np.int8)),
+                self._scales,
+                1.0,
+                0,
+                list(self.stride),
+                list(self.padding),
+                list(self.dilation),
+                self.groups,
+                [1, channels, height, width],
+            )
+            self._int8(torch.zeros((1, *self.image), dtype=torch.uint8))
+            return None
+        except (AttributeError, RuntimeError, NotImplementedError) as error:
+            return f"this PyTorch or CPU does not have it ({str(error).splitlines()[0]})"
+
+    def _int8(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.ops.onednn.qconv2d_pointwise(
+            images,
+            1.0,  # scale and zero point of the messages
+            0,
+            self._packed,
+            self._scales,
+            self._zeros,
+            None,  # no bias: neurons add theirs
+            list(self.stride),
+            list(self.padding),
+            list(self.dilation),
+            self.groups,
+            1.0,  # scale and zero point of the result
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+
+
+def _convolve_by_matmul(
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    bias: None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> torch.Tensor:
+    """`F.conv2d` as one matrix product per kernel position: nothing but plain sums, in any order."""
+    c_out, c_group, kh, kw = weight.shape
+    images = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
+    n, _, height, width = images.shape
+    out_h = (height - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    out_w = (width - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    weight = weight.reshape(groups, c_out // groups, c_group, kh, kw)
+    total = torch.zeros((n, groups, c_out // groups, out_h * out_w), dtype=images.dtype, device=images.device)
+    for i in range(kh):
+        for j in range(kw):
+            top, left = i * dilation[0], j * dilation[1]
+            seen = images[
+                :,
+                :,
+                top : top + stride[0] * (out_h - 1) + 1 : stride[0],
+                left : left + stride[1] * (out_w - 1) + 1 : stride[1],
+            ]
+            total += weight[..., i, j] @ seen.reshape(n, groups, c_group, -1)
+    return total.reshape(n, c_out, out_h, out_w)

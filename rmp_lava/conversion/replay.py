@@ -1,0 +1,112 @@
+"""Simulate a network layer after layer instead of step after step, for passes that set one layer before the next.
+
+Each layer's spikes are kept, one bit each, until no later layer reads them; the input is encoded again for each pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ..backends.fast.batching import Batching
+from ..backends.fast.simulation import InputSimulation, LayerSimulation, Prepared, Stream, chunk_ends
+from ..backends.fast.synapses import memory_shape
+from ..encoding import Encoder
+from ..network import INPUT, Layer
+from ..schedule import Schedule
+
+
+class Replay:
+    """A batch of samples on its way through the layers.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    images : numpy.ndarray
+        (samples, *input shape).
+    plan : Schedule
+    batching : Batching
+    seed, first_sample : int
+        Of the encoding, see `rmp_lava.encoding.Encoder`.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        images: np.ndarray,
+        plan: Schedule,
+        batching: Batching,
+        *,
+        seed: int = 0,
+        first_sample: int = 0,
+    ) -> None:
+        self.prepared, self.network, self.plan, self.batching = prepared, prepared.network, plan, batching
+        self.images, self.seed, self.first_sample = images, seed, first_sample
+        self._packed: dict[str, list[np.ndarray]] = {}
+
+    def currents(self, layer: Layer) -> Iterator[tuple[torch.Tensor, int]]:
+        """Input of a layer whose sources have been advanced, stretch by stretch in time.
+
+        Yields
+        ------
+        (currents, steps)
+            (steps, samples, neurons) in weight units, neurons in memory order; or a single one that stands for all steps.
+        """
+        simulation = LayerSimulation(layer, self.prepared, len(self.images))
+        for steps, streams in self._chunks(layer):
+            for first, last in self._blocks(layer, steps):
+                yield simulation.currents(streams, first, last), last - first
+
+    def advance(self, layer: Layer) -> None:
+        """Simulate a layer and keep its spikes for the layers after it."""
+        samples = len(self.images)
+        simulation = LayerSimulation(layer, self.prepared, samples)
+        packed = self._packed[layer.name] = []
+        for steps, streams in self._chunks(layer):
+            out = torch.empty((steps, samples, layer.size), dtype=torch.uint8)
+            for first, last in self._blocks(layer, steps):
+                simulation.population.advance(simulation.currents(streams, first, last), out[first:last])
+            packed.append(np.packbits(out.numpy(), axis=2))
+        self._forget_unused(layer)
+
+    def _chunks(self, layer: Layer) -> Iterator[tuple[int, dict[str, Stream]]]:
+        samples = len(self.images)
+        sources = {s.source for s in layer.synapses}
+        streams = {
+            name: Stream(
+                self.network.source_shape(name), samples, self.batching.steps, torch.uint8, torch.device("cpu")
+            )
+            for name in sources - {INPUT}
+        }
+        encoder = Encoder(
+            self.network.input, self.images, self.plan.steps, seed=self.seed, first_sample=self.first_sample
+        )
+        entering = InputSimulation(self.network, encoder, self.plan, self.batching, torch.device("cpu"))
+        streams[INPUT] = entering.stream
+        start = 0
+        # Chunks are the same for every layer, so that the kept ones fit.
+        for i, stop in enumerate(chunk_ends(self.plan, self.batching, entering)):
+            if INPUT in sources:
+                entering.advance(start, stop)
+            for name in sources - {INPUT}:
+                shape = self.network.source_shape(name)
+                bits = np.unpackbits(self._packed[name][i], axis=2, count=int(np.prod(shape)))
+                streams[name].start_chunk(stop - start)
+                streams[name].now[:] = torch.from_numpy(bits).view(*bits.shape[:2], *memory_shape(shape))
+                streams[name].is_active = True
+            yield stop - start, streams
+            start = stop
+
+    def _blocks(self, layer: Layer, steps: int) -> Iterator[tuple[int, int]]:
+        length = self.batching.block_steps(len(self.images), layer.size)
+        for first in range(0, steps, length):
+            yield first, min(steps, first + length)
+
+    def _forget_unused(self, layer: Layer) -> None:
+        names = [each.name for each in self.network]
+        later = self.network.layers[names.index(layer.name) + 1 :]
+        needed = {s.source for each in later for s in each.synapses}
+        for name in set(self._packed) - needed:
+            del self._packed[name]

@@ -1,0 +1,131 @@
+"""The benchmarks' own parts: networks, the page; no measurement."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rmp_lava
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    if not (ROOT / "benchmarks").is_dir():
+        pytest.skip("benchmarks/ is part of the repository, not of the package")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import machine, networks, render, run
+
+    yield {"machine": machine, "networks": networks, "render": render, "run": run}
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
+def test_every_layer_spikes_at_a_realistic_rate(benchmarks, name):
+    network = benchmarks["networks"].build(name)
+    spikes = benchmarks["networks"].spikes_for(network, 2, 32)
+    result = rmp_lava.run(network, spikes, 32, "fast")
+    for layer in network:
+        rate = result.spike_counts[layer.name] / 2 / result.schedule.period / layer.size
+        assert 0.02 < rate < 0.2, layer.name
+    assert not any(result.saturations.values())
+
+
+def test_networks_have_the_sizes_of_their_originals(benchmarks):
+    networks = benchmarks["networks"]
+    vgg = networks.build("vgg16", width=0.125)
+    assert [layer.shape[0] for layer in vgg][:13] == [8, 8, 16, 16, 32, 32, 32, 64, 64, 64, 64, 64, 64]
+    assert len(networks.convolutions(vgg)) == 13
+    resnet = networks.build("resnet20")
+    assert sum(s.weight.shape[-1] == 3 for layer in resnet for s in layer.synapses if s.weight.ndim == 4) == 19
+    assert networks.build("digits-cnn") == networks.build("digits-cnn")
+
+
+def test_without_delays_a_chain_spikes_as_fast_does_later(benchmarks):
+    networks = benchmarks["networks"]
+    network = networks.build("digits-cnn")
+    spikes = networks.spikes_for(network, 2, 16)
+    result = rmp_lava.run(network, spikes, 16, "fast", record=("spikes",))
+    counts = networks.counts_without_delays(network, spikes)
+    for name, depth in network.depths.items():
+        window = result.spikes[name][:, depth : depth + 16]
+        assert np.count_nonzero(window.reshape(2, -1), axis=1).tolist() == counts[name]
+
+
+def test_the_input_of_a_sample_does_not_depend_on_the_batch(benchmarks):
+    networks = benchmarks["networks"]
+    network = networks.build("digits-cnn")
+    assert np.array_equal(networks.spikes_for(network, 3, 8)[:2], networks.spikes_for(network, 2, 8))
+
+
+def measurement(seconds, engine, **more):
+    job = {"engine": engine, "batch": 4, "steps": 8, "network_name": "net"}
+    memory = {"resident_before": 2**27, "resident_peak": 2**28}
+    return (
+        {"seconds": [seconds], "job": job, "execution": f"{engine} ran", "environment": {"torch": "2"}} | memory | more
+    )
+
+
+@pytest.fixture
+def results(benchmarks):
+    run, counts = benchmarks["run"], {"layer": [5, 7]}
+    found = {
+        "engines/net/fast/1": measurement(
+            0.032, "fast", counts=counts, counts_period={"layer": [9]}, rates={"layer": 0.1}
+        ),
+        "engines/net/fast/2": measurement(
+            0.064, "fast", counts=counts, counts_period={"layer": [9]}, rates={"layer": 0.1}
+        ),
+        "engines/net/sinabs/1": measurement(0.128, "sinabs", counts=counts),
+        "engines/net/norse-iaf/1": measurement(0.256, "norse-iaf", counts={"layer": [5, 1]}),
+        "engines/net/lava-stock/1": measurement(9.6, "lava-stock", counts_period={"layer": [9]}, sample_steps=96),
+        "engines/net/lava-blas/1": {"error": "Lava | failed", "job": {"batch": 1, "steps": 8}},
+        "growth/steps/8": measurement(1.0, "fast"),
+        "growth/steps/16": measurement(2.0, "fast"),
+        "throughput/core": measurement(
+            1.0,
+            "fast",
+            layers=[{"name": "c", "multiplications": 500, "seconds": {"int8": 1e-4, "float32": 1e-3}}],
+        ),
+    }
+    network = {"title": "A network", "note": "", "neurons": 3, "parameters": 9, "multiplications": 500, "depth": 1}
+    return {
+        "format": 1,
+        "date": "2026-01-01",
+        "machine": benchmarks["machine"].describe(),
+        "commit": "abc",
+        "settings": json.loads(json.dumps(vars(run.quick_settings(1)))),
+        "networks": {"net": network | {"counts": counts}},
+        "measurements": found,
+    }
+
+
+def test_page_shows_medians_ratios_and_differences(benchmarks, results):
+    page = benchmarks["render"].markdown(results)
+    section = page.split("## A network")[1].split("\n## ")[0]
+    rows = {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("|")}
+    assert "1.5 (1..2)" in rows["rmp-lava fast"]
+    assert "| 2.7 | 67 | 256 (128) | all 12 equal |" in rows["rmp-lava fast"]
+    assert "| 1 | 25 |" in rows["sinabs"]
+    assert "-50.0%; most in layer: 6 for 12" in rows["norse (IAF, resets to zero)"]
+    assert "all 9 equal" in rows["Lava, its own Conv"]
+    assert "not measured: Lava / failed" in rows["Lava, our BLAS Conv"]
+    assert "| 1e-05 | 1e-05 (c) | 1e-06 | 6.67e-07 | 7% |" in page
+    assert len({line.count("|") for line in rows.values()}) == 1
+
+
+def test_pictures_are_written(benchmarks, results, tmp_path):
+    pytest.importorskip("matplotlib")
+    paths = benchmarks["render"].write(results, tmp_path)
+    assert [path.name for path in paths] == ["benchmarks.md", "benchmarks-engines.png", "benchmarks-steps.png"]
+    assert all(path.stat().st_size for path in paths)
+
+
+def test_machine_is_described(benchmarks):
+    machine = benchmarks["machine"]
+    description = machine.describe()
+    assert description["cores"] >= 1 and description["memory"] > 2**28
+    assert machine.peak_resident() > 2**20
+    assert machine.environment()["python"] == sys.version.split()[0]
