@@ -60,9 +60,9 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     if not (low >= 0 and high <= largest):
         found = "NaN" if np.isnan(low) or np.isnan(high) else f"values in [{low:g}, {high:g}]"
         raise DataError(f"images contain {found}; expected [0, {largest}], so divide 8-bit pixels by 255")
-    if source.encoding == "spikes" and (images != np.rint(images)).any():
+    if source.encoding == "spikes" and images.dtype.kind == "f" and (images != np.rint(images)).any():
         raise DataError("messages contain fractions; the network takes whole numbers, so encode the images first")
-    return images if source.encoding == "spikes" else images.astype(np.float32)
+    return images if source.encoding == "spikes" else images.astype(np.float32, copy=False)
 
 
 class Encoder:
@@ -72,7 +72,8 @@ class Encoder:
     ----------
     source : Input
     images : numpy.ndarray
-        (samples, *shape) in [0, 1]; for encoding "spikes" (samples, steps, *shape) messages.
+        (samples, *shape) in [0, 1]; for encoding "spikes" (samples, steps, *shape) messages. As `check_images` returns
+        them.
     steps : int
         T, steps of input.
     seed : int
@@ -94,8 +95,7 @@ class Encoder:
     """
 
     def __init__(self, source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> None:
-        self.source, self.steps = source, steps
-        self.images = check_images(images, source)
+        self.source, self.steps, self.images = source, steps, images
         self.is_constant = source.encoding in ("rate", "current")
         self.dtype = np.dtype(np.uint8 if (source.levels or 0) <= 255 else np.uint16)
         if source.encoding == "spikes" and self.images.shape[1] != steps:
@@ -126,7 +126,7 @@ class Encoder:
         if self.is_constant:
             return np.broadcast_to(self.images[:, None], shape)
         if self.source.encoding == "spikes":
-            return self.images[:, start:stop].astype(self.dtype)
+            return self.images[:, start:stop].astype(self.dtype, copy=False)
         if start != self._next:
             raise ValueError(f"Poisson spikes of step {start} were asked for, but step {self._next} is next")
         self._next = stop
@@ -138,4 +138,5 @@ class Encoder:
 
 def encode(source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> np.ndarray:
     """Messages (before input neurons) for each sample and step: (samples, steps, *shape); see `Encoder`."""
+    images = check_images(images, source)
     return Encoder(source, images, steps, seed=seed, first_sample=first_sample).messages(0, steps)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .network import Neurons
+from .network import NO_MEMORY, Neurons
 
 STATE_SHIFT = 6
 """Threshold, input and v_init are aligned to the 24-bit state by this many bits (`vth_shift`, `act_shift` in Lava)."""
@@ -39,7 +39,8 @@ class State:
     u : the same for the current of leaky neurons, else None.
     saturations : neuron updates that ended at the limits of the 24-bit state.
     large_inputs : neuron updates whose input reached +-2^17, where stock neurons would wrap.
-    v_range, u_range : smallest and largest v that was compared with the threshold, and u; None before the first step.
+    v_range, u_range : smallest and largest v that was compared with the threshold, and u of neurons whose
+        current has memory; None before the first step.
     """
 
     v: np.ndarray
@@ -82,7 +83,8 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
         state.large_inputs += int(np.count_nonzero(np.abs(a) >= CURRENT_LIMIT))
         if neurons.is_leaky:
             current = state.u = wrap24(decay(state.u, neurons.current_decay) + current)
-            state.u_range = widened(state.u_range, state.u)
+            if neurons.current_decay != NO_MEMORY:
+                state.u_range = widened(state.u_range, state.u)
             state.v = decay(state.v, neurons.voltage_decay)
         v = state.v + current
         if bias is not None:

@@ -49,8 +49,8 @@ class Run:
     saturations, large_inputs : mapping
         Layer name -> neuron updates that hit the 24-bit limits, and whose input reached +-2^17.
     potential_ranges, current_ranges : mapping
-        Layer name -> (smallest, largest) membrane potential that was compared with the threshold, and, of leaky neurons,
-        current; in 1/64 of a weight unit, or in weight units for float networks.
+        Layer name -> (smallest, largest) membrane potential that was compared with the threshold, and current, of neurons
+        whose current has memory; in 1/64 of a weight unit, or in weight units for float networks.
     boundary_spikes : mapping
         Layer name -> samples in whose last step the layer spikes: in flight at the reset, dropped by native neurons.
     seconds : float

@@ -222,3 +222,17 @@ def test_loader_with_these_convolutions_does_what_was_recorded(tmp_path):
             voltage = recorded(f"{name}-v")[RECORDED_INTERVAL - 1]
             assert (voltage[spikes[-1]] == SPIKED).all()
             np.testing.assert_array_equal(found("v", i), np.where(spikes[-1], 0, voltage), err_msg=name)
+
+
+def test_pilotnet_without_input_costs_what_the_chip_counted():
+    """The anchor of every energy estimate: lava-dl's PilotNet benchmark ran without an image, and Loihi 2 counted."""
+    pilotnet = network("pilotnet")
+    steps = 1000 - pilotnet.depth
+    silence = np.zeros((1, steps, *pilotnet.input.shape), dtype=np.uint8)
+    result = rmp_lava.run(pilotnet, silence, steps, backend="fast")
+    assert result.schedule.period == 1000 and result.message_counts["input"].sum() == 0
+    operations = sum(int(each.sum()) for each in result.synaptic_operations.values())
+    # 2.285e10 in 10,000 steps; this run is shorter, and its state soon periodic (lava-dl, pilotnet_lif benchmark notebook).
+    assert operations == pytest.approx(2.285e9, rel=0.01)
+    assert operations == pytest.approx(2.270e9, rel=0.002)
+    assert sum(result.neuron_updates.values()) == pytest.approx(1.585e8, rel=0.001)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from ..network import INPUT, Neurons, SpikingNetwork
+from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork
 from ..neuron import MAX_STATE, STATE_SHIFT, decay, widened, wrap24
 from ..schedule import Schedule
 from .parts import count_stream, empty_part
@@ -57,7 +57,7 @@ def simulate_stock(
         part["saturations"][name] = population.saturations
         part["large_inputs"][name] = population.large_inputs
         part["potential_ranges"][name] = population.v_range
-        if not population.soft and population.neurons.is_leaky:
+        if not population.soft and population.neurons.current_decay != NO_MEMORY:
             part["current_ranges"][name] = population.u_range
     if "spikes" in record:
         part["spikes"] = streams

@@ -14,6 +14,7 @@ import torch
 
 from ..backends.fast.batching import choose_batching
 from ..backends.fast.simulation import Prepared
+from ..encoding import check_images
 from ..errors import ConversionError, UsageError
 from ..network import Layer, SpikingNetwork
 from ..progress import Progress
@@ -72,6 +73,7 @@ def balance(
     """
     factors = _check_options(network, percentile, alpha, v_init, reset, seed)
     plan = schedule(network, steps)
+    images = check_images(images, network.input)
     layers: list[Layer] = []
     with torch.no_grad(), Progress("balancing thresholds", len(network.layers), shown=progress) as bar:
         prepared = Prepared(network, torch.device("cpu"))
@@ -97,7 +99,23 @@ def balance(
             "seed": seed,
         }
     }
+    scale = _output_scale(network, layers)
+    if scale is not None:
+        provenance["output_scale"] = scale
     return network.replace(layers=tuple(layers), provenance=provenance)
+
+
+def _output_scale(network: SpikingNetwork, layers: list[Layer]) -> float | None:
+    """What one spike, or one unit of potential, per step of the read-out means in outputs of the trained network.
+
+    A rate is an activation divided by all thresholds up to its layer, in a chain without biases, where scales pass through.
+    """
+    if not network.is_chain or any(layer.neurons.bias is not None for layer in layers):
+        return None
+    spiking = [layer.neurons.threshold for layer in layers if layer.neurons.reset != "none"]
+    if network.readout == "potential" and layers[-1].neurons.reset != "none":
+        return None  # its potential forgets what it has fired
+    return float(np.prod(spiking))
 
 
 def _check_options(

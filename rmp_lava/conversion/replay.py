@@ -95,7 +95,7 @@ class Replay:
                 bits = np.unpackbits(self._packed[name][i], axis=2, count=int(np.prod(shape)))
                 streams[name].start_chunk(stop - start)
                 streams[name].now[:] = torch.from_numpy(bits).view(*bits.shape[:2], *memory_shape(shape))
-                streams[name].is_active = True
+                streams[name].activity[1:] = 1
             yield stop - start, streams
             start = stop
 

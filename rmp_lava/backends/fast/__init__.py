@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,7 +23,7 @@ from ...results import Run
 from ...schedule import Schedule
 from ..parts import join
 from . import neurons
-from .batching import Batching, choose_batching
+from .batching import choose_batching
 from .simulation import BatchSimulation, Prepared
 
 
@@ -73,7 +73,7 @@ def run(
             def ended(samples: int, steps: int) -> None:
                 bar.advance(samples * steps)
                 if stopped.is_set():
-                    raise KeyboardInterrupt
+                    raise _Stopped
 
             encoder = Encoder(
                 network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
@@ -81,7 +81,7 @@ def run(
             simulation = BatchSimulation(prepared, encoder, plan, batching, record, confidence=confidence)
             return [(first + rows, part) for rows, part in simulation.run(ended)]
 
-        found = [part for parts in _in_threads(simulate, batches, batching) for part in parts]
+        found = [part for parts in _in_threads(simulate, batches, batching.workers) for part in parts]
     rows = np.concatenate([rows for rows, _ in found])
     in_order = (np.diff(rows) > 0).all()
     return join(
@@ -95,26 +95,34 @@ def run(
     )
 
 
-def _in_threads(simulate, batches: range, batching: Batching) -> Iterator[list]:
+class _Stopped(Exception):
+    """A thread ends because another one failed, or because of Ctrl-C."""
+
+
+def _in_threads(simulate, batches: range, workers: int) -> list[list]:
     """`simulate(first sample, stop event)` of each batch, in order; torch's threads are shared out among the batches."""
     stopped = threading.Event()
-    workers = min(batching.workers, len(batches))
+    workers = min(workers, len(batches))
     if workers <= 1:
-        yield from (simulate(first, stopped) for first in batches)
-        return
+        return [simulate(first, stopped) for first in batches]
+
+    def simulate_in_thread(first: int) -> list:
+        with torch.no_grad():  # threads do not inherit it
+            return simulate(first, stopped)
+
     with _torch_threads(max(1, torch.get_num_threads() // workers)) as share:
         pool = ThreadPoolExecutor(workers, "fast", initializer=torch.set_num_threads, initargs=(share,))
         try:
-            with torch.no_grad():
-                yield from pool.map(lambda first: _without_gradients(simulate, first, stopped), batches)
+            futures = [pool.submit(simulate_in_thread, first) for first in batches]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failures = [future.exception() for future in done]
+            for failure in failures:
+                if failure is not None:
+                    raise failure
+            return [future.result() for future in futures]
         finally:
             stopped.set()
             pool.shutdown(cancel_futures=True)
-
-
-def _without_gradients(simulate, first: int, stopped: threading.Event) -> list:
-    with torch.no_grad():  # threads do not inherit it
-        return simulate(first, stopped)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ _WORTHWHILE = 2**20
 """Neurons per batch above which a larger one no longer pays."""
 _STATE_BYTES = 16
 """Of a neuron: membrane potential, current and count, and eight bytes each for the rare wide ones."""
+_READ_OUT_BYTES = 24
+"""Of an output in each step: spike counts so far, or potentials, on their way to predictions."""
 _BLOCKS = 6
 """Copies of a block that convolutions make: messages in real numbers, sums of several synapses, scratch."""
 
@@ -63,7 +65,8 @@ def choose_batching(
         # A stream holds the chunk and the step before it; real-valued input takes four bytes where spikes take one.
         streams = (steps + 1) * (sum(sizes) + 3 * sizes[0])
         block = max(block_bytes, 4 * batch * max(sizes))
-        return batch * (streams + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
+        read_out = steps * network.output.size * _READ_OUT_BYTES
+        return batch * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
 
     while needed() > budget and (batch, steps, workers) != (1, 1, 1):
         if steps > 8:
@@ -77,6 +80,8 @@ def choose_batching(
         else:
             budget = budget * workers // (workers - 1)
             workers -= 1
+    # Equal batches, so that no worker waits for another one's last batch.
+    batch = -(-samples // (workers * -(-samples // (workers * batch))))
     if memory is not None and needed() > budget:
         raise UsageError(
             f"a memory budget of {memory} bytes is too small: one step of one sample needs {needed()}; allow more"

@@ -1,13 +1,15 @@
 """Neuron updates compiled by numba: all steps of a block of neurons in one pass, while they are in the nearest cache.
 
 The arithmetic is `rmp_lava.neuron.step` in 32-bit integers, which hold every intermediate value as long as inputs are at
-most 2^24 weight units. Each loop is so plain that the compiler makes vector instructions of it.
+most 2^24 weight units. Each loop is so plain that the compiler makes vector instructions of it; numba takes the sum of two
+32-bit numbers for a 64-bit one, which halves their number, hence the many casts.
 """
 
 from __future__ import annotations
 
 import numba
 import numpy as np
+from numpy import float64, int32, uint8
 
 from ...neuron import MAX_STATE, STATE_SHIFT
 
@@ -16,11 +18,10 @@ BLOCK = 2048
 """Neurons at once: v, u, bias, counts, inputs and spikes of a block take some 40 KiB."""
 SOFT, HARD, NONE = 0, 1, 2
 
-_LIMIT = np.int32(MAX_STATE)
-_SHIFT = np.int32(STATE_SHIFT)
-_WRAP = np.int32(2**24)
-_LOW_BITS = np.int32(12)
-_LOW_MASK = np.int32(2**12 - 1)
+_HIGHEST, _LOWEST = int32(MAX_STATE), int32(-MAX_STATE)
+_SHIFT = int32(STATE_SHIFT)
+_WRAP = int32(2**24)
+_WRAPS_ABOVE, _WRAPS_FROM = int32(MAX_STATE + 1), int32(-MAX_STATE - 1)
 
 
 def _compiled(function):
@@ -33,95 +34,112 @@ def _compiled(function):
 @_compiled
 def _add_current(v, a):
     for j in range(len(v)):
-        v[j] += np.int32(a[j]) << _SHIFT
+        v[j] = int32(v[j] + int32(int32(a[j]) << _SHIFT))
 
 
 @_compiled
 def _add(v, more):
     for j in range(len(v)):
-        v[j] += more[j]
+        v[j] = int32(v[j] + more[j])
 
 
 @_compiled
 def _decay(x, keep):
-    # |x| keep >> 12 without 64 bits: the upper and the lower 12 bits of |x| separately.
+    # A 24-bit number times 12 bits is exact in float64, and casting it rounds towards zero as Loihi does.
     for j in range(len(x)):
-        size = abs(x[j])
-        left = (size >> _LOW_BITS) * keep + (((size & _LOW_MASK) * keep) >> _LOW_BITS)
-        x[j] = left if x[j] >= 0 else -left
+        x[j] = int32(float64(x[j]) * keep)
+
+
+@_compiled
+def _decay_and_add_current(v, keep, a):
+    for j in range(len(v)):
+        v[j] = int32(int32(float64(v[j]) * keep) + int32(int32(a[j]) << _SHIFT))
 
 
 @_compiled
 def _wrap(u):
-    low, high = u[0], u[0]
+    low, high = _WRAP, int32(-_WRAP)
     for j in range(len(u)):
         x = u[j]
-        x = x - _WRAP if x > _LIMIT + 1 else x
-        x = x + _WRAP if x <= -_LIMIT - 1 else x
-        low, high = min(low, x), max(high, x)
+        x = int32(x - _WRAP) if x > _WRAPS_ABOVE else x
+        x = int32(x + _WRAP) if x <= _WRAPS_FROM else x
+        low, high = int32(min(low, x)), int32(max(high, x))
         u[j] = x
     return low, high
 
 
 @_compiled
-def _saturate(v):
-    low, high, saturations = _LIMIT, -_LIMIT, 0
+def _fire_soft(v, threshold, out):
+    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
     for j in range(len(v)):
-        x = min(_LIMIT, max(-_LIMIT, v[j]))
-        saturations += np.int32(x != v[j])
-        low, high = min(low, x), max(high, x)
+        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
+        saturations = int32(saturations + int32(x != v[j]))
+        low, high = int32(min(low, x)), int32(max(high, x))
+        spike = int32(x > threshold)
+        out[j] = uint8(spike)
+        v[j] = int32(x - int32(spike * threshold))
+    return low, high, saturations
+
+
+@_compiled
+def _fire_hard(v, threshold, out):
+    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
+    for j in range(len(v)):
+        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
+        saturations = int32(saturations + int32(x != v[j]))
+        low, high = int32(min(low, x)), int32(max(high, x))
+        spike = int32(x > threshold)
+        out[j] = uint8(spike)
+        v[j] = int32(x * int32(int32(1) - spike))
+    return low, high, saturations
+
+
+@_compiled
+def _integrate(v, out):
+    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
+    for j in range(len(v)):
+        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
+        saturations = int32(saturations + int32(x != v[j]))
+        low, high = int32(min(low, x)), int32(max(high, x))
+        out[j] = uint8(0)
         v[j] = x
     return low, high, saturations
 
 
 @_compiled
-def _fire_soft(v, threshold, out):
-    for j in range(len(v)):
-        spike = np.int32(v[j] > threshold)
-        out[j] = np.uint8(spike)
-        v[j] -= spike * threshold
-
-
-@_compiled
-def _fire_hard(v, threshold, out):
-    for j in range(len(v)):
-        spike = np.int32(v[j] > threshold)
-        out[j] = np.uint8(spike)
-        v[j] *= np.int32(1) - spike
-
-
-@_compiled
 def _count(out, counts):
-    messages = 0
+    messages = int32(0)
     for j in range(len(out)):
-        counts[j] += out[j]
-        messages += np.int32(out[j])
+        counts[j] = int32(counts[j] + out[j])
+        messages = int32(messages + int32(out[j]))
     return messages
 
 
 @_compiled
-def advance(a, v, u, bias, counts, out, threshold, reset, leaky, keep_current, keep_voltage):
+def advance(a, v, u, bias, counts, out, messages, threshold, reset, keep_voltage, keep_current):
     """Advance a population by the steps of `out`, in place.
 
     Parameters
     ----------
     a : (steps or 1, samples, neurons) float32 whole numbers of weight units; a single one is the input of every step
-    v, u : (samples, neurons) int32 state units; u is not used unless `leaky`
+    v : (samples, neurons) int32 state units
+    u : the same, or (samples, 0): a current without memory, which is just the input, as long as that does not wrap
     bias : (neurons,) int32 state units, or (0,)
     counts : (samples, neurons) int32, counted up
     out : (steps, samples, neurons) uint8 spikes
+    messages : (steps,) int64, spikes of each step, counted up
     threshold : int32 state units
     reset : SOFT, HARD or NONE
-    keep_current, keep_voltage : int32, what a decay leaves, in 1/4096
+    keep_voltage, keep_current : float64, what a decay leaves, a multiple of 1/4096
 
     Returns
     -------
     tuple of int
-        Spikes, saturated updates, lowest and highest v compared with the threshold, lowest and highest u.
+        Saturated updates, lowest and highest v compared with the threshold, lowest and highest u.
     """
     steps, samples, size = out.shape
-    messages, saturations = np.int64(0), np.int64(0)
-    low, high, u_low, u_high = _LIMIT, -_LIMIT, _LIMIT, -_LIMIT
+    saturations = np.int64(0)
+    low, high, u_low, u_high = _HIGHEST, _LOWEST, _WRAP, int32(-_WRAP)
     for b in range(samples):
         for first in range(0, size, BLOCK):
             last = min(size, first + BLOCK)
@@ -129,30 +147,28 @@ def advance(a, v, u, bias, counts, out, threshold, reset, leaky, keep_current, k
             for t in range(steps):
                 current = a[t if len(a) > 1 else 0, b, first:last]
                 spikes = out[t, b, first:last]
-                if leaky:
+                if u.shape[1]:
                     memory = u[b, first:last]
-                    if keep_current:
-                        _decay(memory, keep_current)
-                    else:
-                        memory[:] = 0
+                    _decay(memory, keep_current)
                     _add_current(memory, current)
                     least, most = _wrap(memory)
-                    u_low, u_high = min(u_low, least), max(u_high, most)
+                    u_low, u_high = int32(min(u_low, least)), int32(max(u_high, most))
                     _decay(block, keep_voltage)
                     _add(block, memory)
+                elif keep_voltage < 1:
+                    _decay_and_add_current(block, keep_voltage, current)
                 else:
                     _add_current(block, current)
                 if len(bias):
                     _add(block, bias[first:last])
-                least, most, saturated = _saturate(block)
-                low, high = min(low, least), max(high, most)
-                saturations += saturated
                 if reset == SOFT:
-                    _fire_soft(block, threshold, spikes)
+                    least, most, saturated = _fire_soft(block, threshold, spikes)
                 elif reset == HARD:
-                    _fire_hard(block, threshold, spikes)
+                    least, most, saturated = _fire_hard(block, threshold, spikes)
                 else:
-                    spikes[:] = 0
+                    least, most, saturated = _integrate(block, spikes)
+                low, high = int32(min(low, least)), int32(max(high, most))
+                saturations += saturated
                 if reset != NONE:
-                    messages += _count(spikes, counts[b, first:last])
-    return messages, saturations, low, high, u_low, u_high
+                    messages[t] += _count(spikes, counts[b, first:last])
+    return saturations, low, high, u_low, u_high

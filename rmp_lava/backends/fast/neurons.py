@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...network import NO_MEMORY, Neurons
-from ...neuron import MAX_STATE, STATE_SHIFT, Range
+from ...neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT, Range
 from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
 
 try:
@@ -21,13 +21,16 @@ _RESETS = {"soft": 0, "hard": 1, "none": 2}
 
 
 def make_population(
-    neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool, device: torch.device, dtype: torch.dtype
+    neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool, device: torch.device, largest_input: float
 ) -> Population:
-    """A population at the start of its samples; `dtype` is that of its inputs, float64 where they can reach 2^24."""
-    wide = dtype == torch.float64
-    if integer and fused is not None and device.type == "cpu" and not (wide and neurons.is_leaky):
-        return FusedPopulation(neurons, shape, samples)
-    return TorchPopulation(neurons, shape, samples, integer=integer, device=device, wide=wide)
+    """A population at the start of its samples; `largest_input` bounds the size of its inputs, in weight units."""
+    wide = integer and largest_input >= EXACT_FLOAT32
+    # A current without memory is just the input, unless that wraps.
+    keeps_current = neurons.is_leaky and (neurons.current_decay != NO_MEMORY or largest_input >= CURRENT_LIMIT)
+    if integer and fused is not None and device.type == "cpu" and not (wide and keeps_current):
+        return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
+    state = torch.int64 if wide else torch.int32 if integer else torch.float32
+    return TorchPopulation(neurons, shape, samples, state, device, keeps_current)
 
 
 class Population:
@@ -43,7 +46,13 @@ class Population:
     """
 
     def __init__(
-        self, neurons: Neurons, shape: tuple[int, ...], samples: int, state: torch.dtype, device: torch.device
+        self,
+        neurons: Neurons,
+        shape: tuple[int, ...],
+        samples: int,
+        state: torch.dtype,
+        device: torch.device,
+        keeps_current: bool,
     ) -> None:
         self.neurons, self.shape = neurons, shape
         self.integer = not state.is_floating_point
@@ -52,7 +61,7 @@ class Population:
         number = int if self.integer else float
         self.threshold = number(neurons.threshold) * self.scale
         self.v = torch.full(size, number(neurons.v_init) * self.scale, dtype=state, device=device)
-        self.u = torch.zeros(size if neurons.is_leaky else (0, 0), dtype=state, device=device)
+        self.u = torch.zeros(size if keeps_current else (samples, 0), dtype=state, device=device)
         bias = neurons.bias_per_neuron(shape)
         self.bias = torch.zeros(0, dtype=state, device=device)
         if bias is not None:
@@ -64,8 +73,8 @@ class Population:
         self.v_range: Range | None = None
         self.u_range: Range | None = None
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> int:
-        """Advance by the steps of `out`; returns the number of spikes.
+    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> np.ndarray:
+        """Advance by the steps of `out`.
 
         Parameters
         ----------
@@ -73,6 +82,11 @@ class Population:
             (steps or 1, samples, neurons) input in weight units; a single one is the input of every step.
         out : torch.Tensor
             (steps, samples, neurons) uint8, contiguous; receives the spikes.
+
+        Returns
+        -------
+        numpy.ndarray
+            (steps,) int64 number of spikes of all neurons.
         """
         raise NotImplementedError
 
@@ -88,13 +102,11 @@ class Population:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all samples but those of the given rows."""
-        self.v, self.counts = self.v[rows], self.counts[rows]
-        if self.neurons.is_leaky:
-            self.u = self.u[rows]
+        self.v, self.u, self.counts = self.v[rows], self.u[rows], self.counts[rows]
 
     def _saw(self, v_low, v_high, u_low=None, u_high=None) -> None:
         self.v_range = _wider(self.v_range, v_low, v_high)
-        if self.neurons.is_leaky:
+        if self.neurons.current_decay != NO_MEMORY:
             self.u_range = _wider(self.u_range, u_low, u_high)
 
 
@@ -105,63 +117,48 @@ def _wider(known: Range | None, low, high) -> Range:
 class FusedPopulation(Population):
     """Integer neurons on the CPU, compiled by numba."""
 
-    def __init__(self, neurons: Neurons, shape: tuple[int, ...], samples: int) -> None:
-        super().__init__(neurons, shape, samples, torch.int32, torch.device("cpu"))
-
-    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> int:
+    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> np.ndarray:
         if currents.dtype != torch.float32:
             # Larger inputs saturate the potential whatever it was, so they may be cut where 32 bits still hold them.
             currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
-        spikes, saturations, *limits = fused.advance(
+        spikes = np.zeros(len(out), dtype=np.int64)
+        saturations, *limits = fused.advance(
             currents.numpy(),
             self.v.numpy(),
             self.u.numpy(),
             self.bias.numpy(),
             self.counts.numpy(),
             out.numpy(),
+            spikes,
             np.int32(self.threshold),
             _RESETS[self.neurons.reset],
-            self.neurons.is_leaky,
-            np.int32(NO_MEMORY - self.neurons.current_decay),
-            np.int32(NO_MEMORY - self.neurons.voltage_decay),
+            1 - self.neurons.voltage_decay / NO_MEMORY,
+            1 - self.neurons.current_decay / NO_MEMORY,
         )
         self.saturations += int(saturations)
         self._saw(*map(int, limits))
-        return int(spikes)
+        return spikes
 
 
 class TorchPopulation(Population):
     """Neurons of either number format on any device."""
 
-    def __init__(
-        self,
-        neurons: Neurons,
-        shape: tuple[int, ...],
-        samples: int,
-        *,
-        integer: bool,
-        device: torch.device,
-        wide: bool = False,
-    ) -> None:
-        state = torch.int64 if integer and wide else torch.int32 if integer else torch.float32
-        super().__init__(neurons, shape, samples, state, device)
-
-    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> int:
+    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> np.ndarray:
         for t in range(len(out)):
             current = currents[t if len(currents) > 1 else 0]
             out[t] = self._step(current.to(self.v.dtype) * self.scale)
         if self.neurons.reset == "none":
-            return 0
-        spikes = out.sum(dim=0, dtype=torch.int32)
-        self.counts += spikes
-        return int(spikes.sum())
+            return np.zeros(len(out), dtype=np.int64)
+        self.counts += out.sum(dim=0, dtype=torch.int32)
+        return out.sum(dim=(1, 2), dtype=torch.int64).cpu().numpy()
 
     def _step(self, current: torch.Tensor) -> torch.Tensor:
         u_limits = ()
-        if self.neurons.is_leaky:
+        if self.u.shape[1]:
             self.u = _wrap24(_decay(self.u, self.neurons.current_decay) + current)
             u_limits = tuple(limit.item() for limit in torch.aminmax(self.u))
             current = self.u
+        if self.neurons.voltage_decay:
             self.v = _decay(self.v, self.neurons.voltage_decay)
         self.v += current
         if len(self.bias):
@@ -188,7 +185,5 @@ def _wrap24(u: torch.Tensor) -> torch.Tensor:
 
 
 def _decay(state: torch.Tensor, rate: int) -> torch.Tensor:
-    # |state| rate' >> 12 without 64 bits: the upper and the lower 12 bits separately.
-    size, keep = state.abs(), NO_MEMORY - rate
-    left = (size >> 12) * keep + (((size & 4095) * keep) >> 12)
-    return torch.where(state >= 0, left, -left)
+    # A 24-bit number times 12 bits is exact in float64, and casting it rounds towards zero as Loihi does.
+    return (state.double() * (1 - rate / NO_MEMORY)).to(state.dtype)

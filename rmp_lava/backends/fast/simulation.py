@@ -14,7 +14,7 @@ import torch
 
 from ...encoding import Encoder
 from ...network import INPUT, Layer, SpikingNetwork
-from ...neuron import CURRENT_LIMIT
+from ...neuron import CURRENT_LIMIT, STATE_SHIFT
 from ...schedule import Schedule
 from ..parts import count_messages, empty_part
 from .batching import Batching
@@ -31,20 +31,18 @@ class Prepared:
         Layer name -> its synapses' `Sums`, in their order.
     dtypes : dict
         Layer name -> dtype of its input sums.
-    can_be_large : set of str
-        Layers whose input sums can reach 2^17, where stock neurons wrap.
+    bounds : dict
+        Layer name -> bound of |input sum| in weight units; 0 in float networks, where nothing depends on it.
     """
 
     def __init__(self, network: SpikingNetwork, device: torch.device, kernel: str = "float32") -> None:
         self.network, self.device = network, device
         self.sums: dict[str, list[Sums]] = {}
         self.dtypes: dict[str, torch.dtype] = {}
-        self.can_be_large: set[str] = set()
+        self.bounds = {layer.name: largest_sum(layer, network) if network.is_integer else 0 for layer in network}
         for layer in network:
-            bound = largest_sum(layer, network) if network.is_integer else 0
-            self.dtypes[layer.name] = torch.float32 if bound < EXACT_FLOAT32 else torch.float64
-            if bound >= CURRENT_LIMIT:
-                self.can_be_large.add(layer.name)
+            exact = self.bounds[layer.name] < EXACT_FLOAT32
+            self.dtypes[layer.name] = torch.float32 if exact else torch.float64
             self.sums[layer.name] = [
                 Sums(
                     s,
@@ -79,9 +77,9 @@ class LayerSimulation:
             samples,
             integer=prepared.network.is_integer,
             device=prepared.device,
-            dtype=self.dtype,
+            largest_input=prepared.bounds[layer.name],
         )
-        self.counts_large = layer.name in prepared.can_be_large
+        self.counts_large = prepared.bounds[layer.name] >= CURRENT_LIMIT
         self.large_inputs = 0
 
     def currents(self, streams: dict[str, Stream], first: int, last: int) -> torch.Tensor:
@@ -91,11 +89,9 @@ class LayerSimulation:
         """
         total = None
         for synapse, sums in zip(self.layer.synapses, self.sums, strict=True):
-            stream = streams[synapse.source]
-            messages = stream.before(first, last)
-            if messages is None:
+            current = self._current(streams[synapse.source], sums, first, last)
+            if current is None:
                 continue
-            current = sums(messages.flatten(0, 1)).view(*messages.shape[:2], -1)
             if total is None:
                 total = current
             elif len(total) >= len(current):
@@ -110,32 +106,54 @@ class LayerSimulation:
             self.large_inputs += int(torch.count_nonzero(total.abs() >= CURRENT_LIMIT)) * repeated
         return total
 
+    def _current(self, stream: Stream, sums: Sums, first: int, last: int) -> torch.Tensor | None:
+        """Input through one synapse; None if no message comes through it."""
+        start, stop = stream.active_before(first, last)
+        if start == stop:
+            return None
+        messages = stream.messages[start:stop]
+        current = sums(messages.flatten(0, 1)).view(*messages.shape[:2], -1)
+        if isinstance(stream, ConstantStream) or stop - start == last - first:
+            return current
+        padded = torch.zeros((last - first, *current.shape[1:]), dtype=self.dtype, device=self.device)
+        padded[start - first : stop - first] = current
+        return padded
+
 
 class Stream:
-    """Messages of one source during a chunk; index 0 is the last step of the chunk before."""
+    """Messages of one source during a chunk; index 0 is the last step of the chunk before.
+
+    Attributes
+    ----------
+    messages : torch.Tensor
+        (steps + 1, samples, *memory shape).
+    activity : numpy.ndarray
+        (steps + 1,) zero where a step is known to have no message.
+    """
 
     def __init__(
         self, shape: tuple[int, ...], samples: int, steps: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.messages = torch.zeros((steps + 1, samples, *memory_shape(shape)), dtype=dtype, device=device)
+        self.activity = np.zeros(steps + 1, dtype=np.int64)
         self.steps = 0
-        self.was_active = self.is_active = False
 
     def start_chunk(self, steps: int) -> None:
         """Carry the last step over."""
         if self.steps:
             self.messages[0] = self.messages[self.steps]
+            self.activity[0] = self.activity[self.steps]
         self.steps = steps
-        self.was_active, self.is_active = self.is_active, False
 
     @property
     def now(self) -> torch.Tensor:
         """(steps, samples, *memory shape) of this chunk."""
         return self.messages[1 : self.steps + 1]
 
-    def before(self, first: int, last: int) -> torch.Tensor | None:
-        """Messages of the steps before the chunk's steps first .. last - 1; None if there are none at all."""
-        return self.messages[first:last] if self.was_active or self.is_active else None
+    def active_before(self, first: int, last: int) -> tuple[int, int]:
+        """Which of `messages` to sum for the chunk's steps first .. last - 1: those one step earlier, without silent ends."""
+        active = np.flatnonzero(self.activity[first:last])
+        return (first + int(active[0]), first + int(active[-1]) + 1) if len(active) else (first, first)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all samples but those of the given rows."""
@@ -145,12 +163,13 @@ class Stream:
 class ConstantStream(Stream):
     """An input whose messages are the same in every step of input: one step stands for all.
 
-    `was_active` and `is_active` say whether it arrives in this chunk (all of it or nothing), and whether it is sent in
-    the chunk's last step.
+    It arrives in all steps of a chunk or in none (`arrives`).
     """
 
-    def before(self, first: int, last: int) -> torch.Tensor | None:
-        return self.messages[:1] if self.was_active else None
+    arrives = False
+
+    def active_before(self, first: int, last: int) -> tuple[int, int]:
+        return (0, 1) if self.arrives else (0, 0)
 
 
 class InputSimulation:
@@ -170,7 +189,12 @@ class InputSimulation:
         dtype, kind, steps = torch.uint8, Stream, batching.steps
         if self.source.neurons is not None:
             self.population = make_population(
-                self.source.neurons, self.source.shape, samples, integer=True, device=device, dtype=torch.float32
+                self.source.neurons,
+                self.source.shape,
+                samples,
+                integer=True,
+                device=device,
+                largest_input=self.source.levels or 1,
             )
         elif encoder.dtype != np.uint8:
             dtype = torch.float32  # torch has no unsigned 16-bit arithmetic
@@ -199,15 +223,13 @@ class InputSimulation:
 
     def _messages(self, start: int, stop: int) -> torch.Tensor:
         messages = np.moveaxis(to_memory(self.encoder.messages(start, stop), 2), 1, 0)
-        if messages.dtype == np.uint16:
-            messages = messages.astype(np.float32)
-        return torch.from_numpy(np.array(messages, order="C")).to(self.device)
+        dtype = np.float32 if messages.dtype == np.uint16 else messages.dtype  # torch does not compute with uint16
+        return torch.from_numpy(np.array(messages, dtype=dtype, order="C")).to(self.device)
 
     def _advance_constant(self, start: int, stop: int) -> None:
         if start == 0:
             self.stream.messages[0] = self._messages(0, 1)[0]
-        self.stream.was_active = 1 <= start <= self.plan.steps
-        self.stream.is_active = stop <= self.plan.steps
+        self.stream.arrives = 1 <= start <= self.plan.steps
         sent = max(0, min(stop, self.plan.steps) - start)
         self._counts += (self.stream.messages[0] != 0).flatten(1) * sent
 
@@ -216,16 +238,15 @@ class InputSimulation:
         if steps:
             messages = self._messages(start, stop)
             stream.now[:steps] = messages
-            counts = (messages != 0).sum(dim=0, dtype=torch.int32).flatten(1)
-            self._counts += counts
-            stream.is_active = bool(counts.any())
+            self._counts += (messages != 0).sum(dim=0, dtype=torch.int32).flatten(1)
         stream.now[steps:] = 0
+        stream.activity[1 : steps + 1] = 1
+        stream.activity[steps + 1 :] = 0
 
     def _advance_neurons(self, start: int, stop: int, stop_of_input: int) -> None:
         samples = len(self._counts)
         constant = self.encoder.is_constant
         length = self.batching.block_steps(samples, self.size)
-        spikes = 0
         for first in range(start, stop, length):
             last = min(stop, first + length)
             # A chunk's steps of input come first: encoders whose messages differ may end within a block.
@@ -238,8 +259,7 @@ class InputSimulation:
                     blank = torch.zeros((last - first - given, samples, self.size), device=self.device)
                     currents = torch.cat([currents, blank])
             out = self.stream.now[first - start : last - start].flatten(2)
-            spikes += self.population.advance(currents, out)
-        self.stream.is_active = spikes > 0
+            self.stream.activity[first - start + 1 : last - start + 1] = self.population.advance(currents, out)
 
     def messages(self, start: int, stop: int) -> torch.Tensor:
         """(steps, samples, *memory shape) messages of steps start .. stop - 1, the chunk that was computed last."""
@@ -349,8 +369,8 @@ class BatchSimulation:
             for first in range(0, steps, length):
                 last = min(steps, first + length)
                 out = stream.now[first:last].flatten(2)
-                if simulation.population.advance(simulation.currents(self.streams, first, last), out):
-                    stream.is_active = True
+                currents = simulation.currents(self.streams, first, last)
+                stream.activity[first + 1 : last + 1] = simulation.population.advance(currents, out)
                 if watched:
                     potentials.append(simulation.population.v.cpu().numpy().copy())
             if watched:
@@ -458,6 +478,8 @@ def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) ->
         (samples,) 0..1.
     """
     scale = network.provenance["output_scale"]
+    if network.is_integer and network.readout == "potential":
+        scale /= 1 << STATE_SHIFT
     outputs = scores.astype(np.float64) * (scale / steps)
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return 1 / powers.sum(axis=1)

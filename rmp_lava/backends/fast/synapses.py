@@ -183,9 +183,10 @@ class Sums:
             return "messages are graded, and products of larger ones may saturate on some CPUs"
         if self.dtype != torch.float32:
             return "its sums can reach 2^24"
-        factor = 1 if np.abs(weight + 0.5).max() < 128 else 2
-        if (weight % factor).any() or np.abs(weight / factor + 0.5).max() > 128:
-            return f"weights in {weight.min()}..{weight.max()} are neither 8-bit numbers nor even ones of 9 bits"
+        low, high = int(weight.min()), int(weight.max())
+        factor = 1 if low >= -128 and high < 128 else 2
+        if low < -128 * factor or high > 127 * factor or (factor == 2 and (weight & 1).any()):
+            return f"weights in {low}..{high} are neither 8-bit numbers nor even ones of 9 bits"
         channels, height, width = self.image
         try:
             self._scales = torch.full((len(weight),), float(factor))
