@@ -54,22 +54,22 @@ NETWORKS = {
     "digits-cnn": Spec("digits CNN, 1x8x8", Size(256, 64, 2, 64), Size(64, 32, 1, 32)),
     "pilotnet-if": Spec(
         "PilotNet's shapes, 3x66x200, integrate-and-fire",
-        Size(4, 64, 1, 16),
+        Size(32, 64, 1, 16),
         None,
         "lava-dl's PilotNet with RMP neurons and random weights: the like-for-like comparison with the peers.",
     ),
     "pilotnet-lif": Spec(
         "PilotNet of lava-dl, 3x66x200, CUBA neurons",
-        Size(4, 64, 1, 16),
+        Size(32, 64, 1, 16),
         None,
         "lava-dl's own `pilotnet_lif/network.net`: leaky neurons, hard reset, input neurons. No peer row: the peers' "
         "neurons differ; compare with `pilotnet-if`, which has the same shapes. Lava runs its unmodified neurons here "
         "(realisation `stock`), compared with the reference's simulation of those.",
     ),
-    "vgg16": Spec("VGG-16, 3x32x32", Size(8, 64, 1, 1, 1), None),
+    "vgg16": Spec("VGG-16, 3x32x32", Size(64, 32, 1, 1, 1), None),
     "resnet20": Spec(
         "ResNet-20, 3x32x32",
-        Size(16, 64, 1, 8, 1),
+        Size(64, 32, 1, 8, 1),
         None,
         "A shortcut is one synapse and the two convolutions beside it are two, so with one step per synapse (rmp-lava, "
         "Lava) the two paths meet one step apart; the peers have no delays. Spike counts differ for that reason.",

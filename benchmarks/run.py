@@ -94,7 +94,7 @@ def full_settings(threads: int) -> Settings:
     """An hour or two on two cores."""
     return Settings(
         quick=False,
-        rounds=5,
+        rounds=3,
         threads=threads,
         least_seconds=1.0,
         time_limit=3600,

@@ -59,6 +59,8 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     largest = source.levels if source.encoding == "spikes" and source.levels else 1
     if not (low >= 0 and high <= largest):
         found = "NaN" if np.isnan(low) or np.isnan(high) else f"values in [{low:g}, {high:g}]"
+        if source.encoding == "spikes":
+            raise DataError(f"messages contain {found}; the network takes whole numbers in [0, {largest}]")
         raise DataError(f"images contain {found}; expected [0, {largest}], so divide 8-bit pixels by 255")
     if source.encoding == "spikes" and images.dtype.kind == "f" and (images != np.rint(images)).any():
         raise DataError("messages contain fractions; the network takes whole numbers, so encode the images first")

@@ -251,6 +251,12 @@ def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
     lines = [f"Ran {what} on: {result.execution}, {result.seconds:.1f} s"]
     if accuracy is not None:
         lines.append(f"Accuracy: {percent(accuracy)}")
+    if result.steps_used is not None:
+        used = result.steps_used
+        lines.append(
+            f"Left as soon as confident: {used.mean():.1f} of {result.schedule.steps} steps of input on average, "
+            f"{np.median(used):g} in the median; {percent((used == result.schedule.steps).mean())} of the samples stayed"
+        )
     saturation = describe_saturation(result)
     if saturation:
         lines.append(f"Limits reached: {saturation}")

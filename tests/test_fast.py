@@ -22,7 +22,7 @@ from rmp_lava.ann.train import train
 from rmp_lava.backends import fast, run
 from rmp_lava.backends.fast import synapses
 from rmp_lava.backends.fast.batching import choose_batching
-from rmp_lava.backends.fast.simulation import exit_probability
+from rmp_lava.backends.fast.confidence import exit_probability
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -366,22 +365,3 @@ def test_soft_reset_layer_said_to_be_sayable_subtracts_exactly_its_threshold(wei
     network = SpikingNetwork("a", Input((weight.shape[1],), "spikes"), (layer,), "int", "count")
     if not lava_dl_obstacles(network):
         assert is_exact(weight, -threshold * np.eye(len(weight), dtype=int))
-
-
-@pytest.mark.slow
-def test_foreign_networks_give_the_loaders_spikes(tmp_path):
-    site = Path(importlib.util.find_spec("lava").submodule_search_locations[0]).parent
-    rng = np.random.default_rng(0)
-    networks, results, jobs = [], [], []
-    for name, steps, largest in [("tiny", 8, 80), ("mnist", 6, 255)]:
-        path = site / "tests/lava/lib/dl/netx" / f"{name}.net"
-        network = rmp_lava.load(path)
-        messages = rng.integers(0, largest, (1, steps, *network.input.shape)).astype(np.int32)
-        result = rmp_lava.run(network, messages, steps, "reference", record=("counts", "spikes", "potentials"))
-        spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
-        assert all(result.spike_counts[name] > 0 for name in [INPUT, *spiking])
-        networks.append(network)
-        results.append(result)
-        jobs.append((path, stream_for(network, messages, result.schedule.period), 0))
-    for network, result, found in zip(networks, results, lava_dl(tmp_path, jobs), strict=True):
-        assert_same_spikes(network, result, found)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..backends.fast.batching import choose_batching
-from ..backends.fast.simulation import Prepared
+from ..backends.fast.layers import Prepared
 from ..encoding import check_images
 from ..errors import ConversionError, UsageError
 from ..network import Layer, SpikingNetwork

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ..backends.fast.batching import Batching
-from ..backends.fast.simulation import InputSimulation, LayerSimulation, Prepared, Stream, chunk_ends
+from ..backends.fast.layers import LayerSimulation, Prepared
+from ..backends.fast.streams import InputSimulation, Stream, chunk_ends
 from ..backends.fast.synapses import memory_shape
 from ..encoding import Encoder
 from ..network import INPUT, Layer

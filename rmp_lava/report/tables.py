@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ..conversion.check import CheckReport
 from ..network import Conv, SpikingNetwork
+from ..neuron import STATE_SHIFT
 from ..results import Run
 
 
@@ -74,6 +75,7 @@ def activity_table(network: SpikingNetwork, run: Run) -> Table:
             f"{spikes[layer.name]:.3f}",
             f"{operations[layer.name]:,.0f}",
             f"{run.saturations.get(layer.name, 0):,}" if run.saturations else "not counted",
+            _range(run.potential_ranges.get(layer.name), network.is_integer),
         )
         for layer in network
     ]
@@ -86,12 +88,29 @@ def activity_table(network: SpikingNetwork, run: Run) -> Table:
             f"{total / network.neuron_count:.3f}",
             f"{sum(operations.values()):,.0f}",
             "",
+            "",
         )
     )
-    columns = ("layer", "neurons", "spikes", "spikes per neuron", "synaptic operations", "saturated updates")
+    columns = (
+        "layer",
+        "neurons",
+        "spikes",
+        "spikes per neuron",
+        "synaptic operations",
+        "saturated updates",
+        "potentials",
+    )
     return table(
         f"Activity per inference, {run.schedule.steps} steps of input ({run.schedule.period} in all)", columns, rows
     )
+
+
+def _range(limits: tuple[float, float] | None, integer: bool) -> str:
+    """Smallest and largest potential in weight units."""
+    if limits is None:
+        return "not recorded"
+    low, high = (limit / (1 << STATE_SHIFT) if integer else limit for limit in limits)
+    return f"{low:,.0f} .. {high:,.0f}" if integer else f"{low:.3g} .. {high:.3g}"
 
 
 def curve_steps(steps: int) -> list[int]:

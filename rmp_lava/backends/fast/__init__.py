@@ -1,7 +1,8 @@
 """Backend `fast`: the reference's integers and spikes, batched over samples and time, in bounded memory.
 
-`synapses` holds the exact kernels, `neurons` (and `fused`) the neuron updates, `batching` cuts a run to a memory budget,
-`simulation` runs a batch. On a CPU, batches run in threads of their own.
+`synapses` holds the exact kernels, `neurons` (and `fused`) the neuron updates, `streams` the messages between layers,
+`layers` one layer, `simulation` a batch; `batching` cuts a run to a memory budget, `confidence` lets samples leave early.
+On a CPU, batches run in threads of their own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ...schedule import Schedule
 from ..parts import join
 from . import neurons
 from .batching import choose_batching
-from .simulation import BatchSimulation, Prepared
+from .layers import Prepared
+from .simulation import BatchSimulation
 
 
 def run(
@@ -65,7 +67,10 @@ def run(
         step_by_step=confidence is not None,
     )
     started = time.perf_counter()
-    with torch.no_grad(), Progress("fast simulation", len(images) * plan.period, shown=progress) as bar:
+    with (
+        torch.no_grad(),
+        Progress("fast simulation, steps of samples", len(images) * plan.period, shown=progress) as bar,
+    ):
         prepared = Prepared(network, place, kernel)
         batches = range(0, len(images), batching.samples)
 

@@ -1,0 +1,32 @@
+"""When a sample may leave early: how sure its prediction is already."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...network import SpikingNetwork
+from ...neuron import STATE_SHIFT
+
+
+def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) -> np.ndarray:
+    """Probability that the read-out after `steps` steps of input gives to its prediction.
+
+    The read-out per step, in units of the trained network's outputs (`provenance["output_scale"]`), through a softmax:
+    what the trained network itself would answer as soon as rates have settled.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        (samples, outputs) spike counts, or potentials in state units (integers) or weight units.
+
+    Returns
+    -------
+    numpy.ndarray
+        (samples,) 0..1.
+    """
+    scale = network.provenance["output_scale"]
+    if network.is_integer and network.readout == "potential":
+        scale /= 1 << STATE_SHIFT
+    outputs = scores.astype(np.float64) * (scale / steps)
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return 1 / powers.sum(axis=1)

@@ -1,0 +1,109 @@
+"""The layers of a batch: their synapses, prepared once for all batches, and their neurons' states."""
+
+from __future__ import annotations
+
+import torch
+
+from ...network import INPUT, Layer, SpikingNetwork
+from ...neuron import CURRENT_LIMIT
+from .neurons import make_population
+from .streams import ConstantStream, Stream
+from .synapses import EXACT_FLOAT32, Sums, largest_sum
+
+
+class Prepared:
+    """A network's synapses on a device, ready for any number of batches, in any number of threads.
+
+    Attributes
+    ----------
+    sums : dict
+        Layer name -> its synapses' `Sums`, in their order.
+    dtypes : dict
+        Layer name -> dtype of its input sums.
+    bounds : dict
+        Layer name -> bound of |input sum| in weight units; 0 in float networks, where nothing depends on it.
+    """
+
+    def __init__(self, network: SpikingNetwork, device: torch.device, kernel: str = "float32") -> None:
+        self.network, self.device = network, device
+        self.sums: dict[str, list[Sums]] = {}
+        self.dtypes: dict[str, torch.dtype] = {}
+        self.bounds = {layer.name: largest_sum(layer, network) if network.is_integer else 0 for layer in network}
+        for layer in network:
+            exact = self.bounds[layer.name] < EXACT_FLOAT32
+            self.dtypes[layer.name] = torch.float32 if exact else torch.float64
+            self.sums[layer.name] = [
+                Sums(
+                    s,
+                    network.source_shape(s.source),
+                    device=device,
+                    dtype=self.dtypes[layer.name],
+                    kernel=kernel,
+                    spikes_only=s.source != INPUT or (network.is_integer and network.input.largest_message == 1),
+                )
+                for s in layer.synapses
+            ]
+
+    def describe(self) -> str:
+        """Which kernel computes which layer's sums, in words."""
+        layers: dict[str, list[str]] = {}
+        for name, sums in self.sums.items():
+            layers.setdefault(" and ".join(sorted({s.kernel for s in sums})), []).append(name)
+        most = max(layers, key=lambda kernel: len(layers[kernel]))
+        others = [f"{kernel} in {', '.join(names)}" for kernel, names in layers.items() if kernel != most]
+        return f"{most} sums" + (f" ({'; '.join(others)})" if others else "")
+
+
+class LayerSimulation:
+    """One layer of a batch: its neurons' state, and the sums of its synapses."""
+
+    def __init__(self, layer: Layer, prepared: Prepared, samples: int) -> None:
+        self.layer, self.sums, self.dtype = layer, prepared.sums[layer.name], prepared.dtypes[layer.name]
+        self.device = prepared.device
+        self.population = make_population(
+            layer.neurons,
+            layer.shape,
+            samples,
+            integer=prepared.network.is_integer,
+            device=prepared.device,
+            largest_input=prepared.bounds[layer.name],
+        )
+        self.counts_large = prepared.bounds[layer.name] >= CURRENT_LIMIT
+        self.large_inputs = 0
+
+    def currents(self, streams: dict[str, Stream], first: int, last: int) -> torch.Tensor:
+        """(last - first or 1, samples, neurons) input of the chunk's steps first .. last - 1, in weight units.
+
+        A single one is the input of all these steps.
+        """
+        total = None
+        for synapse, sums in zip(self.layer.synapses, self.sums, strict=True):
+            current = self._current(streams[synapse.source], sums, first, last)
+            if current is None:
+                continue
+            if total is None:
+                total = current
+            elif len(total) >= len(current):
+                total += current
+            else:
+                total = current.add_(total)
+        if total is None:
+            samples = len(self.population.v)
+            return torch.zeros((1, samples, self.layer.size), dtype=self.dtype, device=self.device)
+        if self.counts_large:
+            repeated = 1 if len(total) > 1 else last - first
+            self.large_inputs += int(torch.count_nonzero(total.abs() >= CURRENT_LIMIT)) * repeated
+        return total
+
+    def _current(self, stream: Stream, sums: Sums, first: int, last: int) -> torch.Tensor | None:
+        """Input through one synapse; None if no message comes through it."""
+        start, stop = stream.active_before(first, last)
+        if start == stop:
+            return None
+        messages = stream.messages[start:stop]
+        current = sums(messages.flatten(0, 1)).view(*messages.shape[:2], -1)
+        if isinstance(stream, ConstantStream) or stop - start == last - first:
+            return current
+        padded = torch.zeros((last - first, *current.shape[1:]), dtype=self.dtype, device=self.device)
+        padded[start - first : stop - first] = current
+        return padded
