@@ -66,7 +66,7 @@ def test_int8_is_refused_for_graded_messages_and_real_weights():
 
 
 def missing(*_):
-    raise NotImplementedError("Could not run 'onednn::qconv_prepack'")
+    raise NotImplementedError("Could not run 'onednn::qlinear_prepack'")
 
 
 def test_execution_names_the_kernel_of_each_layer(monkeypatch):
@@ -81,15 +81,15 @@ def test_execution_names_the_kernel_of_each_layer(monkeypatch):
     assert "int8 sums (float32 in b)" in execution and "numba" in execution
     monkeypatch.setattr(fast.neurons, "fused", None)
     assert "pip install 'rmp-lava[fast]'" in run(network, np.ones((1, 2)), 4).execution
-    monkeypatch.setattr(torch.ops.onednn, "qconv_prepack", missing)
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", missing)
     assert "float32 sums" in run(network, np.ones((1, 2)), 4).execution
     with pytest.raises(BackendError, match="does not have it"):
         run(network_of(even), np.ones((1, 2)), 4, kernel="int8")
 
 
 def test_a_kernel_that_is_not_exact_here_is_not_used(monkeypatch):
-    honest = synapses.Sums._int8
-    monkeypatch.setattr(synapses.Sums, "_int8", lambda self, images: honest(self, images) + (images.max() > 0))
+    honest = synapses.ConvSums._int8
+    monkeypatch.setattr(synapses.ConvSums, "_int8", lambda self, images: honest(self, images) + (images.max() > 0))
     network = network_of(np.array([[[[2]], [[-4]]]]))
     assert "float32 sums" in run(network, IMAGES, 4).execution
     with pytest.raises(BackendError, match="not exact"):
@@ -117,7 +117,7 @@ def convolutions(draw):
 def test_sums_are_exact_for_every_shape(convolution, kernel, dtype):
     images, synapse = convolution
     shape = (images.shape[3], *images.shape[1:3])
-    sums = synapses.Sums(synapse, shape, device=torch.device("cpu"), dtype=dtype, kernel=kernel, spikes_only=True)
+    sums = synapses.make_sums(synapse, shape, device=torch.device("cpu"), dtype=dtype, kernel=kernel, spikes_only=True)
     found = sums(torch.from_numpy(images))
     # Pixel by pixel and in whole numbers: independent of every convolution.
     (ph, pw), (sh, sw), (dh, dw) = synapse.padding, synapse.stride, synapse.dilation

@@ -56,19 +56,20 @@ class Replay:
             (steps, samples, neurons) in weight units, neurons in memory order; or a single one that stands for all steps.
         """
         simulation = LayerSimulation(layer, self.prepared, len(self.images))
+        everyone = slice(0, len(self.images))
         for steps, streams in self._chunks(layer):
-            for first, last in self._blocks(layer, steps):
-                yield simulation.currents(streams, first, last), last - first
+            for some in self._blocks(layer, steps):
+                yield simulation.currents(streams, some, everyone), some.stop - some.start
 
     def advance(self, layer: Layer) -> None:
         """Simulate a layer and keep its spikes for the layers after it."""
         samples = len(self.images)
-        simulation = LayerSimulation(layer, self.prepared, samples)
+        simulation, everyone = LayerSimulation(layer, self.prepared, samples), slice(0, samples)
         packed = self._packed[layer.name] = []
         for steps, streams in self._chunks(layer):
             out = torch.empty((steps, samples, layer.size), dtype=torch.uint8)
-            for first, last in self._blocks(layer, steps):
-                simulation.population.advance(simulation.currents(streams, first, last), out[first:last])
+            for some in self._blocks(layer, steps):
+                simulation.population.advance(simulation.currents(streams, some, everyone), out[some], everyone)
             packed.append(np.packbits(out.numpy(), axis=2))
         self._forget_unused(layer)
 
@@ -100,10 +101,10 @@ class Replay:
             yield stop - start, streams
             start = stop
 
-    def _blocks(self, layer: Layer, steps: int) -> Iterator[tuple[int, int]]:
+    def _blocks(self, layer: Layer, steps: int) -> Iterator[slice]:
         length = self.batching.block_steps(len(self.images), layer.size)
         for first in range(0, steps, length):
-            yield first, min(steps, first + length)
+            yield slice(first, min(steps, first + length))
 
     def _forget_unused(self, layer: Layer) -> None:
         names = [each.name for each in self.network]

@@ -146,7 +146,8 @@ def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:
     if device.type != "cpu":
         return "integer neurons"
     if neurons.fused is None:
-        return "integer neurons (not compiled: pip install 'rmp-lava[fast]' makes them several times faster)"
+        why = neurons.WHY_NOT_COMPILED
+        return f"integer neurons not compiled ({why}; pip install 'rmp-lava[fast]' makes them several times faster)"
     return f"integer neurons compiled by numba {neurons.fused.VERSION}"
 
 

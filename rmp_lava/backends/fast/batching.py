@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from ...network import SpikingNetwork
 from ...schedule import Schedule
 
 DEFAULT_MEMORY = 2**30
-BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
+BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
 """Weighted sums at once: on a CPU they should still be in a cache when the neurons read them."""
 _WORTHWHILE = 2**20
 """Neurons per batch above which a larger one no longer pays."""
@@ -33,8 +34,16 @@ class Batching:
     block_bytes: int
 
     def block_steps(self, samples: int, size: int) -> int:
-        """Steps whose sums fit into a block, for a population of `size` neurons."""
+        """Steps of all samples whose sums fit into a block, for a population of `size` neurons; at least 1."""
         return max(1, min(self.steps, self.block_bytes // (4 * samples * size)))
+
+    def blocks(self, steps: int, samples: int, size: int) -> Iterator[tuple[slice, slice]]:
+        """Blocks of (steps, samples) of a population of `size` neurons: several steps of all, or one step of some."""
+        length = self.block_steps(samples, size)
+        rows = samples if length > 1 else max(1, min(samples, self.block_bytes // (4 * size)))
+        for first in range(0, steps, length):
+            for row in range(0, samples, rows):
+                yield slice(first, min(steps, first + length)), slice(row, min(samples, row + rows))
 
 
 def choose_batching(

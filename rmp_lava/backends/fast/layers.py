@@ -8,7 +8,7 @@ from ...network import INPUT, Layer, SpikingNetwork
 from ...neuron import CURRENT_LIMIT
 from .neurons import make_population
 from .streams import ConstantStream, Stream
-from .synapses import EXACT_FLOAT32, Sums, largest_sum
+from .synapses import EXACT_FLOAT32, Sums, largest_sum, make_sums
 
 
 class Prepared:
@@ -33,7 +33,7 @@ class Prepared:
             exact = self.bounds[layer.name] < EXACT_FLOAT32
             self.dtypes[layer.name] = torch.float32 if exact else torch.float64
             self.sums[layer.name] = [
-                Sums(
+                make_sums(
                     s,
                     network.source_shape(s.source),
                     device=device,
@@ -71,14 +71,14 @@ class LayerSimulation:
         self.counts_large = prepared.bounds[layer.name] >= CURRENT_LIMIT
         self.large_inputs = 0
 
-    def currents(self, streams: dict[str, Stream], first: int, last: int) -> torch.Tensor:
-        """(last - first or 1, samples, neurons) input of the chunk's steps first .. last - 1, in weight units.
+    def currents(self, streams: dict[str, Stream], steps: slice, rows: slice) -> torch.Tensor:
+        """(steps or 1, samples, neurons) input in some of the chunk's steps, of some samples, in weight units.
 
         A single one is the input of all these steps.
         """
         total = None
         for synapse, sums in zip(self.layer.synapses, self.sums, strict=True):
-            current = self._current(streams[synapse.source], sums, first, last)
+            current = self._current(streams[synapse.source], sums, steps, rows)
             if current is None:
                 continue
             if total is None:
@@ -88,19 +88,19 @@ class LayerSimulation:
             else:
                 total = current.add_(total)
         if total is None:
-            samples = len(self.population.v)
-            return torch.zeros((1, samples, self.layer.size), dtype=self.dtype, device=self.device)
+            return torch.zeros((1, rows.stop - rows.start, self.layer.size), dtype=self.dtype, device=self.device)
         if self.counts_large:
-            repeated = 1 if len(total) > 1 else last - first
+            repeated = 1 if len(total) > 1 else steps.stop - steps.start
             self.large_inputs += int(torch.count_nonzero(total.abs() >= CURRENT_LIMIT)) * repeated
         return total
 
-    def _current(self, stream: Stream, sums: Sums, first: int, last: int) -> torch.Tensor | None:
+    def _current(self, stream: Stream, sums: Sums, steps: slice, rows: slice) -> torch.Tensor | None:
         """Input through one synapse; None if no message comes through it."""
+        first, last = steps.start, steps.stop
         start, stop = stream.active_before(first, last)
         if start == stop:
             return None
-        messages = stream.messages[start:stop]
+        messages = stream.messages[start:stop, rows]
         current = sums(messages.flatten(0, 1)).view(*messages.shape[:2], -1)
         if isinstance(stream, ConstantStream) or stop - start == last - first:
             return current

@@ -12,10 +12,12 @@ from ...network import NO_MEMORY, Neurons
 from ...neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT, Range
 from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
 
+WHY_NOT_COMPILED = ""
 try:
     from . import fused
-except ImportError:  # numba is in the extra [fast]
+except ImportError as error:  # numba is in the extra [fast]; it also refuses versions of numpy that it does not know
     fused = None
+    WHY_NOT_COMPILED = str(error).partition("\n")[0]
 
 _RESETS = {"soft": 0, "hard": 1, "none": 2}
 
@@ -73,8 +75,8 @@ class Population:
         self.v_range: Range | None = None
         self.u_range: Range | None = None
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> np.ndarray:
-        """Advance by the steps of `out`.
+    def advance(self, currents: torch.Tensor, out: torch.Tensor, rows: slice) -> np.ndarray:
+        """Advance some samples by the steps of `out`.
 
         Parameters
         ----------
@@ -82,6 +84,8 @@ class Population:
             (steps or 1, samples, neurons) input in weight units; a single one is the input of every step.
         out : torch.Tensor
             (steps, samples, neurons) uint8, contiguous; receives the spikes.
+        rows : slice
+            Which samples.
 
         Returns
         -------
@@ -117,17 +121,17 @@ def _wider(known: Range | None, low, high) -> Range:
 class FusedPopulation(Population):
     """Integer neurons on the CPU, compiled by numba."""
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> np.ndarray:
+    def advance(self, currents: torch.Tensor, out: torch.Tensor, rows: slice) -> np.ndarray:
         if currents.dtype != torch.float32:
             # Larger inputs saturate the potential whatever it was, so they may be cut where 32 bits still hold them.
             currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
         spikes = np.zeros(len(out), dtype=np.int64)
         saturations, *limits = fused.advance(
             currents.numpy(),
-            self.v.numpy(),
-            self.u.numpy(),
+            self.v[rows].numpy(),
+            self.u[rows].numpy(),
             self.bias.numpy(),
-            self.counts.numpy(),
+            self.counts[rows].numpy(),
             out.numpy(),
             spikes,
             np.int32(self.threshold),
@@ -143,39 +147,40 @@ class FusedPopulation(Population):
 class TorchPopulation(Population):
     """Neurons of either number format on any device."""
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor) -> np.ndarray:
+    def advance(self, currents: torch.Tensor, out: torch.Tensor, rows: slice) -> np.ndarray:
         for t in range(len(out)):
             current = currents[t if len(currents) > 1 else 0]
-            out[t] = self._step(current.to(self.v.dtype) * self.scale)
+            out[t] = self._step(current.to(self.v.dtype) * self.scale, self.v[rows], self.u[rows])
         if self.neurons.reset == "none":
             return np.zeros(len(out), dtype=np.int64)
-        self.counts += out.sum(dim=0, dtype=torch.int32)
+        self.counts[rows] += out.sum(dim=0, dtype=torch.int32)
         return out.sum(dim=(1, 2), dtype=torch.int64).cpu().numpy()
 
-    def _step(self, current: torch.Tensor) -> torch.Tensor:
+    def _step(self, current: torch.Tensor, v: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        """Advance v and u, which are views, in place by one step of input in state units; returns who spikes."""
         u_limits = ()
-        if self.u.shape[1]:
-            self.u = _wrap24(_decay(self.u, self.neurons.current_decay) + current)
-            u_limits = tuple(limit.item() for limit in torch.aminmax(self.u))
-            current = self.u
+        if u.shape[1]:
+            u.copy_(_wrap24(_decay(u, self.neurons.current_decay) + current))
+            u_limits = tuple(limit.item() for limit in torch.aminmax(u))
+            current = u
         if self.neurons.voltage_decay:
-            self.v = _decay(self.v, self.neurons.voltage_decay)
-        self.v += current
+            v.copy_(_decay(v, self.neurons.voltage_decay))
+        v += current
         if len(self.bias):
-            self.v += self.bias
-        low, high = (limit.item() for limit in torch.aminmax(self.v))
+            v += self.bias
+        low, high = (limit.item() for limit in torch.aminmax(v))
         if self.integer and (low < -MAX_STATE or high > MAX_STATE):
-            self.saturations += int(torch.count_nonzero(self.v.abs() > MAX_STATE))
-            self.v.clamp_(-MAX_STATE, MAX_STATE)
+            self.saturations += int(torch.count_nonzero(v.abs() > MAX_STATE))
+            v.clamp_(-MAX_STATE, MAX_STATE)
             low, high = (min(max(limit, -MAX_STATE), MAX_STATE) for limit in (low, high))
         self._saw(low, high, *u_limits)
         if self.neurons.reset == "none":
-            return torch.zeros((), dtype=torch.uint8, device=self.v.device)
-        spikes = self.v > self.threshold
+            return torch.zeros((), dtype=torch.uint8, device=v.device)
+        spikes = v > self.threshold
         if self.neurons.reset == "soft":
-            self.v.sub_(spikes.to(self.v.dtype), alpha=self.threshold)
+            v.sub_(spikes.to(v.dtype), alpha=self.threshold)
         else:
-            self.v.masked_fill_(spikes, 0)
+            v.masked_fill_(spikes, 0)
         return spikes
 
 

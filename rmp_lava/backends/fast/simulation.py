@@ -94,12 +94,14 @@ class BatchSimulation:
             stream.start_chunk(steps)
             watched = layer is self.network.output and self.network.readout == "potential"
             potentials = []
-            length = 1 if watched else self.batching.block_steps(samples, layer.size)
-            for first in range(0, steps, length):
-                last = min(steps, first + length)
-                out = stream.now[first:last].flatten(2)
-                currents = simulation.currents(self.streams, first, last)
-                stream.activity[first + 1 : last + 1] = simulation.population.advance(currents, out)
+            stream.activity[1 : steps + 1] = 0
+            blocks = self.batching.blocks(steps, samples, layer.size)
+            if watched:  # its potential after each step is read out
+                blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
+            for some, rows in blocks:
+                out = stream.now[some, rows].flatten(2)
+                currents = simulation.currents(self.streams, some, rows)
+                stream.activity[some.start + 1 : some.stop + 1] += simulation.population.advance(currents, out, rows)
                 if watched:
                     potentials.append(simulation.population.v.cpu().numpy().copy())
             if watched:

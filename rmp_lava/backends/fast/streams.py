@@ -135,21 +135,26 @@ class InputSimulation:
 
     def _advance_neurons(self, start: int, stop: int, stop_of_input: int) -> None:
         samples = len(self._counts)
-        constant = self.encoder.is_constant
         length = self.batching.block_steps(samples, self.size)
         for first in range(start, stop, length):
             last = min(stop, first + length)
-            # A chunk's steps of input come first: encoders whose messages differ may end within a block.
-            given = max(0, min(last, stop_of_input) - first)
-            if not given:
-                currents = torch.zeros((1, samples, self.size), device=self.device)
-            else:
-                currents = self._messages(first, first + (1 if constant else given)).to(torch.float32).flatten(2)
-                if not constant and given < last - first:
-                    blank = torch.zeros((last - first - given, samples, self.size), device=self.device)
-                    currents = torch.cat([currents, blank])
-            out = self.stream.now[first - start : last - start].flatten(2)
-            self.stream.activity[first - start + 1 : last - start + 1] = self.population.advance(currents, out)
+            some = slice(first - start, last - start)
+            currents, out = self._currents(first, last, stop_of_input), self.stream.now[some].flatten(2)
+            spikes = self.population.advance(currents, out, slice(0, samples))
+            self.stream.activity[some.start + 1 : some.stop + 1] = spikes
+
+    def _currents(self, first: int, last: int, stop_of_input: int) -> torch.Tensor:
+        """(steps or 1, samples, values) messages of steps first .. last - 1 as the input's neurons take them."""
+        samples, steps = len(self._counts), last - first
+        given = max(0, min(last, stop_of_input) - first)
+        if not given:
+            return torch.zeros((1, samples, self.size), device=self.device)
+        if self.encoder.is_constant:  # chunks end where constant messages do
+            return self._messages(first, first + 1).to(torch.float32).flatten(2)
+        currents = self._messages(first, first + given).to(torch.float32).flatten(2)
+        if given == steps:
+            return currents
+        return torch.cat([currents, torch.zeros((steps - given, samples, self.size), device=self.device)])
 
     def messages(self, start: int, stop: int) -> torch.Tensor:
         """(steps, samples, *memory shape) messages of steps start .. stop - 1, the chunk that was computed last."""

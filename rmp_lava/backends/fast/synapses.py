@@ -45,12 +45,16 @@ def largest_sum(layer: Layer, network: SpikingNetwork) -> int:
 
 
 class Sums:
-    """Weighted sums of one synapse on a device.
+    """Weighted sums of one synapse on a device; made by `make_sums`.
 
     Parameters
     ----------
-    synapse : Synapse
-    source_shape : tuple of int
+    source : str
+        Where the messages come from.
+    weight : numpy.ndarray
+        Inputs in the source's order in memory.
+    shape : tuple of int
+        Of one set of messages, as the kernels take it.
     device : torch.device
     dtype : torch.dtype
         Of the sums: float32, or float64 where float32 is not exact.
@@ -62,7 +66,7 @@ class Sums:
     Attributes
     ----------
     kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul"}
-        What computes; matrix products where the convolution is not exact for this shape, and on a GPU.
+        What computes; matrix products where a convolution is not exact for this shape, and on a GPU.
 
     Raises
     ------
@@ -72,36 +76,20 @@ class Sums:
 
     def __init__(
         self,
-        synapse: Synapse,
-        source_shape: tuple[int, ...],
+        source: str,
+        weight: np.ndarray,
+        shape: tuple[int, ...],
         *,
         device: torch.device,
         dtype: torch.dtype,
         kernel: str,
         spikes_only: bool,
     ) -> None:
-        if not isinstance(synapse, (Conv, Dense)):
-            raise BackendError(f"backend 'fast' does not know synapses of type {type(synapse).__name__}")
-        self.dtype, self.device = dtype, device
-        self.source_shape = source_shape
-        if isinstance(synapse, Dense):
-            # A dense layer is a 1x1 convolution of a single pixel; its inputs follow the source's order in memory.
-            weight = synapse.weight.reshape(len(synapse.weight), *source_shape)
-            weight = to_memory(weight, 1).reshape(len(weight), -1, 1, 1)
-            self.image = (weight.shape[1], 1, 1)
-            self.stride, self.padding, self.dilation, self.groups = (1, 1), (0, 0), (1, 1), 1
-        else:
-            weight = synapse.weight
-            self.image = source_shape
-            self.stride, self.padding, self.dilation = synapse.stride, synapse.padding, synapse.dilation
-            self.groups = synapse.groups
+        self.shape, self.dtype, self.device = shape, dtype, device
         self._weight = torch.tensor(np.ascontiguousarray(weight), device=device).to(dtype)
-        # Of a single window the stride says nothing, and oneDNN is wrong for some that are larger than 1.
-        self.stride = tuple(
-            1 if n + 2 * p == extent else s
-            for n, extent, s, p in zip(self.image[1:], self._extent(), self.stride, self.padding, strict=True)
-        )
-        self.kernel = self._choose_kernel(synapse.source, weight, kernel, spikes_only)
+        self.kernel = self._choose_kernel(source, weight, kernel, spikes_only)
+        if self.kernel == "int8":
+            del self._weight
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         """Sums for each of n sets of messages.
@@ -114,19 +102,13 @@ class Sums:
         Returns
         -------
         torch.Tensor
-            (n, neurons), channels last in memory order, float32 or float64 whole numbers of weight units.
+            (n, neurons) in memory order, float32 or float64 whole numbers of weight units.
         """
-        channels, height, width = self.image
-        if channels == 1 or height * width == 1:
-            # The same memory, which PyTorch should not take for channels-last.
-            images = messages.reshape(-1, channels, height, width)
-        else:
-            images = messages.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
-        sums = self._compute(self.kernel, images)
-        return sums.permute(0, 2, 3, 1).reshape(len(sums), -1)
+        raise NotImplementedError
 
     def _choose_kernel(self, source: str, weight: np.ndarray, wanted: str, spikes_only: bool) -> str:
-        sound = self._onednn_is_sound()
+        name = str(self.dtype).removeprefix("torch.")
+        sound = self._is_sound()
         if wanted != "float32":
             reason = self._prepare_int8(weight, spikes_only) if sound else "oneDNN cannot convolve this shape"
             if reason is None and not self._is_exact("int8", spikes_only):
@@ -135,43 +117,9 @@ class Sums:
                 return "int8"
             if wanted == "int8":
                 raise BackendError(f"kernel 'int8' cannot compute synapses from {source!r}: {reason}")
-        name = str(self.dtype).removeprefix("torch.")
         # cuDNN may choose Winograd or FFT convolutions, which round. Never run on a GPU.
         plain = self.device.type == "cpu" and sound
         return name if plain and (weight.dtype.kind == "f" or self._is_exact(name, spikes_only)) else f"{name} matmul"
-
-    def _onednn_is_sound(self) -> bool:
-        """Whether oneDNN, as in torch 2.3 to 2.13, computes this shape.
-
-        It crashes where a window sees nothing but padding, and is wrong where a single window leaves pixels unread.
-        """
-        for n, extent, s, p in zip(self.image[1:], self._extent(), self.stride, self.padding, strict=True):
-            if p >= extent or 0 < n + 2 * p - extent < s:
-                return False
-        return True
-
-    def _extent(self) -> tuple[int, int]:
-        """Pixels that the kernel spans, (height, width)."""
-        return tuple(d * (k - 1) + 1 for k, d in zip(self._weight.shape[2:], self.dilation, strict=True))
-
-    def _is_exact(self, kernel: str, spikes_only: bool) -> bool:
-        """Whether a kernel gives plain sums for this very shape: a machine may saturate, and PyTorch may be wrong."""
-        random = torch.Generator().manual_seed(0)
-        largest = 2 if spikes_only else 256
-        probe = torch.randint(0, largest, (2, *self.image), generator=random, dtype=torch.uint8)
-        probe[0] = largest - 1
-        if self.image[0] > 1:
-            probe = probe.contiguous(memory_format=torch.channels_last)
-        expected = self._compute(f"{self.dtype} matmul", probe)
-        return torch.equal(self._compute(kernel, probe), expected)
-
-    def _compute(self, kernel: str, images: torch.Tensor) -> torch.Tensor:
-        if kernel == "int8":
-            return self._int8(images)
-        convolve = _convolve_by_matmul if kernel.endswith("matmul") else F.conv2d
-        return convolve(
-            images.to(self.dtype), self._weight, None, self.stride, self.padding, self.dilation, self.groups
-        )
 
     def _prepare_int8(self, weight: np.ndarray, spikes_only: bool) -> str | None:
         """Set up the 8-bit kernel, or say why it cannot be."""
@@ -187,46 +135,144 @@ class Sums:
         factor = 1 if low >= -128 and high < 128 else 2
         if low < -128 * factor or high > 127 * factor or (factor == 2 and (weight & 1).any()):
             return f"weights in {low}..{high} are neither 8-bit numbers nor even ones of 9 bits"
-        channels, height, width = self.image
+        self._scales = torch.full((len(weight),), float(factor))
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+        halved = weight if factor == 1 else weight >> 1
         try:
-            self._scales = torch.full((len(weight),), float(factor))
-            self._zeros = torch.zeros(len(weight), dtype=torch.int64)
-            self._packed = torch.ops.onednn.qconv_prepack(
-                torch.tensor(np.ascontiguousarray(weight // factor).astype(np.int8)),
-                self._scales,
-                1.0,
-                0,
-                list(self.stride),
-                list(self.padding),
-                list(self.dilation),
-                self.groups,
-                [1, channels, height, width],
-            )
-            self._int8(torch.zeros((1, *self.image), dtype=torch.uint8))
+            self._packed = self._pack(torch.tensor(np.ascontiguousarray(halved, dtype=np.int8)))
+            self._compute("int8", torch.zeros((1, *self.shape), dtype=torch.uint8))
             return None
         except (AttributeError, RuntimeError, NotImplementedError) as error:
             return f"this PyTorch or CPU does not have it ({str(error).splitlines()[0]})"
 
+    def _is_exact(self, kernel: str, spikes_only: bool) -> bool:
+        """Whether a kernel gives plain sums for this very shape: a machine may saturate, and PyTorch may be wrong."""
+        random = torch.Generator().manual_seed(0)
+        largest = 2 if spikes_only else 256
+        probe = torch.randint(0, largest, (2, *self.shape), generator=random, dtype=torch.uint8)
+        probe[0] = largest - 1
+        return torch.equal(self._compute(kernel, probe), self._compute("matmul", probe))
+
+    def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
+        if kernel == "int8":
+            return self._int8(messages)
+        return (self._matmul if kernel.endswith("matmul") else self._plain)(messages.to(self.dtype))
+
+    def _is_sound(self) -> bool:
+        """Whether oneDNN, as in torch 2.3 to 2.13, computes this shape."""
+        raise NotImplementedError
+
+    def _pack(self, weight: torch.Tensor) -> torch.Tensor:
+        """8-bit weights in oneDNN's own layout."""
+        raise NotImplementedError
+
+    def _int8(self, messages: torch.Tensor) -> torch.Tensor:
+        """Sums of uint8 messages with the packed weights."""
+        raise NotImplementedError
+
+    def _plain(self, messages: torch.Tensor) -> torch.Tensor:
+        """PyTorch's operator in `dtype`."""
+        raise NotImplementedError
+
+    def _matmul(self, messages: torch.Tensor) -> torch.Tensor:
+        """The same by matrix products: nothing but plain sums, in any order."""
+        raise NotImplementedError
+
+
+def make_sums(synapse: Synapse, source_shape: tuple[int, ...], **options) -> Sums:
+    """The `Sums` of a synapse; `options` are those of `Sums`, from `device` on."""
+    if isinstance(synapse, Dense):
+        return DenseSums(synapse, source_shape, **options)
+    if isinstance(synapse, Conv):
+        return ConvSums(synapse, source_shape, **options)
+    raise BackendError(f"backend 'fast' does not know synapses of type {type(synapse).__name__}")
+
+
+_AS_IT_IS = (1.0, 0, torch.float32, "none", [], "")
+"""oneDNN's scale, zero point and dtype of the result, and nothing done to it afterwards."""
+
+
+class DenseSums(Sums):
+    """Of a dense synapse: one matrix product."""
+
+    def __init__(self, synapse: Dense, source_shape: tuple[int, ...], **options) -> None:
+        weight = to_memory(synapse.weight.reshape(len(synapse.weight), *source_shape), 1)
+        weight = weight.reshape(len(weight), -1)
+        super().__init__(synapse.source, weight, weight.shape[1:], **options)
+
+    def __call__(self, messages: torch.Tensor) -> torch.Tensor:
+        return self._compute(self.kernel, messages.flatten(1))
+
+    def _is_sound(self) -> bool:
+        return True
+
+    def _pack(self, weight: torch.Tensor) -> torch.Tensor:
+        return torch.ops.onednn.qlinear_prepack(weight, None)
+
+    def _int8(self, messages: torch.Tensor) -> torch.Tensor:
+        return torch.ops.onednn.qlinear_pointwise(
+            messages, 1.0, 0, self._packed, self._scales, self._zeros, None, *_AS_IT_IS
+        )
+
+    def _plain(self, messages: torch.Tensor) -> torch.Tensor:
+        return F.linear(messages, self._weight)
+
+    def _matmul(self, messages: torch.Tensor) -> torch.Tensor:
+        return messages @ self._weight.T
+
+
+class ConvSums(Sums):
+    """Of a convolution, channels last."""
+
+    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], **options) -> None:
+        kernel = synapse.weight.shape[2:]
+        self.padding, self.dilation, self.groups = synapse.padding, synapse.dilation, synapse.groups
+        self._extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, self.dilation, strict=True))
+        # Of a single window the stride says nothing, and oneDNN is wrong for some that are larger than 1.
+        self.stride = tuple(
+            1 if n + 2 * p == extent else s
+            for n, extent, s, p in zip(source_shape[1:], self._extent, synapse.stride, self.padding, strict=True)
+        )
+        self._channels = source_shape[0]
+        super().__init__(synapse.source, synapse.weight, memory_shape(source_shape), **options)
+
+    def __call__(self, messages: torch.Tensor) -> torch.Tensor:
+        return self._compute(self.kernel, messages)
+
+    def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
+        height, width, channels = self.shape
+        if channels == 1 or height * width == 1:
+            # The same memory, which PyTorch should not take for channels-last.
+            images = messages.reshape(-1, channels, height, width)
+        else:
+            images = messages.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        sums = super()._compute(kernel, images)
+        return sums.permute(0, 2, 3, 1).reshape(len(sums), -1)
+
+    def _is_sound(self) -> bool:
+        """It crashes where a window sees nothing but padding, and is wrong where a single one leaves pixels unread."""
+        return not any(
+            p >= extent or 0 < n + 2 * p - extent < s
+            for n, extent, s, p in zip(self.shape[:2], self._extent, self.stride, self.padding, strict=True)
+        )
+
+    def _pack(self, weight: torch.Tensor) -> torch.Tensor:
+        example = [1, self._channels, *self.shape[:2]]
+        return torch.ops.onednn.qconv_prepack(weight, self._scales, 1.0, 0, *self._geometry(), example)
+
+    def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
+        return list(self.stride), list(self.padding), list(self.dilation), self.groups
+
     def _int8(self, images: torch.Tensor) -> torch.Tensor:
         return torch.ops.onednn.qconv2d_pointwise(
-            images,
-            1.0,  # scale and zero point of the messages
-            0,
-            self._packed,
-            self._scales,
-            self._zeros,
-            None,  # no bias: neurons add theirs
-            list(self.stride),
-            list(self.padding),
-            list(self.dilation),
-            self.groups,
-            1.0,  # scale and zero point of the result
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
+            images, 1.0, 0, self._packed, self._scales, self._zeros, None, *self._geometry(), *_AS_IT_IS
         )
+
+    def _plain(self, images: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(images, self._weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+    def _matmul(self, images: torch.Tensor) -> torch.Tensor:
+        return _convolve_by_matmul(images, self._weight, None, self.stride, self.padding, self.dilation, self.groups)
 
 
 def _convolve_by_matmul(
