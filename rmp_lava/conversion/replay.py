@@ -69,7 +69,7 @@ class Replay:
         for steps, streams in self._chunks(layer):
             out = torch.empty((steps, samples, layer.size), dtype=torch.uint8)
             for some in self._blocks(layer, steps):
-                simulation.population.advance(simulation.currents(streams, some, everyone), out[some], everyone)
+                simulation.population.advance(simulation.currents(streams, some, everyone), out, some, everyone)
             packed.append(np.packbits(out.numpy(), axis=2))
         self._forget_unused(layer)
 

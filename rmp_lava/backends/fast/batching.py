@@ -12,8 +12,10 @@ from ...network import SpikingNetwork
 from ...schedule import Schedule
 
 DEFAULT_MEMORY = 2**30
-BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
+BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
 """Weighted sums at once: on a CPU they should still be in a cache when the neurons read them."""
+_STEPS_PER_STATE = 4
+"""Steps that a block should have, so that states are not fetched from far away for each step."""
 _WORTHWHILE = 2**20
 """Neurons per batch above which a larger one no longer pays."""
 _STATE_BYTES = 16
@@ -38,11 +40,14 @@ class Batching:
         return max(1, min(self.steps, self.block_bytes // (4 * samples * size)))
 
     def blocks(self, steps: int, samples: int, size: int) -> Iterator[tuple[slice, slice]]:
-        """Blocks of (steps, samples) of a population of `size` neurons: several steps of all, or one step of some."""
-        length = self.block_steps(samples, size)
-        rows = samples if length > 1 else max(1, min(samples, self.block_bytes // (4 * size)))
-        for first in range(0, steps, length):
-            for row in range(0, samples, rows):
+        """Blocks of (steps, samples) of a population of `size` neurons, rather of many steps than of many samples.
+
+        A neuron's state is read and written once per block, so large populations advance few samples at a time.
+        """
+        rows = max(1, min(samples, self.block_bytes // (4 * size * min(steps, _STEPS_PER_STATE))))
+        length = self.block_steps(rows, size)
+        for row in range(0, samples, rows):
+            for first in range(0, steps, length):
                 yield slice(first, min(steps, first + length)), slice(row, min(samples, row + rows))
 
 

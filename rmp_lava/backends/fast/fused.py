@@ -116,17 +116,18 @@ def _count(out, counts):
 
 
 @_compiled
-def advance(a, v, u, bias, counts, out, messages, threshold, reset, keep_voltage, keep_current):
-    """Advance a population by the steps of `out`, in place.
+def advance(a, v, u, bias, counts, out, first_step, first_row, messages, threshold, reset, keep_voltage, keep_current):
+    """Advance some samples of a population by some steps, in place.
 
     Parameters
     ----------
-    a : (steps or 1, samples, neurons) float32 whole numbers of weight units; a single one is the input of every step
+    a : (steps or 1, rows, neurons) float32 whole numbers of weight units; a single one is the input of every step
     v : (samples, neurons) int32 state units
     u : the same, or (samples, 0): a current without memory, which is just the input, as long as that does not wrap
     bias : (neurons,) int32 state units, or (0,)
     counts : (samples, neurons) int32, counted up
-    out : (steps, samples, neurons) uint8 spikes
+    out : (all steps, samples, neurons) uint8 spikes
+    first_step, first_row : where in `out`, and at which sample, the steps and the rows of `a` begin
     messages : (steps,) int64, spikes of each step, counted up
     threshold : int32 state units
     reset : SOFT, HARD or NONE
@@ -137,16 +138,17 @@ def advance(a, v, u, bias, counts, out, messages, threshold, reset, keep_voltage
     tuple of int
         Saturated updates, lowest and highest v compared with the threshold, lowest and highest u.
     """
-    steps, samples, size = out.shape
+    steps, size = len(messages), v.shape[1]
     saturations = np.int64(0)
     low, high, u_low, u_high = _HIGHEST, _LOWEST, _WRAP, int32(-_WRAP)
-    for b in range(samples):
+    for row in range(a.shape[1]):
+        b = first_row + row
         for first in range(0, size, BLOCK):
             last = min(size, first + BLOCK)
             block = v[b, first:last]
             for t in range(steps):
-                current = a[t if len(a) > 1 else 0, b, first:last]
-                spikes = out[t, b, first:last]
+                current = a[t if len(a) > 1 else 0, row, first:last]
+                spikes = out[first_step + t, b, first:last]
                 if u.shape[1]:
                     memory = u[b, first:last]
                     _decay(memory, keep_current)

@@ -75,17 +75,17 @@ class Population:
         self.v_range: Range | None = None
         self.u_range: Range | None = None
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor, rows: slice) -> np.ndarray:
-        """Advance some samples by the steps of `out`.
+    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
+        """Advance some samples by some steps.
 
         Parameters
         ----------
         currents : torch.Tensor
-            (steps or 1, samples, neurons) input in weight units; a single one is the input of every step.
+            (steps or 1, rows, neurons) input in weight units; a single one is the input of every step.
         out : torch.Tensor
-            (steps, samples, neurons) uint8, contiguous; receives the spikes.
-        rows : slice
-            Which samples.
+            (all steps, samples, neurons) uint8, contiguous; receives the spikes.
+        steps, rows : slice
+            Which steps of `out`, and which samples.
 
         Returns
         -------
@@ -121,18 +121,20 @@ def _wider(known: Range | None, low, high) -> Range:
 class FusedPopulation(Population):
     """Integer neurons on the CPU, compiled by numba."""
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor, rows: slice) -> np.ndarray:
+    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
         if currents.dtype != torch.float32:
             # Larger inputs saturate the potential whatever it was, so they may be cut where 32 bits still hold them.
             currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
-        spikes = np.zeros(len(out), dtype=np.int64)
+        spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
         saturations, *limits = fused.advance(
             currents.numpy(),
-            self.v[rows].numpy(),
-            self.u[rows].numpy(),
+            self.v.numpy(),
+            self.u.numpy(),
             self.bias.numpy(),
-            self.counts[rows].numpy(),
+            self.counts.numpy(),
             out.numpy(),
+            steps.start,
+            rows.start,
             spikes,
             np.int32(self.threshold),
             _RESETS[self.neurons.reset],
@@ -147,7 +149,8 @@ class FusedPopulation(Population):
 class TorchPopulation(Population):
     """Neurons of either number format on any device."""
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor, rows: slice) -> np.ndarray:
+    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
+        out = out[steps, rows]
         for t in range(len(out)):
             current = currents[t if len(currents) > 1 else 0]
             out[t] = self._step(current.to(self.v.dtype) * self.scale, self.v[rows], self.u[rows])

@@ -98,10 +98,11 @@ class BatchSimulation:
             blocks = self.batching.blocks(steps, samples, layer.size)
             if watched:  # its potential after each step is read out
                 blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
+            out = stream.now.flatten(2)
             for some, rows in blocks:
-                out = stream.now[some, rows].flatten(2)
                 currents = simulation.currents(self.streams, some, rows)
-                stream.activity[some.start + 1 : some.stop + 1] += simulation.population.advance(currents, out, rows)
+                spikes = simulation.population.advance(currents, out, some, rows)
+                stream.activity[some.start + 1 : some.stop + 1] += spikes
                 if watched:
                     potentials.append(simulation.population.v.cpu().numpy().copy())
             if watched:

@@ -139,8 +139,8 @@ class InputSimulation:
         for first in range(start, stop, length):
             last = min(stop, first + length)
             some = slice(first - start, last - start)
-            currents, out = self._currents(first, last, stop_of_input), self.stream.now[some].flatten(2)
-            spikes = self.population.advance(currents, out, slice(0, samples))
+            currents = self._currents(first, last, stop_of_input)
+            spikes = self.population.advance(currents, self.stream.now.flatten(2), some, slice(0, samples))
             self.stream.activity[some.start + 1 : some.stop + 1] = spikes
 
     def _currents(self, first: int, last: int, stop_of_input: int) -> torch.Tensor:
