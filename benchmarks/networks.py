@@ -115,6 +115,16 @@ def multiplications(network: SpikingNetwork) -> int:
     return sum(_positions(layer, s) * s.weight.size for layer in network for s in layer.synapses)
 
 
+def multiplications_until_drained(network: SpikingNetwork, steps: int) -> int:
+    """Of one sample with `steps` steps of input: a layer at depth d has messages from step d to the end of the period."""
+    period, depths = steps + network.depth, network.depths
+    return sum(
+        _positions(layer, s) * s.weight.size * (period - depths[layer.name])
+        for layer in network
+        for s in layer.synapses
+    )
+
+
 def _positions(layer: Layer, synapse: Synapse) -> int:
     return layer.shape[1] * layer.shape[2] if isinstance(synapse, Conv) else 1
 

@@ -242,6 +242,7 @@ def _prepare(session: Session, name: str, pilotnet: Path | None) -> dict | None:
         "neurons": network.neuron_count,
         "parameters": network.parameter_count,
         "multiplications": networks.multiplications(network),
+        "multiplications_until_drained": networks.multiplications_until_drained(network, size.steps),
         "depth": network.depth,
         "convolutions": networks.convolutions(network),
         "size": asdict(size),
