@@ -100,9 +100,9 @@ def activity_table(network: SpikingNetwork, run: Run) -> Table:
         "saturated updates",
         "potentials",
     )
-    return table(
-        f"Activity per inference, {run.schedule.steps} steps of input ({run.schedule.period} in all)", columns, rows
-    )
+    up_to = "" if run.steps_used is None else "up to "
+    title = f"Activity per inference, {up_to}{run.schedule.steps} steps of input ({up_to}{run.schedule.period} in all)"
+    return table(title, columns, rows)
 
 
 def _range(limits: tuple[float, float] | None, integer: bool) -> str:
