@@ -54,7 +54,7 @@ class Run:
     boundary_spikes : mapping
         Layer name -> samples in whose last step the layer spikes: in flight at the reset, dropped by native neurons.
     seconds : float
-        Wall time of the simulation, without loading and encoding.
+        Wall time of the simulation, with encoding; of Lava without its start-up.
     """
 
     backend: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,11 @@ def validate(network: SpikingNetwork) -> None:
             f"network {network.name!r} has {len(network.class_names)} class names for {network.output.size} outputs"
         )
     _validate_json(network.provenance, "provenance")
+    scale = network.provenance.get("output_scale")
+    if scale is not None and (type(scale) not in (int, float) or not 0 < scale <= sys.float_info.max):
+        raise NetworkError(
+            f"provenance output_scale is {str(scale)[:40]}; it must be a positive number, or be left out"
+        )
 
 
 def _validate_input(network: SpikingNetwork) -> None:

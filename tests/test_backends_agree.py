@@ -231,6 +231,29 @@ def test_leaky_neurons_with_sums_beyond_32_bits_wrap_as_the_definition_says():
     assert "float64" in result.execution
 
 
+@pytest.mark.parametrize(
+    ("inputs", "levels", "weight", "steps"), [(16, 255, 200, 200), (1, 65535, 200, 8), (16, 255, 100, 999)]
+)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_current_that_outgrows_32_bits_is_the_references(inputs, levels, weight, steps, compiled):
+    # It wraps once a step, by 2^24, so inputs beyond 2^18 take it ever further.
+    neurons = Neurons(100, "hard", current_decay=1)
+    source = make_input("current", (inputs,), levels)
+    network = dense_network(source, ([[weight] * inputs], neurons), readout="count")
+    with fast_is(Batching(1, 16, 1, 2**21), compiled=compiled):
+        result = assert_fast_agrees(Case(network, np.ones((1, inputs), np.float32), steps))
+    assert result.current_ranges["layer0"][1] > 2**26
+
+
+def test_predictions_beyond_16_bits_are_kept():
+    outputs = 40_000
+    weight = np.ones((outputs, 1), np.int16)
+    weight[-1] = 9
+    network = dense_network(make_input("poisson", (1,)), (weight, Neurons(5)), readout="count")
+    result = assert_fast_agrees(Case(network, np.ones((1, 1), np.float32), 4))
+    assert result.predictions_at[0, -1] == result.predictions[0] == outputs - 1
+
+
 def brute_force_operations(synapse, stream):
     """Non-zero weights that the messages of a stream (n, *source shape) meet, counted by PyTorch."""
     active = torch.tensor((stream != 0).astype(np.float64))

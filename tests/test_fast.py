@@ -23,8 +23,9 @@ from rmp_lava.backends import fast, run
 from rmp_lava.backends.fast import synapses
 from rmp_lava.backends.fast.batching import choose_batching
 from rmp_lava.backends.fast.confidence import exit_probability
+from rmp_lava.backends.fast.layers import LayerSimulation, Prepared
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import BackendError, UsageError
+from rmp_lava.errors import BackendError, NetworkError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.schedule import Schedule, schedule
 
@@ -262,6 +263,30 @@ def test_a_failure_or_an_interrupt_ends_all_threads_soon(monkeypatch, failure, t
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fast")]
 
 
+def test_a_sufficient_budget_is_enough_for_a_confidence_too():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run(classifier("count"), np.ones((2, 3)), 8, confidence=0.9, memory=2**22)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("last_weight", "kernel"), [(2, "int8"), (201, "float32"), (201, "float64")])
+def test_messages_that_a_kernel_converts_count_as_a_block(last_weight, kernel):
+    # A wide layer read by a narrow one: what is converted is much more than what results.
+    levels = 65535 if kernel == "float64" else 1
+    source = Input((1, 32, 32), "current", levels) if levels > 1 else make_input("poisson", (1, 32, 32))
+    wide = Layer("wide", (16, 32, 32), (Conv(INPUT, np.full((16, 1, 3, 3), 2), padding=(1, 1)),), Neurons(900))
+    weight = np.full((2, 16 * 32 * 32), last_weight, np.int16)
+    synapses = (Dense("wide", weight), *([Dense(INPUT, np.full((2, 1024), 200))] if levels > 1 else []))
+    network = SpikingNetwork("narrow", source, (wide, Layer("last", (2,), synapses, Neurons(900))), "int", "count")
+    prepared = Prepared(network, torch.device("cpu"), "auto")
+    assert prepared.sums["last"][0].kernel == kernel
+    size = LayerSimulation(network["last"], prepared, 1).block_size
+    assert size == {"int8": 2, "float32": 16 * 1024, "float64": 2 * 16 * 1024}[kernel]
+
+
 # Early exit
 
 
@@ -323,6 +348,12 @@ def test_confidence_is_that_of_the_trained_network():
     whole, early = (run(rmp_lava.quantize(network), images, 64, confidence=c) for c in (None, 0.6))
     assert early.steps_used.mean() < 40
     assert early.accuracy(labels) > whole.accuracy(labels) - 0.02
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0, True, "a", [1], 10**400])
+def test_a_scale_that_no_network_has_is_refused(scale):
+    with pytest.raises(NetworkError, match="output_scale is"):
+        classifier("count").replace(provenance={"output_scale": scale})
 
 
 def test_confidence_needs_a_scale_and_a_probability():

@@ -189,7 +189,7 @@ def _check_options(
     if confidence is not None:
         if not 0 < confidence <= 1:
             raise UsageError(f"confidence is {confidence}; it must be above 0 and at most 1")
-        if not isinstance(network.provenance.get("output_scale"), float):
+        if network.provenance.get("output_scale") is None:
             raise UsageError(
                 f"network {network.name!r} does not say what its read-out means in units of the trained network, so there "
                 "is no confidence; convert it with this version, or set provenance['output_scale']"

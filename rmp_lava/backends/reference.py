@@ -93,7 +93,7 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, rec
     if network.readout == "count":
         scores = stream.reshape(scores.shape).cumsum(axis=1, dtype=np.int64)
     part["output"] = scores[:, -1].astype(np.int64 if network.is_integer or network.readout == "count" else np.float64)
-    part["predictions_at"] = scores[:, plan.depth : plan.depth + plan.steps].argmax(axis=2).astype(np.int16)
+    part["predictions_at"] = scores[:, plan.depth : plan.depth + plan.steps].argmax(axis=2).astype(np.int32)
     return part
 
 

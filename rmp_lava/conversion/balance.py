@@ -115,7 +115,8 @@ def _output_scale(network: SpikingNetwork, layers: list[Layer]) -> float | None:
     spiking = [layer.neurons.threshold for layer in layers if layer.neurons.reset != "none"]
     if network.readout == "potential" and layers[-1].neurons.reset != "none":
         return None  # its potential forgets what it has fired
-    return float(np.prod(spiking))
+    scale = float(np.prod(spiking))
+    return scale if 0 < scale < np.inf else None
 
 
 def _check_options(

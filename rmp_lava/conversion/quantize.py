@@ -65,7 +65,7 @@ def quantize(
     if strict:
         _refuse_clipping(layers)
     provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
-    if "output_scale" in provenance and network.readout == "potential":
+    if provenance.get("output_scale") is not None and network.readout == "potential":
         last = layers[-1].record
         provenance["output_scale"] /= last["scale"] * last["input_levels"]
     return network.replace(input=source, layers=layers, number_format="int", provenance=provenance)

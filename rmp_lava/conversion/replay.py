@@ -58,7 +58,7 @@ class Replay:
         simulation = LayerSimulation(layer, self.prepared, len(self.images))
         everyone = slice(0, len(self.images))
         for steps, streams in self._chunks(layer):
-            for some in self._blocks(layer, steps):
+            for some in self._blocks(simulation, steps):
                 yield simulation.currents(streams, some, everyone), some.stop - some.start
 
     def advance(self, layer: Layer) -> None:
@@ -68,7 +68,7 @@ class Replay:
         packed = self._packed[layer.name] = []
         for steps, streams in self._chunks(layer):
             out = torch.empty((steps, samples, layer.size), dtype=torch.uint8)
-            for some in self._blocks(layer, steps):
+            for some in self._blocks(simulation, steps):
                 simulation.population.advance(simulation.currents(streams, some, everyone), out, some, everyone)
             packed.append(np.packbits(out.numpy(), axis=2))
         self._forget_unused(layer)
@@ -101,8 +101,8 @@ class Replay:
             yield stop - start, streams
             start = stop
 
-    def _blocks(self, layer: Layer, steps: int) -> Iterator[slice]:
-        length = self.batching.block_steps(len(self.images), layer.size)
+    def _blocks(self, simulation: LayerSimulation, steps: int) -> Iterator[slice]:
+        length = self.batching.block_steps(len(self.images), simulation.block_size)
         for first in range(0, steps, length):
             yield slice(first, min(steps, first + length))
 

@@ -18,12 +18,13 @@ _STEPS_PER_STATE = 4
 """Steps that a block should have, so that states are not fetched from far away for each step."""
 _WORTHWHILE = 2**20
 """Neurons per batch above which a larger one no longer pays."""
-_STATE_BYTES = 16
-"""Of a neuron: membrane potential, current and count, and eight bytes each for the rare wide ones."""
+_STATE_BYTES = 20
+"""Of a neuron: membrane potential and current, which may take eight bytes each, and count."""
 _READ_OUT_BYTES = 24
 """Of an output in each step: spike counts so far, or potentials, on their way to predictions."""
+_SMALLEST_BLOCK = 2**18
 _BLOCKS = 6
-"""Copies of a block that convolutions make: messages in real numbers, sums of several synapses, scratch."""
+"""Copies of a block that convolutions make: messages in real numbers, sums of several synapses, also in float64, scratch."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,16 @@ def choose_batching(
         read_out = steps * network.output.size * _READ_OUT_BYTES
         return batch * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
 
-    while needed() > budget and (batch, steps, workers) != (1, 1, 1):
+    while needed() > budget and (max(batch, steps, workers) > 1 or block_bytes > _SMALLEST_BLOCK):
         if steps > 8:
             steps = steps // 2
         elif batch > 1:
             batch = batch // 2
-        elif block_bytes > 2**18:
+        elif block_bytes > _SMALLEST_BLOCK:
             block_bytes //= 2
         elif steps > 1:
             steps = steps // 2
-        else:
+        else:  # more than one worker: each gets more
             budget = budget * workers // (workers - 1)
             workers -= 1
     # Equal batches, so that no worker waits for another one's last batch.

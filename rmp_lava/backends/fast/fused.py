@@ -1,8 +1,9 @@
 """Neuron updates compiled by numba: all steps of a block of neurons in one pass, while they are in the nearest cache.
 
 The arithmetic is `rmp_lava.neuron.step` in 32-bit integers, which hold every intermediate value as long as inputs are at
-most 2^24 weight units. Each loop is so plain that the compiler makes vector instructions of it; numba takes the sum of two
-32-bit numbers for a 64-bit one, which halves their number, hence the many casts.
+most 2^24 weight units, or 2^18 where the current has memory, which wraps only once a step. Each loop is so plain that the
+compiler makes vector instructions of it; numba takes the sum of two 32-bit numbers for a 64-bit one, which halves their
+number, hence the many casts.
 """
 
 from __future__ import annotations

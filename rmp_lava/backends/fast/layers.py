@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ...network import INPUT, Layer, SpikingNetwork
@@ -55,7 +56,16 @@ class Prepared:
 
 
 class LayerSimulation:
-    """One layer of a batch: its neurons' state, and the sums of its synapses."""
+    """One layer of a batch: its neurons' state, and the sums of its synapses.
+
+    Attributes
+    ----------
+    population : Population
+    block_size : int
+        Numbers of four bytes that a step of one sample takes on the way to the neurons.
+    large_inputs : int
+        Neuron updates whose input reached +-2^17.
+    """
 
     def __init__(self, layer: Layer, prepared: Prepared, samples: int) -> None:
         self.layer, self.sums, self.dtype = layer, prepared.sums[layer.name], prepared.dtypes[layer.name]
@@ -68,6 +78,9 @@ class LayerSimulation:
             device=prepared.device,
             largest_input=prepared.bounds[layer.name],
         )
+        # What a step of a sample costs: its sums, or its messages where a kernel has to convert them.
+        converted = [int(np.prod(sums.shape)) for sums in self.sums if sums.kernel != "int8"]
+        self.block_size = max([layer.size, *converted]) * (2 if self.dtype == torch.float64 else 1)
         self.counts_large = prepared.bounds[layer.name] >= CURRENT_LIMIT
         self.large_inputs = 0
 

@@ -26,9 +26,10 @@ def make_population(
     neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool, device: torch.device, largest_input: float
 ) -> Population:
     """A population at the start of its samples; `largest_input` bounds the size of its inputs, in weight units."""
-    wide = integer and largest_input >= EXACT_FLOAT32
     # A current without memory is just the input, unless that wraps.
     keeps_current = neurons.is_leaky and (neurons.current_decay != NO_MEMORY or largest_input >= CURRENT_LIMIT)
+    # A current wraps once a step, by 2^24: inputs of more than 2^18 can take it beyond any number of 32 bits.
+    wide = integer and largest_input >= (2 * CURRENT_LIMIT if keeps_current else EXACT_FLOAT32)
     if integer and fused is not None and device.type == "cpu" and not (wide and keeps_current):
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     state = torch.int64 if wide else torch.int32 if integer else torch.float32

@@ -59,7 +59,7 @@ class BatchSimulation:
         self.rows = np.arange(samples)
         """Which samples of the batch are still running."""
         self.updates = {name: 0 for name in self._populations()}
-        self.predictions_at = np.zeros((samples, plan.steps), dtype=np.int16)
+        self.predictions_at = np.zeros((samples, plan.steps), dtype=np.int32)
         self.spikes: dict[str, np.ndarray] = {}
         self.output_counts = torch.zeros((samples, self.network.output.size), dtype=torch.int64, device=self.device)
         self.parts: list[tuple[np.ndarray, dict]] = []
@@ -82,7 +82,7 @@ class BatchSimulation:
                     break
             start = stop
         if len(self.rows):
-            self._finish(np.ones(len(self.rows), dtype=bool), self.plan.steps)
+            self._finish(np.ones(len(self.rows), dtype=bool), self.plan.steps, self.plan.period)
         return self.parts
 
     def _advance(self, start: int, stop: int) -> None:
@@ -95,7 +95,7 @@ class BatchSimulation:
             watched = layer is self.network.output and self.network.readout == "potential"
             potentials = []
             stream.activity[1 : steps + 1] = 0
-            blocks = self.batching.blocks(steps, samples, layer.size)
+            blocks = self.batching.blocks(steps, samples, simulation.block_size)
             if watched:  # its potential after each step is read out
                 blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
             out = stream.now.flatten(2)
@@ -160,11 +160,10 @@ class BatchSimulation:
             simulation.population.keep(rows)
             self.streams[name].keep(rows)
 
-    def _finish(self, leaving: np.ndarray, steps: int, stop: int | None = None) -> None:
+    def _finish(self, leaving: np.ndarray, steps: int, stop: int) -> None:
         """Make the part of the samples that leave; what is counted over all samples goes with the first ones."""
         part = empty_part()
         rows = self.rows[leaving]
-        stop = self.plan.period if stop is None else stop
         counts = {INPUT: self.input.neuron_counts()[leaving]}
         last = {INPUT: self.input.messages(stop - 1, stop)[0].flatten(1)[leaving].cpu().numpy()}
         for name, simulation in self.layers.items():
