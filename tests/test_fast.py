@@ -81,7 +81,7 @@ def test_execution_names_the_kernel_of_each_layer(monkeypatch):
     execution = run(network, np.ones((1, 2)), 4).execution
     assert "int8 sums (float32 in b)" in execution and "numba" in execution
     monkeypatch.setattr(fast.neurons, "fused", None)
-    assert "pip install 'rmp-lava[fast]'" in run(network, np.ones((1, 2)), 4).execution
+    assert "pip install '.[fast]'" in run(network, np.ones((1, 2)), 4).execution
     monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", missing)
     assert "float32 sums" in run(network, np.ones((1, 2)), 4).execution
     with pytest.raises(BackendError, match="does not have it"):

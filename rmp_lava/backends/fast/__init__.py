@@ -147,7 +147,7 @@ def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:
         return "integer neurons"
     if neurons.fused is None:
         why = neurons.WHY_NOT_COMPILED
-        return f"integer neurons not compiled ({why}; pip install 'rmp-lava[fast]' makes them several times faster)"
+        return f"integer neurons not compiled ({why}; pip install '.[fast]' in the checkout makes them several times faster)"
     return f"integer neurons compiled by numba {neurons.fused.VERSION}"
 
 

@@ -15,7 +15,7 @@ import torch
 from ...encoding import Encoder
 from ...network import INPUT
 from ...schedule import Schedule
-from ..parts import count_messages, empty_part
+from ..parts import count_messages, empty_part, populations
 from .batching import Batching
 from .confidence import exit_probability
 from .layers import LayerSimulation, Prepared
@@ -58,7 +58,7 @@ class BatchSimulation:
         }
         self.rows = np.arange(samples)
         """Which samples of the batch are still running."""
-        self.updates = {name: 0 for name in self._populations()}
+        self.updates = {name: 0 for name in populations(self.network)}
         self.predictions_at = np.zeros((samples, plan.steps), dtype=np.int32)
         self.spikes: dict[str, np.ndarray] = {}
         self.output_counts = torch.zeros((samples, self.network.output.size), dtype=torch.int64, device=self.device)
@@ -117,7 +117,7 @@ class BatchSimulation:
         """Keep what a chunk gives; scores (steps, samples, outputs) are the read-out after each step."""
         self.scores = from_memory(scores.reshape(*scores.shape[:2], *memory_shape(self.network.output.shape)), 2)
         self.scores = self.scores.reshape(*scores.shape[:2], -1)
-        for name, size in self._populations().items():
+        for name, size in populations(self.network).items():
             self.updates[name] += size * len(self.rows) * (stop - start)
         first, last = max(start, self.plan.depth), min(stop, self.plan.depth + self.plan.steps)
         if first < last:
@@ -135,10 +135,6 @@ class BatchSimulation:
             if name not in self.spikes:
                 self.spikes[name] = np.zeros((len(self.predictions_at), self.plan.period, *shape), dtype=dtype)
             self.spikes[name][self.rows, start:stop] = from_memory(messages.transpose(0, 1).cpu().numpy(), 2)
-
-    def _populations(self) -> dict[str, int]:
-        own = {} if self.input.population is None else {INPUT: self.input.size}
-        return own | {layer.name: layer.size for layer in self.network}
 
     def _leave_early(self, stop: int) -> None:
         steps = stop - self.plan.depth
@@ -173,11 +169,11 @@ class BatchSimulation:
             if "potentials" in self.record:
                 part["potentials"][name] = simulation.population.potentials()[leaving]
         count_messages(part, self.network, counts, last, self.record)
-        populations = {name: simulation.population for name, simulation in self.layers.items()}
+        own = {name: simulation.population for name, simulation in self.layers.items()}
         if self.input.population is not None:
-            populations[INPUT] = self.input.population
+            own[INPUT] = self.input.population
             part["large_inputs"][INPUT] = 0  # pixels have at most 16 bits
-        for name, population in populations.items():
+        for name, population in own.items():
             part["saturations"][name], population.saturations = population.saturations, 0
             part["potential_ranges"][name] = population.v_range
             if population.u_range is not None:
