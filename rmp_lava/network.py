@@ -132,7 +132,7 @@ class Neurons(_Value):
 
 @dataclass(frozen=True, eq=False)
 class Synapse(_Value):
-    """Connections from one source (a layer's name or `INPUT`) to a layer; a message takes one time step."""
+    """Connections from one source (a layer's name or `INPUT`) to a layer; for their delay see `rmp_lava.schedule`."""
 
     source: str
     weight: np.ndarray
@@ -377,7 +377,7 @@ class SpikingNetwork(_Value):
 
     @property
     def depths(self) -> dict[str, int]:
-        """Longest path from the input to each layer, in synapses: the input's last message arrives that much later."""
+        """Longest path from the input to each layer, in synapses: its window starts that much later than the input's."""
         depths = {INPUT: 0}
         for layer in self.layers:
             depths[layer.name] = 1 + max(depths[s.source] for s in layer.synapses)
@@ -385,7 +385,7 @@ class SpikingNetwork(_Value):
 
     @property
     def depth(self) -> int:
-        """Steps that the input's last message needs to reach the read-out."""
+        """Steps from the start of the input's window to that of the read-out."""
         return max(self.depths.values())
 
     @property

@@ -1,8 +1,14 @@
-"""The one time convention: absolute time steps, numbered from 1, one period per sample.
+"""The one time convention: each population has a window of T steps per sample, and all windows are aligned.
 
-Every synapse takes one step, so a layer at depth d sees a sample's T steps of input in steps d + 1 .. d + T. The input
-is presented for T steps, then blank steps drain the network; then every state is set back to its initial value, and
-messages still in flight belong to the sample before and are dropped. "At T" always means T steps of input.
+A synapse takes one step at least. The window of a layer at depth d (the longest path from the input, in synapses) starts d
+steps after the input's; paths that are shorter get the missing steps as synaptic delay. So a message that is sent in step t
+of its source's window arrives in step t of its target's window, and simulators need no delays at all: in local time, numbered
+from 1, the neuron's a[t] is the sum over synapses of W s_source[t].
+
+At the start of its window a population is set to its initial state, and it is observed for T steps: a sample's spikes, counts
+and potentials are those of the windows, and a bias acts T times. Samples follow each other every `period` steps; `blank` steps
+between two windows are not observed. Loihi's and lava-dl's periodic reset do the same (layer k is reset at step 1 + k of each
+period). The prediction is ready `latency` steps after the sample's first input.
 """
 
 from __future__ import annotations
@@ -22,11 +28,11 @@ class Schedule:
     Parameters
     ----------
     steps : int
-        T, steps of input.
+        T, steps of each population's window.
     depth : int
-        Steps that the last message of the input needs to reach the read-out.
+        Steps from the start of the input's window to that of the read-out.
     blank : int
-        Further steps without input after that.
+        Unobserved steps between a sample's window and the next one's.
     """
 
     steps: int
@@ -42,21 +48,25 @@ class Schedule:
     @property
     def period(self) -> int:
         """Time steps from one sample's start to the next one's."""
-        return self.steps + self.depth + self.blank
+        return self.steps + self.blank
+
+    @property
+    def latency(self) -> int:
+        """Time steps from the first step of a sample's input to its prediction."""
+        return self.steps + self.depth
 
 
 def schedule(network: SpikingNetwork, steps: int, *, blank: int = 0, power_of_two: bool = False) -> Schedule:
-    """The schedule of a network for `steps` steps of input.
+    """The schedule of a network for windows of `steps` steps.
 
     Parameters
     ----------
     blank : int
-        Blank steps beyond those that drain the network.
+        Unobserved steps between two samples.
     power_of_two : bool
         Lengthen the period to the next power of two, as Loihi's periodic reset needs it (lava-dl netx, MNIST notebook).
     """
     plan = Schedule(steps, network.depth, blank)
     if power_of_two:
-        period = 1 << (plan.period - 1).bit_length()
-        plan = Schedule(steps, network.depth, period - steps - network.depth)
+        plan = Schedule(steps, network.depth, (1 << (plan.period - 1).bit_length()) - steps)
     return plan

@@ -157,11 +157,8 @@ def test_poisson_spikes_of_a_sample_depend_on_its_index_and_the_seed_only():
 @settings(max_examples=100)
 @given(cases(stock=True))
 def test_stock_equals_native_unless_a_report_says_otherwise(case):
+    case.blank = max(1, case.blank)
     native, stock = case.run("reference"), case.run("reference", realisation="stock")
-    # A hard-reset neuron whose bias alone exceeds its threshold also spikes in the step before the first sample.
-    for neurons in [layer.neurons for layer in case.network] + [case.network.input.neurons]:
-        if neurons is not None and neurons.reset == "hard" and neurons.bias is not None:
-            assume(int(neurons.bias.max()) << neurons.bias_exponent <= int(neurons.threshold) << 6)
     reported = [*stock.boundary_spikes.values(), *stock.large_inputs.values(), *native.saturations.values()]
     # Input neurons are a population too, whose saturation only the stock run counts.
     reported += [stock.saturations.get(INPUT, 0)]
@@ -314,7 +311,7 @@ def test_reference_convolution_is_that_of_pytorch(parameters, seed):
     np.testing.assert_array_equal(apply(synapse, stream)[0], expected.numpy())
 
 
-def test_input_arrives_one_step_later_on_every_path():
+def test_a_message_reaches_every_layer_in_the_same_step_of_its_window():
     # One message at step 2 of 5; a short and a long path meet in the last layer.
     one = np.array([[1]], dtype=np.int16)
     layers = (
@@ -328,8 +325,9 @@ def test_input_arrives_one_step_later_on_every_path():
     for backend in ("reference", "fast"):
         result = run(network, spikes, 5, backend, record=EVERYTHING)
         times = {name: np.flatnonzero(stream[0]).tolist() for name, stream in result.spikes.items()}
-        assert times == {INPUT: [2], "a": [3, 4], "b": [4, 5, 6], "c": []}
-        assert result.potentials["c"].item() == (10 + 3) * 64 and result.schedule.period == 8
+        assert times == {INPUT: [2], "a": [2, 3], "b": [2, 3, 4], "c": []}
+        assert result.potentials["c"].item() == (10 + 3) * 64
+        assert (result.schedule.period, result.schedule.latency) == (5, 8)
 
 
 def test_rate_code_gives_the_nearest_count():

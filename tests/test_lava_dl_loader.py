@@ -123,28 +123,37 @@ def soft_dense_network(rng):
     return SpikingNetwork("soft", Input((6,), "spikes"), layers, "int", "potential")
 
 
-def stream_for(network, messages, period):
-    """Samples one after the other, blank steps between: the loader knows neither lead-in nor drain."""
-    stream = np.zeros((len(messages), period, *network.input.shape), dtype=np.int32)
-    stream[:, : messages.shape[1]] = messages
-    return stream.reshape(-1, *network.input.shape)
+def stream_for(network, messages, lead_in):
+    """Samples one after the other, and as many steps more as the last layer's window is later than the input's."""
+    samples, steps, *shape = messages.shape
+    stream = np.zeros((lead_in + samples * steps + network.depth, *shape), dtype=np.int32)
+    stream[lead_in : lead_in + samples * steps] = messages.reshape(-1, *shape)
+    return stream
+
+
+def lead_in_for(network, steps):
+    """The loader resets block k in steps 1 + k, 1 + k + steps, ...; a message takes a step to reach the first block.
+
+    Messages that go straight to input neurons take none, and may start at once.
+    """
+    return 0 if network.input.neurons is not None else steps - 1
 
 
 def assert_same_spikes(network, result, found):
     assert found is not None, "the loader stopped"
-    blocks = [layer.name for layer in network]
-    if network.input.neurons is not None:
-        blocks.insert(0, INPUT)
-    for i, name in enumerate(blocks):
+    depths = ({INPUT: 0} if network.input.neurons is not None else {}) | network.depths
+    blocks = list(depths)
+    for i, (name, depth) in enumerate(depths.items()):
         expected = result.spikes[name].reshape(-1, *result.spikes[name].shape[2:])
-        np.testing.assert_array_equal(found[f"spikes{i}"], expected, err_msg=name)
-    if network.readout == "potential" and result.samples == 1:
-        np.testing.assert_array_equal(found[f"v{len(blocks) - 1}"], result.potentials[network.output.name][0])
+        first = lead_in_for(network, result.schedule.steps) + depth
+        np.testing.assert_array_equal(found[f"spikes{i}"][first : first + len(expected)], expected, err_msg=name)
+    if network.readout == "potential":
+        np.testing.assert_array_equal(found[f"v{len(blocks) - 1}"], result.potentials[network.output.name][-1])
         assert found[f"v{len(blocks) - 1}"].any()
 
 
 def assert_loader_agrees(folder, *jobs, **save_options):
-    """Save, run unmodified and compare (network, messages) jobs; several samples are separated by the periodic reset."""
+    """Save, run unmodified and compare (network, messages) jobs; samples are separated by the periodic reset."""
     prepared, results = [], []
     for i, (network, messages) in enumerate(jobs):
         path = rmp_lava.save(network, folder / f"network{i}.net", **save_options)
@@ -152,8 +161,8 @@ def assert_loader_agrees(folder, *jobs, **save_options):
         result = rmp_lava.run(
             network, messages, messages.shape[1], "reference", record=("counts", "spikes", "potentials")
         )
-        period = result.schedule.period
-        prepared.append((path, stream_for(network, messages, period), period if len(messages) > 1 else 0))
+        steps = result.schedule.steps
+        prepared.append((path, stream_for(network, messages, lead_in_for(network, steps)), steps))
         results.append(result)
     for (network, _), result, found in zip(jobs, results, lava_dl(folder, prepared), strict=True):
         assert_same_spikes(network, result, found)
@@ -179,10 +188,11 @@ def test_hard_reset_networks_run_unmodified(tmp_path):
 
 @pytest.mark.slow
 def test_periodic_reset_of_the_loader_gives_the_same_samples(tmp_path):
-    # Without a bias the network is at rest when the loader resets one layer after the other.
     rng = np.random.default_rng(6)
-    network = hard_network(rng, False, "count")
-    network = network.map_layers(lambda layer: layer.replace(neurons=layer.neurons.replace(threshold=60)))
+    network = hard_network(rng, True, "potential")
+    network = network.map_layers(
+        lambda layer: layer.replace(neurons=layer.neurons.replace(threshold=min(60, layer.neurons.threshold)))
+    )
     assert_loader_agrees(tmp_path, (network, messages_for(rng, network, 3, 9)))
 
 

@@ -31,7 +31,7 @@ def run(
     *,
     realisation: str = "native",
     seed: int = 0,
-    blank: int = 0,
+    blank: int | None = None,
     power_of_two: bool = False,
     record: Collection[str] = (),
     strict: bool = False,
@@ -51,14 +51,15 @@ def run(
     images : numpy.ndarray
         (samples, *input shape) in [0, 1]; for encoding "spikes" (samples, steps, *input shape).
     steps : int
-        T, steps of input per sample; the network's depth is added, see `rmp_lava.schedule`.
+        T, steps of each population's window per sample, see `rmp_lava.schedule`.
     backend : {"reference", "fast", "lava", "loihi2"}
     realisation : {"native", "stock"}
         RMP neurons of their own, or made of Lava's unmodified LIF with a self-synapse. Backends reference and lava.
     seed : int
         Of the Poisson encoding.
     blank, power_of_two
-        Lengthen the period, see `rmp_lava.schedule.schedule`.
+        Lengthen the period, see `rmp_lava.schedule.schedule`. Blank steps are not observed; None: 0, or for stock neurons
+        the 1 that they need at least, in which the threshold of the last spike is subtracted.
     record : collection of {"counts", "spikes", "potentials"}
         What to keep of every layer: how often each neuron spikes, each spike, the final membrane potentials.
     strict : bool
@@ -116,7 +117,7 @@ def run(
     for_lava = {"time_limit": time_limit, "conv_model": conv_model}
     _refuse_foreign_options(backend, {"fast": for_fast, "lava": for_lava})
     _check_options(network, kernel, memory, confidence, time_limit, conv_model)
-    plan = schedule(network, steps, blank=blank, power_of_two=power_of_two)
+    plan = schedule(network, steps, blank=_blank(blank, realisation), power_of_two=power_of_two)
     images = check_images(images, network.input)
     if backend == "reference":
         from . import reference
@@ -160,6 +161,13 @@ def run(
     if strict:
         _refuse_overflow(result)
     return result
+
+
+def _blank(blank: int | None, realisation: str) -> int:
+    least = 1 if realisation == "stock" else 0
+    if blank is not None and blank < least:
+        raise UsageError(f"blank steps are {blank}; realisation {realisation!r} takes {least} or more")
+    return least if blank is None else blank
 
 
 def _refuse_foreign_options(backend: str, options: dict[str, dict[str, object]]) -> None:

@@ -27,8 +27,6 @@ from ..results import Run
 from ..schedule import Schedule
 from .parts import count_messages, empty_part, join, populations
 
-LEAD_IN = 1
-"""Steps before the first sample: stock neurons need one for the pulses that set v_init."""
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _LONGEST_FOLDER = 72
@@ -83,7 +81,6 @@ def run(
         _write_messages(network, images, plan, seed, folder / "messages.npy")
         job = {
             "schedule": asdict(plan),
-            "lead_in": LEAD_IN,
             "realisation": realisation,
             "conv_model": conv_model,
             "samples": len(images),
@@ -194,7 +191,7 @@ def _collect(
             if (folder / f"{kind}{i}.npy").is_file():
                 yield name, np.load(folder / f"{kind}{i}.npy", allow_pickle=False)
 
-    counts, last = dict(read("counts")), dict(read("last"))
+    counts, last, crossing = (dict(read(kind)) for kind in ("counts", "last", "crossing"))
     potentials = dict(read("membrane"))
     neuron = "native RMP" if realisation == "native" else "unmodified LIF with self-synapse"
     if realisation == "stock":
@@ -206,8 +203,14 @@ def _collect(
     output = network.output.name
     scores = counts[output] if network.readout == "count" else potentials[output]
     part = empty_part()
-    count_messages(part, network, counts, last, record)
-    part["neuron_updates"] = {name: size * plan.period * len(scores) for name, size in populations(network).items()}
+    count_messages(part, network, counts, record)
+    part["neuron_updates"] = {each.name: each.size * plan.steps * len(scores) for each in populations(network)}
+    if realisation == "stock":
+        part["boundary_spikes"] = {
+            each.name: int(crossing[each.name].reshape(len(scores), -1).any(axis=1).sum())
+            for each in populations(network)
+            if each.neurons.reset == "soft"
+        }
     part["spikes"] = dict(read("spikes"))
     part["potentials"] = potentials if "potentials" in record else {}
     part["output"] = scores.reshape(len(scores), -1)

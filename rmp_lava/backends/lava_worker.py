@@ -64,21 +64,24 @@ def main(folder: Path) -> None:
     from ..processes.io import MessageSource, SpikeSink, StateProbe
     from ..schedule import Schedule
     from .lava_build import build, lava_shape
+    from .stock import LEAD_IN
 
     network = load(folder / "network.net")
     plan = Schedule(**job["schedule"])
-    timing = {"period": plan.period, "lead_in": job["lead_in"]}
+    timing = {"steps": plan.steps, "period": plan.period}
     source = MessageSource(
-        shape=lava_shape(network.input.shape), path=str(folder / "messages.npy"), steps=plan.steps, **timing
+        shape=lava_shape(network.input.shape), path=str(folder / "messages.npy"), lead_in=LEAD_IN, **timing
     )
-    built = build(network, source.s_out, plan, realisation=job["realisation"], lead_in=job["lead_in"])
+    built = build(network, source.s_out, plan, realisation=job["realisation"], lead_in=LEAD_IN)
     timing["samples"] = job["samples"]
-    for i, name in enumerate([INPUT, *(layer.name for layer in network)]):
+    for i, (name, depth) in enumerate({INPUT: 0, **network.depths}.items()):
         population = built.populations[name]
+        timing["lead_in"] = LEAD_IN + depth
         sink = SpikeSink(
             shape=population.shape,
             counts_path=str(folder / f"counts{i}.npy"),
             last_path=str(folder / f"last{i}.npy"),
+            crossing_path=str(folder / f"crossing{i}.npy"),
             spikes_path=str(folder / f"spikes{i}.npy") if job["record_spikes"] else None,
             done_path=str(folder / "done.npy") if name == network.output.name else None,
             **timing,
@@ -93,7 +96,7 @@ def main(folder: Path) -> None:
     actors = source.runtime._messaging_infrastructure.actors
     threading.Thread(target=_watch, args=(actors, finished, folder), daemon=True).start()
     started = time.perf_counter()
-    source.run(condition=RunSteps(num_steps=job["lead_in"] + job["samples"] * plan.period))
+    source.run(condition=RunSteps(num_steps=LEAD_IN + job["samples"] * plan.period + plan.depth))
     seconds = time.perf_counter() - started
     finished.set()
     source.stop()

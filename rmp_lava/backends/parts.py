@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 
-from ..network import INPUT, SpikingNetwork
+from ..network import INPUT, Neurons, SpikingNetwork
 from ..neuron import Range
 from ..results import Run
 from ..schedule import Schedule
@@ -19,7 +20,7 @@ _RANGES = ("potential_ranges", "current_ranges")
 def batch_size(network: SpikingNetwork, plan: Schedule, budget: int) -> int:
     """Samples at once, so that the largest layer's stream of 8-byte numbers stays within `budget` bytes; at least 1."""
     largest = max([int(np.prod(network.input.shape)), *(layer.size for layer in network)])
-    return max(1, budget // (8 * largest * plan.period))
+    return max(1, budget // (8 * largest * plan.steps))
 
 
 def empty_part() -> dict:
@@ -27,29 +28,37 @@ def empty_part() -> dict:
     return {key: {} for key in _ARRAYS + _TOTALS + _RANGES}
 
 
-def populations(network: SpikingNetwork) -> dict[str, int]:
-    """Number of neurons of each population; the input is one where it has neurons."""
-    own = {} if network.input.neurons is None else {INPUT: int(np.prod(network.input.shape))}
-    return own | {layer.name: layer.size for layer in network}
+class Population(NamedTuple):
+    """Neurons of a layer, or of the input; `depth` is how many steps its window starts after the input's."""
+
+    name: str
+    neurons: Neurons
+    shape: tuple[int, ...]
+    depth: int
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return int(np.prod(self.shape))
+
+
+def populations(network: SpikingNetwork) -> list[Population]:
+    """Every population in the order of the layers; the input is one where it has neurons."""
+    own = [] if network.input.neurons is None else [Population(INPUT, network.input.neurons, network.input.shape, 0)]
+    depths = network.depths
+    return own + [Population(layer.name, layer.neurons, layer.shape, depths[layer.name]) for layer in network]
 
 
 def count_stream(part: dict, network: SpikingNetwork, streams: dict[str, np.ndarray], record: Collection[str]) -> None:
-    """Enter what streams (samples, period, *shape) of all sources and layers say of a batch that ran all its steps."""
+    """Enter what streams (samples, T, *shape) of all sources and layers say of a batch that ran all its steps."""
     counts = {name: np.count_nonzero(stream, axis=1).astype(np.int64) for name, stream in streams.items()}
-    last = {name: stream[:, -1] for name, stream in streams.items()}
-    samples, period = next(iter(streams.values())).shape[:2]
-    count_messages(part, network, counts, last, record)
-    part["neuron_updates"] = {name: size * period * samples for name, size in populations(network).items()}
+    samples, steps = next(iter(streams.values())).shape[:2]
+    count_messages(part, network, counts, record)
+    part["neuron_updates"] = {each.name: each.size * steps * samples for each in populations(network)}
 
 
-def count_messages(
-    part: dict,
-    network: SpikingNetwork,
-    counts: dict[str, np.ndarray],
-    last: dict[str, np.ndarray],
-    record: Collection[str],
-) -> None:
-    """Enter messages per neuron (samples, *shape) int64, and those of each sample's last step."""
+def count_messages(part: dict, network: SpikingNetwork, counts: dict[str, np.ndarray], record: Collection[str]) -> None:
+    """Enter messages per neuron (samples, *shape) int64."""
     part["message_counts"] = {name: count.reshape(len(count), -1).sum(axis=1) for name, count in counts.items()}
     part["synaptic_operations"] = {
         layer.name: sum(
@@ -57,9 +66,6 @@ def count_messages(
             for s in layer.synapses
         )
         for layer in network
-    }
-    part["boundary_spikes"] = {
-        name: int(spikes.reshape(len(spikes), -1).any(axis=1).sum()) for name, spikes in last.items()
     }
     if "counts" in record:
         part["neuron_counts"] = counts

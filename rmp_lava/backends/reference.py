@@ -1,8 +1,7 @@
 """Backend `reference`: numpy, slow and plain, the ground truth for the others.
 
-Layer by layer over absolute time: a layer's input at step t is the sum of its synapses applied to their sources'
-messages of step t - 1, so paths of different length need no special care. Sums are float64 (exact below 2^53), the
-neuron is `rmp_lava.neuron.step`.
+Layer by layer in local time (see `rmp_lava.schedule`): a layer's input at step t is the sum of its synapses applied to
+their sources' messages of step t. Sums are float64 (exact below 2^53), the neuron is `rmp_lava.neuron.step`.
 """
 
 from __future__ import annotations
@@ -72,14 +71,14 @@ def batches(network: SpikingNetwork, images: np.ndarray, plan: Schedule) -> Iter
 def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, record: Collection[str], _) -> dict:
     part = empty_part()
     streams: dict[str, np.ndarray] = {}
-    streams[INPUT] = _input_stream(network.input, messages, plan, part)
+    streams[INPUT] = _input_stream(network.input, messages, part)
     for layer in network:
-        currents = sum(_delayed(apply(s, streams[s.source])) for s in layer.synapses)
+        currents = sum(apply(s, streams[s.source]) for s in layer.synapses)
         state = initial_state(layer.neurons, layer.shape, len(messages), integer=network.is_integer)
         stream = np.zeros(currents.shape, dtype=np.uint8)
         is_output = layer is network.output
-        scores = np.empty((len(messages), plan.period, layer.size)) if is_output else None
-        for t in range(plan.period):
+        scores = np.empty((len(messages), plan.steps, layer.size)) if is_output else None
+        for t in range(plan.steps):
             stream[:, t] = step(layer.neurons, state, currents[:, t], integer=network.is_integer)
             if is_output:
                 scores[:, t] = state.v.reshape(len(messages), -1)
@@ -93,20 +92,18 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, rec
     if network.readout == "count":
         scores = stream.reshape(scores.shape).cumsum(axis=1, dtype=np.int64)
     part["output"] = scores[:, -1].astype(np.int64 if network.is_integer or network.readout == "count" else np.float64)
-    part["predictions_at"] = scores[:, plan.depth : plan.depth + plan.steps].argmax(axis=2).astype(np.int32)
+    part["predictions_at"] = scores.argmax(axis=2).astype(np.int32)
     return part
 
 
-def _input_stream(source: Input, messages: np.ndarray, plan: Schedule, part: dict) -> np.ndarray:
-    """(samples, period, *shape): messages, then blank steps; through the input's neurons where it has some."""
-    stream = np.zeros((len(messages), plan.period, *source.shape), dtype=messages.dtype)
-    stream[:, : plan.steps] = messages
+def _input_stream(source: Input, messages: np.ndarray, part: dict) -> np.ndarray:
+    """(samples, T, *shape) messages, through the input's neurons where it has some."""
     if source.neurons is None:
-        return stream
+        return messages
     state = initial_state(source.neurons, source.shape, len(messages), integer=True)
-    spikes = np.zeros(stream.shape, dtype=np.uint8)
-    for t in range(plan.period):
-        spikes[:, t] = step(source.neurons, state, stream[:, t], integer=True)
+    spikes = np.zeros(messages.shape, dtype=np.uint8)
+    for t in range(messages.shape[1]):
+        spikes[:, t] = step(source.neurons, state, messages[:, t], integer=True)
     _note(part, INPUT, state)
     return spikes
 
@@ -117,10 +114,3 @@ def _note(part: dict, name: str, state: State) -> None:
     part["potential_ranges"][name] = state.v_range
     if state.u_range is not None:
         part["current_ranges"][name] = state.u_range
-
-
-def _delayed(currents: np.ndarray) -> np.ndarray:
-    """The same stream one step later: a synapse sends at step t what it received at t - 1."""
-    delayed = np.zeros_like(currents)
-    delayed[:, 1:] = currents[:, :-1]
-    return delayed

@@ -1,12 +1,15 @@
 """RMP neurons made of Lava's unmodified LIF and a self-synapse, modelled exactly, with everything that differs there.
 
-The current's 24-bit register wraps, stock neurons reset first and then integrate what arrives, so the spikes of a sample's
-last step reach into the next one, and a bias acts in the lead-in step too. `lava_build` makes the same of Lava's Processes.
+The current's 24-bit register wraps where the definition saturates. The self-synapse takes the threshold off one step after
+the spike, so a spike in a period's last step reaches into the next sample: each period therefore ends with a blank step in
+which a pulse of -`QUIET` keeps the neurons silent, and a potential that is beyond even that crosses (`boundary_spikes`).
+`lava_build` makes the same of Lava's Processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,44 +17,37 @@ from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork
 from ..neuron import MAX_STATE, STATE_SHIFT, decay, widened, wrap24
 from ..schedule import Schedule
 from .parts import count_stream, empty_part
+from .parts import populations as populations_of
 from .synapses import apply
+
+LEAD_IN = 1
+"""Steps before the first sample: the pulses for the input's neurons travel in it."""
+QUIET = 2 * (255 << 7)
+"""Weight units that the pulse in the last blank step takes off a potential: about half of the 24-bit register."""
 
 
 def simulate_stock(
     network: SpikingNetwork, messages: np.ndarray, plan: Schedule, record: Collection[str], carry: dict[str, np.ndarray]
 ) -> dict:
-    """Simulate samples one after the other; `carry` holds the last step's messages by layer, and is brought up to date."""
-    shapes = {INPUT: network.input.shape} | {layer.name: layer.shape for layer in network}
-    populations = {layer.name: _StockPopulation(layer.neurons, layer.shape) for layer in network}
-    if network.input.neurons is not None:
-        populations[INPUT] = _StockPopulation(network.input.neurons, network.input.shape)
-    streams = {
-        name: np.zeros((len(messages), plan.period, *shape), dtype=messages.dtype if name == INPUT else np.uint8)
-        for name, shape in shapes.items()
-    }
-    potentials = {name: np.zeros((len(messages), *shapes[name]), dtype=np.int64) for name in populations}
-    last = dict(carry)
-    if not last:
-        last = {name: np.zeros(shape, dtype=np.uint8) for name, shape in shapes.items()}
-        last |= {name: population.lead_in() for name, population in populations.items()}
-    for sample in range(len(messages)):
-        for t in range(plan.period):
-            if t == 0:
-                for population in populations.values():
-                    population.reset()
-            now = {INPUT: messages[sample, t] if t < plan.steps else np.zeros_like(messages[sample, 0])}
-            if INPUT in populations:
-                now[INPUT] = populations[INPUT].step(now[INPUT], last[INPUT])
-            for layer in network:
-                a = sum(apply(s, last[s.source][None, None])[0, 0] for s in layer.synapses)
-                now[layer.name] = populations[layer.name].step(a, last[layer.name])
-            for name in streams:
-                streams[name][sample, t] = now[name]
-            last = now
-        for name, population in populations.items():
-            potentials[name][sample] = population.potential(last[name])
-    carry.update(last)
+    """Simulate samples one after the other; `carry` holds each layer's last spikes, and is brought up to date."""
+    sources = {INPUT: _Source.sending(messages, plan)}
+    populations: dict[str, _StockPopulation] = {}
     part = empty_part()
+    potentials = {}
+    for name, neurons, shape, depth in populations_of(network):
+        population = populations[name] = _StockPopulation(neurons, shape)
+        incoming = _incoming(network, name, sources, depth)
+        last = carry.get(name)
+        if last is None:
+            last = population.lead_in(incoming.before, plan)
+        source, potentials[name] = population.run(incoming.during, plan, last)
+        source.before = population.before
+        sources[name] = source
+        carry[name] = source.during[-1, -1]
+        if population.soft:
+            crossing = source.during[:, -1].reshape(len(messages), -1).any(axis=1)
+            part["boundary_spikes"][name] = int(crossing.sum())
+    streams = {name: source.during[:, : plan.steps] for name, source in sources.items()}
     count_stream(part, network, streams, record)
     for name, population in populations.items():
         part["saturations"][name] = population.saturations
@@ -69,6 +65,39 @@ def simulate_stock(
     return part
 
 
+@dataclass
+class _Source:
+    """What a source sends, or what reaches a target.
+
+    before : (steps before the first window, *shape).
+    during : (samples, period, *shape) in local time.
+    """
+
+    before: np.ndarray
+    during: np.ndarray
+
+    @classmethod
+    def sending(cls, messages: np.ndarray, plan: Schedule) -> _Source:
+        samples, _, *shape = messages.shape
+        blank = np.zeros((samples, plan.blank, *shape), dtype=messages.dtype)
+        before = np.zeros((LEAD_IN, *shape), dtype=messages.dtype)
+        return cls(before, np.concatenate([messages, blank], axis=1))
+
+
+def _incoming(network: SpikingNetwork, name: str, sources: dict[str, _Source], depth: int) -> _Source:
+    """Input of a population in weight units, in its own local time."""
+    if name == INPUT:
+        return sources[INPUT]
+    before = during = 0
+    for synapse in network[name].synapses:
+        source = sources[synapse.source]
+        # The window of a deeper layer starts later, so more steps lie before it.
+        missing = np.zeros((LEAD_IN + depth - len(source.before), *source.before.shape[1:]))
+        before = before + apply(synapse, np.concatenate([missing, source.before])[None])[0]
+        during = during + apply(synapse, source.during)
+    return _Source(before, during)
+
+
 class _StockPopulation:
     """Lava's unmodified LIF in the settings that `backends.lava_build` gives it.
 
@@ -77,36 +106,73 @@ class _StockPopulation:
     """
 
     def __init__(self, neurons: Neurons, shape: tuple[int, ...]) -> None:
-        self.neurons = neurons
+        self.neurons, self.shape = neurons, shape
         self.soft = neurons.reset == "soft"
         self.threshold = int(neurons.threshold) << STATE_SHIFT
+        self.v_init = int(neurons.v_init) << STATE_SHIFT
         bias = neurons.bias_per_neuron(shape)
         self.bias = 0 if bias is None else bias.astype(np.int64) << neurons.bias_exponent
         self.u = np.zeros(shape, dtype=np.int64)
         self.v = np.zeros(shape, dtype=np.int64)
         self.saturations = self.large_inputs = 0
         self.v_range = self.u_range = None
+        self.before = np.zeros((0, *shape), dtype=bool)
 
-    def reset(self) -> None:
-        v_init = int(self.neurons.v_init) << STATE_SHIFT
+    def lead_in(self, incoming: np.ndarray, plan: Schedule) -> np.ndarray:
+        """Who spikes in the step before the first window; `before` keeps all steps until then.
+
+        Biases that come through synapses start with the window. A pulse needs a step to arrive, so none does in the first.
+        """
+        steps = len(incoming)
+        self.before = np.zeros((steps, *self.shape), dtype=bool)
+        last = np.zeros(self.shape, dtype=bool)
+        for i, a in enumerate(incoming):
+            position = (i - steps) % plan.period  # from 0, in local time
+            if position == 0:
+                self._reset(self.v_init if i else 0)
+            pulse = QUIET if i and self.soft and plan.blank and position == plan.period - 1 else 0
+            last = self.before[i] = self._step(a.astype(np.int64) - pulse, last, bias=0 if self.soft else self.bias)
+        self._forget()
+        return last
+
+    def run(self, incoming: np.ndarray, plan: Schedule, last: np.ndarray) -> tuple[_Source, np.ndarray]:
+        """Spikes of all samples, and (samples, *shape) potentials at the end of their windows in state units."""
+        samples = len(incoming)
+        spikes = np.zeros((samples, plan.period, *self.shape), dtype=np.uint8)
+        potentials = np.zeros((samples, *self.shape), dtype=np.int64)
+        incoming = incoming.astype(np.int64)
+        for sample in range(samples):
+            self._reset(self.v_init)
+            for t in range(plan.period):
+                quiet = self.soft and plan.blank and t == plan.period - 1
+                seen = (self.saturations, self.large_inputs, self.v_range, self.u_range)
+                last = self._step(incoming[sample, t] - (QUIET if quiet else 0), last, bias=self.bias)
+                spikes[sample, t] = last
+                if t == plan.steps - 1:
+                    potentials[sample] = self._potential(last)
+                elif t >= plan.steps:  # blank steps are not observed
+                    self.saturations, self.large_inputs, self.v_range, self.u_range = seen
+        return _Source(self.before, spikes), potentials
+
+    def _forget(self) -> None:
+        self.saturations = self.large_inputs = 0
+        self.v_range = self.u_range = None
+
+    def _reset(self, v_init: int) -> None:
         self.u = np.full_like(self.u, v_init if self.soft else 0)
         self.v = np.full_like(self.v, v_init)
 
-    def lead_in(self) -> np.ndarray:
-        """Who spikes in the step before the first sample: only a hard reset's bias is there, all else takes a synapse."""
-        return (np.broadcast_to(self.bias, self.v.shape) > self.threshold) & (self.neurons.reset == "hard")
-
-    def step(self, a: np.ndarray, last_spikes: np.ndarray) -> np.ndarray:
-        current = a.astype(np.int64) << STATE_SHIFT
+    def _step(self, a: np.ndarray, last_spikes: np.ndarray, *, bias: np.ndarray | int) -> np.ndarray:
+        current = a << STATE_SHIFT
         if self.soft:
-            current = current - self.threshold * last_spikes.astype(np.int64) + self.bias
+            current = current - self.threshold * last_spikes.astype(np.int64) + bias
             self.u = self._wrapped(self.u + current)
             # The current holds +2^23 too, where the definition's potential saturates.
             self.saturations += int(np.count_nonzero(np.abs(self.u) > MAX_STATE))
             self.v_range = widened(self.v_range, self.u)
             return np.clip(self.u, -MAX_STATE, MAX_STATE) > self.threshold
         self.u = self._wrapped(decay(self.u, self.neurons.current_decay) + current)
-        wide = decay(self.v, self.neurons.voltage_decay) + self.u + self.bias
+        wide = decay(self.v, self.neurons.voltage_decay) + self.u + bias
         self.v = np.clip(wide, -MAX_STATE, MAX_STATE)
         self.saturations += int(np.count_nonzero(self.v != wide))
         self.u_range, self.v_range = widened(self.u_range, self.u), widened(self.v_range, self.v)
@@ -121,6 +187,6 @@ class _StockPopulation:
         self.large_inputs += int(np.count_nonzero(wrapped != wide))
         return wrapped
 
-    def potential(self, spikes: np.ndarray) -> np.ndarray:
+    def _potential(self, spikes: np.ndarray) -> np.ndarray:
         """Membrane potential after the step, in state units: the self-synapse's subtraction is still under way."""
         return self.u - self.threshold * spikes.astype(np.int64) if self.soft else self.v

@@ -85,19 +85,19 @@ class Replay:
         encoder = Encoder(
             self.network.input, self.images, self.plan.steps, seed=self.seed, first_sample=self.first_sample
         )
-        entering = InputSimulation(self.network, encoder, self.plan, self.batching, torch.device("cpu"))
+        entering = InputSimulation(self.network, encoder, self.batching, torch.device("cpu"))
         streams[INPUT] = entering.stream
         start = 0
         # Chunks are the same for every layer, so that the kept ones fit.
-        for i, stop in enumerate(chunk_ends(self.plan, self.batching, entering)):
+        for i, stop in enumerate(chunk_ends(self.plan, self.batching)):
             if INPUT in sources:
                 entering.advance(start, stop)
             for name in sources - {INPUT}:
                 shape = self.network.source_shape(name)
                 bits = np.unpackbits(self._packed[name][i], axis=2, count=int(np.prod(shape)))
-                streams[name].start_chunk(stop - start)
-                streams[name].now[:] = torch.from_numpy(bits).view(*bits.shape[:2], *memory_shape(shape))
-                streams[name].activity[1:] = 1
+                messages = torch.from_numpy(bits).view(*bits.shape[:2], *memory_shape(shape))
+                streams[name].messages[: stop - start] = messages
+                streams[name].activity[:] = 1
             yield stop - start, streams
             start = stop
 

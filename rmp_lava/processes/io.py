@@ -29,19 +29,40 @@ class MessageSource(AbstractProcess):
 
 
 class PulseSource(AbstractProcess):
-    """A single line that spikes once per period, in the step before a sample starts, or in every step.
+    """A single line that sends in one step of each period, or in all from the first window on.
 
     Parameters
     ----------
     period, lead_in : int
         As for `MessageSource`.
-    always : bool
-        Spike in every step.
+    step : int or None
+        0..period - 1, also in periods before the first; None: each step from the one before the first window on.
+    message : int
+        What is sent.
     """
 
-    def __init__(self, *, period: int, lead_in: int, always: bool) -> None:
-        super().__init__(period=period, lead_in=lead_in, always=always)
+    def __init__(self, *, period: int, lead_in: int, step: int | None, message: int = 1) -> None:
+        super().__init__(period=period, lead_in=lead_in, step=step, message=message)
         self.s_out = OutPort(shape=(1,))
+
+
+class Delay(AbstractProcess):
+    """Messages that come out some steps later, as through synapses with a delay.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of both ports, Lava order.
+    steps : int
+        At least 1.
+    """
+
+    def __init__(self, *, shape: tuple[int, ...], steps: int) -> None:
+        if steps < 1:
+            raise ValueError(f"steps are {steps}; a delay takes at least 1")
+        super().__init__(shape=shape, steps=steps)
+        self.s_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
 
 
 class SpikeSink(AbstractProcess):
@@ -51,13 +72,15 @@ class SpikeSink(AbstractProcess):
     ----------
     shape : tuple of int
         Of the port, Lava order.
-    counts_path, last_path : str
-        `.npy` (samples, *channel-first shape): messages per sample; messages in the period's last step.
+    counts_path, last_path, crossing_path : str
+        `.npy` (samples, *channel-first shape): messages in each sample's window; those in the window's last step; those in
+        the period's last step.
     spikes_path : str or None
-        `.npy` (samples, period, *channel-first shape) of every message.
+        `.npy` (samples, steps, *channel-first shape) of every message of the windows.
     done_path : str or None
         `.npy` (1,): number of samples finished, for whoever watches.
-    samples, period, lead_in : int
+    samples, steps, period, lead_in : int
+        Steps of a window, from sample to sample, and before the first window.
     """
 
     def __init__(
@@ -66,9 +89,11 @@ class SpikeSink(AbstractProcess):
         shape: tuple[int, ...],
         counts_path: str,
         last_path: str,
+        crossing_path: str,
         spikes_path: str | None,
         done_path: str | None,
         samples: int,
+        steps: int,
         period: int,
         lead_in: int,
     ) -> None:
@@ -76,9 +101,11 @@ class SpikeSink(AbstractProcess):
             shape=shape,
             counts_path=counts_path,
             last_path=last_path,
+            crossing_path=crossing_path,
             spikes_path=spikes_path,
             done_path=done_path,
             samples=samples,
+            steps=steps,
             period=period,
             lead_in=lead_in,
         )
@@ -86,7 +113,7 @@ class SpikeSink(AbstractProcess):
 
 
 class StateProbe(AbstractProcess):
-    """Writes a Var into a file at the end of each sample's period.
+    """Writes a Var into a file at the end of each sample's window.
 
     Parameters
     ----------
@@ -94,10 +121,11 @@ class StateProbe(AbstractProcess):
         Of the probed Process.
     path : str
         `.npy` (samples, *channel-first shape).
-    samples, period, lead_in : int
+    samples, steps, period, lead_in : int
+        As for `SpikeSink`.
     """
 
-    def __init__(self, *, var: Var, path: str, samples: int, period: int, lead_in: int) -> None:
-        super().__init__(path=path, samples=samples, period=period, lead_in=lead_in, shape=var.shape)
+    def __init__(self, *, var: Var, path: str, samples: int, steps: int, period: int, lead_in: int) -> None:
+        super().__init__(path=path, samples=samples, steps=steps, period=period, lead_in=lead_in, shape=var.shape)
         self.state = RefPort(var.shape)
         self.state.connect_var(var)

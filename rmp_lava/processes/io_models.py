@@ -10,7 +10,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rmp_lava.processes.io import MessageSource, PulseSource, SpikeSink, StateProbe
+from rmp_lava.processes.io import Delay, MessageSource, PulseSource, SpikeSink, StateProbe
 
 
 class _Timed(PyLoihiProcessModel):
@@ -78,17 +78,53 @@ class PyMessageSourceFloat(_MessageSourceModel):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PyPulseSource(_Timed):
-    """A spike one step ahead of each sample (its synapse takes one step), or always."""
+    """The line's message, or 0."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
-        self.always = proc_params["always"]
+        self.step = proc_params["step"]
+        self.message = proc_params["message"]
 
     def run_spk(self) -> None:
-        _, step = self.position()
-        self.s_out.send(np.array([self.always or step == self.period - 1], dtype=np.int32))
+        sample, step = self.position()
+        started = sample >= 0 or (sample == -1 and step == self.period - 1)
+        sends = started if self.step is None else step == self.step
+        self.s_out.send(np.array([self.message if sends else 0], dtype=np.int32))
+
+
+class _DelayModel(PyLoihiProcessModel):
+    s_in = None
+    s_out = None
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.waiting = [np.zeros(proc_params["shape"], dtype=np.int32)] * proc_params["steps"]
+
+    def run_spk(self) -> None:
+        self.waiting.append(np.array(self.s_in.recv()))
+        self.s_out.send(self.waiting.pop(0))
+
+
+@implements(proc=Delay, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PyDelayFixed(_DelayModel):
+    """Of whole-numbered messages."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+
+@implements(proc=Delay, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyDelayFloat(_DelayModel):
+    """Of floating-point messages."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
 
 
 class _SpikeSinkModel(_Timed):
@@ -101,9 +137,11 @@ class _SpikeSinkModel(_Timed):
         shape = _file_shape(proc_params["shape"])
         self.counts = _open(proc_params["counts_path"], (self.samples, *shape), np.int64)
         self.last = _open(proc_params["last_path"], (self.samples, *shape), np.int64)
+        self.crossing = _open(proc_params["crossing_path"], (self.samples, *shape), np.int64)
+        self.steps = proc_params["steps"]
         self.spikes = None
         if proc_params["spikes_path"] is not None:
-            self.spikes = _open(proc_params["spikes_path"], (self.samples, self.period, *shape), self.dtype)
+            self.spikes = _open(proc_params["spikes_path"], (self.samples, self.steps, *shape), self.dtype)
         done = proc_params["done_path"]
         self.done = None if done is None else _open(done, (1,), np.int64)
         self.count = np.zeros(shape, dtype=np.int64)
@@ -113,12 +151,16 @@ class _SpikeSinkModel(_Timed):
         sample, step = self.position()
         if not 0 <= sample < self.samples:
             return
+        if step == self.period - 1:
+            self.crossing[sample] = messages != 0
+        if step >= self.steps:
+            return
         if step == 0:
             self.count[:] = 0
         self.count += messages != 0
         if self.spikes is not None:
             self.spikes[sample, step] = messages
-        if step == self.period - 1:
+        if step == self.steps - 1:
             self.counts[sample] = self.count
             self.last[sample] = messages != 0
             if self.done is not None:
@@ -150,13 +192,13 @@ class _StateProbeModel(_Timed):
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
-        self.samples = proc_params["samples"]
+        self.samples, self.steps = proc_params["samples"], proc_params["steps"]
         shape = _file_shape(proc_params["shape"])
         self.values = _open(proc_params["path"], (self.samples, *shape), self.dtype)
 
     def post_guard(self) -> bool:
         sample, step = self.position()
-        return 0 <= sample < self.samples and step == self.period - 1
+        return 0 <= sample < self.samples and step == self.steps - 1
 
     def run_post_mgmt(self) -> None:
         self.values[self.position()[0]] = _channels_first(self.state.read())

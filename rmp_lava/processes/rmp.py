@@ -27,12 +27,10 @@ class RMP(AbstractProcess):
         Added each step. Fixed point: `bias_mant << bias_exp` in 1/64 of a weight unit; floating point: bias_mant in
         weight units, bias_exp ignored.
     reset_interval : int or None
-        Steps between two resets of all states to v_init; None: no reset. Input that arrives in the step of a reset was
-        sent before it and is dropped.
+        Steps between two resets of all states to v_init; None: no reset.
     reset_offset : int
-        The reset happens at the start of steps t with (t - 1 - reset_offset) % reset_interval == 0.
-    direct_input : bool
-        Input comes straight from a source, without a synapse's delay, and so in the step of a reset it is new and kept.
+        The reset happens at the start of steps t with (t - 1 - reset_offset) % reset_interval == 0, before the input of
+        that step is integrated.
     """
 
     def __init__(
@@ -46,7 +44,6 @@ class RMP(AbstractProcess):
         bias_exp: int = 6,
         reset_interval: int | None = None,
         reset_offset: int = 0,
-        direct_input: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(
@@ -55,7 +52,6 @@ class RMP(AbstractProcess):
             v_init=v_init,
             reset_interval=reset_interval,
             reset_offset=reset_offset,
-            direct_input=direct_input,
             **kwargs,
         )
         if reset not in ("soft", "hard", "none"):

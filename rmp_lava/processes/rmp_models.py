@@ -26,7 +26,6 @@ class _RmpModel(PyLoihiProcessModel):
         self.v_init = proc_params["v_init"]
         self.interval = proc_params["reset_interval"]
         self.offset = proc_params["reset_offset"]
-        self.direct_input = proc_params["direct_input"]
         self.started = False
 
     def run_spk(self) -> None:
@@ -36,8 +35,6 @@ class _RmpModel(PyLoihiProcessModel):
             self.started = True
         if self.interval is not None and (self.time_step - 1 - self.offset) % self.interval == 0:
             self.v[:] = self.initial_potential()
-            if not self.direct_input:
-                a = np.zeros_like(a)
         self.integrate(a)
         if self.reset == "none":
             self.s_out.send(np.zeros(self.v.shape, dtype=bool))

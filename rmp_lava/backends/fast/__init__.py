@@ -69,7 +69,7 @@ def run(
     started = time.perf_counter()
     with (
         torch.no_grad(),
-        Progress("fast simulation, steps of samples", len(images) * plan.period, shown=progress) as bar,
+        Progress("fast simulation, steps of samples", len(images) * plan.steps, shown=progress) as bar,
     ):
         prepared = Prepared(network, place, kernel)
         batches = range(0, len(images), batching.samples)

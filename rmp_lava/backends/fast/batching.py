@@ -74,11 +74,11 @@ def choose_batching(
     sizes = [int(np.prod(network.input.shape)), *(layer.size for layer in network)]
     block_bytes = BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"])
     batch = max(1, min(-(-samples // workers), _WORTHWHILE // max(sizes)))
-    steps = 1 if step_by_step else min(plan.period, max(16, min(64, 256 // batch)))
+    steps = 1 if step_by_step else min(plan.steps, max(16, min(64, 256 // batch)))
 
     def needed() -> int:
-        # A stream holds the chunk and the step before it; real-valued input takes four bytes where spikes take one.
-        streams = (steps + 1) * (sum(sizes) + 3 * sizes[0])
+        # Real-valued input takes four bytes where spikes take one.
+        streams = steps * (sum(sizes) + 3 * sizes[0])
         block = max(block_bytes, 4 * batch * max(sizes))
         read_out = steps * network.output.size * _READ_OUT_BYTES
         return batch * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block

@@ -110,7 +110,7 @@ class LayerSimulation:
     def _current(self, stream: Stream, sums: Sums, steps: slice, rows: slice) -> torch.Tensor | None:
         """Input through one synapse; None if no message comes through it."""
         first, last = steps.start, steps.stop
-        start, stop = stream.active_before(first, last)
+        start, stop = stream.active(first, last)
         if start == stop:
             return None
         messages = stream.messages[start:stop, rows]

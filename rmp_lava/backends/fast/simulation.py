@@ -1,8 +1,8 @@
 """A batch of samples, simulated chunk by chunk in time with all states carried over.
 
 Within a chunk the network is computed layer by layer: a layer's sums for many steps and samples are one convolution, then
-its neurons advance through those steps. Every synapse delays by one step, so a layer needs its sources' messages up to the
-step before: a stream holds the chunk's steps and, at index 0, the last step of the chunk before it.
+its neurons advance through those steps. All windows are aligned (`rmp_lava.schedule`), so a layer needs its sources'
+messages of the same steps.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ class BatchSimulation:
         self.network, self.device = prepared.network, prepared.device
         self.plan, self.batching, self.record, self.confidence = plan, batching, record, confidence
         samples = len(encoder.images)
-        self.input = InputSimulation(self.network, encoder, plan, batching, self.device)
+        self.input = InputSimulation(self.network, encoder, batching, self.device)
         self.layers = {layer.name: LayerSimulation(layer, prepared, samples) for layer in self.network}
         self.streams = {INPUT: self.input.stream} | {
             layer.name: Stream(layer.shape, samples, batching.steps, torch.uint8, self.device) for layer in self.network
         }
         self.rows = np.arange(samples)
         """Which samples of the batch are still running."""
-        self.updates = {name: 0 for name in populations(self.network)}
+        self.updates = {each.name: 0 for each in populations(self.network)}
         self.predictions_at = np.zeros((samples, plan.steps), dtype=np.int32)
         self.spikes: dict[str, np.ndarray] = {}
         self.output_counts = torch.zeros((samples, self.network.output.size), dtype=torch.int64, device=self.device)
         self.parts: list[tuple[np.ndarray, dict]] = []
 
     def run(self, ended: Callable[[int, int], None]) -> list[tuple[np.ndarray, dict]]:
-        """Simulate the whole period; `ended(samples, steps)` is called after each chunk and may raise.
+        """Simulate the whole window; `ended(samples, steps)` is called after each chunk and may raise.
 
         Returns
         -------
@@ -73,16 +73,16 @@ class BatchSimulation:
             Samples of the batch, and their part of the `Run` (see `backends.parts`).
         """
         start = 0
-        for stop in chunk_ends(self.plan, self.batching, self.input):
+        for stop in chunk_ends(self.plan, self.batching):
             self._advance(start, stop)
             ended(len(self.rows), stop - start)
-            if self.confidence is not None and stop < self.plan.period:
+            if self.confidence is not None and stop < self.plan.steps:
                 self._leave_early(stop)
                 if not len(self.rows):
                     break
             start = stop
         if len(self.rows):
-            self._finish(np.ones(len(self.rows), dtype=bool), self.plan.steps, self.plan.period)
+            self._finish(np.ones(len(self.rows), dtype=bool), self.plan.steps)
         return self.parts
 
     def _advance(self, start: int, stop: int) -> None:
@@ -91,24 +91,25 @@ class BatchSimulation:
         scores = np.zeros(0)
         for layer in self.network:
             stream, simulation = self.streams[layer.name], self.layers[layer.name]
-            stream.start_chunk(steps)
             watched = layer is self.network.output and self.network.readout == "potential"
             potentials = []
-            stream.activity[1 : steps + 1] = 0
+            stream.activity[:] = 0
             blocks = self.batching.blocks(steps, samples, simulation.block_size)
             if watched:  # its potential after each step is read out
                 blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
-            out = stream.now.flatten(2)
+            out = stream.messages[:steps].flatten(2)
             for some, rows in blocks:
                 currents = simulation.currents(self.streams, some, rows)
                 spikes = simulation.population.advance(currents, out, some, rows)
-                stream.activity[some.start + 1 : some.stop + 1] += spikes
+                stream.activity[some] += spikes
                 if watched:
                     potentials.append(simulation.population.v.cpu().numpy().copy())
             if watched:
                 scores = np.stack(potentials)
         if self.network.readout == "count":
-            so_far = self.streams[self.network.output.name].now.flatten(2).cumsum(dim=0) + self.output_counts
+            so_far = (
+                self.streams[self.network.output.name].messages[:steps].flatten(2).cumsum(dim=0) + self.output_counts
+            )
             self.output_counts = so_far[-1]
             scores = so_far.cpu().numpy()
         self._note(start, stop, scores)
@@ -117,34 +118,27 @@ class BatchSimulation:
         """Keep what a chunk gives; scores (steps, samples, outputs) are the read-out after each step."""
         self.scores = from_memory(scores.reshape(*scores.shape[:2], *memory_shape(self.network.output.shape)), 2)
         self.scores = self.scores.reshape(*scores.shape[:2], -1)
-        for name, size in populations(self.network).items():
-            self.updates[name] += size * len(self.rows) * (stop - start)
-        first, last = max(start, self.plan.depth), min(stop, self.plan.depth + self.plan.steps)
-        if first < last:
-            predictions = self.scores[first - start : last - start].argmax(axis=2)
-            self.predictions_at[self.rows, first - self.plan.depth : last - self.plan.depth] = predictions.T
+        for each in populations(self.network):
+            self.updates[each.name] += each.size * len(self.rows) * (stop - start)
+        self.predictions_at[self.rows, start:stop] = self.scores.argmax(axis=2).T
         if "spikes" in self.record:
             self._record_spikes(start, stop)
 
     def _record_spikes(self, start: int, stop: int) -> None:
         for name, stream in self.streams.items():
-            shape, dtype, messages = self.network.source_shape(name), np.uint8, stream.now
+            shape, dtype, messages = self.network.source_shape(name), np.uint8, stream.messages[: stop - start]
             if name == INPUT:
-                messages = self.input.messages(start, stop)
+                messages = self.input.messages(stop - start)
                 dtype = self.input.encoder.dtype if self.input.population is None else np.uint8
             if name not in self.spikes:
-                self.spikes[name] = np.zeros((len(self.predictions_at), self.plan.period, *shape), dtype=dtype)
+                self.spikes[name] = np.zeros((len(self.predictions_at), self.plan.steps, *shape), dtype=dtype)
             self.spikes[name][self.rows, start:stop] = from_memory(messages.transpose(0, 1).cpu().numpy(), 2)
 
-    def _leave_early(self, stop: int) -> None:
-        steps = stop - self.plan.depth
-        if not 1 <= steps < self.plan.steps:
-            return
-        probabilities = exit_probability(self.network, self.scores[-1], steps)
-        leaving = probabilities >= self.confidence
+    def _leave_early(self, steps: int) -> None:
+        leaving = exit_probability(self.network, self.scores[-1], steps) >= self.confidence
         if leaving.any():
             self.predictions_at[self.rows[leaving], steps:] = self.predictions_at[self.rows[leaving], steps - 1 : steps]
-            self._finish(leaving, steps, stop)
+            self._finish(leaving, steps)
             self._keep(~leaving)
 
     def _keep(self, staying: np.ndarray) -> None:
@@ -156,19 +150,17 @@ class BatchSimulation:
             simulation.population.keep(rows)
             self.streams[name].keep(rows)
 
-    def _finish(self, leaving: np.ndarray, steps: int, stop: int) -> None:
+    def _finish(self, leaving: np.ndarray, steps: int) -> None:
         """Make the part of the samples that leave; what is counted over all samples goes with the first ones."""
         part = empty_part()
         rows = self.rows[leaving]
         counts = {INPUT: self.input.neuron_counts()[leaving]}
-        last = {INPUT: self.input.messages(stop - 1, stop)[0].flatten(1)[leaving].cpu().numpy()}
         for name, simulation in self.layers.items():
             counts[name] = simulation.population.neuron_counts()[leaving]
-            last[name] = self.streams[name].now[-1].flatten(1)[leaving].cpu().numpy()
             part["large_inputs"][name], simulation.large_inputs = simulation.large_inputs, 0
             if "potentials" in self.record:
                 part["potentials"][name] = simulation.population.potentials()[leaving]
-        count_messages(part, self.network, counts, last, self.record)
+        count_messages(part, self.network, counts, self.record)
         own = {name: simulation.population for name, simulation in self.layers.items()}
         if self.input.population is not None:
             own[INPUT] = self.input.population
