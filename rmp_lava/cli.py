@@ -73,6 +73,11 @@ class InitialPotential(str, Enum):
     half = "half"
 
 
+class Precision(str, Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class ThresholdForm(str, Enum):
     stock = "stock"
     free = "free"
@@ -81,7 +86,7 @@ class ThresholdForm(str, Enum):
 
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON; '-' is standard output.")]
 DataDirectory = Annotated[
-    Path | None, typer.Option(help="Folder of the data set; needed where it is not found by itself.")
+    Path | None, typer.Option(help="Folder or .zip file of the data set; needed where it is not found by itself.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
@@ -152,31 +157,49 @@ def demo(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="digits-cnn or fashion-cnn.")],
+    model: Annotated[
+        str, typer.Argument(help="digits-cnn, fashion-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet, ...")
+    ],
     output: Annotated[Path | None, typer.Option(help="Checkpoint; exports/MODEL.pt if omitted.")] = None,
     data_dir: DataDirectory = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option()] = None,
     learning_rate: Annotated[float | None, typer.Option()] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the channels, above 0 to 4.")] = None,
+    batch_norm: Annotated[
+        bool, typer.Option("--batch-norm", help="With batch normalisation, instead of the paper's form without.")
+    ] = False,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json_path: Json = None,
 ) -> None:
-    """Train a network under the paper's constraints."""
+    """Train a network, under the paper's constraints unless told otherwise."""
     from .ann.data import load
     from .ann.models import model_spec
     from .ann.train import train as run_training
     from .report.tables import percent, table
 
+    spec = model_spec(model)
+    if spec.dataset is None:
+        raise UsageError(
+            f"the data set of model {model!r} cannot be loaded here; train it with rmp_lava.ann.train.train"
+        )
+    given = {"width": width, "batch_norm": batch_norm or None}
+    options = spec.settle({name: value for name, value in given.items() if value is not None})
     path = output or _EXPORTS / f"{model}.pt"
-    dataset = load(model_spec(model).dataset, data_dir)
+    dataset = load(spec.dataset, data_dir)
     result = run_training(
         model,
         dataset,
+        options=options,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        precision=None if precision is None else precision.value,
         seed=seed,
         checkpoint_path=path,
         resume=resume,
@@ -194,6 +217,7 @@ def train(
         json_path,
         {
             "model": model,
+            "options": options,
             "dataset": dataset.name,
             "checkpoint": str(path),
             "epochs": len(result.history),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rmp_lava.ann import torch_file
 from rmp_lava.ann.checkpoint import FORMAT, load_checkpoint, load_model, save_checkpoint
-from rmp_lava.ann.models import digits_cnn
+from rmp_lava.ann.models import MODELS, digits_cnn
 from rmp_lava.errors import CheckpointError
 
 METADATA = {"dataset": "digits", "seed": 0, "test_accuracy": 0.98, "class_names": ["0", "1"], "note": None}
@@ -41,7 +41,7 @@ def test_round_trip_keeps_weights_and_metadata_and_the_random_state(tmp_path):
     before = torch.get_rng_state()
     loaded, metadata = load_model(tmp_path / "a.pt")
     assert torch.equal(torch.get_rng_state(), before)
-    assert metadata == METADATA | {"model": "digits-cnn"}
+    assert metadata == METADATA | {"model": "digits-cnn", "options": {}}
     assert not loaded.training
     images = torch.rand(4, 1, 8, 8)
     assert torch.equal(loaded(images), model.eval()(images))
@@ -148,13 +148,16 @@ def _with_weight(name, change):
     ("change", "words"),
     [
         (_with(format="other"), "no checkpoint of rmp-lava"),
-        (_with(format_version=2), "version 2, but at most 1 is known; upgrade"),
-        (_with(format_version=0), "version 0; 1 to 1"),
+        (_with(format_version=3), "version 3, but at most 2 is known; upgrade"),
+        (_with(format_version=0), "version 0; 1 to 2"),
         (_with(format_version=True), "version True"),
         (_with(format_version="1"), "version '1'"),
         (_with(model="vgg-99"), "of model 'vgg-99', but known are digits-cnn"),
         (_with(model=["digits-cnn"]), "of model"),
         (_with(model="fashion-cnn"), "has weights .* but model 'fashion-cnn' has"),
+        (_with(options=None), "a NoneType as options"),
+        (_with(options={"width": 2.0}), "model 'digits-cnn' has no option 'width'"),
+        (_with(options={1: 2}), "has no option 1"),
         (_with(state_dict=None), "has weights NoneType"),
         (_with(state_dict={}), "has weights"),
         (_with(metadata=None), "no metadata"),
@@ -178,6 +181,80 @@ def test_departing_content_is_refused(tmp_path, change, words):
     with pytest.raises(CheckpointError, match=words) as caught:
         load_checkpoint(path)
     check_one_sentence(str(caught.value), path)
+
+
+def test_file_of_format_version_1_loads_at_the_defaults_of_all_options(tmp_path):
+    path = tmp_path / "a.pt"
+    model = MODELS["vgg16-cifar"].build(width=1 / 64)
+    save(path, model, model_name="vgg16-cifar", options={"width": 1 / 64})
+    new = content(path)
+    old = {name: value for name, value in new.items() if name != "options"} | {"format_version": 1}
+    torch.save(old, path)
+    with pytest.raises(CheckpointError, match=r"conv1_1.weight as float32 \(1, 3, 3, 3\), but float32 \(64, 3, 3, 3\)"):
+        load_checkpoint(path)
+    save(path)
+    old = {name: value for name, value in content(path).items() if name != "options"} | {"format_version": 1}
+    torch.save(old, path)
+    assert load_checkpoint(path).options == {}
+    load_model(path)
+
+
+@pytest.mark.parametrize("name", ["vgg16-cifar", "resnet20-cifar"])
+def test_options_decide_what_is_built_and_counters_of_batch_norm_survive(tmp_path, name):
+    options = {"width": 1 / 16, "batch_norm": True, "classes": 3}
+    model = MODELS[name].build(**options)
+    model(torch.rand(4, 3, 32, 32))
+    save(tmp_path / "a.pt", model, model_name=name, options=options)
+    loaded, metadata = load_model(tmp_path / "a.pt")
+    assert metadata["options"] == {**options, "dropout": 0.1}
+    assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in model.state_dict().items())
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(loaded(images), model.eval()(images)) and loaded(images).shape == (2, 3)
+    assert all(weight.requires_grad for weight in loaded.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"width": 1e9}, "option width of model 'vgg16-cifar' is 1000000000.0"),
+        ({"width": "1"}, "option width"),
+        ({"classes": 10**12}, "option classes"),
+        ({"depth": 3}, "has no option 'depth'"),
+        ({"width": 1 / 32}, "conv1_1.weight as float32"),
+        ({"width": 1 / 64, "batch_norm": True}, "has weights"),
+    ],
+)
+def test_options_of_a_file_are_not_believed(tmp_path, options, words):
+    path = tmp_path / "a.pt"
+    small = {"width": 1 / 64}
+    save(path, MODELS["vgg16-cifar"].build(**small), model_name="vgg16-cifar", options=small)
+    torch.save({**content(path), "options": options}, path)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(path)
+    check_one_sentence(str(caught.value), path)
+    assert len(str(caught.value)) < 1000 + len(str(path))
+
+
+def test_weights_that_share_memory_in_the_file_do_not_once_loaded(tmp_path):
+    path = tmp_path / "a.pt"
+    options = {"width": 1 / 64, "batch_norm": True}
+    save(path, MODELS["vgg16-cifar"].build(**options), model_name="vgg16-cifar", options=options)
+    whole = content(path)
+    whole["state_dict"]["bn1_2.weight"] = whole["state_dict"]["bn1_1.weight"]
+    torch.save(whole, path)
+    model, _ = load_model(path)
+    with torch.no_grad():
+        model.bn1_1.weight += 1
+    assert model.bn1_2.weight.item() == 1
+
+
+def test_counter_of_another_type_is_refused(tmp_path):
+    path = tmp_path / "a.pt"
+    options = {"width": 1 / 64, "batch_norm": True}
+    save(path, MODELS["vgg16-cifar"].build(**options), model_name="vgg16-cifar", options=options)
+    torch.save(_with_weight("bn1_1.num_batches_tracked", torch.Tensor.float)(content(path)), path)
+    with pytest.raises(CheckpointError, match=r"bn1_1.num_batches_tracked as float32 \(\), but int64 \(\)"):
+        load_checkpoint(path)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The constraints that a network trained here must keep, and the models that claim to keep them."""
+"""The constraints that a network trained here must keep; that the registered ones do is in test_zoo.py."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import torch
 from torch import nn
 
 from rmp_lava.ann.constraints import violations
-from rmp_lava.ann.data import DATASETS
-from rmp_lava.ann.models import MODELS, model_spec
-from rmp_lava.errors import UsageError
 
 
 def conv(channels_in: int = 1, channels_out: int = 2, bias: bool = False) -> nn.Conv2d:
@@ -24,31 +21,6 @@ def dense() -> nn.Linear:
 
 def found(*modules: nn.Module) -> list[tuple[str, str]]:
     return [(violation.layer, violation.found) for violation in violations(nn.Sequential(*modules))]
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_registered_models_keep_the_constraints_and_the_shapes_they_declare(name):
-    spec = MODELS[name]
-    model = spec.build()
-    assert violations(model) == []
-    assert type(model) is nn.Sequential
-    assert spec.dataset in DATASETS
-    assert model.eval()(torch.rand(3, *spec.input_shape)).shape == (3, spec.classes)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_initial_weights_keep_the_scale_of_activations(name):
-    # PyTorch's default (uniform, variance 1 / (3 fan-in)) would pass every other test but shrink each layer's output.
-    torch.manual_seed(0)
-    for module in MODELS[name].build():
-        if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.numel() > 900:
-            fan_in = module.weight[0].numel()
-            assert module.weight.var().item() * fan_in == pytest.approx(2, rel=0.2)
-
-
-def test_unknown_model_is_named_with_the_known_ones():
-    with pytest.raises(UsageError, match="'vgg-99' is unknown.*digits-cnn"):
-        model_spec("vgg-99")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmp_lava.ann import data
-from rmp_lava.ann.data import Dataset, load, split_validation
+from rmp_lava.ann import fashion_mnist
+from rmp_lava.ann.data import Dataset, as_float, load, split_validation
 from rmp_lava.ann.idx import read_idx
+from rmp_lava.ann.places import DATA_VARIABLE
 from rmp_lava.errors import DataError, UsageError
 
 
@@ -38,8 +39,8 @@ def write_fashion(folder, count=20, suffix="", **changed):
 
 @pytest.fixture(autouse=True)
 def no_data_on_this_machine(monkeypatch, tmp_path):
-    monkeypatch.delenv(data.DATA_VARIABLE, raising=False)
-    monkeypatch.setattr(data, "_DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    monkeypatch.setattr(fashion_mnist, "_DEBIAN_FOLDER", tmp_path / "debian")
 
 
 # --- digits
@@ -85,7 +86,7 @@ def test_variable_comes_before_debian_and_argument_before_both(tmp_path, monkeyp
     for folder, count in (("debian", 10), ("variable", 20), ("argument", 30)):
         write_fashion(tmp_path / folder, count)
     assert len(load("fashion-mnist").train_images) == 10
-    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path / "variable"))
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "variable"))
     assert len(load("fashion-mnist").train_images) == 20
     assert len(load("fashion-mnist", tmp_path / "argument").train_images) == 30
 
@@ -107,7 +108,7 @@ def test_incomplete_folder_names_the_missing_file(tmp_path):
 
 
 def test_unknown_data_set_is_named_with_the_known_ones():
-    with pytest.raises(UsageError, match="'mnist' is unknown; choose one of digits, fashion-mnist"):
+    with pytest.raises(UsageError, match="'mnist' is unknown; choose one of digits, fashion-mnist, cifar10"):
         load("mnist")
 
 
@@ -234,6 +235,7 @@ def tiny(**changed) -> Dataset:
         (dict(test_labels=np.full(40, -1)), "labels from -1"),
         (dict(test_labels=np.zeros(40, np.int32)), "labels int32"),
         (dict(train_images=[[0.5]]), "images list"),
+        (dict(train_images=np.zeros((40, 1, 1, 1), np.int8)), "images int8"),
     ],
 )
 def test_malformed_data_set_is_refused(changed, message):
@@ -277,3 +279,15 @@ def test_fingerprint_sees_images_and_labels():
     dataset = tiny()
     labels = dataset.train_labels[::-1].copy()
     assert tiny(train_labels=labels).fingerprint != dataset.fingerprint == tiny().fingerprint
+
+
+def test_bytes_and_values_are_the_same_images():
+    pixels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)
+    values = as_float(pixels)
+    assert values.dtype == np.float32 and pixels.dtype == np.uint8
+    np.testing.assert_array_equal(values.ravel(), np.arange(256, dtype=np.float32) / np.float32(255))
+    assert as_float(values) is values
+    labels = np.arange(256) % 2
+    stored = tiny(train_images=pixels, train_labels=labels, test_images=pixels, test_labels=labels)
+    split = split_validation(stored)
+    assert split.train_images.dtype == split.validation_images.dtype == np.uint8

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from rmp_lava.ann import session
 from rmp_lava.ann.checkpoint import load_checkpoint, load_model, save_checkpoint
-from rmp_lava.ann.data import Dataset, load, split_validation
+from rmp_lava.ann.data import Dataset, as_float, load, split_validation
+from rmp_lava.ann.models import MODELS
+from rmp_lava.ann.recipe import Recipe
 from rmp_lava.ann.train import evaluate, train
 from rmp_lava.errors import CheckpointError, DataError, UsageError
 
@@ -101,7 +104,21 @@ def test_resuming_a_finished_training_changes_nothing(digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"seed": 1}, {"epochs": 5}, {"batch_size": 50}, {"learning_rate": 0.1}, {"validation_fraction": 0.2}]
+    "changed",
+    [
+        {"seed": 1},
+        {"epochs": 5},
+        {"batch_size": 50},
+        {"learning_rate": 0.1},
+        {"validation_fraction": 0.2},
+        {"optimizer": "sgd"},
+        {"weight_decay": 0.1},
+        {"augmentation": "crop-flip"},
+        {"label_smoothing": 0.1},
+        {"warmup": 0.1},
+        {"precision": "bfloat16"},
+        {"channels_last": True},
+    ],
 )
 def test_resuming_with_other_arguments_is_refused(digits, tmp_path, changed):
     path = tmp_path / "a.pt"
@@ -207,6 +224,15 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_pa
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"learning_rate": "high"}, "learning_rate is 'high'"),
         ({"validation_fraction": 1.0}, "validation fraction"),
+        ({"optimizer": "lion"}, "optimizer is 'lion'; choose one of adam, sgd"),
+        ({"weight_decay": -1e-4}, "weight_decay is -0.0001"),
+        ({"augmentation": ["none"]}, "augmentation is .*; choose one of none, crop-flip"),
+        ({"label_smoothing": 1}, "label_smoothing is 1; give a number from 0 to less than 1"),
+        ({"warmup": float("nan")}, "warmup is nan"),
+        ({"precision": "float16"}, "precision is 'float16'; choose one of float32, bfloat16"),
+        ({"channels_last": 1}, "channels_last is 1; give True or False"),
+        ({"epoch": 3}, "hyperparameter 'epoch' is unknown; choose from epochs, batch_size"),
+        ({"options": {"width": 2}}, "model 'digits-cnn' has no option 'width'; it has none"),
         ({"device": "tpu9"}, "device 'tpu9' is unknown"),
         ({"device": "meta"}, "device 'meta' is not supported"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
@@ -232,8 +258,132 @@ def test_data_set_that_does_not_fit_is_refused(digits):
         "eleven", digits.train_images, digits.train_labels, digits.test_images, digits.test_labels,
         (*digits.class_names, "ten"), "digits",
     )  # fmt: skip
-    with pytest.raises(DataError, match="has 11 classes, but model 'digits-cnn' has 10 outputs"):
+    with pytest.raises(DataError, match="has 11 classes, but model 'digits-cnn' has 10 outputs; use data set 'digits'"):
         train("digits-cnn", eleven)
+    with pytest.raises(DataError, match="give its option classes=3, or use data set 'cifar10'"):
+        train("vgg16-cifar", colours(), options={"width": 1 / 16})
+
+
+# --- recipes
+
+
+MODERN = dict(
+    epochs=3, batch_size=64, learning_rate=0.05, optimizer="sgd", weight_decay=5e-4, augmentation="crop-flip",
+    label_smoothing=0.05, warmup=0.2, precision="bfloat16", channels_last=True,
+)  # fmt: skip
+
+
+def colours(count: int = 260) -> Dataset:
+    """Images as bytes whose class is their brightest channel: learnable in seconds."""
+    random = np.random.RandomState(0)
+    labels = np.arange(count) % 3
+    images = random.randint(0, 128, (count, 3, 32, 32)).astype(np.uint8)
+    images[np.arange(count), labels] += 100
+    return Dataset("cifar10", images, labels, images[:30], labels[:30], ("red", "green", "blue"), "made here")
+
+
+def colourful(dataset, **changed):
+    options = {"width": 1 / 16, "batch_norm": True, "classes": 3}
+    return train("vgg16-cifar", dataset, **{"options": options, "progress": False, **MODERN, **changed})
+
+
+def everything(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer):
+    dataset, path = colours(), tmp_path / "a.pt"
+    chosen = {"optimizer": optimizer, "learning_rate": 0.05 if optimizer == "sgd" else 1e-3}
+    whole = colourful(dataset, **chosen)
+    with pytest.raises(KeyboardInterrupt):
+        colourful(dataset, checkpoint_path=path, on_epoch=interrupt_after(1), **chosen)
+    torch.rand(7)
+    resumed = colourful(dataset, checkpoint_path=path, resume=True, **chosen)
+    expected, found = everything(whole.model), everything(resumed.model)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert resumed.history == whole.history
+    loaded, metadata = load_model(path)
+    assert all(torch.equal(expected[name], tensor) for name, tensor in loaded.state_dict().items())
+    assert metadata["optimizer"] == optimizer and metadata["options"]["width"] == 1 / 16
+    with pytest.raises(UsageError, match="was trained with options .*'width': 0.0625.*resume with the same"):
+        colourful(dataset, checkpoint_path=path, resume=True, **chosen, options={"width": 1 / 8, "classes": 3})
+
+
+def test_modern_recipe_learns_colours_from_bytes():
+    dataset = colours()
+    result = colourful(dataset, epochs=15, batch_size=32)
+    assert result.test_accuracy > 0.6  # 1.0 with most seeds; chance is 0.33
+    values = dataset.test_images.astype(np.float32) / 255
+    assert evaluate(result.model, values, dataset.test_labels) == result.test_accuracy
+
+
+def test_images_as_bytes_and_as_values_train_the_same_weights():
+    dataset = colours(120)
+    images, tests = (as_float(part) for part in (dataset.train_images, dataset.test_images))
+    values = Dataset(
+        "cifar10", images, dataset.train_labels, tests, dataset.test_labels, dataset.class_names, "made here"
+    )
+    chosen = {"epochs": 1, "precision": "float32"}
+    a, b = colourful(dataset, **chosen), colourful(values, **chosen)
+    assert all(torch.equal(x, y) for x, y in zip(weights(a.model), weights(b.model), strict=True))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"augmentation": "none"}, {"label_smoothing": 0.0}, {"warmup": 0.0}, {"weight_decay": 0.0},
+     {"precision": "float32"}, {"optimizer": "adam"}],
+)  # fmt: skip
+def test_every_option_of_a_recipe_has_an_effect(changed):
+    dataset = colours(120)
+    before, after = colourful(dataset, epochs=1), colourful(dataset, epochs=1, **changed)
+    assert not same(before.model, after.model)
+
+
+def test_only_weights_decay():
+    # With a learning rate too small to learn, SGD shrinks what decays by learning rate times decay and nothing else.
+    recipe = Recipe(1, 64, 1e-9, "sgd", weight_decay=1.0)
+    spec = MODELS["vgg16-cifar"]
+    chosen = spec.settle({"width": 1 / 16, "batch_norm": True})
+    settings = session.Settings("vgg16-cifar", chosen, recipe, "cifar10", 0, 0, 0.1, "cpu")
+    state = session.start(spec, settings)
+    decays = {weight: group["weight_decay"] for group in state.optimizer.param_groups for weight in group["params"]}
+    for name, weight in state.model.named_parameters():
+        assert decays[weight] == (1.0 if name.startswith(("conv", "dense")) and name.endswith("weight") else 0.0), name
+
+
+def test_one_image_left_over_joins_the_batch_before():
+    # 71 images of which 6 are held out leave 65, one more than a batch: alone it could not be normalised.
+    dataset = colours(71)
+    assert len(split_validation(dataset).train_images) == MODERN["batch_size"] + 1
+    colourful(dataset, epochs=1)
+    with pytest.raises(UsageError, match="batch normalisation needs at least 2; give a larger batch_size"):
+        colourful(dataset, epochs=1, batch_size=1)
+
+
+def test_learning_rate_rises_linearly_then_falls_along_half_a_cosine():
+    recipe = Recipe(1, 1, 0.4, warmup=0.25)
+    rates = [recipe.learning_rate_at(step, 40) for step in range(40)]
+    np.testing.assert_allclose(rates[:10], 0.04 * np.arange(1, 11))
+    assert rates[10] == 0.4 and rates[25] == pytest.approx(0.2) and 0 < rates[39] < 0.002
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    plain = Recipe(1, 1, 0.4)
+    assert [plain.learning_rate_at(step, 40) for step in (0, 20)] == [0.4, pytest.approx(0.2)]
+
+
+def test_checkpoint_of_format_version_1_resumes(digits, tmp_path):
+    path = tmp_path / "a.pt"
+    whole = quick(digits)
+    with pytest.raises(KeyboardInterrupt):
+        quick(digits, checkpoint_path=path, on_epoch=interrupt_after(2))
+    content = torch.load(path, weights_only=True)
+    del content["options"]
+    settings = content["training"]["settings"]
+    new = ("options", "optimizer", "weight_decay", "augmentation", "label_smoothing", "warmup", "precision")
+    for name in (*new, "channels_last"):
+        del settings[name]
+    torch.save({**content, "format_version": 1}, path)
+    assert same(whole.model, quick(digits, checkpoint_path=path, resume=True).model)
 
 
 def test_evaluate_ignores_dropout_counts_the_last_batch_and_restores_the_mode():

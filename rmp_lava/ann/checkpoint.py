@@ -3,9 +3,10 @@
 A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plain Python values:
 
     format          "rmp-lava-checkpoint"
-    format_version  1
+    format_version  2 (1 had no options; it is read as if all were at their defaults)
     model           name in `rmp_lava.ann.models.MODELS`
-    state_dict      weights, float32
+    options         what the model was built with: width, batch_norm, ...; plain values
+    state_dict      weights, float32, and the counters of batch normalisation
     metadata        what the weights are: data set and its source, seed, epochs, accuracies, torch version
     training        optimizer, random states and history to resume from, or None
 """
@@ -13,19 +14,19 @@ A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plai
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import CheckpointError
-from .models import MODELS
+from ..errors import CheckpointError, UsageError
+from .models import MODELS, Option, model_spec
 from .torch_file import read_torch_file, write_torch_file
 
 FORMAT = "rmp-lava-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +37,10 @@ class Checkpoint:
     ----------
     model_name : str
         A key of `MODELS`.
+    options : dict
+        All options of the model, valid.
     state_dict : dict of str to torch.Tensor
-        float32 on the CPU, finite, with the model's names and shapes.
+        On the CPU, finite, with the model's names, types (float32; int64 for counters) and shapes.
     metadata : dict
         Data set and source, seed, epochs, accuracies, torch version; plain Python values.
     training : dict or None
@@ -45,6 +48,7 @@ class Checkpoint:
     """
 
     model_name: str
+    options: dict[str, Option]
     state_dict: dict[str, torch.Tensor]
     metadata: dict[str, Any]
     training: dict[str, Any] | None
@@ -56,6 +60,7 @@ def save_checkpoint(
     model_name: str,
     model: nn.Module,
     metadata: Mapping[str, Any],
+    options: Mapping[str, Option] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint; at every moment the path holds either the old file or the whole new one.
@@ -70,6 +75,8 @@ def save_checkpoint(
         The network whose weights are stored.
     metadata : mapping
         Plain Python values: str, int, float, bool, None, lists and dictionaries of these.
+    options : mapping, optional
+        What the model was built with; options left out are at their defaults.
     training : mapping, optional
         State to resume from: tensors and plain Python values.
 
@@ -77,11 +84,14 @@ def save_checkpoint(
     ------
     CheckpointError
         If the file cannot be written.
+    UsageError
+        If the model or an option is unknown, or an option is out of range.
     """
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": model_name,
+        "options": model_spec(model_name).settle(options),
         "state_dict": {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()},
         "metadata": dict(metadata),
         "training": None if training is None else dict(training),
@@ -89,16 +99,20 @@ def save_checkpoint(
     write_torch_file(path, content)
 
 
-def load_model(path: str | os.PathLike) -> tuple[nn.Sequential, dict[str, Any]]:
+def load_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a checkpoint, on the CPU and in evaluation mode, and the checkpoint's metadata.
 
-    Raises `CheckpointError` as `load_checkpoint` does. The caller's random state is left as it was.
+    The metadata's entries "model" and "options" say what was built. Raises `CheckpointError` as `load_checkpoint` does.
     """
     checkpoint = load_checkpoint(path)
-    with torch.random.fork_rng(devices=[]):
-        model = MODELS[checkpoint.model_name].build()
-    model.load_state_dict(checkpoint.state_dict)
-    return model.eval(), checkpoint.metadata | {"model": checkpoint.model_name}
+    model = _blank(checkpoint.model_name, checkpoint.options)
+    # Copied, because a file may let tensors share memory, which training on would write through.
+    weights = {
+        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in checkpoint.state_dict.items()
+    }
+    model.load_state_dict(weights, assign=True)
+    identity = {"model": checkpoint.model_name, "options": checkpoint.options}
+    return model.eval(), checkpoint.metadata | identity
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -112,13 +126,14 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """
     content = read_torch_file(path)
     _check_header(path, content)
-    _check_weights(path, content["model"], content.get("state_dict"))
+    options = _checked_options(path, content)
+    _check_weights(path, content["model"], options, content.get("state_dict"))
     metadata, training = content.get("metadata"), content.get("training")
     if not isinstance(metadata, dict) or not _is_plain(metadata):
         raise CheckpointError(f"checkpoint {path} has no metadata dictionary of plain values; train again")
     if not isinstance(training, (dict, type(None))):
         raise CheckpointError(f"checkpoint {path} has a {type(training).__name__} as training state; train again")
-    return Checkpoint(content["model"], content["state_dict"], metadata, training)
+    return Checkpoint(content["model"], options, content["state_dict"], metadata, training)
 
 
 def _check_header(path: str | os.PathLike, content: Any) -> None:
@@ -139,26 +154,55 @@ def _check_header(path: str | os.PathLike, content: Any) -> None:
         )
 
 
-def _check_weights(path: str | os.PathLike, model_name: str, state_dict: Any) -> None:
-    with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in MODELS[model_name].build().state_dict().items()}
-    if not isinstance(state_dict, dict) or set(state_dict) != set(expected):
-        found = ", ".join(map(str, state_dict)) if isinstance(state_dict, dict) else type(state_dict).__name__
+def _checked_options(path: str | os.PathLike, content: dict[str, Any]) -> dict[str, Option]:
+    options = {} if content["format_version"] == 1 else content.get("options")
+    if not isinstance(options, dict):
+        raise CheckpointError(f"checkpoint {path} has a {type(options).__name__} as options; train again")
+    try:
+        return MODELS[content["model"]].settle(options)
+    except UsageError as error:
+        reason = str(error).partition(";")[0]
         raise CheckpointError(
-            f"checkpoint {path} has weights {found}, but model {model_name!r} has {', '.join(expected)}; train again"
+            f"checkpoint {path} cannot be built ({reason}); train again or upgrade rmp-lava"
+        ) from None
+
+
+def _blank(model_name: str, options: Mapping[str, Option]) -> nn.Module:
+    """The network without memory for its weights, and without drawing any."""
+    with torch.device("meta"):
+        return MODELS[model_name].build(**options)
+
+
+def _check_weights(path: str | os.PathLike, model_name: str, options: Mapping[str, Option], state_dict: Any) -> None:
+    expected = _blank(model_name, options).state_dict()
+    if not isinstance(state_dict, dict) or set(state_dict) != set(expected):
+        found = _listed(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
+        raise CheckpointError(
+            f"checkpoint {path} has weights {found}, but model {model_name!r} has {_listed(expected)}; train again"
         )
-    for name, shape in expected.items():
-        _check_tensor(path, name, shape, state_dict[name])
+    for name, tensor in expected.items():
+        _check_tensor(path, name, tensor, state_dict[name])
 
 
-def _check_tensor(path: str | os.PathLike, name: str, shape: tuple[int, ...], tensor: Any) -> None:
+def _listed(names: Iterable[Any], most: int = 8) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_tensor(path: str | os.PathLike, name: str, expected: torch.Tensor, tensor: Any) -> None:
+    allowed = _described(expected)
     if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cpu":
-        raise CheckpointError(f"checkpoint {path} has no tensor {name} of float32 {shape}; train again")
-    if tensor.dtype != torch.float32 or tuple(tensor.shape) != shape:
-        found = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-        raise CheckpointError(f"checkpoint {path} has {name} as {found}, but float32 {shape} is allowed; train again")
+        raise CheckpointError(f"checkpoint {path} has no tensor {name} of {allowed}; train again")
+    if tensor.dtype != expected.dtype or tensor.shape != expected.shape:
+        raise CheckpointError(
+            f"checkpoint {path} has {name} as {_described(tensor)}, but {allowed} is allowed; train again"
+        )
     if not bool(torch.isfinite(tensor).all()):
         raise CheckpointError(f"checkpoint {path} has weights in {name} that are NaN or infinite; train again")
+
+
+def _described(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _is_plain(value: Any, depth: int = 4) -> bool:

@@ -1,43 +1,22 @@
-"""Data sets: images in [0, 1], labels, and splits that keep test images out of training and calibration."""
+"""Data sets: images, labels, and splits that keep test images out of training and calibration."""
 
 from __future__ import annotations
 
 import os
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError, UsageError
-from .idx import read_idx
+from . import cifar10, fashion_mnist
 
-DATASETS = ("digits", "fashion-mnist")
-DATA_VARIABLE = "RMP_LAVA_DATA"
+DATASETS = ("digits", "fashion-mnist", "cifar10")
 # Part of what the data set is, not of a training: two trainings with different seeds hold out the same images.
 VALIDATION_FRACTION = 0.1
 VALIDATION_SEED = 0
 
 _TEST_FRACTION_OF_DIGITS = 0.25
-_DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-_FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-_FASHION_PARTS = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +28,8 @@ class Dataset:
     name : str
         Name as `load` takes it.
     train_images, test_images : numpy.ndarray
-        float32, shape (N, C, H, W), each value in [0, 1].
+        Shape (N, C, H, W): float32, each value in [0, 1], or uint8 that means value / 255, at a quarter of the memory.
+        `as_float` gives values of either; networks and `rmp_lava.run` take no others.
     train_labels, test_labels : numpy.ndarray
         int64, shape (N,), each an index of `class_names`.
     class_names : tuple of str
@@ -111,10 +91,12 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
     name : str
         'digits': the 1,797 8x8 digits inside scikit-learn (E. Alpaydin, C. Kaynak, UCI 1998), a quarter of each class
         held out as test part. 'fashion-mnist': 28x28 images (Xiao, Rasul, Vollgraf, 2017) with their own test part.
+        'cifar10': 3x32x32 images (A. Krizhevsky, 2009) with their own test part, as uint8.
     directory : path-like, optional
-        Where Fashion-MNIST lies: a folder with the four idx files (gzip or not), or the folder given to torchvision.
-        If omitted, the environment variable RMP_LAVA_DATA and Debian's package `dataset-fashion-mnist` are tried.
-        The digits need none.
+        Where the data lie; the digits need none. Fashion-MNIST: a folder with the four idx files (gzip or not), or the
+        folder given to torchvision. CIFAR-10: that folder, one of the download's own (`cifar-10-batches-py` or `-bin`),
+        or images in `train/<class>/` and `test/<class>/` of a folder or a .zip file. If omitted, the environment
+        variable RMP_LAVA_DATA and, for Fashion-MNIST, Debian's package `dataset-fashion-mnist` are tried.
     seed : int
         Seed of the digits' test split, in no way tied to a training's seed. Accuracies compare only at equal seeds.
 
@@ -132,8 +114,18 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
     if name == "digits":
         return _load_digits(seed)
     if name == "fashion-mnist":
-        return _load_fashion_mnist(_find_fashion_mnist(directory))
+        return _load_fashion_mnist(directory)
+    if name == "cifar10":
+        return _load_cifar10(directory)
     raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}")
+
+
+def as_float(images: np.ndarray) -> np.ndarray:
+    """Images of a `Dataset` as values in [0, 1]: float32, shape as given; float32 images are not copied."""
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32)
+        images /= 255
+    return images
 
 
 def split_validation(dataset: Dataset, fraction: float = VALIDATION_FRACTION, seed: int = VALIDATION_SEED) -> Split:
@@ -199,61 +191,39 @@ def _load_digits(seed: int) -> Dataset:
     )
 
 
-def _find_fashion_mnist(directory: str | os.PathLike | None) -> list[Path]:
-    """The four files, in the order of `_FASHION_PARTS`, in the first folder that has any of them."""
-    folders = _fashion_folders(directory)
-    for folder in folders:
-        files = [_existing(folder / part) for part in _FASHION_PARTS]
-        missing = [part for part, file in zip(_FASHION_PARTS, files, strict=True) if file is None]
-        if not missing:
-            return files
-        if len(missing) < len(_FASHION_PARTS):
-            raise DataError(f"Fashion-MNIST in {folder} lacks {', '.join(missing)} (plain or .gz); fetch it again")
-    raise DataError(
-        f"Fashion-MNIST was not found in {', '.join(map(str, folders))}; `apt install dataset-fashion-mnist`, or fetch "
-        f"it with torchvision and name its folder with --data-dir or {DATA_VARIABLE}"
-    )
-
-
-def _fashion_folders(directory: str | os.PathLike | None) -> list[Path]:
-    if directory is not None:
-        # A folder that the user names is meant: another one is never taken instead.
-        return _layouts(Path(directory))
-    named = os.environ.get(DATA_VARIABLE)
-    return [*(_layouts(Path(named)) if named else []), _DEBIAN_FOLDER]
-
-
-def _layouts(folder: Path) -> list[Path]:
-    return [folder / "FashionMNIST" / "raw", folder]
-
-
-def _existing(path: Path) -> Path | None:
-    return next((file for file in (path, path.with_name(path.name + ".gz")) if os.path.exists(file)), None)
-
-
-def _load_fashion_mnist(files: list[Path]) -> Dataset:
-    train_images, train_labels, test_images, test_labels = files
+def _load_fashion_mnist(directory: str | os.PathLike | None) -> Dataset:
+    (train_images, train_labels), (test_images, test_labels), source = fashion_mnist.read(directory)
     return Dataset(
         name="fashion-mnist",
-        train_images=_read_images(train_images),
-        train_labels=read_idx(train_labels, ()).astype(np.int64),
-        test_images=_read_images(test_images),
-        test_labels=read_idx(test_labels, ()).astype(np.int64),
-        class_names=_FASHION_CLASSES,
-        source=f"Fashion-MNIST idx files in {files[0].parent}",
+        train_images=as_float(train_images),
+        train_labels=train_labels,
+        test_images=as_float(test_images),
+        test_labels=test_labels,
+        class_names=fashion_mnist.CLASSES,
+        source=source,
     )
 
 
-def _read_images(file: Path) -> np.ndarray:
-    images = read_idx(file, (28, 28)).astype(np.float32)[:, None]
-    images /= 255
-    return images
+def _load_cifar10(directory: str | os.PathLike | None) -> Dataset:
+    (train_images, train_labels), (test_images, test_labels), source = cifar10.read(directory)
+    return Dataset(
+        name="cifar10",
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        class_names=cifar10.CLASSES,
+        source=source,
+    )
 
 
 def _check_images(images: np.ndarray, what: str) -> None:
-    if not isinstance(images, np.ndarray) or images.dtype != np.float32 or images.ndim != 4 or images.size == 0:
+    allowed = (np.float32, np.uint8)
+    if not isinstance(images, np.ndarray) or images.dtype not in allowed or images.ndim != 4 or images.size == 0:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"{what} has images {found}; give a non-empty float32 array (N, C, H, W)")
+        raise DataError(f"{what} has images {found}; give a non-empty float32 or uint8 array (N, C, H, W)")
+    if images.dtype == np.uint8:
+        return
     low, high = images.min(), images.max()
     # Written so that NaN fails too.
     if not (low >= 0 and high <= 1):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -15,7 +14,11 @@ from torch import nn
 from ..errors import CheckpointError, UsageError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .constraints import violations
-from .models import ModelSpec
+from .models import ModelSpec, Option, model_spec
+from .recipe import Recipe, check_integer
+
+_MOMENTUM = 0.9
+_MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
 
 
 @dataclass(frozen=True)
@@ -35,52 +38,70 @@ class EpochRecord:
 class Settings:
     """All that decides which weights come out; a training is only resumed with the same.
 
-    Raises `UsageError` if a value is out of range. `fingerprint` is that of the data set; the rest is as in `train`.
+    Raises `UsageError` if a value is out of range. `fingerprint` is that of the data set, `options` are all options of
+    the model; the rest is as in `train`.
     """
 
     model: str
+    options: dict[str, Option]
+    recipe: Recipe
     dataset: str
     fingerprint: int
     seed: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
     validation_fraction: float
     device: str
 
     def __post_init__(self) -> None:
-        for name, lowest in (("seed", 0), ("epochs", 1), ("batch_size", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**63:
-                raise UsageError(f"{name} is {value!r}; give an integer of at least {lowest}")
-        rate = self.learning_rate
-        if not isinstance(rate, (int, float)) or not math.isfinite(rate) or rate <= 0:
-            raise UsageError(f"learning_rate is {rate!r}; give a positive number")
+        check_integer("seed", self.seed, 0)
         _check_device(self.device)
 
     @property
     def on_cuda(self) -> bool:
         return torch.device(self.device).type == "cuda"
 
+    def plain(self) -> dict[str, Any]:
+        """Plain values, the recipe's beside the others."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "recipe"}
+        return values | asdict(self.recipe)
+
 
 @dataclass
 class State:
     """All that changes during a training."""
 
-    model: nn.Sequential
-    optimizer: torch.optim.Adam
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
     history: list[EpochRecord] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def start(spec: ModelSpec, settings: Settings) -> State:
-    """A training before its first epoch; draws the weights from PyTorch's random state."""
-    model = spec.build()
-    departures = violations(model)
+    """A training before its first epoch; draws the weights from PyTorch's random state.
+
+    A model that must keep the paper's constraints and breaks them is refused with `UsageError`. The rule holds for
+    constrained entries of the registry built without batch normalisation (`ModelSpec.is_constrained`), for no others.
+    """
+    model = spec.build(**settings.options)
+    departures = violations(model) if spec.is_constrained(settings.options) else []
     if departures:
         raise UsageError(f"model {settings.model!r} breaks constraints: {'; '.join(map(str, departures))}")
     model.to(settings.device)
-    return State(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate))
+    if settings.recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    return State(model, _optimizer(model, settings.recipe))
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    decaying = [weight for weight in model.parameters() if weight.ndim > 1]
+    steady = [weight for weight in model.parameters() if weight.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": decay}
+        for weights, decay in ((decaying, recipe.weight_decay), (steady, 0.0))
+        if weights
+    ]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=_MOMENTUM, nesterov=True)
 
 
 @contextmanager
@@ -98,7 +119,7 @@ def own_random_state(settings: Settings) -> Iterator[None]:
 def save(path: str | os.PathLike, state: State, settings: Settings, description: dict[str, Any]) -> None:
     """Write a checkpoint that `resume` can go on from; `description` joins the settings in its metadata."""
     metadata = {
-        **asdict(settings),
+        **settings.plain(),
         **description,
         "epochs_done": len(state.history),
         "validation_accuracy": state.history[-1].validation_accuracy,
@@ -106,14 +127,21 @@ def save(path: str | os.PathLike, state: State, settings: Settings, description:
         "torch_version": str(torch.__version__),
     }
     training = {
-        "settings": asdict(settings),
+        "settings": settings.plain(),
         # Without its parameter groups, which follow from the settings and whose keys change with PyTorch's versions.
         "optimizer": state.optimizer.state_dict()["state"],
         "random_states": _random_states(settings),
         "history": [list(astuple(record)) for record in state.history],
         "seconds": state.seconds,
     }
-    save_checkpoint(path, model_name=settings.model, model=state.model, metadata=metadata, training=training)
+    save_checkpoint(
+        path,
+        model_name=settings.model,
+        options=settings.options,
+        model=state.model,
+        metadata=metadata,
+        training=training,
+    )
 
 
 def resume(path: str | os.PathLike, state: State, settings: Settings) -> None:
@@ -133,9 +161,9 @@ def resume(path: str | os.PathLike, state: State, settings: Settings) -> None:
     try:
         _compare(settings, training["settings"], path)
         state.model.load_state_dict(checkpoint.state_dict)
-        _restore_optimizer(state.optimizer, training["optimizer"])
+        _restore_optimizer(state.optimizer, settings.recipe.optimizer, training["optimizer"])
         state.history = [_record(values) for values in training["history"]]
-        if not 1 <= len(state.history) <= settings.epochs:
+        if not 1 <= len(state.history) <= settings.recipe.epochs:
             raise ValueError("history does not fit the epochs")
         state.seconds = float(training["seconds"])
         torch.set_rng_state(training["random_states"]["cpu"])
@@ -166,19 +194,23 @@ def _random_states(settings: Settings) -> dict[str, torch.Tensor]:
 
 
 def _compare(settings: Settings, saved: dict[str, Any], path: str | os.PathLike) -> None:
-    for name, value in asdict(settings).items():
-        if saved[name] != value:
+    # What a checkpoint of format version 1 does not say was at the defaults of today.
+    known = {entry.name: entry.default for entry in fields(Recipe) if entry.default is not MISSING}
+    known |= {"options": model_spec(settings.model).settle(), **saved}
+    for name, value in settings.plain().items():
+        if known[name] != value:
             raise UsageError(
-                f"checkpoint {path} was trained with {name} {saved[name]!r}, but {value!r} was given; resume with the "
+                f"checkpoint {path} was trained with {name} {known[name]!r}, but {value!r} was given; resume with the "
                 "same or train anew"
             )
 
 
-def _restore_optimizer(optimizer: torch.optim.Adam, saved: dict[int, dict[str, Any]]) -> None:
-    # Adam itself would take moments of any shape and fail, or broadcast, in its first step.
-    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-        for name in ("exp_avg", "exp_avg_sq"):
-            if saved[index][name].shape != parameter.shape:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, kind: str, saved: dict[int, dict[str, Any]]) -> None:
+    # The optimizer itself would take moments of any shape and fail, or broadcast, in its first step.
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for index, weight in enumerate(weights):
+        for name in _MOMENTS[kind]:
+            if saved[index][name].shape != weight.shape:
                 raise ValueError(f"{name} of weight {index} does not fit")
     optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
 

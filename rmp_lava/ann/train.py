@@ -1,24 +1,27 @@
-"""Training of the constrained networks: reproducible, resumable, and safe to interrupt."""
+"""Training of the networks of the registry: reproducible, resumable, and safe to interrupt."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import DataError, UsageError
 from ..progress import Progress
 from . import session
+from .augment import crop_flip
 from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
-from .models import ModelSpec, model_spec
+from .models import ModelSpec, Option, model_spec
+from .recipe import Recipe
 from .session import EpochRecord, Settings, State
 from .torch_file import check_writable
 
@@ -31,7 +34,7 @@ class TrainResult:
 
     Attributes
     ----------
-    model : nn.Sequential
+    model : nn.Module
         The trained network in evaluation mode, on the device of the training.
     history : tuple of EpochRecord
     train_accuracy, validation_accuracy, test_accuracy : float
@@ -40,7 +43,7 @@ class TrainResult:
         Time spent in epochs, those before an interruption included.
     """
 
-    model: nn.Sequential
+    model: nn.Module
     history: tuple[EpochRecord, ...]
     train_accuracy: float
     validation_accuracy: float
@@ -52,9 +55,7 @@ def train(
     model_name: str,
     dataset: Dataset,
     *,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
+    options: Mapping[str, Option] | None = None,
     seed: int = 0,
     checkpoint_path: str | os.PathLike | None = None,
     resume: bool = False,
@@ -62,8 +63,9 @@ def train(
     device: str = "cpu",
     validation_fraction: float = VALIDATION_FRACTION,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    **hyperparameters: Any,
 ) -> TrainResult:
-    """Train a network of `MODELS` with Adam and a learning rate that falls to zero along half a cosine.
+    """Train a network of `MODELS`.
 
     Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the training was
     interrupted and resumed. The caller's random state is left as it was. If interrupted (Ctrl-C), the checkpoint of the
@@ -75,10 +77,10 @@ def train(
         A key of `MODELS`.
     dataset : Dataset
         Its training part is divided by `split_validation(dataset, validation_fraction)`.
-    epochs, batch_size, learning_rate : optional
-        Taken from the model's recipe if omitted.
+    options : mapping, optional
+        Options of the model (`ModelSpec.options`), such as `{"width": 0.5, "batch_norm": True}`.
     seed : int
-        Seed of weights, order of images and dropout; 0 or more.
+        Seed of weights, order of images, augmentation and dropout; 0 or more.
     checkpoint_path : path-like, optional
         Written after each epoch; an existing file is replaced. If omitted, nothing is written.
     resume : bool
@@ -91,6 +93,8 @@ def train(
         Part of the training images that is held out.
     on_epoch : callable, optional
         Called with the record of each epoch once its checkpoint is written.
+    **hyperparameters
+        Fields of `Recipe`, such as `epochs` or `learning_rate`; taken from the model's recipe if omitted.
 
     Returns
     -------
@@ -107,15 +111,15 @@ def train(
         If the checkpoint cannot be read or written.
     """
     spec = model_spec(model_name)
-    _check_dataset(model_name, spec, dataset)
+    chosen = spec.settle(options)
+    _check_dataset(spec, chosen, dataset)
     settings = Settings(
         model=model_name,
+        options=chosen,
+        recipe=_recipe(spec, chosen, hyperparameters),
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         seed=seed,
-        epochs=spec.recipe.epochs if epochs is None else epochs,
-        batch_size=spec.recipe.batch_size if batch_size is None else batch_size,
-        learning_rate=spec.recipe.learning_rate if learning_rate is None else learning_rate,
         validation_fraction=validation_fraction,
         device=device,
     )
@@ -139,7 +143,7 @@ def evaluate(model: nn.Module, images: np.ndarray | torch.Tensor, labels: np.nda
     model : nn.Module
         From images (N, C, H, W) to logits (N, K).
     images : numpy.ndarray or torch.Tensor
-        float32, shape (N, C, H, W), N >= 1.
+        Shape (N, C, H, W), N >= 1, as in `Dataset`: float32, or uint8 that means value / 255.
     labels : numpy.ndarray or torch.Tensor
         int64, shape (N,).
 
@@ -158,23 +162,34 @@ def evaluate(model: nn.Module, images: np.ndarray | torch.Tensor, labels: np.nda
         correct = 0
         batches = zip(images.split(_EVALUATION_BATCH), labels.split(_EVALUATION_BATCH), strict=True)
         for batch_images, batch_labels in batches:
-            predicted = model(batch_images.to(device)).argmax(dim=1)
+            predicted = model(_values(batch_images.to(device))).argmax(dim=1)
             correct += int((predicted == batch_labels.to(device)).sum())
     finally:
         model.train(was_training)
     return correct / len(images)
 
 
-def _check_dataset(model_name: str, spec: ModelSpec, dataset: Dataset) -> None:
+def _recipe(spec: ModelSpec, options: Mapping[str, Option], changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of the model with these options, with the caller's changes; None changes nothing."""
+    known = [entry.name for entry in fields(Recipe)]
+    for name in changes:
+        if name not in known:
+            raise UsageError(f"hyperparameter {name!r} is unknown; choose from {', '.join(known)}")
+    return replace(spec.recipe_for(options), **{name: value for name, value in changes.items() if value is not None})
+
+
+def _check_dataset(spec: ModelSpec, options: Mapping[str, Option], dataset: Dataset) -> None:
+    other = f"use data set {spec.dataset!r} or another model" if spec.dataset else "use another data set or model"
     if dataset.input_shape != spec.input_shape:
         raise DataError(
-            f"data set {dataset.name!r} has images of shape {dataset.input_shape}, but model {model_name!r} takes "
-            f"{spec.input_shape}; use data set {spec.dataset!r} or another model"
+            f"data set {dataset.name!r} has images of shape {dataset.input_shape}, but model {spec.name!r} takes "
+            f"{spec.input_shape}; {other}"
         )
-    if len(dataset.class_names) != spec.classes:
+    if len(dataset.class_names) != spec.outputs(options):
+        classes = f"give its option classes={len(dataset.class_names)}, or " if "classes" in options else ""
         raise DataError(
-            f"data set {dataset.name!r} has {len(dataset.class_names)} classes, but model {model_name!r} has "
-            f"{spec.classes} outputs; use data set {spec.dataset!r} or another model"
+            f"data set {dataset.name!r} has {len(dataset.class_names)} classes, but model {spec.name!r} has "
+            f"{spec.outputs(options)} outputs; {classes}{other}"
         )
 
 
@@ -190,10 +205,11 @@ def _run(
     split = split_validation(dataset, settings.validation_fraction)
     images = torch.from_numpy(split.train_images).to(settings.device)
     labels = torch.from_numpy(split.train_labels).to(settings.device)
-    steps = math.ceil(len(images) / settings.batch_size)
-    with Progress(f"training {settings.model}", settings.epochs * steps, shown=progress) as bar:
+    _check_batches(state, settings, len(images))
+    epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings.recipe.batch_size))
+    with Progress(f"training {settings.model}", epochs * steps, shown=progress) as bar:
         bar.update(len(state.history) * steps)
-        while len(state.history) < settings.epochs:
+        while len(state.history) < epochs:
             started = time.perf_counter()
             loss, train_accuracy = _run_epoch(state, settings, images, labels, bar)
             validation_accuracy = evaluate(state.model, split.validation_images, split.validation_labels)
@@ -222,34 +238,68 @@ def _run_epoch(
     state: State, settings: Settings, images: torch.Tensor, labels: torch.Tensor, bar: Progress
 ) -> tuple[float, float]:
     """Mean loss and accuracy of one pass over the training images."""
+    recipe = settings.recipe
     state.model.train()
-    order = torch.randperm(len(images)).to(settings.device).split(settings.batch_size)
-    first_step = len(state.history) * len(order)
+    order = _batches(torch.randperm(len(images)), recipe.batch_size)
     total_loss = torch.zeros((), dtype=torch.float64, device=settings.device)
     correct = torch.zeros((), dtype=torch.int64, device=settings.device)
-    for step, chosen in enumerate(order, start=first_step):
-        # From the formula and not from a scheduler object, so that there is no scheduler state to save and restore.
-        progress = step / (settings.epochs * len(order))
+    for step, chosen in enumerate(order, start=len(state.history) * len(order)):
         for group in state.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-        logits = state.model(images[chosen])
-        loss = functional.cross_entropy(logits, labels[chosen])
+            group["lr"] = recipe.learning_rate_at(step, recipe.epochs * len(order))
+        chosen = chosen.to(settings.device)
+        batch_images, batch_labels = _prepare(images[chosen], recipe), labels[chosen]
+        device_type = torch.device(settings.device).type
+        with torch.autocast(device_type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = state.model(batch_images)
+        loss = functional.cross_entropy(logits.float(), batch_labels, label_smoothing=recipe.label_smoothing)
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
         total_loss += loss.detach() * len(chosen)
-        correct += (logits.detach().argmax(dim=1) == labels[chosen]).sum()
+        correct += (logits.detach().argmax(dim=1) == batch_labels).sum()
         bar.advance()
     _check_finite(state, settings, float(total_loss))
     return float(total_loss) / len(images), int(correct) / len(images)
 
 
+def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Parts of `size`; a last part of one image joins the one before, as one image alone cannot be normalised."""
+    parts = list(order.split(size))
+    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _check_batches(state: State, settings: Settings, images: int) -> None:
+    smallest = min(settings.recipe.batch_size, images)
+    if smallest == 1 and any(isinstance(module, _BatchNorm) for module in state.model.modules()):
+        raise UsageError(
+            f"a batch of model {settings.model!r} would have 1 image, but batch normalisation needs at least 2; give a "
+            "larger batch_size"
+        )
+
+
+def _prepare(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Augmented images as the network takes them, in the memory order of the recipe."""
+    if recipe.augmentation == "crop-flip":
+        images = crop_flip(images, torch.default_generator)
+    order = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    return _values(images).contiguous(memory_format=order)
+
+
+def _values(images: torch.Tensor) -> torch.Tensor:
+    """`rmp_lava.ann.data.as_float` for tensors."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
 def _check_finite(state: State, settings: Settings, loss: float) -> None:
     """Stop before a diverged training overwrites the last good checkpoint."""
-    if not math.isfinite(loss) or not all(bool(torch.isfinite(weight).all()) for weight in state.model.parameters()):
+    if not math.isfinite(loss) or not all(
+        bool(torch.isfinite(tensor).all()) for tensor in state.model.state_dict().values()
+    ):
         raise UsageError(
             f"training of {settings.model!r} diverged in epoch {len(state.history) + 1} with learning rate "
-            f"{settings.learning_rate}; give a smaller one"
+            f"{settings.recipe.learning_rate}; give a smaller one"
         )
 
 
