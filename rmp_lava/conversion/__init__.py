@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
 import numpy as np
-from torch import nn
 
 from ..encoding import check_images, make_input
 from ..errors import UsageError
 from ..network import Encoding, Readout, SpikingNetwork
-from .balance import balance
-from .check import check
+from .balance import Balancing, balance
 from .trace import trace
+from .tracing.reading import Model
 
-DEFAULT_PERCENTILE = 100.0
+METHODS = {
+    "paper": Balancing(),
+    "low-latency": Balancing(thresholds="error", v_init="half", channelwise=True, calibrate="bias"),
+}
+"""How thresholds are found: as Han, Srinivasan and Roy do (CVPR 2020), or so that few steps suffice."""
+ENCODINGS = {"paper": "poisson", "low-latency": "current"}
+"""What the input is unless the caller says otherwise."""
 
 
 def convert(
-    model: nn.Module,
+    model: Model,
     images: np.ndarray,
     *,
-    steps: int = 64,
-    encoding: Encoding = "poisson",
-    percentile: float = DEFAULT_PERCENTILE,
-    alpha: float | Mapping[str, float] = 1.0,
-    v_init: str = "zero",
-    reset: str = "soft",
+    steps: int = 16,
+    method: str = "low-latency",
+    encoding: Encoding | None = None,
     pooling: str = "fold",
     readout: Readout = "potential",
     seed: int = 0,
     name: str = "network",
     class_names: tuple[str, ...] = (),
     progress: bool = False,
+    **changes: Any,
 ) -> SpikingNetwork:
-    """Convert a constrained PyTorch network to a float RMP spiking network.
-
-    The defaults are the paper's: Poisson input, the maximum of V_in as threshold, alpha = 1, v_init = 0.
+    """Convert a PyTorch network to a float RMP spiking network.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        A sequential network under the paper's constraints, see `rmp_lava.check`.
+    model : torch.nn.Module or torch.export.ExportedProgram
+        Any feed-forward network that `rmp_lava.check` finds nothing against.
     images : numpy.ndarray
-        Training images (N, C, H, W) in [0, 1] for threshold balancing; never test images.
+        Training images (N, C, H, W) in [0, 1] for the thresholds, of all classes; never test images.
     steps : int
-        Time steps for balancing, best those of later use.
-    encoding : {"poisson", "rate", "current"}
-    percentile, alpha, v_init, reset
-        See `rmp_lava.conversion.balance.balance`.
+        T, for which the thresholds are chosen.
+    method : {"low-latency", "paper"}
+        See `METHODS`.
+    encoding : {"current", "poisson", "rate"} or None
+        None: what the method says in `ENCODINGS`.
     pooling : {"fold", "layer"}
         See `rmp_lava.conversion.trace.trace`.
     readout : {"potential", "count"}
@@ -58,6 +61,9 @@ def convert(
         Kept in the network.
     progress : bool
         Show a progress bar on a terminal.
+    **changes
+        Fields of `rmp_lava.conversion.balance.Balancing` that differ from the method's: thresholds, percentile, alpha,
+        v_init, reset, channelwise, calibrate.
 
     Returns
     -------
@@ -70,25 +76,21 @@ def convert(
     DataError, UsageError
         If images or options cannot be meant.
     """
-    if pooling not in ("fold", "layer"):
-        raise UsageError(f"pooling is {pooling!r}; choose 'fold' or 'layer'")
+    how = choose_balancing(method, **changes)
+    encoding = ENCODINGS[method] if encoding is None else encoding
     if encoding not in ("poisson", "rate", "current"):
         raise UsageError(f"encoding is {encoding!r}; choose 'poisson', 'rate' or 'current'")
     if readout not in ("potential", "count"):
         raise UsageError(f"readout is {readout!r}; choose 'potential' or 'count'")
     images = np.asarray(images)
-    check(model, images).raise_if_blocked()
     source = make_input(encoding, images.shape[1:])
-    images = check_images(images, source)
-    network = trace(model, source, pooling=pooling, readout=readout).replace(name=name, class_names=class_names)
-    return balance(
-        network,
-        images,
-        steps,
-        percentile=percentile,
-        alpha=alpha,
-        v_init=v_init,
-        reset=reset,
-        seed=seed,
-        progress=progress,
-    )
+    network = trace(model, source, images, pooling=pooling, readout=readout)
+    network = network.replace(name=name, class_names=class_names)
+    return balance(network, check_images(images, source), steps, how, seed=seed, progress=progress)
+
+
+def choose_balancing(method: str, **changes: Any) -> Balancing:
+    """The `Balancing` of a method with some fields changed; raises `UsageError` for what is not allowed."""
+    if method not in METHODS:
+        raise UsageError(f"method is {method!r}; choose one of {', '.join(map(repr, METHODS))}")
+    return dataclasses.replace(METHODS[method], **changes)

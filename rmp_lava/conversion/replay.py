@@ -47,8 +47,8 @@ class Replay:
         self.images, self.seed, self.first_sample = images, seed, first_sample
         self._packed: dict[str, list[np.ndarray]] = {}
 
-    def currents(self, layer: Layer) -> Iterator[tuple[torch.Tensor, int]]:
-        """Input of a layer whose sources have been advanced, stretch by stretch in time.
+    def currents(self, layer: Layer, *, with_bias: bool = False) -> Iterator[tuple[torch.Tensor, int]]:
+        """Input of a layer whose sources have been advanced, and its bias where asked for, stretch by stretch in time.
 
         Yields
         ------
@@ -59,10 +59,18 @@ class Replay:
         everyone = slice(0, len(self.images))
         for steps, streams in self._chunks(layer):
             for some in self._blocks(simulation, steps):
-                yield simulation.currents(streams, some, everyone), some.stop - some.start
+                currents = simulation.currents(streams, some, everyone)
+                bias = simulation.population.bias
+                yield currents + bias if with_bias and len(bias) else currents, some.stop - some.start
 
-    def advance(self, layer: Layer) -> None:
-        """Simulate a layer and keep its spikes for the layers after it."""
+    def advance(self, layer: Layer) -> np.ndarray:
+        """Simulate a layer and keep its spikes for the layers after it.
+
+        Returns
+        -------
+        numpy.ndarray
+            (*shape) float64: spikes of each neuron, summed over the samples.
+        """
         samples = len(self.images)
         simulation, everyone = LayerSimulation(layer, self.prepared, samples), slice(0, samples)
         packed = self._packed[layer.name] = []
@@ -71,7 +79,7 @@ class Replay:
             for some in self._blocks(simulation, steps):
                 simulation.population.advance(simulation.currents(streams, some, everyone), out, some, everyone)
             packed.append(np.packbits(out.numpy(), axis=2))
-        self._forget_unused(layer)
+        return simulation.population.neuron_counts().sum(axis=0).astype(np.float64)
 
     def _chunks(self, layer: Layer) -> Iterator[tuple[int, dict[str, Stream]]]:
         samples = len(self.images)
@@ -106,7 +114,8 @@ class Replay:
         for first in range(0, steps, length):
             yield slice(first, min(steps, first + length))
 
-    def _forget_unused(self, layer: Layer) -> None:
+    def release(self, layer: Layer) -> None:
+        """Forget the spikes that no layer after this one reads."""
         names = [each.name for each in self.network]
         later = self.network.layers[names.index(layer.name) + 1 :]
         needed = {s.source for each in later for s in each.synapses}

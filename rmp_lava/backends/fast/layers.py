@@ -27,23 +27,30 @@ class Prepared:
 
     def __init__(self, network: SpikingNetwork, device: torch.device, kernel: str = "float32") -> None:
         self.network, self.device = network, device
+        self.kernel = kernel
         self.sums: dict[str, list[Sums]] = {}
         self.dtypes: dict[str, torch.dtype] = {}
-        self.bounds = {layer.name: largest_sum(layer, network) if network.is_integer else 0 for layer in network}
+        self.bounds: dict[str, int] = {}
         for layer in network:
-            exact = self.bounds[layer.name] < EXACT_FLOAT32
-            self.dtypes[layer.name] = torch.float32 if exact else torch.float64
-            self.sums[layer.name] = [
-                make_sums(
-                    s,
-                    network.source_shape(s.source),
-                    device=device,
-                    dtype=self.dtypes[layer.name],
-                    kernel=kernel,
-                    spikes_only=s.source != INPUT or (network.is_integer and network.input.largest_message == 1),
-                )
-                for s in layer.synapses
-            ]
+            self.prepare(layer)
+
+    def prepare(self, layer: Layer) -> None:
+        """Prepare a layer, or take its new weights in place of those it had."""
+        network = self.network
+        self.bounds[layer.name] = largest_sum(layer, network) if network.is_integer else 0
+        exact = self.bounds[layer.name] < EXACT_FLOAT32
+        self.dtypes[layer.name] = torch.float32 if exact else torch.float64
+        self.sums[layer.name] = [
+            make_sums(
+                s,
+                network.source_shape(s.source),
+                device=self.device,
+                dtype=self.dtypes[layer.name],
+                kernel=self.kernel,
+                spikes_only=s.source != INPUT or (network.is_integer and network.input.largest_message == 1),
+            )
+            for s in layer.synapses
+        ]
 
     def describe(self) -> str:
         """Which kernel computes which layer's sums, in words."""

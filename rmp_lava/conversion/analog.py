@@ -1,0 +1,217 @@
+"""The analog network that a spiking one stands for: what it would compute with activations in place of rates.
+
+A network straight from `trace` is in analog form: weights and biases are the trained ones. The activation of a layer is
+then ReLU(sum over its synapses of W activation(source) + bias), cut off at `record["clip"]` where there is one; a
+read-out that only integrates has no ReLU; the input's activations are the image's values in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..encoding import check_images
+from ..errors import UsageError
+from ..network import INPUT, Conv, Layer, SpikingNetwork, Synapse
+
+
+class AnalogLayer(nn.Module):
+    """One layer: the weights of its synapses and its bias as parameters, and two places where passes reach in.
+
+    Parameters
+    ----------
+    layer : Layer
+        Of a float network in analog form.
+
+    Attributes
+    ----------
+    weights : torch.nn.ParameterList
+        One float32 tensor for each synapse, with the synapse's shape.
+    bias : torch.nn.Parameter or None
+        float32, shape (), (channels,) or the population's.
+    activation : callable
+        From the summed input to the activation. Others may be put in its place.
+    quantizer : callable or None
+        If set, `quantizer(weights, bias)` returns what takes the place of weights and bias in the sums.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weights = nn.ParameterList(_parameter(synapse.weight) for synapse in layer.synapses)
+        self.bias = None if layer.neurons.bias is None else _parameter(layer.neurons.bias)
+        self.activation: Callable[[torch.Tensor], torch.Tensor] = _activation(layer)
+        self.quantizer: Callable[[list[torch.Tensor], torch.Tensor | None], tuple] | None = None
+
+    def parameters_in_use(self) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Weights and bias as they enter the sums."""
+        weights = list(self.weights)
+        return (weights, self.bias) if self.quantizer is None else self.quantizer(weights, self.bias)
+
+    def sums(self, sources: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Input of the neurons, (N, *shape), from the activations of the sources by name, each (N, *source shape)."""
+        weights, bias = self.parameters_in_use()
+        total = None
+        for synapse, weight in zip(self.layer.synapses, weights, strict=True):
+            part = _propagate(synapse, weight, sources[synapse.source])
+            total = part if total is None else total + part
+        if bias is not None:
+            per_channel = bias.ndim == 1 and len(self.layer.shape) == 3
+            total = total + (bias[:, None, None] if per_channel else bias)
+        return total
+
+    def to_layer(self) -> Layer:
+        """The layer with the present weights and bias."""
+        synapses = tuple(
+            synapse.replace(weight=_numpy(weight))
+            for synapse, weight in zip(self.layer.synapses, self.weights, strict=True)
+        )
+        bias = None if self.bias is None else _numpy(self.bias)
+        return self.layer.replace(synapses=synapses, neurons=self.layer.neurons.replace(bias=bias))
+
+
+class AnalogNetwork(nn.Module):
+    """A float `SpikingNetwork` in analog form as a trainable PyTorch module.
+
+    Maps images, float32 (N, *input shape) in [0, 1], to the activations of the last layer, float32 (N, outputs). How the
+    network encodes its input plays no part.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Float, in analog form: as `trace` returns it, not balanced.
+
+    Raises
+    ------
+    UsageError
+        If the network holds integers.
+    """
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        super().__init__()
+        if network.is_integer:
+            raise UsageError(
+                f"network {network.name!r} holds integers; its activations are those of the float network before "
+                "quantisation, so pass that one"
+            )
+        self.network = network
+        self.layers = nn.ModuleList(AnalogLayer(layer) for layer in network)
+        self._last_use = {s.source: i for i, layer in enumerate(network) for s in layer.synapses}
+
+    def __getitem__(self, name: str) -> AnalogLayer:
+        """A layer by name."""
+        for module in self.layers:
+            if module.layer.name == name:
+                return module
+        raise KeyError(name)
+
+    def walk(self, images: torch.Tensor) -> Iterator[tuple[AnalogLayer, torch.Tensor, torch.Tensor]]:
+        """Layer by layer its module, its summed input and its activation, both (N, *shape).
+
+        An activation is let go as soon as no later layer reads it.
+        """
+        values = {INPUT: _channels_last(images)}
+        for i, module in enumerate(self.layers):
+            sums = module.sums(values)
+            values[module.layer.name] = module.activation(sums)
+            yield module, sums, values[module.layer.name]
+            values = {name: value for name, value in values.items() if self._last_use.get(name, -1) > i}
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for _, _, value in self.walk(images):
+            output = value
+        return output.flatten(1)
+
+    def to_network(self) -> SpikingNetwork:
+        """The spiking network, in analog form, with the present weights and biases."""
+        return self.network.replace(layers=tuple(module.to_layer() for module in self.layers))
+
+
+def activations(
+    network: SpikingNetwork | AnalogNetwork, images: np.ndarray, *, batch: int = 32
+) -> Iterator[tuple[slice, str, torch.Tensor]]:
+    """Activations of all layers, batch after batch and within a batch layer after layer, so that few are held at once.
+
+    Parameters
+    ----------
+    network : SpikingNetwork or AnalogNetwork
+        Float, in analog form.
+    images : numpy.ndarray
+        (N, *input shape) in [0, 1].
+    batch : int
+        Images that are computed together, 1 or more.
+
+    Yields
+    ------
+    (samples, name, activation)
+        Which images, the layer's name, and its activations, float32 (images of the batch, *layer shape). Those of an
+        integrating read-out are its sums, negative ones too.
+
+    Raises
+    ------
+    UsageError
+        If the network holds integers or takes spikes instead of images, or if `batch` is less than 1.
+    DataError
+        If the images do not fit the network's input.
+    """
+    analog = network if isinstance(network, AnalogNetwork) else AnalogNetwork(network)
+    source = analog.network.input
+    if source.encoding == "spikes":
+        raise UsageError(
+            f"network {analog.network.name!r} takes spikes, which have no activations; give it another encoding"
+        )
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise UsageError(f"batch is {batch!r}; give an integer of at least 1")
+    return _stream(analog, check_images(images, source), batch)
+
+
+def _stream(analog: AnalogNetwork, images: np.ndarray, batch: int) -> Iterator[tuple[slice, str, torch.Tensor]]:
+    device = next(analog.parameters()).device
+    for start in range(0, len(images), batch):
+        samples = slice(start, min(start + batch, len(images)))
+        walk = analog.walk(torch.from_numpy(np.ascontiguousarray(images[samples])).to(device))
+        while True:
+            # Gradients are switched off around each step, not around the whole generator, whose caller runs in between.
+            with torch.no_grad():
+                found = next(walk, None)
+            if found is None:
+                break
+            module, _, value = found
+            yield samples, module.layer.name, value
+
+
+def _activation(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
+    if layer.neurons.reset == "none":
+        return _unchanged
+    clip = layer.record.get("clip")
+    return torch.relu if clip is None else partial(torch.clamp, min=0.0, max=float(clip))
+
+
+def _unchanged(sums: torch.Tensor) -> torch.Tensor:
+    return sums
+
+
+def _propagate(synapse: Synapse, weight: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    if isinstance(synapse, Conv):
+        return functional.conv2d(
+            source, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups
+        )
+    return functional.linear(source.flatten(1), weight)
+
+
+def _parameter(values: np.ndarray) -> nn.Parameter:
+    return nn.Parameter(_channels_last(torch.tensor(values, dtype=torch.float32)))
+
+
+def _channels_last(values: torch.Tensor) -> torch.Tensor:
+    """In the memory order that convolutions on CPUs and GPUs are fastest in."""
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray:
+    return values.detach().to("cpu", torch.float32).contiguous().numpy()

@@ -1,0 +1,123 @@
+"""Weights, biases and images rounded as `quantize` will round them, with gradients that pass straight through.
+
+Fake quantisation as in Jacob et al., CVPR 2018: sums are computed with the rounded numbers, the real ones are trained.
+The grid is the very one of `quantize`, which it reaches by three steps: weights are multiplied by their source's spike
+value (what one of its spikes stands for), the largest one fills the chip's range, and the threshold becomes an integer
+that the weights follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..hardware import Profile
+from ..network import INPUT, Dense, Layer, Neurons, SpikingNetwork
+from ..neuron import STATE_SHIFT
+from .analog import AnalogNetwork
+from .quantize import _choose_scale, _must_be_even, _quantize_input, _quantize_neurons, _Scale
+
+SpikeValue = Callable[[str], float]
+"""The activation that one spike of a layer stands for, by its name; 1 for the input."""
+
+
+def round_through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
+    """The rounded values, whose gradient goes to `values` unchanged (Bengio et al., 2013: straight-through)."""
+    return rounded.detach() + (values - values.detach())  # in this order the sum is exact
+
+
+class FakeQuantizer:
+    """A quantizer of `AnalogLayer`: returns its weights and its bias as the chip will hold them, in the layer's units.
+
+    Parameters
+    ----------
+    layer : Layer
+        In analog form.
+    levels : int
+        Largest message of the layer's sources: the input's levels, or 1 for spikes.
+    spike_value : callable
+        Of the layer itself (its threshold) and of its sources, asked at every call.
+    potential_peak : float
+        Largest |potential| that an integrating read-out is expected to reach, in the layer's units; 0 if unknown.
+    profile : Profile
+    threshold_form : str
+        See `quantize`.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        levels: int,
+        spike_value: SpikeValue,
+        potential_peak: float,
+        profile: Profile,
+        threshold_form: str,
+    ) -> None:
+        self.layer, self.levels, self.spike_value = layer, levels, spike_value
+        self.potential_peak, self.profile, self.form = potential_peak, profile, threshold_form
+
+    def __call__(
+        self, weights: list[torch.Tensor], bias: torch.Tensor | None
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        values = [self.spike_value(synapse.source) for synapse in self.layer.synapses]
+        # float32 like the scaled weights of a balanced network.
+        limits = [
+            np.array([limit.item() for limit in torch.aminmax(weight.detach())], np.float32) * np.float32(value)
+            for weight, value in zip(weights, values, strict=True)
+        ]
+        scale = self._scale(limits)
+        rounded = [
+            round_through(weight, self._round(weight.detach(), value, limit, scale))
+            for weight, value, limit in zip(weights, values, limits, strict=True)
+        ]
+        return rounded, None if bias is None else round_through(bias, self._round_bias(bias.detach(), scale))
+
+    def _scale(self, limits: list[np.ndarray]) -> _Scale:
+        # A scale depends on the extremes of weights only, so a layer that consists of them has the same one.
+        synapses = tuple(
+            Dense(synapse.source, limit[None]) for synapse, limit in zip(self.layer.synapses, limits, strict=True)
+        )
+        neurons = Neurons(self._threshold(), self.layer.neurons.reset)
+        extremes = Layer(self.layer.name, self.layer.shape, synapses, neurons, {"potential_peak": self.potential_peak})
+        return _choose_scale(extremes, self.levels, self.profile, self.form)
+
+    def _threshold(self) -> float:
+        return 1.0 if self.layer.neurons.reset == "none" else self.spike_value(self.layer.name)
+
+    def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: _Scale) -> torch.Tensor:
+        even = _must_be_even(limit, self.form)
+        step = self.profile["weight_mixed_step"] if even else 1
+        low = self.profile["weight_mixed_min"] if even else -self.profile["weight_single_sign_max"]
+        high = self.profile["weight_mixed_max"] if even else self.profile["weight_single_sign_max"]
+        # In float64, as quantize does: the nearest number of the grid must not depend on who computes it.
+        units = (weight * value).double().mul_(scale.weights / step).round_().mul_(step).clamp_(low, high)
+        return units.div_(scale.weights * value).to(weight.dtype)
+
+    def _round_bias(self, bias: torch.Tensor, scale: _Scale) -> torch.Tensor:
+        neurons = Neurons(self._threshold(), bias=bias.cpu().numpy())
+        quantized, _ = _quantize_neurons(neurons, scale, self.profile)
+        units = quantized.bias.astype(np.float64) * 2.0 ** (quantized.bias_exponent - STATE_SHIFT)
+        return torch.from_numpy(np.asarray(units / scale.potential, np.float32)).to(bias.device)
+
+
+def image_levels(network: SpikingNetwork, profile: Profile, threshold_form: str) -> int:
+    """Largest message of the input once a network, in analog form with its thresholds set, is quantised."""
+    return _quantize_input(network, profile, threshold_form).largest_message
+
+
+def attach_quantizers(
+    analog: AnalogNetwork,
+    levels: int,
+    spike_value: SpikeValue,
+    potential_peak: float,
+    profile: Profile,
+    threshold_form: str,
+) -> None:
+    """Give each layer of an analog network its quantizer; arguments as in `FakeQuantizer`, `levels` the input's."""
+    for module in analog.layers:
+        reads_input = any(synapse.source == INPUT for synapse in module.layer.synapses)
+        module.quantizer = FakeQuantizer(
+            module.layer, levels if reads_input else 1, spike_value, potential_peak, profile, threshold_form
+        )

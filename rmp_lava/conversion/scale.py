@@ -1,0 +1,68 @@
+"""Give spikes a value: set thresholds in units of the activation, and scale the synapses behind them accordingly.
+
+A layer whose spike value is lambda spikes at a rate of activation / lambda. With its threshold at lambda, and the weights
+of every synapse behind it multiplied by lambda, each layer stays in the trained network's own units; sums over paths of
+different length stay consistent, and the read-out's potential per step is the trained network's output.
+A spike value per channel needs no threshold per neuron, as ReLU is positively homogeneous: the channel's weights and bias
+are multiplied by threshold / lambda_c (Kim et al., AAAI 2020, "Spiking-YOLO", normalise by channel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..network import Conv, Layer, Synapse
+
+SpikeValues = Mapping[str, np.ndarray]
+"""Source's name -> what one spike stands for: one number, shape (), or one per channel."""
+
+
+def scale_synapses(layer: Layer, values: SpikeValues) -> Layer:
+    """The layer with its weights multiplied by what a spike of their source stands for (graded input: itself)."""
+    return layer.replace(
+        synapses=tuple(_scaled(s, values[s.source]) if s.source in values else s for s in layer.synapses)
+    )
+
+
+def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, half: bool) -> Layer:
+    """The layer with a threshold at its spike value, and the initial potential at half of it or at 0.
+
+    Parameters
+    ----------
+    value : numpy.ndarray
+        () or (channels,), positive, in units of the layer's activation.
+    """
+    threshold = float(value.mean())
+    neurons = layer.neurons.replace(threshold=threshold, reset=reset, v_init=threshold / 2 if half else 0.0)
+    if value.ndim:
+        factor = (threshold / value).astype(np.float32)
+        layer = layer.replace(synapses=tuple(s.replace(weight=_by_row(s.weight, factor)) for s in layer.synapses))
+        neurons = neurons.replace(bias=scale_bias(neurons.bias, factor, layer.shape))
+    return layer.replace(neurons=neurons)
+
+
+def scale_bias(bias: np.ndarray | None, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A bias multiplied by a factor per channel."""
+    if bias is None:
+        return None
+    if bias.ndim == 3:
+        return bias * factor[:, None, None]
+    return np.broadcast_to(bias, shape[:1]) * factor
+
+
+def _by_row(weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _scaled(synapse: Synapse, value: np.ndarray) -> Synapse:
+    weight = synapse.weight
+    if not value.ndim:
+        return synapse.replace(weight=weight * np.float32(value))
+    value = value.astype(np.float32)
+    if isinstance(synapse, Conv):
+        by_group = value.reshape(synapse.groups, 1, -1, 1, 1)
+        grouped = weight.reshape(synapse.groups, -1, *weight.shape[1:])
+        return synapse.replace(weight=(grouped * by_group).reshape(weight.shape))
+    return synapse.replace(weight=weight * np.repeat(value, weight.shape[1] // len(value)))

@@ -1,0 +1,191 @@
+"""Walk the calls of a network: make populations of what is rectified, and collect everything there is to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from ...network import Layer
+from . import expressions
+from .builder import Builder, SilentObstacleError
+from .calls import Call, Calls, Ref
+from .expressions import Expression
+from .findings import Finding, ObstacleError
+from .maps import NotComposableError
+from .operations import OPERATIONS
+from .remedies import obstacle
+from .shapes import SHAPES
+
+_HANDLERS = {**OPERATIONS, **SHAPES}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Layers in order, the last one the read-out (empty if there is an obstacle), and all findings."""
+
+    layers: tuple[Layer, ...]
+    findings: tuple[Finding, ...]
+    logits: torch.Tensor | None
+    """What the network gave for the images that it was recorded with, before a softmax that is left out."""
+
+
+@torch.no_grad()
+def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
+    """Populations, synapses and findings of a recorded network.
+
+    Parameters
+    ----------
+    calls : Calls
+    pooling : {"fold", "layer"}
+        See `rmp_lava.conversion.trace.trace`.
+    """
+    walk = _Walk(calls, pooling)
+    for i, call in enumerate(calls.calls):
+        walk.follow(i + 1, call)
+    walk.finish(calls.output)
+    found = tuple(dict.fromkeys(walk.findings + walk.copied_findings() + walk.folded_findings()))
+    blocked = any(f.severity == "obstacle" for f in found)
+    return Analysis(() if blocked else tuple(walk.layers), found, walk.logits)
+
+
+class _Walk(Builder):
+    """A builder that is led through the calls."""
+
+    def follow(self, number: int, call: Call) -> None:
+        """Take one call into account."""
+        assert number == len(self._values)
+        try:
+            value = self._follow(call)
+        except ObstacleError as error:
+            self._add("obstacle", call.layer, error.found, error.remedy)
+            value = self._opaque_result(call.result)
+        except (SilentObstacleError, NotComposableError):
+            value = self._opaque_result(call.result)
+        self._values.append(value)
+        if call.in_place and call.args and isinstance(call.args[0], Ref):
+            self._overwrite(call, value)
+
+    def _follow(self, call: Call) -> Any:
+        first = call.args[0] if call.args else None
+        if call.op == "getitem" and isinstance(first, Ref) and isinstance(self.values(first), tuple):
+            return self.values(first)[call.args[1]]
+        handler = _HANDLERS.get(call.op)
+        if handler is None:
+            raise obstacle(call.op)
+        value = handler(self, call)
+        if isinstance(value, Expression) and value.softmax == call.layer:
+            self._before_softmax[call.layer] = self.tensor(first)
+        if isinstance(value, Expression) and isinstance(call.result, (tuple, list)):
+            value = (value,) + (None,) * (len(call.result) - 1)
+        return value
+
+    def _overwrite(self, call: Call, value: Any) -> None:
+        """An operation in place changes every tensor that shares its memory."""
+        target = self.tensor(call.args[0])
+        for i, other in enumerate(self._tensors[: len(self._values) - 1]):
+            if not _shares_memory(target, other):
+                continue
+            if _same_elements(target, other) and isinstance(value, Expression):
+                self._values[i] = replace(value, view=tuple(other.shape[1:]))
+            else:
+                text = "changes a part of a tensor in place"
+                self._add("obstacle", call.layer, text, "make new tensors instead, with torch.cat or an addition")
+                self._values[i] = self._opaque(tuple(other.shape[1:]))
+
+    def _opaque_result(self, result: Any) -> Any:
+        if isinstance(result, torch.Tensor):
+            return self._opaque(tuple(result.shape[1:]))
+        if isinstance(result, (tuple, list)):
+            return tuple(self._opaque_result(part) for part in result)
+        return None
+
+    def finish(self, output: Any) -> None:
+        """Make the read-out of what the network returns, and drop what does not lead there."""
+        refs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Ref)]
+        if not isinstance(output, Ref):
+            kind = (
+                f"returns {len(refs)} tensors in a {_container(output)}"
+                if refs
+                else "returns nothing that depends on the input"
+            )
+            self._add("obstacle", "model", kind, "return one tensor (N, classes) only, for example from a wrapper")
+            return
+        x = self.values(output)
+        if not self._has_weights:
+            self._add("obstacle", "model", "has no weights", "pass a network with convolutions or linear layers")
+        if not isinstance(x, Expression):
+            self._add("obstacle", "model", "returns no activation", "return one tensor (N, classes)")
+            return
+        self.logits = self.tensor(output)
+        if x.softmax:
+            self.logits = self._before_softmax[x.softmax]
+            self.inform(x.softmax, "is a softmax at the end", "left out: the largest output stays the largest")
+        if self._is_unknown(x) or any(f.severity == "obstacle" for f in self.findings):
+            return
+        try:
+            self._append("output", expressions.aligned(x), None, {})
+        except (ObstacleError, NotComposableError):
+            text = "returns elements in an order that no layer can give"
+            self._add("obstacle", "model", text, "return (N, classes)")
+            return
+        if x.hold:
+            self.inform(x.hold, "is average pooling at the end", "part of the read-out")
+        if not any(rank == 2 for rank, _ in x.labels):
+            remedy = "read out by a layer that only integrates, with the weights of what stands behind the ReLU"
+            self.inform("model", "ends behind its last ReLU", remedy)
+        self._prune()
+
+    def _prune(self) -> None:
+        used = {self.layers[-1].name}
+        for layer in reversed(self.layers):
+            if layer.name in used:
+                used |= {s.source for s in layer.synapses}
+        for layer in self.layers:
+            if layer.name not in used:
+                self.inform(layer.name, "does not reach the output", "left out")
+        self.layers = [layer for layer in self.layers if layer.name in used]
+
+    def copied_findings(self) -> list[Finding]:
+        """One finding for all weights that are used more than once."""
+        found = []
+        for names in self._weights.values():
+            if len(names) > 1:
+                others = [repr(name) for name in dict.fromkeys(names[1:]) if name != names[0]]
+                text = f"is called {len(names)} times" + (f" (also as {', '.join(others)})" if others else "")
+                remedy = "copied: each call has synapses of its own with the same weights"
+                found.append(Finding("information", names[0], text, remedy))
+        return found
+
+    def folded_findings(self) -> list[Finding]:
+        """One finding for everything that was folded, with the layers that it is in now."""
+        found = []
+        for note, names in self._folded.items():
+            into = ", ".join(repr(name) for name in dict.fromkeys(names) if name)
+            if note.kind == "unfolded":
+                continue
+            if note.kind == "pooling" and "" in names:
+                remedy = "a layer of its own: it cannot be folded exactly"
+            else:
+                remedy = f"folded into the weights of layer {into}"
+            found.append(Finding("information", note.layer, note.found, remedy))
+        return found
+
+
+def _container(output: Any) -> str:
+    return "dict" if isinstance(output, dict) else "tuple or list"
+
+
+def _same_elements(target: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors on the same memory have the same elements in the same order, in whatever shape."""
+    if target.data_ptr() != other.data_ptr() or target.numel() != other.numel():
+        return False
+    alike = target.shape == other.shape and target.stride() == other.stride()
+    return alike or target.is_contiguous() and other.is_contiguous()
+
+
+def _shares_memory(target: Any, other: Any) -> bool:
+    tensors = isinstance(target, torch.Tensor) and isinstance(other, torch.Tensor)
+    return tensors and target.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

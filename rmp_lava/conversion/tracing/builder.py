@@ -1,0 +1,269 @@
+"""Make populations of expressions, and collect what there is to say: what the operations work with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...network import INPUT, Layer, Neurons
+from . import expressions
+from .calls import Call, Calls, Ref
+from .expressions import Expression
+from .findings import Finding, ObstacleError
+from .maps import Diagonal, NotComposableError
+from .remedies import obstacle
+
+
+class SilentObstacleError(Exception):
+    """An operation that only fails because of an obstacle before it, which has been reported."""
+
+
+class Builder:
+    """What is known of a network up to some call; the operations reach it through the methods.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    findings : list of Finding
+    keep_pooling : bool
+        Whether average pooling becomes layers of its own.
+    logits : torch.Tensor or None
+    """
+
+    def __init__(self, calls: Calls, pooling: str) -> None:
+        self.layers: list[Layer] = []
+        self.findings: list[Finding] = []
+        self.keep_pooling = pooling == "layer"
+        self.logits: torch.Tensor | None = None
+        self._tensors = calls.values
+        self._batch = calls.values[0].shape[0]
+        self._before_softmax: dict[str, torch.Tensor] = {}
+        self._folded: dict[expressions.Note, list[str]] = {}
+        self._unknown: set[str] = set()
+        self._weights: dict[tuple, list[str]] = {}
+        self._has_weights = False
+        self._values: list[Any] = [self._input(calls.values[0])]
+
+    def _input(self, images: torch.Tensor) -> Expression:
+        shape = tuple(images.shape[1:])
+        if len(shape) not in (1, 3):
+            return self._opaque(shape)
+        return expressions.of_population(INPUT, shape, shape)
+
+    # What the operations use
+
+    def values(self, ref: Ref) -> Any:
+        """The expression of a tensor (or the tuple of them), as it is."""
+        return self._values[ref.number]
+
+    def tensor(self, ref: Ref) -> torch.Tensor:
+        """What PyTorch computed there."""
+        return self._tensors[ref.number]
+
+    def take(self, call: Call, ref: Ref) -> Expression:
+        """An expression that is going to be calculated with."""
+        x = self.values(ref)
+        if not isinstance(x, Expression):
+            raise obstacle(call.op)
+        if x.softmax:
+            text = "divides by a sum of activations: leave it out, or keep it at the very end of the network only"
+            self._add("obstacle", x.softmax, "is a softmax inside the network", text)
+            return self._opaque(x.view)
+        return self._held(x) if x.hold else x
+
+    def straight(self, call: Call, ref: Ref) -> Expression:
+        """The same, with its elements where PyTorch sees them."""
+        x = self.take(call, ref)
+        if x.order is None:
+            return x
+        try:
+            note = expressions.Note(x.moved, "picks or moves elements")
+            return replace(expressions.aligned(x), notes=(*x.notes, note))
+        except NotComposableError:
+            self.give_up_silently(*(self.values(part) for part in call.args if isinstance(part, Ref)))
+            raise ObstacleError(
+                f"calculates with pixels that {x.moved!r} has rearranged",
+                "keep the order (N, channels, height, width), and flatten right before a linear layer",
+            ) from None
+
+    def image(self, call: Call) -> Expression:
+        """The first argument, an image (N, channels, height, width)."""
+        x = self.straight(call, call.argument(0, "input"))
+        if not x.is_image:
+            self.give_up_silently(x)
+            raise ObstacleError(
+                f"takes a tensor of shape (N, {', '.join(map(str, x.view))}) that has not been an image before",
+                "keep images as (N, channels, height, width) up to the first linear layer",
+            )
+        return x
+
+    def broadcast(self, call: Call, x: Expression) -> Expression:
+        """An expression enlarged to the view of the call's result."""
+        view = tuple(call.result.shape[1:])
+        if x.view == view or not _broadcasts(x.view, view):
+            return x
+        index = np.arange(math.prod(x.view)).reshape((1,) * (len(view) - len(x.view)) + x.view)
+        wide = expressions.rearranged(x, np.broadcast_to(index, view).reshape(-1), view)
+        try:
+            return expressions.aligned(wide)
+        except NotComposableError:
+            raise ObstacleError(
+                f"adds a tensor of shape (N, {', '.join(map(str, x.view))}) to every pixel of a larger one",
+                "add tensors of equal shape",
+            ) from None
+
+    def of_one_image(self, call: Call, value: np.ndarray, x: Expression) -> np.ndarray:
+        """A constant without its batch axis."""
+        if value.ndim <= len(x.view):
+            return value
+        if value.ndim > 1 + len(x.view) or value.shape[0] not in (1, self._batch) or (value != value[:1]).any():
+            raise ObstacleError("calculates with constants that differ from image to image", "use one for all images")
+        return value[0]
+
+    def give_up_silently(self, *parts: Any) -> None:
+        """Stop here without another finding if something before has been in the way already."""
+        for x in parts:
+            if isinstance(x, Expression) and any(term.source in self._unknown for term in x.terms):
+                raise SilentObstacleError
+
+    def composed(self, call: Call, x: Expression, operation: Callable[[Expression], Expression]) -> Expression:
+        """`operation(x)`; where that has no exact form, of a population that holds x, if x is never negative."""
+        try:
+            return operation(x)
+        except NotComposableError:
+            pass
+        behind = [name for rank, name in x.labels if rank == 2]
+        whole = len(x.terms) == 1 and isinstance(x.terms[0].linear, Diagonal) and x.bias is None
+        if whole or not expressions.is_nonnegative(x):
+            self.give_up_silently(x)
+            raise self._not_composable(call, behind)
+        pools = [note for note in x.notes if note.kind == "pooling"]
+        name = pools[-1].layer if pools else None
+        notes = tuple(note for note in x.notes if note not in pools)
+        held = self.population(call, replace(x, notes=notes), name=name)
+        if not pools:
+            text = "kept as a layer of its own: nothing negative can come, so its neurons lose nothing"
+            self.inform(self.layers[-1].name, "has no ReLU behind it", text)
+        for note in pools:
+            self._folded.setdefault(note, []).append("")
+        try:
+            return replace(operation(held), notes=tuple(replace(note, kind="unfolded") for note in pools))
+        except NotComposableError:
+            raise self._not_composable(call, behind) from None
+
+    def _not_composable(self, call: Call, behind: list[str]) -> ObstacleError:
+        if behind:
+            return ObstacleError(
+                f"has no ReLU between it and {behind[-1]!r}, and the two are not one layer together",
+                f"put a ReLU after {behind[-1]!r}, or do without one of the two, and train again",
+            )
+        return ObstacleError(
+            "calculates with another factor for each pixel", "use one factor for each channel, or put a ReLU before it"
+        )
+
+    def population(
+        self, call: Call, x: Expression, *, clip: float | None = None, name: str | None = None
+    ) -> Expression:
+        """Make a population of neurons that rectify x."""
+        self._append(call.layer, x, name, {} if clip is None else {"clip": clip})
+        return self._last_population(x)
+
+    def inform(self, layer: str, found: str, remedy: str) -> None:
+        """Report a change."""
+        self._add("information", layer, found, remedy)
+
+    def count_weights(self, call: Call) -> None:
+        """Notice a layer with weights."""
+        self._has_weights = True
+        weight = call.argument(1, "weight")
+        key = (weight.data_ptr(), tuple(weight.shape))
+        self._weights.setdefault(key, []).append(call.layer)
+
+    def _opaque(self, view: tuple[int, ...]) -> Expression:
+        """A source that stands for what could not be followed, so that the search goes on behind it."""
+        name = f"unknown {len(self._unknown)}"
+        self._unknown.add(name)
+        shape = view if len(view) in (1, 3) else (math.prod(view),)
+        return expressions.of_population(name, shape, view)
+
+    def _held(self, x: Expression) -> Expression:
+        self._append(x.hold, x, x.hold, {})
+        self.inform(x.hold, "is average pooling", "a layer of its own spiking neurons, as asked for")
+        return self._last_population(x)
+
+    def _last_population(self, x: Expression) -> Expression:
+        """The last layer, which was made of x, seen as x was."""
+        return replace(expressions.of_population(self.layers[-1].name, x.shape, x.view), order=x.order, moved=x.moved)
+
+    def _append(self, fallback: str, x: Expression, name: str | None, record: dict) -> None:
+        taken = {layer.name for layer in self.layers} | {INPUT}
+        labels = [label for _, label in sorted(x.labels, key=lambda label: -label[0])] or [fallback]
+        module = name or next((label for label in labels if _printable(label) not in taken), labels[0])
+        name = _unique(_printable(module), taken)
+        if self._is_unknown(x):  # there is no such network, but the search goes on
+            self._unknown.add(name)
+            self.layers.append(Layer(name, x.shape, (), Neurons(1.0)))
+            return
+        try:
+            synapses = expressions.synapses(x)
+        except NotComposableError:
+            raise ObstacleError(
+                "has no exact form as one layer of synapses", "put a ReLU before it, or flatten after the ReLU"
+            ) from None
+        if not synapses:
+            raise ObstacleError("does not depend on the input", "leave it out")
+        for note in x.notes:
+            self._folded.setdefault(note, []).append(name)
+        neurons = Neurons(1.0, bias=_compact(x.bias))
+        self.layers.append(Layer(name, x.shape, synapses, neurons, {"module": module} | _folded_record(x) | record))
+
+    def _is_unknown(self, x: Expression) -> bool:
+        return any(term.source in self._unknown for term in x.terms)
+
+    def _add(self, severity, layer: str, found: str, remedy: str) -> None:
+        self.findings.append(Finding(severity, layer or "model", found, remedy))
+
+
+def _folded_record(x: Expression) -> dict:
+    folded = [f"{note.layer} is folded into the weights" for note in x.notes if note.kind == "pooling"]
+    folded += [
+        f"{note.layer} cannot be folded exactly and is a layer of its own"
+        for note in x.notes
+        if note.kind == "unfolded"
+    ]
+    return {"pooling": "; ".join(folded)} if folded else {}
+
+
+def _compact(bias: np.ndarray | None) -> np.ndarray | None:
+    """float32, with one value for each channel where that says it all; None for zeros."""
+    if bias is None or not bias.any():
+        return None
+    bias = bias.astype(np.float32)
+    if bias.ndim == 3 and (bias == bias[:, :1, :1]).all():
+        bias = bias[:, 0, 0]
+    return bias
+
+
+def _printable(name: str) -> str:
+    name = "".join(c if c.isprintable() and c != "/" else "_" for c in name).strip() or "layer"
+    return "module_input" if name == INPUT else name
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    number, candidate = 1, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}#{number}"
+    return candidate
+
+
+def _broadcasts(view: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    if len(view) > len(larger):
+        return False
+    view = (1,) * (len(larger) - len(view)) + view
+    return all(n in (1, m) for n, m in zip(view, larger, strict=True))

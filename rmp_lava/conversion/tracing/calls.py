@@ -1,0 +1,185 @@
+"""The one form in which both front ends write a network down: a list of calls with what each of them gave.
+
+Calls are executed while they are recorded, on two images, so every shape is one that PyTorch found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+from torch.fx.node import map_arg
+from torch.utils._pytree import tree_leaves
+
+
+class UntraceableError(Exception):
+    """A front end cannot follow the network; the text says why."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The result of a call by its number; number 0 is the input."""
+
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One operation on tensors that depend on the input.
+
+    Parameters
+    ----------
+    op : str
+        Name without underscores around it: "conv2d", "relu", "add"; or a module's class.
+    layer : str
+        Name for the user: the module's, or the function's behind that of the module around it.
+    args, kwargs
+        As in PyTorch; a `Ref` stands for what depends on the input, everything else is there itself.
+    result
+        What PyTorch gave: a tensor, or a tuple or list of tensors.
+    run : callable
+        The operation itself, `run(*args, **kwargs)`.
+    in_place : bool
+        Whether its first argument is overwritten.
+    """
+
+    op: str
+    layer: str
+    args: tuple
+    kwargs: Mapping[str, Any]
+    result: Any
+    run: Callable
+    in_place: bool = False
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument by position or name."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """A network: `calls[i]` gives `Ref(i + 1)`; `output` holds the `Ref`s that the network returns.
+
+    `values[i]` is what `Ref(i)` was when the network had run.
+    """
+
+    calls: tuple[Call, ...]
+    values: tuple[Any, ...]
+    output: Any
+
+
+_NAMES = {
+    "iadd": "add", "radd": "add", "isub": "sub", "subtract": "sub", "imul": "mul", "rmul": "mul", "multiply": "mul",
+    "truediv": "div", "itruediv": "div", "true_divide": "div", "divide": "div", "negative": "neg", "clip": "clamp",
+    "concat": "cat", "concatenate": "cat", "native_batch_norm_legit_no_training": "aten_batch_norm",
+    "native_batch_norm_legit": "aten_batch_norm", "native_batch_norm_legit_functional": "aten_batch_norm",
+    "native_dropout": "dropout",
+    "upsample_nearest2d": "interpolate", "upsample_bilinear2d": "interpolate",
+    "max_pool2d_with_indices": "max_pool2d", "boolean_dispatch": "max_pool2d",
+}  # fmt: skip
+_QUERIES = {"size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "len", "stride", "dtype", "device",
+            "sym_size", "sym_numel", "is_floating_point", "is_cuda", "is_contiguous", "requires_grad", "layout",
+            "isinstance", "type", "is_complex", "element_size", "is_sparse", "is_quantized", "assert",
+            "assert_tensor_metadata"}  # fmt: skip
+_CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
+_TRUSTED = {"torch", "_operator", "operator", "builtins", "math"}
+_OVERWRITING = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"}
+
+
+def canonical(target: Any) -> str:
+    """The name of an operation, whatever its spelling: a method's name, a function, an overload of `torch.ops`."""
+    if isinstance(target, torch._ops.OpOverload):
+        name = target._schema.name.split("::")[1]
+        name = "aten_batch_norm" if name == "batch_norm" else name
+    elif isinstance(target, str):
+        name = target
+    else:
+        name = getattr(target, "__name__", type(target).__name__)
+        home = getattr(target, "__module__", None) or "torch"
+        if target is torch.batch_norm:
+            name = "aten_batch_norm"
+        if home.split(".")[0] not in _TRUSTED:
+            return "stochastic_depth" if name == "stochastic_depth" else f"function {name}"
+    name = name.strip("_")
+    return _NAMES.get(name, name)
+
+
+def record(graph: Graph, given: Mapping[Node, Any], source: Node, front) -> Calls:
+    """Run a graph node by node and write down the calls that depend on the input.
+
+    Parameters
+    ----------
+    graph : torch.fx.Graph
+    given : mapping
+        The values of all placeholders.
+    source : torch.fx.Node
+        The placeholder that is the input.
+    front
+        `front.constant(node)` is the value of a `get_attr` node, `front.module(node)` the module of a call,
+        `front.layer(node)` the name for the user, `front.lowered(module, args, kwargs)` the operations of a module as
+        (op, args, kwargs) or None.
+    """
+    values, refs, calls, kept = dict(given), {source: Ref(0)}, [], [given[source]]
+    output: Any = None
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            continue
+        if node.op == "get_attr":
+            values[node] = front.constant(node)
+            continue
+        if node.op == "output":
+            output = map_arg(node.args[0], lambda n: refs.get(n, values[n]))
+            continue
+        op, run = _operation(node, front)
+        args, kwargs = (map_arg(part, values.__getitem__) for part in (node.args, node.kwargs))
+        values[node] = result = run(*args, **kwargs)
+        depends = any(n in refs for n in node.all_input_nodes)
+        if not depends or op in _CONSTANTS or (op in _QUERIES or _is_query(op, args)) and not _has_tensor(result):
+            continue
+        args, kwargs = (map_arg(part, lambda n: refs.get(n, values[n])) for part in (node.args, node.kwargs))
+        refs[node] = Ref(len(kept))
+        kept.append(result)
+        calls.append(_call(node, op, args, kwargs, result, run, front))
+    return Calls(tuple(calls), tuple(kept), output)
+
+
+def _operation(node: Node, front) -> tuple[str, Callable]:
+    if node.op == "call_module":
+        module = front.module(node)
+        return type(module).__name__, module
+    if node.op == "call_method":
+        return canonical(node.target), lambda x, *args, **kwargs: getattr(x, node.target)(*args, **kwargs)
+    return canonical(node.target), node.target
+
+
+def _call(node: Node, op: str, args: tuple, kwargs: Mapping, result: Any, run: Callable, front) -> Call:
+    layer = front.layer(node)
+    if node.op == "call_module":
+        lowered = front.lowered(run, args, kwargs)
+        in_place = bool(getattr(run, "inplace", False))
+        if lowered is not None:
+            op, args, kwargs = lowered
+        return Call(op, layer, tuple(args), kwargs, result, run, in_place)
+    return Call(op, layer, tuple(args), kwargs, result, run, _overwrites(node.target, op, args, kwargs))
+
+
+def _overwrites(target: Any, op: str, args: tuple, kwargs: Mapping) -> bool:
+    """Whether an operation changes its first argument: by its name, or by a flag, which may come by position."""
+    spelling = target if isinstance(target, str) else getattr(target, "__name__", "")
+    if isinstance(target, torch._ops.OpOverload):
+        spelling = target._schema.name
+    if spelling.strip("_") in _OVERWRITING or spelling.endswith("_") and not spelling.endswith("__"):
+        return True
+    place = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3}.get(op, len(args))
+    return bool(kwargs.get("inplace")) or len(args) > place and args[place] is True
+
+
+def _is_query(op: str, args: tuple) -> bool:
+    return op == "getattr" and len(args) > 1 and args[1] in _QUERIES
+
+
+def _has_tensor(value: Any) -> bool:
+    return any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value))

@@ -1,0 +1,104 @@
+"""Write a network down from `torch.export`: for forwards that `torch.fx` cannot follow, and for `.pt2` files."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
+
+from .calls import Calls, UntraceableError, record
+
+
+class _Front:
+    lowered = None
+
+    def __init__(self, program: ExportedProgram) -> None:
+        signature = program.graph_signature
+        self._program = program
+        self._names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+
+    def constant(self, node: fx.Node) -> Any:
+        return getattr(self._program.graph_module, node.target)
+
+    def layer(self, node: fx.Node) -> str:
+        """The module whose weights are used, else the module that the call stands in."""
+        for source in node.all_input_nodes:
+            name = self._names.get(source.name) or next(
+                (self._names[n.name] for n in source.all_input_nodes if n.name in self._names), ""
+            )
+            if "." in name:
+                return name.rpartition(".")[0]
+        path, kind = list((node.meta.get("nn_module_stack") or {"": ("", "")}).values())[-1]
+        path = path.removeprefix("L['self'].")
+        if not path:
+            return node.name
+        kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        return path if kind.startswith("torch.nn.") else f"{path}.{node.name}"
+
+
+def export(model: nn.Module, images: torch.Tensor) -> ExportedProgram:
+    """The network as `torch.export` sees it; raises `UntraceableError` with its reason if it cannot."""
+    reasons = []
+    for strict in (False, True):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return torch.export.export(model, (images,), strict=strict)
+        except Exception as error:  # torch.export raises errors of many kinds
+            reasons.append(next(iter(str(error).strip().splitlines()), type(error).__name__))
+    raise UntraceableError(f"torch.export: {reasons[0]}")
+
+
+def batch_of(program: ExportedProgram) -> int | None:
+    """How many images a program takes at once; None if any number."""
+    node = _source(program)
+    size = node.meta["val"].shape[0] if node.meta["val"].ndim else None
+    return size if isinstance(size, int) else None
+
+
+def read(program: ExportedProgram, images: torch.Tensor) -> Calls:
+    """The calls of a program for these images; raises `UntraceableError` if it does not run on them."""
+    signature = program.graph_signature
+    given = {}
+    source = _source(program)
+    for node in program.graph.nodes:
+        if node.op != "placeholder" or node is source:
+            continue
+        name = _tensor_name(signature, node.name)
+        given[node] = program.state_dict[name] if name in program.state_dict else program.constants.get(name)
+    try:
+        calls = record(program.graph, {source: images} | given, source, _Front(program))
+    except Exception as error:
+        raise UntraceableError(f"torch.export: {next(iter(str(error).splitlines()), '')}") from error
+    user = [
+        value
+        for value, spec in zip(calls.output, signature.output_specs, strict=True)
+        if spec.kind == OutputKind.USER_OUTPUT
+    ]
+    single = len(user) == 1 and program.call_spec.out_spec.num_nodes == 1
+    return Calls(calls.calls, calls.values, user[0] if single else tuple(user))
+
+
+def inputs_of(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of a program's inputs."""
+    return tuple(program.graph_signature.user_inputs)
+
+
+def _source(program: ExportedProgram) -> fx.Node:
+    names = inputs_of(program)
+    return next(node for node in program.graph.nodes if node.op == "placeholder" and node.name == names[0])
+
+
+def _tensor_name(signature, placeholder: str) -> str | None:
+    for names in (
+        signature.inputs_to_parameters,
+        signature.inputs_to_buffers,
+        signature.inputs_to_lifted_tensor_constants,
+    ):
+        if placeholder in names:
+            return names[placeholder]
+    return None

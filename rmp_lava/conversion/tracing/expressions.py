@@ -1,0 +1,313 @@
+"""Tensors of a network as affine expressions: linear maps of rectified populations, and a constant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import maps
+from .composition import then_convolution
+from .maps import Convolution, Map, NotComposableError, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A map of one population, added to the elements from `offset` (in C order) on."""
+
+    source: str
+    linear: Map
+    offset: int = 0
+
+    @property
+    def span(self) -> slice:
+        """The elements that it is added to."""
+        return slice(self.offset, self.offset + math.prod(self.linear.shape))
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that was folded on the way, to be reported with the layers that it ends up in."""
+
+    layer: str
+    found: str
+    kind: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """One tensor, of one image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (channels, height, width) or (elements,): how the terms see it.
+    terms : tuple of Term
+    view : tuple of int
+        PyTorch's shape without the batch: the same elements in C order, or those that `order` names.
+    bias : numpy.ndarray or None
+        float64, (channels, 1, 1) or of shape `shape`.
+    order : numpy.ndarray or None
+        For each element of the view, in C order, the element of `shape` that it is. None: the same.
+    labels : tuple of (int, str)
+        Names for a population made of this expression, with their rank.
+    notes : tuple of Note
+    moved : str
+        Name of the operation that `order` is due to.
+    hold : str
+        Name of a pooling that is to become a layer of its own before anything but the read-out uses it.
+    softmax : str
+        Name of a softmax that has been left out here.
+    """
+
+    shape: Shape
+    terms: tuple[Term, ...]
+    view: Shape
+    bias: np.ndarray | None = None
+    order: np.ndarray | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    notes: tuple[Note, ...] = ()
+    moved: str = ""
+    hold: str = ""
+    softmax: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether PyTorch sees (channels, height, width) and the terms do, too."""
+        return len(self.shape) == 3 and self.view == self.shape and self.order is None
+
+
+def of_population(source: str, shape: Shape, view: Shape) -> Expression:
+    """The activations of a population."""
+    return Expression(shape, (Term(source, maps.Diagonal(np.float64(1.0).reshape(()), shape)),), view)
+
+
+def aligned(x: Expression) -> Expression:
+    """The same tensor without `order`: chosen channels become rows of the maps, every n-th pixel a stride.
+
+    Raises
+    ------
+    NotComposableError
+        If pixels are rearranged in another way.
+    """
+    if x.order is None:
+        return x
+    pixels = math.prod(x.shape[1:])
+    if not x.order.size or len(x.view) != 3 and x.order.size % pixels:
+        raise NotComposableError
+    places = x.order.reshape(x.view[0] if len(x.view) == 3 else -1, -1 if len(x.view) == 3 else pixels)
+    channels, inner = places[:, 0] // pixels, places[0] % pixels
+    whole = np.array_equal(inner, np.arange(pixels))
+    if not np.array_equal(places, channels[:, None] * pixels + inner) or not whole and len(x.view) != 3:
+        raise NotComposableError
+    picked = x if np.array_equal(channels, np.arange(x.shape[0])) else _chosen(x, channels)
+    picked = replace(picked, order=None)
+    if whole:
+        return picked
+    return replace(convolved(picked, _subsampling(picked.shape, inner.reshape(x.view[1:]))), view=x.view)
+
+
+def _chosen(x: Expression, channels: np.ndarray) -> Expression:
+    pixels = math.prod(x.shape[1:])
+    wanted = np.isin(np.arange(x.shape[0]), channels)
+    terms = []
+    for term in x.terms:
+        if wanted[term.span.start // pixels : -(-term.span.stop // pixels)].any():
+            terms.append(Term(term.source, maps.chosen(maps.embedded(term.linear, term.offset, x.shape), channels)))
+    bias = None if x.bias is None else x.bias[channels]
+    return replace(x, shape=(len(channels), *x.shape[1:]), terms=tuple(terms), bias=bias)
+
+
+def _subsampling(shape: Shape, inner: np.ndarray) -> Convolution:
+    """The depthwise convolution that picks these pixels of an image, if they are a regular grid."""
+    rows, columns = inner[:, 0] // shape[2], inner[0] % shape[2]
+    steps = [int(places[1] - places[0]) if len(places) > 1 else 1 for places in (rows, columns)]
+    grid = [places[0] + step * np.arange(len(places)) for places, step in zip((rows, columns), steps, strict=True)]
+    if min(steps) < 1 or not np.array_equal(inner, grid[0][:, None] * shape[2] + grid[1][None, :]):
+        raise NotComposableError
+    start = (-int(rows[0]), -int(columns[0]))
+    return Convolution(np.ones((shape[0], 1, 1, 1)), shape, inner.shape, tuple(steps), start, groups=shape[0])
+
+
+def scaled(x: Expression, factor: np.ndarray) -> Expression:
+    """`factor * x`; factor () or as `structural` gives it."""
+    terms = []
+    for term in x.terms:
+        terms.append(replace(term, linear=maps.scaled(term.linear, _part(factor, term, x.shape))))
+    bias = None if x.bias is None else x.bias * factor
+    return replace(x, terms=tuple(terms), bias=bias)
+
+
+def _part(factor: np.ndarray, term: Term, shape: Shape) -> np.ndarray:
+    """That part of a factor that concerns a term, in the shape of the term's map."""
+    if factor.ndim == 0 or term.linear.shape == shape:
+        return factor
+    if len(term.linear.shape) == 3 and len(shape) == 3 and math.prod(factor.shape[1:]) == 1:
+        first = term.offset // math.prod(shape[1:])
+        return factor[first : first + term.linear.shape[0]]
+    return np.broadcast_to(factor, shape).reshape(-1)[term.span].reshape(term.linear.shape)
+
+
+def shifted(x: Expression, constant: np.ndarray) -> Expression:
+    """`x + constant`; constant () or as `structural` gives it."""
+    if constant.ndim == 0:
+        constant = np.full((x.shape[0],) + (1,) * (len(x.shape) - 1), float(constant))
+    return replace(x, bias=constant if x.bias is None else x.bias + constant)
+
+
+def structural(x: Expression, constant: np.ndarray) -> np.ndarray:
+    """A constant that PyTorch broadcasts to the view, in the shape that `scaled` and `shifted` take.
+
+    Raises
+    ------
+    NotComposableError
+        If it would enlarge the tensor.
+    """
+    if constant.size == 1:
+        return constant.reshape(())
+    if constant.ndim > len(x.view):
+        raise NotComposableError
+    constant = constant.reshape((1,) * (len(x.view) - constant.ndim) + constant.shape)
+    if any(n not in (1, m) for n, m in zip(constant.shape, x.view, strict=True)):
+        raise NotComposableError
+    if math.prod(constant.shape[1:]) == 1 and x.view[0] == x.shape[0]:
+        return constant.reshape((-1,) + (1,) * (len(x.shape) - 1))
+    return np.broadcast_to(constant, x.view).reshape(x.shape)
+
+
+def flattened(x: Expression) -> Expression:
+    """The same tensor with its terms seen as flat."""
+    if len(x.shape) == 1:
+        return x
+    bias = None if x.bias is None else np.broadcast_to(x.bias, x.shape).reshape(-1)
+    return replace(x, shape=(math.prod(x.shape),), bias=bias)
+
+
+def added(x: Expression, y: Expression) -> Expression:
+    """`x + y`; their views are equal and neither is reordered."""
+    if x.shape != y.shape:
+        x, y = flattened(x), flattened(y)
+    biases = [b for b in (x.bias, y.bias) if b is not None]
+    return replace(
+        x,
+        terms=x.terms + y.terms,
+        bias=sum(biases[1:], biases[0]) if biases else None,
+        labels=_joined(x.labels, y.labels),
+        notes=_joined(x.notes, y.notes),
+    )
+
+
+def concatenated(parts: list[Expression], view: Shape) -> Expression:
+    """Along the first axis of the view; none is reordered."""
+    if any(len(x.shape) != 3 or x.shape[1:] != parts[0].shape[1:] for x in parts):
+        parts = [flattened(x) for x in parts]
+    shape = (sum(x.shape[0] for x in parts), *parts[0].shape[1:])
+    terms, labels, notes, offset = [], (), (), 0
+    for x in parts:
+        terms += [replace(term, offset=term.offset + offset) for term in x.terms]
+        offset += math.prod(x.shape)
+        labels, notes = _joined(labels, x.labels), _joined(notes, x.notes)
+    bias = None
+    if any(x.bias is not None for x in parts):
+        uniform = all(x.bias is None or math.prod(x.bias.shape[1:]) == 1 for x in parts)
+        shapes = [(x.shape[0],) + (1,) * (len(shape) - 1) if uniform else x.shape for x in parts]
+        biases = [np.broadcast_to(0.0 if x.bias is None else x.bias, s) for x, s in zip(parts, shapes, strict=True)]
+        bias = np.concatenate(biases)
+    return Expression(shape, tuple(terms), view, bias, None, labels, notes)
+
+
+def convolved(x: Expression, conv: Convolution) -> Expression:
+    """A convolution of an image; its labels and notes are the caller's business.
+
+    Raises
+    ------
+    NotComposableError
+        If a term and the convolution have no common form.
+    """
+    terms = []
+    for term in x.terms:
+        if conv.groups == 1 and len(term.linear.shape) == 3:
+            first = term.offset // math.prod(x.shape[1:])
+            part = conv.weight[:, first : first + term.linear.shape[0]]
+            second = replace(conv, weight=part, source_shape=term.linear.shape)
+            terms.append(Term(term.source, then_convolution(term.linear, second)))
+        else:
+            whole = maps.embedded(term.linear, term.offset, x.shape)
+            terms.append(Term(term.source, then_convolution(whole, conv)))
+    bias = None if x.bias is None else _convolved_bias(x, conv)
+    return replace(x, shape=conv.shape, terms=tuple(terms), view=conv.shape, bias=bias)
+
+
+def _convolved_bias(x: Expression, conv: Convolution) -> np.ndarray:
+    """One value a channel where every window sees the whole bias, else one for each position."""
+    image = maps.convolved_image(np.broadcast_to(x.bias, x.shape), conv)
+    ends = [
+        (n - 1) * s - p + (k - 1) * d
+        for n, s, p, k, d in zip(conv.size, conv.stride, conv.start, conv.kernel, conv.dilation, strict=True)
+    ]
+    inside = all(p <= 0 for p in conv.start) and all(e < n for e, n in zip(ends, x.shape[1:], strict=True))
+    return image[:, :1, :1] if inside and math.prod(x.bias.shape[1:]) == 1 else image
+
+
+def multiplied(x: Expression, weight: np.ndarray) -> Expression:
+    """`weight @ x` for a view of one axis; weight float64 (outputs, elements of the view)."""
+    size = math.prod(x.shape)
+    if x.order is not None:
+        weight = _columns_in_place(weight, x.order, size)
+    terms = tuple(Term(term.source, maps.then_matrix(weight[:, term.span], term.linear)) for term in x.terms)
+    bias = None if x.bias is None else weight @ np.broadcast_to(x.bias, x.shape).reshape(-1)
+    return replace(x, shape=(len(weight),), terms=terms, view=(len(weight),), bias=bias, order=None)
+
+
+def _columns_in_place(weight: np.ndarray, order: np.ndarray, size: int) -> np.ndarray:
+    """Columns added up where elements stand that several of them read."""
+    result = np.zeros((size, len(weight)))
+    by_place = np.argsort(order, kind="stable")
+    places, starts, counts = np.unique(order[by_place], return_index=True, return_counts=True)
+    for i in range(counts.max()):
+        more = counts > i
+        result[places[more]] += weight.T[by_place[starts[more] + i]]
+    return result.T
+
+
+def rearranged(x: Expression, index: np.ndarray, view: Shape) -> Expression:
+    """The elements of the view that `index` names, in the shape `view`."""
+    order = index if x.order is None else x.order[index]
+    same = order.size == math.prod(x.shape) and np.array_equal(order, np.arange(order.size))
+    return replace(x, view=view, order=None if same else order)
+
+
+def is_nonnegative(x: Expression) -> bool:
+    """Whether no image can make any element negative: populations are rectified and the input lies in [0, 1]."""
+    return (x.bias is None or x.bias.min() >= 0) and all(maps.is_nonnegative(term.linear) for term in x.terms)
+
+
+def synapses(x: Expression) -> tuple:
+    """The terms as synapses of one population of shape `x.shape`, those of a source and geometry together.
+
+    Raises
+    ------
+    NotComposableError
+        If a term has no such form.
+    """
+    by_source: dict[str, list[Map]] = {}
+    for term in x.terms:
+        by_source.setdefault(term.source, []).append(maps.embedded(term.linear, term.offset, x.shape))
+    found = []
+    for source, linears in by_source.items():
+        forms = [_form(linear, x.shape) for linear in linears] if len(linears) > 1 else linears
+        found += [_synapse(source, linear, x.shape) for linear in maps.merged(forms)]
+    return tuple(found)
+
+
+def _form(linear: Map, shape: Shape) -> Map:
+    return maps.as_matrix(linear) if len(shape) == 1 else linear
+
+
+def _synapse(source: str, linear: Map, shape: Shape):
+    return maps.synapse(source, _form(linear, shape))
+
+
+def _joined(first: tuple, second: tuple) -> tuple:
+    return first + tuple(item for item in second if item not in first)

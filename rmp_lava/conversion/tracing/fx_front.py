@@ -1,0 +1,124 @@
+"""Write a network down by symbolic tracing with `torch.fx`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from .calls import Calls, UntraceableError, record
+from .modules import has_hooks, is_leaf, lowered
+
+
+class _Tracer(fx.Tracer):
+    """Keeps PyTorch's own modules whole, takes parameters as constants, and leaves the network as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.constants: dict[str, torch.Tensor] = {}
+        self.modules: dict[str, nn.Module] = {}
+        self._path, self._uses = "", {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_leaf(m)
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        """Where the module stands below the one that calls it; its second name where it is called a second time."""
+        around = self.root.get_submodule(self._path)
+        names = [name for name, child in around.named_modules(remove_duplicate=False) if child is mod and name]
+        if not names:
+            return super().path_of_module(mod)
+        use = self._uses.get((self._path, mod), 0)
+        self._uses[self._path, mod] = use + 1
+        name = names[min(use, len(names) - 1)]
+        return f"{self._path}.{name}" if self._path else name
+
+    def call_module(self, m: nn.Module, forward, args: tuple, kwargs: dict) -> Any:
+        path = self.path_of_module(m)
+        self.modules[path] = m
+        if self.is_leaf_module(m, path):
+            if has_hooks(m):
+                raise UntraceableError(f"layer {path!r} has a forward hook")
+            return self.create_proxy("call_module", path, args, kwargs)
+        outer, self._path = self._path, path
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self._path = outer
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict) -> Any:
+        return attr_val
+
+    def create_node(self, *args, **kwargs) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["around"] = self._path
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, torch.Tensor):
+            name = f"constant{len(self.constants)}"
+            self.constants[name] = a
+            return self.create_node("get_attr", name, (), {})
+        return super().create_arg(a)
+
+
+class _Front:
+    def __init__(self, tracer: _Tracer) -> None:
+        self._tracer = tracer
+        self.lowered = lowered
+
+    def constant(self, node: fx.Node) -> torch.Tensor:
+        return self._tracer.constants[node.target]
+
+    def module(self, node: fx.Node) -> nn.Module:
+        return self._tracer.modules[node.target]
+
+    def layer(self, node: fx.Node) -> str:
+        if node.op == "call_module":
+            return node.target
+        around = node.meta["around"]
+        if isinstance(self._tracer.root.get_submodule(around), (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)):
+            return around  # a class of the user's that calls the function itself
+        return f"{around}.{node.name}" if around else node.name
+
+
+def inputs_of(model: nn.Module) -> list[str]:
+    """Names of the inputs that a network cannot do without."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+
+
+def read(model: nn.Module, images: torch.Tensor) -> Calls:
+    """The calls of a network for these images.
+
+    Raises
+    ------
+    UntraceableError
+        If its forward decides by values, or does what `torch.fx` cannot follow.
+    """
+    tracer = _Tracer()
+    try:
+        defaults = dict(_defaults(model))
+        graph = tracer.trace(model, concrete_args=defaults or None)
+    except Exception as error:  # whatever the network's own code raises on a proxy
+        raise UntraceableError(f"torch.fx: {_first_line(error)}") from error
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    given = {node: default for node, default in zip(placeholders[1:], defaults.values(), strict=False)}
+    try:
+        return record(graph, {placeholders[0]: images} | given, placeholders[0], _Front(tracer))
+    except Exception as error:
+        raise UntraceableError(f"torch.fx: {_first_line(error)}") from error
+
+
+def _defaults(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    for i, parameter in enumerate(inspect.signature(model.forward).parameters.values()):
+        if i and parameter.default is not parameter.empty:
+            yield parameter.name, parameter.default
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

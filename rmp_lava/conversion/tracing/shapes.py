@@ -1,0 +1,194 @@
+"""Pooling, padding, concatenation, and everything that only moves elements."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from . import expressions
+from .calls import Call, Ref
+from .expressions import Expression, Note
+from .findings import ObstacleError
+from .maps import Convolution
+from .operations import number, pair
+from .remedies import obstacle
+
+if TYPE_CHECKING:
+    from .builder import Builder
+
+
+def average_pooling(builder: Builder, call: Call) -> Expression:
+    """avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)."""
+    x = builder.image(call)
+    kernel = pair(call.argument(1, "kernel_size"))
+    stride = pair(call.argument(2, "stride") or kernel)
+    padding = pair(call.argument(3, "padding", 0))
+    divisor = call.argument(6, "divisor_override") or math.prod(kernel)
+    size = tuple(call.result.shape[2:])
+    floor = tuple((n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[1:], padding, kernel, stride, strict=True))
+    if size != floor:
+        raise ObstacleError(
+            "is average pooling whose ceil_mode adds windows that are divided by fewer pixels", "use ceil_mode=False"
+        )
+    if any(padding) and not call.argument(5, "count_include_pad", True):
+        raise ObstacleError(
+            "is average pooling that divides by fewer pixels at the border (count_include_pad=False)",
+            "use count_include_pad=True, or no padding",
+        )
+    return _pooled(builder, call, x, kernel, stride, padding, size, 1 / divisor)
+
+
+def adaptive_pooling(builder: Builder, call: Call) -> Expression:
+    """adaptive_avg_pool2d(input, output_size)."""
+    x = builder.image(call)
+    size = tuple(call.result.shape[2:])
+    if all(n % m == 0 for n, m in zip(x.shape[1:], size, strict=True)):
+        kernel = tuple(n // m for n, m in zip(x.shape[1:], size, strict=True))
+        return _pooled(builder, call, x, kernel, kernel, (0, 0), size, 1 / math.prod(kernel))
+    if all(m % n == 0 for n, m in zip(x.shape[1:], size, strict=True)):
+        index = np.arange(math.prod(x.shape)).reshape(x.shape)
+        for axis, (n, m) in enumerate(zip(x.shape[1:], size, strict=True)):
+            index = index.repeat(m // n, axis=1 + axis)
+        return replace(expressions.rearranged(x, index.reshape(-1), index.shape), moved=call.layer)
+    sizes = " to ".join(f"{height} x {width}" for height, width in (x.shape[1:], size))
+    raise ObstacleError(
+        f"is adaptive average pooling from {sizes} pixels, whose windows differ in size",
+        "choose an output size that divides the input's, or use nn.AvgPool2d",
+    )
+
+
+def mean(builder: Builder, call: Call) -> Expression:
+    """mean or sum over axes of an image."""
+    x = builder.straight(call, call.argument(0, "input"))
+    dims = call.argument(1, "dim")
+    dims = range(1 + len(x.view)) if dims is None else [dims] if isinstance(dims, int) else dims
+    view_axes = {int(dim) % (1 + len(x.view)) - 1 for dim in dims}
+    if -1 in view_axes:
+        raise ObstacleError("combines different images of a batch", "treat every image by itself")
+    builder.give_up_silently(*([x] if len(x.view) not in (1, 3) else []))
+    axes = _structural_axes(x)
+    over = {axes[axis] for axis in view_axes if x.view[axis] > 1}
+    if len(x.shape) != 3 or 0 in over:
+        builder.give_up_silently(x)
+        raise ObstacleError("averages over channels", "average over height and width only, or use a convolution")
+    kernel = tuple(n if 1 + axis in over else 1 for axis, n in enumerate(x.shape[1:]))
+    size = tuple(n // k for n, k in zip(x.shape[1:], kernel, strict=True))
+    weight = 1 / math.prod(kernel) if call.op == "mean" else 1.0
+    y = _pooled(builder, call, x, kernel, (1, 1), (0, 0), size, weight)
+    return replace(y, view=tuple(call.result.shape[1:]))
+
+
+def _structural_axes(x: Expression) -> dict[int, int]:
+    """For each axis of the view with more than one element, the axis of the terms' shape that it is."""
+    seen = [axis for axis, n in enumerate(x.view) if n > 1]
+    inner = [axis for axis, n in enumerate(x.shape) if n > 1]
+    if [x.view[axis] for axis in seen] != [x.shape[axis] for axis in inner]:
+        raise ObstacleError("averages over parts of axes", "average over height and width of an image")
+    return dict(zip(seen, inner, strict=True))
+
+
+def _pooled(builder: Builder, call: Call, x: Expression, kernel, stride, start, size, weight: float) -> Expression:
+    if kernel == (1, 1) and stride == (1, 1) and weight == 1:
+        return x
+    channels = x.shape[0]
+    conv = Convolution(np.full((channels, 1, *kernel), weight), x.shape, size, stride, tuple(start), groups=channels)
+    keep = builder.keep_pooling and expressions.is_nonnegative(x)
+    y = builder.composed(call, x, lambda x: expressions.convolved(x, conv))
+    notes = y.notes if keep else (*y.notes, Note(call.layer, "is average pooling", "pooling"))
+    return replace(y, labels=(*x.labels, (1, call.layer)), notes=notes, hold=call.layer if keep else "")
+
+
+def pad(builder: Builder, call: Call) -> Expression:
+    """pad(input, pad, mode, value): zeros around an image, or channels of zeros; negative numbers crop."""
+    x = builder.image(call)
+    mode, value = call.argument(2, "mode", "constant"), call.argument(3, "value", None)
+    if call.op == "constant_pad_nd":
+        mode, value = "constant", call.argument(2, "value", 0)
+    if mode != "constant" or value and number(value, call):
+        how = f"{mode!r}" if mode != "constant" else f"{value:g}"
+        raise ObstacleError(f"pads with {how}", "pad with zeros and train again")
+    widths = [int(n) for n in call.argument(1, "pad")]
+    widths = [widths[0]] * 4 if len(widths) == 1 else widths + [0] * (6 - len(widths))
+    left, _, top, _, front, back, *rest = widths + [0] * (6 - len(widths))
+    if any(rest) or front < 0 or back < 0:
+        raise ObstacleError("pads the batch, or leaves out channels", "pad height, width or channels with zeros")
+    channels, size = x.shape[0], tuple(call.result.shape[2:])
+    conv = Convolution(np.ones((channels, 1, 1, 1)), x.shape, size, start=(top, left), groups=channels)
+    y = builder.composed(call, x, lambda x: expressions.convolved(x, conv)) if size != x.shape[1:] else x
+    y = replace(y, labels=x.labels, notes=(*y.notes, Note(call.layer, "pads with zeros")))
+    if front or back:
+        none = [Expression((n, *size), (), (n, *size)) for n in (front, back)]
+        y = expressions.concatenated([none[0], y, none[1]], tuple(call.result.shape[1:]))
+    return y
+
+
+def concatenate(builder: Builder, call: Call) -> Expression:
+    """cat(tensors, dim) along channels or features."""
+    refs, dim = call.argument(0, "tensors"), int(call.argument(1, "dim", 0))
+    if isinstance(refs, Ref):  # all parts of something that was split
+        raise obstacle("cat")
+    if dim % call.result.ndim != 1 or not all(isinstance(ref, Ref) for ref in refs):
+        raise ObstacleError(
+            f"concatenates along axis {dim}, or with constants", "concatenate activations along axis 1 (channels)"
+        )
+    parts = [builder.straight(call, ref) for ref in refs]
+    view = tuple(call.result.shape[1:])
+    if len(view) not in (1, 3):
+        builder.give_up_silently(*parts)
+        raise ObstacleError("concatenates what is no image", "concatenate images, or flat features")
+    return expressions.concatenated(parts, view)
+
+
+def unchanged(builder: Builder, call: Call) -> Expression:
+    """Copies, and changes of precision."""
+    if not call.result.is_floating_point():
+        raise ObstacleError(f"({call.op}) makes whole numbers of activations", "leave the rounding out")
+    return builder.values(call.argument(0, "input"))
+
+
+def move(builder: Builder, call: Call):
+    """Whatever only picks and moves elements: done to their numbers, it says where each one went."""
+    refs = [part for part in (*call.args, *call.kwargs.values()) if isinstance(part, Ref)]
+    if len(refs) != 1:
+        raise obstacle(call.op)
+    x, value = builder.values(refs[0]), builder.tensor(refs[0])
+    numbers = torch.arange(value.numel(), dtype=torch.float64, device=value.device).reshape(value.shape)
+    args = [numbers if isinstance(part, Ref) else part for part in call.args]
+    kwargs = {name: numbers if isinstance(part, Ref) else part for name, part in call.kwargs.items()}
+    result = call.run(*args, **kwargs)
+    if isinstance(result, torch.Tensor):
+        return _moved(builder, call, x, result, value)
+    return tuple(_moved(builder, call, x, part, value) for part in result)
+
+
+def _moved(builder: Builder, call: Call, x: Expression, numbers: torch.Tensor, value: torch.Tensor) -> Expression:
+    batch = value.shape[0]
+    each = value.numel() // batch
+    if not numbers.ndim or numbers.shape[0] != batch:
+        builder.give_up_silently(x)
+        raise ObstacleError("combines different images of a batch, or picks one", "treat every image by itself")
+    index = numbers.cpu().numpy().astype(np.int64).reshape(batch, -1)
+    if (index != index[0] + each * np.arange(batch)[:, None]).any() or index[0].size and index[0].max() >= each:
+        builder.give_up_silently(x)
+        raise ObstacleError("combines different images of a batch", "treat every image by itself")
+    return replace(expressions.rearranged(x, index[0], tuple(numbers.shape[1:])), moved=call.layer)
+
+
+_MOVES = (
+    "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "movedim", "moveaxis", "swapaxes",
+    "swapdims", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "select", "slice", "narrow",
+    "index_select", "flip", "expand", "expand_as", "unflatten", "channel_shuffle", "roll", "unsafe_view", "getattr",
+    "repeat", "reshape_as", "view_as", "broadcast_to", "tile", "repeat_interleave", "unsafe_split", "unsafe_chunk",
+)  # fmt: skip
+_COPIES = (
+    "contiguous", "clone", "detach", "alias", "to", "to_copy", "float", "half", "double", "bfloat16", "type", "type_as",
+    "cuda", "cpu", "identity", "Identity", "requires_grad", "lift_fresh_copy", "lift_fresh", "positive", "pos",
+)  # fmt: skip
+SHAPES = {
+    "avg_pool2d": average_pooling, "adaptive_avg_pool2d": adaptive_pooling, "mean": mean, "sum": mean, "pad": pad,
+    "constant_pad_nd": pad, "cat": concatenate, **dict.fromkeys(_COPIES, unchanged), **dict.fromkeys(_MOVES, move),
+}  # fmt: skip

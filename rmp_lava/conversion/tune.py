@@ -1,0 +1,294 @@
+"""Fine-tune a trained network for few steps and 8-bit weights: training that already sees what conversion will round.
+
+Two kinds of dynamics. "spikes" unrolls the neurons over T steps and trains through time with a surrogate gradient (Neftci
+et al., IEEE Signal Processing Magazine 2019). "rates" replaces each ReLU by the rate that T steps of a constant input cause
+(QCFS: Bu et al., ICLR 2022); it costs as much as training the analog network, but does not know that spikes come unevenly.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, astuple
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..ann.augment import crop_flip
+from ..ann.torch_file import check_writable
+from ..encoding import check_images
+from ..errors import DataError, UsageError
+from ..hardware import Profile, load_profile
+from ..network import INPUT, SpikingNetwork
+from ..progress import Progress
+from . import tune_session as session
+from .quantize import THRESHOLD_FORMS
+from .tunable import Dynamics, make_tunable
+from .tune_session import TuneRecord, TuneSettings, TuneState
+
+_CALIBRATION_IMAGES = 256
+_EVALUATION_BATCH = 100
+Labelled = tuple[np.ndarray, np.ndarray]
+
+
+def tune(
+    network: SpikingNetwork,
+    images: np.ndarray,
+    labels: np.ndarray,
+    steps: int,
+    *,
+    dynamics: Dynamics = "spikes",
+    epochs: int = 5,
+    learning_rate: float = 1e-4,
+    batch_size: int = 128,
+    profile: str | Profile = "loihi2",
+    threshold_form: str = "stock",
+    augmentation: str = "none",
+    precision: str = "float32",
+    seed: int = 0,
+    validation: Labelled | None = None,
+    progress: bool = False,
+    checkpoint_path: str | os.PathLike | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    on_epoch: Callable[[TuneRecord], None] | None = None,
+) -> SpikingNetwork:
+    """Fine-tune weights, biases and thresholds with Adam and a learning rate that falls to zero along half a cosine.
+
+    Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the tuning was
+    interrupted and resumed. The caller's random state plays no part. If interrupted (Ctrl-C), the checkpoint of the last
+    complete epoch stays valid.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Float, in analog form (see `rmp_lava.conversion.analog`), with current encoding and an integrating read-out. If
+        each spiking layer's record has a "threshold", as after an earlier `tune`, it starts from these; else from
+        those with the least squared error.
+    images : numpy.ndarray
+        Training images, (N, *input shape): float in [0, 1], or uint8 that stands for value / 255.
+    labels : numpy.ndarray
+        Integers, shape (N,), each an index of the outputs.
+    steps : int
+        T, time steps for which it is tuned.
+    dynamics : {"rates", "spikes"}
+        "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. After one another
+        they are two calls.
+    epochs, learning_rate, batch_size, seed
+        Of the training; the learning rate is that of the first step.
+    profile, threshold_form
+        As `rmp_lava.conversion.quantize.quantize` will be called.
+    augmentation : {"none", "crop-flip"}
+        See `rmp_lava.ann.augment`.
+    precision : {"float32", "bfloat16"}
+        Of the sums during training; validation is float32.
+    validation : tuple of (images, labels), optional
+        Measured after each epoch, nothing is chosen by it.
+    progress : bool
+        Show a bar on a terminal.
+    checkpoint_path : path-like, optional
+        Written after each epoch; an existing file is replaced. If omitted, nothing is written.
+    resume : bool
+        Go on from the checkpoint, which must come from a tuning with the same arguments.
+    device : str
+        'cpu' or 'cuda', with or without an index.
+    on_epoch : callable, optional
+        Called with the record of each epoch once its checkpoint is written.
+
+    Returns
+    -------
+    SpikingNetwork
+        Float, in analog form, not rounded. The record of each spiking layer holds "threshold", the spike value in units
+        of its activation, and "clip", the same number, because activations do not go beyond it. For the result to hold,
+        neurons have to start from half their thresholds. `provenance["tune"]` lists settings and history of all tunings.
+
+    Raises
+    ------
+    UsageError
+        If an argument is out of range, if the network is of another form, if the checkpoint comes from other arguments,
+        or if the tuning diverges.
+    DataError
+        If images or labels do not fit.
+    ConversionError
+        If a layer never gets a positive activation, or its weights cannot be quantised.
+    CheckpointError
+        If the checkpoint cannot be read or written.
+    """
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    _check_network(network, threshold_form)
+    _check_labelled(images, labels, network, "images")
+    if validation is not None:
+        _check_labelled(*validation, network, "validation images")
+    if augmentation == "crop-flip" and len(network.input.shape) != 3:
+        raise UsageError(
+            f"network {network.name!r} takes {network.input.shape} values and no image, which crop-flip needs; tune with "
+            "augmentation 'none'"
+        )
+    settings = TuneSettings(
+        network=session.network_checksum(network),
+        data=session.checksum(images, labels),
+        validation=None if validation is None else session.checksum(*validation),
+        steps=steps,
+        dynamics=dynamics,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        profile=profile.name,
+        threshold_form=threshold_form,
+        augmentation=augmentation,
+        precision=precision,
+        seed=seed,
+        device=device,
+    )
+    if resume and checkpoint_path is None:
+        raise UsageError("resume needs the checkpoint to go on from; give checkpoint_path")
+    if checkpoint_path is not None:
+        check_writable(checkpoint_path)
+    state = _start(network, images, profile, settings)
+    if resume:
+        session.resume(checkpoint_path, state, settings)
+    _run(state, settings, (images, labels), validation, checkpoint_path, progress, on_epoch)
+    return _result(state, settings)
+
+
+def _start(network: SpikingNetwork, images: np.ndarray, profile: Profile, settings: TuneSettings) -> TuneState:
+    # Evenly over all images, which may be sorted by class.
+    chosen = np.unique(np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int))
+    calibration = _batch(images, chosen, "cpu").numpy()
+    model = make_tunable(network, calibration, settings.steps, profile, settings.threshold_form).to(settings.device)
+    return TuneState(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate))
+
+
+def _run(
+    state: TuneState,
+    settings: TuneSettings,
+    data: Labelled,
+    validation: Labelled | None,
+    path: str | os.PathLike | None,
+    progress: bool,
+    on_epoch: Callable[[TuneRecord], None] | None,
+) -> None:
+    batches = math.ceil(len(data[0]) / settings.batch_size)
+    with Progress(f"tuning for {settings.steps} steps", settings.epochs * batches, shown=progress) as bar:
+        bar.update(len(state.history) * batches)
+        while len(state.history) < settings.epochs:
+            # Derived from the weights once per epoch, so that a resumed tuning derives the same.
+            state.model.follow_levels()
+            loss, accuracy = _run_epoch(state, settings, data, bar)
+            state.model.follow_levels()
+            validated = None if validation is None else _evaluate(state, settings, validation)
+            state.history.append(TuneRecord(len(state.history) + 1, loss, accuracy, validated))
+            if path is not None:
+                session.save(path, state, settings)
+            if on_epoch is not None:
+                on_epoch(state.history[-1])
+
+
+def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Progress) -> tuple[float, float]:
+    """Mean loss and accuracy of one pass over the training images."""
+    images, labels = data
+    state.model.use(settings.dynamics)
+    total_loss, correct = 0.0, 0
+    order = list(_order(settings, len(state.history), len(images)))
+    for step, (chosen, generator) in enumerate(order, start=len(state.history) * len(order)):
+        progress = step / (settings.epochs * len(order))
+        for group in state.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+        batch = _batch(images, chosen, settings.device)
+        if settings.augmentation == "crop-flip":
+            batch = crop_flip(batch, generator)
+        target = torch.from_numpy(labels[chosen].astype(np.int64)).to(settings.device)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            outputs = state.model(batch)
+        loss = functional.cross_entropy(outputs.float(), target)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        _check_finite(state, settings, loss.item())
+        total_loss += loss.item() * len(chosen)
+        correct += int((outputs.detach().argmax(dim=1) == target).sum())
+        bar.advance()
+    return total_loss / len(images), correct / len(images)
+
+
+def _order(settings: TuneSettings, epoch: int, count: int) -> Iterator[tuple[np.ndarray, torch.Generator]]:
+    """Indices of each batch of an epoch, and the generator for its augmentation."""
+    seed = int(np.random.SeedSequence([settings.seed, epoch]).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(seed)
+    for chosen in torch.randperm(count, generator=generator).split(settings.batch_size):
+        yield chosen.numpy(), generator
+
+
+@torch.no_grad()
+def _evaluate(state: TuneState, settings: TuneSettings, data: Labelled) -> float:
+    """Accuracy of the spiking network with rounded weights."""
+    images, labels = data
+    state.model.use("spikes")
+    correct = 0
+    for start in range(0, len(images), _EVALUATION_BATCH):
+        chosen = np.arange(start, min(start + _EVALUATION_BATCH, len(images)))
+        predicted = state.model(_batch(images, chosen, settings.device)).argmax(dim=1).cpu().numpy()
+        correct += int((predicted == labels[chosen]).sum())
+    return correct / len(images)
+
+
+def _batch(images: np.ndarray, chosen: np.ndarray, device: str) -> torch.Tensor:
+    batch = torch.from_numpy(images[chosen]).to(device)
+    return batch.float() / 255 if images.dtype == np.uint8 else batch.float()
+
+
+def _result(state: TuneState, settings: TuneSettings) -> SpikingNetwork:
+    network = state.model.to_network()
+    entry: dict[str, Any] = asdict(settings) | {"history": [list(astuple(record)) for record in state.history]}
+    earlier = list(network.provenance.get("tune", []))
+    return network.replace(provenance=dict(network.provenance) | {"tune": [*earlier, entry]})
+
+
+def _check_network(network: SpikingNetwork, threshold_form: str) -> None:
+    name = f"network {network.name!r}"
+    if threshold_form not in THRESHOLD_FORMS:
+        raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
+    if network.is_integer:
+        raise UsageError(f"{name} holds integers already; tune the float network, then quantise it")
+    if network.input.encoding != "current":
+        raise UsageError(
+            f"{name} has {network.input.encoding} encoding, but tuning is for inputs that are the same in each step; "
+            "convert with encoding 'current'"
+        )
+    if network.output.neurons.reset != "none":
+        raise UsageError(f"{name} reads out spikes, but tuning needs real outputs; convert with readout 'potential'")
+    for layer in network:
+        if len({synapse.source == INPUT for synapse in layer.synapses}) > 1:
+            raise UsageError(
+                f"layer {layer.name!r} receives the image and spikes, which `quantize` has no joint scale for; put a layer "
+                "between the image and it"
+            )
+        if layer.neurons.reset == "hard":
+            raise UsageError(f"layer {layer.name!r} resets hard, but tuning knows the soft reset only; convert with it")
+
+
+def _check_labelled(images: np.ndarray, labels: np.ndarray, network: SpikingNetwork, what: str) -> None:
+    # Of uint8 each value is allowed, so that only their shape is left to check.
+    check_images(images[:1] > 0 if images.dtype == np.uint8 else images, network.input)
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"labels of {what} are {labels.dtype} of shape {labels.shape}; expected integers of shape ({len(images)},)"
+        )
+    outputs = network.output.size
+    if labels.min() < 0 or labels.max() >= outputs:
+        raise DataError(
+            f"labels of {what} reach from {labels.min()} to {labels.max()}, but the network has {outputs} outputs; "
+            f"give 0 to {outputs - 1}"
+        )
+
+
+def _check_finite(state: TuneState, settings: TuneSettings, loss: float) -> None:
+    """Stop before a diverged tuning overwrites the last good checkpoint."""
+    if not math.isfinite(loss) or not state.model.is_finite:
+        raise UsageError(
+            f"tuning diverged in epoch {len(state.history) + 1} with learning rate {settings.learning_rate}; "
+            "give a smaller one"
+        )

@@ -1,0 +1,199 @@
+"""What a fine-tuning consists of: the settings that decide its outcome, the state that changes, and both on disk.
+
+A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plain Python values:
+
+    format          "rmp-lava-tuning"
+    format_version  1
+    settings        all of `TuneSettings`
+    state_dict      weights, biases and spike values, float32
+    optimizer       moments of Adam, by the parameters' order
+    history         a list of [epoch, loss, train_accuracy, validation_accuracy]
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..ann.torch_file import read_torch_file, write_torch_file
+from ..errors import CheckpointError, UsageError
+from ..network import SpikingNetwork
+from .tunable import DYNAMICS, TunableNetwork
+
+FORMAT = "rmp-lava-tuning"
+FORMAT_VERSION = 1
+AUGMENTATIONS = ("none", "crop-flip")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TuneRecord:
+    """One epoch: its number from 1, mean cross-entropy in nats, accuracies in [0, 1].
+
+    `train_accuracy` is taken during the epoch with changing weights; `validation_accuracy` after it, of the spiking
+    network with rounded weights, or None without validation images.
+    """
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """All that decides which weights come out; a fine-tuning is only resumed with the same.
+
+    Raises `UsageError` if a value is out of range. `network`, `data` and `validation` are checksums; the rest is as in
+    `tune`.
+    """
+
+    network: int
+    data: int
+    validation: int | None
+    steps: int
+    dynamics: str
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    profile: str
+    threshold_form: str
+    augmentation: str
+    precision: str
+    seed: int
+    device: str
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**63:
+                raise UsageError(f"{name} is {value!r}; give an integer of at least {lowest}")
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not math.isfinite(rate) or rate <= 0:
+            raise UsageError(f"learning_rate is {rate!r}; give a positive number")
+        for name, allowed in (
+            ("dynamics", DYNAMICS),
+            ("augmentation", AUGMENTATIONS),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        allowed = {"cpu", *(["cuda"] * torch.cuda.is_available())} | {
+            f"cuda:{i}" for i in range(torch.cuda.device_count())
+        }
+        if self.device not in allowed:
+            raise UsageError(f"device {self.device!r} is not there; choose one of {', '.join(sorted(allowed))}")
+
+
+@dataclass
+class TuneState:
+    """All that changes during a fine-tuning; no random state, because each epoch draws from a seed of its own."""
+
+    model: TunableNetwork
+    optimizer: torch.optim.Adam
+    history: list[TuneRecord] = field(default_factory=list)
+
+
+def checksum(*arrays: np.ndarray) -> int:
+    """CRC-32 of arrays, their types and shapes."""
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(f"{array.dtype.str}{array.shape}".encode(), value)
+        value = zlib.crc32(np.ascontiguousarray(array), value)
+    return value
+
+
+def network_checksum(network: SpikingNetwork) -> int:
+    """CRC-32 of a network's names, weights, biases and chosen thresholds."""
+    value = zlib.crc32(repr([(layer.name, layer.record.get("threshold")) for layer in network]).encode())
+    for layer in network:
+        arrays = [synapse.weight for synapse in layer.synapses]
+        arrays += [] if layer.neurons.bias is None else [layer.neurons.bias]
+        value = zlib.crc32(str(checksum(*arrays)).encode(), value)
+    return value
+
+
+def save(path: str | os.PathLike, state: TuneState, settings: TuneSettings) -> None:
+    """Write a checkpoint that `resume` can go on from; at every moment the path holds a whole file."""
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "settings": asdict(settings),
+        "state_dict": {name: tensor.detach().cpu() for name, tensor in state.model.state_dict().items()},
+        "optimizer": state.optimizer.state_dict()["state"],
+        "history": [list(astuple(record)) for record in state.history],
+    }
+    write_torch_file(path, content)
+
+
+def resume(path: str | os.PathLike, state: TuneState, settings: TuneSettings) -> None:
+    """Set a fresh state to what a checkpoint holds.
+
+    Raises
+    ------
+    UsageError
+        If the checkpoint was made with other settings, another network or other images.
+    CheckpointError
+        If it cannot be read, is no checkpoint of `tune`, or is damaged.
+    """
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"file {path} is a PyTorch file but no checkpoint of `tune`; name one that it has written"
+        )
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {path} has format version {version!r}, but {FORMAT_VERSION} is known; tune again or upgrade "
+            "rmp-lava"
+        )
+    try:
+        _compare(settings, content["settings"], path)
+        _check_finite(content["state_dict"])
+        state.model.load_state_dict(content["state_dict"])
+        _restore_optimizer(state.optimizer, content["optimizer"])
+        state.history = [_record(values) for values in content["history"]]
+        if not 1 <= len(state.history) <= settings.epochs:
+            raise ValueError("history does not fit the epochs")
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged ({type(error).__name__}); tune again") from error
+
+
+def _compare(settings: TuneSettings, saved: Mapping[str, Any], path: str | os.PathLike) -> None:
+    what = {"network": "another network", "data": "other images or labels", "validation": "other validation images"}
+    for name, value in asdict(settings).items():
+        if saved[name] != value and name in what:
+            raise UsageError(f"checkpoint {path} was made with {what[name]}; resume with the same or tune anew")
+        if saved[name] != value:
+            raise UsageError(
+                f"checkpoint {path} was made with {name} {saved[name]!r}, but {value!r} was given; resume with the same "
+                "or tune anew"
+            )
+
+
+def _check_finite(tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name} is not float32 or not finite")
+
+
+def _restore_optimizer(optimizer: torch.optim.Adam, saved: dict[int, dict[str, Any]]) -> None:
+    # Adam itself would take moments of any shape and fail, or broadcast, in its first step.
+    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        for name in ("exp_avg", "exp_avg_sq"):
+            if saved[index][name].shape != parameter.shape:
+                raise ValueError(f"{name} of parameter {index} does not fit")
+    optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _record(values: list[Any]) -> TuneRecord:
+    epoch, loss, train_accuracy, validation_accuracy = values
+    known = None if validation_accuracy is None else float(validation_accuracy)
+    return TuneRecord(int(epoch), float(loss), float(train_accuracy), known)
