@@ -30,7 +30,8 @@ from . import machine, networks, render
 ROOT = Path(__file__).absolute().parents[1]
 PILOTNET = "tests/lava/lib/dl/netx/gts/pilotnet_lif/network.net"
 """lava-dl's own file, below site-packages of the environment with Lava."""
-FORMAT = 1
+FORMAT = 2
+"""Of results.json. 1: spikes were counted over periods in which the network drained; such results are not read."""
 GRACE_SECONDS = 20
 console = Console(stderr=True, highlight=False)
 
@@ -56,7 +57,7 @@ ENGINES = {
     "norse-iaf": Engine("peer", "peers"),
 }
 CHECK = {"check_samples": 2, "check_steps": 16}
-"""On how much of the input spikes are compared, layer by layer and sample by sample."""
+"""On how much of the input spikes are compared, layer by layer and sample by sample; of Lava, all that it runs are."""
 
 
 @dataclass(frozen=True)
@@ -236,18 +237,20 @@ def _prepare(session: Session, name: str, pilotnet: Path | None) -> dict | None:
     spikes = networks.spikes_for(network, size.batch, size.steps)
     np.save(files["spikes"], spikes)
     checked = spikes[: CHECK["check_samples"], : CHECK["check_steps"]]
+    for_lava = spikes[: size.lava_samples, : size.lava_steps]
     session.results["networks"][name] = {
         "title": spec.title,
         "note": spec.note,
         "neurons": network.neuron_count,
         "parameters": network.parameter_count,
         "multiplications": networks.multiplications(network),
-        "multiplications_until_drained": networks.multiplications_until_drained(network, size.steps),
         "depth": network.depth,
         "convolutions": networks.convolutions(network),
         "size": asdict(size),
-        # Simple neurons only: lava-dl's PilotNet is compared with nothing that has no delays.
-        "counts": {} if network.input.neurons else networks.counts_without_delays(network, checked),
+        "expected": {
+            "checked": networks.expected_counts(network, checked),
+            "lava": networks.expected_counts(network, for_lava),
+        },
     }
     return files
 
@@ -270,7 +273,7 @@ def compare_engines(session: Session, names: list[str], engines: list[str], file
                     continue
                 job = {"kind": engine.kind, "engine": label, "conv_model": engine.conv_model} | files[name]
                 job |= {"batch": size.batch, "steps": size.steps}
-                job |= CHECK | {"lava_samples": size.lava_samples, "lava_steps": size.lava_steps}
+                job |= CHECK
                 if engine.kind == "lava":
                     job |= {"batch": size.lava_samples, "steps": size.lava_steps}
                 session.measure(f"engines/{name}/{label}/{i + 1}", engine.environment, job)
@@ -346,7 +349,12 @@ def main(
 ) -> None:
     """Measure rmp-lava, Lava and other libraries side by side."""
     if render_file is not None:
-        for path in render.write(json.loads(render_file.read_text()), to):
+        measured = json.loads(render_file.read_text())
+        if measured.get("format") != FORMAT:
+            raise typer.BadParameter(
+                f"{render_file} has format {measured.get('format')}; this version renders {FORMAT}, so measure again"
+            )
+        for path in render.write(measured, to):
             print(path)
         return
     names = [n for n in (network or networks.NETWORKS) if n in networks.NETWORKS]

@@ -23,7 +23,7 @@ from rmp_lava.schedule import schedule
 LEAD_IN = 1
 
 
-def main(path: str, steps: int = 32) -> None:
+def main(path: str, steps: int = 64) -> None:
     """Run one digit and print the spike count of each class."""
     network = rmp_lava.load(path)
     plan = schedule(network, steps)
@@ -31,17 +31,18 @@ def main(path: str, steps: int = 32) -> None:
     image = (images[0] / 16).reshape(1, *network.input.shape).astype(np.float32)
     messages = encode(network.input, image, steps)[0]
 
-    # Lava's order of axes is (width, height, channels, time); one step of lead-in, then the sample, then silence.
-    data = np.zeros((*lava_shape(network.input.shape), LEAD_IN + plan.period), dtype=np.int32)
-    data[..., LEAD_IN : LEAD_IN + steps] = messages.transpose(3, 2, 1, 0)
+    # One step of lead-in, then the input's window. That of the output starts `depth` steps later, so silence follows.
+    first = LEAD_IN + plan.depth
+    data = np.zeros((*lava_shape(network.input.shape), first + steps), dtype=np.int32)
+    data[..., LEAD_IN : LEAD_IN + steps] = messages.transpose(3, 2, 1, 0)  # (width, height, channels, time)
     source = Source(data=data)
     built = build(network, source.s_out, plan, lead_in=LEAD_IN)
     output = built.populations[network.output.name]
-    sink = Sink(shape=output.shape, buffer=LEAD_IN + plan.period)
+    sink = Sink(shape=output.shape, buffer=first + steps)
     output.s_out.connect(sink.a_in)
     try:
-        source.run(RunSteps(LEAD_IN + plan.period), Loihi2SimCfg(select_tag="fixed_pt"))
-        counts = sink.data.get().sum(axis=-1).astype(int)
+        source.run(RunSteps(first + steps), Loihi2SimCfg(select_tag="fixed_pt"))
+        counts = sink.data.get()[..., first:].sum(axis=-1).astype(int)  # its window of T steps
     finally:
         source.stop()
     print(f"digit {labels[0]}: spikes per class {counts.tolist()}, prediction {counts.argmax()}")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import rmp_lava
+from rmp_lava.network import Input, Neurons
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,9 +19,9 @@ def benchmarks(monkeypatch):
     if not (ROOT / "benchmarks").is_dir():
         pytest.skip("benchmarks/ is part of the repository, not of the package")
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import machine, networks, render, run
+    from benchmarks import machine, measure, networks, render, run
 
-    yield {"machine": machine, "networks": networks, "render": render, "run": run}
+    yield {"machine": machine, "measure": measure, "networks": networks, "render": render, "run": run}
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
@@ -44,13 +46,45 @@ def test_networks_have_the_sizes_of_their_originals(benchmarks):
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
-def test_fast_counts_what_a_simulator_without_delays_counts(benchmarks, name):
-    networks = benchmarks["networks"]
+def test_fast_counts_what_a_simulator_without_delays_counts(benchmarks, name, tmp_path):
+    networks, measure = benchmarks["networks"], benchmarks["measure"]
     network = networks.build(name)
-    spikes = networks.spikes_for(network, 2, 16)
-    result = rmp_lava.run(network, spikes, 16, "fast")
-    counts = networks.counts_without_delays(network, spikes)
-    assert counts == {layer.name: result.message_counts[layer.name].tolist() for layer in network}
+    spikes = networks.spikes_for(network, 3, 16)
+    rmp_lava.save(network, tmp_path / "network.net")
+    np.save(tmp_path / "spikes.npy", spikes)
+    job = {"kind": "fast", "network": str(tmp_path / "network.net"), "spikes": str(tmp_path / "spikes.npy")}
+    job |= {"batch": 3, "steps": 16, "threads": 1, "least_seconds": 0.0001, "check_samples": 2, "check_steps": 9}
+    answer = measure.measure(job)
+    assert answer["counts"] == networks.expected_counts(network, spikes[:2, :9])
+    assert answer["sample_steps"] == 48
+    assert all(0 < rate < 0.3 for rate in answer["rates"].values())
+
+
+def test_networks_with_neurons_of_another_kind_are_expected_to_spike_as_the_reference(benchmarks):
+    networks = benchmarks["networks"]
+    digits = networks.build("digits-cnn")
+    driven = digits.replace(input=Input((1, 8, 8), "spikes", levels=200, neurons=Neurons(50, "hard")))
+    spikes = networks.spikes_for(driven, 2, 6)
+    assert spikes.max() == 100  # one spike each
+    found = networks.expected_counts(driven, spikes)
+    result = rmp_lava.run(driven, spikes, 6, "fast")
+    assert found == {layer.name: result.message_counts[layer.name].tolist() for layer in driven}
+    # Input neurons that answer each message with a spike change nothing for the layers behind them.
+    assert found == networks.expected_counts(digits, spikes // 100)
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+def test_steps_of_lava_count_until_the_last_window_closes(benchmarks, tmp_path):
+    networks, measure = benchmarks["networks"], benchmarks["measure"]
+    network = networks.build("digits-cnn")
+    spikes = networks.spikes_for(network, 2, 5)
+    rmp_lava.save(network, tmp_path / "network.net")
+    np.save(tmp_path / "spikes.npy", spikes)
+    job = {"kind": "lava", "network": str(tmp_path / "network.net"), "spikes": str(tmp_path / "spikes.npy")}
+    answer = measure.measure(job | {"batch": 2, "steps": 5, "conv_model": "blas"})
+    assert answer["counts"] == networks.expected_counts(network, spikes)
+    assert answer["sample_steps"] == 2 * 5 + 3
 
 
 def test_the_input_of_a_sample_does_not_depend_on_the_batch(benchmarks):
@@ -71,15 +105,11 @@ def measurement(seconds, engine, **more):
 def results(benchmarks):
     run, counts = benchmarks["run"], {"layer": [5, 7]}
     found = {
-        "engines/net/fast/1": measurement(
-            0.032, "fast", counts=counts, counts_period={"layer": [9]}, rates={"layer": 0.1}
-        ),
-        "engines/net/fast/2": measurement(
-            0.064, "fast", counts=counts, counts_period={"layer": [9]}, rates={"layer": 0.1}
-        ),
+        "engines/net/fast/1": measurement(0.032, "fast", counts=counts, rates={"layer": 0.1}),
+        "engines/net/fast/2": measurement(0.064, "fast", counts=counts, rates={"layer": 0.1}),
         "engines/net/sinabs/1": measurement(0.128, "sinabs", counts=counts),
         "engines/net/norse-iaf/1": measurement(0.256, "norse-iaf", counts={"layer": [5, 1]}),
-        "engines/net/lava-stock/1": measurement(9.6, "lava-stock", counts_period={"layer": [9]}, sample_steps=96),
+        "engines/net/lava-stock/1": measurement(9.6, "lava-stock", counts={"layer": [9]}, sample_steps=96),
         "engines/net/lava-blas/1": {"error": "Lava | failed", "job": {"batch": 1, "steps": 8}},
         "growth/steps/8": measurement(1.0, "fast"),
         "growth/steps/16": measurement(2.0, "fast"),
@@ -91,12 +121,12 @@ def results(benchmarks):
     }
     network = {"title": "A network", "note": "", "neurons": 3, "parameters": 9, "multiplications": 500, "depth": 1}
     return {
-        "format": 1,
+        "format": run.FORMAT,
         "date": "2026-01-01",
         "machine": benchmarks["machine"].describe(),
         "commit": "abc",
         "settings": json.loads(json.dumps(vars(run.quick_settings(1)))),
-        "networks": {"net": network | {"counts": counts}},
+        "networks": {"net": network | {"expected": {"checked": counts, "lava": {"layer": [9]}}}},
         "measurements": found,
     }
 
@@ -111,7 +141,9 @@ def test_page_shows_medians_ratios_and_differences(benchmarks, results):
     assert "-50.0%; most in layer: 6 for 12" in rows["norse (IAF, resets to zero)"]
     assert "all 9 equal" in rows["Lava, its own Conv"]
     assert "not measured: Lava / failed" in rows["Lava, our BLAS Conv"]
-    assert "| 1e-05 | 1e-05 (c) | 1e-06 | 6.67e-07 | 7% |" in page
+    assert "| 1e-05 | 1e-05 (c) | 1e-06 | 6.67e-07 | 7% |\n" in page
+    assert "convolutions take 0.10 ms per sample-step, `fast` 1.50, the fastest peer 4.00." in page
+    assert "`fast` would be 40.0 times as fast as that peer; it is 2.7 times as fast." in page
     assert len({line.count("|") for line in rows.values()}) == 1
 
 
@@ -120,6 +152,18 @@ def test_pictures_are_written(benchmarks, results, tmp_path):
     paths = benchmarks["render"].write(results, tmp_path)
     assert [path.name for path in paths] == ["benchmarks.md", "benchmarks-engines.png", "benchmarks-steps.png"]
     assert all(path.stat().st_size for path in paths)
+
+
+def test_results_of_an_earlier_version_are_refused(benchmarks, results, tmp_path):
+    file = tmp_path / "results.json"
+    command = ["--render", str(file), "--to", str(tmp_path / "page")]
+    file.write_text(json.dumps(results | {"format": 1}))
+    refused = CliRunner().invoke(benchmarks["run"].app, command, env={"COLUMNS": "300"})
+    assert refused.exit_code == 2 and "has format 1; this version renders 2, so measure again" in refused.output
+    assert not (tmp_path / "page").exists()
+    file.write_text(json.dumps(results))
+    assert CliRunner().invoke(benchmarks["run"].app, command).exit_code == 0
+    assert (tmp_path / "page" / "benchmarks.md").is_file()
 
 
 def test_machine_is_described(benchmarks):

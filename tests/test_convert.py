@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -15,12 +16,15 @@ from rmp_lava import neuron
 from rmp_lava.backends import run
 from rmp_lava.backends.fast.batching import Batching
 from rmp_lava.conversion import convert
-from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.analog import AnalogNetwork, activations
+from rmp_lava.conversion.balance import Balancing, balance
 from rmp_lava.conversion.check import check
+from rmp_lava.conversion.histogram import Histogram
 from rmp_lava.conversion.quantize import quantize
+from rmp_lava.conversion.scale import unscale
 from rmp_lava.encoding import encode, make_input
 from rmp_lava.errors import ConversionError, DataError, UsageError
-from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
 
 
 def conv(inputs, outputs, kernel, **changed) -> nn.Conv2d:
@@ -74,13 +78,11 @@ def by_brute_force(network, images, steps, *, alpha=1.0, half=False, hard=False,
     """V_in of every layer, one image, step and layer after the other, as the paper's algorithm 1 says it."""
     streams = []
     for i, image in enumerate(images):
-        stream = np.zeros((steps + network.depth, 5))
-        stream[:steps] = encode(network.input, image[None], steps, seed=3, first_sample=i)[0]
-        streams.append(stream)
+        streams.append(encode(network.input, image[None], steps, seed=3, first_sample=i)[0].astype(np.float64))
     found = []
     for layer in network:
         weight = layer.synapses[0].weight.astype(np.float64)
-        sums = [np.vstack([np.zeros(len(weight)), stream[:-1] @ weight.T]) for stream in streams]
+        sums = [stream @ weight.T for stream in streams]
         everything = np.concatenate(sums)
         bound = everything.max() if percentile is None else np.percentile(everything[everything > 0], percentile)
         threshold = alpha * bound
@@ -92,7 +94,7 @@ def by_brute_force(network, images, steps, *, alpha=1.0, half=False, hard=False,
                 v = v + a
                 spikes[t] = v > threshold
                 v = np.where(v > threshold, 0 if hard else v - threshold, v)
-            streams[i] = spikes
+            streams[i] = spikes * threshold  # what a spike stands for
     return found
 
 
@@ -101,7 +103,7 @@ IMAGES = np.random.default_rng(1).random((20, 5)).astype(np.float32)
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.6}, {"v_init": "half"}, {"reset": "hard"}])
 def test_threshold_is_the_largest_input_with_the_layers_before_balanced(options):
-    network = balance(small(), IMAGES, 25, seed=3, **options)
+    network = balance(small(), IMAGES, 25, Balancing(**options), seed=3)
     alpha = options.get("alpha", 1.0)
     bounds = by_brute_force(
         small(), IMAGES, 25, alpha=alpha, half=options.get("v_init") == "half", hard=options.get("reset") == "hard"
@@ -117,12 +119,12 @@ def test_threshold_is_the_largest_input_with_the_layers_before_balanced(options)
 def test_percentile_is_over_positive_inputs(percentile):
     network = small(hidden=60)
     images = np.random.default_rng(2).random((60, 5)).astype(np.float32)
-    found = balance(network, images, 60, seed=3, percentile=percentile)["first"].neurons.threshold
+    found = balance(network, images, 60, Balancing(percentile=percentile), seed=3)["first"].neurons.threshold
     assert found == pytest.approx(by_brute_force(network, images, 60, percentile=percentile)[0], rel=2e-3)
 
 
 def test_alpha_by_layer():
-    all_one, one_less = (balance(small(), IMAGES, 25, alpha=alpha) for alpha in (1.0, {"first": 0.5}))
+    all_one, one_less = (balance(small(), IMAGES, 25, Balancing(alpha=alpha)) for alpha in (1.0, {"first": 0.5}))
     assert one_less["first"].neurons.threshold == all_one["first"].neurons.threshold / 2
     assert one_less["third"].record["alpha"] == 1.0
     assert one_less["first"].record["alpha"] == 0.5
@@ -156,6 +158,123 @@ def test_integers_are_not_balanced_again():
         balance(integer, IMAGES, 25)
 
 
+def test_a_balanced_network_is_not_balanced_again():
+    # Its weights carry their sources' spike values, which a second balancing would multiply with others.
+    with pytest.raises(UsageError, match="balanced already"):
+        balance(balance(small(), IMAGES, 25), IMAGES, 25)
+
+
+@pytest.mark.parametrize(
+    ("option", "found"),
+    [({"thresholds": "mean"}, "thresholds is 'mean'"), ({"calibrate": "weights"}, "calibrate is 'weights'"),
+     ({"channelwise": True}, "not from 'v_in'"), ({"thresholds": "tuned"}, "no tuned threshold")],
+)  # fmt: skip
+def test_ways_to_balance_that_do_not_exist(option, found):
+    with pytest.raises(UsageError, match=found):
+        balance(small(), IMAGES, 25, Balancing(**option))
+
+
+def convolutional(seed=0) -> SpikingNetwork:
+    """Two convolutions, a shortcut past the second, and channels of very different size."""
+    rng = np.random.default_rng(seed)
+    size = np.array([0.1, 1, 10, 1])[:, None, None, None]
+    first = (rng.normal(0.1, 0.4, (4, 2, 3, 3)) * size).astype(np.float32)
+    second = (rng.normal(0.05, 0.3, (4, 4, 3, 3)) / size.reshape(1, 4, 1, 1)).astype(np.float32)
+    shortcut = np.eye(4, dtype=np.float32)[:, :, None, None] / size
+    bias = np.array([0.02, -0.3, 1.0, 0.2], np.float32)
+    layers = (
+        Layer("first", (4, 6, 6), (Conv(INPUT, first, padding=(1, 1)),), Neurons(1.0, bias=bias)),
+        Layer("second", (4, 6, 6), (Conv("first", second, padding=(1, 1)), Conv("first", shortcut)), Neurons(1.0)),
+        Layer("read", (3,), (Dense("second", rng.normal(size=(3, 144))),), Neurons(1.0, "none")),
+    )
+    return SpikingNetwork("convolutional", make_input("current", (2, 6, 6)), layers)
+
+
+PICTURES = np.random.default_rng(5).random((40, 2, 6, 6)).astype(np.float32)
+
+
+def error_of(network, steps=8):
+    """Root mean square of what the read-out per step misses of the trained network's outputs, over their size."""
+    with torch.no_grad():
+        wanted = AnalogNetwork(convolutional())(torch.tensor(PICTURES[20:])).numpy()
+    found = run(network, PICTURES[20:], steps).output / steps * network.provenance["output_scale"]
+    return np.sqrt(((found - wanted) ** 2).mean() / (wanted**2).mean())
+
+
+def test_thresholds_per_channel_lose_least_where_channels_differ():
+    ways = [
+        Balancing(),
+        Balancing("activation", 99.9, v_init="half"),
+        Balancing("error", v_init="half"),
+        Balancing("error", v_init="half", channelwise=True),
+    ]
+    *others, channelwise = (error_of(balance(convolutional(), PICTURES[:20], 8, how)) for how in ways)
+    assert channelwise < 0.3 * min(others)
+
+
+@pytest.mark.parametrize("channelwise", [False, True])
+def test_calibrated_biases_bring_mean_rates_to_the_mean_activations(channelwise):
+    network = convolutional()
+    how = Balancing("activation", 90.0, v_init="half", channelwise=channelwise)
+    means = {
+        name: a.mean(dim=(0, 2, 3)).numpy() for _, name, a in activations(network, PICTURES, batch=40) if a.ndim > 2
+    }
+    missing = {}
+    for calibrate in ("none", "bias"):
+        balanced = balance(network, PICTURES, 8, dataclasses.replace(how, calibrate=calibrate))
+        counts = run(balanced, PICTURES, 8, record=("counts",)).neuron_counts
+        for name, mean in means.items():
+            value = np.asarray(balanced[name].record["spike_value"])
+            rate = counts[name].mean(axis=(0, 2, 3)) / 8 * value
+            missing[name, calibrate] = np.abs(rate - mean).sum() / mean.sum()
+    for name in means:
+        assert missing[name, "bias"] < 0.5 * missing[name, "none"] or missing[name, "bias"] < 0.01
+
+
+def test_thresholds_per_channel_change_no_activation():
+    network = convolutional()
+    balanced = balance(network, PICTURES, 8, Balancing("activation", v_init="half", channelwise=True))
+    assert len(balanced["first"].record["spike_value"]) == 4
+    again = unscale(balanced)
+    with torch.no_grad():
+        expected, found = (AnalogNetwork(each)(torch.tensor(PICTURES)).numpy() for each in (network, again))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    # Balancing by what was recorded leads back to the same spikes.
+    tuned = balance(again, PICTURES, 8, Balancing("tuned", v_init="half"))
+    one, other = (run(each, PICTURES, 8, record=("counts",)) for each in (balanced, tuned))
+    for name in ("first", "second"):
+        np.testing.assert_array_equal(one.neuron_counts[name], other.neuron_counts[name])
+
+
+def test_a_clipped_activation_is_the_largest_threshold():
+    network = convolutional().map_layers(
+        lambda layer: layer.replace(record={"clip": 0.3}) if layer.name == "second" else layer
+    )
+    for how in (Balancing(), Balancing("error", v_init="half", channelwise=True)):
+        assert np.max(balance(network, PICTURES, 8, how)["second"].record["spike_value"]) <= 0.3
+
+
+def test_a_histogram_knows_percentiles_and_the_least_error():
+    values = np.random.default_rng(0).exponential(size=(2, 20_000)) * np.array([[1.0], [30.0]])
+    histogram = Histogram(2)
+    histogram.add(torch.tensor(np.concatenate([values, -values], axis=1), dtype=torch.float32))
+    for percentile in (50, 99, 99.9):
+        np.testing.assert_allclose(
+            histogram.percentile(percentile), np.percentile(values, percentile, axis=1), rtol=0.02
+        )
+    np.testing.assert_allclose(histogram.percentile(100), values.max(axis=1), rtol=1e-6)
+    best = histogram.least_error(8)
+    grid = np.geomspace(0.3, 12, 400)
+
+    def error(value, scale):
+        rates = np.clip(np.floor(values[scale] / value * 8 + 0.5), 0, 8) / 8 * value
+        return ((rates - values[scale]) ** 2).mean()
+
+    for i, unit in enumerate((1.0, 30.0)):
+        assert error(best[i], i) <= 1.03 * min(error(value * unit, i) for value in grid)
+    assert Histogram(3).least_error(4).tolist() == [0, 0, 0]
+
+
 def test_wrong_images_are_refused():
     with pytest.raises(DataError):
         balance(small(), IMAGES * 2, 25)
@@ -166,21 +285,19 @@ def test_wrong_images_are_refused():
 
 @pytest.mark.parametrize("encoding", ["poisson", "rate", "current"])
 def test_spike_rates_follow_the_activations(encoding):
-    """After many steps an RMP network computes what the model computes, in units of its thresholds."""
+    """After many steps the potential per step is the model's output."""
     torch.manual_seed(0)
     model = nn.Sequential(
         conv(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), linear(36, 8), nn.ReLU(), linear(8, 3)
     )
     images = np.random.default_rng(0).random((8, 1, 8, 8)).astype(np.float32)
     steps = 1000
-    network = convert(model, images, steps=steps, encoding=encoding)
-    found = run(network, images, steps).output / steps
+    network = convert(model, images, steps=steps, method="paper", encoding=encoding)
+    found = run(network, images, steps).output / steps * network.provenance["output_scale"]
     with torch.no_grad():
         expected = model(torch.tensor(images)).numpy()
     # One spike of the last hidden layer more or less, and Poisson noise, per step.
     scale = np.abs(expected).max()
-    gain = np.prod([layer.neurons.threshold for layer in network.layers[:-1]])
-    found = found * gain
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
     np.testing.assert_allclose(found, expected, atol=0.15 * scale)
 

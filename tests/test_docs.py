@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+
+import rmp_lava
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,9 +52,15 @@ def test_readme_python_runs(tmp_path):
 
 
 def test_links_in_the_documents_lead_somewhere():
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+    documents = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    assert len(documents) >= 5
+    for document in documents:
+        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8")):
+            target = document.parent / path if path else document
+            assert target.exists(), f"{document}: {path}"
+            if anchor:
+                titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in [title.lower().replace(" ", "-") for title in titles], f"{document}: #{anchor}"
 
 
 def test_example_own_network(tmp_path):
@@ -64,4 +74,8 @@ def test_example_lava_processes(tmp_path):
     shutil.copy(ROOT / "exports" / "reference" / "digits-soft.net", tmp_path / "digits.net")
     code = (ROOT / "examples" / "lava_processes.py").read_text(encoding="utf-8")
     code = code.replace('"exports/reference/digits-soft.net"', '"digits.net"')
-    assert re.search(r"digit 0: spikes per class \[.*\], prediction 0", run_script(code, tmp_path))
+    counts = re.search(r"digit 0: spikes per class \[(.*)\], prediction 0", run_script(code, tmp_path))[1]
+    network = rmp_lava.load(tmp_path / "digits.net")
+    image = (load_digits().images[0] / 16).reshape(1, *network.input.shape).astype(np.float32)
+    expected = rmp_lava.run(network, image, 64, "reference").output[0]
+    assert [int(count) for count in counts.split(",")] == expected.tolist()

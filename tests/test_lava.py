@@ -101,6 +101,67 @@ def test_graded_messages_reach_convolution_and_dense(realisation):
     assert_lava_agrees(Case(network, make_images(network, 2, 6, 1), 6), realisation)
 
 
+def coincidences(source, unit, number_format="int"):
+    """Layers a..d, each driven by the input and by all layers before it, that spike where all of these spike at once.
+
+    `unit` is the weight of a message of the input such that it adds 10, like every spike.
+    """
+
+    def one_to_one(name, weight):
+        dtype = np.int16 if number_format == "int" else np.float32
+        return Conv(name, np.array([[weight, 0], [0, weight]], dtype)[..., None, None])
+
+    layers = []
+    for i, name in enumerate("abcd"):
+        synapses = (one_to_one(INPUT, unit), *(one_to_one(earlier, 10) for earlier in "abcd"[:i]))
+        layers.append(Layer(name, (2, 2, 3), synapses, Neurons(10 * i + 9)))
+    return SpikingNetwork("coincidences", source, tuple(layers), number_format, "count")
+
+
+SHAPE = (2, 2, 3)
+# What carries late messages: relay neurons those of stock neurons, `Delay` all others.
+SOURCES = {
+    "neurons": (Input(SHAPE, "spikes", 200, Neurons(50)), 10, 51),
+    "graded": (make_input("current", SHAPE, 255), 2, 5),
+}
+
+
+@pytest.mark.parametrize("realisation", ["native", "stock"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_shorter_paths_wait_so_that_messages_arrive_together(source, realisation):
+    source, unit, message = SOURCES[source]
+    network = coincidences(source, unit)
+    steps = 5
+    rng = np.random.default_rng(0)
+    if source.encoding == "current":  # each sample holds its message in every step of its window, and in no other
+        on = np.repeat(rng.integers(0, 2, (4, 1, *SHAPE)), steps, axis=1)
+        case = Case(network, (on[:, 0] * message / 255).astype(np.float32), steps)
+    else:  # among the spikes, some of the first and the last step
+        on = rng.integers(0, 2, (4, steps, *SHAPE))
+        case = Case(network, on * message, steps)
+    assert on[:, 0].any() and on[:, -1].any() and not on[:, 0].all()
+    lava, _ = assert_lava_agrees(case, realisation)
+    for name in "abcd":
+        np.testing.assert_array_equal(lava.spikes[name], on, err_msg=name)
+
+
+def test_shorter_paths_of_a_float_network_wait():
+    network = coincidences(make_input("current", SHAPE), 20, "float")
+    on = np.random.default_rng(0).integers(0, 2, (4, *SHAPE))
+    lava, _ = assert_lava_agrees(Case(network, (on / 2).astype(np.float32), 3))
+    for name in "abcd":
+        np.testing.assert_array_equal(lava.spikes[name], np.repeat(on[:, None], 3, axis=1), err_msg=name)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Lava's: it ends what never started
+@pytest.mark.parametrize("steps", [0, -1])
+def test_a_delay_of_no_step_is_refused(steps):
+    from rmp_lava.processes.io import Delay
+
+    with pytest.raises(ValueError, match=f"steps are {steps}; a delay takes at least 1"):
+        Delay(shape=(2,), steps=steps)
+
+
 LARGEST = {"native": MAX_THRESHOLD, "stock": MAX_STOCK}
 
 

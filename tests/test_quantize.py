@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from rmp_lava.backends import run
 from rmp_lava.backends.stock_weights import is_one_weight
-from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.balance import Balancing, balance
 from rmp_lava.conversion.quantize import THRESHOLD_FORMS, quantize
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import ConversionError, RangeOverflowError, UsageError
+from rmp_lava.errors import ConversionError, UsageError
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.netx import lava_dl_obstacles
 
@@ -108,8 +108,7 @@ def test_v_init_and_bias_scale_with_the_threshold(weight, share, source):
     neurons = quantized(one_layer(weight, threshold, source=source, **potential)).neurons
     assert abs(neurons.v_init - share * neurons.threshold) <= 0.5 + 1e-6
     bias = int(neurons.bias[0]) * 2.0 ** (neurons.bias_exponent - 6)
-    largest = 4095 * 2.0 ** (neurons.bias_exponent - 6)
-    assert abs(bias - min(share * neurons.threshold, largest)) <= 1 + 1e-6 * neurons.threshold
+    assert abs(bias - share * neurons.threshold) <= 1 + 1e-6 * neurons.threshold
     assert isinstance(neurons.v_init, int)
 
 
@@ -168,14 +167,23 @@ def test_bias_within_its_bits(bias, exponent):
     assert found == pytest.approx(bias, abs=2.0**exponent / 64 / 254)
 
 
-def test_bias_overflow_is_counted_or_refused():
-    network = one_layer([[1.0, -1.0], [1.0, 1.0], [0.0, 1.0]], bias=np.array([100.0, 1.0, -100.0]))
-    layer = quantized(network)
-    assert layer.record["bias_clipped"] == 2
-    assert layer.neurons.bias.tolist() == [4095, 127, -4095] and layer.neurons.bias_exponent == 7
-    with pytest.raises(RangeOverflowError, match="layer 'a': 2 biases exceed"):
-        quantize(network, strict=True)
-    assert quantize(one_layer([[1.0, -1.0]], bias=np.array([1.0])), strict=True)
+@pytest.mark.parametrize("form", THRESHOLD_FORMS)
+def test_a_bias_beyond_its_register_takes_bits_from_the_weights_and_is_not_clipped(form):
+    # 100 units of 254 would be 25,400, and the register ends at 4095 * 2 = 8,190.
+    bias = np.array([100.0, 1.0, -100.0])
+    layer = quantized(one_layer([[1.0, -1.0], [1.0, 1.0], [0.0, 1.0]], bias=bias), form, strict=True)
+    assert layer.record["bias_clipped"] == 0
+    found = layer.neurons.bias * 2.0 ** (layer.neurons.bias_exponent - 6) / layer.neurons.threshold
+    np.testing.assert_allclose(found, bias, atol=0.05)
+    assert 60 <= layer.neurons.threshold <= 82
+
+
+def test_a_bias_beyond_its_register_takes_levels_from_graded_messages_first():
+    network = one_layer([[1.0, -1.0]], 1.0, source="current", bias=np.array([0.2]))
+    assert quantize(network, threshold_form="free").input.levels == 127
+    network = one_layer([[1.0, -1.0]], 1.0, source="current", bias=np.array([5.0]))
+    integer = quantize(network, threshold_form="free")
+    assert integer.input.levels == 63 and integer.layers[0].synapses[0].weight.max() < 30
 
 
 # Refusals
@@ -234,7 +242,7 @@ def test_integer_rates_follow_float_rates(seed, form, least):
         source = f"layer{i}"
     network = SpikingNetwork("random", make_input("poisson", (40,)), tuple(layers), "float", "count")
     images = rng.random((20, 40)).astype(np.float32)
-    network = balance(network, images, 100, percentile=99.0)
+    network = balance(network, images, 100, Balancing(percentile=99.0))
     integer = quantize(network, threshold_form=form)
     one, other = (run(n, images, 100, seed=seed, record=("counts",)).neuron_counts for n in (network, integer))
     for layer in network:

@@ -21,15 +21,19 @@ from ..errors import ConversionError, UsageError
 from ..network import Layer, SpikingNetwork
 from ..progress import Progress
 from ..schedule import Schedule, schedule
-from .analog import activations
+from .analog import AnalogNetwork, activations
 from .histogram import Histogram
+from .refine import best_factors
 from .replay import Replay
 from .scale import scale_synapses, set_threshold
 
 THRESHOLDS = ("v_in", "activation", "error", "tuned")
 CALIBRATIONS = ("none", "bias")
 CALIBRATION_IMAGES = 128
-"""Images whose spikes set the biases: each correction takes one more simulation of the layer."""
+"""Images whose spikes are compared with activations; distributions are those of all images."""
+_CALIBRATION_BYTES = 2**28
+_CORRECTIONS = 2
+"""Of biases: a correction moves spikes in time, and so does not have the whole effect at once."""
 
 
 @dataclass(frozen=True)
@@ -168,55 +172,47 @@ class _Balancer:
     """Balances layer after layer; keeps the spikes and the spike values of those before."""
 
     def __init__(self, network: SpikingNetwork, images: np.ndarray, plan: Schedule, how: Balancing, seed: int) -> None:
-        self.how, self.plan, self.output = how, plan, network.output
+        self.how, self.plan = how, plan
         self.prepared = Prepared(network, torch.device("cpu"))
         self.values: dict[str, np.ndarray] = {}
-        self.known = _Activations(network, images, how) if self._needs_activations() else None
-        self.replays = self._make_replays(network, images, seed)
-
-    def _needs_activations(self) -> bool:
-        return self.how.thresholds in ("activation", "error") or self.how.calibrate != "none"
-
-    def _make_replays(self, network: SpikingNetwork, images: np.ndarray, seed: int) -> list[Replay]:
-        # Spikes are simulated where V_in is observed or biases are moved, and for the range of an integrating read-out.
-        if self.how.thresholds != "v_in":
-            images = images[:CALIBRATION_IMAGES]
-        batching = choose_batching(network, self.plan, len(images), device="cpu", threads=1)
-        return [
-            Replay(
-                self.prepared,
-                images[i : i + batching.samples],
-                self.plan,
-                batching,
-                seed=seed,
-                first_sample=i,
-            )
-            for i in range(0, len(images), batching.samples)
+        self.histograms = _distributions(network, images, how) if how.thresholds in ("activation", "error") else {}
+        # Spikes of all images where V_in is observed; of some where they are compared with activations.
+        simulated = images if how.thresholds == "v_in" else images[: _calibration_images(network)]
+        self.samples = len(simulated)
+        batching = choose_batching(network, plan, self.samples, device="cpu", threads=1)
+        self.replays = [
+            Replay(self.prepared, simulated[i : i + batching.samples], plan, batching, seed=seed, first_sample=i)
+            for i in range(0, self.samples, batching.samples)
         ]
+        compares = how.thresholds == "error" or how.calibrate != "none"
+        self.walk = AnalogNetwork(network).walk(torch.from_numpy(np.array(simulated))) if compares else None
 
     def balance(self, layer: Layer, factor: float) -> Layer:
         """The layer with its threshold; advances the spikes past it."""
-        trained, layer = layer, scale_synapses(layer, self.values)
+        activation = None if self.walk is None else next(self.walk)[2]
+        recorded = layer.record.get("threshold")
+        layer = scale_synapses(layer, self.values)
         self.prepared.prepare(layer)
         record = {"balanced_over_steps": self.plan.steps}
+        seen = None
         if self.how.thresholds == "v_in" or layer.neurons.reset == "none":
             seen = _observe(layer, self.replays)
             record |= {"v_in_max": seen.largest, "potential_peak": seen.peak}
         if layer.neurons.reset == "none":
-            layer = self._calibrated_read_out(layer)
+            if self.how.calibrate == "bias":
+                layer = _add_bias(layer, _channel_means(activation.mean(dim=0).numpy() - seen.mean))
             return layer.replace(record=dict(layer.record) | record)
-        bound = self._bound(trained, seen if self.how.thresholds == "v_in" else None)
-        value = factor * bound
+        value = factor * self._spike_value(layer, seen, recorded, activation)
         clip = layer.record.get("clip")
         if clip is not None:
             value = np.minimum(value, clip)  # a rate of 1 then is the clipped activation
-        record |= {"spike_value": value.tolist(), "threshold_bound": bound.tolist(), "alpha": factor}
+        record |= {"spike_value": value.tolist(), "alpha": factor}
         if self.how.thresholds in ("v_in", "activation"):
             record["percentile"] = self.how.percentile
         layer = set_threshold(layer, value, reset=self.how.reset, half=self.how.v_init == "half")
         self.prepared.prepare(layer)
         self.values[layer.name] = value
-        layer = self._advance(layer, value)
+        layer = self._advance(layer, value, activation)
         return layer.replace(record=dict(layer.record) | record)
 
     def release(self, layer: Layer) -> None:
@@ -224,19 +220,19 @@ class _Balancer:
         for replay in self.replays:
             replay.release(layer)
 
-    def _bound(self, layer: Layer, seen: _Seen | None) -> np.ndarray:
-        """() or (channels,) threshold before alpha."""
+    def _spike_value(
+        self, layer: Layer, seen: _Seen | None, recorded: float | None, activation: torch.Tensor | None
+    ) -> np.ndarray:
+        """() or (channels,), before alpha."""
         if self.how.thresholds == "tuned":
-            value = layer.record.get("threshold")
-            if value is None:
+            if recorded is None:
                 raise UsageError(f"layer {layer.name!r} has no tuned threshold; tune the network first")
-            return np.asarray(value, dtype=np.float64)
-        if seen is not None:
-            found = seen.histogram.percentile(self.how.percentile)
-        elif self.how.thresholds == "error":
-            found = self.known.histograms[layer.name].least_error(self.plan.steps)
+            return np.asarray(recorded, dtype=np.float64)
+        if self.how.thresholds == "error":
+            found = self.histograms[layer.name].least_error(self.plan.steps)
         else:
-            found = self.known.histograms[layer.name].percentile(self.how.percentile)
+            histogram = seen.histogram if self.how.thresholds == "v_in" else self.histograms[layer.name]
+            found = histogram.percentile(self.how.percentile)
         if found.max() <= 0:
             raise ConversionError(
                 f"layer {layer.name!r} receives no positive input on the calibration images, so it would never spike; "
@@ -244,65 +240,48 @@ class _Balancer:
             )
         # A channel that is silent on these images gets the mean threshold of the others.
         found = np.where(found > 0, found, found[found > 0].mean())
-        return found if len(found) > 1 else found[0]
+        value = found if len(found) > 1 else found[0]
+        if self.how.thresholds == "error":
+            half, centred = self.how.v_init == "half", self.how.calibrate == "bias"
+            value = value * best_factors(layer, self.replays, activation, value, half=half, centred=centred)
+        return value
 
-    def _advance(self, layer: Layer, value: np.ndarray) -> Layer:
+    def _advance(self, layer: Layer, value: np.ndarray, activation: torch.Tensor | None) -> Layer:
         """Let the replays simulate the layer, after its biases were moved where that is asked for."""
         counts = self._simulate(layer)
         if self.how.calibrate != "bias":
             return layer
-        said = _channel_means(counts) * value / self.plan.steps
-        missing = self.known.means[layer.name] - said
-        factor = layer.neurons.threshold / np.broadcast_to(value, missing.shape)
-        layer = _add_bias(layer, missing * factor)
-        self._simulate(layer)
+        wanted = _channel_means(activation.mean(dim=0).numpy())
+        factor = layer.neurons.threshold / np.broadcast_to(value, wanted.shape)
+        for _ in range(_CORRECTIONS):
+            said = _channel_means(counts) * value / self.plan.steps
+            layer = _add_bias(layer, (wanted - said) * factor)
+            counts = self._simulate(layer)
         return layer
 
     def _simulate(self, layer: Layer) -> np.ndarray:
         """Mean number of spikes of each neuron, (*shape)."""
-        total = sum(replay.advance(layer) for replay in self.replays)
-        return total / sum(len(replay.images) for replay in self.replays)
-
-    def _calibrated_read_out(self, layer: Layer) -> Layer:
-        if self.how.calibrate != "bias":
-            return layer
-        total = torch.zeros(layer.size, dtype=torch.float64)
-        for replay in self.replays:
-            for currents, steps in replay.currents(layer, with_bias=True):
-                total += currents.double().sum(dim=(0, 1)) * (steps / len(currents))
-        said = total.numpy() / sum(len(replay.images) for replay in self.replays) / self.plan.steps
-        said = from_memory(said.reshape(memory_shape(layer.shape)), 0)
-        return _add_bias(layer, self.known.means[layer.name] - _channel_means(said))
+        return sum(replay.advance(layer) for replay in self.replays) / self.samples
 
 
-class _Activations:
-    """The trained network's activations on the images: distributions, and means by channel."""
+def _calibration_images(network: SpikingNetwork) -> int:
+    """Images whose spikes are compared with activations, fewer where a layer is very large."""
+    largest = max(layer.size for layer in network)
+    return int(np.clip(_CALIBRATION_BYTES // (4 * largest), 8, CALIBRATION_IMAGES))
 
-    def __init__(self, network: SpikingNetwork, images: np.ndarray, how: Balancing) -> None:
-        self.histograms = {
-            layer.name: Histogram(layer.shape[0] if how.channelwise and _may_differ(layer, network) else 1)
-            for layer in network
-        }
-        self.means = {layer.name: np.zeros(layer.shape[0]) for layer in network}
-        # Means are compared with spikes of the same images.
-        compared = min(len(images), CALIBRATION_IMAGES) if how.thresholds != "v_in" else len(images)
-        for samples, name, values in activations(network, images):
-            channels = values.movedim(1, 0).flatten(1)
-            histogram = self.histograms[name]
-            if how.thresholds in ("activation", "error") and network[name].neurons.reset != "none":
-                histogram.add(channels if histogram.channels > 1 else channels.flatten()[None])
-            within = values[: max(0, compared - samples.start)]
-            if len(within):
-                self.means[name] += (
-                    within.double()
-                    .sum(dim=0)
-                    .flatten(1 if within.ndim > 2 else 0)
-                    .cpu()
-                    .numpy()
-                    .reshape(len(self.means[name]), -1)
-                    .mean(axis=1)
-                )
-        self.means = {name: mean / compared for name, mean in self.means.items()}
+
+def _distributions(network: SpikingNetwork, images: np.ndarray, how: Balancing) -> dict[str, Histogram]:
+    """The trained network's activations on the images, by layer, and by channel where each has its own threshold."""
+    spiking = [layer for layer in network if layer.neurons.reset != "none"]
+    found = {
+        layer.name: Histogram(layer.shape[0] if how.channelwise and _may_differ(layer, network) else 1)
+        for layer in spiking
+    }
+    for _, name, values in activations(network, images):
+        if name in found:
+            channels = found[name].channels
+            found[name].add(values.movedim(1, 0).reshape(channels, -1))
+    return found
 
 
 def _may_differ(layer: Layer, network: SpikingNetwork) -> bool:
@@ -328,16 +307,19 @@ def _add_bias(layer: Layer, change: np.ndarray) -> Layer:
 class _Seen:
     """A layer's input over all images and steps, its bias included.
 
-    largest : V_in^max; histogram : of the positive V_in; peak : largest |sum over time| of any neuron.
+    largest : V_in^max; histogram : of the positive V_in; peak : largest |sum over time| of any neuron;
+    mean : (*shape) over images and steps.
     """
 
     largest: float
     histogram: Histogram
     peak: float
+    mean: np.ndarray
 
 
 def _observe(layer: Layer, replays: list[Replay]) -> _Seen:
-    histogram, peak = Histogram(), 0.0
+    histogram, peak, mean = Histogram(), 0.0, 0.0
+    samples = sum(len(replay.images) for replay in replays)
     for replay in replays:
         total = torch.zeros(())
         for currents, steps in replay.currents(layer, with_bias=True):
@@ -346,4 +328,6 @@ def _observe(layer: Layer, replays: list[Replay]) -> _Seen:
             for t in range(steps):  # one by one, so that rounding does not depend on how time is cut
                 total = total + currents[t if repeated == 1 else 0]
                 peak = max(peak, *(abs(limit.item()) for limit in torch.aminmax(total)))
-    return _Seen(float(histogram.largest[0]), histogram, peak)
+        mean = mean + total.double().sum(dim=0).numpy() / (samples * replay.plan.steps)
+    mean = from_memory(mean.reshape(memory_shape(layer.shape)), 0)
+    return _Seen(float(histogram.largest[0]), histogram, peak, mean)

@@ -67,19 +67,20 @@ class FakeQuantizer:
             np.array([limit.item() for limit in torch.aminmax(weight.detach())], np.float32) * np.float32(value)
             for weight, value in zip(weights, values, strict=True)
         ]
-        scale = self._scale(limits)
+        scale = self._scale(limits, bias)
         rounded = [
             round_through(weight, self._round(weight.detach(), value, limit, scale))
             for weight, value, limit in zip(weights, values, limits, strict=True)
         ]
         return rounded, None if bias is None else round_through(bias, self._round_bias(bias.detach(), scale))
 
-    def _scale(self, limits: list[np.ndarray]) -> _Scale:
-        # A scale depends on the extremes of weights only, so a layer that consists of them has the same one.
+    def _scale(self, limits: list[np.ndarray], bias: torch.Tensor | None) -> _Scale:
+        # A scale depends on the extremes of weights and biases only, so a layer that consists of them has the same one.
         synapses = tuple(
             Dense(synapse.source, limit[None]) for synapse, limit in zip(self.layer.synapses, limits, strict=True)
         )
-        neurons = Neurons(self._threshold(), self.layer.neurons.reset)
+        largest = None if bias is None else bias.detach().abs().max().cpu().numpy()
+        neurons = Neurons(self._threshold(), self.layer.neurons.reset, bias=largest)
         extremes = Layer(self.layer.name, self.layer.shape, synapses, neurons, {"potential_peak": self.potential_peak})
         return _choose_scale(extremes, self.levels, self.profile, self.form)
 

@@ -23,6 +23,8 @@ MAX_DENSE_REC_THRESHOLD = 254
 POTENTIAL_MARGIN = 2
 """An integrating read-out gets room for this many times the largest potential seen while balancing."""
 _FEWEST_LEVELS = 15
+_FEWEST_LEVELS_FOR_BIAS = 63
+"""A bias that does not fit takes two bits from graded messages, and further ones from the weights."""
 
 
 def quantize(
@@ -89,12 +91,23 @@ def _quantize_input(network: SpikingNetwork, profile: Profile, form: str) -> Inp
         for layer in first
     ):
         levels >>= 1
+    while levels > _FEWEST_LEVELS_FOR_BIAS and any(
+        _weight_scale(layer, profile, form) * levels > _bias_scale(layer, profile) for layer in first
+    ):
+        levels >>= 1
     return source.replace(levels=levels)
 
 
 def _weight_scale(layer: Layer, profile: Profile, form: str) -> float:
     """Largest factor that keeps all of a layer's weights in their ranges."""
     return min(_synapse_scale(s, layer, profile, form) for s in layer.synapses)
+
+
+def _bias_scale(layer: Layer, profile: Profile) -> float:
+    """Largest potential scale at which a layer's biases keep within their register."""
+    largest = 0.0 if layer.neurons.bias is None else float(np.abs(layer.neurons.bias).max())
+    limit = (profile["bias_mantissa_max"] << profile["bias_exponent_max"]) >> STATE_SHIFT
+    return limit / largest if largest else np.inf
 
 
 def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: str) -> float:
@@ -153,7 +166,7 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) ->
 
 
 def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str) -> _Scale:
-    scale = _weight_scale(layer, profile, form)
+    scale = min(_weight_scale(layer, profile, form), _bias_scale(layer, profile) / levels)
     if layer.neurons.reset == "none":
         peak = layer.record.get("potential_peak", 0.0)
         if peak > 0:

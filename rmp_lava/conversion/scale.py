@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..network import Conv, Layer, Synapse
+from ..network import Conv, Layer, SpikingNetwork, Synapse
 
 SpikeValues = Mapping[str, np.ndarray]
 """Source's name -> what one spike stands for: one number, shape (), or one per channel."""
@@ -41,6 +41,27 @@ def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, half: bool) ->
         layer = layer.replace(synapses=tuple(s.replace(weight=_by_row(s.weight, factor)) for s in layer.synapses))
         neurons = neurons.replace(bias=scale_bias(neurons.bias, factor, layer.shape))
     return layer.replace(neurons=neurons)
+
+
+def unscale(network: SpikingNetwork) -> SpikingNetwork:
+    """A balanced network in analog form again, with the balance kept: calibrated biases, channels of equal spike value.
+
+    Each layer's record says its spike value in the new units of its activation ("threshold"), so that `tune` starts, and
+    `balance(..., Balancing(thresholds="tuned"))` ends, where the balanced network was.
+    """
+    values = {layer.name: np.asarray(1 / layer.neurons.threshold) for layer in network if layer.neurons.reset != "none"}
+
+    def change(layer: Layer) -> Layer:
+        record = dict(layer.record)
+        if layer.name in values:
+            record["threshold"] = layer.neurons.threshold
+        for name in ("clip", "spike_value", "alpha", "percentile"):
+            record.pop(name, None)
+        neurons = layer.neurons.replace(threshold=1.0, v_init=0.0)
+        return scale_synapses(layer, values).replace(neurons=neurons, record=record)
+
+    provenance = {key: value for key, value in network.provenance.items() if key not in ("balance", "output_scale")}
+    return network.map_layers(change).replace(provenance=provenance)
 
 
 def scale_bias(bias: np.ndarray | None, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
