@@ -12,24 +12,34 @@ from rich.console import Console
 
 from . import netx
 from .ann.data import load
-from .ann.train import evaluate, train
+from .ann.train import train
 from .backends import lava_sim, run
+from .compare import compare_with_reference
 from .errors import UsageError
 from .network import SpikingNetwork
 from .report.tables import activity_table, curve_table, percent, table
 from .results import Run
+from .samples import from_dataset
 from .schedule import MAX_STEPS
-from .workflow import Stage, compare_with_reference, convert_model
+from .stages import Stage, trained_stage
+from .workflow import Measuring, convert_model
 
 MODEL = "digits-cnn"
-OPTIONS = {"encoding": "rate", "percentile": 99.9, "pooling": "fold", "readout": "potential"}
-"""Of the exported network: deterministic input, and thresholds that leave out the rarest sums, for latency."""
-COMPARISON_OPTIONS = {"encoding": "current", "percentile": 100.0, "pooling": "layer", "readout": "count"}
+OPTIONS = {"method": "paper", "encoding": "rate", "percentile": 99.9, "pooling": "fold", "readout": "potential"}
+"""Of the exported network: the paper's balancing, with deterministic input, and thresholds that leave out the rarest sums."""
+COMPARISON_OPTIONS = {
+    "method": "paper",
+    "encoding": "current",
+    "percentile": 100.0,
+    "pooling": "layer",
+    "readout": "count",
+}
 """Of the comparison of resets, as the paper balances: the largest V_in as threshold, pooling by spiking neurons, output
 spikes counted; with a constant current as input, so that no random spikes blur the comparison."""
 COMPARISON_STEPS = 128
-BLANK_STEPS = 8
-"""After each sample on Lava, so that no neuron still spikes at the reset: stock neurons would carry that over."""
+CALIBRATION_IMAGES = 256
+BLANK_STEPS = 1
+"""Between two samples on Lava: stock neurons need one."""
 SOFT, HARD = "largest thresholds, soft reset (RMP)", "largest thresholds, hard reset"
 
 
@@ -78,10 +88,14 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch norm")
     trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / f"{MODEL}.pt", progress=True)
     report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")
-    common = {"seed": seed, "v_init": "zero", "alpha": 1.0}
-    provenance = {"checkpoint": f"{MODEL}.pt", "training_seed": seed}
-    options = OPTIONS | common | {"steps": steps, "reset": "soft"}
-    conversion = convert_model(trained.model, dataset, name=MODEL, provenance=provenance, options=options)
+    common = {
+        "name": MODEL,
+        "provenance": {"checkpoint": f"{MODEL}.pt", "training_seed": seed},
+        "measuring": Measuring(CALIBRATION_IMAGES, seed=seed),
+        "stages": False,  # measured below, on held-out digits
+    }
+    material = from_dataset(dataset)
+    conversion = convert_model(trained.model, material, steps=steps, **OPTIONS, **common)
     report("3  Export, and load again")
     path = netx.save(conversion.integer, folder / f"{MODEL}.net")
     network = netx.load(path)
@@ -90,7 +104,7 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     floating = run(conversion.floating, images, steps, seed=seed, progress=True)
     integer = run(network, images, steps, seed=seed, progress=True)
     stages = [
-        Stage("trained ANN", len(images), evaluate(trained.model, images, labels)),
+        trained_stage(trained.model, images, labels),
         Stage("float SNN", len(images), floating.accuracy(labels), "backend fast"),
         Stage("integer SNN", len(images), integer.accuracy(labels), "backend fast"),
     ]
@@ -98,8 +112,8 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(f"5  Compare soft with hard reset, thresholds as in the paper, T up to {COMPARISON_STEPS}")
     for reset, name in (("soft", SOFT), ("hard", HARD)):
         options = COMPARISON_OPTIONS | common | {"steps": COMPARISON_STEPS, "reset": reset}
-        compared = convert_model(trained.model, dataset, name=MODEL, provenance=provenance, options=options).integer
-        curves[name] = run(compared, images, COMPARISON_STEPS, seed=seed, progress=True).accuracy_at(labels)
+        compared = convert_model(trained.model, material, **options)
+        curves[name] = run(compared.integer, images, COMPARISON_STEPS, seed=seed, progress=True).accuracy_at(labels)
     missing = lava_sim.availability()
     if missing is None:
         stages += _lava_stages(network, images[:lava_samples], labels[:lava_samples], steps, seed, report)

@@ -77,7 +77,7 @@ class Encoder:
         (samples, *shape) in [0, 1]; for encoding "spikes" (samples, steps, *shape) messages. As `check_images` returns
         them.
     steps : int
-        T, steps of input.
+        T, steps of the window.
     seed : int
         Of the Poisson spikes; sample i draws from the generator seeded with (seed, first_sample + i).
     first_sample : int
@@ -88,7 +88,7 @@ class Encoder:
     dtype : numpy.dtype
         Of the messages: uint8 or uint16 levels, or float32 where the input has no levels.
     is_constant : bool
-        Whether the messages are the same in every step of input.
+        Whether the messages are the same in every step.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class Run:
         (samples, outputs): spike counts (int64), or membrane potentials after the last step (int64 in 1/64 of a weight
         unit, float64 in weight units for float networks).
     message_counts : mapping
-        Layer name (and "input") -> (samples,) int64: messages over the sample's whole period.
+        Layer name (and "input") -> (samples,) int64: messages within the sample's window.
     synaptic_operations : mapping
         Layer name -> (samples,) int64: incoming messages times the non-zero weights that each of them meets, exact at
         the borders of convolutions, as Loihi 2 counts them.
@@ -38,21 +38,22 @@ class Run:
     neuron_counts : mapping
         Layer name (and "input") -> (samples, *shape) int64 messages of each neuron, where "counts" are recorded.
     spikes : mapping
-        Layer name -> (samples, period, *shape) messages, where recorded: 0 or 1, or what a graded input sends.
+        Layer name -> (samples, T, *shape) messages, each in its own window, where recorded: 0 or 1, or what a graded input sends.
     potentials : mapping
         Layer name -> (samples, *shape) membrane potential after the last step, where recorded.
     predictions_at : numpy.ndarray or None
-        (samples, T): the prediction that t steps of input give, for t = 1 .. T, where the backend computes it. After an
+        (samples, T): the prediction after t steps, for t = 1 .. T, where the backend computes it. After an
         early exit it stays what it was.
     steps_used : numpy.ndarray or None
-        (samples,) steps of input after which each sample was left, where the caller asked for a confidence.
+        (samples,) steps after which each sample was left, where the caller asked for a confidence.
     saturations, large_inputs : mapping
         Layer name -> neuron updates that hit the 24-bit limits, and whose input reached +-2^17.
     potential_ranges, current_ranges : mapping
         Layer name -> (smallest, largest) membrane potential that was compared with the threshold, and current, of neurons
         whose current has memory; in 1/64 of a weight unit, or in weight units for float networks.
     boundary_spikes : mapping
-        Layer name -> samples in whose last step the layer spikes: in flight at the reset, dropped by native neurons.
+        Layer name -> samples in whose period's last step a stock neuron with soft reset spikes: the threshold is subtracted
+        in the next sample. Empty for native neurons.
     seconds : float
         Wall time of the simulation, with encoding; of Lava without its start-up.
     """
@@ -97,7 +98,7 @@ class Run:
         return float(np.mean(self.predictions == self._checked(labels)))
 
     def accuracy_at(self, labels: np.ndarray) -> np.ndarray:
-        """(T,) share of correct predictions after t = 1 .. T steps of input."""
+        """(T,) share of correct predictions after t = 1 .. T steps."""
         if self.predictions_at is None:
             raise DataError(f"backend {self.backend!r} does not record predictions over time; use backend 'fast'")
         return (self.predictions_at == self._checked(labels)[:, None]).mean(axis=0)

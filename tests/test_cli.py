@@ -58,12 +58,27 @@ def error(call):
     return run
 
 
+STAGES = ["trained ANN", "folded", "clipped", "float SNN", "integer SNN"]
+MINE = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+def unsuitable():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
+"""
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory) -> Path:
     """A folder with a checkpoint and its network, made by the commands themselves."""
     folder = tmp_path_factory.mktemp("work")
     assert run_main("train", "digits-cnn", "--epochs", 2, "--output", folder / "d.pt") == 0
     assert run_main("convert", folder / "d.pt", "--steps", 8, "--calibration", 50, "--encoding", "rate") == 0
+    (folder / "mine.py").write_text(MINE)
     return folder
 
 
@@ -79,7 +94,7 @@ def test_train_convert_info_run(work, call):
     assert code == 0
     assert "Every spike and final potential equals the reference." in output and "Accuracy: " in output
     code, output, _ = call("run", work / "d.net", "--backend", "reference", "--samples", 3, "--power-of-two")
-    assert code == 0 and "8 steps of input (16 in all)" in output
+    assert code == 0 and "Activity per inference, 8 steps" in output
 
 
 def test_accuracy_is_of_the_images_and_labels_given(work, call, tmp_path):
@@ -94,13 +109,16 @@ def test_accuracy_is_of_the_images_and_labels_given(work, call, tmp_path):
 
 
 def test_convert_says_what_each_stage_reaches(work, call, tmp_path):
-    options = ("--steps", 4, "--calibration", 20, "--reset", "hard", "--output", tmp_path / "h.net")
+    options = ("--steps", 4, "--calibration", 20, "--validation", 30, "--reset", "hard", "--output", tmp_path / "h.net")
     code, output, _ = call("convert", work / "d.pt", *options, "--json", tmp_path / "h.json")
     assert code == 0
-    for part in ("trained ANN", "float SNN", "integer SNN", "IF (hard reset)"):
+    for part in ("trained ANN", "float SNN", "integer SNN", "IF (hard reset)", "Rates against activations"):
         assert part in output
     result = json.loads((tmp_path / "h.json").read_text())
-    assert [stage["images"] for stage in result["stages"]] == [136] * 3
+    assert [stage["name"] for stage in result["stages"]] == STAGES
+    assert [stage["images"] for stage in result["stages"]] == [30] * 5
+    assert [gate["layer"] for gate in result["gates"]] == ["conv1", "conv2", "dense"]
+    assert result["loss"][:60] in output
     assert result["net"] == str(tmp_path / "h.net") and load(result["net"]).layers[0].neurons.reset == "hard"
 
 
@@ -110,7 +128,7 @@ def test_a_convertible_checkpoint(work, call):
 
 
 def test_differences_from_the_reference_are_exit_code_1(work, call, monkeypatch):
-    monkeypatch.setattr("rmp_lava.workflow.compare_with_reference", lambda *_: ["layer 'conv1': 3 spikes differ"])
+    monkeypatch.setattr("rmp_lava.compare.compare_with_reference", lambda *_: ["layer 'conv1': 3 spikes differ"])
     code, output, _ = call("run", work / "d.net", "--compare", "--samples", 1)
     assert code == 1 and "3 spikes differ" in output
 
@@ -247,7 +265,20 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
             ("convert", "d.pt", "--steps", "2", "--calibration", "9", "--for-lava-dl"),
             "'conv2': a convolution with soft reset",
         ),
-        (("check", "json:loads"), "needs the shape"),
+        (("convert", "d.pt", "--percentile", "99"), "thresholds 'error' take none"),
+        (("convert", "d.pt", "--method", "paper", "--channelwise"), "channelwise thresholds come from activations"),
+        (("convert", "d.pt", "--validation", "137"), "validation takes 137 images; allowed are 1..136"),
+        (("convert", "d.pt", "--output", "d.pt"), "name a file that ends in .net"),
+        (("convert", "d.pt", "--data", "digits", "--images", "x.npy"), "both images and the data set"),
+        (("convert", "d.pt", "--weights", "d.pt"), "brings its own"),
+        (("convert", "mine:net"), "pass --data or --images"),
+        (("convert", "mine:net", "--data", "digits", "--shape", "3,8,8"), "has images of shape (1, 8, 8)"),
+        (("convert", "mine:unsuitable", "--data", "digits"), "(MaxPool2d) is maximum pooling"),
+        (("tune", "d.pt", "--steps", "0"), "steps are 0"),
+        (("tune", "d.pt", "--epochs", "0"), "epochs is 0"),
+        (("tune", "d.pt", "--device", "abacus"), "device 'abacus' is not there"),
+        (("tune", "d.pt", "--resume"), "d-tuned.tune.pt does not exist"),
+        (("check", "mine:net"), "needs the shape"),
         (("check", "json:nothing", "--shape", "3"), "json:nothing cannot be found"),
         (("check", "no.such.module:f", "--shape", "3"), "cannot be found"),
         (("check", "json:loads", "--shape", "3"), "json:loads() failed (TypeError"),
@@ -268,18 +299,80 @@ def test_without_a_number_of_steps_or_a_data_set_the_option_is_named(work, tmp_p
     assert "--steps" in error("run", bare, "--data", "digits")
 
 
-def test_a_network_that_does_not_convert(tmp_path, call, monkeypatch):
-    (tmp_path / "mine.py").write_text(
-        "from torch import nn\n"
-        "def net():\n    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.Flatten(), nn.Linear(72, 2))\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    code, output, text = call("check", "mine:net", "--shape", "1,8,8", "--json", "found.json")
+def test_a_network_that_does_not_convert(work, call, monkeypatch, tmp_path):
+    monkeypatch.chdir(work)
+    code, output, text = call("check", "mine:unsuitable", "--shape", "1,8,8", "--json", tmp_path / "found.json")
     assert code == 2 and text == ""
-    for part in ("bias=False", "use ReLU", "3 obstacles in the way."):
+    for part in ("use ReLU", "nn.AvgPool2d", "2 obstacles in the way."):
         assert part in output
     report = json.loads((tmp_path / "found.json").read_text())
-    assert not report["convertible"] and [f["layer"] for f in report["findings"]] == ["0", "1", "3"]
+    assert not report["convertible"] and [f["layer"] for f in report["findings"]] == ["1", "2"]
+
+
+def test_obstacles_are_listed_before_information(work, call, monkeypatch):
+    monkeypatch.chdir(work)
+    (work / "both.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), "
+        "nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))\n"
+    )
+    code, output, _ = call("check", "both:net", "--shape", "1,8,8", "--json", "-")
+    severities = [finding["severity"] for finding in json.loads(output)["findings"]]
+    assert (
+        code == 2 and severities == sorted(severities, reverse=True) and set(severities) == {"obstacle", "information"}
+    )
+
+
+# Networks from elsewhere, and what is kept of them
+
+
+def test_a_function_with_weights_goes_all_the_way_and_back(work, call, monkeypatch):
+    monkeypatch.chdir(work)
+    sys.modules.pop("mine", None)
+    options = ("--data", "digits", "--calibration", 20, "--validation", 20, "--steps", 4)
+    code, output, text = call("convert", "mine:net", *options)
+    assert code == 0, text
+    assert "exports/net.net" in output and "exports/net.ann.pt" in output
+    network = load(work / "exports" / "net.net")
+    options = (*options, "--weights", "exports/net.ann.pt", "--output", "again.net")
+    assert call("convert", "mine:net", *options)[0] == 0
+    again = load(work / "again.net")
+    assert again.layers == network.layers
+    assert (
+        again.provenance["weights_sha256"] == network.provenance["ann"]["sha256"] == again.provenance["ann"]["sha256"]
+    )
+    code, output, _ = call("info", "again.net")
+    assert code == 0 and "Trained network: again.ann.pt beside it is there, unchanged" in output
+
+
+def test_own_images_without_labels_give_layers_but_no_accuracy(work, call, monkeypatch, tmp_path):
+    monkeypatch.chdir(work)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((30, 1, 8, 8), dtype=np.float32))
+    options = ("--images", tmp_path / "x.npy", "--steps", 4, "--output", tmp_path / "own.net", "--json", "-")
+    code, output, text = call("convert", "d.pt", *options)
+    found = json.loads(output)
+    assert code == 0 and found["stages"] == [] and len(found["gates"]) == 3
+    assert "have no labels; pass --labels" in text
+
+
+def test_files_of_the_users_are_not_replaced(work, call, error, tmp_path):
+    options = ("--calibration", 10, "--validation", 5, "--steps", 2, "--output", tmp_path / "a.net")
+    (tmp_path / "a.onnx").write_text("mine")
+    assert "a.onnx exists" in error("convert", work / "d.pt", *options)
+    assert (tmp_path / "a.onnx").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_tune_writes_a_network_and_goes_on_where_it_stopped(work, call, tmp_path):
+    options = ("--steps", 2, "--epochs", 1, "--calibration", 20, "--validation", 20, "--output", tmp_path / "t.net")
+    code, output, text = call("tune", work / "d.pt", *options, "--json", tmp_path / "first.json")
+    assert code == 0, text
+    assert "Epoch 1 of 1: loss" in output and "integer SNN, tuned" in output
+    network = load(tmp_path / "t.net")
+    assert network.provenance["method"] == "tune" and network.provenance["balance"]["thresholds"] == "tuned"
+    assert all(layer.neurons.v_init > 0 for layer in network.layers[:-1])
+    code, output, _ = call("tune", work / "d.pt", *options, "--resume", "--json", tmp_path / "second.json")
+    first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "second"))
+    assert code == 0 and "Epoch" not in output and second == first
+    assert load(tmp_path / "t.net") == network
 
 
 # Processes
@@ -297,7 +390,7 @@ def test_help_imports_nothing_heavy():
     assert child("-c", program).stderr == ""
     found = child("-m", "rmp_lava", "--help")
     assert found.returncode == 0 and found.stderr == ""
-    for command in ("demo", "train", "check", "convert", "info", "run", "doctor"):
+    for command in ("demo", "train", "check", "convert", "tune", "info", "run", "doctor"):
         assert f"  {command} " in found.stdout
 
 
@@ -334,6 +427,7 @@ def test_labels_without_images_and_impossible_demo_are_refused(work, call, tmp_p
         ("run", work / "d.net", "--backend", "reference", "--compare"),
         ("demo", "--samples", -1, "--output", tmp_path),
         ("demo", "--steps", 0, "--output", tmp_path),
+        ("convert", work / "d.pt", "--output", tmp_path / "x.net", "--seed", -1),
     ):
         code, _, error = call(*arguments)
         assert code == 2 and error.startswith("error: ")

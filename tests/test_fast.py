@@ -336,14 +336,14 @@ def test_early_exit_gives_what_the_whole_run_gave_at_that_step(case, confidence)
 def test_confidence_is_that_of_the_trained_network():
     digits = load("digits")
     model = train("digits-cnn", digits, epochs=8, progress=False).model.eval()
-    network = rmp_lava.convert(model, digits.train_images[:128], steps=64, encoding="rate", percentile=99.9)
+    network = rmp_lava.convert(model, digits.train_images[:128], steps=64, encoding="rate")
     images, labels = digits.test_images[:200], digits.test_labels[:200]
     with torch.no_grad():
         trained = torch.softmax(model(torch.from_numpy(images)), dim=1).max(dim=1).values.numpy()
     for each in (network, rmp_lava.quantize(network)):
         found = exit_probability(each, run(each, images, 256).output, 256)
         assert np.abs(found - trained).mean() < 0.02
-    whole, early = (run(rmp_lava.quantize(network), images, 64, confidence=c) for c in (None, 0.6))
+    whole, early = (run(rmp_lava.quantize(network), images, 64, confidence=c) for c in (None, 0.9))
     assert early.steps_used.mean() < 40
     assert early.accuracy(labels) > whole.accuracy(labels) - 0.02
 

@@ -1,13 +1,15 @@
 """The analog network that a spiking one stands for: what it would compute with activations in place of rates.
 
 A network straight from `trace` is in analog form: weights and biases are the trained ones. The activation of a layer is
-then ReLU(sum over its synapses of W activation(source) + bias), cut off at `record["clip"]` where there is one; a
-read-out that only integrates has no ReLU; the input's activations are the image's values in [0, 1].
+then ReLU(sum over its synapses of W activation(source) + bias), cut off at `record["clip"]` where there is one (a number,
+or one for each channel); a read-out that only integrates has no ReLU; the input's activations are the image's values in
+[0, 1].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -189,7 +191,21 @@ def _activation(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
     if layer.neurons.reset == "none":
         return _unchanged
     clip = layer.record.get("clip")
-    return torch.relu if clip is None else partial(torch.clamp, min=0.0, max=float(clip))
+    if clip is None:
+        return torch.relu
+    if np.ndim(clip) == 0:
+        return partial(torch.clamp, min=0.0, max=float(clip))
+    return _ClipByChannel(torch.tensor(clip, dtype=torch.float32).reshape(-1, *[1] * (len(layer.shape) - 1)))
+
+
+@dataclass(frozen=True)
+class _ClipByChannel:
+    """ReLU, cut off at `limits`, (channels, 1, 1) or (neurons,)."""
+
+    limits: torch.Tensor
+
+    def __call__(self, sums: torch.Tensor) -> torch.Tensor:
+        return torch.minimum(sums.relu(), self.limits.to(sums.device, sums.dtype))
 
 
 def _unchanged(sums: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,10 @@ CALIBRATIONS = ("none", "bias")
 CALIBRATION_IMAGES = 128
 """Images whose spikes are compared with activations; distributions are those of all images."""
 _CALIBRATION_BYTES = 2**28
+_LARGEST_OVER_MEDIAN = 2
+"""Of channels' largest weights once they are divided by their spike values: one bit at most is lost to the largest."""
+_BIAS_IN_WEIGHTS = 32
+"""The largest bias, 4095 * 2 weight units, over the largest weight, 254."""
 _CORRECTIONS = 2
 """Of biases: a correction moves spikes in time, and so does not have the whole effect at once."""
 
@@ -244,7 +248,7 @@ class _Balancer:
         if self.how.thresholds == "error":
             half, centred = self.how.v_init == "half", self.how.calibrate == "bias"
             value = value * best_factors(layer, self.replays, activation, value, half=half, centred=centred)
-        return value
+        return np.maximum(value, _smallest_spike_values(layer, value)) if value.ndim else value
 
     def _advance(self, layer: Layer, value: np.ndarray, activation: torch.Tensor | None) -> Layer:
         """Let the replays simulate the layer, after its biases were moved where that is asked for."""
@@ -282,6 +286,18 @@ def _distributions(network: SpikingNetwork, images: np.ndarray, how: Balancing) 
             channels = found[name].channels
             found[name].add(values.movedim(1, 0).reshape(channels, -1))
     return found
+
+
+def _smallest_spike_values(layer: Layer, values: np.ndarray) -> np.ndarray:
+    """(channels,) below which a channel's weights, divided by its spike value, would take bits from all others.
+
+    A channel that is hardly active would have them so large; its activations then use less of their T steps.
+    """
+    largest = np.max([np.abs(s.weight).reshape(len(values), -1).max(axis=1) for s in layer.synapses], axis=0)
+    if layer.neurons.bias is not None:
+        bias = np.abs(layer.neurons.bias_per_neuron(layer.shape)).reshape(len(values), -1).max(axis=1)
+        largest = np.maximum(largest, bias / _BIAS_IN_WEIGHTS)
+    return largest / (_LARGEST_OVER_MEDIAN * np.median(largest / values))
 
 
 def _may_differ(layer: Layer, network: SpikingNetwork) -> bool:

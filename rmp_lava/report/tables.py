@@ -101,7 +101,7 @@ def activity_table(network: SpikingNetwork, run: Run) -> Table:
         "potentials",
     )
     up_to = "" if run.steps_used is None else "up to "
-    title = f"Activity per inference, {up_to}{run.schedule.steps} steps of input ({up_to}{run.schedule.period} in all)"
+    title = f"Activity per inference, {up_to}{run.schedule.steps} steps"
     return table(title, columns, rows)
 
 
@@ -119,13 +119,13 @@ def curve_steps(steps: int) -> list[int]:
 
 
 def curve_table(curves: Mapping[str, Any]) -> Table:
-    """Accuracy against steps of input; `curves` maps a name to (T,) accuracies, T may differ."""
+    """Accuracy against steps; `curves` maps a name to (T,) accuracies, T may differ."""
     longest = max(len(curve) for curve in curves.values())
     rows = [
         (t, *(percent(curve[t - 1]) if t <= len(curve) else "" for curve in curves.values()))
         for t in curve_steps(longest)
     ]
-    return table("Accuracy against T, steps of input", ("T", *curves), rows, text_columns=0)
+    return table("Accuracy against T, steps", ("T", *curves), rows, text_columns=0)
 
 
 def findings_table(report: CheckReport) -> Table:

@@ -9,7 +9,7 @@ from ...neuron import STATE_SHIFT
 
 
 def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) -> np.ndarray:
-    """Probability that the read-out after `steps` steps of input gives to its prediction.
+    """Probability that the read-out after `steps` steps gives to its prediction.
 
     The read-out per step, in units of the trained network's outputs (`provenance["output_scale"]`), through a softmax:
     what the trained network itself would answer as soon as rates have settled.

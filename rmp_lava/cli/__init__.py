@@ -1,0 +1,57 @@
+"""The command `rmp-lava`: parses, calls, prints. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..errors import RmpLavaError
+from . import conversion, networks, training, tuning
+
+app = typer.Typer(
+    name="rmp-lava",
+    help="From a PyTorch network to residual-membrane-potential (RMP) spikes on Lava and Loihi.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _command in (
+    training.demo,
+    training.train,
+    conversion.check,
+    conversion.convert,
+    tuning.tune,
+    networks.info,
+    networks.run,
+    networks.doctor,
+):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line: an error of the user's is one sentence and exit code 2, never a traceback."""
+    try:
+        app()
+    except RmpLavaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        print(f"rmp-lava {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass

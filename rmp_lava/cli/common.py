@@ -1,0 +1,88 @@
+"""Options that several commands take, and where their results go."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+
+EXPORTS = Path("exports")
+
+
+class Pooling(str, Enum):
+    fold = "fold"
+    layer = "layer"
+
+
+class Precision(str, Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class ThresholdForm(str, Enum):
+    stock = "stock"
+    free = "free"
+    dense_rec = "dense_rec"
+
+
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON; '-' is standard output.")]
+DataDirectory = Annotated[
+    Path | None, typer.Option(help="Folder or .zip file of the data set; needed where it is not found by itself.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it."
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="State dict for package.module:function; every name and shape must fit.")
+]
+Shape = Annotated[
+    str | None, typer.Option(help="Shape of one input, such as 3,32,32; needed where neither target nor images say it.")
+]
+Data = Annotated[str | None, typer.Option(help="digits, fashion-mnist or cifar10; that of the checkpoint if omitted.")]
+TrainingImages = Annotated[
+    Path | None, typer.Option("--images", help="A .npy file of training images in [0, 1] instead of a data set.")
+]
+TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
+Calibration = Annotated[
+    int | None,
+    typer.Option(help="Training images for thresholds and biases, drawn at random.", show_default="512"),
+]
+Validation = Annotated[
+    int | None, typer.Option(help="Held-out training images to measure on, drawn at random.", show_default="1000")
+]
+PoolingOption = Annotated[Pooling, typer.Option(help="Average pooling: into the next weights, or neurons.")]
+ThresholdFormOption = Annotated[ThresholdForm, typer.Option(help="What a threshold must be, see the docs.")]
+Profile = Annotated[str, typer.Option(help="Hardware profile: a name or a .toml file.")]
+ForLavaDl = Annotated[
+    bool, typer.Option("--for-lava-dl", help="Insist on a file that lava-dl's unmodified loader runs.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Clipped values and saturated states are an error.")]
+
+
+def write_json(path: Path | None, content: dict[str, Any]) -> None:
+    """Write a result where the user wants it, if anywhere."""
+    if path is None:
+        return
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    if str(path) == "-":
+        print(text, end="")
+        return
+    from ..files import write_atomically
+
+    write_atomically(path, text.encode("utf-8"), UsageError)
+
+
+def console_for(json_path: Path | None):
+    """Where tables go: to standard error if JSON takes standard output."""
+    from ..report.tables import console
+
+    return console(stderr=str(json_path) == "-")

@@ -1,0 +1,214 @@
+"""Commands on networks that exist: `info` and `run`; and on the machine that they run on: `doctor`."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from .common import DataDirectory, Json, Seed, Strict, console_for, write_json
+
+
+class Backend(str, Enum):
+    reference = "reference"
+    fast = "fast"
+    lava = "lava"
+    loihi2 = "loihi2"
+
+
+class Realisation(str, Enum):
+    native = "native"
+    stock = "stock"
+
+
+class Kernel(str, Enum):
+    auto = "auto"
+    int8 = "int8"
+    float32 = "float32"
+
+
+class ConvModel(str, Enum):
+    blas = "blas"
+    lava = "lava"
+
+
+_NUMBERS = {"int": "Loihi's integers", "float": "real numbers"}
+
+
+def _messages(levels: int | None) -> str:
+    if levels is None:
+        return "real-valued messages"
+    return "single spikes" if levels == 1 else f"whole-numbered messages up to {levels}"
+
+
+def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
+    """Show what a .net file holds."""
+    from .. import netx
+    from ..keep import describe_kept
+    from ..report.tables import network_table
+
+    network = netx.load(net)
+    obstacles = netx.lava_dl_obstacles(network)
+    console = console_for(json_path)
+    console.print(network_table(network))
+    source = network.input
+    console.print(f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, {_messages(source.levels)}")
+    console.print(
+        f"Read-out: {network.readout} of {network.output.name!r}; {_NUMBERS[network.number_format]}; depth {network.depth}"
+    )
+    console.print(f"{network.neuron_count:,} neurons, {network.parameter_count:,} weights")
+    if obstacles:
+        console.print("lava-dl's unmodified loader cannot run it with identical spikes:")
+        for obstacle in obstacles:
+            console.print(f"  - {obstacle}")
+    else:
+        console.print(
+            "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."
+        )
+    kept = describe_kept(net, network.provenance)
+    for key, value in network.provenance.items():
+        console.print(kept.get(key, f"{key}: {json.dumps(value)}"))
+    write_json(
+        json_path,
+        {
+            "name": network.name,
+            "number_format": network.number_format,
+            "input": {"shape": source.shape, "encoding": source.encoding, "levels": source.levels},
+            "readout": network.readout,
+            "depth": network.depth,
+            "neurons": network.neuron_count,
+            "weights": network.parameter_count,
+            "layers": [
+                {
+                    "name": layer.name,
+                    "shape": layer.shape,
+                    "sources": [s.source for s in layer.synapses],
+                    "reset": layer.neurons.reset,
+                    "threshold": layer.neurons.threshold,
+                    "v_init": layer.neurons.v_init,
+                    "record": dict(layer.record),
+                }
+                for layer in network
+            ],
+            "lava_dl_obstacles": obstacles,
+            "provenance": dict(network.provenance),
+        },
+    )
+
+
+def run(
+    net: Annotated[Path, typer.Argument(help="A .net file.")],
+    data: Annotated[
+        str | None, typer.Option(help="digits, fashion-mnist or cifar10; the network's own if omitted.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="A .npy file of images instead of a data set.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A .npy file of labels for --images.")] = None,
+    data_dir: DataDirectory = None,
+    samples: Annotated[int | None, typer.Option(help="First test images to run; all if omitted.")] = None,
+    steps: Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")] = None,
+    backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = Backend.fast,
+    realisation: Annotated[
+        Realisation, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")
+    ] = Realisation.native,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare every spike and final potential with the reference.")
+    ] = False,
+    blank: Annotated[
+        int | None,
+        typer.Option(help="Unobserved steps between samples.", show_default="0, for stock neurons 1"),
+    ] = None,
+    power_of_two: Annotated[
+        bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two.")
+    ] = False,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds after which Lava is ended.")] = None,
+    conv_model: Annotated[
+        ConvModel | None,
+        typer.Option(help="Convolutions on Lava: matrix products (blas, the default), or Lava's own model, slowly."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="PyTorch device of backend fast.", show_default="cpu")] = None,
+    kernel: Annotated[
+        Kernel | None, typer.Option(help="Weighted sums of backend fast; all are exact.", show_default="auto")
+    ] = None,
+    memory: Annotated[
+        int | None, typer.Option(help="MiB that backend fast may take besides network and images.", show_default="1024")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Leave a sample when its prediction has this probability (backend fast).")
+    ] = None,
+    strict: Strict = False,
+    seed: Seed = 0,
+    json_path: Json = None,
+) -> None:
+    """Run a .net file on images.
+
+    Shows accuracy, spikes and synaptic operations.
+    """
+    from .. import netx
+    from ..backends import run as run_network
+    from ..compare import compare_with_reference, describe_run, steps_for
+    from ..report.tables import activity_table
+    from ..samples import images_for
+
+    if compare and backend is Backend.reference:
+        raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")
+    network = netx.load(net)
+    values, truth, what = images_for(network, data, data_dir, images, labels, samples)
+    steps = steps_for(network, steps)
+    options = {"blank": blank, "power_of_two": power_of_two, "seed": seed}
+    record = ("spikes", "potentials") if compare else ()
+    result = run_network(
+        network,
+        values,
+        steps,
+        backend.value,
+        realisation=realisation.value,
+        record=record,
+        strict=strict,
+        device=device,
+        kernel=None if kernel is None else kernel.value,
+        memory=None if memory is None else memory * 2**20,
+        confidence=confidence,
+        time_limit=time_limit,
+        conv_model=None if conv_model is None else conv_model.value,
+        progress=True,
+        **options,
+    )
+    console = console_for(json_path)
+    console.print(activity_table(network, result))
+    summary = result.summary(network) | {"data": what}
+    if truth is not None:
+        summary["accuracy"] = result.accuracy(truth)
+    for line in describe_run(result, what, summary.get("accuracy")):
+        console.print(line)
+    if compare:
+        differences = compare_with_reference(network, values, result, options)
+        summary["differences_from_reference"] = differences
+        console.print(
+            "Every spike and final potential equals the reference." if not differences else "; ".join(differences)
+        )
+    write_json(json_path, summary)
+    if compare and differences:
+        raise typer.Exit(1)
+
+
+def doctor(json_path: Json = None) -> None:
+    """Say which parts work on this machine.
+
+    For each that does not: why, and what to do.
+    """
+    from ..doctor import diagnose
+    from ..report.tables import table
+
+    findings = diagnose()
+    rows = [("works" if f.works else "does not", f.part, f.found, f.remedy) for f in findings]
+    console_for(json_path).print(
+        table("Parts of rmp-lava on this machine", ("", "part", "found", "what to do"), rows, text_columns=4)
+    )
+    write_json(
+        json_path,
+        {"parts": [{"part": f.part, "works": f.works, "found": f.found, "remedy": f.remedy} for f in findings]},
+    )

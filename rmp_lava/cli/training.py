@@ -1,0 +1,102 @@
+"""Commands that train: `demo` and `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from .common import EXPORTS, DataDirectory, Json, Precision, Seed, console_for, write_json
+
+
+def demo(
+    steps: Annotated[int, typer.Option(help="T, time steps.")] = 64,
+    samples: Annotated[int, typer.Option(help="Test images for the Lava simulator.")] = 50,
+    seed: Seed = 0,
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint and the .net files.")] = EXPORTS,
+    json_path: Json = None,
+) -> None:
+    """Go the whole way on real digits.
+
+    Train, convert, quantise, export, load, run on Lava, compare every spike.
+    """
+    from ..demo import run_demo, show_demo
+
+    result = run_demo(steps=steps, lava_samples=samples, seed=seed, folder=output, report=console_for(json_path).print)
+    show_demo(result, console_for(json_path))
+    write_json(json_path, result.summary())
+
+
+def train(
+    model: Annotated[
+        str, typer.Argument(help="digits-cnn, fashion-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet, ...")
+    ],
+    output: Annotated[Path | None, typer.Option(help="Checkpoint; exports/MODEL.pt if omitted.")] = None,
+    data_dir: DataDirectory = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option()] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the channels, above 0 to 4.")] = None,
+    batch_norm: Annotated[
+        bool, typer.Option("--batch-norm", help="With batch normalisation, instead of the paper's form without.")
+    ] = False,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
+    ] = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json_path: Json = None,
+) -> None:
+    """Train a network, under the paper's constraints unless told otherwise."""
+    from ..ann.data import load
+    from ..ann.models import model_spec
+    from ..ann.train import train as run_training
+    from ..report.tables import percent, table
+
+    spec = model_spec(model)
+    if spec.dataset is None:
+        raise UsageError(
+            f"the data set of model {model!r} cannot be loaded here; train it with rmp_lava.ann.train.train"
+        )
+    given = {"width": width, "batch_norm": batch_norm or None}
+    options = spec.settle({name: value for name, value in given.items() if value is not None})
+    path = output or EXPORTS / f"{model}.pt"
+    dataset = load(spec.dataset, data_dir)
+    result = run_training(
+        model,
+        dataset,
+        options=options,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        precision=None if precision is None else precision.value,
+        seed=seed,
+        checkpoint_path=path,
+        resume=resume,
+        device=device,
+    )
+    rows = [
+        ("training", percent(result.train_accuracy)),
+        ("validation", percent(result.validation_accuracy)),
+        ("test", percent(result.test_accuracy)),
+    ]
+    console = console_for(json_path)
+    console.print(table(f"Trained {model} on {dataset.name} in {result.seconds:.0f} s", ("images", "accuracy"), rows))
+    console.print(f"Checkpoint: {path}")
+    write_json(
+        json_path,
+        {
+            "model": model,
+            "options": options,
+            "dataset": dataset.name,
+            "checkpoint": str(path),
+            "epochs": len(result.history),
+            "train_accuracy": result.train_accuracy,
+            "validation_accuracy": result.validation_accuracy,
+            "test_accuracy": result.test_accuracy,
+            "seconds": result.seconds,
+        },
+    )

@@ -1,0 +1,150 @@
+"""One layer's rates against its activations, summed up image by image, so that memory does not grow with their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..network import Layer, SpikingNetwork
+from ..neuron import STATE_SHIFT
+
+_CONSTANT = 1e-12
+"""Values whose variance is below this share of their mean square do not vary but for rounding."""
+
+
+@dataclass(frozen=True)
+class LayerGate:
+    """One layer's rates against its activations, over all neurons and images.
+
+    A layer that spikes says rate times spike value, (channels,) or one number; an integrating read-out says its potential
+    per step, in units of the trained network's outputs.
+
+    Parameters
+    ----------
+    layer : str
+    correlation : float or None
+        Pearson's, -1..1, between what is said and the activation; 0 if only the activations vary, None if they do not.
+    image_correlation : float or None
+        The same without what distinguishes neurons: each one's deviations, image by image, from its mean over the images.
+        What this loses cannot tell images apart. None for a single image.
+    error : float or None
+        Root mean square of the difference over that of the activations; None if these are all 0.
+    silent : float or None
+        Share of neurons that never spike although their activation is positive for some image. None for a read-out that
+        integrates, here and in `saturated`.
+    saturated : float or None
+        Share of pairs of neuron and image with a spike in every step.
+    weight_error : float or None
+        Of quantisation, root mean square over that of the weights; None for a float network.
+    silent_error, saturated_error, rounding_error : float
+        Shares of the squared error: of these neurons, of these pairs, and what the same network has less of it in float.
+    """
+
+    layer: str
+    correlation: float | None
+    image_correlation: float | None
+    error: float | None
+    silent: float | None
+    saturated: float | None
+    weight_error: float | None = None
+    silent_error: float = 0.0
+    saturated_error: float = 0.0
+    rounding_error: float = 0.0
+
+
+class LayerComparison:
+    """What a layer says against its activations, as sums over the images so far.
+
+    Parameters
+    ----------
+    layer : Layer
+        Of the network that runs.
+    balanced : SpikingNetwork
+        It says what one spike stands for.
+    network : SpikingNetwork
+        The one that runs.
+    steps : int
+        T.
+    """
+
+    def __init__(self, layer: Layer, balanced: SpikingNetwork, network: SpikingNetwork, steps: int) -> None:
+        self.layer, self.steps = layer, steps
+        self.integrates = layer.neurons.reset == "none"
+        if self.integrates:
+            unit = 1 << STATE_SHIFT if network.is_integer else 1
+            value = np.asarray(network.provenance["output_scale"] / unit)
+        else:
+            value = np.asarray(balanced[layer.name].record["spike_value"], np.float64)
+        self.per_count = (value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value) / steps
+        self.images, self.means, self.within = 0, np.zeros((2, *layer.shape)), np.zeros((2, 2))
+        self.power = self.saturated_error = 0.0
+        self.saturated = 0
+        self.error = np.zeros(layer.shape)
+        self.spikes = np.zeros(layer.shape, np.int64)
+        self.positive = np.zeros(layer.shape, bool)
+
+    def add(self, activation: np.ndarray, counts: np.ndarray, output: np.ndarray) -> None:
+        """Count images: activations and spikes (images, *shape), and the network's output."""
+        said = (output.reshape(activation.shape) if self.integrates else counts) * self.per_count
+        self._correlate(said, activation)
+        squared = (said - activation) ** 2
+        self.error += squared.sum(axis=0)
+        self.power += float((activation**2).sum())
+        if not self.integrates:
+            always = counts == self.steps
+            self.saturated += int(always.sum())
+            self.saturated_error += float(squared[always].sum())
+            self.spikes += counts.sum(axis=0)
+            self.positive |= (activation > 0).any(axis=0)
+
+    def _correlate(self, *values: np.ndarray) -> None:
+        """Update each neuron's means, and the products of deviations from them (Chan, Golub and LeVeque, 1979)."""
+        found = np.stack(values)
+        count = found.shape[1]
+        means = found.mean(axis=1)
+        found -= means[:, None]
+        apart, total = means - self.means, self.images + count
+        self.within += _products(found) + _products(apart) * (self.images * count / total)
+        self.means += apart * (count / total)
+        self.images = total
+
+    @property
+    def squared_error(self) -> float:
+        """Summed over neurons and images."""
+        return float(self.error.sum())
+
+    def gate(self, rounding_error: float) -> LayerGate:
+        """The result so far."""
+        error, silent = self.squared_error, self.positive & (self.spikes == 0)
+        return LayerGate(
+            self.layer.name,
+            *self._correlations(),
+            float(np.sqrt(error / self.power)) if self.power else None,
+            None if self.integrates else float(silent.mean()),
+            None if self.integrates else self.saturated / (self.images * self.layer.size),
+            self.layer.record.get("weight_error"),
+            float(self.error[silent].sum()) / error if error else 0.0,
+            self.saturated_error / error if error else 0.0,
+            rounding_error,
+        )
+
+    def _correlations(self) -> tuple[float | None, float | None]:
+        """Over all pairs of neuron and image; and over images only, each neuron from its mean."""
+        centre = self.means.reshape(2, -1).mean(axis=1)
+        between = self.images * _products(self.means.reshape(2, -1) - centre[:, None])
+        noise = _CONSTANT * (self.within + between + self.images * self.layer.size * np.outer(centre, centre))
+        return _correlation(self.within + between, noise), _correlation(self.within, noise)
+
+
+def _products(values: np.ndarray) -> np.ndarray:
+    """(2, 2) sums of products of (2, ...)."""
+    flat = values.reshape(2, -1)
+    return flat @ flat.T
+
+
+def _correlation(products: np.ndarray, noise: np.ndarray) -> float | None:
+    (said_varies, varies), (said, activation) = np.diag(products) > np.diag(noise), np.diag(products)
+    if not varies:
+        return None
+    return float(products[0, 1] / np.sqrt(said * activation)) if said_varies else 0.0

@@ -1,0 +1,231 @@
+"""Stages and images of a conversion: the right images, the right network, nothing measured on what it was tuned with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rmp_lava import samples, workflow
+from rmp_lava.ann.data import Dataset
+from rmp_lava.errors import DataError, UsageError
+from rmp_lava.samples import Material, from_dataset, material_for
+from rmp_lava.stages import Stage, trained_stage
+from rmp_lava.workflow import convert_model, tune_model
+
+CLASSES = 4
+
+
+def labelled(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose brightest quarter is their class, sorted by class."""
+    random = np.random.default_rng(seed)
+    labels = np.sort(random.integers(0, CLASSES, count))
+    images = random.random((count, 1, 4, 4), dtype=np.float32) * 0.5
+    for image, label in zip(images, labels, strict=True):
+        image[0, 2 * (label // 2) : 2 * (label // 2) + 2, 2 * (label % 2) : 2 * (label % 2) + 2] += 0.5
+    return images, labels.astype(np.int64)
+
+
+def dataset(as_bytes: bool = False) -> Dataset:
+    (images, labels), (test_images, test_labels) = labelled(400), labelled(20, 1)
+    if as_bytes:
+        images, test_images = ((a * 255).astype(np.uint8) for a in (images, test_images))
+    return Dataset("quarters", images, labels, test_images, test_labels, ("a", "b", "c", "d"), "made here")
+
+
+def exact() -> nn.Module:
+    """A network that knows the classes without training."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 2, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4))
+    with torch.no_grad():
+        model[0].weight.fill_(0.25)
+        model[0].bias.fill_(-0.3)
+        model[4].weight.zero_()
+        for label in range(4):
+            model[4].weight[label, label::4] = 1.0
+        model[4].bias.copy_(torch.tensor([0.0, 0.01, 0.02, 0.03]))
+    return model.eval()
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_stages_of_a_network_that_loses_nothing(as_bytes):
+    data = dataset(as_bytes)
+    model = exact()
+    conversion = convert_model(model, from_dataset(data), steps=32, name="quarters")
+    assert [stage.name for stage in conversion.stages] == [
+        "trained ANN",
+        "folded",
+        "clipped",
+        "float SNN",
+        "integer SNN",
+    ]
+    assert all(stage.images == 40 and stage.accuracy == 1.0 for stage in conversion.stages)
+    assert [gate.layer for gate in conversion.gates] == [layer.name for layer in conversion.integer]
+    assert all(gate.correlation > 0.98 for gate in conversion.gates)
+    provenance = conversion.integer.provenance
+    assert provenance["dataset"] == "quarters" and provenance["method"] == "low-latency"
+    assert provenance["balance"]["images"] == 360 and conversion.integer.class_names == ("a", "b", "c", "d")
+
+
+def test_each_stage_measures_its_own_network(monkeypatch):
+    """A float network whose read-out is turned over shows in its stage, and in no stage before it."""
+
+    def turned(network, *arguments, **options):
+        result = real(network, *arguments, **options)
+        last = result.layers[-1]
+        synapses = tuple(s.replace(weight=-s.weight) for s in last.synapses)
+        return result.replace(layers=(*result.layers[:-1], last.replace(synapses=synapses)))
+
+    real = workflow.balance
+    monkeypatch.setattr(workflow, "balance", turned)
+    conversion = convert_model(exact(), from_dataset(dataset()), steps=32)
+    accuracies = {stage.name: stage.accuracy for stage in conversion.stages}
+    assert accuracies["trained ANN"] == accuracies["folded"] == accuracies["clipped"] == 1.0
+    assert accuracies["float SNN"] < 0.5 and accuracies["integer SNN"] < 0.5
+    assert conversion.gates[0].correlation > 0.98 and conversion.gates[1].correlation < 0
+    assert conversion.summary()["first_loss"].startswith("The loss begins at layer '4'")
+
+
+def test_what_is_lost_is_said_even_if_no_layer_begins_it():
+    conversion = convert_model(exact(), from_dataset(dataset()), steps=32)
+    assert workflow.describe_loss(conversion).startswith("No layer begins a loss: the lowest correlation is")
+    last = Stage("integer SNN", 40, conversion.stages[0].accuracy - 0.08)
+    lossy = replace(conversion, stages=(*conversion.stages[:-1], last))
+    assert workflow.describe_loss(lossy).startswith("8.0 points are lost, but no single layer begins it")
+
+
+def test_options_of_the_method_can_be_changed_one_by_one():
+    material = from_dataset(dataset())
+    paper = convert_model(exact(), material, steps=8, method="paper", stages=False).floating
+    assert paper.input.encoding == "poisson" and paper.provenance["balance"]["thresholds"] == "v_in"
+    mixed = convert_model(
+        exact(), material, steps=8, method="paper", encoding="rate", v_init="half", percentile=99.0, stages=False
+    ).floating
+    assert mixed.input.encoding == "rate"
+    assert mixed.provenance["balance"] == paper.provenance["balance"] | {"v_init": "half", "percentile": 99.0}
+    with pytest.raises(UsageError, match="percentile is given"):
+        convert_model(exact(), material, steps=8, percentile=99.0)
+    assert convert_model(exact(), material, steps=8, percentile=99.0, thresholds="activation", stages=False).steps == 8
+
+
+def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
+    data = dataset()
+    material = from_dataset(data)
+    chosen = material.calibration(40, seed=0)
+    of_training = {image.tobytes(): label for image, label in zip(data.train_images, data.train_labels, strict=True)}
+    held_out = {image.tobytes() for image in material.validation_images}
+    assert all(image.tobytes() in of_training and image.tobytes() not in held_out for image in chosen)
+    assert set(of_training[image.tobytes()] for image in chosen) == {0, 1, 2, 3}
+    assert np.array_equal(chosen, material.calibration(40, seed=0))
+    assert not np.array_equal(chosen, material.calibration(40, seed=1))
+    images, labels = material.validation(10, seed=0)
+    assert all(image.tobytes() in held_out for image in images)
+    assert [of_training[image.tobytes()] for image in images] == labels.tolist()
+
+
+@pytest.mark.parametrize("count", [0, 361, -1])
+def test_more_calibration_images_than_there_are(count):
+    with pytest.raises(UsageError, match="allowed are 1..360"):
+        from_dataset(dataset()).calibration(count, seed=0)
+
+
+def test_bytes_are_values_in_the_unit_interval():
+    material = from_dataset(dataset(as_bytes=True))
+    values = material.calibration(None, seed=0)
+    assert values.dtype == np.float32 and 0.4 < values.max() <= 1
+
+
+def test_a_model_in_half_precision_or_for_one_image_or_in_training_mode_is_measured_as_it_is():
+    images, labels = labelled(30)
+    model = exact().bfloat16().train()
+    assert trained_stage(model, images, labels).accuracy == 1.0
+    program = torch.export.export(exact(), (torch.rand(7, 1, 4, 4),), strict=False)
+    assert trained_stage(program, images, labels).accuracy == 1.0  # 30 is no multiple of 7
+
+
+def test_tuning_measures_and_remembers():
+    records = []
+    material = from_dataset(dataset())
+    conversion = tune_model(exact(), material, steps=4, epochs=2, batch_size=64, on_epoch=records.append)
+    assert [stage.name for stage in conversion.stages] == [
+        "trained ANN",
+        "clipped, tuned",
+        "float SNN, tuned",
+        "integer SNN, tuned",
+    ]
+    assert conversion.tuning == tuple(records) and len(records) == 2
+    assert conversion.stages[-1].accuracy >= 0.95
+    assert conversion.integer.provenance["balance"]["thresholds"] == "tuned"
+    assert all(layer.neurons.v_init > 0 for layer in conversion.floating.layers[:-1])
+
+
+# Images of the user's own
+
+
+def saved(folder, images, labels=None):
+    np.save(folder / "x.npy", images)
+    if labels is None:
+        return folder / "x.npy", None
+    np.save(folder / "y.npy", labels)
+    return folder / "x.npy", folder / "y.npy"
+
+
+def test_own_images_are_divided_and_keep_their_labels(tmp_path):
+    images, labels = labelled(50)
+    material = material_for(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
+    assert len(material.train_images) == 45 and len(material.validation_images) == 5
+    of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    for part, truth in (
+        (material.train_images, material.train_labels),
+        (material.validation_images, material.validation_labels),
+    ):
+        assert [of[image.tobytes()] for image in part] == truth.tolist()
+    assert len({i.tobytes() for i in material.train_images} | {i.tobytes() for i in material.validation_images}) == 50
+
+
+def test_own_images_without_labels_measure_layers_only(tmp_path):
+    material = material_for(None, None, *saved(tmp_path, labelled(50)[0]), None)
+    conversion = convert_model(exact(), material, steps=8)
+    assert conversion.stages == () and len(conversion.gates) == 2 and conversion.integer.class_names == ()
+    with pytest.raises(UsageError, match="needs labels"):
+        tune_model(exact(), material, steps=4)
+
+
+@pytest.mark.parametrize(
+    "images, labels, found",
+    [
+        (np.zeros((9, 1, 4, 4)), np.zeros(8, int), "one label per image"),
+        (np.zeros((9, 1, 4, 4)), np.zeros(9), "not all whole numbers"),
+        (np.zeros((9, 1, 4, 4)), np.full(9, -1), "not all whole numbers"),
+        (np.zeros((1, 1, 4, 4)), None, "holds 1 image"),
+        (np.zeros((9, 1, 5, 5)), None, "images have shape (9, 1, 5, 5)"),
+        (np.full((9, 1, 4, 4), 255, np.uint8), None, "divide 8-bit pixels by 255"),
+        (np.full((9, 1, 4, 4), np.nan), None, "NaN"),
+    ],
+)
+def test_own_images_that_cannot_be_meant(tmp_path, images, labels, found):
+    with pytest.raises(DataError) as error:
+        material_for(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
+    assert found in str(error.value)
+
+
+def test_labels_beyond_the_outputs_are_refused(tmp_path):
+    images, labels = labelled(50)
+    material = material_for(None, None, *saved(tmp_path, images, labels + 1), None)
+    with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
+        convert_model(exact(), material, steps=4)
+
+
+def test_a_data_set_of_other_classes_is_refused():
+    data = dataset()
+    material = Material(**vars(from_dataset(data)) | {"class_names": ("a", "b", "c", "d", "e")})
+    with pytest.raises(DataError, match="5 classes"):
+        convert_model(exact(), material, steps=4)
+
+
+def test_a_data_set_of_another_shape_is_refused(monkeypatch):
+    monkeypatch.setattr(samples, "load", lambda name, directory: dataset())
+    with pytest.raises(DataError, match=r"images of shape \(1, 4, 4\), but the network takes \(3, 4, 4\)"):
+        material_for("quarters", None, None, None, (3, 4, 4))
