@@ -2,7 +2,7 @@
 
     import rmp_lava
     report = rmp_lava.check(model, example)              # what is in the way, all at once
-    network = rmp_lava.convert(model, images, steps=64)  # float SpikingNetwork with balanced thresholds
+    network = rmp_lava.convert(model, images, steps=16)  # float SpikingNetwork with balanced thresholds
     integer = rmp_lava.quantize(network)                 # Loihi 2's integers, every choice recorded
     rmp_lava.save(integer, "exports/digits.net")         # lava-dl netx HDF5
     result = rmp_lava.run(rmp_lava.load("exports/digits.net"), test_images, steps=64, backend="lava")

@@ -105,7 +105,7 @@ def test_missing_profiles(tmp_path):
 
 def small_network() -> SpikingNetwork:
     weight = np.array([[0.5, -0.25], [1.0, -0.75]])
-    layers = (Layer("a", (2,), (Dense(INPUT, weight),), Neurons(1.5, bias=np.array([100.0, -100.0]))),)
+    layers = (Layer("a", (2,), (Dense(INPUT, weight),), Neurons(1.5, bias=np.array([20.0, -20.0]))),)
     return SpikingNetwork("small", make_input("poisson", (2,)), layers, "float", "count")
 
 

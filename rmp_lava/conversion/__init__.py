@@ -16,7 +16,7 @@ from .tracing.reading import Model
 
 METHODS = {
     "paper": Balancing(),
-    "low-latency": Balancing(thresholds="error", v_init="half", channelwise=True, calibrate="bias"),
+    "low-latency": Balancing(thresholds="error", v_init="best", channelwise=True, calibrate="bias"),
 }
 """How thresholds are found: as Han, Srinivasan and Roy do (CVPR 2020), or so that few steps suffice."""
 ENCODINGS = {"paper": "poisson", "low-latency": "current"}

@@ -23,12 +23,14 @@ from ..progress import Progress
 from ..schedule import Schedule, schedule
 from .analog import AnalogNetwork, activations
 from .histogram import Histogram
-from .refine import best_factors
+from .refine import SHARES, Refined, refine
 from .replay import Replay
 from .scale import scale_synapses, set_threshold
 
 THRESHOLDS = ("v_in", "activation", "error", "tuned")
 CALIBRATIONS = ("none", "bias")
+_SHARES = {"zero": (0.0,), "half": (0.5,), "best": SHARES}
+"""Of the threshold, from which an initial potential is chosen."""
 CALIBRATION_IMAGES = 128
 """Images whose spikes are compared with activations; distributions are those of all images."""
 _CALIBRATION_BYTES = 2**28
@@ -54,8 +56,9 @@ class Balancing:
         Of positive values, 0 < percentile <= 100; 100 is the maximum. Of "v_in" and "activation".
     alpha : float or mapping
         Factor on each threshold, or by layer name (missing names: 1).
-    v_init : {"zero", "half"}
-        Initial potential 0, or half the threshold (Bu et al., AAAI 2022, "Optimized potential initialization").
+    v_init : {"zero", "half", "best"}
+        Initial potential 0, half the threshold (Bu et al., AAAI 2022, "Optimized potential initialization"), or the share of
+        it with which each layer's simulated rates are best, with thresholds "error" only.
     reset : {"soft", "hard"}
         Of the spiking layers; hard is the baseline that the paper compares with.
     channelwise : bool
@@ -80,7 +83,7 @@ class Balancing:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("thresholds", THRESHOLDS),
-            ("v_init", ("zero", "half")),
+            ("v_init", tuple(_SHARES)),
             ("reset", ("soft", "hard")),
             ("calibrate", CALIBRATIONS),
         ):
@@ -88,6 +91,10 @@ class Balancing:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(map(repr, allowed))}")
         if not 0 < self.percentile <= 100:
             raise UsageError(f"percentile is {self.percentile}; allowed are 0 < percentile <= 100")
+        if self.v_init == "best" and self.thresholds != "error":
+            raise UsageError(
+                f"v_init 'best' is found with thresholds 'error', not with {self.thresholds!r}; choose 'half' or 'zero'"
+            )
         if self.channelwise and self.thresholds not in ("activation", "error"):
             raise UsageError(
                 f"channelwise thresholds come from activations, not from {self.thresholds!r}; choose thresholds "
@@ -206,14 +213,15 @@ class _Balancer:
             if self.how.calibrate == "bias":
                 layer = _add_bias(layer, _channel_means(activation.mean(dim=0).numpy() - seen.mean))
             return layer.replace(record=dict(layer.record) | record)
-        value = factor * self._spike_value(layer, seen, recorded, activation)
+        refined = self._refined(layer, seen, recorded, activation)
+        value = factor * refined.values
         clip = layer.record.get("clip")
         if clip is not None:
             value = np.minimum(value, clip)  # a rate of 1 then is the clipped activation
         record |= {"spike_value": value.tolist(), "alpha": factor}
         if self.how.thresholds in ("v_in", "activation"):
             record["percentile"] = self.how.percentile
-        layer = set_threshold(layer, value, reset=self.how.reset, half=self.how.v_init == "half")
+        layer = set_threshold(layer, value, reset=self.how.reset, share=refined.share)
         self.prepared.prepare(layer)
         self.values[layer.name] = value
         layer = self._advance(layer, value, activation)
@@ -224,14 +232,15 @@ class _Balancer:
         for replay in self.replays:
             replay.release(layer)
 
-    def _spike_value(
+    def _refined(
         self, layer: Layer, seen: _Seen | None, recorded: float | None, activation: torch.Tensor | None
-    ) -> np.ndarray:
-        """() or (channels,), before alpha."""
+    ) -> Refined:
+        """Spike values, () or (channels,), before alpha, and where the potential starts."""
+        shares = _SHARES[self.how.v_init]
         if self.how.thresholds == "tuned":
             if recorded is None:
                 raise UsageError(f"layer {layer.name!r} has no tuned threshold; tune the network first")
-            return np.asarray(recorded, dtype=np.float64)
+            return Refined(np.asarray(recorded, dtype=np.float64), shares[0])
         if self.how.thresholds == "error":
             found = self.histograms[layer.name].least_error(self.plan.steps)
         else:
@@ -244,11 +253,14 @@ class _Balancer:
             )
         # A channel that is silent on these images gets the mean threshold of the others.
         found = np.where(found > 0, found, found[found > 0].mean())
-        value = found if len(found) > 1 else found[0]
+        refined = Refined(found if len(found) > 1 else found[0], shares[0])
         if self.how.thresholds == "error":
-            half, centred = self.how.v_init == "half", self.how.calibrate == "bias"
-            value = value * best_factors(layer, self.replays, activation, value, half=half, centred=centred)
-        return np.maximum(value, _smallest_spike_values(layer, value)) if value.ndim else value
+            centred = self.how.calibrate == "bias"
+            refined = refine(layer, self.replays, activation, refined.values, shares=shares, centred=centred)
+        if not refined.values.ndim:
+            return refined
+        smallest = _smallest_spike_values(layer, refined.values)
+        return Refined(np.maximum(refined.values, smallest), refined.share)
 
     def _advance(self, layer: Layer, value: np.ndarray, activation: torch.Tensor | None) -> Layer:
         """Let the replays simulate the layer, after its biases were moved where that is asked for."""

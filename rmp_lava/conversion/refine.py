@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -11,12 +13,28 @@ from .replay import Replay
 
 FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5)
 """On the spike value that formulas suggest."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
+"""Of the threshold, as initial potential: half of it rounds best, less lets fewer neurons spike by mistake."""
 
 
-def best_factors(
-    layer: Layer, replays: list[Replay], activation: torch.Tensor, bound: np.ndarray, *, half: bool, centred: bool
-) -> np.ndarray:
-    """The factor on the spike value with which rates come closest to the activations, simulated with the real input.
+@dataclass(frozen=True)
+class Refined:
+    """Spike values, of the shape of those that were suggested, and the share of the threshold to start from."""
+
+    values: np.ndarray
+    share: float
+
+
+def refine(
+    layer: Layer,
+    replays: list[Replay],
+    activation: torch.Tensor,
+    suggested: np.ndarray,
+    *,
+    shares: tuple[float, ...],
+    centred: bool,
+) -> Refined:
+    """The spike values and the initial potential with which simulated rates come closest to the activations.
 
     Parameters
     ----------
@@ -26,44 +44,49 @@ def best_factors(
         Whose spikes reach the layer.
     activation : torch.Tensor
         float32 (samples, *shape) of the same samples.
-    bound : numpy.ndarray
-        () or (channels,) spike values.
-    half : bool
-        Start from half a threshold.
+    suggested : numpy.ndarray
+        () or (channels,) spike values, which `FACTORS` multiply, channel by channel.
+    shares : tuple of float
+        To choose from, for the whole layer.
     centred : bool
         Leave the mean error of each channel out, as its bias is going to be moved by it.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape of `bound`, each from `FACTORS`.
     """
-    groups = bound.size
-    errors = np.zeros((len(FACTORS), groups))
-    means = np.zeros((len(FACTORS), groups))
-    count = activation.numel() / groups
+    found = [_errors(layer, replays, activation, suggested, share, centred) for share in shares]
+    best = int(np.argmin([errors.min(axis=0).sum() for errors in found]))
+    factors = np.asarray(FACTORS)[found[best].argmin(axis=0)]
+    return Refined(suggested * (factors if suggested.ndim else factors[0]), shares[best])
+
+
+def _errors(
+    layer: Layer,
+    replays: list[Replay],
+    activation: torch.Tensor,
+    suggested: np.ndarray,
+    share: float,
+    centred: bool,
+) -> np.ndarray:
+    """(factors, channels) squared errors of the rates."""
+    groups = suggested.size
+    errors, means = (np.zeros((len(FACTORS), groups)) for _ in range(2))
     first = 0
     for replay in replays:
         wanted = activation[first : first + len(replay.images)]
         first += len(wanted)
         # Neurons in memory order: channels last.
         wanted = torch.from_numpy(to_memory(wanted.numpy(), 1).reshape(len(wanted), -1, groups))
-        for i, rates in enumerate(_rates(layer, replay, bound, half)):
+        for i, rates in enumerate(_rates(layer, replay, suggested, share)):
             missing = wanted - rates.view(wanted.shape)
             errors[i] += missing.square().sum(dim=(0, 1), dtype=torch.float64).numpy()
             means[i] += missing.sum(dim=(0, 1), dtype=torch.float64).numpy()
-    if centred:
-        errors -= means**2 / count
-    best = np.asarray(FACTORS)[errors.argmin(axis=0)]
-    return best if bound.ndim else best[0]
+    return errors - means**2 / (activation.numel() / groups) if centred else errors
 
 
-def _rates(layer: Layer, replay: Replay, bound: np.ndarray, half: bool) -> list[torch.Tensor]:
+def _rates(layer: Layer, replay: Replay, suggested: np.ndarray, share: float) -> list[torch.Tensor]:
     """For each factor (samples, neurons): spikes per step times spike value."""
-    value = torch.from_numpy(np.atleast_1d(bound).astype(np.float32))
+    value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
     thresholds = [(value * factor).repeat(layer.size // len(value)) for factor in FACTORS]
     samples = len(replay.images)
-    states = [(t / 2 if half else torch.zeros_like(t)).repeat(samples, 1) for t in thresholds]
+    states = [(t * share).repeat(samples, 1) for t in thresholds]
     fired = [torch.zeros((samples, layer.size)) for _ in thresholds]
     total = 0
     for currents, steps in replay.currents(layer, with_bias=True):

@@ -26,8 +26,8 @@ def scale_synapses(layer: Layer, values: SpikeValues) -> Layer:
     )
 
 
-def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, half: bool) -> Layer:
-    """The layer with a threshold at its spike value, and the initial potential at half of it or at 0.
+def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, share: float) -> Layer:
+    """The layer with a threshold at its spike value, and the initial potential at a share of it.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, half: bool) ->
         () or (channels,), positive, in units of the layer's activation.
     """
     threshold = float(value.mean())
-    neurons = layer.neurons.replace(threshold=threshold, reset=reset, v_init=threshold / 2 if half else 0.0)
+    neurons = layer.neurons.replace(threshold=threshold, reset=reset, v_init=share * threshold)
     if value.ndim:
         factor = (threshold / value).astype(np.float32)
         layer = layer.replace(synapses=tuple(s.replace(weight=_by_row(s.weight, factor)) for s in layer.synapses))
