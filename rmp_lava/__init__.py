@@ -5,7 +5,7 @@
     network = rmp_lava.convert(model, images, steps=16)  # float SpikingNetwork with balanced thresholds
     integer = rmp_lava.quantize(network)                 # Loihi 2's integers, every choice recorded
     rmp_lava.save(integer, "exports/digits.net")         # lava-dl netx HDF5
-    result = rmp_lava.run(rmp_lava.load("exports/digits.net"), test_images, steps=64, backend="lava")
+    result = rmp_lava.run(rmp_lava.load("exports/digits.net"), test_images, steps=16, backend="lava")
 
 Names are loaded on first use: importing the package imports neither PyTorch nor Lava.
 """

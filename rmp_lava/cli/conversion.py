@@ -63,6 +63,7 @@ class Thresholds(str, Enum):
 class InitialPotential(str, Enum):
     zero = "zero"
     half = "half"
+    best = "best"
 
 
 class CalibrationOf(str, Enum):
