@@ -93,4 +93,7 @@ def choose_balancing(method: str, **changes: Any) -> Balancing:
     """The `Balancing` of a method with some fields changed; raises `UsageError` for what is not allowed."""
     if method not in METHODS:
         raise UsageError(f"method is {method!r}; choose one of {', '.join(map(repr, METHODS))}")
-    return dataclasses.replace(METHODS[method], **changes)
+    chosen = METHODS[method]
+    if changes.get("thresholds", chosen.thresholds) != "error" and chosen.v_init == "best":
+        changes.setdefault("v_init", "half")  # the best one is found with least-error thresholds only
+    return dataclasses.replace(chosen, **changes)
