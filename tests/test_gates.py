@@ -121,7 +121,7 @@ def assert_measured(gate: LayerGate, expected: tuple) -> None:
     ("build", "options"),
     [
         (ResNet, {}),
-        (MobileNetV2, {"readout": "count"}),
+        (MobileNetV2, {"readout": "count", "v_init": "half"}),
         (telling, {"encoding": "rate", "method": "paper", "alpha": 0.3}),
     ],
 )

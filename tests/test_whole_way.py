@@ -72,6 +72,8 @@ def integer(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
     options = {"encoding": "rate"} if name == "concatenation" else {}
     if method == "paper":
         options["alpha"] = 0.3  # else nothing reaches the last of 20 layers in few steps
+    else:
+        options["v_init"] = "half"  # the best one for untrained networks lets some layers spike after these steps only
     return quantize(convert(model(name, batch_norm), images(name), steps=BALANCED_FOR, method=method, **options))
 
 
@@ -184,7 +186,7 @@ def test_scaling_by_spike_values_leaves_what_relus_compute(network, by_channels,
     for layer in network:
         layer = scale_synapses(layer, values)
         if layer.name in values:
-            layer = set_threshold(layer, values[layer.name], reset="soft", half=half)
+            layer = set_threshold(layer, values[layer.name], reset="soft", share=0.5 if half else 0.0)
             assert layer.neurons.v_init == (layer.neurons.threshold / 2 if half else 0)
         layers.append(layer)
     scaled = AnalogNetwork(network.replace(layers=tuple(layers)))
