@@ -171,6 +171,8 @@ def test_real_interrupt_leaves_a_valid_checkpoint_and_no_rubbish(tmp_path):
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
+        # Shells start background jobs, this test among them, with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 60

@@ -196,6 +196,8 @@ def caller(tmp_path):
         env={**os.environ, "PYTHONPATH": root, "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
+        # Shells start background jobs, this test among them, with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
     def workers():
