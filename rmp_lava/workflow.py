@@ -14,6 +14,7 @@ from .conversion import ENCODINGS, choose_balancing
 from .conversion.balance import Balancing, balance
 from .conversion.gates import LayerGate, clipped, first_loss, measure_layers
 from .conversion.quantize import quantize
+from .conversion.scale import unscale
 from .conversion.trace import trace
 from .conversion.tracing.reading import Model
 from .conversion.tune import tune
@@ -27,8 +28,9 @@ from .stages import Stage, analog_stage, check_classes, spiking_stage, trained_s
 
 GATE_IMAGES = 256
 NOTICEABLE_LOSS = 0.01
+BEFORE_TUNING = choose_balancing("low-latency", v_init="half")
 TUNED = Balancing(thresholds="tuned", v_init="half")
-"""What `tune` has trained for."""
+"""What `tune` starts from, and what it has trained for: neurons that start from half their thresholds."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,10 @@ def tune_model(
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, "current", pooling, "potential", name)
     analog = _with_provenance(analog, material, provenance, {"method": "tune", "encoding": "current"})
+    # From where conversion by itself ends: tuning then needs a fraction of the images.
+    converted = balance(analog, calibration, steps, BEFORE_TUNING, seed=measuring.seed, progress=True)
     tuned = tune(
-        analog,
+        unscale(converted),
         material.train_images,
         material.train_labels,
         steps,
