@@ -15,9 +15,12 @@ from rmp_lava.ann.cifar_batches import TEST_BATCH, TRAIN_BATCHES
 from rmp_lava.ann.constraints import violations
 from rmp_lava.ann.data import DATASETS
 from rmp_lava.ann.models import MODELS, model_spec
+from rmp_lava.ann.models.layers import CEILING, RoundedReLU
 from rmp_lava.ann.models.resnet import Block
 from rmp_lava.ann.recipe import Recipe
 from rmp_lava.cli import app
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
 
 ZOO = [name for name, spec in MODELS.items() if spec.options]
@@ -129,11 +132,33 @@ def test_vgg_with_batch_norm_takes_weights_in_their_order():
     assert torch.equal(network.eval()(images), other.eval()(images))
 
 
-@FORMS
+def test_activations_with_levels_are_rounded_in_training_alone():
+    sums = torch.tensor([-1.0, 0.0, 0.2, 0.3, 1.99, 2.5], requires_grad=True)
+    rounded = RoundedReLU(4)
+    assert rounded(sums).tolist() == [0, 0, 0, 0.5, 2, 2]
+    rounded(sums).sum().backward()
+    assert sums.grad.tolist() == [0, 0, 1, 1, 1, 0]
+    assert torch.equal(rounded.eval()(sums), sums.clamp(0, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        exact = RoundedReLU(256)(torch.arange(0, 514).to(torch.bfloat16) / 256)
+    assert torch.equal(exact * 128, (exact * 128).round()) and exact.max() == 2
+
+
 @pytest.mark.parametrize("name", CIFAR)
-def test_every_weight_learns(name, batch_norm):
+def test_networks_with_levels_are_of_clipped_relus_that_convert(name):
+    network = small(name, batch_norm=True, levels=8)
+    assert not any(isinstance(module, nn.ReLU) for module in network.modules())
+    images = np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32)
+    traced = trace(network, make_input("current", (3, 32, 32)), images)
+    assert all(layer.record["clip"] == CEILING for layer in traced if layer is not traced.output)
+
+
+@FORMS
+@pytest.mark.parametrize("levels", [0, 8])
+@pytest.mark.parametrize("name", CIFAR)
+def test_every_weight_learns(name, levels, batch_norm):
     torch.manual_seed(0)
-    network = small(name, batch_norm=batch_norm)
+    network = small(name, batch_norm=batch_norm, levels=levels)
     nn.functional.cross_entropy(network(torch.rand(8, 3, 32, 32)), torch.arange(8)).backward()
     assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in network.parameters())
 
@@ -153,7 +178,7 @@ def test_shortcuts_are_the_identity_where_nothing_changes_shape():
 
 
 def test_block_adds_before_its_last_relu():
-    block = Block(2, 2, 1, False, 0.0).eval()
+    block = Block(2, 2, 1, False, 0.0, 0).eval()
     with torch.no_grad():
         block.conv1.weight.zero_()
         block.conv1.weight[[0, 1], [0, 1], 1, 1] = 1.0
@@ -165,7 +190,7 @@ def test_block_adds_before_its_last_relu():
 
 def test_strided_block_adds_its_convolved_shortcut_unrectified():
     torch.manual_seed(0)
-    block, images = Block(2, 4, 2, False, 0.0), torch.rand(3, 2, 8, 8)
+    block, images = Block(2, 4, 2, False, 0.0, 0), torch.rand(3, 2, 8, 8)
     conv2d = nn.functional.conv2d
     branch = conv2d(conv2d(images, block.conv1.weight, stride=2, padding=1).relu(), block.conv2.weight, padding=1)
     shortcut = conv2d(images, block.shortcut.conv.weight, stride=2)
@@ -196,7 +221,7 @@ def test_width_scales_every_layer_but_the_last(width):
         ({"classes": 10.0}, "option classes"),
         ({"dropout": 1}, "a number from 0 to less than 1"),
         ({"dropout": -0.1}, "option dropout"),
-        ({"depth": 3}, "has no option 'depth'; its options are width, batch_norm, classes, dropout"),
+        ({"depth": 3}, "has no option 'depth'; its options are width, batch_norm, classes, dropout, levels"),
     ],
 )
 def test_useless_option_is_refused(options, words):
@@ -206,8 +231,8 @@ def test_useless_option_is_refused(options, words):
 
 def test_settled_options_are_plain_and_complete():
     settled = MODELS["vgg16-cifar"].settle({"width": 1})
-    assert settled == {"width": 1.0, "batch_norm": False, "classes": 10, "dropout": 0.1}
-    assert [type(value) for value in settled.values()] == [float, bool, int, float]
+    assert settled == {"width": 1.0, "batch_norm": False, "classes": 10, "dropout": 0.1, "levels": 0}
+    assert [type(value) for value in settled.values()] == [float, bool, int, float, int]
     assert MODELS["digits-cnn"].settle() == {}
 
 
@@ -234,7 +259,7 @@ def test_command_trains_and_its_checkpoint_loads_with_its_options(tmp_path, caps
     path = tmp_path / "a.pt"
     command = ["train", "vgg16-cifar", "--width", "0.0625", "--batch-norm", "--epochs", "1", "--precision", "float32"]
     app([*command, "--data-dir", str(tmp_path), "--output", str(path), "--json", "-"], standalone_mode=False)
-    options = {"width": 0.0625, "batch_norm": True, "classes": 10, "dropout": 0.1}
+    options = {"width": 0.0625, "batch_norm": True, "classes": 10, "dropout": 0.1, "levels": 0}
     assert json.loads(capsys.readouterr().out)["options"] == options
     network, metadata = load_model(path)
     assert metadata["options"] == options and metadata["precision"] == "float32" and metadata["optimizer"] == "sgd"

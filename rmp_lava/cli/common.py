@@ -65,7 +65,7 @@ Profile = Annotated[str, typer.Option(help="Hardware profile: a name or a .toml 
 ForLavaDl = Annotated[
     bool, typer.Option("--for-lava-dl", help="Insist on a file that lava-dl's unmodified loader runs.")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Clipped values and saturated states are an error.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Saturated states are an error.")]
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
@@ -79,6 +79,17 @@ def write_json(path: Path | None, content: dict[str, Any]) -> None:
     from ..files import write_atomically
 
     write_atomically(path, text.encode("utf-8"), UsageError)
+
+
+def epoch_reporter(console, epochs: int):
+    """A function that prints the record of each epoch of a training."""
+    from ..report.tables import percent
+
+    def report(record) -> None:
+        accuracies = f"training {percent(record.train_accuracy)}, validation {percent(record.validation_accuracy)}"
+        console.print(f"Epoch {record.epoch} of {epochs}: loss {record.loss:.4f}, {accuracies}")
+
+    return report
 
 
 def console_for(json_path: Path | None):

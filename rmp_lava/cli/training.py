@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from .common import EXPORTS, DataDirectory, Json, Precision, Seed, console_for, write_json
+from .common import EXPORTS, DataDirectory, Json, Precision, Seed, console_for, epoch_reporter, write_json
 
 
 def demo(
@@ -42,6 +42,10 @@ def train(
     batch_norm: Annotated[
         bool, typer.Option("--batch-norm", help="With batch normalisation, instead of the paper's form without.")
     ] = False,
+    levels: Annotated[
+        int | None,
+        typer.Option(help="Round activations to so many levels while training, for few time steps later; 0 for ReLU."),
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
     ] = None,
@@ -61,10 +65,12 @@ def train(
         raise UsageError(
             f"the data set of model {model!r} cannot be loaded here; train it with rmp_lava.ann.train.train"
         )
-    given = {"width": width, "batch_norm": batch_norm or None}
+    given = {"width": width, "batch_norm": batch_norm or None, "levels": levels}
     options = spec.settle({name: value for name, value in given.items() if value is not None})
     path = output or EXPORTS / f"{model}.pt"
     dataset = load(spec.dataset, data_dir)
+    console = console_for(json_path)
+    planned = spec.recipe_for(options).epochs if epochs is None else epochs
     result = run_training(
         model,
         dataset,
@@ -77,13 +83,13 @@ def train(
         checkpoint_path=path,
         resume=resume,
         device=device,
+        on_epoch=epoch_reporter(console, planned),
     )
     rows = [
         ("training", percent(result.train_accuracy)),
         ("validation", percent(result.validation_accuracy)),
         ("test", percent(result.test_accuracy)),
     ]
-    console = console_for(json_path)
     console.print(table(f"Trained {model} on {dataset.name} in {result.seconds:.0f} s", ("images", "accuracy"), rows))
     console.print(f"Checkpoint: {path}")
     write_json(

@@ -29,6 +29,7 @@ from .common import (
     Validation,
     Weights,
     console_for,
+    epoch_reporter,
 )
 from .finish import bring, finish, measuring, place, quantising
 
@@ -71,17 +72,10 @@ def tune(
 
     Trains through the spikes on the training images; NAME.tune.pt beside the output is written after each epoch.
     """
-    from ..report.tables import percent
     from ..workflow import tune_model
 
     network, material = bring(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "-tuned")
-    console = console_for(json_path)
-
-    def report(record) -> None:
-        accuracies = f"training {percent(record.train_accuracy)}, validation {percent(record.validation_accuracy)}"
-        console.print(f"Epoch {record.epoch} of {epochs}: loss {record.loss:.4f}, {accuracies}")
-
     conversion = tune_model(
         network.model,
         material,
@@ -92,7 +86,7 @@ def tune(
         quantising=quantising(profile, threshold_form, strict),
         measuring=measuring(calibration, validation, seed),
         checkpoint_path=path.with_suffix(".tune.pt"),
-        on_epoch=report,
+        on_epoch=epoch_reporter(console_for(json_path), epochs),
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,

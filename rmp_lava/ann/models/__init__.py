@@ -56,7 +56,7 @@ _IMAGENET_CONSTRAINED = Recipe(
 
 
 def _options(classes: int, dropout: float) -> dict[str, Option]:
-    return {"width": 1.0, "batch_norm": False, "classes": classes, "dropout": dropout}
+    return {"width": 1.0, "batch_norm": False, "classes": classes, "dropout": dropout, "levels": 0}
 
 
 MODELS: dict[str, ModelSpec] = {

@@ -1,8 +1,52 @@
-"""What the networks share: convolutions without bias, scaled channels, and the initialisation without normalisation."""
+"""What the networks share: convolutions without bias, activations, scaled channels, initialisation without normalisation."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
+from torch.nn import functional
+
+CEILING = 2.0
+"""Where a clipped activation ends: two standard deviations of its input, as batch normalisation begins."""
+
+
+class RoundedReLU(nn.Hardtanh):
+    """ReLU clipped at `CEILING`; while training, also rounded to that many equal levels above zero.
+
+    A network learns so to bear what a rate over as many time steps makes of an activation, and loses little when it is
+    converted (Bu et al., ICLR 2022, "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural
+    networks"). Gradients pass as through the clipped ReLU. In evaluation mode it is the clipped ReLU alone, as in the
+    network that is converted.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__(0.0, CEILING)
+        self.levels = levels
+
+    def forward(self, sums: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return functional.hardtanh(sums, 0.0, CEILING)
+        return _Round.apply(sums, self.levels)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}"
+
+
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, sums: torch.Tensor, levels: int) -> torch.Tensor:
+        ctx.save_for_backward(sums)
+        return functional.hardtanh(sums, 0.0, CEILING).mul_(levels / CEILING).round_().mul_(CEILING / levels)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (sums,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, sums, 0.0, CEILING), None
+
+
+def activation(levels: int) -> nn.Module:
+    """A ReLU, or with `levels` above 0 one that is trained for so many time steps."""
+    return RoundedReLU(levels) if levels else nn.ReLU()
 
 
 def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:

@@ -14,6 +14,8 @@ from ..recipe import Recipe
 
 MAX_WIDTH = 4.0
 MAX_CLASSES = 100_000
+MAX_LEVELS = 256
+"""Beyond it rounding is finer than bfloat16, in which layers may be trained."""
 
 Option = bool | int | float
 
@@ -42,11 +44,12 @@ class ModelSpec:
     options : mapping of str to bool, int or float
         The options that the network takes, with their defaults: `width` (factor on the channels of every layer but the
         last), `batch_norm` (modern form, instead of the paper's without batch normalisation and bias), `classes`,
-        `dropout` (probability).
+        `dropout` (probability), `levels` (0 for ReLU; else activations are clipped, and rounded to so many levels while
+        training, see `layers.RoundedReLU`).
     constrained : bool
         Whether `rmp_lava.ann.constraints.violations` must find nothing when the network is built without batch
-        normalisation. False for residual networks: the rule sees chains only. A network built with batch normalisation
-        departs from the rule on purpose; conversion folds it.
+        normalisation and `levels`. False for residual networks: the rule sees chains only. A network built with them
+        departs from the rule on purpose.
     """
 
     name: str
@@ -93,7 +96,8 @@ class ModelSpec:
 
     def is_constrained(self, options: Mapping[str, Option]) -> bool:
         """Whether the network with these options must keep the paper's constraints; see `constrained`."""
-        return self.constrained and not self.settle(options).get("batch_norm", False)
+        settled = self.settle(options)
+        return self.constrained and not settled.get("batch_norm") and not settled.get("levels")
 
 
 def _departure(name: str, value: Any) -> str | None:
@@ -104,6 +108,9 @@ def _departure(name: str, value: Any) -> str | None:
     if name == "classes":
         fits = number and isinstance(value, int) and 2 <= value <= MAX_CLASSES
         return None if fits else f"an integer from 2 to {MAX_CLASSES:,}"
+    if name == "levels":
+        fits = number and isinstance(value, int) and 0 <= value <= MAX_LEVELS
+        return None if fits else f"an integer from 0 to {MAX_LEVELS}"
     if name == "width":
         return None if number and 0 < value <= MAX_WIDTH else f"a number above 0 and at most {MAX_WIDTH:g}"
     return None if number and 0 <= value < 1 else "a number from 0 to less than 1"

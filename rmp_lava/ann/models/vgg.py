@@ -11,22 +11,24 @@ from collections import OrderedDict
 
 from torch import nn
 
-from .layers import conv3x3, initialise, scaled
+from .layers import activation, conv3x3, initialise, scaled
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def vgg16_cifar(*, width: float, batch_norm: bool, classes: int, dropout: float) -> nn.Sequential:
+def vgg16_cifar(*, width: float, batch_norm: bool, classes: int, dropout: float, levels: int) -> nn.Sequential:
     """VGG-16 for (N, 3, 32, 32), hidden dense layers of 512 neurons, 15.2 million weights at width 1."""
-    return _vgg16(512, 1, width, batch_norm, classes, dropout)
+    return _vgg16(512, 1, width, batch_norm, classes, dropout, levels)
 
 
-def vgg16_imagenet(*, width: float, batch_norm: bool, classes: int, dropout: float) -> nn.Sequential:
+def vgg16_imagenet(*, width: float, batch_norm: bool, classes: int, dropout: float, levels: int) -> nn.Sequential:
     """VGG-16 for (N, 3, 224, 224), hidden dense layers of 4,096 neurons, 138 million weights at width 1."""
-    return _vgg16(4096, 7 * 7, width, batch_norm, classes, dropout)
+    return _vgg16(4096, 7 * 7, width, batch_norm, classes, dropout, levels)
 
 
-def _vgg16(hidden: int, positions: int, width: float, batch_norm: bool, classes: int, dropout: float) -> nn.Sequential:
+def _vgg16(
+    hidden: int, positions: int, width: float, batch_norm: bool, classes: int, dropout: float, levels: int
+) -> nn.Sequential:
     """13 convolutions and three dense layers; `positions` is height times width behind the last pooling."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
@@ -37,7 +39,7 @@ def _vgg16(hidden: int, positions: int, width: float, batch_norm: bool, classes:
             layers[f"conv{name}"] = conv3x3(before, channels)
             if batch_norm:
                 layers[f"bn{name}"] = nn.BatchNorm2d(channels)
-            layers[f"relu{name}"] = nn.ReLU()
+            layers[f"relu{name}"] = activation(levels)
             if not batch_norm and place < len(sizes):
                 layers[f"dropout{name}"] = nn.Dropout(dropout)
         layers[f"pool{stage}"] = nn.AvgPool2d(2)
@@ -50,7 +52,7 @@ def _vgg16(hidden: int, positions: int, width: float, batch_norm: bool, classes:
         layers[f"dense{place}"] = nn.Linear(features, neurons, bias=False)
         if batch_norm:
             layers[f"bn{place}"] = nn.BatchNorm1d(neurons)
-        layers[f"relu{place}"] = nn.ReLU()
+        layers[f"relu{place}"] = activation(levels)
         if not batch_norm:
             layers[f"dropout{place}"] = nn.Dropout(dropout)
         features = neurons
