@@ -52,13 +52,14 @@ class Material:
         """Of one image."""
         return self.train_images.shape[1:]
 
-    def calibration(self, count: int | None, seed: int) -> np.ndarray:
-        """Training images for thresholds and biases, float32, drawn at random, because data sets may be sorted by class.
+    def calibration(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Training images for thresholds and biases, float32, and their labels where there are any.
 
-        Raises `UsageError` if there are not as many.
+        Drawn at random, because data sets may be sorted by class. Raises `UsageError` if there are not as many.
         """
         chosen = _draw(len(self.train_images), count, CALIBRATION_IMAGES, seed, "calibration")
-        return as_float(self.train_images[chosen])
+        labels = self.train_labels
+        return as_float(self.train_images[chosen]), None if labels is None else labels[chosen]
 
     def validation(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Validation images, float32, and their labels where there are any, drawn at random; raises as `calibration`."""

@@ -15,6 +15,7 @@ from .conversion.balance import Balancing, balance
 from .conversion.gates import LayerGate, clipped, first_loss, measure_layers
 from .conversion.quantize import quantize
 from .conversion.scale import unscale
+from .conversion.search import search_alpha as search
 from .conversion.trace import trace
 from .conversion.tracing.reading import Model
 from .conversion.tune import tune
@@ -35,7 +36,7 @@ TUNED = Balancing(thresholds="tuned", v_init="half")
 
 @dataclass(frozen=True)
 class Quantising:
-    """Of the integers, see `rmp_lava.quantize`; `strict`: what has to be clipped or saturates is an error."""
+    """Of the integers, see `rmp_lava.quantize`; `strict`: a state that saturates while stages are measured is an error."""
 
     profile: str = "loihi2"
     threshold_form: str = "stock"
@@ -115,6 +116,7 @@ def convert_model(
     quantising: Quantising = Quantising(),  # noqa: B008 - frozen
     measuring: Measuring = Measuring(),  # noqa: B008 - frozen
     stages: bool = True,
+    search_alpha: bool = False,
     **changes: Any,
 ) -> Conversion:
     """Convert a network as `rmp_lava.convert` does, quantise it, and measure each stage.
@@ -133,6 +135,8 @@ def convert_model(
         See there.
     stages : bool
         Whether to measure stages and layers at all.
+    search_alpha : bool
+        Whether each layer's alpha is searched against the accuracy on the calibration images, see `conversion.search`.
 
     Raises
     ------
@@ -141,13 +145,18 @@ def convert_model(
     """
     how = choose_balancing(method, **changes)
     _refuse_ineffective(how, changes)
+    if search_alpha and material.train_labels is None:
+        raise UsageError("alpha is searched against accuracy, which needs labels; pass --labels too")
     encoding = ENCODINGS[method] if encoding is None else encoding
     Schedule(steps, 1)  # refuses steps that are out of range
-    calibration = material.calibration(measuring.calibration, measuring.seed)
+    calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, encoding, pooling, readout, name)
     analog = _with_provenance(analog, material, provenance, {"method": method, "encoding": encoding})
-    conversion = _finish(analog, calibration, steps, how, quantising, measuring.seed)
+    floating = balance(analog, calibration, steps, how, seed=measuring.seed, progress=True)
+    if search_alpha:
+        floating = search(floating, calibration, calibration_labels, steps, seed=measuring.seed, progress=True)
+    conversion = _quantized(analog, floating, steps, quantising)
     if not stages:
         return conversion
     return _measured(conversion, model, images, labels, quantising.strict, measuring.seed)
@@ -184,7 +193,7 @@ def tune_model(
     if material.train_labels is None:
         raise UsageError("tuning trains the network, which needs labels; pass --labels too")
     Schedule(steps, 1)  # refuses steps that are out of range
-    calibration = material.calibration(measuring.calibration, measuring.seed)
+    calibration, _ = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, "current", pooling, "potential", name)
     analog = _with_provenance(analog, material, provenance, {"method": "tune", "encoding": "current"})
@@ -205,7 +214,8 @@ def tune_model(
         progress=True,
         **settings,
     )
-    conversion = _finish(tuned, calibration, steps, TUNED, quantising, measuring.seed)
+    floating = balance(tuned, calibration, steps, TUNED, seed=measuring.seed, progress=True)
+    conversion = _quantized(tuned, floating, steps, quantising)
     measured = _measured(conversion, model, images, labels, quantising.strict, measuring.seed, tuned=True)
     # From the network, so that epochs before an interruption are there too.
     history = tuple(TuneRecord(*record) for record in tuned.provenance["tune"][-1]["history"])
@@ -228,11 +238,8 @@ def _with_provenance(
     return network.replace(provenance=dict(network.provenance) | added)
 
 
-def _finish(
-    analog: SpikingNetwork, calibration: np.ndarray, steps: int, how: Balancing, quantising: Quantising, seed: int
-) -> Conversion:
-    floating = balance(analog, calibration, steps, how, seed=seed, progress=True)
-    integer = quantize(floating, quantising.profile, threshold_form=quantising.threshold_form, strict=quantising.strict)
+def _quantized(analog: SpikingNetwork, floating: SpikingNetwork, steps: int, quantising: Quantising) -> Conversion:
+    integer = quantize(floating, quantising.profile, threshold_form=quantising.threshold_form)
     return Conversion(analog, floating, integer, steps)
 
 

@@ -113,16 +113,29 @@ def test_options_of_the_method_can_be_changed_one_by_one():
 def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
     data = dataset()
     material = from_dataset(data)
-    chosen = material.calibration(40, seed=0)
+    chosen, truth = material.calibration(40, seed=0)
     of_training = {image.tobytes(): label for image, label in zip(data.train_images, data.train_labels, strict=True)}
     held_out = {image.tobytes() for image in material.validation_images}
     assert all(image.tobytes() in of_training and image.tobytes() not in held_out for image in chosen)
-    assert set(of_training[image.tobytes()] for image in chosen) == {0, 1, 2, 3}
-    assert np.array_equal(chosen, material.calibration(40, seed=0))
-    assert not np.array_equal(chosen, material.calibration(40, seed=1))
+    assert [of_training[image.tobytes()] for image in chosen] == truth.tolist() and set(truth) == {0, 1, 2, 3}
+    assert np.array_equal(chosen, material.calibration(40, seed=0)[0])
+    assert not np.array_equal(chosen, material.calibration(40, seed=1)[0])
     images, labels = material.validation(10, seed=0)
     assert all(image.tobytes() in held_out for image in images)
     assert [of_training[image.tobytes()] for image in images] == labels.tolist()
+
+
+def test_alpha_is_searched_with_the_calibration_images():
+    material = from_dataset(dataset())
+    conversion = convert_model(
+        exact(), material, steps=4, thresholds="activation", alpha=6.0, search_alpha=True, stages=False
+    )
+    record = conversion.integer.provenance["search"]
+    assert record["images"] == 360 and record["accuracy_after"] > record["accuracy_before"] + 0.05
+    assert conversion.floating.layers[0].record["alpha"] < 6.0
+    assert "search" not in convert_model(exact(), material, steps=4, stages=False).integer.provenance
+    with pytest.raises(UsageError, match="needs labels; pass --labels too"):
+        convert_model(exact(), replace(material, train_labels=None), steps=4, search_alpha=True)
 
 
 @pytest.mark.parametrize("count", [0, 361, -1])
@@ -133,7 +146,7 @@ def test_more_calibration_images_than_there_are(count):
 
 def test_bytes_are_values_in_the_unit_interval():
     material = from_dataset(dataset(as_bytes=True))
-    values = material.calibration(None, seed=0)
+    values, _ = material.calibration(None, seed=0)
     assert values.dtype == np.float32 and 0.4 < values.max() <= 1
 
 

@@ -136,6 +136,10 @@ def convert(
     alpha: Annotated[
         float | None, typer.Option(help="Factor on every threshold; below 1 for less latency.", show_default="1")
     ] = None,
+    search_alpha: Annotated[
+        bool,
+        typer.Option("--search-alpha", help="Search each layer's alpha against accuracy on the calibration images."),
+    ] = False,
     v_init: Annotated[
         InitialPotential | None, typer.Option(help="Initial potential.", show_default="the method's")
     ] = None,
@@ -191,6 +195,7 @@ def convert(
         provenance=network.provenance,
         quantising=quantising(profile, threshold_form, strict),
         measuring=measuring(calibration, validation, seed),
+        search_alpha=search_alpha,
         **changes,
     )
     finish(conversion, network, material, path, for_lava_dl, json_path)

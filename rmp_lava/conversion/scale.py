@@ -43,6 +43,32 @@ def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, share: float) 
     return layer.replace(neurons=neurons)
 
 
+def multiply_spike_value(network: SpikingNetwork, name: str, factor: float) -> SpikingNetwork:
+    """A balanced network in which a layer's spikes stand for `factor` times as much, and so come as much more rarely.
+
+    The threshold, the initial potential and the weights behind the layer follow. A clipped activation stays a rate of 1 at
+    most: the spike value does not exceed the clip.
+    """
+    record = dict(network[name].record)
+    before = np.asarray(record["spike_value"], dtype=np.float64)
+    # One factor for all channels, whose clips are one number.
+    factor = min(factor, float(record.get("clip", np.inf)) / before.max())
+    record |= {"spike_value": (before * factor).tolist(), "alpha": record["alpha"] * factor}
+
+    def change(layer: Layer) -> Layer:
+        layer = scale_synapses(layer, {name: np.asarray(factor)})
+        if layer.name != name:
+            return layer
+        neurons = layer.neurons
+        neurons = neurons.replace(threshold=neurons.threshold * factor, v_init=neurons.v_init * factor)
+        return layer.replace(neurons=neurons, record=record)
+
+    provenance = dict(network.provenance)
+    if name == network.output.name and "output_scale" in provenance:
+        provenance["output_scale"] *= factor
+    return network.map_layers(change).replace(provenance=provenance)
+
+
 def unscale(network: SpikingNetwork) -> SpikingNetwork:
     """A balanced network in analog form again, with the balance kept: calibrated biases, channels of equal spike value.
 

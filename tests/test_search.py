@@ -1,0 +1,106 @@
+"""Alpha is changed where accuracy gains beyond chance, and a changed spike value means the same as one chosen at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rmp_lava.backends import run
+from rmp_lava.conversion import convert
+from rmp_lava.conversion.quantize import quantize
+from rmp_lava.conversion.scale import multiply_spike_value
+from rmp_lava.conversion.search import search_alpha
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import DataError, UsageError
+from rmp_lava.network import SpikingNetwork
+
+
+def model(clip: float | None = None) -> nn.Module:
+    torch.manual_seed(3)
+    between = nn.ReLU() if clip is None else nn.Hardtanh(0.0, clip)
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2), between, nn.Flatten(), nn.Linear(64, 3))
+    model = nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        model[0].bias.fill_(0.1)
+        model[2].bias.fill_(0.1)
+    return model
+
+
+IMAGES = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+
+
+def converted(**changes) -> SpikingNetwork:
+    clip = changes.pop("clip", None)
+    options = {"steps": 8, "thresholds": "activation", "calibrate": "none"} | changes
+    return convert(model(clip), IMAGES, **options)
+
+
+def assert_same(one: SpikingNetwork, other: SpikingNetwork) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert a.neurons.threshold == b.neurons.threshold and a.neurons.v_init == b.neurons.v_init
+        np.testing.assert_array_equal(a.neurons.bias, b.neurons.bias)
+        for s, t in zip(a.synapses, b.synapses, strict=True):
+            np.testing.assert_array_equal(s.weight, t.weight)
+        assert a.record.get("alpha") == b.record.get("alpha")
+        assert a.record.get("spike_value") == b.record.get("spike_value")
+    assert one.provenance.get("output_scale") == other.provenance.get("output_scale")
+
+
+@pytest.mark.parametrize("readout", ["potential", "count"])
+@pytest.mark.parametrize("channelwise", [False, True])
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_a_multiplied_spike_value_is_that_of_another_alpha(readout, channelwise, place):
+    network = converted(readout=readout, channelwise=channelwise)
+    spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
+    name = spiking[place]
+    # A power of two, so that both are exact.
+    at_once = converted(readout=readout, channelwise=channelwise, alpha={name: 4.0})
+    assert_same(multiply_spike_value(network, name, 4.0), at_once)
+
+
+def test_a_clipped_activation_stays_a_rate_of_one_at_most():
+    network = converted(clip=0.05)
+    name = network.layers[1].name
+    assert network[name].record["clip"] == 0.05 and network[name].record["spike_value"] == [0.05] * 4
+    assert_same(multiply_spike_value(network, name, 4.0), network)
+    assert multiply_spike_value(network, name, 0.5)[name].record["spike_value"] == [0.025] * 4
+
+
+def test_a_bad_alpha_is_found_and_what_is_said_is_so():
+    labels = model()(torch.from_numpy(IMAGES)).argmax(dim=1).numpy()
+    bad = converted(steps=4, alpha={"2": 6.0})
+    found = search_alpha(bad, IMAGES, labels, 4)
+    record = found.provenance["search"]
+    assert record["accuracy_before"] == run(bad, IMAGES, 4).accuracy(labels)
+    assert record["accuracy_after"] == run(found, IMAGES, 4).accuracy(labels)
+    assert record["accuracy_after"] > record["accuracy_before"] + 0.1
+    assert found["2"].record["alpha"] < 6.0
+    assert quantize(found).provenance["search"] == record
+
+
+def test_nothing_changes_where_nothing_can_be_gained():
+    network = converted(steps=8)
+    labels = run(network, IMAGES, 8).predictions
+    assert_same(search_alpha(network, IMAGES, labels, 8), network)
+
+
+def test_a_gain_that_chance_could_make_changes_nothing():
+    """One image of 64 is wrong: whatever wins it alone is not believed."""
+    network = converted(steps=8)
+    labels = run(network, IMAGES, 8).predictions.copy()
+    labels[0] = (labels[0] + 1) % 3
+    assert_same(search_alpha(network, IMAGES, labels, 8), network)
+
+
+def test_networks_and_labels_that_do_not_fit():
+    network = converted()
+    labels = np.zeros(64, dtype=np.int64)
+    with pytest.raises(UsageError, match="'network' is quantised"):
+        search_alpha(quantize(network), IMAGES, labels, 8)
+    with pytest.raises(UsageError, match="'network' is not balanced yet"):
+        search_alpha(trace(model(), make_input("current", (1, 8, 8)), IMAGES), IMAGES, labels, 8)
+    with pytest.raises(DataError, match="labels have shape"):
+        search_alpha(network, IMAGES, labels[:5], 8)
