@@ -21,11 +21,12 @@ from ..errors import ConversionError, UsageError
 from ..network import Layer, SpikingNetwork
 from ..progress import Progress
 from ..schedule import Schedule, schedule
-from .analog import AnalogNetwork, activations
+from .analog import AnalogNetwork
 from .histogram import Histogram
 from .refine import SHARES, Refined, refine
 from .replay import Replay
 from .scale import scale_synapses, set_threshold
+from .spike_values import distributions
 
 THRESHOLDS = ("v_in", "activation", "error", "tuned")
 CALIBRATIONS = ("none", "bias")
@@ -186,7 +187,9 @@ class _Balancer:
         self.how, self.plan = how, plan
         self.prepared = Prepared(network, torch.device("cpu"))
         self.values: dict[str, np.ndarray] = {}
-        self.histograms = _distributions(network, images, how) if how.thresholds in ("activation", "error") else {}
+        self.histograms: dict[str, Histogram] = {}
+        if how.thresholds in ("activation", "error"):
+            self.histograms = distributions(network, images, _channels(network, how.channelwise))
         # Spikes of all images where V_in is observed; of some where they are compared with activations.
         simulated = images if how.thresholds == "v_in" else images[: _calibration_images(network)]
         self.samples = len(simulated)
@@ -286,20 +289,6 @@ def _calibration_images(network: SpikingNetwork) -> int:
     return int(np.clip(_CALIBRATION_BYTES // (4 * largest), 8, CALIBRATION_IMAGES))
 
 
-def _distributions(network: SpikingNetwork, images: np.ndarray, how: Balancing) -> dict[str, Histogram]:
-    """The trained network's activations on the images, by layer, and by channel where each has its own threshold."""
-    spiking = [layer for layer in network if layer.neurons.reset != "none"]
-    found = {
-        layer.name: Histogram(layer.shape[0] if how.channelwise and _may_differ(layer, network) else 1)
-        for layer in spiking
-    }
-    for _, name, values in activations(network, images):
-        if name in found:
-            channels = found[name].channels
-            found[name].add(values.movedim(1, 0).reshape(channels, -1))
-    return found
-
-
 def _smallest_spike_values(layer: Layer, values: np.ndarray) -> np.ndarray:
     """(channels,) below which a channel's weights, divided by its spike value, would take bits from all others.
 
@@ -312,9 +301,13 @@ def _smallest_spike_values(layer: Layer, values: np.ndarray) -> np.ndarray:
     return largest / (_LARGEST_OVER_MEDIAN * np.median(largest / values))
 
 
-def _may_differ(layer: Layer, network: SpikingNetwork) -> bool:
-    """Whether channels may have thresholds of their own: those of the read-out are compared with each other."""
-    return len(layer.shape) == 3 and layer is not network.output
+def _channels(network: SpikingNetwork, channelwise: bool) -> dict[str, int]:
+    """How many thresholds each spiking layer has; one where it is read out, as its outputs are compared with each other."""
+    return {
+        layer.name: layer.shape[0] if channelwise and len(layer.shape) == 3 and layer is not network.output else 1
+        for layer in network
+        if layer.neurons.reset != "none"
+    }
 
 
 def _channel_means(values: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class FakeQuantizer:
 
     def _round_bias(self, bias: torch.Tensor, scale: _Scale) -> torch.Tensor:
         neurons = Neurons(self._threshold(), bias=bias.cpu().numpy())
-        quantized, _ = _quantize_neurons(neurons, scale, self.profile)
+        quantized = _quantize_neurons(neurons, scale, self.profile)
         units = quantized.bias.astype(np.float64) * 2.0 ** (quantized.bias_exponent - STATE_SHIFT)
         return torch.from_numpy(np.asarray(units / scale.potential, np.float32)).to(bias.device)
 

@@ -7,13 +7,12 @@ weight units. It is chosen so that the threshold is an integer exactly and the w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..backends.stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD
 from ..backends.stock_weights import is_one_weight
-from ..errors import ConversionError, RangeOverflowError, UsageError
+from ..errors import ConversionError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..neuron import STATE_SHIFT
@@ -28,7 +27,7 @@ _FEWEST_LEVELS_FOR_BIAS = 63
 
 
 def quantize(
-    network: SpikingNetwork, profile: str | Profile = "loihi2", *, threshold_form: str = "stock", strict: bool = False
+    network: SpikingNetwork, profile: str | Profile = "loihi2", *, threshold_form: str = "stock"
 ) -> SpikingNetwork:
     """Quantise a float network to a chip's integers.
 
@@ -42,20 +41,17 @@ def quantize(
         "stock": thresholds that one synaptic weight can say (mantissa <= 255, exponent <= 7), so that stock LIF neurons
         with a self-synapse are possible too; costs less than 0.8 % of the weights' range. "free": any threshold.
         "dense_rec": even and at most 254, as lava-dl's loader needs it for soft reset; costs weight resolution.
-    strict : bool
-        Whether a value that had to be clipped is an error.
 
     Returns
     -------
     SpikingNetwork
-        Integer. Each layer's record holds the scale, the rounding error and every count of clipped values.
+        Integer. Each layer's record holds the scale and the rounding error. Nothing is clipped: the scale is as small as
+        weights, biases and thresholds need.
 
     Raises
     ------
     ConversionError
         If a layer cannot be quantised.
-    RangeOverflowError
-        In strict mode, if a value was clipped.
     """
     if network.is_integer:
         raise UsageError(f"network {network.name!r} holds integers already")
@@ -64,8 +60,6 @@ def quantize(
     profile = load_profile(profile) if isinstance(profile, str) else profile
     source = _quantize_input(network, profile, threshold_form)
     layers = tuple(_quantize_layer(layer, source, profile, threshold_form) for layer in network)
-    if strict:
-        _refuse_clipping(layers)
     provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
     if provenance.get("output_scale") is not None and network.readout == "potential":
         last = layers[-1].record
@@ -149,7 +143,7 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) ->
         )
     scale = _choose_scale(layer, levels.pop(), profile, form)
     synapses = tuple(_quantize_synapse(s, scale.weights, profile, form) for s in layer.synapses)
-    neurons, bias_record = _quantize_neurons(layer.neurons, scale, profile)
+    neurons = _quantize_neurons(layer.neurons, scale, profile)
     record = dict(layer.record) | {
         "scale": scale.weights,
         "input_levels": scale.levels,
@@ -162,7 +156,7 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) ->
         "threshold_is_one_weight": is_one_weight(neurons.threshold),
     }
     record["input_may_wrap_in_stock_neurons"] = record["largest_possible_input"] > profile["current_max"]
-    return layer.replace(synapses=synapses, neurons=neurons, record=record | bias_record)
+    return layer.replace(synapses=synapses, neurons=neurons, record=record)
 
 
 def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str) -> _Scale:
@@ -204,21 +198,19 @@ def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: st
     return synapse.replace(weight=weight.astype(np.int16))
 
 
-def _quantize_neurons(neurons: Neurons, scale: _Scale, profile: Profile) -> tuple[Neurons, dict[str, Any]]:
+def _quantize_neurons(neurons: Neurons, scale: _Scale, profile: Profile) -> Neurons:
+    """`_choose_scale` has seen to it that biases fit their register."""
     v_init = int(np.rint(neurons.v_init * scale.potential))
     if neurons.bias is None:
-        return neurons.replace(threshold=scale.threshold, v_init=v_init), {}
+        return neurons.replace(threshold=scale.threshold, v_init=v_init)
     limit, largest_exponent = profile["bias_mantissa_max"], profile["bias_exponent_max"]
     state = neurons.bias.astype(np.float64) * scale.potential * (1 << STATE_SHIFT)
     # From STATE_SHIFT on the bias is a whole number of weight units, which synapses of stock neurons can say too.
     exponent = STATE_SHIFT
     while exponent < largest_exponent and np.abs(state).max() > limit << exponent:
         exponent += 1
-    mantissa = np.rint(state / (1 << exponent))
-    clipped = int((np.abs(mantissa) > limit).sum())
-    mantissa = np.clip(mantissa, -limit, limit).astype(np.int16)
-    quantized = neurons.replace(threshold=scale.threshold, v_init=v_init, bias=mantissa, bias_exponent=exponent)
-    return quantized, {"bias_clipped": clipped}
+    mantissa = np.rint(state / (1 << exponent)).astype(np.int16)
+    return neurons.replace(threshold=scale.threshold, v_init=v_init, bias=mantissa, bias_exponent=exponent)
 
 
 def _relative_error(before: tuple[Synapse, ...], after: tuple[Synapse, ...], scale: float) -> float:
@@ -235,12 +227,3 @@ def _largest_input(synapses: tuple[Synapse, ...], levels: int) -> int:
         flat = synapse.weight.reshape(len(synapse.weight), -1).astype(np.int64)
         total += int(max(np.clip(flat, 0, None).sum(axis=1).max(), -np.clip(flat, None, 0).sum(axis=1).min())) * levels
     return total
-
-
-def _refuse_clipping(layers: tuple[Layer, ...]) -> None:
-    for layer in layers:
-        if layer.record.get("bias_clipped"):
-            raise RangeOverflowError(
-                f"layer {layer.name!r}: {layer.record['bias_clipped']} biases exceed their 13-bit mantissa; "
-                "reduce the bias, or quantise without strict to clip them"
-            )

@@ -1,65 +1,52 @@
-"""Spike values (thresholds in units of the activation) at which T steps say a layer's activations best."""
+"""What a spike of each layer should stand for, by the distribution of the layer's activations."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-import torch
 
 from ..errors import ConversionError
+from ..network import SpikingNetwork
 from .analog import AnalogNetwork, activations
-
-# Logarithmic bins, 1 % wide: a distribution of any number of activations in constant memory.
-_BINS_PER_E_FOLD = 100
-_LOWEST, _HIGHEST = np.log(1e-9), np.log(1e9)
-_BIN_COUNT = int((_HIGHEST - _LOWEST) * _BINS_PER_E_FOLD)
-_CENTRES = np.exp(_LOWEST + (np.arange(_BIN_COUNT) + 0.5) / _BINS_PER_E_FOLD)
-_CANDIDATES = 128
-_SMALLEST_SHARE = 0.01
-"""Candidates lie between this share of the largest activation and all of it."""
+from .histogram import Histogram
 
 
-def least_error_spike_values(
-    analog: AnalogNetwork, images: np.ndarray, steps: int, *, batch: int = 32
-) -> dict[str, float]:
-    """For each spiking layer the spike value with the least squared error of its rates over `steps`.
+def distributions(
+    network: SpikingNetwork | AnalogNetwork, images: np.ndarray, channels: Mapping[str, int]
+) -> dict[str, Histogram]:
+    """Distributions of the activations of some layers.
 
     Parameters
     ----------
-    analog : AnalogNetwork
+    network : SpikingNetwork or AnalogNetwork
+        Float, in analog form.
     images : numpy.ndarray
         float32 (N, *input shape) in [0, 1], training images.
-    steps : int
-        T. A neuron from half a threshold says T + 1 values, 0 to the spike value.
-    batch : int
-        Images that are computed together.
+    channels : mapping of str to int
+        By the names of the layers: how many channels have a distribution of their own; 1 for a joint one.
+    """
+    found = {name: Histogram(count) for name, count in channels.items()}
+    for _, name, values in activations(network, images):
+        if name in found:
+            found[name].add(values.movedim(1, 0).reshape(found[name].channels, -1))
+    return found
 
-    Returns
-    -------
-    dict of str to float
-        By layer name, in units of the layer's activation.
+
+def least_error_spike_values(analog: AnalogNetwork, images: np.ndarray, steps: int) -> dict[str, float]:
+    """For each spiking layer the spike value with the least squared error of its rates over `steps`.
 
     Raises
     ------
     ConversionError
         If a layer has no positive activation.
     """
-    counts = {m.layer.name: np.zeros(_BIN_COUNT, np.int64) for m in analog.layers if m.layer.neurons.reset != "none"}
-    for _, name, values in activations(analog, images, batch=batch):
-        if name in counts:
-            positive = values[values > 0]
-            bins = ((positive.log() - _LOWEST) * _BINS_PER_E_FOLD).long().clamp(0, _BIN_COUNT - 1)
-            counts[name] += torch.bincount(bins, minlength=_BIN_COUNT).cpu().numpy()
-    return {name: _least_error(name, count, steps) for name, count in counts.items()}
-
-
-def _least_error(name: str, count: np.ndarray, steps: int) -> float:
-    used = np.flatnonzero(count)
-    if not len(used):
-        raise ConversionError(
-            f"layer {name!r} has no positive activation on the calibration images, so it would never spike; use more "
-            "images, or train the network again"
-        )
-    values, weights = _CENTRES[used], count[used]
-    candidates = values[-1] * np.geomspace(_SMALLEST_SHARE, 1, _CANDIDATES)
-    said = np.clip(np.ceil(values / candidates[:, None] * steps + 0.5) - 1, 0, steps) * candidates[:, None] / steps
-    return float(candidates[(weights * (said - values) ** 2).sum(axis=1).argmin()])
+    spiking = {module.layer.name: 1 for module in analog.layers if module.layer.neurons.reset != "none"}
+    values = {name: float(each.least_error(steps)[0]) for name, each in distributions(analog, images, spiking).items()}
+    for name, value in values.items():
+        if value <= 0:
+            raise ConversionError(
+                f"layer {name!r} has no positive activation on the calibration images, so it would never spike; use more "
+                "images, or train the network again"
+            )
+    return values
