@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import networks, seeds
 from torch import nn
@@ -17,6 +17,7 @@ from torch.nn import functional
 from rmp_lava import neuron
 from rmp_lava.ann.augment import PADDING, crop_flip
 from rmp_lava.ann.data import load
+from rmp_lava.conversion import spike_activations
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.fake_quantize import attach_quantizers
 from rmp_lava.conversion.quantize import quantize
@@ -134,8 +135,18 @@ def test_input_on_the_very_edge_does_not_spike():
     assert ClipFloor(SpikeValue(1.0), 4)(sums).tolist() == [0, 0.25, 0.25, 0.5, 1, 1, 0]
 
 
+@pytest.fixture(params=["torch", "numba"])
+def compiled(request, monkeypatch):
+    """Neurons by PyTorch alone, or compiled."""
+    if request.param == "torch":
+        monkeypatch.setattr(spike_activations, "fused_neurons", None)
+    elif spike_activations.fused_neurons is None:
+        pytest.skip("needs numba")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 9), st.booleans(), seeds)
-def test_unrolled_neurons_spike_as_the_definition_says(steps, constant, seed):
+def test_unrolled_neurons_spike_as_the_definition_says(compiled, steps, constant, seed):
     rng = np.random.default_rng(seed)
     sums = (rng.integers(-40, 80, (1 if constant else steps, 3, 4)) / 32).astype(np.float32)  # sums of these are exact
     neurons = Neurons(0.75, v_init=0.375)
@@ -156,7 +167,7 @@ class _Triangle(torch.autograd.Function):
         return gradient * (1 - ctx.saved_tensors[0].abs()).clamp(min=0)
 
 
-def test_gradient_through_time_is_that_of_the_loop_written_out():
+def test_gradient_through_time_is_that_of_the_loop_written_out(compiled):
     torch.manual_seed(0)
     sums = torch.randn(5, 3, 7).requires_grad_()
     weight = torch.randn(5, 3, 7)
@@ -174,6 +185,32 @@ def test_gradient_through_time_is_that_of_the_loop_written_out():
     torch.testing.assert_close(sums.grad, plain.grad)
     torch.testing.assert_close(value.log_change.grad, log.grad)
     assert log.grad.abs() > 1e-3
+
+
+@pytest.mark.parametrize("memory", ["contiguous", "channels last", "with gaps", "constant"])
+def test_compiled_neurons_are_those_of_pytorch_whatever_lies_in_memory(memory, monkeypatch):
+    pytest.importorskip("numba")
+    random = torch.Generator().manual_seed(1)
+    steps, samples, shape = 4, 3, (5, 24, 24)  # more neurons than a block of them
+    sums = torch.randn(steps * samples, *shape, generator=random)
+    weight = torch.randn(steps * samples, *shape, generator=random)
+    if memory == "channels last":
+        sums = sums.contiguous(memory_format=torch.channels_last)
+    elif memory == "with gaps":
+        sums = torch.randn(steps * samples, *shape, 2, generator=random)[..., 0]
+    elif memory == "constant":
+        sums = sums[:samples]
+    found = []
+    for module in (spike_activations.fused_neurons, None):
+        monkeypatch.setattr(spike_activations, "fused_neurons", module)
+        value, inputs = SpikeValue(0.7), sums.clone(memory_format=torch.preserve_format).requires_grad_()
+        inputs = sums.detach().requires_grad_() if memory == "with gaps" else inputs
+        out = Integrate(value, steps, memory == "constant")(inputs)
+        (out * weight).sum().backward()
+        found.append((out.detach(), inputs.grad.clone(), value.log_change.grad))
+    assert torch.equal(found[0][0], found[1][0]) and 0.2 < (found[0][0] > 0).float().mean() < 0.8
+    torch.testing.assert_close(found[0][1], found[1][1])
+    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-4, atol=1e-3)
 
 
 def test_clip_floor_passes_gradients_between_zero_and_the_spike_value_only():

@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
 from .fake_quantize import round_through
+
+try:
+    from . import fused_neurons
+except ImportError:  # numba comes with an extra
+    fused_neurons = None
 
 _ABOVE = 1 + 1e-5
 """A potential exceeds the threshold by this factor or not at all: integers that are equal are so in float32 up to its
@@ -95,26 +101,78 @@ class _Neurons(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, sums: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
-        potential = (threshold / 2).expand_as(sums[0])
-        compared, spikes = torch.empty_like(sums), torch.empty_like(sums)
-        for t in range(len(sums)):
-            torch.add(potential, sums[t], out=compared[t])
-            torch.mul(_spiking(compared[t], threshold), threshold, out=spikes[t])
-            potential = compared[t] - spikes[t]
+        compared, spikes = (_integrate_fused if _is_fused(sums) else _integrate)(sums, threshold)
         ctx.save_for_backward(compared, threshold)
         return spikes
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         compared, threshold = ctx.saved_tensors
-        to_sums, to_threshold = torch.empty_like(gradient), torch.zeros_like(threshold)
-        later = torch.zeros_like(gradient[0])
-        for t in reversed(range(len(gradient))):
-            slope = (1 - (compared[t] / threshold - 1).abs()).clamp_(min=0)
-            later = later + slope * (gradient[t] - later)
-            to_sums[t] = later
-            # Only sums / threshold decides who spikes, and what a spike is worth is the threshold itself.
-            spikes = threshold * _spiking(compared[t], threshold)
-            before = compared[t - 1] - threshold * _spiking(compared[t - 1], threshold) if t else threshold / 2
-            to_threshold += ((gradient[t] * spikes).sum() - (later * (compared[t] - before)).sum()) / threshold
-        return to_sums, to_threshold
+        return (_differentiate_fused if _is_fused(compared) else _differentiate)(gradient, compared, threshold)
+
+
+def _is_fused(values: torch.Tensor) -> bool:
+    return fused_neurons is not None and values.device.type == "cpu" and values.dtype == torch.float32
+
+
+def _integrate(sums: torch.Tensor, threshold: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is compared with the threshold, and spikes times the threshold, each (T, N, *shape)."""
+    potential = (threshold / 2).expand_as(sums[0])
+    compared, spikes = torch.empty_like(sums), torch.empty_like(sums)
+    for t in range(len(sums)):
+        torch.add(potential, sums[t], out=compared[t])
+        torch.mul(_spiking(compared[t], threshold), threshold, out=spikes[t])
+        potential = compared[t] - spikes[t]
+    return compared, spikes
+
+
+def _differentiate(
+    gradient: torch.Tensor, compared: torch.Tensor, threshold: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of the sums and of the threshold."""
+    to_sums, to_threshold = torch.empty_like(gradient), torch.zeros_like(threshold)
+    later = torch.zeros_like(gradient[0])
+    for t in reversed(range(len(gradient))):
+        slope = (1 - (compared[t] / threshold - 1).abs()).clamp_(min=0)
+        later = later + slope * (gradient[t] - later)
+        to_sums[t] = later
+        # Only sums / threshold decides who spikes, and what a spike is worth is the threshold itself.
+        spikes = threshold * _spiking(compared[t], threshold)
+        before = compared[t - 1] - threshold * _spiking(compared[t - 1], threshold) if t else threshold / 2
+        to_threshold += ((gradient[t] * spikes).sum() - (later * (compared[t] - before)).sum()) / threshold
+    return to_sums, to_threshold
+
+
+def _integrate_fused(sums: torch.Tensor, threshold: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    steps, constant = len(sums), sums.stride(0) == 0
+    sums = _without_gaps(sums[:1] if constant else sums)
+    found = fused_neurons.forward(
+        _rows(sums), threshold.item(), (threshold * _ABOVE).item(), steps, torch.get_num_threads()
+    )
+    shape, strides = (steps, *sums.shape[1:]), (sums[0].numel(), *sums.stride()[1:])
+    compared, spikes = (torch.from_numpy(each).as_strided(shape, strides) for each in found)
+    return compared, spikes
+
+
+def _differentiate_fused(
+    gradient: torch.Tensor, compared: torch.Tensor, threshold: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if gradient.stride() != compared.stride():
+        gradient = torch.empty_strided(compared.shape, compared.stride()).copy_(gradient)
+    to_sums, to_threshold = fused_neurons.backward(
+        _rows(gradient), _rows(compared), threshold.item(), (threshold * _ABOVE).item(), torch.get_num_threads()
+    )
+    to_sums = torch.from_numpy(to_sums).as_strided(compared.shape, compared.stride())
+    return to_sums, torch.full_like(threshold, to_threshold / threshold.item())
+
+
+def _without_gaps(values: torch.Tensor) -> torch.Tensor:
+    """The values step after step in memory, each step dense in whatever order of its axes."""
+    # empty_like keeps the order of dense axes only.
+    dense = torch.empty_like(values[0]).stride() == values[0].stride()
+    return values if dense and values.stride(0) == values[0].numel() else values.contiguous()
+
+
+def _rows(values: torch.Tensor) -> np.ndarray:
+    """(T, N, *shape) without gaps as (T, neurons of all samples), in the order of memory."""
+    return values.detach().as_strided((len(values), values[0].numel()), (values[0].numel(), 1)).numpy()
