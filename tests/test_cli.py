@@ -128,7 +128,9 @@ def test_a_convertible_checkpoint(work, call):
 
 
 def test_differences_from_the_reference_are_exit_code_1(work, call, monkeypatch):
-    monkeypatch.setattr("rmp_lava.compare.compare_with_reference", lambda *_: ["layer 'conv1': 3 spikes differ"])
+    monkeypatch.setattr(
+        "rmp_lava.workflow.compare.compare_with_reference", lambda *_: ["layer 'conv1': 3 spikes differ"]
+    )
     code, output, _ = call("run", work / "d.net", "--compare", "--samples", 1)
     assert code == 1 and "3 spikes differ" in output
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from rmp_lava import keep
 from rmp_lava.ann.checkpoint import load_checkpoint, save_checkpoint
 from rmp_lava.ann.models import MODELS
 from rmp_lava.ann.torch_file import read_torch_file
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError, UsageError
-from rmp_lava.keep import check_places, describe_kept, save_with_ann
 from rmp_lava.netx import load
-from rmp_lava.targets import Target, load_target
+from rmp_lava.workflow import keep
+from rmp_lava.workflow.keep import check_places, describe_kept, save_with_ann
+from rmp_lava.workflow.targets import Target, load_target
 
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs the package onnx")

@@ -17,8 +17,8 @@ from rmp_lava.ann.checkpoint import save_checkpoint
 from rmp_lava.ann.models import MODELS
 from rmp_lava.conversion.check import check
 from rmp_lava.errors import CheckpointError, UsageError
-from rmp_lava.program_file import read_program, shape_of
-from rmp_lava.targets import load_target, parse_shape, shape_for
+from rmp_lava.workflow.program_file import read_program, shape_of
+from rmp_lava.workflow.targets import load_target, parse_shape, shape_for
 
 MODULE = """
 from torch import nn

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from rmp_lava import samples, workflow
 from rmp_lava.ann.data import Dataset
 from rmp_lava.errors import DataError, UsageError
-from rmp_lava.samples import Material, from_dataset, material_for
-from rmp_lava.stages import Stage, trained_stage
-from rmp_lava.workflow import convert_model, tune_model
+from rmp_lava.workflow import conversion as workflow
+from rmp_lava.workflow import samples
+from rmp_lava.workflow.conversion import convert_model, tune_model
+from rmp_lava.workflow.samples import Material, from_dataset, material_for
+from rmp_lava.workflow.stages import Stage, trained_stage
 
 CLASSES = 4
 

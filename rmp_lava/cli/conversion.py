@@ -87,7 +87,7 @@ def check(
     from ..conversion.check import CheckReport
     from ..conversion.check import check as run_check
     from ..report.tables import findings_table
-    from ..targets import load_target, shape_for
+    from ..workflow.targets import load_target, shape_for
 
     network = load_target(target, weights)
     example = np.zeros((2, *shape_for(network, shape)), dtype=np.float32)
@@ -169,7 +169,7 @@ def convert(
 
     Shows the accuracy of each stage, and layer by layer how well rates say activations. The trained network is kept beside.
     """
-    from ..workflow import convert_model
+    from ..workflow.conversion import convert_model
 
     network, material = bring(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "")

@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 from .common import ThresholdForm, console_for, write_json
 
 if TYPE_CHECKING:
-    from ..keep import Kept
-    from ..samples import Material
-    from ..targets import Target
-    from ..workflow import Conversion
+    from ..workflow.conversion import Conversion
+    from ..workflow.keep import Kept
+    from ..workflow.samples import Material
+    from ..workflow.targets import Target
 
 
 def quantising(profile: str, threshold_form: ThresholdForm, strict: bool):
     """Options of the integers as the workflow takes them."""
-    from ..workflow import Quantising
+    from ..workflow.conversion import Quantising
 
     return Quantising(profile, threshold_form.value, strict)
 
 
 def measuring(calibration: int | None, validation: int | None, seed: int):
     """Options of the images as the workflow takes them."""
-    from ..workflow import Measuring
+    from ..workflow.conversion import Measuring
 
     return Measuring(calibration, validation, seed)
 
 
 def place(output: Path | None, target: Target, ending: str) -> Path:
     """Where the network is written, if nothing of the user's is replaced there."""
-    from ..keep import check_places
+    from ..workflow.keep import check_places
 
     path = output or target.place.with_name(f"{target.place.name}{ending}.net")
     check_places(path)
@@ -47,8 +47,8 @@ def bring(
     labels: Path | None,
 ) -> tuple[Target, Material]:
     """The network and the images to convert it with; the images say the shape where nothing else does."""
-    from ..samples import material_for
-    from ..targets import load_target, parse_shape
+    from ..workflow.samples import material_for
+    from ..workflow.targets import load_target, parse_shape
 
     network = load_target(target, weights)
     if images is None and data is None:
@@ -66,11 +66,11 @@ def finish(
     json_path: Path | None,
 ) -> None:
     """Write the network and what belongs to it, and show what was measured."""
-    from ..keep import save_with_ann
     from ..report.gates import gates_table
     from ..report.tables import network_table
-    from ..stages import stage_table
-    from ..workflow import describe_loss
+    from ..workflow.conversion import describe_loss
+    from ..workflow.keep import save_with_ann
+    from ..workflow.stages import stage_table
 
     kept = save_with_ann(conversion.integer, path, target, for_lava_dl=for_lava_dl)
     console = console_for(json_path)

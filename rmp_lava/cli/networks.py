@@ -48,8 +48,8 @@ def _messages(levels: int | None) -> str:
 def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
     """Show what a .net file holds."""
     from .. import netx
-    from ..keep import describe_kept
     from ..report.tables import network_table
+    from ..workflow.keep import describe_kept
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)
@@ -149,9 +149,9 @@ def run(
     """
     from .. import netx
     from ..backends import run as run_network
-    from ..compare import compare_with_reference, describe_run, steps_for
     from ..report.tables import activity_table
-    from ..samples import images_for
+    from ..workflow.compare import compare_with_reference, describe_run, steps_for
+    from ..workflow.samples import images_for
 
     if compare and backend is Backend.reference:
         raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")

@@ -22,7 +22,7 @@ def demo(
 
     Train, convert, quantise, export, load, run on Lava, compare every spike.
     """
-    from ..demo import run_demo, show_demo
+    from ..workflow.demo import run_demo, show_demo
 
     result = run_demo(steps=steps, lava_samples=samples, seed=seed, folder=output, report=console_for(json_path).print)
     show_demo(result, console_for(json_path))

@@ -15,11 +15,11 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
-from .ann.checkpoint import load_model
-from .ann.models import model_spec
-from .ann.torch_file import read_torch_file
-from .conversion.tracing.reading import Model
-from .errors import CheckpointError, UsageError
+from ..ann.checkpoint import load_model
+from ..ann.models import model_spec
+from ..ann.torch_file import read_torch_file
+from ..conversion.tracing.reading import Model
+from ..errors import CheckpointError, UsageError
 from .program_file import read_program, shape_of
 
 EXPORTS = Path("exports")

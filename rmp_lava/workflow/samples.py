@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .ann.data import Dataset, as_float, load, split_validation
-from .encoding import check_images
-from .errors import DataError, UsageError
-from .network import Input, SpikingNetwork
+from ..ann.data import Dataset, as_float, load, split_validation
+from ..encoding import check_images
+from ..errors import DataError, UsageError
+from ..network import Input, SpikingNetwork
 
 MAX_IMAGE_BYTES = 2**33
 CALIBRATION_IMAGES = 512

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from .ann.torch_file import MAX_BYTES
-from .conversion.tracing import export_front
-from .errors import CheckpointError
+from ..ann.torch_file import MAX_BYTES
+from ..conversion.tracing import export_front
+from ..errors import CheckpointError
 
 _SIZE_NAMES = re.compile(r"[su]\d+|zuf\d+|Symbol|Integer|Max|Min|Mod|FloorDiv|positive|integer|nonnegative|True|False")
 _OPERATORS = re.compile(r"torch\.ops\.(aten|prims|higher_order)\.\w+(\.\w+)?|_operator\.\w+|torch\.sym_\w+")

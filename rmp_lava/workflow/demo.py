@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from . import netx
-from .ann.data import load
-from .ann.train import train
-from .backends import lava_sim, run
+from .. import netx
+from ..ann.data import load
+from ..ann.train import train
+from ..backends import lava_sim, run
+from ..errors import UsageError
+from ..network import SpikingNetwork
+from ..report.tables import activity_table, curve_table, percent, table
+from ..results import Run
+from ..schedule import MAX_STEPS
 from .compare import compare_with_reference
-from .errors import UsageError
-from .network import SpikingNetwork
-from .report.tables import activity_table, curve_table, percent, table
-from .results import Run
+from .conversion import Measuring, convert_model
 from .samples import from_dataset
-from .schedule import MAX_STEPS
 from .stages import Stage, trained_stage
-from .workflow import Measuring, convert_model
 
 MODEL = "digits-cnn"
 OPTIONS = {"method": "paper", "encoding": "rate", "percentile": 99.9, "pooling": "fold", "readout": "potential"}

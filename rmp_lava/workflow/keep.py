@@ -17,13 +17,13 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from . import netx
-from .ann.checkpoint import save_checkpoint
-from .conversion.tracing.export_front import batch_of
-from .conversion.tracing.reading import Model
-from .errors import CheckpointError, NetFileError, UsageError
-from .files import write_atomically
-from .network import SpikingNetwork
+from .. import netx
+from ..ann.checkpoint import save_checkpoint
+from ..conversion.tracing.export_front import batch_of
+from ..conversion.tracing.reading import Model
+from ..errors import CheckpointError, NetFileError, UsageError
+from ..files import write_atomically
+from ..network import SpikingNetwork
 from .targets import Target
 
 _LONGEST_REASON = 160

@@ -10,15 +10,15 @@ import torch
 from rich.table import Table
 from torch.export import ExportedProgram
 
-from .backends import run
+from ..backends import run
+from ..conversion.analog import AnalogNetwork
+from ..conversion.tracing.export_front import batch_of
+from ..conversion.tracing.reading import Model
+from ..errors import DataError
+from ..network import SpikingNetwork
+from ..progress import Progress
+from ..report.tables import percent, table
 from .compare import describe_saturation
-from .conversion.analog import AnalogNetwork
-from .conversion.tracing.export_front import batch_of
-from .conversion.tracing.reading import Model
-from .errors import DataError
-from .network import SpikingNetwork
-from .progress import Progress
-from .report.tables import percent, table
 
 _BATCH = 100
 

@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
-from .conversion import ENCODINGS, choose_balancing
-from .conversion.balance import Balancing, balance
-from .conversion.gates import LayerGate, clipped, first_loss, measure_layers
-from .conversion.quantize import quantize
-from .conversion.scale import unscale
-from .conversion.search import search_alpha as search
-from .conversion.trace import trace
-from .conversion.tracing.reading import Model
-from .conversion.tune import tune
-from .conversion.tune_session import TuneRecord
-from .encoding import make_input
-from .errors import UsageError
-from .network import SpikingNetwork
+from .. import __version__
+from ..conversion import ENCODINGS, choose_balancing
+from ..conversion.balance import Balancing, balance
+from ..conversion.gates import LayerGate, clipped, first_loss, measure_layers
+from ..conversion.quantize import quantize
+from ..conversion.scale import unscale
+from ..conversion.search import search_alpha as search
+from ..conversion.trace import trace
+from ..conversion.tracing.reading import Model
+from ..conversion.tune import tune
+from ..conversion.tune_session import TuneRecord
+from ..encoding import make_input
+from ..errors import UsageError
+from ..network import SpikingNetwork
+from ..schedule import Schedule
 from .samples import Material
-from .schedule import Schedule
 from .stages import Stage, analog_stage, check_classes, spiking_stage, trained_stage
 
 GATE_IMAGES = 256

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .backends import run
-from .errors import UsageError
-from .network import SpikingNetwork
-from .report.tables import percent
-from .results import Run
+from ..backends import run
+from ..errors import UsageError
+from ..network import SpikingNetwork
+from ..report.tables import percent
+from ..results import Run
 
 
 def steps_for(network: SpikingNetwork, steps: int | None) -> int:
