@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 import rmp_lava
+from rmp_lava.conversion import convert
 from rmp_lava.conversion.check import Finding, check
+from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, UsageError
@@ -404,6 +406,24 @@ def test_changes_of_all_kinds():
         assert text in found[layer]
     assert set(found) == {"model", "0", "2", "3", "4", "5", "8", "9", "14"}
     assert "asked for" in information(model, 3, 8, 8, pooling="layer")["4"]
+
+
+class BesideTheImage(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(7, 2, 8)
+
+    def forward(self, x):
+        return self.head(torch.cat([x, self.conv(x).relu()], dim=1)).flatten(1)
+
+
+def test_an_image_beside_spikes_is_said_before_quantisation_refuses_it():
+    found = information(BesideTheImage(), 3, 8, 8)
+    assert "convert with encoding 'rate' or 'poisson'" in found["head"]
+    values = images(3, 8, 8)
+    with pytest.raises(ConversionError, match="layer 'head' receives graded messages and spikes"):
+        quantize(convert(BesideTheImage(), values, encoding="current", steps=4))
+    assert quantize(convert(BesideTheImage(), values, encoding="rate", steps=4)).is_integer
 
 
 def test_shared_weights_under_two_names():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
 from ..errors import ConversionError, UsageError
-from ..network import Input, Readout, SpikingNetwork
+from ..network import INPUT, Input, Layer, Readout, SpikingNetwork
 from .tracing.analysis import Analysis, analyse
 from .tracing.findings import CheckReport, Finding
 from .tracing.reading import Model, Reading, read, unsuitable_example
@@ -83,12 +85,26 @@ def examine(model: Model, example: np.ndarray, pooling: str) -> tuple[Reading | 
     if reading.calls is None:
         return reading, Analysis((), findings, None)
     analysis = analyse(reading.calls, pooling=pooling)
-    findings = tuple(dict.fromkeys(findings + analysis.findings))
+    findings = tuple(dict.fromkeys(findings + analysis.findings)) + tuple(_mixed_sources(analysis.layers))
     if not reading.agrees and not any(f.severity == "obstacle" for f in findings):
         found = "gives something else than its layers say"
         remedy = "remove forward hooks, randomness, and whatever is remembered from call to call"
         findings += (Finding("obstacle", "model", found, remedy),)
     return reading, Analysis(analysis.layers, findings, analysis.logits)
+
+
+def _mixed_sources(layers: tuple[Layer, ...]) -> Iterator[Finding]:
+    """Layers that will not quantise with every encoding; whether that is in the way only the encoding says."""
+    for layer in layers:
+        sources = {synapse.source for synapse in layer.synapses}
+        if INPUT in sources and len(sources) > 1:
+            yield Finding(
+                "information",
+                layer.record.get("module", layer.name),
+                "receives the image beside spikes",
+                "kept, but graded pixels and spikes have no joint scale in integers: convert with encoding 'rate' or "
+                "'poisson', not 'current', or put a layer with ReLU between the image and it",
+            )
 
 
 def as_array(example: np.ndarray | torch.Tensor) -> np.ndarray:
