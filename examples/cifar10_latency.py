@@ -1,8 +1,9 @@
 """Accuracy against the number of steps on CIFAR-10, without and with fine-tuning.
 
-    rmp-lava train vgg16-cifar --width 0.5 --batch-norm --data-dir cifar10_jpeg.zip --precision bfloat16
-    python examples/cifar10_latency.py exports/vgg16-cifar.pt cifar10_jpeg.zip
-    python examples/cifar10_latency.py exports/vgg16-cifar.pt cifar10_jpeg.zip --tune 3000 --steps 4 8
+    rmp-lava train vgg16-cifar --width 0.5 --batch-norm --levels 8 --epochs 40 --data-dir cifar10_jpeg.zip
+    rmp-lava tune exports/vgg16-cifar.pt --steps 4 --epochs 2 --precision bfloat16 --augmentation crop-flip \\
+        --data-dir cifar10_jpeg.zip --output exports/vgg16-cifar-4.net
+    python examples/cifar10_latency.py exports/vgg16-cifar.pt cifar10_jpeg.zip --tuned exports/vgg16-cifar-4.net
 
 Thresholds and tuning see training images only; the table is of test images, all of them unless --images says less. Each
 number of steps gets a conversion of its own, 8-bit weights, and the integers run on backend `fast`.
@@ -20,9 +21,6 @@ import rmp_lava
 from rmp_lava.ann.checkpoint import load_model
 from rmp_lava.ann.data import as_float, load, split_validation
 from rmp_lava.ann.train import evaluate
-from rmp_lava.conversion.balance import Balancing, balance
-from rmp_lava.conversion.scale import unscale
-from rmp_lava.conversion.tune import tune
 
 WAYS = {
     "low latency, current": ("low-latency", "current"),
@@ -33,17 +31,15 @@ WAYS = {
 
 
 def main() -> None:
-    """Convert, tune where asked for, run, and print one row per number of steps."""
+    """Convert and run in each way, then what was tuned before, and print one row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint")
     parser.add_argument("data", help="folder or .zip of CIFAR-10")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--images", type=int, default=10_000, help="test images")
     parser.add_argument("--calibration", type=int, default=512, help="training images for the thresholds")
-    parser.add_argument(
-        "--ways", type=int, default=len(WAYS), help="how many of the ways of conversion, from the first"
-    )
-    parser.add_argument("--tune", type=int, default=0, metavar="N", help="fine-tune on N training images, two epochs")
+    parser.add_argument("--ways", type=int, default=len(WAYS), help="how many ways of conversion, from the first")
+    parser.add_argument("--tuned", nargs="*", default=[], metavar="NET", help="files that `rmp-lava tune` has written")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
 
@@ -52,47 +48,37 @@ def main() -> None:
     split = split_validation(dataset)
     # Files lie class by class.
     order = np.random.default_rng(0).permutation(len(split.train_images))
-    training, labels = split.train_images[order], split.train_labels[order]
-    calibration = as_float(training[: given.calibration])
+    calibration = as_float(split.train_images[order[: given.calibration]])
     chosen = np.random.default_rng(1).permutation(len(dataset.test_images))[: given.images]
     test, truth = as_float(dataset.test_images[chosen]), dataset.test_labels[chosen]
     trained = evaluate(model, test, truth)
-    print(f"{dataset.source}; {len(test):,} test images, {given.calibration} for calibration")
+    print(f"{dataset.source}; {len(test):,} test images, {given.calibration} training images for calibration")
     print(f"trained network: {trained:.2%} ({metadata['model']}, {metadata['options']})", flush=True)
     results = {"ann": trained, "images": len(test), "torch": torch.__version__, "rows": []}
 
-    def measure(name: str, network: rmp_lava.SpikingNetwork, steps: int, seconds: float) -> None:
-        result = rmp_lava.run(rmp_lava.quantize(network), test, steps)
+    def measure(name: str, integers: rmp_lava.SpikingNetwork, steps: int, seconds: float | None = None) -> None:
+        result = rmp_lava.run(integers, test, steps)
         accuracy = result.accuracy(truth)
-        results["rows"].append({"way": name, "steps": steps, "accuracy": accuracy, "conversion_seconds": seconds})
+        spikes = sum(result.spike_counts.values()) / len(test)
+        row = {"way": name, "steps": steps, "accuracy": accuracy, "spikes": spikes, "conversion_seconds": seconds}
+        results["rows"].append(row)
+        made = "" if seconds is None else f"  (made in {seconds:.0f} s)"
         print(
-            f"T = {steps:3}  {accuracy:7.2%}  {100 * (accuracy - trained):+6.2f} points  {name}  (made in {seconds:.0f} s)",
+            f"T = {steps:3}  {accuracy:7.2%}  {100 * (accuracy - trained):+6.2f} points  {spikes:9,.0f} spikes  {name}{made}",
             flush=True,
         )
         if given.json:
-            given.json.write_text(json.dumps(results, indent=2))
+            given.json.write_text(json.dumps(results, indent=2) + "\n")
 
+    for path in given.tuned:
+        network = rmp_lava.load(path)
+        measure(f"tuned, {Path(path).name}", network, network.provenance["balance"]["steps"])
     for steps in given.steps:
-        for name, (method, encoding) in list(WAYS.items())[: 0 if given.tune else given.ways]:
+        for name, (method, encoding) in list(WAYS.items())[: given.ways]:
             started = time.perf_counter()
             network = rmp_lava.convert(model, calibration, steps=steps, method=method, encoding=encoding)
-            measure(name, network, steps, time.perf_counter() - started)
-        if given.tune:
-            started = time.perf_counter()
-            network = rmp_lava.convert(model, calibration, steps=steps)
-            tuned = tune(
-                unscale(network),
-                training[: given.tune],
-                labels[: given.tune],
-                steps,
-                epochs=2,
-                batch_size=64,
-                augmentation="crop-flip",
-                precision="bfloat16",
-                progress=True,
-            )
-            network = balance(tuned, calibration, steps, Balancing("tuned", v_init="half"))
-            measure(f"tuned on {given.tune} images", network, steps, time.perf_counter() - started)
+            integers = rmp_lava.quantize(network)
+            measure(name, integers, steps, time.perf_counter() - started)
 
 
 if __name__ == "__main__":
