@@ -67,6 +67,7 @@ def test_stages_of_a_network_that_loses_nothing(as_bytes):
     assert all(gate.correlation > 0.98 for gate in conversion.gates)
     provenance = conversion.integer.provenance
     assert provenance["dataset"] == "quarters" and provenance["method"] == "low-latency"
+    assert provenance["stages"] == conversion.summary()["stages"] and len(provenance["gates"]) == 2
     assert provenance["balance"]["images"] == 360 and conversion.integer.class_names == ("a", "b", "c", "d")
 
 

@@ -71,9 +71,7 @@ class Conversion:
         """Plain values for JSON."""
         return {
             "steps": self.steps,
-            "stages": [
-                {"name": s.name, "images": s.images, "accuracy": s.accuracy, "note": s.note} for s in self.stages
-            ],
+            "stages": [vars(stage) for stage in self.stages],
             "gates": [vars(gate) for gate in self.gates],
             "first_loss": first_loss(self.gates),
             "loss": describe_loss(self) if self.gates else None,
@@ -253,7 +251,7 @@ def _measured(
     *,
     tuned: bool = False,
 ) -> Conversion:
-    """The conversion with its stages, where there are labels, and its layers."""
+    """The conversion with its stages, where there are labels, and its layers; kept in the integers' provenance too."""
     analog, floating, integer, steps = conversion.analog, conversion.floating, conversion.integer, conversion.steps
     stages = []
     if labels is not None:
@@ -265,6 +263,8 @@ def _measured(
         for form, network in (("float SNN", floating), ("integer SNN", integer)):
             stages.append(spiking_stage(f"{form}{what}", network, images, labels, steps, seed=seed, strict=strict))
     gates = measure_layers(analog, floating, integer, images[:GATE_IMAGES], steps, seed=seed, progress=True)
+    kept = {"stages": [vars(stage) for stage in stages], "gates": [vars(gate) for gate in gates]}
+    integer = integer.replace(provenance=dict(integer.provenance) | kept)
     return Conversion(analog, floating, integer, steps, tuple(stages), gates)
 
 
