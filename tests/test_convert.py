@@ -17,7 +17,8 @@ from rmp_lava.backends import run
 from rmp_lava.backends.fast.batching import Batching
 from rmp_lava.conversion import convert
 from rmp_lava.conversion.analog import AnalogNetwork, activations
-from rmp_lava.conversion.balance import Balancing, balance
+from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.histogram import Histogram
 from rmp_lava.conversion.quantize import quantize

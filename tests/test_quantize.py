@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from rmp_lava.backends import run
 from rmp_lava.backends.stock_weights import is_one_weight
-from rmp_lava.conversion.balance import Balancing, balance
+from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.quantize import THRESHOLD_FORMS, quantize
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, UsageError

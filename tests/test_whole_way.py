@@ -19,7 +19,8 @@ from rmp_lava.ann.models import MODELS
 from rmp_lava.backends import run
 from rmp_lava.conversion import METHODS, convert
 from rmp_lava.conversion.analog import AnalogNetwork, activations
-from rmp_lava.conversion.balance import Balancing, balance
+from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import scale_synapses, set_threshold

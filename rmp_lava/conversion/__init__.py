@@ -10,7 +10,8 @@ import numpy as np
 from ..encoding import check_images, make_input
 from ..errors import UsageError
 from ..network import Encoding, Readout, SpikingNetwork
-from .balance import Balancing, balance
+from .balance import balance
+from .balancing import Balancing
 from .trace import trace
 from .tracing.reading import Model
 
@@ -62,7 +63,7 @@ def convert(
     progress : bool
         Show a progress bar on a terminal.
     **changes
-        Fields of `rmp_lava.conversion.balance.Balancing` that differ from the method's: thresholds, percentile, alpha,
+        Fields of `rmp_lava.conversion.balancing.Balancing` that differ from the method's: thresholds, percentile, alpha,
         v_init, reset, channelwise, calibrate.
 
     Returns

@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import __version__
 from ..conversion import ENCODINGS, choose_balancing
-from ..conversion.balance import Balancing, balance
+from ..conversion.balance import balance
+from ..conversion.balancing import Balancing
 from ..conversion.gates import LayerGate, clipped, first_loss, measure_layers
 from ..conversion.quantize import quantize
 from ..conversion.scale import unscale
