@@ -10,8 +10,7 @@ import pytest
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ProfileError
-from rmp_lava.hardware import load_profile
-from rmp_lava.hardware.profiles import profile_names
+from rmp_lava.hardware import load_comparisons, load_profile, profile_names
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 
 
@@ -31,46 +30,140 @@ def changed(folder: Path, old: str, new: str) -> str:
     return write(folder, text.replace(old, new, 1))
 
 
+def body(key: str) -> str:
+    """A key's table without its heading."""
+    start = loihi2_text().index(f"[{key}]\n") + len(f"[{key}]\n")
+    return loihi2_text()[start:].split("\n\n")[0].rstrip("\n")
+
+
+def whole(key: str, new: str) -> tuple[str, str]:
+    return f"[{key}]\n{body(key)}", f"[{key}]\n{new}"
+
+
+def removed(key: str) -> tuple[str, str]:
+    return f"[{key}]\n{body(key)}", ""
+
+
 def value(key: str, new: str) -> tuple[str, str]:
-    start = loihi2_text().index(f"[limits.{key}]\n")
-    line = loihi2_text()[start:].split("\n")[1]
-    return f"[limits.{key}]\n{line}", f"[limits.{key}]\nvalue = {new}"
+    lines = body(key).split("\n")
+    assert lines[0].startswith("value = ")
+    return whole(key, "\n".join([f"value = {new}", *lines[1:]]))
 
 
-def test_loihi2_loads_and_says_where_each_number_is_from():
+def kind(key: str, new: str) -> tuple[str, str]:
+    lines = [f'kind = "{new}"' if line.startswith("kind = ") else line for line in body(key).split("\n")]
+    return whole(key, "\n".join(lines))
+
+
+CHIPS = {"loihi1": 1, "loihi2": 1}
+BOARDS = {
+    "kapoho_bay": ("loihi1", 2),
+    "nahuku8": ("loihi1", 8),
+    "nahuku32": ("loihi1", 32),
+    "oheo_gulch": ("loihi2", 1),
+    "kapoho_point": ("loihi2", 8),
+    "vpx": ("loihi2", 16),
+    "hala_point": ("loihi2", 1152),
+}
+
+
+def test_each_profile_loads_and_says_where_each_number_is_from():
+    assert profile_names() == sorted([*CHIPS, *BOARDS])
+    for name in profile_names():
+        profile = load_profile(name)
+        assert profile.name == name
+        assert (profile.chip, profile.chips) == BOARDS.get(name, (name, 1))
+        assert profile.is_board == (name in BOARDS)
+        for key, quantity in profile:
+            assert quantity.unit and quantity.source, key
+            assert (quantity.value is None) == (quantity.kind == "unknown"), key
+
+
+def test_loihi2_is_what_the_lava_simulator_does():
     profile = load_profile("loihi2")
-    assert profile.name == "loihi2" and profile_names() == ["loihi2"]
-    # What the Lava simulator does, see lava/utils/weightutils.py and lava/proc/lif/models.py.
+    # See lava/utils/weightutils.py and lava/proc/lif/models.py.
     assert (profile["weight_mixed_min"], profile["weight_mixed_max"], profile["weight_mixed_step"]) == (-256, 254, 2)
     assert (profile["weight_single_sign_max"], profile["threshold_max"]) == (255, 2**17 - 1)
     assert (profile["bias_mantissa_max"], profile["bias_exponent_max"]) == (4095, 7)
-    for limit in profile.limits.values():
-        assert limit.unit and limit.source and limit.kind == "documented"
+    assert {limit.kind for limit in profile.limits.values()} == {"documented"}
+
+
+def test_a_board_repeats_nothing_of_its_chip():
+    chip = load_profile("loihi2")
+    for name in ("oheo_gulch", "kapoho_point", "vpx", "hala_point"):
+        board = load_profile(name)
+        different = {key for key, quantity in board if quantity != chip.quantity(key)}
+        assert different == board.own
+    assert load_profile("oheo_gulch").own == {"energy.static_power"}
+
+
+def test_units_are_converted():
+    profile = load_profile("loihi2")
+    assert profile["energy.synaptic_operation"] == 23.6
+    assert profile.quantity("energy.synaptic_operation").si == pytest.approx(23.6e-12)
+    assert profile.quantity("energy.hop").si is None
 
 
 @pytest.mark.parametrize(
     "old, new, parts",
     [
-        ("[limits.threshold_max]", "[limits.treshold_max]", ["limits.threshold_max", "missing"]),
-        ("[limits.threshold_max]", "[limits.extra]\nvalue=1\n[limits.threshold_max]", ["limits.extra", "unknown"]),
-        ('unit = "weight unit"\n', "", ["limits.weight_mixed_min", "unit"]),
-        ('unit = "weight unit"', 'unit = ""', ["limits.weight_mixed_min.unit"]),
-        ('unit = "weight unit"', "unit = 1", ["limits.weight_mixed_min.unit"]),
-        ('kind = "documented"\n', 'kind = "documented"\nkinds = "x"\n', ["limits.weight_mixed_min", "exactly"]),
-        ('kind = "documented"', 'kind = "guessed"', ["limits.weight_mixed_min.kind", "'guessed'", "derived"]),
+        ("[limits.threshold_max]", "[limits.treshold_max]", ["limits", "'treshold_max' is unknown", "threshold_max?"]),
+        (
+            "[limits.threshold_max]",
+            "[limits.extra]\nvalue=1\n[limits.threshold_max]",
+            ["'extra' is unknown", "allowed"],
+        ),
+        ("[cores.groups]", "[core.groups]", ["'core' is unknown", "mean cores?"]),
+        (*removed("cores.neurons"), ["cores.neurons is missing", "give it"]),
+        (*removed("energy.hop"), ["energy.hop is missing", "kind 'unknown'"]),
+        ('unit = "weight unit"\n', "", ["limits.weight_mixed_min.unit is missing", "'weight unit'"]),
+        ('unit = "weight unit"', 'unit = ""', ["limits.weight_mixed_min.unit is ''", "'weight unit'"]),
+        ('unit = "weight unit"', "unit = 1", ["limits.weight_mixed_min.unit is 1"]),
+        ('unit = "pJ"', 'unit = "pj"', ["energy.synaptic_operation.unit is 'pj'", "'nJ' or 'pJ'"]),
+        ('unit = "pJ"', 'unit = "ns"', ["energy.synaptic_operation.unit is 'ns'", "'pJ'"]),
+        (
+            'kind = "documented"\n',
+            'kind = "documented"\nkinds = "x"\n',
+            ["limits.weight_mixed_min: key 'kinds'", "kind?"],
+        ),
+        ('kind = "documented"', 'kind = "guessed"', ["limits.weight_mixed_min.kind is 'guessed'", "derived"]),
+        ('kind = "documented"', 'kind = "unknown"', ["limits.weight_mixed_min.value is -256 beside kind 'unknown'"]),
+        (*kind("cores.neurons", "unknown"), ["cores.neurons.value is 4095 beside kind 'unknown'"]),
+        (*kind("energy.hop", "derived"), ["energy.hop.value is missing", "kind 'unknown'"]),
+        (
+            *whole("energy.hop", 'unit = "pJ"\nkind = "derived"\nsource = "x"'),
+            ["energy.hop.value is missing", "unknown"],
+        ),
+        (*whole("cores.neurons", 'kind = "unknown"\nsource = "x"'), ["cores.neurons.kind is 'unknown'", "needed"]),
+        (*whole("cores.groups", 'kind = "unknown"'), ["cores.groups.source is missing"]),
         ('name = "loihi2"', "", ["name is missing"]),
         ('name = "loihi2"', "name = 2", ["name is missing or no text"]),
-        ('name = "loihi2"', 'name = "loihi2"\nnmae = "x"', ["'nmae' is unknown"]),
+        ('name = "loihi2"', 'name = "loihi2"\nnmae = "x"', ["'nmae' is unknown", "name?"]),
         ('name = "loihi2"', 'name = "loihi2', ["not valid TOML"]),
         ('name = "loihi2"', 'name = "loihi2"\nname = "again"', ["not valid TOML"]),
-        (*value("threshold_max", "-1"), ["limits.threshold_max.value is -1", "positive"]),
-        (*value("threshold_max", "0"), ["limits.threshold_max.value is 0", "positive"]),
-        (*value("weight_mixed_min", "0"), ["limits.weight_mixed_min.value is 0"]),
-        (*value("threshold_max", "99999999999"), ["limits.threshold_max.value is 99999999999"]),
-        (*value("threshold_max", "true"), ["limits.threshold_max.value is True", "whole number"]),
-        (*value("threshold_max", "131071.0"), ["limits.threshold_max.value is 131071.0", "whole number"]),
-        (*value("threshold_max", '"131071"'), ["limits.threshold_max.value is '131071'", "whole number"]),
-        (*value("threshold_max", "nan"), ["limits.threshold_max.value is nan", "whole number"]),
+        (*value("limits.threshold_max", "-1"), ["limits.threshold_max.value is -1", "positive"]),
+        (*value("limits.threshold_max", "0"), ["limits.threshold_max.value is 0", "positive"]),
+        (*value("limits.weight_mixed_min", "0"), ["limits.weight_mixed_min.value is 0"]),
+        (
+            *value("limits.threshold_max", "99999999999"),
+            ["limits.threshold_max.value is 99999999999", "cannot be meant"],
+        ),
+        (*value("limits.threshold_max", "true"), ["limits.threshold_max.value is True", "whole number"]),
+        (*value("limits.threshold_max", "131071.0"), ["limits.threshold_max.value is 131071.0", "whole number"]),
+        (*value("limits.threshold_max", '"131071"'), ["limits.threshold_max.value is '131071'", "whole number"]),
+        (*value("limits.threshold_max", "nan"), ["limits.threshold_max.value is nan", "whole number"]),
+        (*value("energy.neuron_update", "-81.0"), ["energy.neuron_update.value is -81.0", "positive"]),
+        (*value("energy.neuron_update", "nan"), ["energy.neuron_update.value is nan pJ", "cannot be meant"]),
+        (*value("energy.neuron_update", "inf"), ["energy.neuron_update.value is inf pJ", "cannot be meant"]),
+        (
+            *value("energy.neuron_update", "8.1e13"),
+            ["energy.neuron_update.value is 81000000000000.0 pJ", "0.001 .. 1e+06 pJ"],
+        ),
+        (*value("cores.index_bits_dense", "-1"), ["cores.index_bits_dense.value is -1", "at least 0"]),
+        (
+            *value("cores.usable_per_chip", "99999999"),
+            ["cores.usable_per_chip.value is 99999999 core", "cannot be meant"],
+        ),
     ],
 )
 def test_each_mistake_is_named(tmp_path, old, new, parts):
@@ -80,6 +173,64 @@ def test_each_mistake_is_named(tmp_path, old, new, parts):
     for part in (path, *parts):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+BOARD = """
+name = "mine"
+description = "a board of mine"
+chip = "loihi2"
+[board.chips]
+value = 3
+unit = "chip"
+kind = "documented"
+source = "counted"
+[cores.neurons]
+value = 2000
+unit = "neuron"
+kind = "documented"
+source = "tried"
+"""
+
+
+def test_a_board_of_ones_own(tmp_path):
+    board = load_profile(write(tmp_path, BOARD))
+    assert (board.name, board.chip, board.chips) == ("mine", "loihi2", 3)
+    assert board["cores.neurons"] == 2000 and board["cores.axons_in"] == load_profile("loihi2")["cores.axons_in"]
+    (tmp_path / "other.toml").write_text(loihi2_text().replace('name = "loihi2"', 'name = "other"'))
+    board = load_profile(write(tmp_path, BOARD.replace('"loihi2"', '"other.toml"')))
+    assert board.chip == "other"
+
+
+@pytest.mark.parametrize(
+    "old, new, parts",
+    [
+        ('chip = "loihi2"', 'chip = "loihi3"', ["chip is 'loihi3'", "loihi1, loihi2"]),
+        ('chip = "loihi2"', "chip = 2", ["chip is 2"]),
+        ('chip = "loihi2"', 'chip = "vpx"', ["chip 'vpx' is a board", "'loihi2'"]),
+        ('chip = "loihi2"', 'chip = "chip.toml"', ["chip 'chip.toml' is a board"]),
+        ('chip = "loihi2"', 'chip = "none.toml"', ["none.toml cannot be read"]),
+        ('name = "mine"', 'name = "loihi2"', ["name is 'loihi2', that of its chip"]),
+        ("[board.chips]", "[board.chip]", ["board: key 'chip'", "chips?"]),
+        ("value = 3", "value = 0", ["board.chips.value is 0", "positive"]),
+        ("[cores.neurons]", "[cores.neuron]", ["cores: key 'neuron'", "neurons?"]),
+        ("value = 2000", "value = -2", ["cores.neurons.value is -2"]),
+    ],
+)
+def test_each_mistake_in_a_board_is_named(tmp_path, old, new, parts):
+    assert old in BOARD
+    path = write(tmp_path, BOARD.replace(old, new, 1))
+    with pytest.raises(ProfileError) as caught:
+        load_profile(path)
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_figures_of_other_processors_are_there():
+    figures = load_comparisons()
+    assert {figure.per for figure in figures} == {"mac", "synaptic_operation"}
+    for figure in figures:
+        assert figure.energy.si > 0 and figure.energy.source and figure.label
 
 
 @pytest.mark.parametrize(
@@ -99,7 +250,7 @@ def test_files_that_are_no_text(tmp_path):
 def test_missing_profiles(tmp_path):
     with pytest.raises(ProfileError, match="none.toml cannot be read"):
         load_profile(str(tmp_path / "none.toml"))
-    with pytest.raises(ProfileError, match="'loihi3' is unknown; choose loihi2"):
+    with pytest.raises(ProfileError, match="'loihi3' is unknown; do you mean loihi2"):
         load_profile("loihi3")
 
 
@@ -123,6 +274,15 @@ def small_network() -> SpikingNetwork:
 def test_each_limit_is_kept(tmp_path, key, new, found):
     before, after = (
         quantize(small_network(), profile, threshold_form="free").layers[0]
-        for profile in ("loihi2", changed(tmp_path, *value(key, new)))
+        for profile in ("loihi2", changed(tmp_path, *value(f"limits.{key}", new)))
     )
     assert found(after) and not found(before)
+
+
+def test_loihi1_has_limits_of_its_own():
+    one, two = load_profile("loihi1"), load_profile("loihi2")
+    assert one["message_max"] == 1 and one["current_max"] < two["current_max"]
+    assert one["cores.neurons"] == 1024 and one["cores.slots_per_soft_reset_neuron"] == 2
+    layer = quantize(small_network(), "loihi1").layers[0]
+    assert np.abs(layer.neurons.bias).max() <= one["bias_mantissa_max"]
+    assert layer.synapses[0].weight.max() <= one["weight_mixed_max"]

@@ -259,3 +259,10 @@ def test_dense_rec_form_is_what_lava_dls_loader_runs_whatever_the_signs(sign):
     )
     network = SpikingNetwork("signs", make_input("poisson", (7,)), layers, "float", "count")
     assert lava_dl_obstacles(quantize(network, threshold_form="dense_rec")) == []
+
+
+def test_a_chip_without_graded_messages_takes_no_pixels_as_currents():
+    with pytest.raises(ConversionError, match="chip 'loihi1' sends messages up to 1, .* encoding 'rate' or 'poisson'"):
+        quantize(one_layer([[1.0, -0.5]], source="current"), "loihi1")
+    for source in ("rate", "poisson"):
+        assert quantize(one_layer([[1.0, -0.5]], source=source), "loihi1").is_integer

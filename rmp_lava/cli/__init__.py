@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RmpLavaError
-from . import conversion, networks, training, tuning
+from . import conversion, hardware, networks, training, tuning
 
 app = typer.Typer(
     name="rmp-lava",
@@ -26,6 +26,9 @@ for _command in (
     tuning.tune,
     networks.info,
     networks.run,
+    hardware.fit,
+    hardware.estimate,
+    hardware.profiles,
     networks.doctor,
 ):
     app.command()(_command)

@@ -77,6 +77,11 @@ def _quantize_input(network: SpikingNetwork, profile: Profile, form: str) -> Inp
     source = network.input
     if source.levels is not None:
         return source
+    if profile["message_max"] < _FEWEST_LEVELS:
+        raise ConversionError(
+            f"chip {profile.name!r} sends messages up to {profile['message_max']}, too few levels for pixels as currents; "
+            "convert with encoding 'rate' or 'poisson'"
+        )
     limit = _threshold_limit(profile, form)
     first = [layer for layer in network if any(s.source == INPUT for s in layer.synapses)]
     levels = min(255, profile["message_max"])

@@ -1,67 +1,92 @@
-"""Hardware profiles: TOML files in which each number has a unit, a source and a kind. No limit of a chip lives in code."""
+"""Hardware profiles: TOML files in which each number has a unit, a source and a kind. No number of a chip lives in code.
+
+A chip's file gives every key of `schema.SCHEMA`, if only to say that nothing public is known. A board's file names its chip
+and the number of chips, and takes every value from the chip that it does not give itself.
+"""
 
 from __future__ import annotations
 
+import difflib
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ProfileError
+from .schema import BOARD, SCHEMA, Quantity, check_names, parse_quantity
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-KINDS = ("documented", "derived", "unknown")
-_REQUIRED = (
-    "weight_mixed_min",
-    "weight_mixed_max",
-    "weight_mixed_step",
-    "weight_single_sign_max",
-    "threshold_max",
-    "bias_mantissa_max",
-    "bias_exponent_max",
-    "current_max",
-    "potential_max",
-    "message_max",
-)
-_MAY_BE_NEGATIVE = ("weight_mixed_min",)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One number of a profile."""
-
-    value: int
-    unit: str
-    kind: str
-    source: str
-
 
 @dataclass(frozen=True)
 class Profile:
-    """A chip's limits by name."""
+    """The numbers of a chip, or of a board with chips.
+
+    Parameters
+    ----------
+    name, description : str
+    chip : str
+        Name of the chip, its own one for a chip.
+    chips : int
+    sections : mapping
+        Section -> key -> `Quantity`.
+    own : frozenset of str
+        Keys ("section.key") that a board gives itself; empty for a chip.
+    """
 
     name: str
     description: str
-    limits: dict[str, Limit]
+    chip: str
+    chips: int
+    sections: Mapping[str, Mapping[str, Quantity]]
+    own: frozenset[str] = frozenset()
 
-    def __getitem__(self, name: str) -> int:
-        """The value of a limit."""
-        return self.limits[name].value
+    @property
+    def limits(self) -> Mapping[str, Quantity]:
+        """What quantisation keeps."""
+        return self.sections["limits"]
+
+    @property
+    def is_board(self) -> bool:
+        """Whether this is a board, and not a chip by itself."""
+        return self.name != self.chip
+
+    def quantity(self, key: str) -> Quantity:
+        """A number with unit, kind and source; `key` is "section.key", or a key of the limits."""
+        section, _, name = key.rpartition(".")
+        return self.sections[section or "limits"][name]
+
+    def __getitem__(self, key: str) -> Any:
+        """A number in the profile's own unit, None where it is unknown; `key` as in `quantity`."""
+        return self.quantity(key).value
+
+    def __iter__(self) -> Iterator[tuple[str, Quantity]]:
+        return ((f"{section}.{key}", q) for section, keys in self.sections.items() for key, q in keys.items())
 
 
-def _folders() -> list[Path]:
+def folders() -> list[Path]:
+    """Where profiles come from: an installed package brings them along, a checkout has them at its root."""
     package = Path(__file__).resolve().parents[1]
-    # An installed package brings the profiles along; a checkout has them at its root.
     return [folder for folder in (package / "hw_profiles", package.parent / "hw_profiles") if folder.is_dir()]
 
 
 def profile_names() -> list[str]:
     """Names of the profiles that come with the package."""
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.toml")})
+    return sorted({path.stem for folder in folders() for path in folder.glob("*.toml")})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's content; `ProfileError` if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path} is not valid TOML ({error})") from None
 
 
 def load_profile(name: str) -> Profile:
@@ -70,55 +95,84 @@ def load_profile(name: str) -> Profile:
     Raises
     ------
     ProfileError
-        If it does not exist, or if a key is missing, unknown, mistyped or absurd.
+        If it does not exist, or if a key is missing, unknown, mistyped or unbelievable.
     """
+    path = _path(name)
+    content = read_toml(path)
+    if "chip" not in content:
+        return _parse_chip(path, content)
+    chip = content["chip"]
+    if not isinstance(chip, str) or chip not in profile_names() and not chip.endswith(".toml"):
+        raise ProfileError(f"{path}: chip is {chip!r}; name one of {', '.join(_chip_names())}, or a chip's .toml file")
+    chip_path = path.parent / chip if chip.endswith(".toml") else _path(chip)
+    chip_content = read_toml(chip_path)
+    if "chip" in chip_content:
+        raise ProfileError(f"{path}: chip {chip!r} is a board; name the chip on it, {chip_content['chip']!r}")
+    base = _parse_chip(chip_path, chip_content)
+    return _parse_board(path, content, base)
+
+
+def _path(name: str) -> Path:
     if name.endswith(".toml"):
-        path = Path(name)
-    else:
-        path = next((f / f"{name}.toml" for f in _folders() if (f / f"{name}.toml").is_file()), None)
-        if path is None:
-            raise ProfileError(
-                f"hardware profile {name!r} is unknown; choose {', '.join(profile_names())}, or pass a .toml path"
-            )
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProfileError(f"{path} cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path} is not valid TOML ({error})") from None
-    return _parse(path, content)
-
-
-def _parse(path: Path, content: dict[str, Any]) -> Profile:
-    unknown = sorted(set(content) - {"name", "description", "limits"})
-    if unknown:
-        raise ProfileError(f"{path}: key {unknown[0]!r} is unknown; allowed are name, description, limits")
-    for key in ("name", "description"):
-        if not isinstance(content.get(key), str):
-            raise ProfileError(f"{path}: {key} is missing or no text")
-    tables = content.get("limits")
-    if not isinstance(tables, dict):
-        raise ProfileError(f"{path}: table limits is missing")
-    for key in sorted(set(tables) ^ set(_REQUIRED)):
-        what = "missing" if key in _REQUIRED else f"unknown; known are {', '.join(_REQUIRED)}"
-        raise ProfileError(f"{path}: limits.{key} is {what}")
-    return Profile(
-        content["name"], content["description"], {key: _parse_limit(path, key, tables[key]) for key in _REQUIRED}
+        return Path(name)
+    for folder in folders():
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    near = difflib.get_close_matches(name, profile_names(), 1)
+    advice = f"do you mean {near[0]}? All are" if near else "choose"
+    raise ProfileError(
+        f"hardware profile {name!r} is unknown; {advice} {', '.join(profile_names())}, or pass a .toml path"
     )
 
 
-def _parse_limit(path: Path, key: str, table: Any) -> Limit:
-    where = f"{path}: limits.{key}"
-    if not isinstance(table, dict) or set(table) != {"value", "unit", "kind", "source"}:
-        raise ProfileError(f"{where} needs exactly value, unit, kind and source")
-    value = table["value"]
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 2**31:
-        raise ProfileError(f"{where}.value is {value!r}; expected a whole number")
-    if value < 0 and key not in _MAY_BE_NEGATIVE or value == 0:
-        raise ProfileError(f"{where}.value is {value}; it must be positive")
-    for text in ("unit", "source"):
-        if not isinstance(table[text], str) or not table[text]:
-            raise ProfileError(f"{where}.{text} is missing or no text")
-    if table["kind"] not in KINDS:
-        raise ProfileError(f"{where}.kind is {table['kind']!r}; choose one of {', '.join(KINDS)}")
-    return Limit(value, table["unit"], table["kind"], table["source"])
+def _chip_names() -> list[str]:
+    return [name for name in profile_names() if "chip" not in read_toml(_path(name))]
+
+
+def _parse_chip(path: Path, content: dict[str, Any]) -> Profile:
+    check_names(str(path), content, ("name", "description", "chip", *SCHEMA))
+    name, description = _texts(path, content)
+    sections = {}
+    for section, rules in SCHEMA.items():
+        found = _table(path, content, section)
+        check_names(f"{path}: {section}", found, rules)
+        for key, rule in rules.items():
+            if key not in found:
+                remedy = "give it, or say kind 'unknown'" if rule.may_be_unknown else "give it"
+                raise ProfileError(f"{path}: {section}.{key} is missing; {remedy}")
+        sections[section] = {k: parse_quantity(f"{path}: {section}.{k}", found[k], rule) for k, rule in rules.items()}
+    return Profile(name, description, name, 1, sections)
+
+
+def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
+    check_names(str(path), content, ("name", "description", "chip", "board", *SCHEMA))
+    name, description = _texts(path, content)
+    if name == base.name:
+        raise ProfileError(f"{path}: name is {name!r}, that of its chip; give the board one of its own")
+    board = _table(path, content, "board")
+    check_names(f"{path}: board", board, BOARD)
+    if "chips" not in board:
+        raise ProfileError(f"{path}: board.chips is missing; give it")
+    chips = parse_quantity(f"{path}: board.chips", board["chips"], BOARD["chips"])
+    sections = {section: dict(keys) for section, keys in base.sections.items()}
+    own = set()
+    for section in SCHEMA.keys() & content.keys():
+        found = _table(path, content, section)
+        check_names(f"{path}: {section}", found, SCHEMA[section])
+        for key, table in found.items():
+            sections[section][key] = parse_quantity(f"{path}: {section}.{key}", table, SCHEMA[section][key])
+            own.add(f"{section}.{key}")
+    return Profile(name, description, base.name, int(chips.value), sections, frozenset(own))
+
+
+def _texts(path: Path, content: dict[str, Any]) -> tuple[str, str]:
+    for key in ("name", "description"):
+        if not isinstance(content.get(key), str) or not content[key]:
+            raise ProfileError(f"{path}: {key} is missing or no text; give it")
+    return content["name"], content["description"]
+
+
+def _table(path: Path, content: dict[str, Any], section: str) -> dict[str, Any]:
+    if not isinstance(content.get(section), dict):
+        raise ProfileError(f"{path}: table {section} is missing; give it")
+    return content[section]

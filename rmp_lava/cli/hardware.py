@@ -1,0 +1,131 @@
+"""Commands on hardware that one does not have yet: `profiles`, `fit` and `estimate`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import DataDirectory, Json, Seed, console_for, write_json
+
+NET = typer.Argument(help="A .net file, ours or lava-dl's.")
+BOARD = typer.Option(help="Hardware profile: a name, see 'profiles', or a .toml file.")
+
+
+class Neurons(str, Enum):
+    native = "native"
+    stock = "stock"
+
+
+Realisation = Annotated[Neurons, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")]
+
+
+def profiles(
+    name: Annotated[
+        str | None, typer.Argument(help="Show this one: a name or a .toml file; list all if omitted.")
+    ] = None,
+    json_path: Json = None,
+) -> None:
+    """List the hardware profiles.
+
+    With a name: every number, with its unit, kind and source.
+    """
+    from ..hardware import load_profile, profile_names
+    from ..report.hardware import profile_page, profiles_table
+
+    console = console_for(json_path)
+    if name is None:
+        found = [load_profile(each) for each in profile_names()]
+        console.print(profiles_table(found))
+        console.print("Each number: rmp-lava profiles NAME")
+        write_json(json_path, {"profiles": [_head(profile) for profile in found]})
+        return
+    profile = load_profile(name)
+    console.print(profile_page(profile))
+    values = {
+        key: {"value": q.value, "unit": q.unit, "kind": q.kind, "source": q.source, "of_the_board": key in profile.own}
+        for key, q in profile
+    }
+    write_json(json_path, _head(profile) | {"values": values})
+
+
+def _head(profile) -> dict:
+    return {
+        "name": profile.name,
+        "description": profile.description,
+        "chip": profile.chip,
+        "chips": profile.chips,
+        "usable_cores": profile.chips * profile["cores.usable_per_chip"],
+    }
+
+
+def fit(
+    net: Annotated[Path, NET],
+    profile: Annotated[str, BOARD] = "oheo_gulch",
+    realisation: Realisation = Neurons.native,
+    json_path: Json = None,
+) -> None:
+    """Say whether a network fits a board.
+
+    Shows each layer's cores and what limits it. Exit code 1 if it does not fit.
+    """
+    from .. import netx
+    from ..hardware import map_network
+    from ..report.hardware import WIDE, describe_mapping, mapping_table
+
+    mapping = map_network(netx.load(net), profile, realisation.value)
+    console = console_for(json_path)
+    console.print(mapping_table(mapping, wide=console.width >= WIDE))
+    for line in describe_mapping(mapping):
+        console.print(line)
+    write_json(json_path, mapping.summary())
+    if not mapping.fits:
+        raise typer.Exit(1)
+
+
+def estimate(
+    net: Annotated[Path, NET],
+    profile: Annotated[str, BOARD] = "oheo_gulch",
+    data: Annotated[
+        str | None, typer.Option(help="digits, fashion-mnist or cifar10; the network's own if omitted.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="A .npy file of images instead of a data set.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A .npy file of labels for --images.")] = None,
+    data_dir: DataDirectory = None,
+    samples: Annotated[int, typer.Option(help="First test images to simulate.")] = 50,
+    steps: Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")] = None,
+    realisation: Realisation = Neurons.native,
+    seed: Seed = 0,
+    json_path: Json = None,
+) -> None:
+    """Estimate energy and time of an inference.
+
+    Simulates test images (backend fast) and multiplies what they cost by the profile's figures. Never measured.
+    """
+    from .. import netx
+    from ..backends import run as run_network
+    from ..hardware import estimate as make_estimate
+    from ..hardware import load_profile, map_network
+    from ..report import hardware as report
+    from ..workflow.compare import steps_for
+    from ..workflow.samples import images_for
+
+    network = netx.load(net)
+    chosen = load_profile(profile)
+    mapping = map_network(network, chosen, realisation.value)
+    values, truth, what = images_for(network, data, data_dir, images, labels, samples)
+    # Stock neurons send the same spikes; each of their periods needs a blank step.
+    blank = 1 if realisation is Neurons.stock else None
+    result = run_network(network, values, steps_for(network, steps), "fast", blank=blank, seed=seed, progress=True)
+    found = make_estimate(network, result, chosen, mapping)
+    console = console_for(json_path)
+    for shown in (report.estimate_table, report.steps_table, report.comparison_table):
+        console.print(shown(found))
+    for line in report.describe_estimate(found):
+        console.print(line)
+    summary = found.summary() | {"data": what}
+    if truth is not None:
+        summary["accuracy"] = result.accuracy(truth)
+    write_json(json_path, summary)

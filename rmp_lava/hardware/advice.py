@@ -1,0 +1,128 @@
+"""What is likely to go wrong on a board, and what to change where a network does not fit: each with its number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from ..network import INPUT, Conv, SpikingNetwork
+from .demand import Demand, longest_delay, scaled
+from .layer import LayerMapping
+from .profiles import Profile, load_profile, profile_names
+
+WORDS = {
+    "neurons": "neurons",
+    "groups": "neuron groups",
+    "synapse_words": "synapse words",
+    "axons_in": "input axons",
+    "axons_out": "output axons",
+}
+_WIDTHS = [n / 20 for n in range(19, 0, -1)]
+
+Place = Callable[[list[Demand]], tuple[LayerMapping, ...]]
+
+
+def warnings_for(network: SpikingNetwork, profile: Profile, realisation: str) -> tuple[str, ...]:
+    """Known traps that a network would meet."""
+    found = []
+    for layer in network:
+        for synapse in layer.synapses:
+            if isinstance(synapse, Conv):
+                found += _wide(layer.name, network.source_shape(synapse.source), layer.shape, profile)
+                if synapse.source == INPUT:
+                    found += _large_input(layer.name, network.input.shape, profile)
+    delay, limit = longest_delay(network), profile["cores.delay_max"]
+    if realisation == "native" and limit is not None and delay > limit:
+        found.append(
+            f"the shortest of unequal paths needs a delay of {delay} steps, and synapses have {limit}; "
+            "put layers into the short path"
+        )
+    base, period = profile["cores.reset_interval_base"], _period(network, realisation)
+    if base is not None and period is not None and not _is_power(period, base):
+        found.append(
+            f"a period of {period} steps is no power of {base}, which the periodic reset of the hardware needs; "
+            "run with --power-of-two"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _period(network: SpikingNetwork, realisation: str) -> int | None:
+    balanced = network.provenance.get("balance")
+    steps = balanced.get("steps") if hasattr(balanced, "get") else None
+    return steps + (realisation == "stock") if isinstance(steps, int) else None
+
+
+def _is_power(number: int, base: int) -> bool:
+    while number > 1 and number % base == 0:
+        number //= base
+    return number == 1
+
+
+def _wide(name: str, source: tuple[int, ...], target: tuple[int, ...], profile: Profile) -> list[str]:
+    multiple, width = profile["traps.conv_width_multiple"], max(source[2], target[2])
+    if multiple is None or width < multiple:
+        return []
+    return [
+        f"layer {name!r}: images are {width} columns wide; near column {multiple - 1} convolutions may drop spikes, "
+        f"so keep them narrower than {multiple}"
+    ]
+
+
+def _large_input(name: str, shape: tuple[int, ...], profile: Profile) -> list[str]:
+    largest, size = profile["traps.conv_input_neurons"], prod(shape)
+    if largest is None or size < largest:
+        return []
+    return [
+        f"layer {name!r}: the input has {size:,} values; convolutions of inputs from {largest:,} on have hung without an "
+        "error, so try this layer alone first"
+    ]
+
+
+def remedies_for(
+    layers: Sequence[LayerMapping], populations: list[Demand], profile: Profile, place: Place
+) -> tuple[str, ...]:
+    """What would make a network fit, each computed."""
+    kinds = {demand.name: {s.kind for s in demand.synapses} for demand in populations}
+    found = [_obstacle(layer, "conv" in kinds[layer.name]) for layer in layers if not layer.fits]
+    if not found:
+        found += _larger_board(sum(layer.cores for layer in layers), profile)
+    return tuple(found + _narrower(populations, profile, place))
+
+
+def _obstacle(layer: LayerMapping, is_conv: bool) -> str:
+    resource, needed = next(iter(layer.obstacles.items()))
+    remedy = "fewer source neurons"
+    if is_conv:
+        remedy = "fewer source channels or a smaller kernel (pooling that is not folded in: --pooling layer)"
+    return (
+        f"layer {layer.name!r} needs {needed:,} {WORDS[resource]} even for a single neuron, and a core has "
+        f"{layer.usage[resource].limit:,}; give it {remedy}"
+    )
+
+
+def _larger_board(cores: int, profile: Profile) -> list[str]:
+    boards = [load_profile(name) for name in profile_names()]
+    enough = [
+        b
+        for b in boards
+        if b.is_board
+        and b.chip == profile.chip
+        and b.chips * b["cores.usable_per_chip"] >= cores
+        and b.name != profile.name
+    ]
+    if not enough:
+        return [f"no board of {profile.chip} has {cores:,} cores"]
+    board = min(enough, key=lambda b: b.chips)
+    available = board.chips * board["cores.usable_per_chip"]
+    chips = f"{board.chips:,} chip{'s' if board.chips > 1 else ''}"
+    return [f"board {board.name} has {available:,} cores on {chips}"]
+
+
+def _narrower(populations: list[Demand], profile: Profile, place: Place) -> list[str]:
+    available = profile.chips * profile["cores.usable_per_chip"]
+    for width in _WIDTHS:
+        layers = place(scaled(populations, width))
+        cores = sum(layer.cores for layer in layers)
+        if cores <= available and all(layer.fits for layer in layers):
+            return [f"width {width:g} of the hidden layers fits {available:,} cores (takes {cores:,})"]
+    return [f"no width of the hidden layers down to {_WIDTHS[-1]:g} fits {available:,} cores"]

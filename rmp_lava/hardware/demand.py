@@ -1,0 +1,217 @@
+"""What each population of a network asks of a chip: shapes, fan-in, bits per weight. No weights, so that it can be scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
+
+ONE = "one"
+"""Source of synapses whose messages come from one line for the whole population: pulses and biases of stock neurons."""
+
+
+@dataclass(frozen=True)
+class SynapseDemand:
+    """One bundle of synapses.
+
+    Parameters
+    ----------
+    source : str
+        Name of a population, or `ONE`.
+    kind : {"dense", "conv", "one_to_one"}
+    inputs : int
+        Neurons of the source; for convolutions its channels per group.
+    weight_bits : int
+    kernel, stride, dilation : tuple of int
+        Of convolutions, as (height, width).
+    groups : int
+    """
+
+    source: str
+    kind: Literal["dense", "conv", "one_to_one"]
+    inputs: int
+    weight_bits: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One population.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+        (channels, height, width) or (neurons,).
+    synapses : tuple of SynapseDemand
+    slots : int
+        Places of a core that one neuron takes.
+    role : {"layer", "input", "relay"}
+        A relay delays spikes where stock neurons need it, and is no part of the network.
+    origin : str
+        Of a relay: the population whose spikes it repeats.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    synapses: tuple[SynapseDemand, ...]
+    slots: int = 1
+    role: Literal["layer", "input", "relay"] = "layer"
+    origin: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return int(np.prod(self.shape))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the population has rows and columns."""
+        return len(self.shape) == 3
+
+    @property
+    def self_synapses(self) -> int:
+        """Synapses of each neuron to itself."""
+        return sum(s.source == self.name for s in self.synapses)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the trained layer, once for the whole population, borders not counted off."""
+        fan_in = sum(
+            s.inputs * int(np.prod(s.kernel)) for s in self.synapses if s.source != ONE and s.kind in ("dense", "conv")
+        )
+        return self.size * fan_in
+
+
+def weight_bits(weight: np.ndarray, limit: int) -> int:
+    """Bits that a synapse's weights take: their range in two's complement, without the zeros that all have at the end.
+
+    The bits that lava-dl's `optimize_weight_bits` gives to the compiler. Real weights, of networks that are not quantised
+    yet, take `limit`.
+    """
+    if weight.dtype.kind != "i" or not weight.any():
+        return limit
+    low, high = int(weight.min()), int(weight.max())
+    span = max(abs(low), high).bit_length() if low >= 0 or high <= 0 else max(high, -low - 1).bit_length() + 1
+    common = int(np.bitwise_or.reduce(weight, axis=None))
+    return min(max(span - ((common & -common).bit_length() - 1), 1), limit)
+
+
+def demands(network: SpikingNetwork, *, realisation: str, bits: int, slots: int) -> list[Demand]:
+    """All populations in the network's order: neurons of the input first, if it has any, and relays beside their source.
+
+    Parameters
+    ----------
+    realisation : {"native", "stock"}
+        Stock neurons have a synapse to themselves, further ones for pulses, biases and initial potentials, and relays.
+    bits : int
+        Bits of a weight at most.
+    slots : int
+        Places of a core that a native neuron with soft reset takes.
+    """
+    stock = realisation == "stock"
+
+    def population(name: str, shape: tuple[int, ...], neurons: Neurons, synapses: tuple[SynapseDemand, ...]) -> Demand:
+        soft = neurons.reset == "soft"
+        if stock and soft:
+            synapses += _stock_synapses(name, neurons, int(np.prod(shape)), bits)
+        role = "input" if name == INPUT else "layer"
+        return Demand(name, shape, synapses, slots if soft and not stock else 1, role)
+
+    result = []
+    if network.input.neurons is not None:
+        result.append(population(INPUT, network.input.shape, network.input.neurons, ()))
+    for layer in network:
+        synapses = tuple(_synapse(s, network.source_shape(s.source), bits) for s in layer.synapses)
+        result.append(population(layer.name, layer.shape, layer.neurons, synapses))
+    return _with_relays(network, result, bits) if stock else result
+
+
+def longest_delay(network: SpikingNetwork) -> int:
+    """Steps that the messages of the shortest of unequal paths have to wait."""
+    return max(max(delays) for delays in _delays(network).values())
+
+
+def _delays(network: SpikingNetwork) -> dict[str, list[int]]:
+    """Layer -> for each of its synapses, the steps that messages wait beside the one of every synapse."""
+    depths = {INPUT: 0} | network.depths
+    return {layer.name: [depths[layer.name] - depths[s.source] - 1 for s in layer.synapses] for layer in network}
+
+
+def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDemand:
+    bits = weight_bits(synapse.weight, limit)
+    if not isinstance(synapse, Conv):
+        return SynapseDemand(synapse.source, "dense", int(np.prod(source)), bits)
+    _, inputs, height, width = synapse.weight.shape
+    return SynapseDemand(
+        synapse.source,
+        "conv",
+        inputs,
+        bits,
+        (height, width),
+        tuple(synapse.stride),
+        tuple(synapse.dilation),
+        synapse.groups,
+    )
+
+
+def _stock_synapses(name: str, neurons: Neurons, size: int, bits: int) -> tuple[SynapseDemand, ...]:
+    """Threshold to subtract, pulse that keeps quiet, initial potential, bias of each sign: see `backends.lava_build`."""
+    from ..backends.stock_weights import is_one_weight
+
+    one_weight = isinstance(neurons.threshold, int) and is_one_weight(neurons.threshold)
+    lines = 1 + bool(neurons.v_init) + (0 if neurons.bias is None else 2)
+    own = SynapseDemand(name, "one_to_one", size, bits)
+    return (own,) * (1 if one_weight else 2) + (SynapseDemand(ONE, "dense", 1, bits),) * lines
+
+
+def _with_relays(network: SpikingNetwork, populations: list[Demand], bits: int) -> list[Demand]:
+    """Late messages come from the last of a row of relays, each a step later than the one before it."""
+    delays, stages = _delays(network), {}
+    for layer in network:
+        for s, delay in zip(layer.synapses, delays[layer.name], strict=True):
+            stages[s.source] = max(stages.get(s.source, 0), delay)
+    result = []
+    for demand in populations:
+        late = delays.get(demand.name, [])
+        synapses = [replace(s, source=_relay(s.source, n)) for s, n in zip(demand.synapses, late, strict=False)]
+        result.append(replace(demand, synapses=(*synapses, *demand.synapses[len(late) :])))
+        for stage in range(1, stages.get(demand.name, 0) + 1):
+            synapse = SynapseDemand(_relay(demand.name, stage - 1), "one_to_one", demand.size, bits)
+            name = _relay(demand.name, stage)
+            result.append(Demand(name, demand.shape, (synapse,), role="relay", origin=demand.name))
+    return result
+
+
+def _relay(source: str, stage: int) -> str:
+    return f"{source} +{stage}" if stage else source
+
+
+def scaled(populations: list[Demand], width: float) -> list[Demand]:
+    """The same network with its hidden layers `width` times as wide: channels and neurons, not rows and columns."""
+    last = next(d.name for d in reversed(populations) if d.role == "layer")
+    fixed = {last, *(d.name for d in populations if INPUT in (d.name, d.origin))}
+    shapes: dict[str, tuple[int, ...]] = {}
+    ratio: dict[str, float] = {}
+    for d in populations:
+        channels = d.shape[0] if d.name in fixed else max(1, round(d.shape[0] * width))
+        shapes[d.name] = (channels, *d.shape[1:])
+        ratio[d.name] = channels / d.shape[0]
+    return [
+        replace(d, shape=shapes[d.name], synapses=tuple(_scaled(s, ratio.get(s.source, 1.0)) for s in d.synapses))
+        for d in populations
+    ]
+
+
+def _scaled(synapse: SynapseDemand, ratio: float) -> SynapseDemand:
+    if synapse.source == ONE or ratio == 1:
+        return synapse
+    if synapse.kind == "conv" and synapse.groups > 1:
+        return replace(synapse, groups=max(1, round(synapse.groups * ratio)))
+    return replace(synapse, inputs=max(1, round(synapse.inputs * ratio)))

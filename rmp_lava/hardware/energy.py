@@ -1,0 +1,287 @@
+"""Energy and time of an inference, estimated from what a simulation counted and a profile's coefficients. Never measured.
+
+    E_dynamic = e_syn synaptic operations + e_neuron neuron updates + e_message messages + P_active time
+    E_total   = E_dynamic + P_static chips time
+    time      = steps * max(shortest step, busiest core's synaptic operations t_syn + neuron updates t_neuron)
+
+A coefficient that nothing public says is left out, and named. See docs/hardware.md for sources and uncertainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass
+
+from ..network import INPUT, SpikingNetwork
+from ..results import Run
+from .comparison import load_comparisons
+from .layer import LayerMapping
+from .mapping import Mapping, map_network
+from .profiles import Profile, load_profile
+
+ENERGY_KEYS = ("synaptic_operation", "neuron_update", "message", "active_power", "static_power")
+NEVER_COUNTED = (
+    "hops between cores: where cores lie on the chip is not known",
+    "input and output: host, embedded processors, links between boards",
+)
+
+
+@dataclass(frozen=True)
+class LayerEstimate:
+    """One population's activity and dynamic energy, per inference.
+
+    Parameters
+    ----------
+    name : str
+    cores : int
+    synaptic_operations, neuron_updates, messages : float
+        Messages are counted once for each core that receives them.
+    parts : mapping
+        "synaptic_operation", "neuron_update", "message" -> energy in J, where the profile knows the coefficient.
+    step_seconds : float
+        Time that its busiest core computes in an average step.
+    macs : int
+        Multiply-accumulates of the trained layer.
+    """
+
+    name: str
+    cores: int
+    synaptic_operations: float
+    neuron_updates: float
+    messages: float
+    parts: MappingType[str, float]
+    step_seconds: float
+    macs: int
+
+    @property
+    def energy(self) -> float:
+        """Dynamic energy in J."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Energy and time of an average inference, estimated.
+
+    Parameters
+    ----------
+    profile : Profile
+    mapping : Mapping
+    samples : int
+        Whose activity was averaged.
+    steps : float
+        T; the average where samples were left early.
+    period, latency : float
+        Steps from one sample to the next, and from a sample's first input to its prediction.
+    layers : tuple of LayerEstimate
+    step_seconds : float
+        Duration of an average step.
+    left_out : tuple of str
+        What is not in the estimate, and why.
+    """
+
+    profile: Profile
+    mapping: Mapping
+    samples: int
+    steps: float
+    period: float
+    latency: float
+    layers: tuple[LayerEstimate, ...]
+    step_seconds: float
+    left_out: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> LayerEstimate:
+        """The population of that name; KeyError if there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+    @property
+    def period_seconds(self) -> float:
+        """From one sample to the next."""
+        return self.period * self.step_seconds
+
+    @property
+    def latency_seconds(self) -> float:
+        """From a sample's first input to its prediction."""
+        return self.latency * self.step_seconds
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Share of each coefficient in the energy of an inference, in J; unknown ones are missing."""
+        result = {}
+        for key in ENERGY_KEYS:
+            coefficient = self.profile.quantity(f"energy.{key}").si
+            if coefficient is None:
+                continue
+            if key == "active_power":
+                result[key] = coefficient * self.period_seconds
+            elif key == "static_power":
+                result[key] = coefficient * self.mapping.chips * self.period_seconds
+            else:
+                result[key] = sum(layer.parts[key] for layer in self.layers)
+        return result
+
+    @property
+    def dynamic(self) -> float:
+        """J per inference, without static power."""
+        return sum(energy for key, energy in self.parts.items() if key != "static_power")
+
+    @property
+    def total(self) -> float | None:
+        """J per inference with static power; None where that is unknown."""
+        return self.dynamic + self.parts["static_power"] if "static_power" in self.parts else None
+
+    @property
+    def relative_uncertainty(self) -> float | None:
+        """Of the dynamic energy, as far as public measurements show it."""
+        return self.profile["energy.relative_uncertainty"]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the trained network, one inference."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def synaptic_operations(self) -> float:
+        """Per inference."""
+        return sum(layer.synaptic_operations for layer in self.layers)
+
+    def at(self, factor: float) -> dict[str, float | None]:
+        """The same for `factor` times as many steps, if the rates stay: T, latency in s, dynamic and total energy in J."""
+        steps = self.steps * factor
+        share = (steps + self.period - self.steps) / self.period
+        static = self.parts.get("static_power")
+        dynamic = self.dynamic * factor
+        return {
+            "steps": steps,
+            "latency_seconds": (self.latency - self.steps + steps) * self.step_seconds,
+            "dynamic": dynamic,
+            "total": None if static is None else dynamic + static * share,
+        }
+
+    def comparisons(self) -> list[tuple[str, float, str]]:
+        """(processor, J, source) of one inference elsewhere, arithmetic only where the source counts only that."""
+        counted = {"mac": self.macs, "synaptic_operation": self.synaptic_operations}
+        return [(c.label, counted[c.per] * c.energy.si, c.energy.source) for c in load_comparisons()]
+
+    def summary(self) -> dict:
+        """Plain values for JSON; energies in J, times in s, per inference."""
+        used = {key: self.profile.quantity(f"energy.{key}") for key in (*ENERGY_KEYS, "relative_uncertainty")}
+        return {
+            "status": "estimated, not measured",
+            "profile": self.profile.name,
+            "realisation": self.mapping.realisation,
+            "samples": self.samples,
+            "steps": self.steps,
+            "step_seconds": self.step_seconds,
+            "period_seconds": self.period_seconds,
+            "latency_seconds": self.latency_seconds,
+            "dynamic_joules": self.dynamic,
+            "total_joules": self.total,
+            "relative_uncertainty": self.relative_uncertainty,
+            "parts_joules": self.parts,
+            "coefficients": {
+                key: {"value": q.value, "unit": q.unit, "kind": q.kind, "source": q.source} for key, q in used.items()
+            },
+            "left_out": list(self.left_out),
+            "layers": [
+                {
+                    "name": layer.name,
+                    "cores": layer.cores,
+                    "synaptic_operations": layer.synaptic_operations,
+                    "neuron_updates": layer.neuron_updates,
+                    "messages": layer.messages,
+                    "joules": layer.energy,
+                    "step_seconds": layer.step_seconds,
+                    "macs": layer.macs,
+                }
+                for layer in self.layers
+            ],
+            "macs": self.macs,
+            "synaptic_operations": self.synaptic_operations,
+            "other_steps": [self.at(factor) for factor in (0.5, 1, 2)],
+            "comparison": [{"processor": label, "joules": j, "source": s} for label, j, s in self.comparisons()],
+        }
+
+
+def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mapping: Mapping | None = None) -> Estimate:
+    """Estimate energy and time of a network's inferences.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+    result : Run
+        Of typical samples, from any backend; its counts are averaged over them.
+    profile : str or Profile
+        Name or path of a hardware profile.
+    mapping : Mapping or None
+        Made from the profile and the run's realisation if omitted.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ProfileError
+        If the profile cannot be read.
+    """
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    mapping = mapping or map_network(network, profile, result.realisation)
+    steps = result.schedule.steps if result.steps_used is None else float(result.steps_used.mean())
+    layers = tuple(_layer(layer, result, steps, profile) for layer in mapping.layers)
+    step = max([layer.step_seconds for layer in layers] + _shortest_steps(mapping))
+    return Estimate(
+        profile,
+        mapping,
+        result.samples,
+        steps,
+        steps + result.schedule.blank,
+        steps + result.schedule.depth,
+        layers,
+        step,
+        _left_out(profile),
+    )
+
+
+def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> LayerEstimate:
+    name, period = layer.origin or layer.name, steps + result.schedule.blank
+    sent = float(result.message_counts[name].mean())
+    if layer.origin:
+        operations, updates = sent, layer.size * steps
+    else:
+        operations = 0.0 if name == INPUT else float(result.synaptic_operations[name].mean())
+        updates = result.neuron_updates[name] / result.samples
+    counts = {
+        "synaptic_operation": operations + sent * layer.self_synapses,
+        # Neurons are updated in steps that are not observed, too, and compartments each by itself.
+        "neuron_update": updates * layer.slots * period / steps,
+        "message": sent * (layer.receivers + layer.self_synapses),
+    }
+    energies = {key: profile.quantity(f"energy.{key}").si for key in counts}
+    times = {key: profile.quantity(f"time.{key}").si or 0.0 for key in ("synaptic_operation", "neuron_update")}
+    fullest = layer.usage["neurons"].largest / layer.size
+    return LayerEstimate(
+        layer.name,
+        layer.cores,
+        *counts.values(),
+        parts={key: counts[key] * energy for key, energy in energies.items() if energy is not None},
+        step_seconds=sum(counts[key] * time for key, time in times.items()) * fullest / period,
+        macs=layer.macs,
+    )
+
+
+def _shortest_steps(mapping: Mapping) -> list[float]:
+    keys = ["time.step_minimum"] + (["time.step_minimum_multichip"] if mapping.chips > 1 else [])
+    return [mapping.profile.quantity(key).si or 0.0 for key in keys]
+
+
+def _left_out(profile: Profile) -> tuple[str, ...]:
+    unknown = [
+        f"{key.replace('_', ' ')}: unknown for {profile.name}"
+        for key in ENERGY_KEYS
+        if profile[f"energy.{key}"] is None
+    ]
+    return (*unknown, *NEVER_COUNTED)

@@ -1,0 +1,194 @@
+"""What a hardware profile may say: its sections and keys, their units, and the range in which a value is believable."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ProfileError
+
+KINDS = ("documented", "derived", "unknown")
+ENERGY = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12}
+POWER = {"W": 1.0, "mW": 1e-3, "uW": 1e-6}
+TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a profile.
+
+    Parameters
+    ----------
+    value : int, float or None
+        In `unit`; None where nothing public says it.
+    unit : str
+    kind : {"documented", "derived", "unknown"}
+        The source states it, it follows from printed figures, or it has no value.
+    source : str
+    scale : float
+        Of the unit, in SI units.
+    """
+
+    value: int | float | None
+    unit: str
+    kind: str
+    source: str
+    scale: float = 1.0
+
+    @property
+    def si(self) -> float | None:
+        """The value in J, W or s, whichever unit the profile gives it in."""
+        return None if self.value is None else self.value * self.scale
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is allowed for one key: units with their scale in SI units, and the range of values."""
+
+    units: dict[str, float]
+    lowest: float
+    highest: float
+    whole: bool = True
+    may_be_unknown: bool = True
+
+
+def _limit(unit: str, lowest: int = 1, highest: int = 2**31 - 1) -> Rule:
+    return Rule({unit: 1.0}, lowest, highest, may_be_unknown=False)
+
+
+def _count(unit: str, lowest: int = 1, highest: int = 2**24, *, known: bool = False) -> Rule:
+    return Rule({unit: 1.0}, lowest, highest, may_be_unknown=not known)
+
+
+def _physical(units: dict[str, float], lowest: float, highest: float) -> Rule:
+    return Rule(units, lowest, highest, whole=False)
+
+
+SCHEMA: dict[str, dict[str, Rule]] = {
+    # What quantisation keeps; without these numbers no network can be put into integers.
+    "limits": {
+        "weight_mixed_min": _limit("weight unit", -(2**31) + 1, -1),
+        "weight_mixed_max": _limit("weight unit"),
+        "weight_mixed_step": _limit("weight unit"),
+        "weight_single_sign_max": _limit("weight unit"),
+        "threshold_max": _limit("weight unit"),
+        "bias_mantissa_max": _limit("1"),
+        "bias_exponent_max": _limit("1"),
+        "current_max": _limit("weight unit"),
+        "potential_max": _limit("weight unit"),
+        "message_max": _limit("level"),
+    },
+    # What one core holds, and how synapses and axons are counted.
+    "cores": {
+        "neurons": _count("neuron", known=True),
+        "groups": _count("group"),
+        "synapse_words": _count("word", known=True),
+        "word_bits": _count("bit", 8, 1024, known=True),
+        "axons_in": _count("axon", known=True),
+        "axons_out": _count("axon", known=True),
+        "physical_per_chip": _count("core"),
+        "usable_per_chip": _count("core", known=True),
+        "weight_bits": _count("bit", 1, 64, known=True),
+        "index_bits_dense": _count("bit", 0, 64, known=True),
+        "index_bits_conv": _count("bit", 0, 64),
+        "list_bits_dense": _count("bit", 0, 1024, known=True),
+        "list_bits_conv_per_x_stride": _count("bit", 0, 1024),
+        "weights_per_list": _count("weight"),
+        "axons_in_per_x_stride": _count("axon"),
+        "axons_out_per_x_stride": _count("axon"),
+        "slots_per_soft_reset_neuron": _count("neuron", 1, 64, known=True),
+        "delay_max": _count("step", 0),
+        "reset_interval_base": _count("1", 2),
+    },
+    # What is accepted and then goes wrong.
+    "traps": {
+        "conv_width_multiple": _count("column"),
+        "conv_input_neurons": _count("neuron"),
+    },
+    "energy": {
+        "synaptic_operation": _physical(ENERGY, 1e-15, 1e-6),
+        "neuron_update": _physical(ENERGY, 1e-15, 1e-6),
+        "message": _physical(ENERGY, 1e-15, 1e-6),
+        "hop": _physical(ENERGY, 1e-15, 1e-6),
+        "static_power": _physical(POWER, 1e-6, 1e4),
+        "active_power": _physical(POWER, 1e-6, 1e4),
+        "relative_uncertainty": _physical({"1": 1.0}, 1e-3, 10),
+    },
+    "time": {
+        "synaptic_operation": _physical(TIME, 1e-13, 1e-3),
+        "neuron_update": _physical(TIME, 1e-13, 1e-3),
+        "message": _physical(TIME, 1e-13, 1e-3),
+        "step_minimum": _physical(TIME, 1e-10, 1.0),
+        "step_minimum_multichip": _physical(TIME, 1e-10, 1.0),
+    },
+}
+"""Sections and keys of a chip."""
+BOARD = {"chips": _count("chip", 1, 2**20, known=True)}
+"""Keys of a board's own section; it may also give any key of a chip."""
+
+
+def check_names(where: str, found: Iterable[str], allowed: Iterable[str], what: str = "key") -> None:
+    """Refuse a name that is not allowed, with the nearest one that is."""
+    allowed = list(allowed)
+    for name in found:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, 1)
+            advice = f"do you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
+            raise ProfileError(f"{where}: {what} {name!r} is unknown; {advice}")
+
+
+def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
+    """One key's table, checked; `where` names file, section and key.
+
+    Raises
+    ------
+    ProfileError
+        If something is missing, unknown, of another type, negative or unbelievable.
+    """
+    if not isinstance(table, dict):
+        raise ProfileError(f"{where} is {table!r}; expected a table with value, unit, kind and source")
+    check_names(where, table, ("value", "unit", "kind", "source"))
+    for text in ("kind", "source"):
+        if not isinstance(table.get(text), str) or not table[text]:
+            raise ProfileError(f"{where}.{text} is missing or no text; give it")
+    kind = table["kind"]
+    if kind not in KINDS:
+        raise ProfileError(f"{where}.kind is {kind!r}; choose one of {', '.join(KINDS)}")
+    if kind != "unknown":
+        unit = _unit(where, table, rule)
+        return Quantity(_value(where, table, rule, unit), unit, kind, table["source"], rule.units[unit])
+    if "value" in table:
+        raise ProfileError(f"{where}.value is {table['value']!r} beside kind 'unknown'; leave it out, or say its kind")
+    if not rule.may_be_unknown:
+        raise ProfileError(f"{where}.kind is 'unknown'; this number is needed, so give one and say where it is from")
+    unit = _unit(where, table, rule) if "unit" in table else next(iter(rule.units))
+    return Quantity(None, unit, kind, table["source"], rule.units[unit])
+
+
+def _unit(where: str, table: dict[str, Any], rule: Rule) -> str:
+    allowed = " or ".join(repr(unit) for unit in rule.units)
+    if "unit" not in table:
+        raise ProfileError(f"{where}.unit is missing; give {allowed}")
+    unit = table["unit"]
+    if not isinstance(unit, str) or unit not in rule.units:
+        raise ProfileError(f"{where}.unit is {unit!r}; allowed is {allowed}")
+    return unit
+
+
+def _value(where: str, table: dict[str, Any], rule: Rule, unit: str) -> int | float:
+    if "value" not in table:
+        raise ProfileError(f"{where}.value is missing; give it, or kind 'unknown'")
+    value = table["value"]
+    types = (int,) if rule.whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise ProfileError(f"{where}.value is {value!r}; expected a {'whole ' if rule.whole else ''}number")
+    scale = rule.units[unit]
+    if not rule.lowest <= value * scale <= rule.highest:
+        if rule.lowest >= 0 and value <= 0:
+            least = "at least 0" if rule.lowest == 0 else "positive"
+            raise ProfileError(f"{where}.value is {value}; it must be {least}")
+        allowed = f"{rule.lowest / scale:.6g} .. {rule.highest / scale:.6g} {unit}"
+        raise ProfileError(f"{where}.value is {value} {unit}, which cannot be meant; allowed are {allowed}")
+    return value
