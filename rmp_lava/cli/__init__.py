@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RmpLavaError
-from . import conversion, hardware, networks, training, tuning
+from . import conversion, hardware, networks, report, training, tuning
 
 app = typer.Typer(
     name="rmp-lava",
@@ -29,6 +29,7 @@ for _command in (
     hardware.fit,
     hardware.estimate,
     hardware.profiles,
+    report.report,
     networks.doctor,
 ):
     app.command()(_command)

@@ -1,0 +1,162 @@
+"""Cores of the chips as squares: which layer takes which, and how full they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
+
+from ...hardware import LayerMapping, Mapping
+from .style import INK, MUTED, PAPER, RULE, Palette, canvas
+from .words import label
+
+_MOST_SQUARES = 2400
+_LEGEND_ROW = 0.17
+_TITLE, _GAP = 0.2, 0.14
+"""Inches: above a chip, and between chips."""
+
+
+@dataclass(frozen=True)
+class Squares:
+    """What is drawn for each core, chip after chip.
+
+    Attributes
+    ----------
+    layers : list of int
+        For each square the place of its layer in the mapping.
+    each : int
+        Cores that a square stands for; 1 where there is room.
+    per_chip : int
+        Squares of a chip.
+    chips : int
+    """
+
+    layers: list[int]
+    each: int
+    per_chip: int
+    chips: int
+
+
+def squares(mapping: Mapping) -> Squares:
+    """Squares in the order of the layers, of which each begins a new core."""
+    each = max(1, math.ceil(mapping.cores / _MOST_SQUARES))
+    layers = [i for i, layer in enumerate(mapping.layers) for _ in range(math.ceil(layer.cores / each))]
+    if each == 1:
+        return Squares(layers, 1, mapping.profile["cores.usable_per_chip"], mapping.chips)
+    return Squares(layers, each, len(layers), 1)
+
+
+def load(layer: LayerMapping) -> float:
+    """Share of a core's scarcest resource that is taken, mean over the layer's cores; at most 1."""
+    usage = layer.usage[layer.binding]
+    return 0.0 if usage.limit is None else min(1.0, usage.mean / usage.limit)
+
+
+def core_map(mapping: Mapping, palette: Palette, wide: bool) -> Figure:
+    """One grid of squares for each chip, and the layers' names by their colours."""
+    found = squares(mapping)
+    beside = wide and found.chips == 1  # else the names stand below
+    width = canvas(wide, 1).get_figwidth()
+    per_row = _per_row(found.chips, wide)
+    columns = min(found.per_chip, max(8, round(math.sqrt(2.2 * found.per_chip))))
+    rows = math.ceil(found.per_chip / columns)
+    area = width * 0.68 if beside else width
+    side = min((area - _GAP * (per_row - 1)) / per_row / columns, 0.3)
+    grid_rows = math.ceil(found.chips / per_row)
+    body = grid_rows * (rows * side + _TITLE) + (grid_rows - 1) * _GAP
+    in_line = 1 if beside else (4 if wide else 2)
+    legend = math.ceil(len(mapping.layers) / in_line) * _LEGEND_ROW
+    height = max(body, legend + _TITLE) if beside else body + legend + 0.12
+    figure = canvas(wide, height + 0.04)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height + 0.04, 0)
+    corners = _corners(found, per_row, columns, rows, side)
+    _draw(axes, mapping, palette, found, corners, side)
+    if found.each == 1:
+        _titles(axes, mapping, found, per_row, columns, rows, side)
+    left, top = (columns * side + 0.3, _TITLE) if beside else (0.02, body + 0.12)
+    _legend(axes, mapping, palette, left, top, in_line, (width - left) / in_line)
+    return figure
+
+
+def _per_row(chips: int, wide: bool) -> int:
+    if not wide:
+        return 1 if chips <= 2 else 2
+    return min(chips, 3 if chips <= 9 else 4 if chips <= 16 else 5)
+
+
+def _corners(found: Squares, per_row: int, columns: int, rows: int, side: float) -> np.ndarray:
+    """(chips * squares of a chip, 2) upper left corners in inches."""
+    chip, square = np.divmod(np.arange(found.chips * found.per_chip), found.per_chip)
+    chip_row, chip_column = np.divmod(chip, per_row)
+    row, column = np.divmod(square, columns)
+    x = chip_column * (columns * side + _GAP) + column * side
+    y = chip_row * (rows * side + _TITLE + _GAP) + _TITLE + row * side
+    return np.stack([x, y], axis=1)
+
+
+def _draw(axes: Axes, mapping: Mapping, palette: Palette, found: Squares, corners: np.ndarray, side: float) -> None:
+    inner, taken = side * 0.86, np.array(found.layers)
+    empty = boxes(corners, inner, inner)
+    axes.add_patch(PathPatch(empty, facecolor="none", edgecolor=RULE, lw=0.5))
+    for i, layer in enumerate(mapping.layers):
+        own, colour = corners[: len(taken)][taken == i], _colour(layer, palette)
+        axes.add_patch(PathPatch(boxes(own, inner, inner), facecolor=colour, edgecolor=colour, lw=0.5, alpha=0.28))
+        if len(own) and found.each == 1:
+            _number(axes, i + 1, own[0], inner, load(layer))
+        level = inner * max(load(layer), 0.03)
+        axes.add_patch(PathPatch(boxes(own + (0, inner - level), inner, level), facecolor=colour, lw=0))
+
+
+def _number(axes: Axes, number: int, corner: np.ndarray, side: float, filled: float) -> None:
+    """The layer's number in its first square, in the larger of the full and the empty part."""
+    full = filled >= 0.5
+    y = corner[1] + side * (1 - filled / 2 if full else (1 - filled) / 2)
+    size = min(6.5, 72 * side * 0.48)
+    axes.text(corner[0] + side / 2, y, number, color=PAPER if full else INK, ha="center", va="center", fontsize=size)
+
+
+def boxes(corners: np.ndarray, width: float, height: float) -> Outline:
+    """One outline of many boxes; corners (n, 2) are their upper left ones where y goes down."""
+    frame = np.array([(0, 0), (width, 0), (width, height), (0, height), (0, 0)])
+    codes = [Outline.MOVETO, Outline.LINETO, Outline.LINETO, Outline.LINETO, Outline.CLOSEPOLY]
+    return Outline((corners[:, None] + frame).reshape(-1, 2), np.tile(codes, len(corners)))
+
+
+def _titles(axes: Axes, mapping: Mapping, found: Squares, per_row: int, columns: int, rows: int, side: float) -> None:
+    for chip in range(found.chips):
+        row, column = divmod(chip, per_row)
+        used = min(found.per_chip, len(found.layers) - chip * found.per_chip)
+        missing = chip >= mapping.profile.chips
+        text = (
+            f"chip {chip + 1}: {used} of {found.per_chip} cores"
+            if not missing
+            else f"chip {chip + 1}, not on the board"
+        )
+        x, y = column * (columns * side + _GAP), row * (rows * side + _TITLE + _GAP)
+        axes.text(x, y + _TITLE - 0.05, text, fontsize=7.5, color=MUTED, va="baseline")
+
+
+def _legend(
+    axes: Axes, mapping: Mapping, palette: Palette, left: float, top: float, in_line: int, pitch: float
+) -> None:
+    """Names in the order of the layers, column by column."""
+    lines = math.ceil(len(mapping.layers) / in_line)
+    for i, layer in enumerate(mapping.layers):
+        x, y = left + i // lines * pitch, top + (i % lines + 0.5) * _LEGEND_ROW
+        axes.add_patch(PathPatch(boxes(np.array([(x, y - 0.045)]), 0.09, 0.09), color=_colour(layer, palette), lw=0))
+        axes.text(x + 0.15, y, f"{i + 1}", fontsize=7.5, va="center_baseline", color=MUTED)
+        axes.text(x + 0.34, y, label(layer.name, 14), fontsize=7.5, va="center_baseline")
+        number = min(pitch, 1.85) - 0.12
+        axes.text(x + number, y, f"{layer.cores:,}", fontsize=7.5, va="center_baseline", ha="right", color=MUTED)
+
+
+def _colour(layer: LayerMapping, palette: Palette) -> str:
+    return palette.layers.get(layer.origin or layer.name, INK)

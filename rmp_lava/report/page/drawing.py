@@ -1,0 +1,117 @@
+"""The network as a picture: one row for each layer, a line for each synapse, arcs where one leaves out rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
+
+from ...network import INPUT, SpikingNetwork
+from .style import INK, MUTED, PAPER, RULE, Palette, canvas
+from .words import label, shape, synapses
+
+_ENCODINGS = {
+    "poisson": "Poisson spikes",
+    "rate": "rate code",
+    "current": "pixels as currents",
+    "spikes": "messages as given",
+}
+_ROW_WIDE, _ROW_NARROW = 0.27, 0.4
+_LANE, _LANES_WIDTH = 0.13, 0.85
+"""Inches between two arcs' lanes, and of all of them together at most."""
+
+
+def lanes(network: SpikingNetwork) -> dict[tuple[int, int], int]:
+    """(row of the source, row of the target) -> lane, 1 or more, of each synapse that leaves out rows.
+
+    Arcs in one lane do not overlap; short ones come first, so that they lie inside. Row 0 is the input.
+    """
+    rows = {INPUT: 0} | {layer.name: i for i, layer in enumerate(network, 1)}
+    arcs = {(rows[s.source], rows[layer.name]) for layer in network for s in layer.synapses}
+    taken: list[list[tuple[int, int]]] = []
+    result = {}
+    for start, end in sorted((arc for arc in arcs if arc[1] - arc[0] > 1), key=lambda arc: (arc[1] - arc[0], arc)):
+        lane = next((i for i, others in enumerate(taken) if all(end <= a or start >= b for a, b in others)), len(taken))
+        if lane == len(taken):
+            taken.append([])
+        taken[lane].append((start, end))
+        result[start, end] = lane + 1
+    return result
+
+
+def network_drawing(network: SpikingNetwork, palette: Palette, wide: bool) -> Figure:
+    """Rows from the input to the read-out, with shapes, synapses, neurons and weights."""
+    row, count = (_ROW_WIDE if wide else _ROW_NARROW), len(network.layers) + 1
+    height = row * count + (0.3 if wide else 0.08)
+    figure = canvas(wide, height)
+    width = figure.get_figwidth()
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(0, height)
+    ys = [height - (0.3 if wide else 0.04) - row * (i + 0.5) for i in range(count)]
+    arcs = lanes(network)
+    most = max(arcs.values(), default=0)
+    pitch = min(_LANE, _LANES_WIDTH / most) if most else 0.0
+    x = 0.12 + pitch * most
+    _edges(axes, network, ys, x, pitch, arcs)
+    colours = [INK, *(palette.layers[layer.name] for layer in network)]
+    for y, colour in zip(ys, colours, strict=True):
+        axes.plot(x, y, "o", markersize=6.5, color=colour, markeredgecolor=PAPER, markeredgewidth=0.8, zorder=3)
+    _words(axes, network, ys, x + 0.17, width, wide)
+    return figure
+
+
+def _edges(
+    axes: Axes, network: SpikingNetwork, ys: list[float], x: float, pitch: float, arcs: dict[tuple[int, int], int]
+) -> None:
+    rows = {INPUT: 0} | {layer.name: i for i, layer in enumerate(network, 1)}
+    for layer in network:
+        end = rows[layer.name]
+        for start in {rows[s.source] for s in layer.synapses}:
+            if end - start == 1:
+                axes.plot([x, x], [ys[start], ys[end]], color=MUTED, linewidth=1.1, zorder=1)
+                continue
+            out, bend = x - pitch * arcs[start, end], min(0.09, (ys[start] - ys[end]) / 4)
+            points = [
+                (x, ys[start]),
+                (out, ys[start]),
+                (out, ys[start] - bend),
+                (out, ys[end] + bend),
+                (out, ys[end]),
+                (x, ys[end]),
+            ]
+            codes = [Outline.MOVETO, Outline.CURVE3, Outline.CURVE3, Outline.LINETO, Outline.CURVE3, Outline.CURVE3]
+            axes.add_patch(PathPatch(Outline(points, codes), edgecolor=MUTED, facecolor="none", lw=1.1, zorder=1))
+
+
+def _words(axes: Axes, network: SpikingNetwork, ys: list[float], x: float, width: float, wide: bool) -> None:
+    first = (INPUT, _ENCODINGS[network.input.encoding], shape(network.input.shape), _size(network.input.shape), "")
+    rows = [first]
+    for layer in network:
+        weights = sum(synapse.weight.size for synapse in layer.synapses)
+        rows.append((label(layer.name), synapses(layer), shape(layer.shape), f"{layer.size:,}", f"{weights:,}"))
+    if not wide:
+        for y, (name, kind, form, size, weights) in zip(ys, rows, strict=True):
+            axes.text(x, y + 0.005, f"{name}  ", va="bottom", fontsize=8.5)
+            axes.text(width - 0.05, y + 0.005, form, va="bottom", ha="right", fontsize=8.5)
+            axes.text(x, y - 0.02, kind, va="top", fontsize=7.5, color=MUTED)
+            more = f"{size} neurons, {weights} weights" if weights else f"{size} values"
+            axes.text(width - 0.05, y - 0.02, more, va="top", ha="right", fontsize=7.5, color=MUTED)
+        return
+    spare = width - x - 0.05
+    places = (x, x + 0.32 * spare, x + 0.66 * spare, x + 0.82 * spare, x + spare)
+    sides = ("left", "left", "right", "right", "right")
+    top = ys[0] + _ROW_WIDE
+    for place, side, title in zip(places, sides, ("layer", "synapses", "shape", "neurons", "weights"), strict=True):
+        axes.text(place, top, title, ha=side, va="center", color=MUTED, fontsize=7.5)
+    axes.plot([x, x + spare], [top - 0.12, top - 0.12], color=RULE, linewidth=0.6)
+    for y, row in zip(ys, rows, strict=True):
+        for place, side, text in zip(places, sides, row, strict=True):
+            axes.text(place, y, text, ha=side, va="center", fontsize=8)
+
+
+def _size(sizes: tuple[int, ...]) -> str:
+    return f"{int(np.prod(sizes)):,}"

@@ -1,0 +1,176 @@
+"""The page's sections on a chip that the network never ran on: cores, energy and time, all of them estimated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...hardware import Estimate, Mapping, Profile, estimate, map_network
+from .cores import core_map, squares
+from .energy import energy_bars
+from .measure import Measured
+from .parts import Fact, Section, Sheet
+from .style import Palette, picture
+from .words import count, digits, percent, plural, quantity
+
+_RESOURCES = {
+    "neurons": "neurons",
+    "groups": "neuron groups",
+    "synapse_words": "synapse words",
+    "axons_in": "input axons",
+    "axons_out": "output axons",
+}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Mapping and estimate of the same network on the same board."""
+
+    mapping: Mapping
+    estimate: Estimate
+
+
+def on_board(measured: Measured, profile: Profile) -> Hardware:
+    """Map and estimate what was measured."""
+    mapping = map_network(measured.network, profile, measured.result.realisation)
+    return Hardware(mapping, estimate(measured.network, measured.result, profile, mapping))
+
+
+def hardware_facts(hardware: Hardware) -> list[Fact]:
+    """Cores and energy for the headline."""
+    mapping, found = hardware.mapping, hardware.estimate
+    fits = "" if mapping.fits else "does not fit; "
+    cores = f"estimated; {fits}{mapping.cores_available:,} usable on {mapping.profile.name}"
+    static = "static power unknown" if found.total is None else f"{quantity(found.total, 'J')} with static power"
+    return [
+        Fact("Cores", f"{mapping.cores:,}", cores),
+        Fact("Energy", quantity(found.dynamic, "J"), f"per inference, estimated, dynamic; {static}"),
+    ]
+
+
+def cores_section(hardware: Hardware, palette: Palette) -> Section:
+    """Which layer takes which cores, and what is scarce."""
+    mapping = hardware.mapping
+    profile, drawn = mapping.profile, squares(mapping)
+    board = "board" if profile.is_board else "chip"
+    hopeless = [layer.name for layer in mapping.layers if not layer.fits]
+    fits = "so it fits" if mapping.fits else "so it does not fit"
+    if hopeless:
+        fits = f"but no core holds even the smallest part of {', '.join(hopeless)}, so it does not fit"
+    verdict = (
+        f"Estimated: the network takes {plural(mapping.cores, 'core')} on {plural(mapping.chips, 'chip')}; the {board} "
+        f"{profile.name} ({profile.description}) has {plural(mapping.cores_available, 'usable core')} on "
+        f"{plural(profile.chips, 'chip')}, {fits}. Computed by the rules of the "
+        "compiler’s printed tables; never run on hardware."
+    )
+    text = [verdict]
+    if mapping.remedies:
+        text.append(f"What does not fit, and what helps: {'; '.join(mapping.remedies)}.")
+    text += [f"Warning: {warning}." for warning in mapping.warnings]
+    if mapping.unknown:
+        unknown = ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
+        text.append(f"Nothing public says: {unknown}; counted from above, or not at all.")
+    square = "square is a core" if drawn.each == 1 else f"square stands for {drawn.each} cores"
+    caption = (
+        f"Estimated. Each {square}, its colour is the layer that it holds, and it is filled by the share of its scarcest "
+        "resource that is taken (mean over the layer’s cores). Cores are in the order of the layers; where a compiler puts them "
+        "is not known. Beside each layer’s name is how many it takes, and its number stands in the first of them."
+    )
+    rows = [
+        (
+            layer.name,
+            f"{layer.cores:,}",
+            *(f"{layer.usage[key].largest:,}" for key in ("neurons", "synapse_words", "axons_in", "axons_out")),
+            _RESOURCES[layer.binding],
+            percent(layer.utilisation, 0) if layer.fits else f"{digits(layer.utilisation)} cores",
+        )
+        for layer in mapping.layers
+    ]
+    rows.append(("all", f"{mapping.cores:,}", "", "", "", "", "", ""))
+    columns = ("layer", "cores", "neurons", "words", "axons in", "axons out", "scarcest", "used")
+    table = (
+        f"Estimated, {mapping.realisation} neurons: what the fullest core of each layer holds, and which of its resources is "
+        "scarcest."
+    )
+    colours = (*palette.marks([layer.origin or layer.name for layer in mapping.layers]), "")
+    shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
+    return Section("cores", "Cores", tuple(text), (shown,), (Sheet(table, columns, rows, 1, True, colours),))
+
+
+def energy_section(hardware: Hardware, palette: Palette) -> Section:
+    """What an inference costs, and how far to trust that."""
+    found = hardware.estimate
+    doubt = found.relative_uncertainty
+    trust = ""
+    if doubt is not None:
+        source = found.profile.quantity("energy.relative_uncertainty").source
+        trust = f" Uncertainty: at least {percent(doubt, 0)} ({source})."
+    static = "static power is unknown" if found.total is None else f"{quantity(found.total, 'J')} with static power"
+    text = [
+        f"Estimated, not measured: {quantity(found.dynamic, 'J')} of dynamic energy per inference, {static}; the prediction is "
+        f"ready after {quantity(found.latency_seconds, 's')}, at {quantity(found.step_seconds, 's')} for a step.{trust} "
+        "Never run on hardware.",
+        f"Left out: {'; '.join(found.left_out)}.",
+    ]
+    if not hardware.mapping.fits:
+        text.append("The network does not fit the board; the estimate is that of as many chips as it takes.")
+    samples = plural(found.samples, "simulated sample")
+    caption = (
+        f"Estimated energy of one inference of T = {found.steps:g} steps on {found.profile.name}, by what takes it; below, "
+        f"what each layer’s activity takes. Mean of {samples}."
+    )
+    shown = picture("energy", "Energy and time", caption, lambda wide: energy_bars(found, wide))
+    return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples, palette))
+
+
+def _sheets(found: Estimate, samples: str, palette: Palette) -> tuple[Sheet, ...]:
+    origins = {layer.name: layer.origin or layer.name for layer in found.mapping.layers}
+    layers = [
+        (
+            layer.name,
+            count(layer.synaptic_operations),
+            count(layer.neuron_updates),
+            quantity(layer.energy, "J"),
+            percent(layer.energy / found.dynamic if found.dynamic else 0.0),
+            quantity(layer.step_seconds, "s"),
+        )
+        for layer in found.layers
+    ]
+    updates = sum(layer.neuron_updates for layer in found.layers)
+    total = (count(found.synaptic_operations), count(updates), quantity(found.dynamic, "J"), percent(1.0))
+    layers.append(("all", *total, quantity(found.step_seconds, "s")))
+    colours = (*palette.marks([origins[layer.name] for layer in found.layers]), "")
+    steps = [
+        (
+            f"{other['steps']:g}",
+            quantity(other["latency_seconds"], "s"),
+            quantity(other["dynamic"], "J"),
+            "unknown" if other["total"] is None else quantity(other["total"], "J"),
+        )
+        for other in map(found.at, (0.5, 1, 2))
+    ]
+    elsewhere = [(f"{found.profile.name}, dynamic, estimated", "this report", quantity(found.dynamic, "J"))]
+    elsewhere += [(name, source, quantity(joules, "J")) for name, joules, source in found.comparisons()]
+    return (
+        Sheet(
+            "Estimated dynamic energy per inference, and the time that the layer’s busiest core computes in a step. "
+            f"Mean of {samples}.",
+            ("layer", "synaptic operations", "neuron updates", "dynamic energy", "share", "time of a step"),
+            layers,
+            1,
+            True,
+            colours,
+        ),
+        Sheet(
+            "Estimated for other numbers of steps, if the rates stay as they are.",
+            ("T", "latency", "dynamic energy", "with static power"),
+            steps,
+        ),
+        Sheet(
+            f"Published energies of one operation, times the operations of one inference ({found.macs:,} multiply-accumulates of "
+            f"the trained network, {count(found.synaptic_operations)} synaptic operations of this one). Memory and idle power "
+            "are not in all of them; see the sources.",
+            ("processor", "source", "energy"),
+            elsewhere,
+            2,
+        ),
+    )

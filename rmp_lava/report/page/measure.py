@@ -1,0 +1,109 @@
+"""Run the network for the report, in memory that depends neither on its size nor on T."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...backends import run
+from ...network import INPUT, SpikingNetwork
+from ...results import Run
+from .rates import Rates, compare_rates
+
+RASTER_SAMPLES = 3
+RASTER_STEPS = 256
+"""Longest stretch of time that a raster shows: more cannot be told apart on a page."""
+_RASTER_BYTES = 2**28
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """Recorded spikes of the first samples, in their first steps.
+
+    Attributes
+    ----------
+    spikes : dict
+        Layer name (and "input") -> (samples, steps, *shape).
+    images : numpy.ndarray
+        (samples, *input shape), or (samples, steps, *input shape) where the input takes spikes.
+    """
+
+    spikes: dict[str, np.ndarray]
+    images: np.ndarray
+    samples: int
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What the report says about the network on images.
+
+    Attributes
+    ----------
+    result : Run
+        On all images.
+    labels : numpy.ndarray or None
+    what : str
+        The images, in words.
+    rates : Rates
+        Against activations, or why there are none.
+    """
+
+    network: SpikingNetwork
+    result: Run
+    labels: np.ndarray | None
+    what: str
+    raster: Raster
+    rates: Rates
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.result.schedule.steps
+
+
+def measure(
+    network: SpikingNetwork,
+    net: Path,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    what: str,
+    steps: int,
+    *,
+    seed: int = 0,
+) -> Measured:
+    """Run a network on images and keep what the report shows.
+
+    Parameters
+    ----------
+    net : Path
+        Where the network was read: what was trained is looked for beside it.
+    images, labels, what
+        As `workflow.samples.images_for` returns them.
+    steps : int
+        T.
+    seed : int
+        Of the Poisson encoding.
+
+    Raises
+    ------
+    UsageError, DataError
+        As `rmp_lava.run` does.
+    """
+    result = run(network, images, steps, seed=seed, progress=True)
+    raster = _raster(network, images, steps, seed)
+    rates = compare_rates(network, net, images, labels, steps, seed)
+    return Measured(network, result, labels, what, raster, rates, seed)
+
+
+def _raster(network: SpikingNetwork, images: np.ndarray, steps: int, seed: int) -> Raster:
+    """The first steps of a run are those of a shorter one: windows are aligned, and Poisson spikes drawn step by step."""
+    per_step = network.neuron_count + 4 * int(np.prod(network.input.shape))
+    samples = int(np.clip(_RASTER_BYTES // (per_step * min(steps, RASTER_STEPS)), 1, min(RASTER_SAMPLES, len(images))))
+    steps = int(np.clip(_RASTER_BYTES // (per_step * samples), 1, min(steps, RASTER_STEPS)))
+    some = images[:samples, :steps] if network.input.encoding == "spikes" else images[:samples]
+    result = run(network, some, steps, seed=seed, record=("spikes",))
+    return Raster({name: result.spikes[name] for name in (INPUT, *network.depths)}, some, samples, steps)

@@ -1,0 +1,171 @@
+"""Curves, bars and clouds: accuracy against T, activity per layer, rates against activations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from ...network import SpikingNetwork
+from .cores import boxes
+from .rates import LayerRates, Rates
+from .style import MUTED, NARROW, TERMS, WIDE, Palette, canvas
+from .words import digits, label, percent, quantity, wilson
+
+_LOG_FROM = 32
+_CELLS = 32
+_SHADES = (0.25, 0.5, 0.75, 1.0)
+_ROW = 0.2
+"""Inches of one layer's bar."""
+
+
+def accuracy_curve(share: np.ndarray, samples: int, trained: float | None, what: str, wide: bool) -> Figure:
+    """Share of samples against the step after which it is read, with its 95 % interval.
+
+    Parameters
+    ----------
+    share : numpy.ndarray
+        (T,).
+    trained : float or None
+        The trained network's, drawn as a line.
+    """
+    figure = canvas(wide, 2.6)
+    axes = figure.subplots()
+    steps = np.arange(1, len(share) + 1)
+    low, high = np.array([wilson(value, samples) for value in share]).T
+    axes.fill_between(steps, 100 * low, 100 * high, color=TERMS[0], alpha=0.18, linewidth=0)
+    marker = "o" if len(share) <= _LOG_FROM else None
+    axes.plot(steps, 100 * share, color=TERMS[0], linewidth=1.5, marker=marker, markersize=3)
+    top = high.max()
+    if trained is not None:
+        axes.axhline(100 * trained, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        top = max(top, trained)
+    axes.annotate(
+        percent(share[-1]),
+        (steps[-1], 100 * share[-1]),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        annotation_clip=False,
+    )
+    bottom = 10 * max(0, math.floor(10 * low.min() - 0.5))
+    axes.set_ylim(bottom, 100 * top + 0.06 * (100 * top - bottom))
+    _time_axis(axes, len(share))
+    axes.set_xlabel("T, time steps")
+    axes.set_ylabel(f"{what} (%)")
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    figure.subplots_adjust(
+        left=0.5 / figure.get_figwidth(), right=1 - 0.55 / figure.get_figwidth(), bottom=0.17, top=0.97
+    )
+    return figure
+
+
+def _time_axis(axes: Axes, steps: int) -> None:
+    if steps > _LOG_FROM:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:g}"))
+        axes.xaxis.set_minor_locator(MaxNLocator(1))
+        axes.minorticks_off()
+        axes.set_xlim(1, steps)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set_xlim(min(0.7, steps - 1), steps + 0.15)
+
+
+def activity_bars(
+    network: SpikingNetwork, spikes: dict[str, float], operations: dict[str, float], palette: Palette, wide: bool
+) -> Figure:
+    """Two bars for each layer: spikes per neuron, and synaptic operations, of an average sample."""
+    names = [layer.name for layer in network]
+    height = 0.62 + _ROW * len(names)
+    figure = canvas(wide, height)
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = [palette.layers[name] for name in names]
+    rows = np.arange(len(names))
+    for axes, values, what in zip(
+        panels, (spikes, operations), ("spikes per neuron", "synaptic operations"), strict=True
+    ):
+        lengths = [values.get(name, 0.0) for name in names]
+        axes.barh(rows, lengths, height=0.68, color=colours)
+        for row, value in zip(rows, lengths, strict=True):
+            axes.annotate(
+                _short(value), (value, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7
+            )
+        axes.set_xlim(0, 1.28 * max(lengths) or 1)
+        axes.set_title(what, loc="left")
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        axes.tick_params(length=0)
+    panels[0].set_yticks(rows, [label(name, 16) for name in names])
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
+    left = 0.12 + 0.075 * max(len(label(name, 16)) for name in names)
+    figure.subplots_adjust(
+        left=left / figure.get_figwidth(), right=0.99, bottom=0.12 / height, top=1 - 0.3 / height, wspace=0.06
+    )
+    return figure
+
+
+def _short(value: float) -> str:
+    return quantity(value, "") if value >= 1000 else digits(value)
+
+
+def rate_clouds(rates: Rates, palette: Palette, wide: bool) -> Figure:
+    """One panel for each layer: what it says against the activation, as counts in cells, and the correlation."""
+    most, fewest = (5, 4) if wide else (2, 2)
+    columns = min(len(rates.layers), most)
+    rows = math.ceil(len(rates.layers) / columns)
+    width = WIDE if wide else NARROW
+    side = (width - 0.35) / max(columns, fewest)
+    height = rows * (side + 0.14) + 0.2
+    figure = canvas(wide, height)
+    for i, each in enumerate(rates.layers):
+        row, column = divmod(i, columns)
+        box = (0.42 + column * side, height + 0.03 - row * (side + 0.14) - side, side - 0.25, side - 0.25)
+        axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
+        _cloud(axes, each, palette.layers[each.layer.name])
+        if column:
+            axes.tick_params(labelleft=each.layer.neurons.reset == "none")
+    figure.text(0.42 / width, 0.02 / height, "activation", fontsize=8, va="bottom")
+    figure.text(0.0, 1 - 0.2 / height, "rate", fontsize=8, va="top", rotation=90)
+    return figure
+
+
+def _cloud(axes: Axes, each: LayerRates, colour: str) -> None:
+    said, meant = each.said.ravel(), each.activations.ravel()
+    if each.layer.neurons.reset == "none":
+        low, high = min(said.min(), meant.min(), 0), max(said.max(), meant.max(), 1e-9)
+        margin = 0.04 * (high - low)
+        limits = (low - margin, high + margin)
+    else:
+        limits = (-0.04, 1.08)
+        meant = np.minimum(meant, 1.06)
+    cells, edges = np.histogram(meant, _CELLS, limits)[0], np.linspace(*limits, _CELLS + 1)
+    cells = np.histogram2d(meant, said, bins=(edges, edges))[0]
+    shade = np.zeros(cells.shape, int)
+    filled = cells > 0
+    if filled.any():
+        levels = np.log(cells[filled]) / max(np.log(cells.max()), 1e-9)
+        shade[filled] = 1 + np.minimum((levels * len(_SHADES)).astype(int), len(_SHADES) - 1)
+    step = edges[1] - edges[0]
+    for level, opacity in enumerate(_SHADES, 1):
+        x, y = np.nonzero(shade == level)
+        if len(x):
+            axes.add_patch(
+                PathPatch(boxes(np.stack([edges[x], edges[y]], axis=1), step, step), color=colour, alpha=opacity, lw=0)
+            )
+    axes.plot(limits, limits, color=MUTED, linewidth=0.6)
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    axes.set_title(label(each.layer.name, 13), loc="left", pad=3, fontsize=7.5)
+    known = each.gate.correlation
+    axes.set_title("–" if known is None else f"{known:.3f}", loc="right", pad=3, fontsize=7.5, color=MUTED)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(3) if each.layer.neurons.reset == "none" else FixedLocator((0, 0.5, 1)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axes.tick_params(labelsize=6.5, pad=1.5, length=2)

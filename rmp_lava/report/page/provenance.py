@@ -1,0 +1,72 @@
+"""Where the network and the page come from: versions, seeds, hashes, commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import __version__
+from .measure import Measured
+from .parts import Section, Sheet
+
+_LONGEST, _MOST_ROWS = 240, 80
+_ELSEWHERE = ("stages", "gates")
+"""In sections of their own."""
+
+
+def provenance_section(measured: Measured, net: Path, command: str) -> Section:
+    """Two tables: what made the page, and what the file says of itself.
+
+    Parameters
+    ----------
+    net : Path
+        The `.net` file.
+    command : str
+        That made the page, or empty.
+    """
+    result = measured.result
+    made = [
+        ("made", f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"),
+        ("command", command or "none; from Python"),
+        ("network file", net.name),
+        ("SHA-256", hashlib.sha256(net.read_bytes()).hexdigest()),
+        ("images", measured.what),
+        ("seed", str(measured.seed)),
+        ("backend", f"{result.backend}: {result.execution}; {result.seconds:.1f} s"),
+        (
+            "versions",
+            f"rmp-lava {__version__}, Python {platform.python_version()}, PyTorch {torch.__version__}, NumPy {np.__version__}",
+        ),
+        ("hardware", "never run on hardware: spikes are simulated, cores and energy estimated"),
+    ]
+    content = {key: value for key, value in measured.network.provenance.items() if key not in _ELSEWHERE}
+    said = list(_flat(content))
+    text = ()
+    if len(said) > _MOST_ROWS:
+        text = (
+            f"The file says {len(said):,} things of itself; the first {_MOST_ROWS} are shown, all by rmp-lava info.",
+        )
+    sheets = [Sheet("This page.", ("", ""), made, 2)]
+    if said:
+        sheets.append(Sheet("What the file says of its making.", ("", ""), said[:_MOST_ROWS], 2))
+    missing = "" if said else "The file does not say where it comes from."
+    return Section("provenance", "Provenance", text, (), tuple(sheets), missing)
+
+
+def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """(path, value) of everything nested, lists as JSON."""
+    for key, value in content.items():
+        path = f"{before}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}.")
+            continue
+        text = value if isinstance(value, str) else json.dumps(value)
+        yield path[:_LONGEST], text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

@@ -1,0 +1,181 @@
+"""What rates say against the activations that they stand for, where the trained network lies beside the `.net`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ...backends import run
+from ...conversion.analog import AnalogNetwork, activations
+from ...conversion.layer_gate import LayerComparison, LayerGate
+from ...conversion.trace import trace
+from ...encoding import make_input
+from ...errors import RmpLavaError
+from ...network import Layer, SpikingNetwork
+from ...neuron import STATE_SHIFT
+from ...workflow.stages import trained_stage
+from ...workflow.targets import Target, load_target
+
+IMAGES = 64
+_NEURONS = 1000
+"""Of each layer, evenly spread, whose values are kept to be drawn; the correlations are of all."""
+_AT_ONCE = 2**23
+"""Neurons times images that are compared together."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRates:
+    """One layer's rates and activations.
+
+    Attributes
+    ----------
+    said, activations : numpy.ndarray
+        (images, neurons of a subset). Of spiking neurons, spikes per step, and the activation over what one spike stands
+        for, so that 1 is the largest rate; of an integrating read-out, outputs in units of the trained network.
+    """
+
+    layer: Layer
+    gate: LayerGate
+    said: np.ndarray
+    activations: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """Layers compared, or `missing`: a sentence why not; `remark` is to be read with them.
+
+    `trained_accuracy` is that of the trained network on all images of the report, where there are labels.
+    """
+
+    layers: tuple[LayerRates, ...] = ()
+    images: int = 0
+    trained_accuracy: float | None = None
+    missing: str = ""
+    remark: str = ""
+    neurons: int = field(default=_NEURONS)
+
+
+class _MissingError(Exception):
+    """Why there is nothing to compare."""
+
+
+def compare_rates(
+    network: SpikingNetwork, net: Path, images: np.ndarray, labels: np.ndarray | None, steps: int, seed: int
+) -> Rates:
+    """Compare a converted network's rates with the activations of the network kept beside it.
+
+    Parameters
+    ----------
+    net : Path
+        Where the network was read.
+    images, labels
+        Of the report; the first ones are compared, all are classified.
+
+    Returns
+    -------
+    Rates
+        With a sentence where the trained network is missing, or is not the one that was kept.
+    """
+    try:
+        target = _kept(network, net)
+        analog = _traced(network, target)
+    except _MissingError as reason:
+        return Rates(missing=str(reason))
+    some = images[:IMAGES]
+    accuracy = None if labels is None else trained_stage(target.model, images, labels).accuracy
+    remark = ""
+    if network.provenance.get("tune"):
+        remark = "The network was tuned after training; activations are those of the trained network before that."
+    return Rates(_compare(network, analog, some, steps, seed), len(some), accuracy, remark=remark)
+
+
+def _kept(network: SpikingNetwork, net: Path) -> Target:
+    entry = network.provenance.get("ann")
+    name = entry.get("file") if isinstance(entry, dict) else None
+    if not isinstance(name, str):
+        raise _MissingError("the file names no trained network that is kept beside it; convert it with this version")
+    if network.input.encoding == "spikes":
+        raise _MissingError("the network takes spikes instead of images, which have no activations")
+    # The name comes from a file that anyone may have written: it has to be a plain one.
+    path = net.parent / Path(name).name
+    if "\0" in name or Path(name).name != name or not path.is_file():
+        raise _MissingError(f"the trained network, {name!r}, does not lie beside the file")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != entry.get("sha256"):
+        raise _MissingError(f"{name!r} beside the file is another file than the one that was kept with it")
+    if "function" in network.provenance:
+        raise _MissingError(
+            f"{name!r} holds weights whose network is built by a function; code that a file names is not run for a report"
+        )
+    try:
+        return load_target(str(path))
+    except RmpLavaError as error:
+        raise _MissingError(f"the trained network, {name!r}, cannot be read: {error}") from None
+
+
+def _traced(network: SpikingNetwork, target: Target) -> SpikingNetwork:
+    """The trained network in analog form, with the same layers."""
+    shapes = [(layer.name, layer.shape) for layer in network]
+    for pooling in ("fold", "layer"):
+        try:
+            source = make_input("current", network.input.shape)
+            analog = trace(target.model, source, pooling=pooling, readout=network.readout)
+        except RmpLavaError as error:
+            raise _MissingError(f"the trained network cannot be traced: {error}") from None
+        if [(layer.name, layer.shape) for layer in analog] == shapes:
+            break
+    else:
+        raise _MissingError("the trained network that lies beside the file has other layers")
+    if any(layer.neurons.reset != "none" and "spike_value" not in layer.record for layer in network):
+        raise _MissingError(
+            "the file does not say what one spike of each layer stands for; convert it with this version"
+        )
+    if network.output.neurons.reset == "none" and network.provenance.get("output_scale") is None:
+        raise _MissingError("the file does not say what the read-out means in units of the trained network")
+    return analog
+
+
+def _compare(
+    network: SpikingNetwork, analog: SpikingNetwork, images: np.ndarray, steps: int, seed: int
+) -> tuple[LayerRates, ...]:
+    model = AnalogNetwork(analog)
+    gates = {layer.name: LayerComparison(layer, network, network, steps) for layer in network}
+    kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer.name: [] for layer in network}
+    batch = max(1, _AT_ONCE // network.neuron_count)
+    for start in range(0, len(images), batch):
+        some = images[start : start + batch]
+        result = run(network, some, steps, seed=seed + start, record=("counts",))
+        for _, name, values in activations(model, some, batch=len(some)):
+            found, counts = values.double().cpu().numpy(), result.neuron_counts[name]
+            gates[name].add(found, counts, result.output)
+            kept[name].append(_drawn(network, network[name], found, counts, result.output, steps))
+    return tuple(
+        LayerRates(
+            layer,
+            gates[layer.name].gate(0.0),
+            *(np.concatenate(values) for values in zip(*kept[layer.name], strict=True)),
+        )
+        for layer in network
+    )
+
+
+def _drawn(
+    network: SpikingNetwork, layer: Layer, found: np.ndarray, counts: np.ndarray, output: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(what is said, activation) of the neurons that are drawn, float32 (images, neurons)."""
+    if layer.neurons.reset == "none":
+        unit = 1 << STATE_SHIFT if network.is_integer else 1
+        said, meant = output * (network.provenance["output_scale"] / unit / steps), found
+    else:
+        value = np.asarray(layer.record["spike_value"], np.float64)
+        value = value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value
+        said, meant = counts / steps, found / value
+    which = spread(layer.size, _NEURONS)
+    return tuple(each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (said, meant))
+
+
+def spread(size: int, most: int) -> np.ndarray:
+    """Indices of at most `most` neurons, evenly spread over a population."""
+    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.int64))

@@ -1,0 +1,132 @@
+"""The page's sections on the whole network: what each says in words, numbers and pictures, or why it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .drawing import network_drawing
+from .measure import Measured
+from .parts import Fact, Section, Sheet
+from .plots import accuracy_curve
+from .raster import neurons_shown, raster_plot
+from .style import Palette, picture
+from .words import count, digits, is_number, percent, plural, wilson
+
+_RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
+
+
+def facts(measured: Measured) -> list[Fact]:
+    """The headline, as far as running the network says it."""
+    result, network = measured.result, measured.network
+    found = []
+    if measured.labels is not None:
+        accuracy = result.accuracy(measured.labels)
+        low, high = wilson(accuracy, result.samples)
+        right = round(accuracy * result.samples)
+        interval = f"{right:,} of {result.samples:,}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+        found.append(Fact("Accuracy", percent(accuracy), interval))
+    found.append(Fact("T", plural(measured.steps, "time step"), f"prediction ready after {result.schedule.latency:,}"))
+    spikes = sum(result.spike_counts[layer.name] for layer in network) / result.samples
+    found.append(Fact("Spikes", count(spikes), f"per inference; {digits(spikes / network.neuron_count)} per neuron"))
+    operations = sum(result.operations_per_sample.values())
+    found.append(Fact("Synaptic operations", count(operations), "per inference"))
+    return found
+
+
+def network_section(measured: Measured, palette: Palette) -> Section:
+    """Layers, shapes and paths."""
+    network = measured.network
+    kinds = sorted({_RESETS[layer.neurons.reset] for layer in network.layers})
+    numbers = "Loihi’s integers" if network.is_integer else "real numbers"
+    skips = sum(len(layer.synapses) - 1 for layer in network)
+    text = (
+        f"{plural(len(network.layers), 'layer')} with {plural(network.neuron_count, 'neuron')} and "
+        f"{plural(network.parameter_count, 'stored weight')}, in {numbers}. Neurons: {', '.join(kinds)}. "
+        f"The read-out is the {'spike count' if network.readout == 'count' else 'membrane potential'} of the last layer; "
+        f"it lies {plural(network.depth, 'synapse')} behind the input."
+    )
+    caption = "Layers from the input, at the top, to the read-out; each line is one set of synapses"
+    caption += f", and arcs are the {skips} that reach a layer beside its first one." if skips else "."
+    if not skips and not network.is_chain:
+        caption = "Layers from the input, at the top, to the read-out; lines and arcs are synapses."
+    drawn = picture("network", "Network", caption, lambda wide: network_drawing(network, palette, wide))
+    return Section("network", "Network", (text,), (drawn,))
+
+
+def stage_section(measured: Measured) -> Section:
+    """What each form of the network reaches, from the file."""
+    stages = measured.network.provenance.get("stages")
+    rows = []
+    for stage in stages if isinstance(stages, list) else ():
+        if isinstance(stage, dict) and isinstance(stage.get("name"), str) and is_number(stage.get("accuracy")):
+            images = stage.get("images")
+            number = f"{images:,}" if isinstance(images, int) else "–"
+            rows.append((stage["name"], str(stage.get("note") or "none"), number, percent(stage["accuracy"], 2)))
+    title = "Stages of the conversion"
+    if not rows:
+        return Section(
+            "stages",
+            title,
+            missing="The file does not say what each stage of its conversion reached; files that convert writes from "
+            "labelled images do.",
+        )
+    caption = "Accuracy of each form of the network on the same validation images, measured when it was converted."
+    return Section(
+        "stages", title, sheets=(Sheet(caption, ("stage", "limits reached", "images", "accuracy"), rows, 2),)
+    )
+
+
+def accuracy_section(measured: Measured, palette: Palette) -> Section:
+    """What is reached after fewer steps."""
+    result = measured.result
+    title = "Accuracy against T"
+    if measured.labels is None:
+        truth, what = result.predictions, "agreement"
+        text = (
+            "The images have no labels; pass --labels for the accuracy. Shown is how many predictions are those after the "
+            "last step already."
+        )
+        caption = f"Share of samples whose prediction after T steps is that after {plural(measured.steps, 'step')}"
+    else:
+        truth, what, text = measured.labels, "accuracy", _one_sided(measured)
+        caption = "Share of samples that are classified correctly when the read-out is read after T steps"
+    curve = result.accuracy_at(truth)
+    trained = measured.rates.trained_accuracy
+    caption += f" ({measured.what}), with the 95 % interval (Wilson) of {plural(result.samples, 'sample')}."
+    if trained is not None:
+        caption += f" The dashed line is the trained network on the same images, {percent(trained)}."
+    drawn = picture("accuracy", title, caption, lambda wide: accuracy_curve(curve, result.samples, trained, what, wide))
+    return Section("accuracy", title, (text,) if text else (), (drawn,))
+
+
+def _one_sided(measured: Measured) -> str:
+    """A sentence where images that could be of all classes are of some: data sets may be sorted."""
+    found, outputs = len(np.unique(measured.labels)), measured.network.output.size
+    if found >= min(outputs, measured.result.samples):
+        return ""
+    return (
+        f"These images are of {found} of {plural(outputs, 'class', 'classes')}, so this is not the accuracy on all; take more "
+        "samples."
+    )
+
+
+def raster_section(measured: Measured, palette: Palette) -> Section:
+    """Spikes of a few samples."""
+    raster, network = measured.raster, measured.network
+    shown = neurons_shown(network, raster)
+    most = max((len(which) for which in shown.values()), default=0)
+    stretch = (
+        "" if raster.steps == measured.steps else f" Of T = {measured.steps} steps the first {raster.steps} are shown."
+    )
+    left_out = ""
+    if network.input.encoding == "current":
+        left_out += " The input sends each pixel as the same number in every step and is not shown."
+    if network.output.neurons.reset == "none":
+        left_out += " The read-out integrates without spiking."
+    truth = "; “not” names the label where it is another one" if measured.labels is not None else ""
+    caption = (
+        f"Spikes of the first {plural(raster.samples, 'sample')}, of up to {most} neurons of each layer, evenly spread over it. "
+        f"A mark is one spike. Above each column is the prediction after T steps{truth}.{stretch}{left_out}"
+    )
+    drawn = picture("raster", "Spikes", caption, lambda wide: raster_plot(measured, palette, wide))
+    return Section("raster", "Spikes", pictures=(drawn,))

@@ -1,0 +1,97 @@
+"""Pictures as files, and as part of the page: colours become CSS variables, names are unique, nothing leads outside."""
+
+from __future__ import annotations
+
+import io
+import re
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from .style import PAPER, Palette, drawing
+
+PNG_DPI = 200
+_LINK = "{http://www.w3.org/1999/xlink}href"
+_NOTHING = {key: None for key in ("Date", "Creator", "Format", "Type")}
+_DROPPED = ("metadata", "style")
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_LONG_NUMBER = re.compile(r"(\d+\.\d\d)\d+")
+
+
+def to_svg(figure: Figure) -> bytes:
+    """A file of its own, on white, with text as text."""
+    with drawing():
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata=_NOTHING, facecolor=PAPER)
+    return content.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """The same as pixels, on white."""
+    with drawing():
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=PNG_DPI, facecolor=PAPER, metadata={"Software": None})
+    return content.getvalue()
+
+
+def inline(figure: Figure, palette: Palette, prefix: str, title: str) -> Markup:
+    """An `<svg>` element for the page.
+
+    Parameters
+    ----------
+    prefix : str
+        Put before every id, as all pictures of a page share one space of names.
+    title : str
+        For those who cannot see it.
+    """
+    with drawing():
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata=_NOTHING, transparent=True)
+    root = ElementTree.fromstring(content.getvalue())
+    _clean(root, palette, prefix)
+    width = figure.get_figwidth() * 96
+    root.attrib = {
+        "viewBox": root.get("viewBox"),
+        "role": "img",
+        "aria-label": title,
+        "style": f"width: {width:.0f}px",
+    }
+    # Everything below went through ElementTree, which escapes text and attributes.
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _clean(element: ElementTree.Element, palette: Palette, prefix: str) -> None:
+    element.tag = element.tag.rpartition("}")[2]
+    attributes = {}
+    for key, value in element.attrib.items():
+        if key == _LINK:
+            key = "href"
+        if key == "id":
+            value = prefix + value
+        elif key == "href" and value.startswith("#"):
+            value = f"#{prefix}{value[1:]}"
+        elif key == "clip-path":
+            value = value.replace("url(#", f"url(#{prefix}")
+        elif key == "style":
+            value = _style(value, palette)
+        elif key == "d":
+            value = " ".join(_LONG_NUMBER.sub(r"\1", value).split())
+        attributes[key] = value
+    element.attrib = attributes
+    for child in list(element):
+        if child.tag.rpartition("}")[2] in _DROPPED:
+            element.remove(child)
+        else:
+            _clean(child, palette, prefix)
+
+
+def _style(text: str, palette: Palette) -> str:
+    """Colours as variables, and fonts as the page has them; the size stays."""
+    size = re.search(r"font: (?:\w+ )*?([\d.]+px)", text)
+    if size:
+        bold = " font-weight: 600;" if re.search(r"font: (?:bold|6\d\d|700)", text) else ""
+        text = f"font-size: {size[1]};{bold}" + re.sub(r"font: [^;]*(;|$)", " ", text)
+    return _COLOUR.sub(
+        lambda found: f"var(--{palette.names[found[0]]})" if found[0] in palette.names else found[0], text
+    )
