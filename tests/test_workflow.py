@@ -244,3 +244,15 @@ def test_a_data_set_of_another_shape_is_refused(monkeypatch):
     monkeypatch.setattr(samples, "load", lambda name, directory: dataset())
     with pytest.raises(DataError, match=r"images of shape \(1, 4, 4\), but the network takes \(3, 4, 4\)"):
         material_for("quarters", None, None, None, (3, 4, 4))
+
+
+def test_some_of_a_sorted_data_sets_test_images_are_of_all_classes_and_keep_their_labels(monkeypatch):
+    data = dataset(as_bytes=True)
+    monkeypatch.setattr(samples, "load", lambda name, directory: data)
+    network = convert_model(exact(), from_dataset(data), steps=2, stages=False).integer
+    images, labels, what = samples.images_for(network, None, None, None, None, 12)
+    assert what == "12 of 20 test images of quarters, drawn at random" and set(labels) == {0, 1, 2, 3}
+    by_image = {(i / np.float32(255)).tobytes(): n for i, n in zip(data.test_images, data.test_labels, strict=True)}
+    assert [by_image[image.tobytes()] for image in images] == labels.tolist()
+    everything, _, what = samples.images_for(network, None, None, None, None, 500)
+    assert len(everything) == 20 and what == "all 20 test images of quarters"

@@ -127,23 +127,27 @@ def images_for(
     labels: Path | None,
     samples: int | None,
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """(images, labels or None, what they are): a data set's test images, or the user's own arrays."""
+    """(images, labels or None, what they are): the first of the user's own arrays, or a data set's test images.
+
+    Fewer than all of these are drawn at random, always the same ones, because data sets may be sorted by class.
+    """
     if samples is not None and samples < 1:
         raise UsageError(f"samples are {samples}; run at least 1")
     _refuse_both(data, images, labels)
     if images is not None:
-        values, truth, what = load_array(images), None, f"images of {images.name}"
-        if labels is not None:
-            truth = _labels(labels, len(values))
-    else:
-        name = data or network.provenance.get("dataset")
-        if not isinstance(name, str):
-            raise UsageError(f"network {network.name!r} names no data set; pass --data or --images")
-        dataset = load(name, data_directory)
-        values, truth, what = dataset.test_images, dataset.test_labels, f"test images of {name}"
-    count = len(values) if samples is None else min(samples, len(values))
-    values = values[:count] if images is not None else as_float(values[:count])
-    return values, None if truth is None else truth[:count], f"first {count:,} {what}"
+        values = load_array(images)
+        truth = None if labels is None else _labels(labels, len(values))[:samples]
+        return values[:samples], truth, f"first {len(values[:samples]):,} images of {images.name}"
+    name = data or network.provenance.get("dataset")
+    if not isinstance(name, str):
+        raise UsageError(f"network {network.name!r} names no data set; pass --data or --images")
+    dataset = load(name, data_directory)
+    available = len(dataset.test_images)
+    if samples is None or samples >= available:
+        return as_float(dataset.test_images), dataset.test_labels, f"all {available:,} test images of {name}"
+    chosen = _draw(available, samples, samples, 0, "run")
+    what = f"{samples:,} of {available:,} test images of {name}, drawn at random"
+    return as_float(dataset.test_images[chosen]), dataset.test_labels[chosen], what
 
 
 def load_array(path: Path) -> np.ndarray:
