@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from rmp_lava.backends import run
-from rmp_lava.conversion import choose_balancing, gates
+from rmp_lava.conversion import choose_ways, gates
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.gates import LayerGate, begins_at, clipped, first_loss, measure_layers
@@ -46,7 +46,7 @@ def stages(
     """(analog, balanced, integer) of a conversion."""
     images = images_for(shape, 16, seed=2)
     analog = trace(settle(model), make_input(encoding, shape), images, readout=readout)
-    balanced = balance(analog, images, steps, choose_balancing(method, **changes))
+    balanced = balance(analog, images, steps, choose_ways(method, **changes)[0])
     return analog, balanced, quantize(balanced)
 
 

@@ -10,16 +10,18 @@ import numpy as np
 from ..encoding import check_images, make_input
 from ..errors import UsageError
 from ..network import Encoding, Readout, SpikingNetwork
-from .balance import balance
 from .balancing import Balancing
+from .choose import balance_best
 from .trace import trace
 from .tracing.reading import Model
 
+_LEAST_ERROR = Balancing(thresholds="error", v_init="best", calibrate="bias")
 METHODS = {
-    "paper": Balancing(),
-    "low-latency": Balancing(thresholds="error", v_init="best", channelwise=True, calibrate="bias"),
+    "paper": (Balancing(),),
+    "low-latency": (dataclasses.replace(_LEAST_ERROR, channelwise=True), _LEAST_ERROR),
 }
-"""How thresholds are found: as Han, Srinivasan and Roy do (CVPR 2020), or so that few steps suffice."""
+"""How thresholds are found: as Han, Srinivasan and Roy do (CVPR 2020), or so that few steps suffice. Of several ways the one
+is kept that `balance_best` finds best."""
 ENCODINGS = {"paper": "poisson", "low-latency": "current"}
 """What the input is unless the caller says otherwise."""
 
@@ -77,7 +79,7 @@ def convert(
     DataError, UsageError
         If images or options cannot be meant.
     """
-    how = choose_balancing(method, **changes)
+    ways = choose_ways(method, **changes)
     encoding = ENCODINGS[method] if encoding is None else encoding
     if encoding not in ("poisson", "rate", "current"):
         raise UsageError(f"encoding is {encoding!r}; choose 'poisson', 'rate' or 'current'")
@@ -87,14 +89,17 @@ def convert(
     source = make_input(encoding, images.shape[1:])
     network = trace(model, source, images, pooling=pooling, readout=readout)
     network = network.replace(name=name, class_names=class_names)
-    return balance(network, check_images(images, source), steps, how, seed=seed, progress=progress)
+    return balance_best(network, check_images(images, source), steps, ways, seed=seed, progress=progress)
 
 
-def choose_balancing(method: str, **changes: Any) -> Balancing:
-    """The `Balancing` of a method with some fields changed; raises `UsageError` for what is not allowed."""
+def choose_ways(method: str, **changes: Any) -> tuple[Balancing, ...]:
+    """The ways of a method with some fields changed, each once; raises `UsageError` for what is not allowed."""
     if method not in METHODS:
         raise UsageError(f"method is {method!r}; choose one of {', '.join(map(repr, METHODS))}")
-    chosen = METHODS[method]
-    if changes.get("thresholds", chosen.thresholds) != "error" and chosen.v_init == "best":
+    ways = METHODS[method]
+    if changes.get("thresholds", ways[0].thresholds) != "error" and ways[0].v_init == "best":
         changes.setdefault("v_init", "half")  # the best one is found with least-error thresholds only
-    return dataclasses.replace(chosen, **changes)
+    if changes.get("thresholds") in ("v_in", "tuned"):
+        changes.setdefault("channelwise", False)  # these are of whole layers
+    changed = [dataclasses.replace(way, **changes) for way in ways]
+    return tuple(way for i, way in enumerate(changed) if way not in changed[:i])

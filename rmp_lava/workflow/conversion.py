@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..conversion import ENCODINGS, choose_balancing
+from ..conversion import ENCODINGS, choose_ways
 from ..conversion.balance import balance
 from ..conversion.balancing import Balancing
+from ..conversion.choose import balance_best
 from ..conversion.gates import LayerGate, clipped, first_loss, measure_layers
 from ..conversion.quantize import quantize
 from ..conversion.scale import unscale
@@ -30,7 +31,7 @@ from .stages import Stage, analog_stage, check_classes, spiking_stage, trained_s
 
 GATE_IMAGES = 256
 NOTICEABLE_LOSS = 0.01
-BEFORE_TUNING = choose_balancing("low-latency", v_init="half")
+BEFORE_TUNING = choose_ways("low-latency", v_init="half")
 TUNED = Balancing(thresholds="tuned", v_init="half")
 """What `tune` starts from, and what it has trained for: neurons that start from half their thresholds."""
 
@@ -142,8 +143,8 @@ def convert_model(
     ConversionError, UsageError, DataError
         As the passes do.
     """
-    how = choose_balancing(method, **changes)
-    _refuse_ineffective(how, changes)
+    ways = choose_ways(method, **changes)
+    _refuse_ineffective(ways[0], changes)
     if search_alpha and material.train_labels is None:
         raise UsageError("alpha is searched against accuracy, which needs labels; pass --labels too")
     encoding = ENCODINGS[method] if encoding is None else encoding
@@ -152,7 +153,7 @@ def convert_model(
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, encoding, pooling, readout, name)
     analog = _with_provenance(analog, material, provenance, {"method": method, "encoding": encoding})
-    floating = balance(analog, calibration, steps, how, seed=measuring.seed, progress=True)
+    floating = balance_best(analog, calibration, steps, ways, seed=measuring.seed, progress=True)
     if search_alpha:
         floating = search(floating, calibration, calibration_labels, steps, seed=measuring.seed, progress=True)
     conversion = _quantized(analog, floating, steps, quantising)
@@ -197,7 +198,7 @@ def tune_model(
     analog = _trace(model, material, calibration, "current", pooling, "potential", name)
     analog = _with_provenance(analog, material, provenance, {"method": "tune", "encoding": "current"})
     # From where conversion by itself ends: tuning then needs a fraction of the images.
-    converted = balance(analog, calibration, steps, BEFORE_TUNING, seed=measuring.seed, progress=True)
+    converted = balance_best(analog, calibration, steps, BEFORE_TUNING, seed=measuring.seed, progress=True)
     tuned = tune(
         unscale(converted),
         material.train_images,

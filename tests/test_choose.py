@@ -1,0 +1,84 @@
+"""Of several ways to balance the one is kept whose outputs are nearest to the trained network's, and all are recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rmp_lava.backends import run
+from rmp_lava.conversion import choose_ways, convert
+from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.balancing import Balancing
+from rmp_lava.conversion.choose import balance_best, output_divergence
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import UsageError
+
+IMAGES = np.random.default_rng(0).random((48, 1, 6, 6), dtype=np.float32)
+
+
+def model() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)).eval()
+
+
+def traced(readout="potential"):
+    return trace(model(), make_input("current", (1, 6, 6)), IMAGES, readout=readout)
+
+
+GOOD = Balancing(thresholds="activation", v_init="half")
+BAD = Balancing(thresholds="activation", v_init="half", alpha=0.05)
+
+
+@pytest.mark.parametrize("ways", [(GOOD, BAD), (BAD, GOOD)])
+def test_the_nearest_outputs_win_wherever_they_stand(ways):
+    network = traced()
+    best = balance_best(network, IMAGES, 8, ways)
+    alone = balance(network, IMAGES, 8, GOOD)
+    np.testing.assert_array_equal(best.layers[1].synapses[0].weight, alone.layers[1].synapses[0].weight)
+    tried = best.provenance["balance"]["tried"]
+    assert [each["alpha"] for each in tried] == [way.alpha for way in ways]
+    assert all(set(each) == {"alpha", "divergence"} for each in tried)
+    for each, how in zip(tried, ways, strict=True):
+        assert each["divergence"] == output_divergence(network, balance(network, IMAGES, 8, how), IMAGES, 8)
+    assert best.provenance["balance"]["alpha"] == 1.0
+
+
+def test_divergence_is_that_of_the_outputs_and_vanishes_with_time():
+    network = traced()
+    balanced = balance(network, IMAGES, 8, GOOD)
+    logits = model()(torch.from_numpy(IMAGES)).double()
+    said = torch.from_numpy(run(balanced, IMAGES, 8).output) / 8
+    expected = nn.functional.kl_div(said.log_softmax(1), logits.log_softmax(1), log_target=True, reduction="batchmean")
+    assert output_divergence(network, balanced, IMAGES, 8) == pytest.approx(expected.item(), rel=1e-4)
+    longer = output_divergence(network, balance(network, IMAGES, 512, GOOD), IMAGES, 512)
+    assert longer < output_divergence(network, balanced, IMAGES, 8) / 100
+
+
+def test_counted_spikes_are_compared_in_the_networks_units():
+    network = traced("count")
+    assert output_divergence(network, balance(network, IMAGES, 512, GOOD), IMAGES, 512) < 1e-4
+
+
+def test_a_single_way_is_taken_as_it_is():
+    assert "tried" not in balance_best(traced(), IMAGES, 8, (BAD,)).provenance["balance"]
+
+
+def test_ways_of_a_method():
+    each, joint = choose_ways("low-latency")
+    assert (each.channelwise, joint.channelwise) == (True, False) and each.thresholds == joint.thresholds == "error"
+    assert choose_ways("low-latency", channelwise=False) == (joint,)
+    assert choose_ways("paper") == (Balancing(),)
+    (paper_like,) = choose_ways("low-latency", thresholds="v_in", alpha={"0": 0.5})
+    assert not paper_like.channelwise and paper_like.v_init == "half" and paper_like.calibrate == "bias"
+    with pytest.raises(UsageError, match="channelwise thresholds come from activations"):
+        choose_ways("low-latency", thresholds="v_in", channelwise=True)
+    with pytest.raises(UsageError, match="method is 'fast'"):
+        choose_ways("fast")
+
+
+def test_conversion_says_what_it_tried():
+    tried = convert(model(), IMAGES, steps=4).provenance["balance"]["tried"]
+    assert [each["channelwise"] for each in tried] == [True, False]
