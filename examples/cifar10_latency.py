@@ -72,7 +72,9 @@ def main() -> None:
 
     for path in given.tuned:
         network = rmp_lava.load(path)
-        measure(f"tuned, {Path(path).name}", network, network.provenance["balance"]["steps"])
+        own = network.provenance["balance"]["steps"]
+        for steps in sorted({own, *(steps for steps in given.steps if steps > own)}):
+            measure(f"tuned for {own} steps, {Path(path).name}", network, steps)
     for steps in given.steps:
         for name, (method, encoding) in list(WAYS.items())[: given.ways]:
             started = time.perf_counter()

@@ -313,13 +313,13 @@ def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path, ima
     network = load(digits / "d.net")
     save(network, tmp_path / "d.net")
     compare = lambda n: rates.compare_rates(n, tmp_path / "d.net", images, None, 8, 0).missing  # noqa: E731
-    assert "does not lie beside" in compare(network)
+    assert "beside the file, is not there" in compare(network)
     (tmp_path / "d.ann.pt").write_bytes(b"another")
     assert "is another file than" in compare(network)
     (tmp_path / "d.pt").write_bytes(b"beside, but not named so")
     for name in ("../d.pt", "a\0b", "", ".."):
         elsewhere = dict(network.provenance) | {"ann": {"file": name, "sha256": ""}}
-        assert "does not lie beside" in compare(network.replace(provenance=elsewhere))
+        assert "beside the file, is not there" in compare(network.replace(provenance=elsewhere))
     (tmp_path / "d.ann.pt").write_bytes((digits / "d.ann.pt").read_bytes())
     foreign = network.replace(provenance=dict(network.provenance) | {"function": "os:abort"})
     assert "code that a file names is not run" in compare(foreign)

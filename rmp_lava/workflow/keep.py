@@ -27,7 +27,7 @@ from ..network import SpikingNetwork
 from .targets import Target
 
 _LONGEST_REASON = 160
-_UNCHANGED = "is there, unchanged"
+UNCHANGED = "is there, unchanged"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _earlier_files(path: Path) -> set[Path]:
         provenance = netx.load(path).provenance
     except NetFileError:
         return set()
-    return {path.with_name(file) for file, state in _states(path, provenance).values() if state == _UNCHANGED}
+    return {path.with_name(file) for file, state in kept_states(path, provenance).values() if state == UNCHANGED}
 
 
 def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_lava_dl: bool = False) -> Kept:
@@ -107,12 +107,12 @@ def describe_kept(net: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
     titles = {"ann": "Trained network", "onnx": "As ONNX"}
     return {
         key: f"{titles[key]}: {file} beside it {state} (SHA-256 {provenance[key].get('sha256')})"
-        for key, (file, state) in _states(net, provenance).items()
+        for key, (file, state) in kept_states(net, provenance).items()
     }
 
 
-def _states(net: Path, provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Key of the provenance -> (file name, what became of it)."""
+def kept_states(net: Path, provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Key of the provenance, "ann" or "onnx" -> (file name, what became of it: `UNCHANGED` or words for something else)."""
     states = {}
     for key in ("ann", "onnx"):
         entry = provenance.get(key)
@@ -125,7 +125,7 @@ def _states(net: Path, provenance: Mapping[str, Any]) -> dict[str, tuple[str, st
         elif _sha256(net.parent / name) != entry.get("sha256"):
             states[key] = (name, "is another file than the one that was kept")
         else:
-            states[key] = (name, _UNCHANGED)
+            states[key] = (name, UNCHANGED)
     return states
 
 

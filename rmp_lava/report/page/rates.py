@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ...encoding import make_input
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
 from ...neuron import STATE_SHIFT
+from ...workflow.keep import UNCHANGED, kept_states
 from ...workflow.stages import trained_stage
 from ...workflow.targets import Target, load_target
 
@@ -93,24 +93,19 @@ def compare_rates(
 
 
 def _kept(network: SpikingNetwork, net: Path) -> Target:
-    entry = network.provenance.get("ann")
-    name = entry.get("file") if isinstance(entry, dict) else None
-    if not isinstance(name, str):
+    name, state = kept_states(net, network.provenance).get("ann", (None, None))
+    if name is None:
         raise _MissingError("the file names no trained network that is kept beside it; convert it with this version")
     if network.input.encoding == "spikes":
         raise _MissingError("the network takes spikes instead of images, which have no activations")
-    # The name comes from a file that anyone may have written: it has to be a plain one.
-    path = net.parent / Path(name).name
-    if "\0" in name or Path(name).name != name or not path.is_file():
-        raise _MissingError(f"the trained network, {name!r}, does not lie beside the file")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != entry.get("sha256"):
-        raise _MissingError(f"{name!r} beside the file is another file than the one that was kept with it")
+    if state != UNCHANGED:
+        raise _MissingError(f"the trained network, {name!r} beside the file, {state}")
     if "function" in network.provenance:
         raise _MissingError(
             f"{name!r} holds weights whose network is built by a function; code that a file names is not run for a report"
         )
     try:
-        return load_target(str(path))
+        return load_target(str(net.parent / name))
     except RmpLavaError as error:
         raise _MissingError(f"the trained network, {name!r}, cannot be read: {error}") from None
 
