@@ -273,11 +273,12 @@ def test_stages_that_are_none_are_not_shown(tmp_path, images, stages):
 
 
 def test_the_headline_is_that_of_the_run(digits, digits_page):
-    from rmp_lava.ann.data import load as load_data
+    from rmp_lava.workflow.samples import images_for
 
-    network, data = load(digits / "d.net"), load_data("digits")
-    result = run(network, data.test_images[:40], 8)
-    right = int((result.predictions == data.test_labels[:40]).sum())
+    network = load(digits / "d.net")
+    images, labels, _ = images_for(network, None, None, None, None, 40)
+    result = run(network, images, 8)
+    right = int((result.predictions == labels).sum())
     spikes = sum(result.spike_counts[layer.name] for layer in network) / 40
     text = digits_page.words
     assert f"Accuracy {100 * right / 40:.1f} % {right} of 40" in text

@@ -62,7 +62,7 @@ def test_a_multiplied_spike_value_is_that_of_another_alpha(readout, channelwise,
 
 
 def test_a_clipped_activation_stays_a_rate_of_one_at_most():
-    network = converted(clip=0.05)
+    network = converted(clip=0.05, channelwise=True)
     name = network.layers[1].name
     assert network[name].record["clip"] == 0.05 and network[name].record["spike_value"] == [0.05] * 4
     assert_same(multiply_spike_value(network, name, 4.0), network)

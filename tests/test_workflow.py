@@ -80,8 +80,8 @@ def test_each_stage_measures_its_own_network(monkeypatch):
         synapses = tuple(s.replace(weight=-s.weight) for s in last.synapses)
         return result.replace(layers=(*result.layers[:-1], last.replace(synapses=synapses)))
 
-    real = workflow.balance
-    monkeypatch.setattr(workflow, "balance", turned)
+    real = workflow.balance_best
+    monkeypatch.setattr(workflow, "balance_best", turned)
     conversion = convert_model(exact(), from_dataset(dataset()), steps=32)
     accuracies = {stage.name: stage.accuracy for stage in conversion.stages}
     assert accuracies["trained ANN"] == accuracies["folded"] == accuracies["clipped"] == 1.0

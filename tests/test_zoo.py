@@ -153,10 +153,9 @@ def test_networks_with_levels_are_of_clipped_relus_that_convert(name):
     assert all(layer.record["clip"] == CEILING for layer in traced if layer is not traced.output)
 
 
-@FORMS
-@pytest.mark.parametrize("levels", [0, 8])
+@pytest.mark.parametrize(("batch_norm", "levels"), [(False, 0), (True, 0), (True, 8)])
 @pytest.mark.parametrize("name", CIFAR)
-def test_every_weight_learns(name, levels, batch_norm):
+def test_every_weight_learns(name, batch_norm, levels):
     torch.manual_seed(0)
     network = small(name, batch_norm=batch_norm, levels=levels)
     nn.functional.cross_entropy(network(torch.rand(8, 3, 32, 32)), torch.arange(8)).backward()
@@ -227,6 +226,11 @@ def test_width_scales_every_layer_but_the_last(width):
 def test_useless_option_is_refused(options, words):
     with pytest.raises(UsageError, match=words):
         MODELS["vgg16-cifar"].build(**options)
+
+
+def test_levels_need_batch_norm():
+    with pytest.raises(UsageError, match="option levels of model 'vgg16-cifar' needs batch normalisation"):
+        MODELS["vgg16-cifar"].build(levels=8)
 
 
 def test_settled_options_are_plain_and_complete():

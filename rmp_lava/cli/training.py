@@ -44,7 +44,9 @@ def train(
     ] = False,
     levels: Annotated[
         int | None,
-        typer.Option(help="Round activations to so many levels while training, for few time steps later; 0 for ReLU."),
+        typer.Option(
+            help="Round activations to so many levels while training, for few time steps later; needs --batch-norm."
+        ),
     ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")

@@ -45,11 +45,11 @@ class ModelSpec:
         The options that the network takes, with their defaults: `width` (factor on the channels of every layer but the
         last), `batch_norm` (modern form, instead of the paper's without batch normalisation and bias), `classes`,
         `dropout` (probability), `levels` (0 for ReLU; else activations are clipped, and rounded to so many levels while
-        training, see `layers.RoundedReLU`).
+        training, see `layers.RoundedReLU`; with batch normalisation only).
     constrained : bool
         Whether `rmp_lava.ann.constraints.violations` must find nothing when the network is built without batch
-        normalisation and `levels`. False for residual networks: the rule sees chains only. A network built with them
-        departs from the rule on purpose.
+        normalisation. False for residual networks: the rule sees chains only. A network built with batch normalisation
+        departs from the rule on purpose; conversion folds it.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ModelSpec:
         Raises
         ------
         UsageError
-            If an option is unknown or out of range.
+            If an option is unknown or out of range, or needs another one.
         """
         given = dict(options or {})
         for name, value in given.items():
@@ -78,7 +78,13 @@ class ModelSpec:
             allowed = _departure(name, value)
             if allowed:
                 raise UsageError(f"option {name} of model {self.name!r} is {value!r}; give {allowed}")
-        return {name: type(default)(given.get(name, default)) for name, default in self.options.items()}
+        settled = {name: type(default)(given.get(name, default)) for name, default in self.options.items()}
+        if settled.get("levels") and not settled["batch_norm"]:
+            raise UsageError(
+                f"option levels of model {self.name!r} needs batch normalisation, which keeps activations in the range of the "
+                "levels; give batch_norm=True (--batch-norm) too, or leave levels out"
+            )
+        return settled
 
     def build(self, **options: Option) -> nn.Module:
         """A freshly initialised network; draws from PyTorch's random state. Raises `UsageError` as `settle` does."""
@@ -96,8 +102,7 @@ class ModelSpec:
 
     def is_constrained(self, options: Mapping[str, Option]) -> bool:
         """Whether the network with these options must keep the paper's constraints; see `constrained`."""
-        settled = self.settle(options)
-        return self.constrained and not settled.get("batch_norm") and not settled.get("levels")
+        return self.constrained and not self.settle(options).get("batch_norm", False)
 
 
 def _departure(name: str, value: Any) -> str | None:
