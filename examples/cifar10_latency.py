@@ -59,12 +59,12 @@ def main() -> None:
     def measure(name: str, integers: rmp_lava.SpikingNetwork, steps: int, seconds: float | None = None) -> None:
         result = rmp_lava.run(integers, test, steps)
         accuracy = result.accuracy(truth)
-        spikes = sum(result.spike_counts.values()) / len(test)
-        row = {"way": name, "steps": steps, "accuracy": accuracy, "spikes": spikes, "conversion_seconds": seconds}
+        messages = sum(result.spike_counts.values()) / len(test)  # pixels of current encoding too
+        row = {"way": name, "steps": steps, "accuracy": accuracy, "messages": messages, "conversion_seconds": seconds}
         results["rows"].append(row)
         made = "" if seconds is None else f"  (made in {seconds:.0f} s)"
         print(
-            f"T = {steps:3}  {accuracy:7.2%}  {100 * (accuracy - trained):+6.2f} points  {spikes:9,.0f} spikes  {name}{made}",
+            f"T = {steps:3}  {accuracy:7.2%}  {100 * (accuracy - trained):+6.2f} points  {messages:9,.0f} messages  {name}{made}",
             flush=True,
         )
         if given.json:

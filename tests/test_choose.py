@@ -62,6 +62,20 @@ def test_counted_spikes_are_compared_in_the_networks_units():
     assert output_divergence(network, balance(network, IMAGES, 512, GOOD), IMAGES, 512) < 1e-4
 
 
+def test_a_single_output_is_compared_by_its_value():
+    torch.manual_seed(1)
+    one = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 1)).eval()
+    network = trace(one, make_input("current", (1, 6, 6)), IMAGES)
+    good, bad = (output_divergence(network, balance(network, IMAGES, 64, how), IMAGES, 64) for how in (GOOD, BAD))
+    assert 0 < good < 0.01 < bad
+
+
+def test_outputs_that_mean_nothing_are_not_compared():
+    network = traced("count").replace(readout="potential")
+    with pytest.raises(UsageError, match="use readout 'count'"):
+        balance_best(network, IMAGES, 8, (GOOD, BAD))
+
+
 def test_a_single_way_is_taken_as_it_is():
     assert "tried" not in balance_best(traced(), IMAGES, 8, (BAD,)).provenance["balance"]
 

@@ -52,6 +52,14 @@ TrainingImages = Annotated[
     Path | None, typer.Option("--images", help="A .npy file of training images in [0, 1] instead of a data set.")
 ]
 TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
+TestData = Annotated[
+    str | None, typer.Option("--data", help="digits, fashion-mnist or cifar10; the network's own if omitted.")
+]
+TestImages = Annotated[Path | None, typer.Option("--images", help="A .npy file of images instead of a data set.")]
+TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
+SAMPLES = "Test images, drawn at random (of --images: the first ones)"
+Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
+Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
 Calibration = Annotated[
     int | None,
     typer.Option(help="Training images for thresholds and biases, drawn at random.", show_default="512"),

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from .common import DataDirectory, Json, Seed, console_for, write_json
+from .common import (
+    SAMPLES,
+    DataDirectory,
+    Json,
+    Seed,
+    Steps,
+    TestData,
+    TestImages,
+    TestLabels,
+    console_for,
+    write_json,
+)
 
 NET = typer.Argument(help="A .net file, ours or lava-dl's.")
 BOARD = typer.Option(help="Hardware profile: a name, see 'profiles', or a .toml file.")
@@ -88,14 +99,12 @@ def fit(
 def estimate(
     net: Annotated[Path, NET],
     profile: Annotated[str, BOARD] = "oheo_gulch",
-    data: Annotated[
-        str | None, typer.Option(help="digits, fashion-mnist or cifar10; the network's own if omitted.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="A .npy file of images instead of a data set.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A .npy file of labels for --images.")] = None,
+    data: TestData = None,
+    images: TestImages = None,
+    labels: TestLabels = None,
     data_dir: DataDirectory = None,
-    samples: Annotated[int, typer.Option(help="First test images to simulate.")] = 50,
-    steps: Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")] = None,
+    samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = 50,
+    steps: Steps = None,
     realisation: Realisation = Neurons.native,
     seed: Seed = 0,
     json_path: Json = None,

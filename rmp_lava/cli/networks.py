@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from .common import DataDirectory, Json, Seed, Strict, console_for, write_json
+from .common import (
+    DataDirectory,
+    Json,
+    Samples,
+    Seed,
+    Steps,
+    Strict,
+    TestData,
+    TestImages,
+    TestLabels,
+    console_for,
+    write_json,
+)
 
 
 class Backend(str, Enum):
@@ -102,14 +114,12 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
 
 def run(
     net: Annotated[Path, typer.Argument(help="A .net file.")],
-    data: Annotated[
-        str | None, typer.Option(help="digits, fashion-mnist or cifar10; the network's own if omitted.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="A .npy file of images instead of a data set.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A .npy file of labels for --images.")] = None,
+    data: TestData = None,
+    images: TestImages = None,
+    labels: TestLabels = None,
     data_dir: DataDirectory = None,
-    samples: Annotated[int | None, typer.Option(help="First test images to run; all if omitted.")] = None,
-    steps: Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")] = None,
+    samples: Samples = None,
+    steps: Steps = None,
     backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = Backend.fast,
     realisation: Annotated[
         Realisation, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from .common import DataDirectory, Profile, Seed
+from .common import DataDirectory, Profile, Samples, Seed, Steps, TestData, TestImages, TestLabels
 
 _PACKAGES = ("matplotlib", "jinja2")
 
@@ -17,14 +17,12 @@ _PACKAGES = ("matplotlib", "jinja2")
 def report(
     net: Annotated[Path, typer.Argument(help="A .net file.")],
     output: Annotated[Path | None, typer.Option(help="The page; NAME.html beside the .net file if omitted.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="digits, fashion-mnist or cifar10; the network's own if omitted.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="A .npy file of images instead of a data set.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A .npy file of labels for --images.")] = None,
+    data: TestData = None,
+    images: TestImages = None,
+    labels: TestLabels = None,
     data_dir: DataDirectory = None,
-    samples: Annotated[int | None, typer.Option(help="First test images to run; all if omitted.")] = None,
-    steps: Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")] = None,
+    samples: Samples = None,
+    steps: Steps = None,
     profile: Profile = "oheo_gulch",
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG and PNG too.")] = None,
     seed: Seed = 0,

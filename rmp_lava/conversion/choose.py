@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..backends import run
+from ..errors import UsageError
 from ..network import SpikingNetwork
 from .analog import activations
 from .balance import balance
@@ -77,11 +78,25 @@ def output_divergence(
     """How far a float spiking network's outputs after T steps are from the trained network's; 0 if they are the same.
 
     The mean Kullback-Leibler divergence of their softmax in nats: what distilling one network into another minimises
-    (Hinton, Vinyals, Dean, 2015), because it counts differences that could change a decision.
+    (Hinton, Vinyals, Dean, 2015), because it counts differences that could change a decision. Of a single output, which
+    decides nothing, the mean squared difference over the mean square.
+
+    Raises
+    ------
+    UsageError
+        If the outputs do not mean the trained network's (a last layer that spikes but is read by its potential).
     """
+    if "output_scale" not in balanced.provenance:
+        raise UsageError(
+            f"network {balanced.name!r} is read by the potential of neurons that spike, which says little of its outputs; "
+            "use readout 'count', or balance it in one way only"
+        )
     output = analog.output.name
     wanted = torch.cat([v for _, name, v in activations(analog, images) if name == output]).flatten(1).double()
     result = run(balanced, images, steps, seed=seed)
-    said = torch.from_numpy(result.output) * (balanced.provenance.get("output_scale", 1.0) / steps)
-    wanted, said = wanted.log_softmax(dim=1), said.double().flatten(1).log_softmax(dim=1)
+    said = torch.from_numpy(result.output) * (balanced.provenance["output_scale"] / steps)
+    said = said.double().flatten(1)
+    if wanted.shape[1] == 1:
+        return float((wanted - said).square().mean() / wanted.square().mean())
+    wanted, said = wanted.log_softmax(dim=1), said.log_softmax(dim=1)
     return float((wanted.exp() * (wanted - said)).sum(dim=1).mean())
