@@ -54,6 +54,9 @@ def tune(
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Of the first step; it falls to zero.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
+    distill: Annotated[
+        bool, typer.Option("--distill/--no-distill", help="Learn the trained network's outputs beside the labels.")
+    ] = True,
     augmentation: Annotated[Augmentation, typer.Option(help="Of the training images.")] = Augmentation.none,
     precision: Annotated[Precision, typer.Option(help="Of the layers' sums in training.")] = Precision.float32,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -89,6 +92,7 @@ def tune(
         on_epoch=epoch_reporter(console_for(json_path), epochs),
         epochs=epochs,
         learning_rate=learning_rate,
+        distill=distill,
         batch_size=batch_size,
         augmentation=augmentation.value,
         precision=precision.value,

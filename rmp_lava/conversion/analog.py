@@ -20,6 +20,7 @@ from torch.nn import functional
 from ..encoding import check_images
 from ..errors import UsageError
 from ..network import INPUT, Conv, Layer, SpikingNetwork, Synapse
+from ..pooling import per_block, repeat_in_blocks, shared_block
 
 
 class AnalogLayer(nn.Module):
@@ -29,11 +30,14 @@ class AnalogLayer(nn.Module):
     ----------
     layer : Layer
         Of a float network in analog form.
+    network : SpikingNetwork
+        The network it belongs to.
 
     Attributes
     ----------
     weights : torch.nn.ParameterList
-        One float32 tensor for each synapse, with the synapse's shape.
+        One float32 tensor for each synapse, with the synapse's shape; weights that a folded pooling made equal (see
+        `rmp_lava.pooling`) once for each block, so that they stay equal when they are trained.
     bias : torch.nn.Parameter or None
         float32, shape (), (channels,) or the population's.
     activation : callable
@@ -42,10 +46,14 @@ class AnalogLayer(nn.Module):
         If set, `quantizer(weights, bias)` returns what takes the place of weights and bias in the sums.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, network: SpikingNetwork) -> None:
         super().__init__()
         self.layer = layer
-        self.weights = nn.ParameterList(_parameter(synapse.weight) for synapse in layer.synapses)
+        self._blocks = [shared_block(s, network.source_shape(s.source)) for s in layer.synapses]
+        self._summing = [
+            per_block(s, block) if block > 1 else s for s, block in zip(layer.synapses, self._blocks, strict=True)
+        ]
+        self.weights = nn.ParameterList(_parameter(synapse.weight) for synapse in self._summing)
         self.bias = None if layer.neurons.bias is None else _parameter(layer.neurons.bias)
         self.activation: Callable[[torch.Tensor], torch.Tensor] = _activation(layer)
         self.quantizer: Callable[[list[torch.Tensor], torch.Tensor | None], tuple] | None = None
@@ -59,8 +67,11 @@ class AnalogLayer(nn.Module):
         """Input of the neurons, (N, *shape), from the activations of the sources by name, each (N, *source shape)."""
         weights, bias = self.parameters_in_use()
         total = None
-        for synapse, weight in zip(self.layer.synapses, weights, strict=True):
-            part = _propagate(synapse, weight, sources[synapse.source])
+        for synapse, block, weight in zip(self._summing, self._blocks, weights, strict=True):
+            source = sources[synapse.source]
+            if block > 1:
+                source = functional.avg_pool2d(source, block, divisor_override=1)
+            part = _propagate(synapse, weight, source)
             total = part if total is None else total + part
         if bias is not None:
             per_channel = bias.ndim == 1 and len(self.layer.shape) == 3
@@ -70,8 +81,8 @@ class AnalogLayer(nn.Module):
     def to_layer(self) -> Layer:
         """The layer with the present weights and bias."""
         synapses = tuple(
-            synapse.replace(weight=_numpy(weight))
-            for synapse, weight in zip(self.layer.synapses, self.weights, strict=True)
+            synapse.replace(weight=repeat_in_blocks(_numpy(weight), block) if block > 1 else _numpy(weight))
+            for synapse, block, weight in zip(self.layer.synapses, self._blocks, self.weights, strict=True)
         )
         bias = None if self.bias is None else _numpy(self.bias)
         return self.layer.replace(synapses=synapses, neurons=self.layer.neurons.replace(bias=bias))
@@ -102,7 +113,7 @@ class AnalogNetwork(nn.Module):
                 "quantisation, so pass that one"
             )
         self.network = network
-        self.layers = nn.ModuleList(AnalogLayer(layer) for layer in network)
+        self.layers = nn.ModuleList(AnalogLayer(layer, network) for layer in network)
         self._last_use = {s.source: i for i, layer in enumerate(network) for s in layer.synapses}
 
     def __getitem__(self, name: str) -> AnalogLayer:

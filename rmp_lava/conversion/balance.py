@@ -32,6 +32,7 @@ from .spike_values import distributions
 CALIBRATION_IMAGES = 128
 """Images whose spikes are compared with activations; distributions are those of all images."""
 _CALIBRATION_BYTES = 2**28
+_CURRENTS_BYTES = 2**30
 _LARGEST_OVER_MEDIAN = 2
 """Of channels' largest weights once they are divided by their spike values: one bit at most is lost to the largest."""
 _BIAS_IN_WEIGHTS = 32
@@ -119,9 +120,18 @@ class _Balancer:
         simulated = images if how.thresholds == "v_in" else images[: _calibration_images(network)]
         self.samples = len(simulated)
         batching = choose_batching(network, plan, self.samples, device="cpu", threads=1)
+        firsts = range(0, self.samples, batching.samples)
         self.replays = [
-            Replay(self.prepared, simulated[i : i + batching.samples], plan, batching, seed=seed, first_sample=i)
-            for i in range(0, self.samples, batching.samples)
+            Replay(
+                self.prepared,
+                simulated[i : i + batching.samples],
+                plan,
+                batching,
+                memory=_CURRENTS_BYTES // len(firsts),
+                seed=seed,
+                first_sample=i,
+            )
+            for i in firsts
         ]
         compares = how.thresholds == "error" or how.calibrate != "none"
         self.walk = AnalogNetwork(network).walk(torch.from_numpy(np.array(simulated))) if compares else None
@@ -268,7 +278,7 @@ def _observe(layer: Layer, replays: list[Replay]) -> _Seen:
     samples = sum(len(replay.images) for replay in replays)
     for replay in replays:
         total = torch.zeros(())
-        for currents, steps in replay.currents(layer, with_bias=True):
+        for currents, steps in replay.currents(layer):
             repeated = steps if len(currents) == 1 else 1
             histogram.add(currents.reshape(1, -1), repeated=repeated)
             for t in range(steps):  # one by one, so that rounding does not depend on how time is cut

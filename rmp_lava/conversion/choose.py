@@ -19,6 +19,9 @@ from .analog import activations
 from .balance import balance
 from .balancing import Balancing
 
+COMPARED_IMAGES = 256
+"""Of the calibration images, whose outputs are compared."""
+
 
 @dataclass(frozen=True)
 class _Tried:
@@ -63,7 +66,9 @@ def balance_best(
     tried = []
     for how in ways:
         balanced = balance(network, images, steps, how, seed=seed, progress=progress)
-        tried.append(_Tried(balanced, how, output_divergence(network, balanced, images, steps, seed=seed)))
+        tried.append(
+            _Tried(balanced, how, output_divergence(network, balanced, images[:COMPARED_IMAGES], steps, seed=seed))
+        )
     best = min(tried, key=lambda each: each.divergence).network
     differ = [name for name in vars(ways[0]) if len({repr(getattr(how, name)) for how in ways}) > 1]
     record = [{name: getattr(t.how, name) for name in differ} | {"divergence": t.divergence} for t in tried]

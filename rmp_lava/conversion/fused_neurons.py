@@ -16,6 +16,9 @@ from numpy import float32
 _BLOCK = 4096
 """Neurons at once: the potential, one step of input and one of output are 48 KiB."""
 
+_SMALL_BLOCK = 1024
+"""The same where several thresholds share the steps of input."""
+
 
 def _compiled(**options):
     def compile_function(function):
@@ -103,6 +106,45 @@ def backward(
         lambda *block: _backward(gradient, compared, threshold, above, to_sums, *block), compared.shape[1], threads
     )
     return to_sums, sum(totals)
+
+
+@_compiled()
+def _count_step(v, sums, threshold, count):
+    for j in range(len(v)):
+        x = v[j] + sums[j]
+        spike = float32(x > threshold[j])
+        count[j] += spike
+        v[j] = x - spike * threshold[j]
+
+
+@_compiled()
+def _count(sums, thresholds, potentials, counts, steps, sample):
+    size = thresholds.shape[1]
+    for first in range(0, size, _SMALL_BLOCK):
+        some = slice(first, min(size, first + _SMALL_BLOCK))
+        for factor in range(len(thresholds)):
+            v, count = potentials[factor, sample, some], counts[factor, sample, some]
+            for t in range(steps):
+                _count_step(v, sums[t if len(sums) > 1 else 0, sample, some], thresholds[factor, some], count)
+
+
+def count(
+    sums: np.ndarray, thresholds: np.ndarray, potentials: np.ndarray, counts: np.ndarray, steps: int, threads: int
+) -> None:
+    """Count the spikes that one input causes at several thresholds.
+
+    Parameters
+    ----------
+    sums : numpy.ndarray
+        float32 (steps or 1, samples, neurons); a single one is the input of every step.
+    thresholds : numpy.ndarray
+        float32 (thresholds, neurons).
+    potentials, counts : numpy.ndarray
+        float32 (thresholds, samples, neurons), changed in place.
+    steps, threads : int
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda sample: _count(sums, thresholds, potentials, counts, steps, sample), range(sums.shape[1])))
 
 
 def _in_parallel(part: Callable, neurons: int, threads: int) -> list:

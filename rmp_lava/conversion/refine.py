@@ -11,6 +11,11 @@ from ..backends.fast.synapses import to_memory
 from ..network import Layer
 from .replay import Replay
 
+try:
+    from . import fused_neurons
+except ImportError:  # numba comes with an extra
+    fused_neurons = None
+
 FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5)
 """On the spike value that formulas suggest."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -84,18 +89,28 @@ def _errors(
 def _rates(layer: Layer, replay: Replay, suggested: np.ndarray, share: float) -> list[torch.Tensor]:
     """For each factor (samples, neurons): spikes per step times spike value."""
     value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
-    thresholds = [(value * factor).repeat(layer.size // len(value)) for factor in FACTORS]
-    samples = len(replay.images)
-    states = [(t * share).repeat(samples, 1) for t in thresholds]
-    fired = [torch.zeros((samples, layer.size)) for _ in thresholds]
+    thresholds = torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
+    potentials = (thresholds * share)[:, None].repeat(1, len(replay.images), 1)
+    counts = torch.zeros_like(potentials)
     total = 0
-    for currents, steps in replay.currents(layer, with_bias=True):
+    for currents, steps in replay.currents(layer):
         total += steps
-        for t in range(steps):
-            current = currents[t if len(currents) > 1 else 0]
-            for v, threshold, rate in zip(states, thresholds, fired, strict=True):
-                v += current
-                spikes = (v > threshold).float()
-                v.addcmul_(spikes, threshold, value=-1)
-                rate += spikes
-    return [rate.mul_(threshold / total) for rate, threshold in zip(fired, thresholds, strict=True)]
+        _advance(currents, steps, thresholds, potentials, counts)
+    return list(counts.mul_(thresholds[:, None] / total))
+
+
+def _advance(
+    currents: torch.Tensor, steps: int, thresholds: torch.Tensor, potentials: torch.Tensor, counts: torch.Tensor
+) -> None:
+    """Count the spikes of (factors, samples, neurons), in place; `thresholds` is (factors, neurons)."""
+    if fused_neurons is not None:
+        arrays = (each.numpy() for each in (currents, thresholds, potentials, counts))
+        fused_neurons.count(*arrays, steps, torch.get_num_threads())
+        return
+    for t in range(steps):
+        current = currents[t if len(currents) > 1 else 0]
+        for v, threshold, count in zip(potentials, thresholds, counts, strict=True):
+            v += current
+            spikes = (v > threshold).float()
+            v.addcmul_(spikes, threshold, value=-1)
+            count += spikes

@@ -5,18 +5,21 @@ Each layer's spikes are kept, one bit each, until no later layer reads them; the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
 from ..backends.fast.batching import Batching
 from ..backends.fast.layers import LayerSimulation, Prepared
-from ..backends.fast.streams import InputSimulation, Stream, chunk_ends
+from ..backends.fast.streams import ConstantStream, InputSimulation, Stream, chunk_ends
 from ..backends.fast.synapses import memory_shape
 from ..encoding import Encoder
-from ..network import INPUT, Layer
+from ..network import INPUT, Layer, Synapse
 from ..schedule import Schedule
+
+_Block = tuple[slice, torch.Tensor]
+_Chunk = tuple[int, Iterable[_Block]]
 
 
 class Replay:
@@ -29,6 +32,8 @@ class Replay:
         (samples, *input shape).
     plan : Schedule
     batching : Batching
+    memory : int
+        Bytes for a layer's currents, which are computed once where they fit, and otherwise each time they are asked for.
     seed, first_sample : int
         Of the encoding, see `rmp_lava.encoding.Encoder`.
     """
@@ -40,15 +45,17 @@ class Replay:
         plan: Schedule,
         batching: Batching,
         *,
+        memory: int = 0,
         seed: int = 0,
         first_sample: int = 0,
     ) -> None:
         self.prepared, self.network, self.plan, self.batching = prepared, prepared.network, plan, batching
-        self.images, self.seed, self.first_sample = images, seed, first_sample
+        self.images, self.memory, self.seed, self.first_sample = images, memory, seed, first_sample
         self._packed: dict[str, list[np.ndarray]] = {}
+        self._kept: tuple[tuple[Synapse, ...], list[_Chunk]] | None = None
 
-    def currents(self, layer: Layer, *, with_bias: bool = False) -> Iterator[tuple[torch.Tensor, int]]:
-        """Input of a layer whose sources have been advanced, and its bias where asked for, stretch by stretch in time.
+    def currents(self, layer: Layer) -> Iterator[tuple[torch.Tensor, int]]:
+        """Input of a layer whose sources have been advanced, and its bias, stretch by stretch in time.
 
         Yields
         ------
@@ -56,12 +63,10 @@ class Replay:
             (steps, samples, neurons) in weight units, neurons in memory order; or a single one that stands for all steps.
         """
         simulation = LayerSimulation(layer, self.prepared, len(self.images))
-        everyone = slice(0, len(self.images))
-        for steps, streams in self._chunks(layer):
-            for some in self._blocks(simulation, steps):
-                currents = simulation.currents(streams, some, everyone)
-                bias = simulation.population.bias
-                yield currents + bias if with_bias and len(bias) else currents, some.stop - some.start
+        bias = simulation.population.bias
+        for _, blocks in self._inputs(simulation):
+            for some, currents in blocks:
+                yield currents + bias if len(bias) else currents, some.stop - some.start
 
     def advance(self, layer: Layer) -> np.ndarray:
         """Simulate a layer and keep its spikes for the layers after it.
@@ -74,12 +79,30 @@ class Replay:
         samples = len(self.images)
         simulation, everyone = LayerSimulation(layer, self.prepared, samples), slice(0, samples)
         packed = self._packed[layer.name] = []
-        for steps, streams in self._chunks(layer):
-            out = torch.empty((steps, samples, layer.size), dtype=torch.uint8)
-            for some in self._blocks(simulation, steps):
-                simulation.population.advance(simulation.currents(streams, some, everyone), out, some, everyone)
-            packed.append(np.packbits(out.numpy(), axis=2))
+        out = torch.empty((self.batching.steps, samples, layer.size), dtype=torch.uint8)
+        for steps, blocks in self._inputs(simulation):
+            for some, currents in blocks:
+                simulation.population.advance(currents, out, some, everyone)
+            packed.append(np.packbits(out[:steps].numpy(), axis=2))
         return simulation.population.neuron_counts().sum(axis=0).astype(np.float64)
+
+    def _inputs(self, simulation: LayerSimulation) -> Iterator[_Chunk]:
+        """Chunk by chunk its number of steps, and its blocks: which steps, and their currents without the bias."""
+        layer, samples = simulation.layer, len(self.images)
+        if self._kept and self._kept[0] is layer.synapses:
+            yield from self._kept[1]
+            return
+        self._kept = None
+        kept: list[_Chunk] | None = [] if 4 * self.plan.steps * samples * layer.size <= self.memory else None
+        for steps, streams in self._chunks(layer):
+            parts = self._blocks(simulation, streams, steps)
+            blocks = ((some, simulation.currents(streams, some, slice(0, samples))) for some in parts)
+            if kept is not None:
+                blocks = [_joined(blocks, steps)]
+                kept.append((steps, blocks))
+            yield steps, blocks
+        if kept is not None:
+            self._kept = layer.synapses, kept
 
     def _chunks(self, layer: Layer) -> Iterator[tuple[int, dict[str, Stream]]]:
         samples = len(self.images)
@@ -109,15 +132,28 @@ class Replay:
             yield stop - start, streams
             start = stop
 
-    def _blocks(self, simulation: LayerSimulation, steps: int) -> Iterator[slice]:
-        length = self.batching.block_steps(len(self.images), simulation.block_size)
+    def _blocks(self, simulation: LayerSimulation, streams: dict[str, Stream], steps: int) -> Iterator[slice]:
+        constant = all(isinstance(streams[s.source], ConstantStream) for s in simulation.layer.synapses)
+        length = steps if constant else self.batching.block_steps(len(self.images), simulation.block_size)
         for first in range(0, steps, length):
             yield slice(first, min(steps, first + length))
 
     def release(self, layer: Layer) -> None:
-        """Forget the spikes that no layer after this one reads."""
+        """Forget the spikes that no layer after this one reads, and the layer's currents."""
+        self._kept = None
         names = [each.name for each in self.network]
         later = self.network.layers[names.index(layer.name) + 1 :]
         needed = {s.source for each in later for s in each.synapses}
         for name in set(self._packed) - needed:
             del self._packed[name]
+
+
+def _joined(blocks: Iterable[_Block], steps: int) -> _Block:
+    """Blocks as one, which stays a single step where that stands for all."""
+    blocks = list(blocks)
+    if len(blocks) == 1:
+        return blocks[0]
+    together = torch.empty((steps, *blocks[0][1].shape[1:]), dtype=blocks[0][1].dtype)
+    for some, currents in blocks:
+        together[some] = currents
+    return slice(0, steps), together

@@ -25,12 +25,14 @@ from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
 from . import tune_session as session
+from .analog import AnalogNetwork
 from .quantize import THRESHOLD_FORMS
 from .tunable import Dynamics, make_tunable
 from .tune_session import TuneRecord, TuneSettings, TuneState
 
 _CALIBRATION_IMAGES = 256
 _EVALUATION_BATCH = 100
+TEMPERATURE = 2.0
 Labelled = tuple[np.ndarray, np.ndarray]
 
 
@@ -50,6 +52,7 @@ def tune(
     precision: str = "float32",
     seed: int = 0,
     validation: Labelled | None = None,
+    teacher: SpikingNetwork | None = None,
     progress: bool = False,
     checkpoint_path: str | os.PathLike | None = None,
     resume: bool = False,
@@ -87,6 +90,10 @@ def tune(
         Of the sums during training; validation is float32.
     validation : tuple of (images, labels), optional
         Measured after each epoch, nothing is chosen by it.
+    teacher : SpikingNetwork, optional
+        In analog form, with the same input and outputs: the trained network before anything was rounded. Its outputs are
+        learned beside the labels (Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015): the loss
+        is the mean of the cross-entropy and of `TEMPERATURE`**2 times the divergence of outputs divided by `TEMPERATURE`.
     progress : bool
         Show a bar on a terminal.
     checkpoint_path : path-like, optional
@@ -111,7 +118,7 @@ def tune(
         If an argument is out of range, if the network is of another form, if the checkpoint comes from other arguments,
         or if the tuning diverges.
     DataError
-        If images or labels do not fit.
+        If images or labels do not fit, or the teacher has another input or other outputs.
     ConversionError
         If a layer never gets a positive activation, or its weights cannot be quantised.
     CheckpointError
@@ -122,6 +129,8 @@ def tune(
     _check_labelled(images, labels, network, "images")
     if validation is not None:
         _check_labelled(*validation, network, "validation images")
+    if teacher is not None:
+        _check_teacher(teacher, network)
     if augmentation == "crop-flip" and len(network.input.shape) != 3:
         raise UsageError(
             f"network {network.name!r} takes {network.input.shape} values and no image, which crop-flip needs; tune with "
@@ -142,24 +151,32 @@ def tune(
         precision=precision,
         seed=seed,
         device=device,
+        teacher=None if teacher is None else session.network_checksum(teacher),
     )
     if resume and checkpoint_path is None:
         raise UsageError("resume needs the checkpoint to go on from; give checkpoint_path")
     if checkpoint_path is not None:
         check_writable(checkpoint_path)
-    state = _start(network, images, profile, settings)
+    state = _start(network, teacher, images, profile, settings)
     if resume:
         session.resume(checkpoint_path, state, settings)
     _run(state, settings, (images, labels), validation, checkpoint_path, progress, on_epoch)
     return _result(state, settings)
 
 
-def _start(network: SpikingNetwork, images: np.ndarray, profile: Profile, settings: TuneSettings) -> TuneState:
+def _start(
+    network: SpikingNetwork,
+    teacher: SpikingNetwork | None,
+    images: np.ndarray,
+    profile: Profile,
+    settings: TuneSettings,
+) -> TuneState:
     # Evenly over all images, which may be sorted by class.
     chosen = np.unique(np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int))
     calibration = _batch(images, chosen, "cpu").numpy()
     model = make_tunable(network, calibration, settings.steps, profile, settings.threshold_form).to(settings.device)
-    return TuneState(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate))
+    taught_by = None if teacher is None else AnalogNetwork(teacher).to(settings.device)
+    return TuneState(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate), taught_by)
 
 
 def _run(
@@ -204,6 +221,8 @@ def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Pr
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             outputs = state.model(batch)
         loss = functional.cross_entropy(outputs.float(), target)
+        if state.teacher is not None:
+            loss = (loss + _divergence(state, settings, batch, outputs.float())) / 2
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
@@ -212,6 +231,17 @@ def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Pr
         correct += int((outputs.detach().argmax(dim=1) == target).sum())
         bar.advance()
     return total_loss / len(images), correct / len(images)
+
+
+def _divergence(state: TuneState, settings: TuneSettings, batch: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """Kullback-Leibler divergence from the teacher's softened outputs, with gradients as large as the cross-entropy's."""
+    with (
+        torch.no_grad(),
+        torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
+    ):
+        wanted = state.teacher(batch).float()
+    wanted, said = ((each / TEMPERATURE).log_softmax(dim=1) for each in (wanted, outputs))
+    return TEMPERATURE**2 * functional.kl_div(said, wanted, reduction="batchmean", log_target=True)
 
 
 def _order(settings: TuneSettings, epoch: int, count: int) -> Iterator[tuple[np.ndarray, torch.Generator]]:
@@ -268,6 +298,15 @@ def _check_network(network: SpikingNetwork, threshold_form: str) -> None:
             )
         if layer.neurons.reset == "hard":
             raise UsageError(f"layer {layer.name!r} resets hard, but tuning knows the soft reset only; convert with it")
+
+
+def _check_teacher(teacher: SpikingNetwork, network: SpikingNetwork) -> None:
+    ends = [(each.input.shape, each.output.shape) for each in (teacher, network)]
+    if ends[0] != ends[1]:
+        raise DataError(
+            f"the teacher maps {ends[0][0]} to {ends[0][1]}, but network {network.name!r} {ends[1][0]} to {ends[1][1]}; "
+            "give the network that it was made from"
+        )
 
 
 def _check_labelled(images: np.ndarray, labels: np.ndarray, network: SpikingNetwork, what: str) -> None:

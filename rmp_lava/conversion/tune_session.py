@@ -3,7 +3,7 @@
 A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plain Python values:
 
     format          "rmp-lava-tuning"
-    format_version  1
+    format_version  2
     settings        all of `TuneSettings`
     state_dict      weights, biases and spike values, float32
     optimizer       moments of Adam, by the parameters' order
@@ -25,17 +25,18 @@ import torch
 from ..ann.torch_file import read_torch_file, write_torch_file
 from ..errors import CheckpointError, UsageError
 from ..network import SpikingNetwork
+from .analog import AnalogNetwork
 from .tunable import DYNAMICS, TunableNetwork
 
 FORMAT = "rmp-lava-tuning"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 AUGMENTATIONS = ("none", "crop-flip")
 PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class TuneRecord:
-    """One epoch: its number from 1, mean cross-entropy in nats, accuracies in [0, 1].
+    """One epoch: its number from 1, mean loss in nats, accuracies in [0, 1].
 
     `train_accuracy` is taken during the epoch with changing weights; `validation_accuracy` after it, of the spiking
     network with rounded weights, or None without validation images.
@@ -51,7 +52,7 @@ class TuneRecord:
 class TuneSettings:
     """All that decides which weights come out; a fine-tuning is only resumed with the same.
 
-    Raises `UsageError` if a value is out of range. `network`, `data` and `validation` are checksums; the rest is as in
+    Raises `UsageError` if a value is out of range. `network`, `data`, `validation` and `teacher` are checksums; the rest is as in
     `tune`.
     """
 
@@ -69,6 +70,7 @@ class TuneSettings:
     precision: str
     seed: int
     device: str
+    teacher: int | None
 
     def __post_init__(self) -> None:
         for name, lowest in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
@@ -94,10 +96,11 @@ class TuneSettings:
 
 @dataclass
 class TuneState:
-    """All that changes during a fine-tuning; no random state, because each epoch draws from a seed of its own."""
+    """What a fine-tuning works on; no random state, because each epoch draws from a seed of its own."""
 
     model: TunableNetwork
     optimizer: torch.optim.Adam
+    teacher: AnalogNetwork | None = None
     history: list[TuneRecord] = field(default_factory=list)
 
 
@@ -167,7 +170,12 @@ def resume(path: str | os.PathLike, state: TuneState, settings: TuneSettings) ->
 
 
 def _compare(settings: TuneSettings, saved: Mapping[str, Any], path: str | os.PathLike) -> None:
-    what = {"network": "another network", "data": "other images or labels", "validation": "other validation images"}
+    what = {
+        "network": "another network",
+        "data": "other images or labels",
+        "validation": "other validation images",
+        "teacher": "another teacher, or without one",
+    }
     for name, value in asdict(settings).items():
         if saved[name] != value and name in what:
             raise UsageError(f"checkpoint {path} was made with {what[name]}; resume with the same or tune anew")

@@ -172,6 +172,7 @@ def tune_model(
     provenance: dict[str, Any] | None = None,
     quantising: Quantising = Quantising(),  # noqa: B008 - frozen
     measuring: Measuring = Measuring(),  # noqa: B008 - frozen
+    distill: bool = True,
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[TuneRecord], None] | None = None,
     **settings: Any,
@@ -182,6 +183,8 @@ def tune_model(
     ----------
     model, material, steps, name, pooling, provenance, quantising, measuring
         As for `convert_model`.
+    distill : bool
+        Whether the trained network's outputs are learned beside the labels, see `teacher` of `tune`.
     checkpoint_path, on_epoch, **settings
         As `tune` takes them: epochs, learning_rate, batch_size, augmentation, precision, device, resume.
 
@@ -209,6 +212,7 @@ def tune_model(
         threshold_form=quantising.threshold_form,
         seed=measuring.seed,
         validation=(images, labels),
+        teacher=analog if distill else None,
         checkpoint_path=checkpoint_path,
         on_epoch=on_epoch,
         progress=True,
