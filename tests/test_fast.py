@@ -27,6 +27,7 @@ from rmp_lava.backends.fast.layers import LayerSimulation, Prepared
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError, NetworkError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.pooling import repeat_in_blocks
 from rmp_lava.schedule import Schedule, schedule
 
 
@@ -99,7 +100,7 @@ def test_a_kernel_that_is_not_exact_here_is_not_used(monkeypatch):
 
 @st.composite
 def convolutions(draw):
-    """(images, weight, arguments) where padding may exceed the kernel and strides may skip pixels."""
+    """(images, synapse) where padding may exceed the kernel and strides may skip pixels; some with a folded pooling."""
     pair = lambda low, high: draw(st.tuples(st.integers(low, high), st.integers(low, high)))  # noqa: E731
     groups = draw(st.sampled_from([1, 1, 2]))
     channels, kernel, dilation = groups * draw(st.integers(1, 4)), pair(1, 3), pair(1, 2)
@@ -108,8 +109,12 @@ def convolutions(draw):
     size = tuple(max(n, e - 2 * p) for n, e, p in zip(size, extent, padding, strict=True))
     rng = np.random.default_rng(draw(seeds))
     weight = 2 * rng.integers(-128, 128, (groups * draw(st.integers(1, 3)), channels // groups, *kernel))
+    stride, block = pair(1, 3), draw(st.sampled_from([1, 1, 2, 3]))
+    if block > 1:
+        weight, dilation = repeat_in_blocks(weight, block), (1, 1)
+        size, padding, stride = (tuple(block * n for n in each) for each in (size, padding, stride))
     images = rng.integers(0, 2, (draw(st.integers(1, 3)), *size, channels)).astype(np.uint8)
-    return images, Conv(INPUT, weight, pair(1, 3), padding, dilation, groups)
+    return images, Conv(INPUT, weight, stride, padding, dilation, groups)
 
 
 # oneDNN crashes where a window sees padding only, and is wrong for some single windows (torch 2.3 to 2.13).
@@ -118,7 +123,7 @@ def convolutions(draw):
 def test_sums_are_exact_for_every_shape(convolution, kernel, dtype):
     images, synapse = convolution
     shape = (images.shape[3], *images.shape[1:3])
-    sums = synapses.make_sums(synapse, shape, device=torch.device("cpu"), dtype=dtype, kernel=kernel, spikes_only=True)
+    sums = synapses.make_sums(synapse, shape, device=torch.device("cpu"), dtype=dtype, kernel=kernel, largest=1)
     found = sums(torch.from_numpy(images))
     # Pixel by pixel and in whole numbers: independent of every convolution.
     (ph, pw), (sh, sw), (dh, dw) = synapse.padding, synapse.stride, synapse.dilation

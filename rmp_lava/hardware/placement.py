@@ -109,7 +109,10 @@ class _Splitter:
 
 
 class _FlatSplitter(_Splitter):
-    """Neurons without rows and columns: the number of cores is multiplied by the whole ratio to the limit, until all fits."""
+    """Neurons without rows and columns: the number of cores is multiplied by the whole ratio to the limit, until all fits.
+
+    Then as many neurons as fit lie on each core but the last, as long as the number of cores stays.
+    """
 
     def smallest(self) -> int:
         return 1
@@ -131,9 +134,18 @@ class _FlatSplitter(_Splitter):
         while block > 1 and (exceeded := self.exceeded(block)):
             cores = min(cores * ceil(max(exceeded.values())), size)
             block = ceil(size / cores)
+        block = self._fullest(block)
         full, rest = divmod(size, block)
         parts = [(full, self.counts(block))] + ([(1, self.counts(rest))] if rest else [])
         return self.result(block, (block,), parts)
+
+    def _fullest(self, block: int) -> int:
+        """The largest block that fits and needs as many cores; 3 x 50 neurons are printed for a layer of 128."""
+        size = self.demand.size
+        cores = ceil(size / block)
+        while block < size and ceil(size / (block + 1)) == cores and not self.exceeded(block + 1):
+            block += 1
+        return block
 
 
 class _ImageSplitter(_Splitter):

@@ -40,6 +40,8 @@ class Prepared:
         self.bounds[layer.name] = largest_sum(layer, network) if network.is_integer else 0
         exact = self.bounds[layer.name] < EXACT_FLOAT32
         self.dtypes[layer.name] = torch.float32 if exact else torch.float64
+        # Of a float network's input the largest message is not known.
+        entering = network.input.largest_message if network.is_integer else 255
         self.sums[layer.name] = [
             make_sums(
                 s,
@@ -47,7 +49,7 @@ class Prepared:
                 device=self.device,
                 dtype=self.dtypes[layer.name],
                 kernel=self.kernel,
-                spikes_only=s.source != INPUT or (network.is_integer and network.input.largest_message == 1),
+                largest=entering if s.source == INPUT else 1,
             )
             for s in layer.synapses
         ]

@@ -4,7 +4,8 @@ Populations lie in memory channels last (height, width, channels): what convolut
 
 Integer networks have three exact kernels. `int8`: oneDNN's 8-bit convolution with 32-bit sums, for spikes and for weights
 that are 8-bit numbers, or even ones twice as large. `float32`: exact while every partial sum stays below 2^24, a bound
-that is checked from the weights. `float64`: exact below 2^53. Real weights are float32.
+that is checked from the weights. `float64`: exact below 2^53. Real weights are float32. Where a pooling was folded into
+the weights, they are multiplied by sums of messages.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import torch.nn.functional as F
 
 from ...errors import BackendError
 from ...network import INPUT, Conv, Dense, Layer, SpikingNetwork, Synapse
+from ...pooling import per_block, shared_block
 
 EXACT_FLOAT32 = 2**24
 KERNELS = ("auto", "int8", "float32")
+_SAFE_MESSAGE = 127
+"""CPUs without VNNI add two products of 8-bit numbers in 16 bits."""
 
 
 def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -60,8 +64,8 @@ class Sums:
         Of the sums: float32, or float64 where float32 is not exact.
     kernel : {"auto", "int8", "float32"}
         "int8" is refused where it is not there or not exact; "auto" takes it where it is.
-    spikes_only : bool
-        Whether all messages are 0 or 1.
+    largest : int
+        Of the messages: 1 for spikes.
 
     Attributes
     ----------
@@ -83,11 +87,11 @@ class Sums:
         device: torch.device,
         dtype: torch.dtype,
         kernel: str,
-        spikes_only: bool,
+        largest: int,
     ) -> None:
         self.shape, self.dtype, self.device = shape, dtype, device
         self._weight = torch.tensor(np.ascontiguousarray(weight), device=device).to(dtype)
-        self.kernel = self._choose_kernel(source, weight, kernel, spikes_only)
+        self.kernel = self._choose_kernel(source, weight, kernel, largest)
         if self.kernel == "int8":
             del self._weight
 
@@ -106,12 +110,12 @@ class Sums:
         """
         raise NotImplementedError
 
-    def _choose_kernel(self, source: str, weight: np.ndarray, wanted: str, spikes_only: bool) -> str:
+    def _choose_kernel(self, source: str, weight: np.ndarray, wanted: str, largest: int) -> str:
         name = str(self.dtype).removeprefix("torch.")
         sound = self._is_sound()
         if wanted != "float32":
-            reason = self._prepare_int8(weight, spikes_only) if sound else "oneDNN cannot convolve this shape"
-            if reason is None and not self._is_exact("int8", spikes_only):
+            reason = self._prepare_int8(weight, largest) if sound else "oneDNN cannot convolve this shape"
+            if reason is None and not self._is_exact("int8", largest):
                 reason = "it is not exact on this machine"
             if reason is None:
                 return "int8"
@@ -119,15 +123,15 @@ class Sums:
                 raise BackendError(f"kernel 'int8' cannot compute synapses from {source!r}: {reason}")
         # cuDNN may choose Winograd or FFT convolutions, which round. Never run on a GPU.
         plain = self.device.type == "cpu" and sound
-        return name if plain and (weight.dtype.kind == "f" or self._is_exact(name, spikes_only)) else f"{name} matmul"
+        return name if plain and (weight.dtype.kind == "f" or self._is_exact(name, largest)) else f"{name} matmul"
 
-    def _prepare_int8(self, weight: np.ndarray, spikes_only: bool) -> str | None:
+    def _prepare_int8(self, weight: np.ndarray, largest: int) -> str | None:
         """Set up the 8-bit kernel, or say why it cannot be."""
         if self.device.type != "cpu":
             return f"it exists on the CPU only, not on {self.device}"
         if weight.dtype.kind != "i":
             return "the weights are real numbers"
-        if not spikes_only:
+        if largest > _SAFE_MESSAGE:
             return "messages are graded, and products of larger ones may saturate on some CPUs"
         if self.dtype != torch.float32:
             return "its sums can reach 2^24"
@@ -145,12 +149,12 @@ class Sums:
         except (AttributeError, RuntimeError, NotImplementedError) as error:
             return f"this PyTorch or CPU does not have it ({str(error).splitlines()[0]})"
 
-    def _is_exact(self, kernel: str, spikes_only: bool) -> bool:
+    def _is_exact(self, kernel: str, largest: int) -> bool:
         """Whether a kernel gives plain sums for this very shape: a machine may saturate, and PyTorch may be wrong."""
         random = torch.Generator().manual_seed(0)
-        largest = 2 if spikes_only else 256
-        probe = torch.randint(0, largest, (2, *self.shape), generator=random, dtype=torch.uint8)
-        probe[0] = largest - 1
+        largest = min(largest, 255)
+        probe = torch.randint(0, largest + 1, (2, *self.shape), generator=random, dtype=torch.uint8)
+        probe[0] = largest
         return torch.equal(self._compute(kernel, probe), self._compute("matmul", probe))
 
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
@@ -184,6 +188,9 @@ def make_sums(synapse: Synapse, source_shape: tuple[int, ...], **options) -> Sum
     if isinstance(synapse, Dense):
         return DenseSums(synapse, source_shape, **options)
     if isinstance(synapse, Conv):
+        block = shared_block(synapse, source_shape)
+        if block > 1:
+            return BlockSums(synapse, source_shape, block, **options)
         return ConvSums(synapse, source_shape, **options)
     raise BackendError(f"backend 'fast' does not know synapses of type {type(synapse).__name__}")
 
@@ -273,6 +280,28 @@ class ConvSums(Sums):
 
     def _matmul(self, images: torch.Tensor) -> torch.Tensor:
         return _convolve_by_matmul(images, self._weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+
+class BlockSums(ConvSums):
+    """Of a convolution whose weights are equal in blocks of `block` x `block` (`rmp_lava.pooling`): over the blocks' sums."""
+
+    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], block: int, *, largest: int, **options) -> None:
+        self._block = block
+        largest *= block**2
+        self._fits_uint8 = largest <= 255
+        channels, height, width = source_shape
+        shape = (channels, height // block, width // block)
+        super().__init__(per_block(synapse, block), shape, largest=largest, **options)
+
+    def __call__(self, messages: torch.Tensor) -> torch.Tensor:
+        if not self._fits_uint8:
+            messages = messages.to(self.dtype)
+        p = self._block
+        first, *others = [messages[:, i::p, j::p] for i in range(p) for j in range(p)]
+        total = first.clone(memory_format=torch.contiguous_format)
+        for each in others:
+            total += each
+        return super().__call__(total)
 
 
 def _convolve_by_matmul(
