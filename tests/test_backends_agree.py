@@ -24,6 +24,7 @@ from strategies import (
 
 from rmp_lava.backends import fast, reference, run
 from rmp_lava.backends.fast.batching import Batching
+from rmp_lava.backends.fast.neurons import fused, make_population
 from rmp_lava.backends.synapses import apply
 from rmp_lava.encoding import encode, make_input
 from rmp_lava.errors import DataError, RangeOverflowError, UsageError
@@ -88,10 +89,35 @@ def test_fast_equals_reference(case, batching, kernel, compiled):
 
 
 @settings(max_examples=80)
-@given(cases(integer=False, max_layers=3), batchings())
-def test_fast_equals_reference_in_float_where_no_sum_is_rounded(case, batching):
-    with fast_is(batching, compiled=True):
+@given(cases(integer=False, max_layers=3), batchings(), st.booleans())
+def test_fast_equals_reference_in_float_where_no_sum_is_rounded(case, batching, compiled):
+    with fast_is(batching, compiled=compiled):
         assert_fast_agrees(case)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(["soft", "hard", "none"]), st.sampled_from([(), (3,), (3, 4, 5)]), st.booleans(), seeds)
+def test_compiled_float_neurons_round_as_pytorch_does(reset, bias_shape, constant, seed):
+    """Of sums that are rounded, where the order of operations shows."""
+    rng = np.random.default_rng(seed)
+    bias = None if bias_shape == () else rng.normal(size=bias_shape).astype(np.float32) / 3
+    model = Neurons(float(rng.uniform(0.3, 2)), reset, v_init=0.0 if reset == "none" else 0.1, bias=bias)
+    currents = torch.from_numpy(rng.normal(0.2, 1, (1 if constant else 6, 2, 60)).astype(np.float32))
+    found = []
+    for compiled in (True, False):
+        with fast_is(Batching(2, 6, 1, 2**20), compiled=compiled):
+            population = make_population(
+                model, (3, 4, 5), 3, integer=False, device=torch.device("cpu"), largest_input=0
+            )
+            out = torch.zeros((8, 3, 60), dtype=torch.uint8)
+            messages = population.advance(currents, out, slice(1, 7), slice(1, 3))
+        limits = [np.float32(limit) for limit in population.v_range]
+        found.append(
+            (type(population), [population.v.numpy(), population.counts.numpy(), out.numpy(), messages, limits])
+        )
+    assert found[0][0] is not found[1][0] or fused is None
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_random_networks_are_not_silent():

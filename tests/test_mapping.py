@@ -110,7 +110,9 @@ def test_mnist_as_the_compiler_placed_it():
     assert 100 * first["neurons"].largest / 4096 == pytest.approx(1.22, rel=0.10)
 
 
-@pytest.mark.parametrize(("neurons", "blocks"), [(128, [47, 47, 34]), (47, [47]), (94, [47, 47]), (95, [31, 31, 31, 2])])
+@pytest.mark.parametrize(
+    ("neurons", "blocks"), [(128, [47, 47, 34]), (47, [47]), (94, [47, 47]), (95, [31, 31, 31, 2])]
+)
 def test_cores_are_filled_as_far_as_their_number_stays(neurons, blocks):
     mapping = map_network(network_of((784,), dense("a", INPUT, 784, neurons)), "oheo_gulch")
     usage = mapping["a"].usage["neurons"]

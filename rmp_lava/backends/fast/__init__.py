@@ -141,14 +141,13 @@ def _torch_threads(share: int) -> Iterator[int]:
 
 
 def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:
-    if not network.is_integer:
-        return "float32 neurons"
+    kind = "integer neurons" if network.is_integer else "float32 neurons"
     if device.type != "cpu":
-        return "integer neurons"
+        return kind
     if neurons.fused is None:
         why = neurons.WHY_NOT_COMPILED
-        return f"integer neurons not compiled ({why}; pip install '.[fast]' in the checkout makes them several times faster)"
-    return f"integer neurons compiled by numba {neurons.fused.VERSION}"
+        return f"{kind} not compiled ({why}; pip install '.[fast]' in the checkout makes them several times faster)"
+    return f"{kind} compiled by numba {neurons.fused.VERSION}"
 
 
 def _device(name: str) -> torch.device:

@@ -3,14 +3,14 @@
 The arithmetic is `rmp_lava.neuron.step` in 32-bit integers, which hold every intermediate value as long as inputs are at
 most 2^24 weight units, or 2^18 where the current has memory, which wraps only once a step. Each loop is so plain that the
 compiler makes vector instructions of it; numba takes the sum of two 32-bit numbers for a 64-bit one, which halves their
-number, hence the many casts.
+number, hence the many casts. Float networks have loops of their own, in the order of PyTorch's operations.
 """
 
 from __future__ import annotations
 
 import numba
 import numpy as np
-from numpy import float64, int32, uint8
+from numpy import float32, float64, int32, uint8
 
 from ...neuron import MAX_STATE, STATE_SHIFT
 
@@ -175,3 +175,50 @@ def advance(a, v, u, bias, counts, out, first_step, first_row, messages, thresho
                 if reset != NONE:
                     messages[t] += _count(spikes, counts[b, first:last])
     return saturations, low, high, u_low, u_high
+
+
+@_compiled
+def _fire_float(v, a, bias, threshold, reset, out):
+    low, high = float32(np.inf), float32(-np.inf)
+    for j in range(len(v)):
+        x = v[j] + a[j]
+        if len(bias):
+            x = x + bias[j]
+        low, high = min(low, x), max(high, x)
+        spike = x > threshold and reset != NONE
+        out[j] = uint8(spike)
+        v[j] = x if not spike else (x - threshold if reset == SOFT else float32(0))
+    return low, high
+
+
+@_compiled
+def advance_float(a, v, bias, counts, out, first_step, first_row, messages, threshold, reset):
+    """Advance some samples of a float population without leak by some steps, in place.
+
+    Parameters
+    ----------
+    a, v : as for `advance`, but float32 weight units
+    bias : (neurons,) float32, or (0,)
+    counts, out, first_step, first_row, messages, reset : as for `advance`
+    threshold : float32
+
+    Returns
+    -------
+    tuple of float32
+        Lowest and highest v compared with the threshold.
+    """
+    steps, size = len(messages), v.shape[1]
+    low, high = float32(np.inf), float32(-np.inf)
+    for row in range(a.shape[1]):
+        b = first_row + row
+        for first in range(0, size, BLOCK):
+            last = min(size, first + BLOCK)
+            some_bias = bias[first:last] if len(bias) else bias
+            for t in range(steps):
+                spikes = out[first_step + t, b, first:last]
+                current = a[t if len(a) > 1 else 0, row, first:last]
+                least, most = _fire_float(v[b, first:last], current, some_bias, threshold, reset, spikes)
+                low, high = min(low, least), max(high, most)
+                if reset != NONE:
+                    messages[t] += _count(spikes, counts[b, first:last])
+    return low, high

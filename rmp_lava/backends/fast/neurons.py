@@ -32,6 +32,8 @@ def make_population(
     wide = integer and largest_input >= (2 * CURRENT_LIMIT if keeps_current else EXACT_FLOAT32)
     if integer and fused is not None and device.type == "cpu" and not (wide and keeps_current):
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
+    if not integer and fused is not None and device.type == "cpu" and not neurons.is_leaky:
+        return FusedFloatPopulation(neurons, shape, samples, torch.float32, device, keeps_current)
     state = torch.int64 if wide else torch.int32 if integer else torch.float32
     return TorchPopulation(neurons, shape, samples, state, device, keeps_current)
 
@@ -144,6 +146,27 @@ class FusedPopulation(Population):
         )
         self.saturations += int(saturations)
         self._saw(*map(int, limits))
+        return spikes
+
+
+class FusedFloatPopulation(Population):
+    """Float neurons without leak on the CPU, compiled by numba."""
+
+    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
+        spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
+        limits = fused.advance_float(
+            currents.to(torch.float32).numpy(),
+            self.v.numpy(),
+            self.bias.numpy(),
+            self.counts.numpy(),
+            out.numpy(),
+            steps.start,
+            rows.start,
+            spikes,
+            np.float32(self.threshold),
+            _RESETS[self.neurons.reset],
+        )
+        self._saw(*map(float, limits))
         return spikes
 
 
