@@ -142,7 +142,8 @@ def _torch_threads(share: int) -> Iterator[int]:
 
 def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:
     kind = "integer neurons" if network.is_integer else "float32 neurons"
-    if device.type != "cpu":
+    leaky = any(layer.neurons.is_leaky for layer in network)
+    if device.type != "cpu" or (leaky and not network.is_integer):  # only integers with leak are compiled
         return kind
     if neurons.fused is None:
         why = neurons.WHY_NOT_COMPILED
