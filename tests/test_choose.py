@@ -11,7 +11,8 @@ from rmp_lava.backends import run
 from rmp_lava.conversion import choose_ways, convert
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing
-from rmp_lava.conversion.choose import balance_best, output_divergence
+from rmp_lava.conversion.choose import balance_best
+from rmp_lava.conversion.divergence import TrainedOutputs
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
@@ -26,6 +27,10 @@ def model() -> nn.Module:
 
 def traced(readout="potential"):
     return trace(model(), make_input("current", (1, 6, 6)), IMAGES, readout=readout)
+
+
+def output_divergence(network, balanced, images, steps):
+    return TrainedOutputs(network, images).divergence(balanced, steps)
 
 
 GOOD = Balancing(thresholds="activation", v_init="half")

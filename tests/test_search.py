@@ -1,4 +1,4 @@
-"""Alpha is changed where accuracy gains beyond chance, and a changed spike value means the same as one chosen at once."""
+"""Thresholds are changed where the whole network gains, and a changed spike value means the same as one chosen at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import nn
 
 from rmp_lava.backends import run
 from rmp_lava.conversion import convert
+from rmp_lava.conversion.divergence import TrainedOutputs
 from rmp_lava.conversion.quantize import quantize
-from rmp_lava.conversion.scale import multiply_spike_value
-from rmp_lava.conversion.search import search_alpha
+from rmp_lava.conversion.scale import multiply_spike_value, shift_initial_potential
+from rmp_lava.conversion.search import Accuracy, Outputs, search
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import DataError, UsageError
@@ -36,6 +37,10 @@ def converted(**changes) -> SpikingNetwork:
     clip = changes.pop("clip", None)
     options = {"steps": 8, "thresholds": "activation", "calibrate": "none"} | changes
     return convert(model(clip), IMAGES, **options)
+
+
+def traced() -> SpikingNetwork:
+    return trace(model(), make_input("current", (1, 8, 8)), IMAGES)
 
 
 def assert_same(one: SpikingNetwork, other: SpikingNetwork) -> None:
@@ -72,19 +77,47 @@ def test_a_clipped_activation_stays_a_rate_of_one_at_most():
 def test_a_bad_alpha_is_found_and_what_is_said_is_so():
     labels = model()(torch.from_numpy(IMAGES)).argmax(dim=1).numpy()
     bad = converted(steps=4, alpha={"2": 6.0})
-    found = search_alpha(bad, IMAGES, labels, 4)
+    found = search(bad, Accuracy(IMAGES, labels), 4)
     record = found.provenance["search"]
-    assert record["accuracy_before"] == run(bad, IMAGES, 4).accuracy(labels)
-    assert record["accuracy_after"] == run(found, IMAGES, 4).accuracy(labels)
-    assert record["accuracy_after"] > record["accuracy_before"] + 0.1
+    assert record["before"] == run(bad, IMAGES, 4).accuracy(labels)
+    assert record["after"] == run(found, IMAGES, 4).accuracy(labels)
+    assert record["after"] > record["before"] + 0.1
     assert found["2"].record["alpha"] < 6.0
     assert quantize(found).provenance["search"] == record
+
+
+def test_outputs_come_closer_without_any_label():
+    trained = TrainedOutputs(traced(), IMAGES)
+    bad = converted(steps=4, alpha={"2": 4.0}, v_init="half")
+    found = search(bad, Outputs(traced(), IMAGES), 4)
+    record = found.provenance["search"]
+    assert (record["objective"], record["images"], record["steps"]) == ("outputs", 64, 4)
+    assert record["before"] == trained.divergence(bad, 4) and record["after"] == trained.divergence(found, 4)
+    assert record["after"] < record["before"] / 2
+    assert found["2"].record["alpha"] < 4.0
+
+
+def test_an_initial_potential_is_moved_within_its_threshold():
+    network = converted(v_init="half")
+    moved = shift_initial_potential(network, "2", 0.1)
+    assert moved["2"].neurons.v_init == pytest.approx(0.6 * network["2"].neurons.threshold)
+    assert moved["0"] == network["0"] and moved["2"].synapses == network["2"].synapses
+    assert shift_initial_potential(network, "2", -0.7)["2"].neurons.v_init == 0
+    assert shift_initial_potential(network, "2", 0.7)["2"].neurons.v_init < network["2"].neurons.threshold
+
+
+def test_neurons_that_start_from_nothing_keep_doing_so():
+    """v_init 0 is the paper's; only thresholds are searched then."""
+    bad = converted(steps=4, alpha=3.0, v_init="zero")
+    found = search(bad, Outputs(traced(), IMAGES), 4)
+    assert found.provenance["search"]["after"] < found.provenance["search"]["before"]
+    assert all(layer.neurons.v_init == 0 for layer in found)
 
 
 def test_nothing_changes_where_nothing_can_be_gained():
     network = converted(steps=8)
     labels = run(network, IMAGES, 8).predictions
-    assert_same(search_alpha(network, IMAGES, labels, 8), network)
+    assert_same(search(network, Accuracy(IMAGES, labels), 8), network)
 
 
 def test_a_gain_that_chance_could_make_changes_nothing():
@@ -92,15 +125,15 @@ def test_a_gain_that_chance_could_make_changes_nothing():
     network = converted(steps=8)
     labels = run(network, IMAGES, 8).predictions.copy()
     labels[0] = (labels[0] + 1) % 3
-    assert_same(search_alpha(network, IMAGES, labels, 8), network)
+    assert_same(search(network, Accuracy(IMAGES, labels), 8), network)
 
 
 def test_networks_and_labels_that_do_not_fit():
     network = converted()
     labels = np.zeros(64, dtype=np.int64)
     with pytest.raises(UsageError, match="'network' is quantised"):
-        search_alpha(quantize(network), IMAGES, labels, 8)
+        search(quantize(network), Accuracy(IMAGES, labels), 8)
     with pytest.raises(UsageError, match="'network' is not balanced yet"):
-        search_alpha(trace(model(), make_input("current", (1, 8, 8)), IMAGES), IMAGES, labels, 8)
+        search(traced(), Accuracy(IMAGES, labels), 8)
     with pytest.raises(DataError, match="labels have shape"):
-        search_alpha(network, IMAGES, labels[:5], 8)
+        search(network, Accuracy(IMAGES, labels[:5]), 8)

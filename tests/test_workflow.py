@@ -127,17 +127,28 @@ def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
     assert [of_training[image.tobytes()] for image in images] == labels.tolist()
 
 
-def test_alpha_is_searched_with_the_calibration_images():
+@pytest.mark.parametrize("what", ["accuracy", "outputs"])
+def test_thresholds_are_searched_with_the_calibration_images(what):
     material = from_dataset(dataset())
-    conversion = convert_model(
-        exact(), material, steps=4, thresholds="activation", alpha=6.0, search_alpha=True, stages=False
-    )
+    options = {"steps": 4, "thresholds": "activation", "alpha": 6.0, "stages": False, "search": what}
+    conversion = convert_model(exact(), material, **options)
     record = conversion.integer.provenance["search"]
-    assert record["images"] == 360 and record["accuracy_after"] > record["accuracy_before"] + 0.05
+    assert record["objective"] == what and record["images"] == (360 if what == "accuracy" else 256)
+    gained = record["after"] - record["before"]
+    assert gained > 0.05 if what == "accuracy" else gained < -0.3 * record["before"]
     assert conversion.floating.layers[0].record["alpha"] < 6.0
     assert "search" not in convert_model(exact(), material, steps=4, stages=False).integer.provenance
-    with pytest.raises(UsageError, match="needs labels; pass --labels too"):
-        convert_model(exact(), replace(material, train_labels=None), steps=4, search_alpha=True)
+    unlabelled = replace(material, train_labels=None)
+    if what == "accuracy":
+        with pytest.raises(UsageError, match="needs labels; pass --labels too, or search for outputs"):
+            convert_model(exact(), unlabelled, **options)
+    else:
+        assert convert_model(exact(), unlabelled, **options).integer.provenance["search"] == record
+
+
+def test_a_search_for_something_else_is_refused():
+    with pytest.raises(UsageError, match="search is 'alpha'; choose one of 'accuracy', 'outputs'"):
+        convert_model(exact(), from_dataset(dataset()), steps=4, search="alpha")
 
 
 @pytest.mark.parametrize("count", [0, 361, -1])

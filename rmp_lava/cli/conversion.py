@@ -44,6 +44,11 @@ class Encoding(str, Enum):
     current = "current"
 
 
+class Search(str, Enum):
+    accuracy = "accuracy"
+    outputs = "outputs"
+
+
 class Reset(str, Enum):
     soft = "soft"
     hard = "hard"
@@ -136,10 +141,14 @@ def convert(
     alpha: Annotated[
         float | None, typer.Option(help="Factor on every threshold; below 1 for less latency.", show_default="1")
     ] = None,
-    search_alpha: Annotated[
-        bool,
-        typer.Option("--search-alpha", help="Search each layer's alpha against accuracy on the calibration images."),
-    ] = False,
+    search: Annotated[
+        Search | None,
+        typer.Option(
+            help="Then search each layer's alpha and initial potential on the calibration images: for accuracy (needs labels), "
+            "or for outputs like the trained network's.",
+            show_default="no search",
+        ),
+    ] = None,
     v_init: Annotated[
         InitialPotential | None, typer.Option(help="Initial potential.", show_default="the method's")
     ] = None,
@@ -195,7 +204,7 @@ def convert(
         provenance=network.provenance,
         quantising=quantising(profile, threshold_form, strict),
         measuring=measuring(calibration, validation, seed),
-        search_alpha=search_alpha,
+        search=_plain(search),
         **changes,
     )
     finish(conversion, network, material, path, for_lava_dl, json_path)

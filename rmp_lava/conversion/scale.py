@@ -18,6 +18,9 @@ from ..network import Conv, Layer, SpikingNetwork, Synapse
 SpikeValues = Mapping[str, np.ndarray]
 """Source's name -> what one spike stands for: one number, shape (), or one per channel."""
 
+_LARGEST_SHARE = 0.9
+"""Of the threshold, as initial potential."""
+
 
 def scale_synapses(layer: Layer, values: SpikeValues) -> Layer:
     """The layer with its weights multiplied by what a spike of their source stands for (graded input: itself)."""
@@ -67,6 +70,19 @@ def multiply_spike_value(network: SpikingNetwork, name: str, factor: float) -> S
     if name == network.output.name and "output_scale" in provenance:
         provenance["output_scale"] *= factor
     return network.map_layers(change).replace(provenance=provenance)
+
+
+def shift_initial_potential(network: SpikingNetwork, name: str, shift: float) -> SpikingNetwork:
+    """A network with a layer's initial potential moved by `shift` thresholds, but not below 0 nor to a threshold or above."""
+
+    def change(layer: Layer) -> Layer:
+        if layer.name != name:
+            return layer
+        share = layer.neurons.v_init / layer.neurons.threshold + shift
+        share = min(max(share, 0.0), _LARGEST_SHARE)
+        return layer.replace(neurons=layer.neurons.replace(v_init=share * layer.neurons.threshold))
+
+    return network.map_layers(change)
 
 
 def unscale(network: SpikingNetwork) -> SpikingNetwork:

@@ -1,13 +1,16 @@
-"""Search alpha, the factor on each layer's threshold, against the accuracy that a balanced network has at T steps.
+"""Search each layer's threshold and initial potential against what the whole balanced network does at T steps.
 
-The RMP-SNN paper (Han, Srinivasan and Roy, CVPR 2020, section 4) chooses alpha by hand: a smaller one makes neurons spike
-earlier and oftener, at the price of activations that are cut off. Here one factor is tried on all layers together, then
-each layer its own, in the order of the layers.
+The RMP-SNN paper (Han, Srinivasan and Roy, CVPR 2020, section 4) chooses alpha, the factor on thresholds, by hand: a smaller
+one makes neurons spike earlier and oftener, at the price of activations that are cut off. A larger initial potential makes
+them spike earlier too. Balancing sets each layer by its own error; which errors matter only shows behind the last layer.
+Here a change is tried on all layers together, then on each layer, in the order of the layers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,44 +18,90 @@ from ..backends import run
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
-from .scale import multiply_spike_value
+from .divergence import TrainedOutputs
+from .scale import multiply_spike_value, shift_initial_potential
 
+OBJECTIVES = ("accuracy", "outputs")
 FACTORS = (0.7, 0.85, 1.2, 1.4)
 """Tried on alpha, beside 1."""
+SHIFTS = (-0.1, 0.1)
+"""Tried on the initial potential, in thresholds, where it is not 0."""
+_WORTH = 0.995
+"""A divergence has to fall to this share of itself, as weights will still be rounded."""
+_Change = Callable[[SpikingNetwork], SpikingNetwork]
+
+
+class Objective(Protocol):
+    """What a search improves. A measurement is of any type; `record` gives plain values of it."""
+
+    name: str
+    images: np.ndarray
+
+    def measure(self, network: SpikingNetwork, steps: int, seed: int) -> Any: ...
+
+    def is_better(self, one: Any, other: Any) -> bool: ...
+
+    def record(self, measured: Any) -> float: ...
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    network: SpikingNetwork
-    correct: np.ndarray
-    """(samples,) bool"""
+class Accuracy:
+    """Of labelled training images: a gain counts beyond one standard deviation of as many fair coins.
 
-    def is_better_than(self, other: _Candidate) -> bool:
-        """Whether more images are gained than chance would: by one standard deviation of as many fair coins."""
-        gained = int((self.correct & ~other.correct).sum())
-        lost = int((other.correct & ~self.correct).sum())
+    images, labels : as `rmp_lava.run` takes images, and int64 (N,) classes.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    name: str = "accuracy"
+
+    def measure(self, network: SpikingNetwork, steps: int, seed: int) -> np.ndarray:
+        """(N,) bool, who is classified correctly."""
+        result = run(network, self.images, steps, seed=seed)
+        result.accuracy(self.labels)  # refuses labels that do not fit
+        return result.predictions == self.labels
+
+    def is_better(self, one: np.ndarray, other: np.ndarray) -> bool:
+        gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
         return gained - lost > np.sqrt(gained + lost)
 
+    def record(self, measured: np.ndarray) -> float:
+        return float(measured.mean())
 
-def search_alpha(
-    network: SpikingNetwork,
-    images: np.ndarray,
-    labels: np.ndarray,
-    steps: int,
-    *,
-    seed: int = 0,
-    progress: bool = False,
+
+class Outputs:
+    """Outputs close to the trained network's; no labels are needed, and differences count before any decision changes."""
+
+    name = "outputs"
+
+    def __init__(self, analog: SpikingNetwork, images: np.ndarray) -> None:
+        self._trained = TrainedOutputs(analog, images)
+        self.images = self._trained.images
+
+    def measure(self, network: SpikingNetwork, steps: int, seed: int) -> float:
+        """The divergence, see `TrainedOutputs`."""
+        return self._trained.divergence(network, steps, seed=seed)
+
+    def is_better(self, one: float, other: float) -> bool:
+        return one < _WORTH * other
+
+    def record(self, measured: float) -> float:
+        return measured
+
+
+def search(
+    network: SpikingNetwork, objective: Objective, steps: int, *, seed: int = 0, progress: bool = False
 ) -> SpikingNetwork:
-    """Change the thresholds of a balanced network where more images are then classified correctly.
+    """Change thresholds and initial potentials of a balanced network where the objective gains.
 
     Parameters
     ----------
     network : SpikingNetwork
         Float, as `balance` returns it.
-    images, labels : numpy.ndarray
-        Training images (never test images), as `rmp_lava.run` takes them, and int64 (N,) classes.
+    objective : Accuracy or Outputs
+        Of training images, never of test images.
     steps : int
-        T at which the accuracy counts.
+        T at which it counts.
     seed : int
         Of the Poisson encoding.
     progress : bool
@@ -62,7 +111,7 @@ def search_alpha(
     -------
     SpikingNetwork
         Each layer's record has the new "alpha" and "spike_value"; `provenance["search"]` says what was gained. The network
-        itself where no change helps beyond chance.
+        itself where no change helps.
 
     Raises
     ------
@@ -73,37 +122,48 @@ def search_alpha(
     """
     if network.is_integer or "balance" not in network.provenance:
         raise UsageError(
-            f"alpha is searched between balancing and quantising, but network {network.name!r} is "
+            f"thresholds are searched between balancing and quantising, but network {network.name!r} is "
             f"{'quantised' if network.is_integer else 'not balanced yet'}"
         )
-    labels = np.asarray(labels)
-    spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
-    groups = [tuple(spiking), *((name,) for name in spiking)] if len(spiking) > 1 else [tuple(spiking)]
-
-    def measure(candidate: SpikingNetwork) -> _Candidate:
-        result = run(candidate, images, steps, seed=seed)
-        result.accuracy(labels)  # refuses labels that do not fit
+    rounds = [list(_changes(names, network)) for names in _groups(network)]
+    with Progress(f"searching for {objective.name}", 1 + sum(map(len, rounds)), shown=progress) as bar:
+        best, reached = network, objective.measure(network, steps, seed)
+        before = reached
         bar.advance()
-        return _Candidate(candidate, result.predictions == labels)
-
-    with Progress("searching alpha", 1 + len(groups) * len(FACTORS), shown=progress) as bar:
-        best = start = measure(network)
-        for names in groups:
-            tried = [measure(_multiplied(best.network, names, factor)) for factor in FACTORS]
-            favourite = max(tried, key=lambda candidate: candidate.correct.sum())
-            if favourite.is_better_than(best):
-                best = favourite
+        for changes in rounds:
+            start = best
+            for change in changes:
+                candidate = change(start)
+                measured = objective.measure(candidate, steps, seed)
+                bar.advance()
+                if objective.is_better(measured, reached):
+                    best, reached = candidate, measured
     record = {
+        "objective": objective.name,
         "steps": steps,
-        "images": len(images),
+        "images": len(objective.images),
         "seed": seed,
-        "accuracy_before": float(start.correct.mean()),
-        "accuracy_after": float(best.correct.mean()),
+        "before": objective.record(before),
+        "after": objective.record(reached),
     }
-    return best.network.replace(provenance=dict(best.network.provenance) | {"search": record})
+    return best.replace(provenance=dict(best.provenance) | {"search": record})
 
 
-def _multiplied(network: SpikingNetwork, names: tuple[str, ...], factor: float) -> SpikingNetwork:
+def _groups(network: SpikingNetwork) -> list[tuple[str, ...]]:
+    spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
+    return [tuple(spiking), *((name,) for name in spiking)] if len(spiking) > 1 else [tuple(spiking)]
+
+
+def _changes(names: tuple[str, ...], network: SpikingNetwork) -> Iterator[_Change]:
+    """What is tried on a group of layers."""
+    for factor in FACTORS:
+        yield lambda changed, factor=factor: _on_each(changed, names, multiply_spike_value, factor)
+    if all(network[name].neurons.v_init for name in names):
+        for shift in SHIFTS:
+            yield lambda changed, shift=shift: _on_each(changed, names, shift_initial_potential, shift)
+
+
+def _on_each(network: SpikingNetwork, names: tuple[str, ...], change: Callable, amount: float) -> SpikingNetwork:
     for name in names:
-        network = multiply_spike_value(network, name, factor)
+        network = change(network, name, amount)
     return network

@@ -17,7 +17,8 @@ from ..conversion.choose import balance_best
 from ..conversion.gates import LayerGate, clipped, first_loss, measure_layers
 from ..conversion.quantize import quantize
 from ..conversion.scale import unscale
-from ..conversion.search import search_alpha as search
+from ..conversion.search import OBJECTIVES, Accuracy, Objective, Outputs
+from ..conversion.search import search as search_thresholds
 from ..conversion.trace import trace
 from ..conversion.tracing.reading import Model
 from ..conversion.tune import tune
@@ -116,7 +117,7 @@ def convert_model(
     quantising: Quantising = Quantising(),  # noqa: B008 - frozen
     measuring: Measuring = Measuring(),  # noqa: B008 - frozen
     stages: bool = True,
-    search_alpha: bool = False,
+    search: str | None = None,
     **changes: Any,
 ) -> Conversion:
     """Convert a network as `rmp_lava.convert` does, quantise it, and measure each stage.
@@ -135,8 +136,8 @@ def convert_model(
         See there.
     stages : bool
         Whether to measure stages and layers at all.
-    search_alpha : bool
-        Whether each layer's alpha is searched against the accuracy on the calibration images, see `conversion.search`.
+    search : {"accuracy", "outputs"} or None
+        What each layer's alpha and initial potential are then searched for, see `conversion.search`; None: they are not.
 
     Raises
     ------
@@ -145,8 +146,10 @@ def convert_model(
     """
     ways = choose_ways(method, **changes)
     _refuse_ineffective(ways[0], changes)
-    if search_alpha and material.train_labels is None:
-        raise UsageError("alpha is searched against accuracy, which needs labels; pass --labels too")
+    if search not in (None, *OBJECTIVES):
+        raise UsageError(f"search is {search!r}; choose one of {', '.join(map(repr, OBJECTIVES))}")
+    if search == "accuracy" and material.train_labels is None:
+        raise UsageError("a search for accuracy needs labels; pass --labels too, or search for outputs")
     encoding = ENCODINGS[method] if encoding is None else encoding
     Schedule(steps, 1)  # refuses steps that are out of range
     calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
@@ -154,8 +157,11 @@ def convert_model(
     analog = _trace(model, material, calibration, encoding, pooling, readout, name)
     analog = _with_provenance(analog, material, provenance, {"method": method, "encoding": encoding})
     floating = balance_best(analog, calibration, steps, ways, seed=measuring.seed, progress=True)
-    if search_alpha:
-        floating = search(floating, calibration, calibration_labels, steps, seed=measuring.seed, progress=True)
+    if search is not None:
+        objective: Objective = (
+            Accuracy(calibration, calibration_labels) if search == "accuracy" else Outputs(analog, calibration)
+        )
+        floating = search_thresholds(floating, objective, steps, seed=measuring.seed, progress=True)
     conversion = _quantized(analog, floating, steps, quantising)
     if not stages:
         return conversion
