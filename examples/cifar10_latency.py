@@ -23,11 +23,13 @@ from rmp_lava.ann.data import as_float, load, split_validation
 from rmp_lava.ann.train import evaluate
 
 WAYS = {
-    "low latency, current": ("low-latency", "current"),
-    "low latency, rate": ("low-latency", "rate"),
-    "low latency, Poisson": ("low-latency", "poisson"),
-    "the paper's, Poisson": ("paper", "poisson"),
+    "current": {"method": "low-latency", "encoding": "current"},
+    "searched": {"method": "low-latency", "encoding": "current", "search": "outputs"},
+    "rate": {"method": "low-latency", "encoding": "rate"},
+    "poisson": {"method": "low-latency", "encoding": "poisson"},
+    "paper": {"method": "paper", "encoding": "poisson"},
 }
+"""By name; low latency but for the last, which is the paper's recipe with Poisson spikes."""
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--images", type=int, default=10_000, help="test images")
     parser.add_argument("--calibration", type=int, default=512, help="training images for the thresholds")
-    parser.add_argument("--ways", type=int, default=len(WAYS), help="how many ways of conversion, from the first")
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), help="of conversion")
     parser.add_argument("--tuned", nargs="*", default=[], metavar="NET", help="files that `rmp-lava tune` has written")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -76,9 +78,9 @@ def main() -> None:
         for steps in sorted({own, *(steps for steps in given.steps if steps > own)}):
             measure(f"tuned for {own} steps, {Path(path).name}", network, steps)
     for steps in given.steps:
-        for name, (method, encoding) in list(WAYS.items())[: given.ways]:
+        for name in given.ways:
             started = time.perf_counter()
-            network = rmp_lava.convert(model, calibration, steps=steps, method=method, encoding=encoding)
+            network = rmp_lava.convert(model, calibration, steps=steps, **WAYS[name])
             integers = rmp_lava.quantize(network)
             measure(name, integers, steps, time.perf_counter() - started)
 

@@ -97,6 +97,18 @@ def test_outputs_come_closer_without_any_label():
     assert found["2"].record["alpha"] < 4.0
 
 
+def test_convert_searches_where_it_is_told_to():
+    labels = model()(torch.from_numpy(IMAGES)).argmax(dim=1).numpy()
+    options = {"alpha": 3.0, "v_init": "half"}
+    plain = converted(**options)
+    for objective in (Outputs(traced(), IMAGES), Accuracy(IMAGES, labels)):
+        at_once = converted(**options, search=objective.name, labels=labels)
+        assert_same(at_once, search(plain, objective, 8))
+        assert at_once.provenance["search"]["objective"] == objective.name
+    with pytest.raises(UsageError, match="search is 'alpha'; choose one of 'accuracy', 'outputs'"):
+        converted(search="alpha")
+
+
 def test_an_initial_potential_is_moved_within_its_threshold():
     network = converted(v_init="half")
     moved = shift_initial_potential(network, "2", 0.1)

@@ -140,7 +140,7 @@ def test_thresholds_are_searched_with_the_calibration_images(what):
     assert "search" not in convert_model(exact(), material, steps=4, stages=False).integer.provenance
     unlabelled = replace(material, train_labels=None)
     if what == "accuracy":
-        with pytest.raises(UsageError, match="needs labels; pass --labels too, or search for outputs"):
+        with pytest.raises(UsageError, match="needs labels of the images; give them, or search for outputs"):
             convert_model(exact(), unlabelled, **options)
     else:
         assert convert_model(exact(), unlabelled, **options).integer.provenance["search"] == record

@@ -12,6 +12,8 @@ from ..errors import UsageError
 from ..network import Encoding, Readout, SpikingNetwork
 from .balancing import Balancing
 from .choose import balance_best
+from .search import make_objective
+from .search import search as search_thresholds
 from .trace import trace
 from .tracing.reading import Model
 
@@ -35,6 +37,8 @@ def convert(
     encoding: Encoding | None = None,
     pooling: str = "fold",
     readout: Readout = "potential",
+    search: str | None = None,
+    labels: np.ndarray | None = None,
     seed: int = 0,
     name: str = "network",
     class_names: tuple[str, ...] = (),
@@ -59,6 +63,11 @@ def convert(
         See `rmp_lava.conversion.trace.trace`.
     readout : {"potential", "count"}
         Integrate the last layer's input, or let it spike and count.
+    search : {"outputs", "accuracy"} or None
+        What thresholds and initial potentials are then searched for, see `rmp_lava.conversion.search`; takes several times
+        as long.
+    labels : numpy.ndarray, optional
+        int64 (N,) classes of the images; only a search for accuracy needs them.
     seed : int
     name, class_names
         Kept in the network.
@@ -89,7 +98,12 @@ def convert(
     source = make_input(encoding, images.shape[1:])
     network = trace(model, source, images, pooling=pooling, readout=readout)
     network = network.replace(name=name, class_names=class_names)
-    return balance_best(network, check_images(images, source), steps, ways, seed=seed, progress=progress)
+    images = check_images(images, source)
+    objective = None if search is None else make_objective(search, network, images, labels)
+    balanced = balance_best(network, images, steps, ways, seed=seed, progress=progress)
+    if objective is None:
+        return balanced
+    return search_thresholds(balanced, objective, steps, seed=seed, progress=progress)
 
 
 def choose_ways(method: str, **changes: Any) -> tuple[Balancing, ...]:

@@ -89,6 +89,30 @@ class Outputs:
         return measured
 
 
+def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels: np.ndarray | None) -> Objective:
+    """One of `OBJECTIVES` by its name.
+
+    Parameters
+    ----------
+    analog : SpikingNetwork
+        The trained network, float, in analog form.
+    images, labels : numpy.ndarray
+        Training images and int64 (N,) classes, None if unknown.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown, or labels are missing that it needs.
+    """
+    if name not in OBJECTIVES:
+        raise UsageError(f"search is {name!r}; choose one of {', '.join(map(repr, OBJECTIVES))}")
+    if name == "outputs":
+        return Outputs(analog, images)
+    if labels is None:
+        raise UsageError("a search for accuracy needs labels of the images; give them, or search for outputs")
+    return Accuracy(images, np.asarray(labels))
+
+
 def search(
     network: SpikingNetwork, objective: Objective, steps: int, *, seed: int = 0, progress: bool = False
 ) -> SpikingNetwork:

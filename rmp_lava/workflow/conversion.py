@@ -17,7 +17,7 @@ from ..conversion.choose import balance_best
 from ..conversion.gates import LayerGate, clipped, first_loss, measure_layers
 from ..conversion.quantize import quantize
 from ..conversion.scale import unscale
-from ..conversion.search import OBJECTIVES, Accuracy, Objective, Outputs
+from ..conversion.search import make_objective
 from ..conversion.search import search as search_thresholds
 from ..conversion.trace import trace
 from ..conversion.tracing.reading import Model
@@ -146,21 +146,15 @@ def convert_model(
     """
     ways = choose_ways(method, **changes)
     _refuse_ineffective(ways[0], changes)
-    if search not in (None, *OBJECTIVES):
-        raise UsageError(f"search is {search!r}; choose one of {', '.join(map(repr, OBJECTIVES))}")
-    if search == "accuracy" and material.train_labels is None:
-        raise UsageError("a search for accuracy needs labels; pass --labels too, or search for outputs")
     encoding = ENCODINGS[method] if encoding is None else encoding
     Schedule(steps, 1)  # refuses steps that are out of range
     calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, encoding, pooling, readout, name)
     analog = _with_provenance(analog, material, provenance, {"method": method, "encoding": encoding})
+    objective = None if search is None else make_objective(search, analog, calibration, calibration_labels)
     floating = balance_best(analog, calibration, steps, ways, seed=measuring.seed, progress=True)
-    if search is not None:
-        objective: Objective = (
-            Accuracy(calibration, calibration_labels) if search == "accuracy" else Outputs(analog, calibration)
-        )
+    if objective is not None:
         floating = search_thresholds(floating, objective, steps, seed=measuring.seed, progress=True)
     conversion = _quantized(analog, floating, steps, quantising)
     if not stages:
