@@ -28,24 +28,6 @@ class MessageSource(AbstractProcess):
         self.s_out = OutPort(shape=shape)
 
 
-class PulseSource(AbstractProcess):
-    """A single line that sends in one step of each period, or in all from the first window on.
-
-    Parameters
-    ----------
-    period, lead_in : int
-        As for `MessageSource`.
-    step : int or None
-        0..period - 1, also in periods before the first; None: each step from the one before the first window on.
-    message : int
-        What is sent.
-    """
-
-    def __init__(self, *, period: int, lead_in: int, step: int | None, message: int = 1) -> None:
-        super().__init__(period=period, lead_in=lead_in, step=step, message=message)
-        self.s_out = OutPort(shape=(1,))
-
-
 class Delay(AbstractProcess):
     """Messages that come out some steps later, as through synapses with a delay.
 

@@ -10,7 +10,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rmp_lava.processes.io import Delay, MessageSource, PulseSource, SpikeSink, StateProbe
+from rmp_lava.processes.io import Delay, MessageSource, SpikeSink, StateProbe
 
 
 class _Timed(PyLoihiProcessModel):
@@ -72,26 +72,6 @@ class PyMessageSourceFloat(_MessageSourceModel):
     """Real-valued messages."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
-
-
-@implements(proc=PulseSource, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("bit_accurate_loihi", "fixed_pt")
-class PyPulseSource(_Timed):
-    """The line's message, or 0."""
-
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-
-    def __init__(self, proc_params) -> None:
-        super().__init__(proc_params)
-        self.step = proc_params["step"]
-        self.message = proc_params["message"]
-
-    def run_spk(self) -> None:
-        sample, step = self.position()
-        started = sample >= 0 or (sample == -1 and step == self.period - 1)
-        sends = started if self.step is None else step == self.step
-        self.s_out.send(np.array([self.message if sends else 0], dtype=np.int32))
 
 
 class _DelayModel(PyLoihiProcessModel):
