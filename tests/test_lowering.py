@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from strategies import EVERYTHING, assert_same_run
 
+import rmp_lava
+from rmp_lava.ann.data import load
 from rmp_lava.backends import fast, lava_sim, reference
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
@@ -53,9 +57,7 @@ def test_adapters_shift_everything_together(encoding, realisation):
     """A reset that is not as late as the messages would cut off each sample's first steps."""
     network = residual(*SOURCES[encoding])
     some, plan = images(network, 3), schedule(network, STEPS, **PLAN)
-    found = lava_sim.run(
-        network, some, plan, realisation=realisation, record=EVERYTHING, adapters=True, time_limit=120
-    )
+    found = lava_sim.run(network, some, plan, realisation=realisation, record=EVERYTHING, adapters=True, time_limit=120)
     expected = fast.run(network, some, plan, record=EVERYTHING)
     assert all(expected.spike_counts[name] for name in ("conv1", "conv2", "add"))
     assert_same_run(found, expected)
@@ -71,6 +73,16 @@ def test_an_embedded_input_makes_the_spikes_of_its_image(encoding):
         np.testing.assert_array_equal(found.spikes[layer.name], expected.spikes[layer.name], err_msg=layer.name)
         np.testing.assert_array_equal(found.potentials[layer.name], expected.potentials[layer.name])
     assert (INPUT in found.message_counts) == (encoding == "rate")  # a rate code's neurons still spike
+
+
+def test_the_trained_digits_network_classifies_as_on_backend_fast():
+    network = rmp_lava.load(Path(__file__).parents[1] / "exports" / "reference" / "digits-soft.net")
+    digits = load("digits")
+    some, plan = digits.test_images[:10], schedule(network, 20, **PLAN)
+    expected = fast.run(network, some, plan, record=EVERYTHING)
+    found = lava_sim.run(network, some, plan, realisation="stock", adapters=True, record=EVERYTHING, time_limit=300)
+    assert expected.accuracy(digits.test_labels[:10]) >= 0.5 and plan.period == 32
+    assert_same_run(found, expected)
 
 
 def test_leak_on_lava_is_the_one_that_the_reference_foresees():

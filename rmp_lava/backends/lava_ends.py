@@ -18,7 +18,7 @@ from scipy.sparse import identity
 
 from ..network import Conv, SpikingNetwork
 from ..processes.conv_models import BLAS_CONV
-from ..processes.io import Delay, StateProbe
+from ..processes.io import Delay, StateProbe, StateReader, StateSink
 from .lava_build import Entry
 from .lava_population import Population
 
@@ -99,7 +99,7 @@ class _DelayedEntry(AdaptedEntry):
 
 
 class AdaptedEnds(Ends):
-    """The CPU simulator with the timing and the relays of a board: each adapter is a step's delay."""
+    """The CPU simulator with the timing and the relays of a board: each adapter is a step's delay. Integers only."""
 
     steps_out = 1
 
@@ -110,6 +110,10 @@ class AdaptedEnds(Ends):
 
     def spikes(self, population: Population) -> OutPort:
         return _one_step_later(population.s_out)
+
+    def probe(self, membrane: Var, path: str, timing: dict[str, int]) -> None:
+        reader = StateReader(var=membrane, interval=timing["period"], step=timing["lead_in"] + timing["steps"])
+        reader.out.connect(StateSink(shape=membrane.shape, path=path, **timing).a_in)
 
     def execution(self) -> str:
         return super().execution() + ", adapters as delays"

@@ -17,7 +17,7 @@ from ..neuron import STATE_SHIFT
 from ..schedule import Schedule
 from .lava_population import Population, lava_bias, lava_shape, one_to_one
 from .lava_pulses import Pulses, in_parts
-from .stock import QUIET
+from .stock import QUIET, reset_interval
 from .stock_weights import terms
 
 NEVER = 2**17
@@ -37,7 +37,7 @@ class StockBuilder:
         self, name: str, neurons: Neurons, shape: tuple[int, ...], depth: int, processes: list[AbstractProcess]
     ) -> Population:
         """Neurons whose window starts `depth` steps after the input's."""
-        soft = neurons.reset == "soft"
+        soft, interval = neurons.reset == "soft", reset_interval(self.plan)
         if neurons.is_leaky and neurons.v_init:
             raise BackendError(
                 f"layer {name!r} has leaky neurons with v_init {neurons.v_init}, which stock neurons cannot start from"
@@ -49,9 +49,9 @@ class StockBuilder:
             dv=NO_MEMORY if soft else neurons.voltage_decay,
             bias_mant=0 if soft else lava_bias(neurons, shape),
             bias_exp=neurons.bias_exponent,
-            reset_interval=self.plan.period,
+            reset_interval=interval,
             # Lava zeroes the state in steps t with t % interval == offset, before it integrates.
-            reset_offset=(self.lead_in + depth + 1) % self.plan.period,
+            reset_offset=(self.lead_in + depth + 1) % interval,
         )
         processes.append(process)
         population = Population(process.a_in, process.s_out, lava_shape(shape), process.u if soft else process.v)

@@ -2,7 +2,8 @@
 
 The current's 24-bit register wraps where the definition saturates. The self-synapse takes the threshold off one step after
 the spike, so a spike in a period's last step reaches into the next sample: each period therefore ends with a blank step in
-which a pulse of -`QUIET` keeps the neurons silent, and a potential that is beyond even that crosses (`boundary_spikes`).
+which a pulse of -`QUIET` keeps the neurons silent, and a potential that is beyond even that crosses (`boundary_spikes`),
+unless there are enough blank steps for a reset of their own (`reset_interval`).
 `lava_stock` makes the same of Lava's Processes.
 """
 
@@ -24,6 +25,16 @@ LEAD_IN = 1
 """Steps before the first sample: the pulses for the input's neurons travel in it."""
 QUIET = 2 * (255 << 7)
 """Weight units that the pulse in the last blank step takes off a potential: about half of the 24-bit register."""
+
+
+def reset_interval(plan: Schedule) -> int:
+    """Steps between two resets of stock neurons: half a period where the window leaves that much room, else a period.
+
+    A reset amid the blank steps ends every backlog of spikes long before the next sample. Where T is a power of two and the
+    period has to be one, it takes no step more.
+    """
+    half, odd = divmod(plan.period, 2)
+    return half if not odd and plan.steps <= half else plan.period
 
 
 def simulate_stock(
@@ -137,8 +148,8 @@ class _StockPopulation:
         last = np.zeros(self.shape, dtype=bool)
         for i, a in enumerate(incoming):
             position = (i - steps) % plan.period  # from 0, in local time
-            if position == 0:
-                self._reset(self.v_init if i else 0)
+            if position % reset_interval(plan) == 0:
+                self._reset(self.v_init if i and position == 0 else 0)
             pulse = QUIET if i and self.soft and plan.blank and position == plan.period - 1 else 0
             last = self.before[i] = self._step(a.astype(np.int64) - pulse, last, bias=0 if self.soft else self.bias)
         self._forget()
@@ -151,8 +162,9 @@ class _StockPopulation:
         potentials = np.zeros((samples, *self.shape), dtype=np.int64)
         incoming = incoming.astype(np.int64)
         for sample in range(samples):
-            self._reset(self.v_init)
             for t in range(plan.period):
+                if t % reset_interval(plan) == 0:
+                    self._reset(0 if t else self.v_init)
                 quiet = self.soft and plan.blank and t == plan.period - 1
                 seen = (self.saturations, self.large_inputs, self.v_range, self.u_range)
                 last = self._step(incoming[sample, t] - (QUIET if quiet else 0), last, bias=self.bias)
