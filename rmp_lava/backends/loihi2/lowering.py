@@ -258,7 +258,8 @@ def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]
         least = LARGEST_POTENTIAL - (QUIET if reset_interval(plan) == plan.period else 0)
         share = max(high / LARGEST_POTENTIAL, -low / least)
         if share > MARGIN:
-            severity = "difference" if share >= 1 else "caution"
+            # Backend fast saturates a state unit before the register wraps.
+            severity = "difference" if share > 0.9999 else "caution"
             register = f"{-least:,} .. {LARGEST_POTENTIAL:,}"
             found = f"potentials of {low:,.0f} .. {high:,.0f} take {share:.0%} of the register ({register})"
             remedy = "quantise with ranges, so that the scale leaves room; what is beyond wraps to the other sign"
