@@ -1,4 +1,4 @@
-"""Backend loihi2 without a board: what is needed, what is refused, what differs, what figures mean. Nothing here pretends to run."""
+"""Backend loihi2 without a board: what is needed, refused, foreseen, and what figures mean. Nothing pretends to run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,13 @@ def function(num_steps): ...
 
 
 STANDS_IN = types.SimpleNamespace(
-    Probe=Probe, Positional=Positional, Demanding=Demanding, Open=Open, Generation=Generation, function=function, value=3
+    Probe=Probe,
+    Positional=Positional,
+    Demanding=Demanding,
+    Open=Open,
+    Generation=Generation,
+    function=function,
+    value=3,
 )
 
 

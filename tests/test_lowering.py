@@ -11,6 +11,7 @@ from strategies import EVERYTHING, assert_same_run
 import rmp_lava
 from rmp_lava.ann.data import load
 from rmp_lava.backends import fast, lava_sim, reference
+from rmp_lava.conversion.room import make_room
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -78,10 +79,11 @@ def test_an_embedded_input_makes_the_spikes_of_its_image(encoding):
 def test_the_trained_digits_network_classifies_as_on_backend_fast():
     network = rmp_lava.load(Path(__file__).parents[1] / "exports" / "reference" / "digits-soft.net")
     digits = load("digits")
-    some, plan = digits.test_images[:10], schedule(network, 20, **PLAN)
+    network = make_room(network, digits.train_images[:200], 32)  # balanced for more than a register holds
+    some, plan = digits.test_images[:10], schedule(network, 32, **PLAN)
     expected = fast.run(network, some, plan, record=EVERYTHING)
     found = lava_sim.run(network, some, plan, realisation="stock", adapters=True, record=EVERYTHING, time_limit=300)
-    assert expected.accuracy(digits.test_labels[:10]) >= 0.5 and plan.period == 32
+    assert expected.accuracy(digits.test_labels[:10]) >= 0.5 and plan.period == 64
     assert_same_run(found, expected)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -94,7 +95,9 @@ def _room(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) ->
     return RANGE_SHARE * profile["current_max"] / largest if largest else np.inf
 
 
-def _quantize_input(network: SpikingNetwork, profile: Profile, form: str, rooms: Mapping[str, float]) -> Input:
+def _quantize_input(
+    network: SpikingNetwork, profile: Profile, form: str, rooms: Mapping[str, float] = MappingProxyType({})
+) -> Input:
     """Graded messages get as many levels as leave the first threshold room beside weights of full range."""
     source = network.input
     if source.levels is not None:
@@ -113,7 +116,7 @@ def _quantize_input(network: SpikingNetwork, profile: Profile, form: str, rooms:
     ):
         levels >>= 1
     while levels > _FEWEST_LEVELS_FOR_BIAS and any(
-        _weight_scale(layer, profile, form) * levels > min(_bias_scale(layer, profile), rooms[layer.name])
+        _weight_scale(layer, profile, form) * levels > min(_bias_scale(layer, profile), rooms.get(layer.name, np.inf))
         for layer in first
     ):
         levels >>= 1
@@ -221,7 +224,7 @@ def real_bias(neurons: Neurons) -> np.ndarray | None:
     return neurons.bias.astype(np.float64) * 2.0 ** (neurons.bias_exponent - STATE_SHIFT)
 
 
-def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: float) -> _Scale:
+def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: float = np.inf) -> _Scale:
     scale = min(_weight_scale(layer, profile, form), min(_bias_scale(layer, profile), room) / levels)
     if layer.neurons.reset == "none":
         peak = layer.record.get("potential_peak", 0.0)

@@ -26,8 +26,8 @@ from ..synapses import LARGEST_CONV_SUM, largest_sum
 Severity = Literal["obstacle", "difference", "caution", "information"]
 LARGEST_POTENTIAL = 2**17
 """Weight units at which the current's 24-bit register wraps."""
-MARGIN = 0.8
-"""Share of that register which potentials of calibration images may take."""
+MARGIN = 0.9
+"""Share of that register which potentials may take; scales are chosen for 0.8 on calibration images (`quantize`)."""
 HANGING_INPUT = 57 * 57 * 2
 """Messages of an input into a convolution from which boards were seen to hang (https://github.com/lava-nc/lava/issues/826)."""
 NARROW_ACCUMULATOR = 2**15
@@ -262,7 +262,7 @@ def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]
             severity = "difference" if share > 0.9999 else "caution"
             register = f"{-least:,} .. {LARGEST_POTENTIAL:,}"
             found = f"potentials of {low:,.0f} .. {high:,.0f} take {share:.0%} of the register ({register})"
-            remedy = "quantise with ranges, so that the scale leaves room; what is beyond wraps to the other sign"
+            remedy = "convert with --for-board, so that the scale leaves room; what is beyond wraps to the other sign"
             yield Difference(severity, "range", name, found, remedy)
 
 
@@ -271,7 +271,7 @@ def _of_spikes(expected: Run, stock: Run) -> Iterator[Difference]:
     for name, wrapped in stock.large_inputs.items():
         if wrapped:
             found = f"the register wraps {wrapped:,} times on {stock.samples} images"
-            yield Difference("difference", "wrap", name, found, "quantise with a smaller scale, or use fewer steps")
+            yield Difference("difference", "wrap", name, found, "convert with --for-board, or use fewer steps")
     for name, crossing in stock.boundary_spikes.items():
         if crossing:
             found = f"in {crossing} of {stock.samples} images a spike at the end is subtracted in the next sample"
