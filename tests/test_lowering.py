@@ -97,6 +97,30 @@ def test_leak_on_lava_is_the_one_that_the_reference_foresees():
     assert any((found.potentials[layer.name] != without.potentials[layer.name]).any() for layer in network)
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_reset_amid_the_blank_steps_is_as_foreseen(steps):
+    """With a backlog that the pulse cannot silence, and biases that act in blank steps too."""
+    one = np.array([[1]], np.int16)
+    bias = np.array([30], np.int16)
+    layers = (
+        Layer("soft", (1,), (Dense(INPUT, 100 * one),), Neurons(40, v_init=9)),
+        Layer("biased", (1,), (Dense("soft", 20 * one),), Neurons(30, bias=bias)),
+        Layer("hard", (1,), (Dense("biased", 20 * one),), Neurons(15, "hard", v_init=3, bias=bias)),
+        Layer("read-out", (1,), (Dense("hard", one), Dense("soft", one)), Neurons(1, "none", v_init=-5)),
+    )
+    network = SpikingNetwork("backlog", make_input("current", (1,), 255), layers, "int")
+    some, plan = np.array([[1], [0], [0.7]], np.float32), schedule(network, steps, blank=steps, power_of_two=True)
+    assert plan.period == 2 * steps
+    options = {"realisation": "stock", "record": EVERYTHING}
+    expected = reference.run(network, some, plan, **options)
+    assert_same_run(lava_sim.run(network, some, plan, time_limit=120, **options), expected)
+    native = reference.run(network, some, plan, record=EVERYTHING)
+    for name in native.spikes:
+        np.testing.assert_array_equal(native.spikes[name], expected.spikes[name], err_msg=name)
+    short = reference.run(network, some, schedule(network, steps, blank=1), **options)
+    assert not expected.boundary_spikes["soft"] and bool(short.boundary_spikes["soft"]) == (steps == 4)
+
+
 def test_a_neuron_program_of_the_users_own_takes_the_place_of_ours(tmp_path, monkeypatch):
     (tmp_path / "own_neuron.py").write_text(OWN_NEURON)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

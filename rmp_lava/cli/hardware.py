@@ -106,7 +106,10 @@ def fit(
     for line in describe_mapping(mapping):
         console.print(line)
     summary, fits = mapping.summary(), mapping.fits
-    if stock:
+    known = steps is not None or isinstance(network.provenance.get("balance"), dict)
+    if stock and not known:
+        console.print("What differs on a board depends on T, which the file does not say: pass --steps.")
+    elif stock:
         report = _lowering(network, steps, data, images, data_dir, samples, leak or 0, seed)
         _show_lowering(report, console)
         summary["lowering"] = report.summary()
