@@ -32,6 +32,7 @@ from .parts import count_messages, empty_part, join, populations
 
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+_WORKER = "rmp_lava.backends.lava_worker"
 _LONGEST_FOLDER = 72
 """Multiprocessing's sockets below it ("/pymp-xxxxxxxx/listener-xxxxxxxx") must stay within 107 bytes."""
 
@@ -72,8 +73,32 @@ def write_messages(network: SpikingNetwork, images: np.ndarray, plan: Schedule, 
         raise BackendError(f"the messages for Lava cannot be written to {path.parent} ({error.strerror})") from None
 
 
-def supervise(folder: Path, samples: int, time_limit: float | None, progress: bool) -> dict:
-    """Start the worker, wait for it, and leave no process behind, whatever happens."""
+def supervise(
+    folder: Path, samples: int, time_limit: float | None, progress: bool = False, *, worker_module: str = _WORKER
+) -> dict:
+    """Start the worker, wait for it, and leave no process behind, whatever happens.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        With the job, and for its results; the worker writes `result.json` last.
+    samples : int
+        For the progress bar.
+    time_limit : float or None
+        Seconds.
+    worker_module : str
+        Called with the folder as argument; see `lava_worker.serve`.
+
+    Returns
+    -------
+    dict
+        Content of `result.json`.
+
+    Raises
+    ------
+    BackendError
+        If the worker fails or the time limit passes.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     package_root = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
@@ -81,7 +106,7 @@ def supervise(folder: Path, samples: int, time_limit: float | None, progress: bo
         environment["TMPDIR"] = str(folder)  # what multiprocessing leaves behind then goes with the run's folder
     with open(folder / "log.txt", "wb") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "rmp_lava.backends.lava_worker", str(folder)],
+            [sys.executable, "-m", worker_module, str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -14,10 +14,15 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import RmpLavaError
+
+if TYPE_CHECKING:
+    from lava.magma.core.process.process import AbstractProcess
+    from lava.magma.core.run_configs import RunConfig
 
 _WATCH_SECONDS = 0.2
 
@@ -48,35 +53,51 @@ def _watch(actors: list, finished: threading.Event, folder: Path) -> None:
                 _fail(folder, f"a ProcessModel ended with exit code {actor.exitcode}")
 
 
+def run_steps(process: AbstractProcess, run_config: RunConfig, steps: int, folder: Path) -> float:
+    """Run the Processes connected to this one; a ProcessModel that fails ends this process with word of it.
+
+    Returns
+    -------
+    float
+        Seconds without start-up. The Processes still stand, for their Vars to be read; `stop` is the caller's.
+    """
+    from lava.magma.core.run_conditions import RunSteps
+
+    process.create_runtime(run_cfg=run_config)
+    finished = threading.Event()
+    actors = process.runtime._messaging_infrastructure.actors
+    threading.Thread(target=_watch, args=(actors, finished, folder), daemon=True).start()
+    started = time.perf_counter()
+    process.run(condition=RunSteps(num_steps=steps))
+    seconds = time.perf_counter() - started
+    finished.set()
+    return seconds
+
+
+def serve(main: Callable[[Path], None], folder: Path) -> None:
+    """Do the folder's job, end with the parent, and leave a sentence where the job fails."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        main(folder)
+    except RmpLavaError as problem:
+        _fail(folder, str(problem))
+    except Exception as problem:
+        traceback.print_exc()
+        _fail(folder, f"{type(problem).__name__}: {problem}")
+
+
 def main(folder: Path) -> None:
     """Read the job, run it, write `result.json` last."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     job = json.loads((folder / "job.json").read_text())
-
-    from lava.magma.core.run_conditions import RunSteps
 
     from .lava_program import Program
 
     program = Program(folder, job)
-    finished = threading.Event()
-    program.process.create_runtime(run_cfg=program.run_config)
-    actors = program.process.runtime._messaging_infrastructure.actors
-    threading.Thread(target=_watch, args=(actors, finished, folder), daemon=True).start()
-    started = time.perf_counter()
-    program.process.run(condition=RunSteps(num_steps=program.steps))
-    seconds = time.perf_counter() - started
-    finished.set()
+    seconds = run_steps(program.process, program.run_config, program.steps, folder)
     program.process.stop()
     result = {"seconds": seconds, "steps": program.steps, "execution": program.execution} | program.readings()
     (folder / "result.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":
-    job_folder = Path(sys.argv[1])
-    try:
-        main(job_folder)
-    except RmpLavaError as problem:
-        _fail(job_folder, str(problem))
-    except Exception as problem:
-        traceback.print_exc()
-        _fail(job_folder, f"{type(problem).__name__}: {problem}")
+    serve(main, Path(sys.argv[1]))
