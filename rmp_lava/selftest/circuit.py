@@ -129,6 +129,15 @@ class Circuit:
         changed = self.with_connection(index, source="relay")
         return replace(changed, cells=(*self.cells, relay), connections=(*changed.connections, onward))
 
+    def later(self, steps: int) -> Circuit:
+        """A copy whose cells expect everything from outside some steps later, as it comes through adapters.
+
+        Resets and cells with a bias move along. What receives nothing from outside stays as it is.
+        """
+        if not self.lines or not steps:
+            return self
+        return replace(self, cells=tuple(_later(each, steps) for each in self.cells))
+
     def with_messages(self, change) -> Circuit:
         """A copy in which `change` was applied to the messages (steps, *shape) of all lines."""
         return replace(self, lines=tuple(replace(each, messages=change(each.messages)) for each in self.lines))
@@ -144,6 +153,14 @@ class Circuit:
             "cells": [vars(each) for each in self.cells],
             "connections": [{**vars(each), "weight": each.weight.tolist()} for each in self.connections],
         }
+
+
+def _later(cells: Cells, steps: int) -> Cells:
+    """Cells whose periodic reset comes later, and whose bias has gained nothing after that many steps."""
+    gained = steps * (cells.bias << cells.bias_exponent)
+    start = cells.start - gained if isinstance(cells.start, int) else tuple(each - gained for each in cells.start)
+    reset = None if cells.reset is None else (cells.reset[0], (cells.reset[1] + steps) % cells.reset[0])
+    return replace(cells, start=start, reset=reset)
 
 
 def from_summary(content: Mapping[str, Any]) -> Circuit:

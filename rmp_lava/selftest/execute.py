@@ -67,42 +67,44 @@ class Executor(Protocol):
         """Run a network on samples; raises BackendError after `time_limit` seconds."""
 
 
-class LavaSimulator:
-    """The Lava CPU simulator, one process group of its own for each rung."""
+def run_circuit(circuit: Circuit, ends: str, time_limit: float) -> Recording:
+    """Run a circuit on Lava in a process group of its own; `ends` as `lava_ends.ends_of` takes it."""
+    with tempfile.TemporaryDirectory(prefix="rmp-lava-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps({"circuit": circuit.summary(), "ends": ends}))
+        found = supervise(folder, 1, time_limit, worker_module=WORKER)
+    spikes = {each: np.array(values, dtype=np.int64) for each, values in found["spikes"].items()}
+    currents = {each: np.array(values, dtype=np.int64) for each, values in found["currents"].items()}
+    return Recording(spikes, currents, found["execution"])
 
-    backend = "lava"
+
+class LavaExecutor:
+    """Lava's unmodified models on the CPU simulator ("lava"), or a board ("loihi2"; never run on hardware)."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
 
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
-        """Run a circuit with Lava's unmodified models."""
-        with tempfile.TemporaryDirectory(prefix="rmp-lava-") as name:
-            folder = Path(name)
-            (folder / "circuit.json").write_text(json.dumps(circuit.summary()))
-            found = supervise(folder, 1, time_limit, worker_module=WORKER)
-        spikes = {each: np.array(values, dtype=np.int64) for each, values in found["spikes"].items()}
-        currents = {each: np.array(values, dtype=np.int64) for each, values in found["currents"].items()}
-        return Recording(spikes, currents, found["execution"])
+        """Run a circuit."""
+        return run_circuit(circuit, self.backend, time_limit)
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
         """Run a network of stock neurons."""
-        return trial.on("lava", realisation="stock", time_limit=time_limit)
+        return trial.on(self.backend, realisation="stock", time_limit=time_limit)
 
 
 def executor_for(backend: str) -> Executor:
-    """What runs rungs on a backend.
+    """What runs rungs on a backend, "lava" or "loihi2".
 
     Raises
     ------
     BackendUnavailableError
         If the backend is not on this machine. No other one runs instead.
     """
-    if backend == "loihi2":
-        from ..backends import loihi2
+    from ..backends import loihi2
 
-        reason = loihi2.availability() or "the self-test does not run its circuits on a board yet"
-        raise BackendUnavailableError(
-            f"backend 'loihi2' cannot run the self-test: {reason}; --backend lava simulates it"
-        )
-    reason = lava_sim.availability()
+    reason = loihi2.availability() if backend == "loihi2" else lava_sim.availability()
     if reason:
-        raise BackendUnavailableError(f"backend 'lava' cannot run the self-test: {reason}")
-    return LavaSimulator()
+        hint = "; --backend lava simulates it" if backend == "loihi2" else ""
+        raise BackendUnavailableError(f"backend {backend!r} cannot run the self-test: {reason}{hint}")
+    return LavaExecutor(backend)

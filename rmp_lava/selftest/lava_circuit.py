@@ -16,43 +16,59 @@ from lava.proc.sparse.process import Sparse
 from scipy.sparse import csr_matrix
 
 from .circuit import Cells, Circuit, Connection, Recording
+from .lava_ends import CpuEnds
 
 
 @dataclass
 class LavaCircuit:
-    """The Processes of a circuit: cells by name, and a sink for the spikes of each."""
+    """The Processes of a circuit: cells by name, and a sink for the spikes of each.
 
-    circuit: Circuit
+    `steps` is how long they have to run, `late` how many steps later than in the circuit spikes are recorded.
+    """
+
     cells: dict[str, AbstractProcess]
     sinks: dict[str, Sink]
+    ends: CpuEnds
+    steps: int
+    late: int
 
     @property
     def process(self) -> AbstractProcess:
         """One of the connected Processes, for running all of them."""
         return next(iter(self.cells.values()))
 
-    def read(self, execution: str) -> Recording:
+    def read(self) -> Recording:
         """What ran, while the Processes still stand."""
-        spikes = {name: _steps_first(sink.data.get()).astype(np.int64) for name, sink in self.sinks.items()}
-        currents = {name: np.asarray(cells.u.get()).transpose().astype(np.int64) for name, cells in self.cells.items()}
-        return Recording(spikes, currents, execution)
+        spikes = {name: _channels_first(sink.data.get())[self.late :] for name, sink in self.sinks.items()}
+        currents = {name: _channels_first(u) for name, u in self.ends.states(self.cells).items()}
+        return Recording(spikes, currents, self.ends.execution())
 
 
-def build(circuit: Circuit) -> LavaCircuit:
-    """Connect a circuit's Processes, with ring buffers of the host's processor at both ends."""
-    ports: dict[str, OutPort] = {}
-    for lines in circuit.lines:
-        messages = np.zeros((circuit.steps, *lines.shape), dtype=np.int32)
-        messages[: len(lines.messages)] = lines.messages
-        ports[lines.name] = Source(data=np.ascontiguousarray(messages.transpose())).s_out
+def build(circuit: Circuit, ends: CpuEnds) -> LavaCircuit:
+    """Connect a circuit's Processes between its ends."""
+    steps_in = ends.steps_in if circuit.lines else 0
+    late = steps_in + ends.steps_out
+    circuit = circuit.later(steps_in)
+    sources = {lines.name: _source(lines.messages, circuit.steps) for lines in circuit.lines}
     cells = {each.name: _cells(each) for each in circuit.cells}
-    ports |= {name: process.s_out for name, process in cells.items()}
     for connection in circuit.connections:
-        _connect(connection, circuit, ports[connection.source], cells[connection.target])
-    sinks = {name: Sink(shape=process.s_out.shape, buffer=circuit.steps) for name, process in cells.items()}
+        if connection.source in sources:
+            bits = next(each.bits for each in circuit.lines if each.name == connection.source)
+            _connect_line(connection, sources[connection.source], bits, cells[connection.target], ends)
+        else:
+            _connect_cells(connection, circuit, cells)
+    sinks = {name: Sink(shape=each.s_out.shape, buffer=circuit.steps + late) for name, each in cells.items()}
     for name, sink in sinks.items():
-        ports[name].connect(sink.a_in)
-    return LavaCircuit(circuit, cells, sinks)
+        ends.leave(cells[name].s_out).connect(sink.a_in)
+    return LavaCircuit(cells, sinks, ends, circuit.steps + late, late)
+
+
+def _source(messages: np.ndarray, steps: int) -> OutPort:
+    """Sends the messages (steps, *shape), and nothing after them."""
+    # A ring buffer begins anew at its end, which the adapters' steps may reach.
+    padded = np.zeros((2 * steps, *messages.shape[1:]), dtype=np.int32)
+    padded[: len(messages)] = messages
+    return Source(data=np.ascontiguousarray(padded.transpose())).s_out
 
 
 def _cells(cells: Cells) -> LIF | LIFReset:
@@ -71,32 +87,44 @@ def _cells(cells: Cells) -> LIF | LIFReset:
     return LIFReset(**parameters, reset_interval=interval, reset_offset=offset)
 
 
-def _connect(connection: Connection, circuit: Circuit, port: OutPort, target: AbstractProcess) -> None:
-    bits = next((each.bits for each in circuit.lines if each.name == connection.source), 0)
-    if connection.kind == "conv":
-        # Lava computes a true convolution over (x, y): the kernel is flipped against PyTorch's cross-correlation.
-        weight = connection.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1).astype(np.int32)
-        synapse = Conv(
-            weight=np.ascontiguousarray(weight),
-            input_shape=port.shape,
-            stride=connection.stride[::-1],
-            padding=connection.padding[::-1],
-            num_message_bits=bits,
-        )
-        port.connect(synapse.s_in)
-        synapse.a_out.connect(target.a_in)
-        return
-    weight = connection.weight.astype(np.int32)
-    if connection.kind == "sparse":
-        shapes = circuit.shape(connection.target), circuit.shape(connection.source)
-        weight = weight[np.ix_(*map(_lava_order, shapes))]
-        synapse = Sparse(weights=csr_matrix(weight), weight_exp=connection.exponent, num_message_bits=bits)
-        port = port.flatten()
-    else:
-        synapse = Dense(weights=weight, weight_exp=connection.exponent, num_message_bits=bits)
-        port = port.transpose([2, 1, 0]).flatten() if len(port.shape) == 3 else port
-    port.connect(synapse.s_in)
+def _connect_line(connection: Connection, port: OutPort, bits: int, target: AbstractProcess, ends: CpuEnds) -> None:
+    """Connect what the host sends; adapters come behind all reshaping, right before the synapses."""
+    convolution = connection.kind == "conv"
+    if not convolution and len(port.shape) == 3:
+        port = port.transpose([2, 1, 0]).flatten()
+    entered = ends.enter(port, bits, convolution=convolution)
+    synapse = _conv(connection, port.shape, bits) if convolution else _matrix(connection, connection.weight, bits)
+    entered.connect(synapse.s_in)
     synapse.a_out.reshape(target.a_in.shape).connect(target.a_in)
+
+
+def _connect_cells(connection: Connection, circuit: Circuit, cells: dict[str, AbstractProcess]) -> None:
+    """Connect cells by a matrix; both sides are flattened in Lava's order, so that no port needs to be transposed."""
+    target = cells[connection.target]
+    orders = (_lava_order(circuit.shape(name)) for name in (connection.target, connection.source))
+    synapse = _matrix(connection, connection.weight[np.ix_(*orders)], 0)
+    cells[connection.source].s_out.flatten().connect(synapse.s_in)
+    synapse.a_out.reshape(target.a_in.shape).connect(target.a_in)
+
+
+def _matrix(connection: Connection, weight: np.ndarray, bits: int) -> Dense | Sparse:
+    weight = weight.astype(np.int32)
+    options = {"weight_exp": connection.exponent, "num_message_bits": bits}
+    if connection.kind == "sparse":
+        return Sparse(weights=csr_matrix(weight), **options)
+    return Dense(weights=weight, **options)
+
+
+def _conv(connection: Connection, shape: tuple[int, ...], bits: int) -> Conv:
+    # Lava computes a true convolution over (x, y): the kernel is flipped against PyTorch's cross-correlation.
+    weight = connection.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1).astype(np.int32)
+    return Conv(
+        weight=np.ascontiguousarray(weight),
+        input_shape=shape,
+        stride=connection.stride[::-1],
+        padding=connection.padding[::-1],
+        num_message_bits=bits,
+    )
 
 
 def _lava_order(shape: tuple[int, ...]) -> np.ndarray:
@@ -104,6 +132,6 @@ def _lava_order(shape: tuple[int, ...]) -> np.ndarray:
     return np.arange(np.prod(shape)).reshape(shape).transpose().reshape(-1)
 
 
-def _steps_first(data: np.ndarray) -> np.ndarray:
-    """From Lava's (width, height, channels, steps) to (steps, channels, height, width)."""
-    return np.asarray(data).transpose()
+def _channels_first(data: np.ndarray) -> np.ndarray:
+    """From Lava's (width, height, channels, ...) to (..., channels, height, width), whole numbers."""
+    return np.asarray(data).transpose().astype(np.int64)

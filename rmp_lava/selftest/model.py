@@ -32,6 +32,8 @@ class Rules:
         A spike zeroes u as well as v.
     spike_subtracts : bool
         A spike takes the threshold off v in place of zeroing it.
+    rests_after_spike : bool
+        A cell cannot spike in the step after a spike (a refractory period of Loihi's LIF).
     input_bits : int or None
         Width of the register that sums up a step's input; None: wide enough for all.
     input_saturates : bool
@@ -48,6 +50,7 @@ class Rules:
     threshold_shift: int = SHIFT
     spike_clears_current: bool = False
     spike_subtracts: bool = False
+    rests_after_spike: bool = False
     input_bits: int | None = None
     input_saturates: bool = False
     current_saturates: bool = False
@@ -110,6 +113,7 @@ class _State:
         v = max(1 - LIMIT, min(LIMIT - 1, v))
         threshold = cells.threshold << rules.threshold_shift
         spike = v > threshold or (rules.spikes_at_threshold and v == threshold)
+        spike = spike and not (rules.rests_after_spike and self.history and self.history[-1][i])
         self.u[i] = 0 if spike and rules.spike_clears_current else u
         after = v - threshold if rules.spike_subtracts else 0
         self.v[i] = after if spike else v

@@ -14,7 +14,8 @@ from .rung import Rung
 
 DIGITS_STEPS = 63
 """With the blank step a period of 64, a power of two; fewer would not reach the last layer."""
-VGG_STEPS = 7
+VGG_STEPS = 6
+"""With two blank steps a period of 8; more would take potentials of the full network to where they cross into the next sample."""
 NET = "digits-soft.net"
 NARROW, FULL = 1 / 16, 1 / 2
 """Widths of VGG-16."""

@@ -171,6 +171,12 @@ def both() -> Rung:
                 rules=Rules(spike_clears_current=True),
             ),
             Suspect(
+                "a cell cannot spike in two steps in a row",
+                "LIF has a refractory period here: look for the option that switches it off, or use thresholds that are large "
+                "against the input",
+                rules=Rules(rests_after_spike=True),
+            ),
+            Suspect(
                 "together with dv = 4096, du = -1 is taken as 0: u loses 1/4096 in each step",
                 "compare with rung 'du = -1'; potentials leak",
                 circuit.with_cells("cells", du=0),

@@ -253,7 +253,7 @@ def pulse() -> Rung:
             Suspect(*LATE_BIAS, circuit.with_cells("clock", start=UNIT)),
             Suspect(
                 "a spike leaves v above zero: a step is lost from the period",
-                "v after a spike is not 0 here (lava issue 282 reads 128); use one unit more of threshold",
+                "Loihi reads v as 128 after a spike (lava issue 282), which should not matter; raise the threshold by 1",
                 circuit.with_cells("clock", threshold=6),
             ),
             Suspect(*NO_EXPONENT, circuit.with_cells("clock", bias_exponent=0)),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from ..backends.lava_worker import run_steps, serve
@@ -15,14 +14,14 @@ from .circuit import from_summary
 
 
 def main(folder: Path) -> None:
-    """Read `circuit.json`, run it on the CPU simulator, write `result.json` last."""
-    from lava.magma.core.run_configs import Loihi2SimCfg
-
+    """Read `job.json`, run its circuit between the ends that it names, write `result.json` last."""
     from .lava_circuit import build
+    from .lava_ends import ends_of
 
-    built = build(from_summary(json.loads((folder / "circuit.json").read_text())))
-    seconds = run_steps(built.process, Loihi2SimCfg(select_tag="fixed_pt"), built.circuit.steps, folder)
-    recording = built.read(f"Lava {version('lava-nc')} CPU simulator, fixed_pt, Python {sys.version.split()[0]}")
+    job = json.loads((folder / "job.json").read_text())
+    built = build(from_summary(job["circuit"]), ends_of(job["ends"]))
+    seconds = run_steps(built.process, built.ends.run_config(), built.steps, folder)
+    recording = built.read()
     built.process.stop()
     result = {
         "seconds": seconds,
