@@ -373,9 +373,28 @@ def test_networks_pass_on_lava(lava, network_rung):
     assert result.verdict == "passed", (result.error, str(result.difference))
 
 
-def planted(rung: Rung):
-    """Faults that Lava can be given: every suspect that is another circuit."""
-    return [suspect for suspect in rung.suspects if suspect.circuit is not None and suspect.rules == DOCUMENTED]
+def narrow_sums() -> Circuit:
+    """What a step's input is if it stops at the ends of 16 bits: 32767, and later -32768."""
+    circuit = CIRCUITS["wide sum"].subject
+    one, two = np.array([[1, 0, 0, 0, 0, 0]]), np.array([[0, 0, 0, 0, 1, 0]])
+    stopping = circuit.with_connection(0, weight=255 * one).with_connection(1, weight=-255 * two)
+    rest = [replace(stopping.connections[0], weight=weight, exponent=0) for weight in (127 * one, -128 * two)]
+    return replace(stopping, connections=(*stopping.connections, *rest))
+
+
+def no_wrap() -> Circuit:
+    """What is left if u stops at its end: the spikes that take it over the end and back do nothing."""
+    return CIRCUITS["u wraps"].subject.without(3).with_connection(2, weight=np.array([[0, 1, 0, 0]]))
+
+
+def planted(rung: Rung) -> tuple[Circuit, str]:
+    """A circuit that does on Lava what a suspect does on a chip, and the suspect's explanation."""
+    stand_ins = {"wide sum": (narrow_sums, 1), "u wraps": (no_wrap, 0)}  # registers that Lava does not have
+    if rung.name in stand_ins:
+        make, index = stand_ins[rung.name]
+        return make(), rung.suspects[index].means
+    suspect = [each for each in rung.suspects if each.circuit is not None and each.rules == DOCUMENTED][-1]
+    return suspect.circuit, suspect.means
 
 
 @pytest.mark.lava
@@ -383,20 +402,12 @@ def planted(rung: Rung):
 @by_circuit
 def test_a_fault_planted_on_lava_is_found_and_explained(lava, name):
     rung = CIRCUITS[name]
-    faults = planted(rung)
-    if not faults:
-        pytest.skip("Lava has no such registers; the explanations are tested by prediction")
-    faulty = replace(rung, subject=faults[-1].circuit)
-    (result,) = climb([faulty], lava, time_limit=120)
+    circuit, means = planted(rung)
+    (result,) = climb([replace(rung, subject=circuit)], lava, time_limit=120)
     assert result.verdict == "differs"
     # The faulty circuit is what "the chip" runs; suspects are those of the rung.
     (explanation,) = explain(rung, rung.expected, result.found, result.difference)
-    assert explanation.means == faults[-1].means
-
-
-def test_a_fault_is_planted_into_every_rung():
-    without = {name for name, rung in CIRCUITS.items() if not planted(rung)}
-    assert without == {"wide sum", "u wraps"}
+    assert explanation.means == means
 
 
 @pytest.mark.lava
