@@ -57,7 +57,7 @@ def on(monkeypatch):
 
     def use(executor):
         monkeypatch.setattr(lava_sim, "availability", lambda: None)
-        monkeypatch.setattr(execute, "LavaExecutor", lambda backend: executor())
+        monkeypatch.setattr(execute, "LavaSimulator", executor)
 
     return use
 
@@ -113,6 +113,11 @@ def test_json_on_standard_output_is_nothing_but_json(call, on):
     ("arguments", "found"),
     [
         (("--only", "wirring"), "rung 'wirring' is unknown; choose from 'wiring'"),
+        (
+            ("--partition", "oheogulch"),
+            "SLURM partition oheogulch is for backend 'loihi2'; backend 'lava' has no board",
+        ),
+        (("--partition", "a", "--node", "b"), "pass one of them only"),
         (("--time-limit", "0"), "time limit 0.0 is not possible"),
         (("--time-limit", "nan"), "time limit nan is not possible"),
     ],

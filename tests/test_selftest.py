@@ -12,7 +12,7 @@ from rmp_lava.backends import run
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import Conv
 from rmp_lava.selftest.circuit import Circuit, Recording, from_summary
-from rmp_lava.selftest.execute import LavaExecutor, run_circuit
+from rmp_lava.selftest.execute import LavaSimulator, run_circuit
 from rmp_lava.selftest.ladder import circuits, climb, ladder, passed, summary
 from rmp_lava.selftest.model import DOCUMENTED, predict
 from rmp_lava.selftest.network_rungs import FULL, digits, vgg16
@@ -325,8 +325,8 @@ def test_a_network_s_late_layer_and_its_spoilt_sample_are_told_apart():
 
 
 @pytest.fixture(scope="module")
-def lava() -> LavaExecutor:
-    return LavaExecutor("lava")
+def lava() -> LavaSimulator:
+    return LavaSimulator()
 
 
 @pytest.mark.lava

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from .board import Generation, Host, Node, Partition, chosen_board
 from .common import Json, console_for, write_json
 
 
@@ -24,6 +25,10 @@ def selftest(
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a rung that does not pass.")] = False,
     full: Annotated[bool, typer.Option("--full", help="VGG-16 at half its width, not at a sixteenth.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds after which a rung is ended.")] = 600.0,
+    partition: Partition = None,
+    node: Node = None,
+    host: Host = None,
+    generation: Generation = None,
     json_path: Json = None,
 ) -> None:
     """Try what a deployed network relies on, in tiny steps.
@@ -39,7 +44,7 @@ def selftest(
     from ..selftest.execute import executor_for
     from ..selftest.ladder import climb, ladder, passed, summary
 
-    executor = executor_for(backend.value)
+    executor = executor_for(backend.value, chosen_board(partition, node, host, generation, None))
     rungs = ladder(only or (), full=full)
     console = console_for(json_path)
     results = []

@@ -27,9 +27,9 @@ class ChipEnds(CpuEnds):
     steps_in = 1
     steps_out = 1
 
-    def __init__(self) -> None:
+    def __init__(self, board: Board) -> None:
         api.require()
-        self.where = api.select_board(Board.from_environment())
+        self.where = api.select_board(board)
 
     def enter(self, port: OutPort, bits: int, *, convolution: bool) -> OutPort:
         return api.into_chip(port, bits, convolution=convolution)

@@ -65,13 +65,14 @@ class AdaptedEnds(CpuEnds):
         return super().execution() + ", adapters as delays"
 
 
-def ends_of(target: str) -> CpuEnds:
-    """Ends for "lava", "adapted" or "loihi2"."""
-    if target == "loihi2":
+def ends_of(job: dict[str, Any]) -> CpuEnds:
+    """Ends for a job's target, "cpu", "adapted" or "loihi2"; the last one with its board."""
+    if job["target"] == "loihi2":
+        from ..backends.loihi2.board import Board
         from .chip_ends import ChipEnds
 
-        return ChipEnds()
-    return {"lava": CpuEnds, "adapted": AdaptedEnds}[target]()
+        return ChipEnds(Board(**job["board"]))
+    return {"cpu": CpuEnds, "adapted": AdaptedEnds}[job["target"]]()
 
 
 def _one_step_later(port: OutPort) -> OutPort:

@@ -98,12 +98,12 @@ def current_persists() -> Rung:
         (
             Suspect(
                 "du = -1 is taken as 4095: u forgets its input at once",
-                "the 12 bits of -1 are all ones; try du = 0, and see whether the next rungs can bear its decay of 1/4096",
+                "the 12 bits of -1 are all ones; du = 0 decays by 1/4096 only: run --leak 1 deploys and simulates it",
                 circuit.with_cells("cell", du=FORGOTTEN),
             ),
             Suspect(
                 "du = -1 is taken as 0: u loses 1/4096 in each step",
-                "the decay's added bit is always set; potentials leak, so expect fewer spikes than simulated",
+                "the decay's added bit is always set; run --leak 1 deploys and simulates that, fit --leak 1 says what it costs",
                 circuit.with_cells("cell", du=0),
             ),
         ),
@@ -178,7 +178,7 @@ def both() -> Rung:
             ),
             Suspect(
                 "together with dv = 4096, du = -1 is taken as 0: u loses 1/4096 in each step",
-                "compare with rung 'du = -1'; potentials leak",
+                "compare with rung 'du = -1'; run --leak 1 simulates it",
                 circuit.with_cells("cells", du=0),
             ),
             Suspect(

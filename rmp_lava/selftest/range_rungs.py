@@ -94,6 +94,12 @@ def wide_threshold() -> Rung:
     )
 
 
+NARROW = (
+    "no layer's sums of one step may reach 2^15 weight units, so quantise with a smaller scale; the pulse of 65280 that ends a "
+    "period does not arrive whole either, so use as many blank steps as steps"
+)
+
+
 def wide_sum() -> Rung:
     lines = spikes_of(5, [1], [1], [1], [1], [5], [5])
     circuit = Circuit(
@@ -117,12 +123,12 @@ def wide_sum() -> Rung:
         (
             Suspect(
                 "a step's input wraps at 16 bits, as Loihi 1's did",
-                "no layer's sums of one step may reach 2^15 weight units; quantise with a smaller scale",
+                NARROW,
                 rules=Rules(input_bits=16),
             ),
             Suspect(
                 "a step's input stops at the ends of 16 bits",
-                "no layer's sums of one step may reach 2^15 weight units; quantise with a smaller scale",
+                NARROW,
                 rules=Rules(input_bits=16, input_saturates=True),
             ),
         ),

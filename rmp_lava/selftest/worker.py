@@ -19,7 +19,7 @@ def main(folder: Path) -> None:
     from .lava_ends import ends_of
 
     job = json.loads((folder / "job.json").read_text())
-    built = build(from_summary(job["circuit"]), ends_of(job["ends"]))
+    built = build(from_summary(job["circuit"]), ends_of(job))
     seconds = run_steps(built.process, built.ends.run_config(), built.steps, folder)
     recording = built.read()
     built.process.stop()
