@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import BackendError, UsageError
-from . import neuron_rungs, range_rungs, synapse_rungs
+from . import neuron_rungs, range_rungs, synapse_rungs, timing_rungs
 from .circuit import Circuit, Recording
 from .execute import Executor
 from .network_rungs import FULL, NARROW, digits, vgg16
@@ -35,11 +35,11 @@ _CIRCUITS = (
     range_rungs.wide_threshold,
     range_rungs.wide_sum,
     range_rungs.wrap,
-    range_rungs.bias,
-    range_rungs.always_on,
-    range_rungs.pulse,
-    range_rungs.periodic_reset,
-    range_rungs.boundary,
+    timing_rungs.bias,
+    timing_rungs.always_on,
+    timing_rungs.pulse,
+    timing_rungs.periodic_reset,
+    timing_rungs.boundary,
     synapse_rungs.dense,
     synapse_rungs.conv,
     synapse_rungs.graded,

@@ -219,32 +219,36 @@ def soft_reset() -> Rung:
             {"cells": at_steps(20, [2, 6, 7], [3, 5, 7, 8, 10, 12, 13, 15, 17, 18, 20])},
             {"cells": np.array([-299 * UNIT, 130 * UNIT])},
         ),
-        (
-            Suspect(
-                "the self-synapse never arrives",
-                "the compiler drops connections of a population to itself, or spikes of one step; try Dense in place of Sparse",
-                circuit.without(0),
-            ),
-            Suspect(
-                "the self-synapse arrives one step late",
-                "a neuron above its threshold then spikes once too often; only a relay of all input by the same step, "
-                "or a neuron program of your own, mends that",
-                circuit.delayed(0),
-            ),
-            Suspect(
-                "the self-synapse's weight of -101 is rounded to -100",
-                "weights of one sign lose their last bit here; quantise with even thresholds only",
-                circuit.with_connection(0, weight=-100 * np.eye(2, dtype=int)),
-            ),
-            Suspect(
-                "the self-synapse adds the threshold in place of subtracting it",
-                "the sign is lost: set the sign mode of inhibitory weights",
-                circuit.with_connection(0, weight=101 * np.eye(2, dtype=int)),
-            ),
-            Suspect(
-                "a spike zeroes u as well as v",
-                "compare with rung 'du = -1 and dv = 4096'",
-                rules=Rules(spike_clears_current=True),
-            ),
+        _faulty_self_synapses(circuit),
+    )
+
+
+def _faulty_self_synapses(circuit: Circuit) -> tuple[Suspect, ...]:
+    """What a self-synapse may do instead."""
+    return (
+        Suspect(
+            "the self-synapse never arrives",
+            "the compiler drops connections of a population to itself, or spikes of one step; try Dense in place of Sparse",
+            circuit.without(0),
+        ),
+        Suspect(
+            "the self-synapse arrives one step late",
+            "a neuron above its threshold then spikes once too often; only a neuron program of your own makes RMP neurons here",
+            circuit.delayed(0),
+        ),
+        Suspect(
+            "the self-synapse's weight of -101 is rounded to -100",
+            "weights of one sign lose their last bit here; quantise with even thresholds only",
+            circuit.with_connection(0, weight=-100 * np.eye(2, dtype=int)),
+        ),
+        Suspect(
+            "the self-synapse adds the threshold in place of subtracting it",
+            "the sign is lost: set the sign mode of inhibitory weights",
+            circuit.with_connection(0, weight=101 * np.eye(2, dtype=int)),
+        ),
+        Suspect(
+            "a spike zeroes u as well as v",
+            "compare with rung 'du = -1 and dv = 4096'",
+            rules=Rules(spike_clears_current=True),
         ),
     )

@@ -93,32 +93,37 @@ def conv() -> Rung:
         "Conv does not compute what Lava's simulator does",
         "send one spike at a time: the answer is the kernel as the chip sees it",
         Recording({"cells": bursts(12, 2, 20, 20 * sums)}, {"cells": UNIT * 20 * np.minimum(sums, 1)}),
-        (
-            Suspect(
-                "the kernel is not flipped: a cross-correlation",
-                "pass the kernel in PyTorch's order",
-                circuit.with_connection(0, weight=weight[..., ::-1, ::-1]),
-            ),
-            Suspect(
-                "the kernel's height and width are swapped",
-                "pass the kernel transposed",
-                circuit.with_connection(0, weight=weight.swapaxes(2, 3)),
-            ),
-            Suspect(
-                "stride and padding are taken as (height, width), not (width, height)",
-                "swap both, or use square ones only",
-                circuit.with_connection(0, stride=(1, 2), padding=(0, 1)),
-            ),
-            Suspect(
-                "the source's channels are swapped",
-                "look at the order of the kernel's last axis",
-                circuit.with_connection(0, weight=weight[:, ::-1]),
-            ),
-            Suspect(
-                "the target's channels are swapped",
-                "look at the order of the kernel's first axis",
-                circuit.with_connection(0, weight=weight[::-1]),
-            ),
+        _misread_kernels(circuit, weight),
+    )
+
+
+def _misread_kernels(circuit: Circuit, weight: np.ndarray) -> tuple[Suspect, ...]:
+    """Kernels and geometries as a chip may take them by mistake."""
+    return (
+        Suspect(
+            "the kernel is not flipped: a cross-correlation",
+            "pass the kernel in PyTorch's order",
+            circuit.with_connection(0, weight=weight[..., ::-1, ::-1]),
+        ),
+        Suspect(
+            "the kernel's height and width are swapped",
+            "pass the kernel transposed",
+            circuit.with_connection(0, weight=weight.swapaxes(2, 3)),
+        ),
+        Suspect(
+            "stride and padding are taken as (height, width), not (width, height)",
+            "swap both, or use square ones only",
+            circuit.with_connection(0, stride=(1, 2), padding=(0, 1)),
+        ),
+        Suspect(
+            "the source's channels are swapped",
+            "look at the order of the kernel's last axis",
+            circuit.with_connection(0, weight=weight[:, ::-1]),
+        ),
+        Suspect(
+            "the target's channels are swapped",
+            "look at the order of the kernel's first axis",
+            circuit.with_connection(0, weight=weight[::-1]),
         ),
     )
 
