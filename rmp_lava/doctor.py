@@ -32,7 +32,7 @@ def diagnose() -> list[Diagnosis]:
         _attempt("GPU", _try_gpu),
         _lava(),
         _lava_dl(),
-        _loihi2(),
+        *_loihi2(),
     ]
 
 
@@ -138,11 +138,16 @@ def _lava_dl() -> Diagnosis:
         )
 
 
-def _loihi2() -> Diagnosis:
-    from .backends import loihi2
+def _loihi2() -> list[Diagnosis]:
+    """What a Loihi 2 board takes, one requirement a line; no board is asked."""
+    from .backends.loihi2 import NEVER_RUN, requirements
 
-    reason = loihi2.availability()
-    part = "Loihi 2 board (never run on hardware)"
-    if reason:
-        return Diagnosis(part, False, reason, "none yet: this release does not deploy to the chip")
-    return Diagnosis(part, False, "lava-loihi is installed, but this release does not deploy to the chip yet")
+    return [
+        Diagnosis(
+            f"Loihi 2 ({NEVER_RUN}): {each.name}",
+            each.state == "found",
+            each.found if each.state == "found" else f"{each.state}: {each.found}",
+            "" if each.state == "found" else each.remedy,
+        )
+        for each in requirements()
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError
+from .measurement import Measurement
 from .network import INPUT, SpikingNetwork
 from .neuron import Range
 from .schedule import Schedule
@@ -56,6 +57,8 @@ class Run:
         in the next sample. Empty for native neurons.
     seconds : float
         Wall time of the simulation, with encoding; of Lava without its start-up.
+    measurement : Measurement or None
+        What a board's probes measured; no simulation has one. Counts of a run on a board are there of observed layers only.
     """
 
     backend: str
@@ -77,6 +80,7 @@ class Run:
     current_ranges: Mapping[str, Range] = field(default_factory=dict)
     boundary_spikes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    measurement: Measurement | None = None
 
     @property
     def samples(self) -> int:
@@ -143,4 +147,5 @@ class Run:
             "current_ranges": {name: list(limits) for name, limits in self.current_ranges.items()},
             "boundary_spikes": dict(self.boundary_spikes),
             "seconds": self.seconds,
+            "measurement": None if self.measurement is None else self.measurement.summary(),
         }

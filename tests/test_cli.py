@@ -203,6 +203,28 @@ def test_what_is_no_checkpoint(work, tmp_path, error, command):
     assert "is no checkpoint" in error(command, work / "d.net")
 
 
+def test_doctor_has_a_line_for_each_requirement_of_a_board(call, monkeypatch):
+    monkeypatch.setattr(lava_sim, "availability", lambda: "not asked here; wait")
+    found = json.loads(call("doctor", "--json", "-")[1])["parts"]
+    boards = [each for each in found if each["part"].startswith("Loihi 2 (never run on hardware): ")]
+    assert len(boards) == 6 and all(each["works"] or each["remedy"] for each in boards)
+    extension = next(each for each in boards if "lava-loihi 0.7.0" in each["part"])
+    assert not extension["works"] and extension["found"].startswith("missing: ")
+
+
+def test_a_run_has_the_items_of_neurobench_and_measures_nothing(work, call):
+    found = json.loads(call("run", work / "d.net", "--samples", 2, "--json", "-")[1])
+    assert found["measurement"] is None and not found["neurobench"]["measured"]
+    assert 0 <= found["neurobench"]["activation_sparsity"] <= 1 and found["neurobench"]["footprint"] > 0
+
+
+def test_boards_that_cannot_be_meant_are_an_error(work, error):
+    options = ("run", work / "d.net", "--samples", 1, "--backend", "loihi2")
+    assert "pass one of them only" in error(*options, "--partition", "kp", "--host", "h")
+    assert "is no name" in error(*options, "--host", "-x")
+    assert "is for backend 'loihi2'" in error("run", work / "d.net", "--samples", 1, "--partition", "kp")
+
+
 def test_a_backend_that_is_not_here_is_an_error(work, error):
     assert "'loihi2' cannot run" in error("run", work / "d.net", "--samples", 1, "--backend", "loihi2")
     if lava_sim.availability() is not None:

@@ -79,6 +79,24 @@ def test_a_network_that_fits(call, nets):
     assert found["fits"] and found["cores"] == 74 and [layer["cores"] for layer in found["layers"]][:2] == [13, 25]
 
 
+def test_what_differs_on_a_board_is_said_of_stock_neurons(call, tmp_path):
+    path = tmp_path / "lowering.json"
+    stock = ("fit", REFERENCE, "--realisation", "stock")
+    code, output, error = call(*stock, "--steps", 20, "--data", "digits", "--samples", 8, "--json", path)
+    assert code == 0 and error == "" and "On 4 images, simulated exactly, spikes differ" in output
+    found = json.loads(path.read_text())["lowering"]
+    assert found["schedule"]["period"] == 32 and found["images"] == 4
+    assert {"range", "wrap", "spikes"} <= {each["kind"] for each in found["differences"]}
+    assert "depends on the images" in call(*stock)[1]
+    code, _, error = call("fit", REFERENCE, "--steps", 20)
+    assert code == 2 and "pass --realisation stock too" in error
+
+
+def test_stock_neurons_of_a_network_without_steps_are_mapped_all_the_same(call, nets):
+    code, output, _ = call("fit", nets["mnist"], "--realisation", "stock")
+    assert code == 0 and "depends on T" in output
+
+
 def test_a_network_that_does_not_fit_has_exit_code_1_and_remedies(call, nets, tmp_path):
     board = tmp_path / "small.toml"
     board.write_text(

@@ -31,13 +31,15 @@ def test_quick_start_is_made_of_targets_that_exist():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in commands)
 
 
-def test_readme_names_commands_and_options_that_exist():
+@pytest.mark.parametrize("document", ["README.md", "docs/loihi.md"])
+def test_documents_name_commands_and_options_that_exist(document):
     from typer.main import get_command
 
     from rmp_lava.cli import app
 
     commands = get_command(app).commands
-    lines = re.findall(r"^    rmp-lava (\S+)(.*?)(?:#.*)?$", README, re.MULTILINE)
+    text = (ROOT / document).read_text(encoding="utf-8").replace("\\\n", "")
+    lines = re.findall(r"^    rmp-lava (\S+)(.*?)(?:#.*)?$", text, re.MULTILINE)
     assert len(lines) >= 6
     for name, arguments in lines:
         known = {option for parameter in commands[name].params for option in parameter.opts}

@@ -53,6 +53,11 @@ def test_hardware_profiles_are_shipped(run_installed):
     assert shipped == sorted(profile.name for profile in (ROOT / "hw_profiles").glob("*.toml"))
 
 
+def test_the_self_test_s_network_is_shipped(run_installed):
+    code = "from rmp_lava.selftest.network_rungs import digits; print(digits().subject.network.depth)"
+    assert run_installed("-c", code).strip() == "5"
+
+
 def test_nothing_else_lands_in_site_packages(site):
     assert {entry.name for entry in site.iterdir() if not entry.name.endswith(".dist-info")} <= {"rmp_lava", "bin"}
 

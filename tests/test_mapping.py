@@ -244,17 +244,17 @@ def test_stock_neurons_need_room_for_their_synapses_and_relays():
     network = network_of((20,), a, b, c)
     native, stock = map_network(network, LOIHI2), map_network(network, LOIHI2, "stock")
     assert [layer.name for layer in stock.layers] == ["a", "a +1", "b", "c"]
-    # One synapse for each neuron to itself, and one line for the pulse.
-    assert stock["a"].usage["axons_in"].largest == native["a"].usage["axons_in"].largest + 30 + 1
+    # One synapse for each neuron to itself, and two lines for the pulse.
+    assert stock["a"].usage["axons_in"].largest == native["a"].usage["axons_in"].largest + 30 + 2
     assert stock["a"].usage["axons_out"].largest == native["a"].usage["axons_out"].largest + 30
     relay = stock["a +1"]
     assert (relay.role, relay.size, relay.origin, relay.usage["axons_in"].largest) == ("relay", 30, "a", 30)
     # A threshold that no single weight says takes two synapses.
     odd = network.replace(layers=(a.replace(neurons=Neurons(257)), b, c))
-    assert map_network(odd, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 60 + 1
+    assert map_network(odd, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 60 + 2
     with_bias = a.replace(neurons=Neurons(500, v_init=3, bias=np.array([1] * 30)))
     found = map_network(network.replace(layers=(with_bias, b, c)), LOIHI2, "stock")["a"]
-    assert found.usage["axons_in"].largest == 20 + 30 + 1 + 1 + 2
+    assert found.usage["axons_in"].largest == 20 + 30 + 2 + 1 + 2
 
 
 def test_soft_reset_takes_two_places_on_loihi1():

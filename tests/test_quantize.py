@@ -266,3 +266,22 @@ def test_a_chip_without_graded_messages_takes_no_pixels_as_currents():
         quantize(one_layer([[1.0, -0.5]], source="current"), "loihi1")
     for source in ("rate", "poisson"):
         assert quantize(one_layer([[1.0, -0.5]], source=source), "loihi1").is_integer
+
+
+def test_ranges_leave_room_in_the_register_of_stock_neurons():
+    """Else potentials that are far below zero wrap there and come out above the threshold."""
+    source = make_input("current", (2,))
+    weight = np.array([[1.0, -0.5], [-1.0, -0.9]], np.float32)
+    first = Layer("a", (2,), (Dense(INPUT, weight),), Neurons(0.2))
+    second = Layer("b", (1,), (Dense("a", weight[:1]),), Neurons(0.9))
+    network = SpikingNetwork("deep", source, (first, second), readout="count")
+    images = np.array([[1.0, 0.5], [0.2, 1.0]], np.float32)
+    ranges = run(network, images, 8).potential_ranges
+    assert ranges["a"][0] == pytest.approx(8 * -1.45)
+    wide, fitting = quantize(network), quantize(network, ranges=ranges)
+    assert run(wide, images, 8).potential_ranges["a"][0] == -(2**23) + 1  # saturated
+    low = run(fitting, images, 8).potential_ranges["a"][0] / 64
+    assert -0.81 * 2**17 < low < -0.7 * 2**17
+    assert fitting["b"].replace(record={}) == wide["b"].replace(record={})  # it had room
+    with pytest.raises(UsageError, match="ranges have no layer 'a'"):
+        quantize(network, ranges={"b": (0, 1)})

@@ -16,7 +16,7 @@ from torch import nn
 
 import rmp_lava
 from rmp_lava.ann.models import MODELS
-from rmp_lava.backends import run
+from rmp_lava.backends import fast, lava_sim, run
 from rmp_lava.conversion import METHODS, convert
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
@@ -28,6 +28,7 @@ from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError
 from rmp_lava.network import INPUT, Conv, SpikingNetwork
+from rmp_lava.schedule import schedule
 
 sys.path.append(str(Path(__file__).parent))  # importlib mode leaves it out
 from foreign_models import DenseNet, mobilenet_v1, settle  # noqa: E402
@@ -68,14 +69,19 @@ def images(name: str) -> np.ndarray:
 
 
 @cache
-def integer(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
+def balanced(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
     # A layer of DenseNet reads the image beside other layers, which needs spikes.
     options = {"encoding": "rate"} if name == "concatenation" else {}
     if method == "paper":
         options["alpha"] = 0.3  # else nothing reaches the last of 20 layers in few steps
     else:
         options["v_init"] = "half"  # the best one for untrained networks lets some layers spike after these steps only
-    return quantize(convert(model(name, batch_norm), images(name), steps=BALANCED_FOR, method=method, **options))
+    return convert(model(name, batch_norm), images(name), steps=BALANCED_FOR, method=method, **options)
+
+
+@cache
+def integer(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
+    return quantize(balanced(name, batch_norm, method))
 
 
 @pytest.mark.parametrize(("name", "batch_norm"), ALL)
@@ -113,6 +119,21 @@ def test_converted_network_keeps_its_spikes_in_a_file_and_on_every_backend(name,
 def test_lava_agrees_with_the_reference(name, realisation):
     case = Case(integer(name, True, "low-latency"), images(name)[:2], STEPS)
     assert_same_run(case.run("lava", realisation=realisation), case.run("reference", realisation=realisation))
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, norm in (*BUILT, *WIDE) if norm])
+def test_the_graph_for_a_board_gives_the_spikes_of_backend_fast(name):
+    """Of the zoo's networks: stock neurons, a period of a power of two, relays, messages as late as through adapters."""
+    real = balanced(name, True, "low-latency")
+    network = quantize(real, ranges=run(real, images(name), STEPS).potential_ranges)  # potentials that do not wrap
+    some, plan = images(name)[:2], schedule(network, STEPS, blank=1, power_of_two=True)
+    record = ("spikes", "potentials", "counts")
+    expected = fast.run(network, some, plan, record=record)
+    found = lava_sim.run(network, some, plan, realisation="stock", adapters=True, record=record, time_limit=600)
+    assert plan.period == 8 and not any(found.boundary_spikes.values())
+    assert_same_run(found, expected)
 
 
 # What balancing must keep, on random graphs

@@ -7,6 +7,7 @@ A backend that cannot run says why; nothing else runs instead.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +17,15 @@ from ..network import SpikingNetwork
 from ..results import Run
 from ..schedule import schedule
 
+if TYPE_CHECKING:
+    from .loihi2 import Board
+
 BACKENDS = ("reference", "fast", "lava", "loihi2")
 REALISATIONS = ("native", "stock")
 CONV_MODELS = ("blas", "lava")
 KERNELS = ("auto", "int8", "float32")
 RECORDS = ("counts", "spikes", "potentials")
+MEASURED_INPUTS = ("chip", "host")
 
 
 def run(
@@ -29,10 +34,10 @@ def run(
     steps: int,
     backend: str = "fast",
     *,
-    realisation: str = "native",
+    realisation: str | None = None,
     seed: int = 0,
     blank: int | None = None,
-    power_of_two: bool = False,
+    power_of_two: bool | None = None,
     record: Collection[str] = (),
     strict: bool = False,
     device: str | None = None,
@@ -41,6 +46,9 @@ def run(
     confidence: float | None = None,
     time_limit: float | None = None,
     conv_model: str | None = None,
+    neuron_program: str | None = None,
+    board: Board | None = None,
+    measure: str | None = None,
     progress: bool = False,
 ) -> Run:
     """Run samples through a spiking network.
@@ -53,13 +61,15 @@ def run(
     steps : int
         T, steps of each population's window per sample, see `rmp_lava.schedule`.
     backend : {"reference", "fast", "lava", "loihi2"}
-    realisation : {"native", "stock"}
-        RMP neurons of their own, or made of Lava's unmodified LIF with a self-synapse. Backends reference and lava.
+    realisation : {"native", "stock"} or None
+        RMP neurons of their own, or made of Lava's unmodified LIF with a self-synapse (backends reference, lava, loihi2). None:
+        "stock" on loihi2, unless there is a neuron program, else "native".
     seed : int
         Of the Poisson encoding.
     blank, power_of_two
         Lengthen the period, see `rmp_lava.schedule.schedule`. Blank steps are not observed; None: 0, or for stock neurons
-        the 1 that they need at least, in which the threshold of the last spike is subtracted.
+        the 1 that they need at least, in which the threshold of the last spike is subtracted. power_of_two None: on loihi2,
+        which resets no other way.
     record : collection of {"counts", "spikes", "potentials"}
         What to keep of every layer: how often each neuron spikes, each spike, the final membrane potentials.
     strict : bool
@@ -75,10 +85,17 @@ def run(
         Leave a sample as soon as its prediction has this probability (backend fast; see `Run.steps_used`). It is the
         softmax of the read-out per step, in units of the trained network's outputs.
     time_limit : float or None
-        Seconds after which backend lava is ended; None: no limit.
+        Seconds after which backend lava or loihi2 is ended; None: no limit.
     conv_model : {"blas", "lava"} or None
         What computes the convolutions of backend lava: matrix products, or the model that comes with Lava. Integers are
         the same, real numbers up to rounding (see `rmp_lava.processes.conv_models`). None: "blas".
+    neuron_program : str or None
+        "package.module:ProcessModel" of `rmp_lava.processes.rmp.RMP` that runs the native neurons of backend lava or loihi2
+        instead of ours: for a neuro-core, that is the user's own program. Its module is imported, which runs its code.
+    board : Board or None
+        Which Loihi 2 board (backend loihi2); None: the one that the environment variables name.
+    measure : {"chip", "host"} or None
+        Measure the first image's inference on the board too, its messages held by the chip, or sent by the host.
     progress : bool
         Show a progress bar on a terminal.
 
@@ -100,6 +117,52 @@ def run(
     """
     if backend not in BACKENDS:
         raise UsageError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    if realisation is None:
+        realisation = "stock" if backend == "loihi2" and neuron_program is None else "native"
+    _check_call(backend, realisation, record, seed, strict)
+    options = {
+        "fast": {"device": device, "kernel": kernel, "memory": memory, "confidence": confidence},
+        "lava": {"conv_model": conv_model},
+        "lava or loihi2": {"time_limit": time_limit, "neuron_program": neuron_program},
+        "loihi2": {"board": board, "measure": measure},
+    }
+    _refuse_foreign_options(backend, options)
+    _check_options(network, kernel, memory, confidence, time_limit, conv_model)
+    if neuron_program is not None and (realisation != "native" or not network.is_integer):
+        raise UsageError(
+            "a neuron program takes the place of native neurons of integer networks; use realisation 'native'"
+        )
+    if measure not in (None, *MEASURED_INPUTS):
+        raise UsageError(f"measure {measure!r} is unknown; choose one of {', '.join(MEASURED_INPUTS)}")
+    power_of_two = backend == "loihi2" if power_of_two is None else power_of_two
+    plan = schedule(network, steps, blank=_blank(blank, realisation), power_of_two=power_of_two)
+    images = check_images(images, network.input)
+    common = {"seed": seed, "record": record, "progress": progress}
+    if backend == "reference":
+        from . import reference
+
+        result = reference.run(network, images, plan, realisation=realisation, **common)
+    elif backend == "fast":
+        from . import fast
+
+        chosen = {"device": device or "cpu", "kernel": kernel or "auto", "memory": memory, "confidence": confidence}
+        result = fast.run(network, images, plan, **chosen, **common)
+    elif backend == "lava":
+        from . import lava_sim
+
+        chosen = {"conv_model": conv_model or "blas", **options["lava or loihi2"]}
+        result = lava_sim.run(network, images, plan, realisation=realisation, **chosen, **common)
+    else:
+        from . import loihi2
+
+        chosen = {"board": board, "measure_input": measure, **options["lava or loihi2"]}
+        result = loihi2.run(network, images, plan, realisation=realisation, **chosen, **common)
+    if strict:
+        _refuse_overflow(result)
+    return result
+
+
+def _check_call(backend: str, realisation: str, record: Collection[str], seed: int, strict: bool) -> None:
     if realisation not in REALISATIONS:
         raise UsageError(f"realisation {realisation!r} is unknown; choose one of {', '.join(REALISATIONS)}")
     unknown = sorted(set(record) - set(RECORDS))
@@ -109,58 +172,10 @@ def run(
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
     if seed < 0:
         raise UsageError(f"seed is {seed}; it must be 0 or more")
-    if strict and backend == "lava":
+    if strict and backend in ("lava", "loihi2"):
         raise UsageError(
-            "backend 'lava' does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that"
+            f"backend {backend!r} does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that"
         )
-    for_fast = {"device": device, "kernel": kernel, "memory": memory, "confidence": confidence}
-    for_lava = {"time_limit": time_limit, "conv_model": conv_model}
-    _refuse_foreign_options(backend, {"fast": for_fast, "lava": for_lava})
-    _check_options(network, kernel, memory, confidence, time_limit, conv_model)
-    plan = schedule(network, steps, blank=_blank(blank, realisation), power_of_two=power_of_two)
-    images = check_images(images, network.input)
-    if backend == "reference":
-        from . import reference
-
-        result = reference.run(
-            network, images, plan, seed=seed, realisation=realisation, record=record, progress=progress
-        )
-    elif backend == "fast":
-        from . import fast
-
-        result = fast.run(
-            network,
-            images,
-            plan,
-            seed=seed,
-            record=record,
-            device=device or "cpu",
-            kernel=kernel or "auto",
-            memory=memory,
-            confidence=confidence,
-            progress=progress,
-        )
-    elif backend == "lava":
-        from . import lava_sim
-
-        result = lava_sim.run(
-            network,
-            images,
-            plan,
-            seed=seed,
-            realisation=realisation,
-            record=record,
-            time_limit=time_limit,
-            conv_model=conv_model or "blas",
-            progress=progress,
-        )
-    else:
-        from . import loihi2
-
-        result = loihi2.run(network, images, plan)
-    if strict:
-        _refuse_overflow(result)
-    return result
 
 
 def _blank(blank: int | None, realisation: str) -> int:
@@ -173,7 +188,7 @@ def _blank(blank: int | None, realisation: str) -> int:
 def _refuse_foreign_options(backend: str, options: dict[str, dict[str, object]]) -> None:
     for owner, values in options.items():
         for name, value in values.items():
-            if value is not None and owner != backend:
+            if value is not None and backend not in owner.split(" or "):
                 raise UsageError(
                     f"{name.replace('_', ' ')} {value!r} is for backend {owner!r}; backend {backend!r} has none"
                 )

@@ -2,7 +2,7 @@
 
 Lava forks one OS process per ProcessModel, sets the process-wide start method of multiprocessing, hangs when torch has
 run before the fork, and can wait for ever after a crash. A process group of its own makes all of that harmless: the
-parent (`lava_sim`) ends the group, whatever happens. If the parent dies, this process notices and ends the group itself.
+parent (`lava_job`) ends the group, whatever happens. If the parent dies, this process notices and ends the group itself.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import RmpLavaError
+
+if TYPE_CHECKING:
+    from lava.magma.core.process.process import AbstractProcess
+    from lava.magma.core.run_configs import RunConfig
 
 _WATCH_SECONDS = 0.2
 
@@ -48,71 +53,51 @@ def _watch(actors: list, finished: threading.Event, folder: Path) -> None:
                 _fail(folder, f"a ProcessModel ended with exit code {actor.exitcode}")
 
 
-def main(folder: Path) -> None:
-    """Read the job, run it, write `result.json` last."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    job = json.loads((folder / "job.json").read_text())
+def run_steps(process: AbstractProcess, run_config: RunConfig, steps: int, folder: Path) -> float:
+    """Run the Processes connected to this one; a ProcessModel that fails ends this process with word of it.
 
-    from importlib.metadata import version
-
+    Returns
+    -------
+    float
+        Seconds without start-up. The Processes still stand, for their Vars to be read; `stop` is the caller's.
+    """
     from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
 
-    from ..network import INPUT, Conv
-    from ..netx import load
-    from ..processes.conv_models import BLAS_CONV
-    from ..processes.io import MessageSource, SpikeSink, StateProbe
-    from ..schedule import Schedule
-    from .lava_build import build, lava_shape
-    from .stock import LEAD_IN
-
-    network = load(folder / "network.net")
-    plan = Schedule(**job["schedule"])
-    timing = {"steps": plan.steps, "period": plan.period}
-    source = MessageSource(
-        shape=lava_shape(network.input.shape), path=str(folder / "messages.npy"), lead_in=LEAD_IN, **timing
-    )
-    built = build(network, source.s_out, plan, realisation=job["realisation"], lead_in=LEAD_IN)
-    timing["samples"] = job["samples"]
-    for i, (name, depth) in enumerate({INPUT: 0, **network.depths}.items()):
-        population = built.populations[name]
-        timing["lead_in"] = LEAD_IN + depth
-        sink = SpikeSink(
-            shape=population.shape,
-            counts_path=str(folder / f"counts{i}.npy"),
-            last_path=str(folder / f"last{i}.npy"),
-            crossing_path=str(folder / f"crossing{i}.npy"),
-            spikes_path=str(folder / f"spikes{i}.npy") if job["record_spikes"] else None,
-            done_path=str(folder / "done.npy") if name == network.output.name else None,
-            **timing,
-        )
-        population.s_out.connect(sink.a_in)
-        if name in job["probed"]:
-            StateProbe(var=population.membrane, path=str(folder / f"membrane{i}.npy"), **timing)
-    tag = "fixed_pt" if network.is_integer else "floating_pt"
+    process.create_runtime(run_cfg=run_config)
     finished = threading.Event()
-    models = BLAS_CONV[tag] if job["conv_model"] == "blas" else None
-    source.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag, exception_proc_model_map=models))
-    actors = source.runtime._messaging_infrastructure.actors
+    actors = process.runtime._messaging_infrastructure.actors
     threading.Thread(target=_watch, args=(actors, finished, folder), daemon=True).start()
     started = time.perf_counter()
-    source.run(condition=RunSteps(num_steps=LEAD_IN + job["samples"] * plan.period + plan.depth))
+    process.run(condition=RunSteps(num_steps=steps))
     seconds = time.perf_counter() - started
     finished.set()
-    source.stop()
-    execution = f"Lava {version('lava-nc')} CPU simulator, {tag}, Python {sys.version.split()[0]}"
-    if any(isinstance(synapse, Conv) for layer in network for synapse in layer.synapses):
-        execution += ", convolutions by BLAS" if models else ", convolutions by Lava's own model"
-    result = {"seconds": seconds, "execution": execution}
+    return seconds
+
+
+def serve(main: Callable[[Path], None], folder: Path) -> None:
+    """Do the folder's job, end with the parent, and leave a sentence where the job fails."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        main(folder)
+    except RmpLavaError as problem:
+        _fail(folder, str(problem))
+    except Exception as problem:
+        traceback.print_exc()
+        _fail(folder, f"{type(problem).__name__}: {problem}")
+
+
+def main(folder: Path) -> None:
+    """Read the job, run it, write `result.json` last."""
+    job = json.loads((folder / "job.json").read_text())
+
+    from .lava_program import Program
+
+    program = Program(folder, job)
+    seconds = run_steps(program.process, program.run_config, program.steps, folder)
+    program.process.stop()
+    result = {"seconds": seconds, "steps": program.steps, "execution": program.execution} | program.readings()
     (folder / "result.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":
-    job_folder = Path(sys.argv[1])
-    try:
-        main(job_folder)
-    except RmpLavaError as problem:
-        _fail(job_folder, str(problem))
-    except Exception as problem:
-        traceback.print_exc()
-        _fail(job_folder, f"{type(problem).__name__}: {problem}")
+    serve(main, Path(sys.argv[1]))

@@ -58,7 +58,7 @@ def count_stream(part: dict, network: SpikingNetwork, streams: dict[str, np.ndar
 
 
 def count_messages(part: dict, network: SpikingNetwork, counts: dict[str, np.ndarray], record: Collection[str]) -> None:
-    """Enter messages per neuron (samples, *shape) int64."""
+    """Enter messages per neuron (samples, *shape) int64; layers whose sources nobody counted get no operations."""
     part["message_counts"] = {name: count.reshape(len(count), -1).sum(axis=1) for name, count in counts.items()}
     part["synaptic_operations"] = {
         layer.name: sum(
@@ -66,6 +66,7 @@ def count_messages(part: dict, network: SpikingNetwork, counts: dict[str, np.nda
             for s in layer.synapses
         )
         for layer in network
+        if all(s.source in counts for s in layer.synapses)
     }
     if "counts" in record:
         part["neuron_counts"] = counts

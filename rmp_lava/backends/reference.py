@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -34,15 +35,17 @@ def run(
     realisation: str = "native",
     record: Collection[str] = (),
     progress: bool = False,
+    leak: int = 0,
 ) -> Run:
     """Run samples through a network; see `rmp_lava.run`.
 
     `realisation="stock"` models RMP neurons made of Lava's unmodified LIF and a self-synapse, with everything that
-    differs there: the wrapping 24-bit current, and messages that cross the reset between two samples.
+    differs there: the wrapping 24-bit current, messages that cross the reset between two samples, and with `leak` 1 membranes
+    that lose 1/4096 a step, as on a board that takes no smaller decay than du = 0.
     """
     if realisation == "stock" and not network.is_integer:
         raise BackendError("stock neurons exist in integers only; quantise the network first")
-    simulate = _simulate if realisation == "native" else simulate_stock
+    simulate = _simulate if realisation == "native" else partial(simulate_stock, leak=leak)
     started = time.perf_counter()
     parts, carry = [], {}
     with Progress("reference simulation", len(images), shown=progress) as bar:

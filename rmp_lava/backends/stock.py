@@ -2,8 +2,9 @@
 
 The current's 24-bit register wraps where the definition saturates. The self-synapse takes the threshold off one step after
 the spike, so a spike in a period's last step reaches into the next sample: each period therefore ends with a blank step in
-which a pulse of -`QUIET` keeps the neurons silent, and a potential that is beyond even that crosses (`boundary_spikes`).
-`lava_build` makes the same of Lava's Processes.
+which a pulse of -`QUIET` keeps the neurons silent, and a potential that is beyond even that crosses (`boundary_spikes`),
+unless there are enough blank steps for a reset of their own (`reset_interval`).
+`lava_stock` makes the same of Lava's Processes.
 """
 
 from __future__ import annotations
@@ -26,16 +27,34 @@ QUIET = 2 * (255 << 7)
 """Weight units that the pulse in the last blank step takes off a potential: about half of the 24-bit register."""
 
 
+def reset_interval(plan: Schedule) -> int:
+    """Steps between two resets of stock neurons: half a period where the window leaves that much room, else a period.
+
+    A reset amid the blank steps ends every backlog of spikes long before the next sample. Where T is a power of two and the
+    period has to be one, it takes no step more.
+    """
+    half, odd = divmod(plan.period, 2)
+    return half if not odd and plan.steps <= half else plan.period
+
+
 def simulate_stock(
-    network: SpikingNetwork, messages: np.ndarray, plan: Schedule, record: Collection[str], carry: dict[str, np.ndarray]
+    network: SpikingNetwork,
+    messages: np.ndarray,
+    plan: Schedule,
+    record: Collection[str],
+    carry: dict[str, np.ndarray],
+    leak: int = 0,
 ) -> dict:
-    """Simulate samples one after the other; `carry` holds each layer's last spikes, and is brought up to date."""
+    """Simulate samples one after the other; `carry` holds each layer's last spikes, and is brought up to date.
+
+    With `leak` 1, the membranes of soft-reset neurons lose 1/4096 a step, rounded as LIF's current is.
+    """
     sources = {INPUT: _Source.sending(messages, plan)}
     populations: dict[str, _StockPopulation] = {}
     part = empty_part()
     potentials = {}
     for name, neurons, shape, depth in populations_of(network):
-        population = populations[name] = _StockPopulation(neurons, shape)
+        population = populations[name] = _StockPopulation(neurons, shape, leak)
         incoming = _incoming(network, name, sources, depth)
         last = carry.get(name)
         if last is None:
@@ -99,14 +118,14 @@ def _incoming(network: SpikingNetwork, name: str, sources: dict[str, _Source], d
 
 
 class _StockPopulation:
-    """Lava's unmodified LIF in the settings that `backends.lava_build` gives it.
+    """Lava's unmodified LIF in the settings that `backends.lava_stock` gives it.
 
     Soft reset: the current u is the membrane (du = -1, dv = 4096), and a spike comes back as -threshold one step later;
     the bias comes through a synapse too. Else: the LIF itself, whose current wraps where the definition's does not.
     """
 
-    def __init__(self, neurons: Neurons, shape: tuple[int, ...]) -> None:
-        self.neurons, self.shape = neurons, shape
+    def __init__(self, neurons: Neurons, shape: tuple[int, ...], leak: int) -> None:
+        self.neurons, self.shape, self.leak = neurons, shape, leak
         self.soft = neurons.reset == "soft"
         self.threshold = int(neurons.threshold) << STATE_SHIFT
         self.v_init = int(neurons.v_init) << STATE_SHIFT
@@ -117,6 +136,7 @@ class _StockPopulation:
         self.saturations = self.large_inputs = 0
         self.v_range = self.u_range = None
         self.before = np.zeros((0, *shape), dtype=bool)
+        self.decays = True
 
     def lead_in(self, incoming: np.ndarray, plan: Schedule) -> np.ndarray:
         """Who spikes in the step before the first window; `before` keeps all steps until then.
@@ -128,8 +148,8 @@ class _StockPopulation:
         last = np.zeros(self.shape, dtype=bool)
         for i, a in enumerate(incoming):
             position = (i - steps) % plan.period  # from 0, in local time
-            if position == 0:
-                self._reset(self.v_init if i else 0)
+            if position % reset_interval(plan) == 0:
+                self._reset(self.v_init if i and position == 0 else 0)
             pulse = QUIET if i and self.soft and plan.blank and position == plan.period - 1 else 0
             last = self.before[i] = self._step(a.astype(np.int64) - pulse, last, bias=0 if self.soft else self.bias)
         self._forget()
@@ -142,8 +162,9 @@ class _StockPopulation:
         potentials = np.zeros((samples, *self.shape), dtype=np.int64)
         incoming = incoming.astype(np.int64)
         for sample in range(samples):
-            self._reset(self.v_init)
             for t in range(plan.period):
+                if t % reset_interval(plan) == 0:
+                    self._reset(0 if t else self.v_init)
                 quiet = self.soft and plan.blank and t == plan.period - 1
                 seen = (self.saturations, self.large_inputs, self.v_range, self.u_range)
                 last = self._step(incoming[sample, t] - (QUIET if quiet else 0), last, bias=self.bias)
@@ -161,12 +182,14 @@ class _StockPopulation:
     def _reset(self, v_init: int) -> None:
         self.u = np.full_like(self.u, v_init if self.soft else 0)
         self.v = np.full_like(self.v, v_init)
+        self.decays = False  # nothing is there yet: v_init comes with this step's input
 
     def _step(self, a: np.ndarray, last_spikes: np.ndarray, *, bias: np.ndarray | int) -> np.ndarray:
         current = a << STATE_SHIFT
         if self.soft:
             current = current - self.threshold * last_spikes.astype(np.int64) + bias
-            self.u = self._wrapped(self.u + current)
+            self.u = self._wrapped(decay(self.u, self.leak if self.decays else 0) + current)
+            self.decays = True
             # The current holds +2^23 too, where the definition's potential saturates.
             self.saturations += int(np.count_nonzero(np.abs(self.u) > MAX_STATE))
             self.v_range = widened(self.v_range, self.u)

@@ -7,6 +7,9 @@ import numpy as np
 from ..errors import BackendError
 from ..network import Conv, Dense, Synapse
 
+LARGEST_CONV_SUM = 2**23
+"""Lava's fixed-point Conv wraps its sums to 24 signed bits of weight units (lava/proc/conv/models.py)."""
+
 
 def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
     """Synaptic input (samples, steps, *target shape) float64 that a stream (samples, steps, *source shape) causes."""
@@ -39,3 +42,8 @@ def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarr
                     "oc,ncxy->noxy", weight[target, :, i, j], source[:, :, rows, columns], optimize=True
                 )
     return result
+
+
+def largest_sum(synapse: Synapse) -> int:
+    """Largest magnitude that a neuron's weights of this synapse can add up to, times the message."""
+    return int(np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1).max())

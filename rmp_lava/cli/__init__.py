@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RmpLavaError
-from . import conversion, hardware, networks, report, training, tuning
+from . import conversion, hardware, networks, report, selftest, training, tuning
 
 app = typer.Typer(
     name="rmp-lava",
@@ -31,6 +31,7 @@ for _command in (
     hardware.profiles,
     report.report,
     networks.doctor,
+    selftest.selftest,
 ):
     app.command()(_command)
 

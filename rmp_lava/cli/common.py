@@ -73,6 +73,9 @@ Profile = Annotated[str, typer.Option(help="Hardware profile: a name or a .toml 
 ForLavaDl = Annotated[
     bool, typer.Option("--for-lava-dl", help="Insist on a file that lava-dl's unmodified loader runs.")
 ]
+ForBoard = Annotated[
+    bool, typer.Option("--for-board", help="Scales at which potentials do not wrap in a board's stock neurons.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Saturated states are an error.")]
 
 

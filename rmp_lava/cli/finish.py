@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from ..workflow.targets import Target
 
 
-def quantising(profile: str, threshold_form: ThresholdForm, strict: bool):
+def quantising(profile: str, threshold_form: ThresholdForm, strict: bool, for_board: bool):
     """Options of the integers as the workflow takes them."""
     from ..workflow.conversion import Quantising
 
-    return Quantising(profile, threshold_form.value, strict)
+    return Quantising(profile, threshold_form.value, strict, for_board)
 
 
 def measuring(calibration: int | None, validation: int | None, seed: int):

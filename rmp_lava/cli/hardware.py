@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
+from .board import Leak
 from .common import (
     SAMPLES,
     DataDirectory,
@@ -76,24 +78,63 @@ def fit(
     net: Annotated[Path, NET],
     profile: Annotated[str, BOARD] = "oheo_gulch",
     realisation: Realisation = Neurons.native,
+    steps: Steps = None,
+    data: TestData = None,
+    images: TestImages = None,
+    data_dir: DataDirectory = None,
+    samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = 50,
+    leak: Leak = None,
+    seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
     """Say whether a network fits a board.
 
-    Shows each layer's cores and what limits it. Exit code 1 if it does not fit.
+    Shows each layer's cores and what limits it; for stock neurons also what will differ on the board, on images too where
+    --data or --images names some. Exit code 1 if it does not fit or cannot be deployed.
     """
     from .. import netx
     from ..hardware import map_network
     from ..report.hardware import WIDE, describe_mapping, mapping_table
 
-    mapping = map_network(netx.load(net), profile, realisation.value)
+    network = netx.load(net)
+    mapping = map_network(network, profile, realisation.value)
+    stock = realisation is Neurons.stock
+    if not stock and any(each is not None for each in (steps, data, images, data_dir, leak)):
+        raise UsageError("--steps, images and --leak say what differs with stock neurons; pass --realisation stock too")
     console = console_for(json_path)
     console.print(mapping_table(mapping, wide=console.width >= WIDE))
     for line in describe_mapping(mapping):
         console.print(line)
-    write_json(json_path, mapping.summary())
-    if not mapping.fits:
+    summary, fits = mapping.summary(), mapping.fits
+    known = steps is not None or isinstance(network.provenance.get("balance"), dict)
+    if stock and not known:
+        console.print("What differs on a board depends on T, which the file does not say: pass --steps.")
+    elif stock:
+        report = _lowering(network, steps, data, images, data_dir, samples, leak or 0, seed)
+        _show_lowering(report, console)
+        summary["lowering"] = report.summary()
+        fits = fits and not report.of("obstacle")
+    write_json(json_path, summary)
+    if not fits:
         raise typer.Exit(1)
+
+
+def _lowering(network, steps, data, images, data_dir, samples: int, leak: int, seed: int):
+    from ..backends.loihi2 import lowering_report
+    from ..workflow.compare import steps_for
+    from ..workflow.samples import images_for
+
+    values = None
+    if data is not None or images is not None:
+        values, _, _ = images_for(network, data, data_dir, images, None, samples)
+    return lowering_report(network, steps_for(network, steps), values, leak=leak, seed=seed)
+
+
+def _show_lowering(report, console) -> None:
+    from ..report.board import describe_lowering, lowering_table
+
+    console.print(lowering_table(report))
+    console.print(describe_lowering(report))
 
 
 def estimate(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from .board import Generation, Host, Leak, Measure, NeuronProgram, Node, Partition, chosen_board
 from .common import (
     DataDirectory,
     Json,
@@ -122,8 +123,11 @@ def run(
     steps: Steps = None,
     backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = Backend.fast,
     realisation: Annotated[
-        Realisation, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")
-    ] = Realisation.native,
+        Realisation | None,
+        typer.Option(
+            help="Neurons: native RMP, or stock LIF with a self-synapse.", show_default="native; stock on loihi2"
+        ),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare every spike and final potential with the reference.")
     ] = False,
@@ -132,9 +136,16 @@ def run(
         typer.Option(help="Unobserved steps between samples.", show_default="0, for stock neurons 1"),
     ] = None,
     power_of_two: Annotated[
-        bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two.")
+        bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two; loihi2 always does.")
     ] = False,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which Lava is ended.")] = None,
+    partition: Partition = None,
+    node: Node = None,
+    host: Host = None,
+    generation: Generation = None,
+    leak: Leak = None,
+    neuron_program: NeuronProgram = None,
+    measure: Measure = None,
     conv_model: Annotated[
         ConvModel | None,
         typer.Option(help="Convolutions on Lava: matrix products (blas, the default), or Lava's own model, slowly."),
@@ -159,6 +170,7 @@ def run(
     """
     from .. import netx
     from ..backends import run as run_network
+    from ..neurobench import neurobench
     from ..report.tables import activity_table
     from ..workflow.compare import compare_with_reference, describe_run, steps_for
     from ..workflow.samples import images_for
@@ -168,6 +180,7 @@ def run(
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     steps = steps_for(network, steps)
+    power_of_two = power_of_two or backend is Backend.loihi2
     options = {"blank": blank, "power_of_two": power_of_two, "seed": seed}
     record = ("spikes", "potentials") if compare else ()
     result = run_network(
@@ -175,7 +188,7 @@ def run(
         values,
         steps,
         backend.value,
-        realisation=realisation.value,
+        realisation=None if realisation is None else realisation.value,
         record=record,
         strict=strict,
         device=device,
@@ -184,6 +197,9 @@ def run(
         confidence=confidence,
         time_limit=time_limit,
         conv_model=None if conv_model is None else conv_model.value,
+        neuron_program=neuron_program,
+        board=chosen_board(partition, node, host, generation, leak),
+        measure=None if measure is None else measure.value,
         progress=True,
         **options,
     )
@@ -192,8 +208,13 @@ def run(
     summary = result.summary(network) | {"data": what}
     if truth is not None:
         summary["accuracy"] = result.accuracy(truth)
+    summary["neurobench"] = neurobench(network, result, summary.get("accuracy"))
     for line in describe_run(result, what, summary.get("accuracy")):
         console.print(line)
+    if result.measurement is not None:
+        from ..report.board import figures_table
+
+        console.print(figures_table(result.measurement))
     if compare:
         differences = compare_with_reference(network, values, result, options)
         summary["differences_from_reference"] = differences

@@ -6,7 +6,9 @@ weight units. It is chosen so that the threshold is an integer exactly and the w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,19 +17,25 @@ from ..backends.stock_weights import is_one_weight
 from ..errors import ConversionError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
-from ..neuron import STATE_SHIFT
+from ..neuron import STATE_SHIFT, Range
 
 THRESHOLD_FORMS = ("stock", "free", "dense_rec")
 MAX_DENSE_REC_THRESHOLD = 254
 POTENTIAL_MARGIN = 2
 """An integrating read-out gets room for this many times the largest potential seen while balancing."""
+RANGE_SHARE = 0.8
+"""Of the current register, which potentials of calibration images may take: others may have larger ones."""
 _FEWEST_LEVELS = 15
 _FEWEST_LEVELS_FOR_BIAS = 63
-"""A bias that does not fit takes two bits from graded messages, and further ones from the weights."""
+"""A bias or a potential that does not fit takes two bits from graded messages, and further ones from the weights."""
 
 
 def quantize(
-    network: SpikingNetwork, profile: str | Profile = "loihi2", *, threshold_form: str = "stock"
+    network: SpikingNetwork,
+    profile: str | Profile = "loihi2",
+    *,
+    threshold_form: str = "stock",
+    ranges: Mapping[str, Range] | None = None,
 ) -> SpikingNetwork:
     """Quantise a float network to a chip's integers.
 
@@ -41,6 +49,10 @@ def quantize(
         "stock": thresholds that one synaptic weight can say (mantissa <= 255, exponent <= 7), so that stock LIF neurons
         with a self-synapse are possible too; costs less than 0.8 % of the weights' range. "free": any threshold.
         "dense_rec": even and at most 254, as lava-dl's loader needs it for soft reset; costs weight resolution.
+    ranges : mapping or None
+        Layer name -> (smallest, largest) potential of the float network, as `Run.potential_ranges` has them of calibration
+        images: soft-reset layers then get a scale at which these take `RANGE_SHARE` of the chip's current register at most,
+        in which stock neurons keep their potential, and which wraps. None: potentials may saturate, as native neurons' do.
 
     Returns
     -------
@@ -58,8 +70,9 @@ def quantize(
     if threshold_form not in THRESHOLD_FORMS:
         raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    source = _quantize_input(network, profile, threshold_form)
-    layers = tuple(_quantize_layer(layer, source, profile, threshold_form) for layer in network)
+    rooms = {layer.name: _room(layer, profile, ranges) for layer in network}
+    source = _quantize_input(network, profile, threshold_form, rooms)
+    layers = tuple(_quantize_layer(layer, source, profile, threshold_form, rooms[layer.name]) for layer in network)
     provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
     if provenance.get("output_scale") is not None and network.readout == "potential":
         last = layers[-1].record
@@ -72,7 +85,19 @@ def _threshold_limit(profile: Profile, form: str) -> int:
     return min(profile["threshold_max"], limits[form])
 
 
-def _quantize_input(network: SpikingNetwork, profile: Profile, form: str) -> Input:
+def _room(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) -> float:
+    """Largest potential scale at which a layer's potentials keep within the register of stock neurons."""
+    if ranges is None or layer.neurons.reset != "soft":
+        return np.inf
+    if layer.name not in ranges:
+        raise UsageError(f"ranges have no layer {layer.name!r}; pass the potential_ranges of a run of this network")
+    largest = max(abs(limit) for limit in ranges[layer.name])
+    return RANGE_SHARE * profile["current_max"] / largest if largest else np.inf
+
+
+def _quantize_input(
+    network: SpikingNetwork, profile: Profile, form: str, rooms: Mapping[str, float] = MappingProxyType({})
+) -> Input:
     """Graded messages get as many levels as leave the first threshold room beside weights of full range."""
     source = network.input
     if source.levels is not None:
@@ -91,7 +116,8 @@ def _quantize_input(network: SpikingNetwork, profile: Profile, form: str) -> Inp
     ):
         levels >>= 1
     while levels > _FEWEST_LEVELS_FOR_BIAS and any(
-        _weight_scale(layer, profile, form) * levels > _bias_scale(layer, profile) for layer in first
+        _weight_scale(layer, profile, form) * levels > min(_bias_scale(layer, profile), rooms.get(layer.name, np.inf))
+        for layer in first
     ):
         levels >>= 1
     return source.replace(levels=levels)
@@ -140,13 +166,13 @@ class _Scale:
         return self.weights * self.levels
 
 
-def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) -> Layer:
+def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str, room: float) -> Layer:
     levels = {source.largest_message if s.source == INPUT else 1 for s in layer.synapses}
     if len(levels) > 1:
         raise ConversionError(
             f"layer {layer.name!r} receives graded messages and spikes, which no joint scale fits; use Poisson or rate encoding"
         )
-    scale = _choose_scale(layer, levels.pop(), profile, form)
+    scale = _choose_scale(layer, levels.pop(), profile, form, room)
     synapses = tuple(_quantize_synapse(s, scale.weights, profile, form) for s in layer.synapses)
     neurons = _quantize_neurons(layer.neurons, scale, profile)
     record = dict(layer.record) | {
@@ -164,8 +190,42 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str) ->
     return layer.replace(synapses=synapses, neurons=neurons, record=record)
 
 
-def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str) -> _Scale:
-    scale = min(_weight_scale(layer, profile, form), _bias_scale(layer, profile) / levels)
+def shrunk(layer: Layer, factor: float, profile: Profile) -> Layer:
+    """An integer layer with all its numbers smaller, by a factor at which one weight says the threshold.
+
+    Raises
+    ------
+    ConversionError
+        If the threshold would fall below one weight unit.
+    """
+    threshold = _sayable(int(layer.neurons.threshold * factor), "stock")
+    if threshold < 1:
+        raise ConversionError(
+            f"layer {layer.name!r} has threshold {layer.neurons.threshold}, which leaves nothing when its potentials are to "
+            "fit; use fewer steps, or balance it with a larger threshold"
+        )
+    scale = _Scale(threshold / layer.neurons.threshold, 1, threshold)
+    synapses = tuple(_quantize_synapse(s, scale.weights, profile, "stock") for s in layer.synapses)
+    neurons = _quantize_neurons(layer.neurons.replace(bias=real_bias(layer.neurons)), scale, profile)
+    record = dict(layer.record) | {
+        "shrunk": scale.weights,
+        "weight_error": _relative_error(layer.synapses, synapses, scale.weights),
+        "threshold_is_one_weight": True,
+    }
+    if "scale" in record:
+        record["scale"] *= scale.weights
+    return layer.replace(synapses=synapses, neurons=neurons, record=record)
+
+
+def real_bias(neurons: Neurons) -> np.ndarray | None:
+    """The bias of integer neurons in weight units."""
+    if neurons.bias is None:
+        return None
+    return neurons.bias.astype(np.float64) * 2.0 ** (neurons.bias_exponent - STATE_SHIFT)
+
+
+def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: float = np.inf) -> _Scale:
+    scale = min(_weight_scale(layer, profile, form), min(_bias_scale(layer, profile), room) / levels)
     if layer.neurons.reset == "none":
         peak = layer.record.get("potential_peak", 0.0)
         if peak > 0:

@@ -162,11 +162,11 @@ def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDe
 
 
 def _stock_synapses(name: str, neurons: Neurons, size: int, bits: int) -> tuple[SynapseDemand, ...]:
-    """Threshold to subtract, pulse that keeps quiet, initial potential, bias of each sign: see `backends.lava_build`."""
+    """Threshold to subtract, two weights that keep quiet, initial potential, bias of each sign: see `backends.lava_stock`."""
     from ..backends.stock_weights import is_one_weight
 
     one_weight = isinstance(neurons.threshold, int) and is_one_weight(neurons.threshold)
-    lines = 1 + bool(neurons.v_init) + (0 if neurons.bias is None else 2)
+    lines = 2 + bool(neurons.v_init) + (0 if neurons.bias is None else 2)
     own = SynapseDemand(name, "one_to_one", size, bits)
     return (own,) * (1 if one_weight else 2) + (SynapseDemand(ONE, "dense", 1, bits),) * lines
 

@@ -28,24 +28,6 @@ class MessageSource(AbstractProcess):
         self.s_out = OutPort(shape=shape)
 
 
-class PulseSource(AbstractProcess):
-    """A single line that sends in one step of each period, or in all from the first window on.
-
-    Parameters
-    ----------
-    period, lead_in : int
-        As for `MessageSource`.
-    step : int or None
-        0..period - 1, also in periods before the first; None: each step from the one before the first window on.
-    message : int
-        What is sent.
-    """
-
-    def __init__(self, *, period: int, lead_in: int, step: int | None, message: int = 1) -> None:
-        super().__init__(period=period, lead_in=lead_in, step=step, message=message)
-        self.s_out = OutPort(shape=(1,))
-
-
 class Delay(AbstractProcess):
     """Messages that come out some steps later, as through synapses with a delay.
 
@@ -129,3 +111,44 @@ class StateProbe(AbstractProcess):
         super().__init__(path=path, samples=samples, steps=steps, period=period, lead_in=lead_in, shape=var.shape)
         self.state = RefPort(var.shape)
         self.state.connect_var(var)
+
+
+class StateReader(AbstractProcess):
+    """Sends a Var's values at the end of one step of each interval; they arrive in the step after it.
+
+    What lava-loihi's `lava.proc.embedded_io.state.Read` does on a board, as lava-dl's tutorials have it for the CPU
+    (netx/pilotnet_snn/utils.py, `VoltageReader`).
+
+    Parameters
+    ----------
+    var : Var
+        Of the Process that is read.
+    interval, step : int
+        Reads at the end of step `step` and of every `interval` steps before and after.
+    """
+
+    def __init__(self, *, var: Var, interval: int, step: int) -> None:
+        super().__init__(interval=interval, step=step, shape=var.shape)
+        self.state = RefPort(var.shape)
+        self.out = OutPort(var.shape)
+        self.state.connect_var(var)
+
+
+class StateSink(AbstractProcess):
+    """Writes what a reader sends at the end of each sample's window into a file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the port, Lava order.
+    path : str
+        `.npy` (samples, *channel-first shape).
+    samples, steps, period, lead_in : int
+        As for `SpikeSink`; messages arrive in the step after the window's last one, in every period.
+    """
+
+    def __init__(
+        self, *, shape: tuple[int, ...], path: str, samples: int, steps: int, period: int, lead_in: int
+    ) -> None:
+        super().__init__(path=path, samples=samples, steps=steps, period=period, lead_in=lead_in, shape=shape)
+        self.a_in = InPort(shape=shape)

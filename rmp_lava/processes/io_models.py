@@ -10,7 +10,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rmp_lava.processes.io import Delay, MessageSource, PulseSource, SpikeSink, StateProbe
+from rmp_lava.processes.io import Delay, MessageSource, SpikeSink, StateProbe, StateReader, StateSink
 
 
 class _Timed(PyLoihiProcessModel):
@@ -72,26 +72,6 @@ class PyMessageSourceFloat(_MessageSourceModel):
     """Real-valued messages."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
-
-
-@implements(proc=PulseSource, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("bit_accurate_loihi", "fixed_pt")
-class PyPulseSource(_Timed):
-    """The line's message, or 0."""
-
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-
-    def __init__(self, proc_params) -> None:
-        super().__init__(proc_params)
-        self.step = proc_params["step"]
-        self.message = proc_params["message"]
-
-    def run_spk(self) -> None:
-        sample, step = self.position()
-        started = sample >= 0 or (sample == -1 and step == self.period - 1)
-        sends = started if self.step is None else step == self.step
-        self.s_out.send(np.array([self.message if sends else 0], dtype=np.int32))
 
 
 class _DelayModel(PyLoihiProcessModel):
@@ -221,3 +201,53 @@ class PyStateProbeFloat(_StateProbeModel):
 
     dtype = np.float64
     state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, float)
+
+
+@implements(proc=StateReader, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PyStateReader(PyLoihiProcessModel):
+    """Reads after the step, sends in the next one."""
+
+    state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
+    out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.interval, self.step = proc_params["interval"], proc_params["step"]
+        self.values = None
+
+    def run_spk(self) -> None:
+        if self.values is not None:
+            self.out.send(self.values)
+            self.values = None
+
+    def post_guard(self) -> bool:
+        return (self.time_step - self.step) % self.interval == 0
+
+    def run_post_mgmt(self) -> None:
+        self.values = self.state.read()
+
+
+@implements(proc=StateSink, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PyStateSink(_Timed):
+    """Receives when something was sent, and only then: it would wait for ever otherwise."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.samples, self.steps = proc_params["samples"], proc_params["steps"]
+        shape = _file_shape(proc_params["shape"])
+        self.values = _open(proc_params["path"], (self.samples, *shape), np.int64)
+
+    def run_spk(self) -> None:
+        sample, step = divmod(self.time_step - 1 - self.lead_in - self.steps, self.period)
+        if step != 0 or self.time_step == 1:
+            return
+        values = np.asarray(self.a_in.recv()).astype(np.int32)
+        if 0 <= sample < self.samples:
+            # 24 bits come as an unsigned number (lava-nc, lava/networks/gradedvecnetwork.py).
+            self.values[sample] = _channels_first((values << 8) >> 8)

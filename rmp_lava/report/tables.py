@@ -65,28 +65,29 @@ def network_table(network: SpikingNetwork) -> Table:
 
 
 def activity_table(network: SpikingNetwork, run: Run) -> Table:
-    """Spikes and synaptic operations per inference, layer by layer."""
-    spikes, operations = run.spikes_per_neuron(network), run.operations_per_sample
+    """Spikes and synaptic operations per inference, layer by layer; a dash where a board was not asked for them."""
+    counts, spikes, operations = run.spike_counts, run.spikes_per_neuron(network), run.operations_per_sample
     rows = [
         (
             layer.name,
             f"{layer.size:,}",
-            f"{run.spike_counts[layer.name] / run.samples:,.1f}",
-            f"{spikes[layer.name]:.3f}",
-            f"{operations[layer.name]:,.0f}",
+            f"{counts[layer.name] / run.samples:,.1f}" if layer.name in counts else "-",
+            f"{spikes[layer.name]:.3f}" if layer.name in spikes else "-",
+            f"{operations[layer.name]:,.0f}" if layer.name in operations else "-",
             f"{run.saturations.get(layer.name, 0):,}" if run.saturations else "not counted",
             _range(run.potential_ranges.get(layer.name), network.is_integer),
         )
         for layer in network
     ]
-    total = sum(run.spike_counts[layer.name] for layer in network) / run.samples
+    complete = all(layer.name in counts and layer.name in operations for layer in network)
+    total = sum(counts.get(layer.name, 0) for layer in network) / run.samples
     rows.append(
         (
             "all",
             f"{network.neuron_count:,}",
-            f"{total:,.1f}",
-            f"{total / network.neuron_count:.3f}",
-            f"{sum(operations.values()):,.0f}",
+            f"{total:,.1f}" if complete else "-",
+            f"{total / network.neuron_count:.3f}" if complete else "-",
+            f"{sum(operations.values()):,.0f}" if complete else "-",
             "",
             "",
         )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..backends import run
 from ..conversion import ENCODINGS, choose_ways
 from ..conversion.balance import balance
 from ..conversion.balancing import Balancing
@@ -39,11 +40,17 @@ TUNED = Balancing(thresholds="tuned", v_init="half")
 
 @dataclass(frozen=True)
 class Quantising:
-    """Of the integers, see `rmp_lava.quantize`; `strict`: a state that saturates while stages are measured is an error."""
+    """Of the integers, see `rmp_lava.quantize`.
+
+    strict : a state that saturates while stages are measured is an error.
+    for_board : scales at which no potential of the calibration images wraps in stock neurons, which a board has. Tuning trains on
+        the grid of scales without it.
+    """
 
     profile: str = "loihi2"
     threshold_form: str = "stock"
     strict: bool = False
+    for_board: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def convert_model(
     floating = balance_best(analog, calibration, steps, ways, seed=measuring.seed, progress=True)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, seed=measuring.seed, progress=True)
-    conversion = _quantized(analog, floating, steps, quantising)
+    conversion = _quantized(analog, floating, steps, quantising, calibration, measuring.seed)
     if not stages:
         return conversion
     return _measured(conversion, model, images, labels, quantising.strict, measuring.seed)
@@ -219,7 +226,7 @@ def tune_model(
         **settings,
     )
     floating = balance(tuned, calibration, steps, TUNED, seed=measuring.seed, progress=True)
-    conversion = _quantized(tuned, floating, steps, quantising)
+    conversion = _quantized(tuned, floating, steps, quantising, calibration, measuring.seed)
     measured = _measured(conversion, model, images, labels, quantising.strict, measuring.seed, tuned=True)
     # From the network, so that epochs before an interruption are there too.
     history = tuple(TuneRecord(*record) for record in tuned.provenance["tune"][-1]["history"])
@@ -242,8 +249,16 @@ def _with_provenance(
     return network.replace(provenance=dict(network.provenance) | added)
 
 
-def _quantized(analog: SpikingNetwork, floating: SpikingNetwork, steps: int, quantising: Quantising) -> Conversion:
-    integer = quantize(floating, quantising.profile, threshold_form=quantising.threshold_form)
+def _quantized(
+    analog: SpikingNetwork,
+    floating: SpikingNetwork,
+    steps: int,
+    quantising: Quantising,
+    calibration: np.ndarray,
+    seed: int,
+) -> Conversion:
+    ranges = run(floating, calibration, steps, seed=seed).potential_ranges if quantising.for_board else None
+    integer = quantize(floating, quantising.profile, threshold_form=quantising.threshold_form, ranges=ranges)
     return Conversion(analog, floating, integer, steps)
 
 

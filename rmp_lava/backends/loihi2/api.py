@@ -1,0 +1,154 @@
+"""Every call into lava-loihi, and those into lava-nc that only a board needs. Never run on hardware.
+
+Nothing here is called before `require` has compared the installed API with `contract.CONTRACT`. What objects hold after a run
+is checked when it is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...errors import BackendError, BackendUnavailableError
+from .board import Board
+from .contract import CONTRACT, ApiName, problems
+
+PROBES = {
+    "power": "lava.utils.loihi2_profiler.Loihi2Power",
+    "time": "lava.utils.loihi2_profiler.Loihi2ExecutionTime",
+    "activity": "lava.utils.loihi2_profiler.Loihi2Activity",
+    "memory": "lava.utils.loihi2_profiler.Loihi2Memory",
+}
+"""What can be measured, and by what. A run has one of them: together they disturb each other's figures."""
+
+
+def require() -> None:
+    """Refuse an API that is missing or another one than in the contract.
+
+    Raises
+    ------
+    BackendUnavailableError
+        With the first difference in full, and how many there are.
+    """
+    found = problems()
+    if found:
+        more = f"; {len(found) - 1} further differences, see rmp-lava doctor" if len(found) > 1 else ""
+        raise BackendUnavailableError(f"backend 'loihi2' cannot run: {found[0]}{more}")
+
+
+def select_board(board: Board) -> str:
+    """Tell Lava which board to take, through its environment variables; what was selected, in words.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If it is not there.
+    """
+    loihi = _module("lava.utils.loihi")
+    generation = getattr(loihi.ChipGeneration, board.generation)
+    try:
+        if board.host is not None:
+            loihi.use_ethernet_host(host_address=board.host, host_binary_path=board.host_binary, loihi_gen=generation)
+        else:
+            loihi.use_slurm_host(partition=board.partition, board=board.node, loihi_gen=generation)
+    except (ImportError, ValueError, OSError) as problem:  # OSError: no sinfo or ping on this machine
+        raise BackendUnavailableError(f"{board.describe()} cannot be reached: {problem}") from None
+    return board.describe()
+
+
+def run_config(models: Mapping[type, type], probes: list[Any]) -> Any:
+    """Lava's choice of ProcessModels for a board, without any that would simulate neurons or synapses on the host.
+
+    Parameters
+    ----------
+    models : mapping
+        Process -> ProcessModel: of sources and sinks on the host, and of the user's own neuron program.
+    probes : list
+        As `probe` makes them.
+    """
+    configs = _module("lava.magma.core.run_configs")
+
+    class ChipOnly(configs.Loihi2HwCfg):
+        """Lava takes a Python model where there is none for a neuro-core: that would be a simulation."""
+
+        def select(self, process, proc_models):
+            chosen = super().select(process, proc_models)
+            if issubclass(chosen, configs.AbstractPyProcessModel) and type(process) not in models:
+                raise BackendError(
+                    f"lava-loihi has no model of {type(process).__name__} for a neuro-core, and {chosen.__name__} would "
+                    "simulate it on the host; update lava-loihi, or pass a neuron program of your own"
+                )
+            return chosen
+
+    return ChipOnly(exception_proc_model_map=dict(models), callback_fxs=probes)
+
+
+def into_chip(port: Any, message_bits: int, *, convolution: bool) -> Any:
+    """The port on the chip from which synapses receive what a port on the host sends."""
+    spike = _module("lava.proc.embedded_io.spike")
+    kind = spike.PyToN3ConvAdapter if convolution else spike.PyToNxAdapter
+    adapter = kind(shape=port.shape, num_message_bits=message_bits)
+    port.connect(adapter.inp)
+    return adapter.out
+
+
+def out_of_chip(port: Any) -> Any:
+    """The port on the host that sends the spikes of a population on the chip."""
+    adapter = _module("lava.proc.embedded_io.spike").NxToPyAdapter(shape=port.shape)
+    port.connect(adapter.inp)
+    return adapter.out
+
+
+def state_out_of_chip(var: Any, interval: int, step: int) -> Any:
+    """The port on the host that sends a Var's value at the end of step `step` and every `interval` steps."""
+    reader = _module("lava.proc.embedded_io.state").Read(
+        shape=var.shape, interval=interval, offset=(step - 1) % interval
+    )
+    reader.connect_var(var)
+    return reader.out
+
+
+def probe(kind: str, steps: int) -> Any:
+    """An object that measures while a network runs for `steps` steps; `kind` is one of `PROBES`."""
+    entry = _entry(PROBES[kind])
+    module, _, name = entry.dotted.rpartition(".")
+    arguments = {"num_steps": steps} if "num_steps" in entry.parameters else {}
+    return getattr(_module(module), name)(**arguments)
+
+
+def reading(kind: str, measured: Any) -> dict[str, Any]:
+    """What a probe has found: a number, or a list of one for each step or core, by the contract's names.
+
+    Raises
+    ------
+    BackendError
+        If a result of the contract is missing, or is no such number.
+    """
+    return {result.name: _checked(kind, measured, result) for result in _entry(PROBES[kind]).results}
+
+
+def _checked(kind: str, measured: Any, result: Any) -> float | list[float]:
+    try:
+        values = np.asarray(getattr(measured, result.name), dtype=np.float64)
+    except (AttributeError, TypeError, ValueError) as problem:
+        raise BackendError(
+            f"{PROBES[kind]} has measured no {result.name} ({problem}); expected {result.meaning} in {result.unit}"
+        ) from None
+    scalar = result.shape == "number"
+    if (values.size != 1 if scalar else values.ndim != 1 or not values.size) or not np.isfinite(values).all():
+        raise BackendError(
+            f"{PROBES[kind]}.{result.name} has shape {values.shape}, smallest {np.min(values, initial=0)}; expected "
+            f"{'one finite number' if scalar else 'finite numbers in one row'}, {result.meaning} in {result.unit}"
+        )
+    return float(values.reshape(-1)[0]) if scalar else values.tolist()
+
+
+def _entry(dotted: str) -> ApiName:
+    return next(name for name in CONTRACT if name.dotted == dotted)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)

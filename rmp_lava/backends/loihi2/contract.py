@@ -1,0 +1,222 @@
+"""What this package takes from Lava and lava-loihi, as their public sources have it: the written contract, and its check.
+
+lava-loihi is handed out to INRC members only, so its names were never imported here: they are those that Intel's public
+notebooks and users' public programs call. `api` is the only module that uses them, and it checks all of them first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+_LAVA = "lava-nc 0.10.0, "
+_PILOTNET = "https://github.com/lava-nc/lava-dl, tutorials/lava/lib/dl/netx/pilotnet_snn/"
+_YOLO = "https://github.com/lava-nc/lava-dl, tutorials/lava/lib/dl/netx/yolo_kp/"
+_GRADED = _LAVA + "lava/networks/gradedvecnetwork.py"
+
+
+@dataclass(frozen=True)
+class Result:
+    """An attribute that is read from an object after it has done its work.
+
+    Parameters
+    ----------
+    name : str
+    shape : {"number", "series", "per step", "per core"}
+        One number, samples over time, or one for each time step or neuro-core.
+    unit : str
+    meaning : str
+    """
+
+    name: str
+    shape: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ApiName:
+    """One name of the API.
+
+    Parameters
+    ----------
+    dotted : str
+        Module and name.
+    kind : {"class", "function"}
+    parameters : tuple of str
+        Keywords that are passed.
+    members : tuple of str
+        Of a class: methods and members that are used.
+    results : tuple of Result
+        Read from an instance once it ran; they are checked then, as a class does not show them.
+    source : str
+        Where it can be read by anybody.
+    """
+
+    dotted: str
+    kind: str
+    parameters: tuple[str, ...]
+    source: str
+    members: tuple[str, ...] = ()
+    results: tuple[Result, ...] = ()
+
+    @property
+    def package(self) -> str:
+        """Which package has it."""
+        return "lava-nc" if self.source.startswith(_LAVA) and self.source != _GRADED else "lava-loihi"
+
+
+def _watts(name: str, rail: str) -> tuple[Result, Result]:
+    return (
+        Result(f"{name}_power", "series", "W", f"power of {rail} while the network runs"),
+        Result(f"static_{name}_power", "number", "W", f"power of {rail} of the idle board"),
+    )
+
+
+def _microseconds(phase: str) -> Result:
+    return Result(f"{phase}_time_per_step", "per step", "us", f"{phase} time of a time step")
+
+
+def _per_core(name: str, unit: str, meaning: str) -> Result:
+    return Result(name, "per core", unit, meaning)
+
+
+CORE = (_per_core("core_idx", "1", "which neuro-core of its chip"), _per_core("chip_idx", "1", "which chip"))
+
+CONTRACT = (
+    ApiName(
+        "lava.utils.loihi.use_slurm_host",
+        "function",
+        ("partition", "board", "loihi_gen"),
+        _LAVA + "lava/utils/loihi.py",
+    ),
+    ApiName(
+        "lava.utils.loihi.use_ethernet_host",
+        "function",
+        ("host_address", "host_binary_path", "loihi_gen"),
+        _LAVA + "lava/utils/loihi.py",
+    ),
+    ApiName(
+        "lava.utils.loihi.ChipGeneration",
+        "class",
+        (),
+        _LAVA + "lava/utils/loihi.py",
+        members=("N3B2", "N3B3", "N3C1", "N3D1"),
+    ),
+    ApiName(
+        "lava.magma.core.run_configs.Loihi2HwCfg",
+        "class",
+        ("exception_proc_model_map", "callback_fxs"),
+        _LAVA + "lava/magma/core/run_configs.py",
+        members=("select",),
+    ),
+    ApiName("lava.proc.embedded_io.spike.PyToNxAdapter", "class", ("shape", "num_message_bits"), _GRADED),
+    ApiName("lava.proc.embedded_io.spike.NxToPyAdapter", "class", ("shape",), _GRADED),
+    ApiName(
+        "lava.proc.embedded_io.spike.PyToN3ConvAdapter",
+        "class",
+        ("shape", "num_message_bits"),
+        _PILOTNET + "utils.py",
+    ),
+    ApiName(
+        "lava.proc.embedded_io.state.Read",
+        "class",
+        ("shape", "interval", "offset"),
+        _PILOTNET + "run.ipynb",
+        members=("connect_var",),
+    ),
+    ApiName(
+        "lava.utils.loihi2_profiler.Loihi2Power",
+        "class",
+        ("num_steps",),
+        _PILOTNET + "benchmark.ipynb",
+        results=(
+            *_watts("total", "all rails"),
+            *_watts("vdd", "VDD (neuro-cores and routers)"),
+            *_watts("vddm", "VDDM (memories)"),
+            *_watts("vddio", "VDDIO (interfaces)"),
+        ),
+    ),
+    ApiName(
+        "lava.utils.loihi2_profiler.Loihi2ExecutionTime",
+        "class",
+        (),
+        _PILOTNET + "benchmark.ipynb",
+        results=(
+            *(_microseconds(phase) for phase in ("execution", "spiking", "management", "host")),
+            Result("avg_time_per_step", "number", "us", "mean time of a time step"),
+        ),
+    ),
+    ApiName(
+        "lava.utils.loihi2_profiler.Loihi2Activity",
+        "class",
+        (),
+        _PILOTNET + "benchmark.ipynb; " + _YOLO,
+        results=(
+            *CORE,
+            _per_core("syn_ops", "operation", "synaptic operations, of non-zero weights"),
+            _per_core("dendrite_updates", "update", "neuron updates: twice a LIF and step"),
+            _per_core("axon_out", "message", "messages sent"),
+            _per_core("spikes_in", "message", "messages received"),
+        ),
+    ),
+    ApiName(
+        "lava.utils.loihi2_profiler.Loihi2Memory",
+        "class",
+        (),
+        _PILOTNET + "benchmark.ipynb; " + _YOLO,
+        results=(CORE[0], _per_core("total_mpds", "1", "share of the neuro-core's memory that is taken")),
+    ),
+)
+"""Everything that `api` uses beside Lava's Processes; Python 3.10 with lava-nc 0.10.0 and lava-loihi 0.7.0."""
+
+
+def problems(
+    contract: Iterable[ApiName] = CONTRACT, load: Callable[[str], ModuleType] = importlib.import_module
+) -> list[str]:
+    """What is missing or different, a sentence for each name; empty if all of the contract holds."""
+    found = []
+    for name in contract:
+        module, _, attribute = name.dotted.rpartition(".")
+        try:
+            value = getattr(load(module), attribute)
+        except Exception as error:  # a broken library can raise anything at import
+            found.append(f"{name.dotted} of {name.package} is missing ({type(error).__name__}: {error})")
+            continue
+        difference = _difference(name, value)
+        if difference:
+            found.append(f"{name.dotted} of {name.package} {difference}; expected as in {name.source}")
+    return found
+
+
+def _difference(name: ApiName, value: Any) -> str | None:
+    if name.kind == "class" and not inspect.isclass(value):
+        return f"is no class but {type(value).__name__}"
+    if name.kind == "function" and (inspect.isclass(value) or not callable(value)):
+        return f"is no function but {type(value).__name__}"
+    absent = [member for member in name.members if not hasattr(value, member)]
+    if absent:
+        return f"has no {absent[0]}"
+    return _refusal(name, value)
+
+
+def _refusal(name: ApiName, value: Any) -> str | None:
+    """Why a call with the contract's keywords, and no other arguments, would be refused."""
+    if name.members and not name.parameters:
+        return None  # never called
+    try:
+        known = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return f"does not show its parameters ({', '.join(name.parameters)} are needed)"
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known)
+    by_name = {p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    refused = [parameter for parameter in name.parameters if parameter not in by_name]
+    if refused and not takes_any:
+        return f"takes no parameter {refused[0]!r} but ({', '.join(p.name for p in known)})"
+    others = [p.name for p in known if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    unknown = [parameter for parameter in others if parameter not in name.parameters]
+    return f"also demands {unknown[0]!r}" if unknown else None

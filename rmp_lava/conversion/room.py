@@ -1,0 +1,66 @@
+"""Make room: smaller scales for layers whose potentials would wrap in stock neurons; all others keep their integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backends import run
+from ..errors import UsageError
+from ..hardware import Profile, load_profile
+from ..network import Layer, Neurons, SpikingNetwork
+from .quantize import RANGE_SHARE, real_bias, shrunk
+
+
+def make_room(
+    network: SpikingNetwork, images: np.ndarray, steps: int, profile: str | Profile = "loihi2", *, seed: int = 0
+) -> SpikingNetwork:
+    """Shrink the numbers of layers whose potentials take more than `RANGE_SHARE` of the register of stock neurons.
+
+    This rounds weights once more; `quantize` with `ranges`, from the float network, rounds them once only.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Integer, without leaky neurons.
+    images : numpy.ndarray
+        (N, *input shape) calibration images in [0, 1], or messages.
+    steps : int
+        T.
+    profile : str or Profile
+    seed : int
+        Of the Poisson encoding.
+
+    Returns
+    -------
+    SpikingNetwork
+        Each shrunk layer's record says by how much ("shrunk").
+
+    Raises
+    ------
+    UsageError
+        If the network holds real numbers or leaky neurons.
+    ConversionError
+        If a threshold would fall below one weight unit.
+    """
+    if not network.is_integer:
+        raise UsageError(f"network {network.name!r} holds real numbers; quantise it with ranges instead")
+    leaky = [layer.name for layer in network if layer.neurons.is_leaky]
+    if leaky:
+        raise UsageError(f"layer {leaky[0]!r} has leaky neurons, which keep no membrane in their current")
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    # In real numbers nothing saturates, so that potentials beyond the register show.
+    real = network.replace(layers=tuple(_real(layer) for layer in network), number_format="float")
+    ranges = run(real, images, steps, seed=seed).potential_ranges
+    room = RANGE_SHARE * profile["current_max"]
+
+    def change(layer: Layer) -> Layer:
+        largest = max(abs(limit) for limit in ranges[layer.name])
+        return shrunk(layer, room / largest, profile) if layer.neurons.reset == "soft" and largest > room else layer
+
+    return network.map_layers(change)
+
+
+def _real(layer: Layer) -> Layer:
+    neurons = layer.neurons.replace(bias=real_bias(layer.neurons), bias_exponent=Neurons.bias_exponent)
+    synapses = tuple(synapse.replace(weight=synapse.weight.astype(np.float32)) for synapse in layer.synapses)
+    return layer.replace(synapses=synapses, neurons=neurons)

@@ -1,0 +1,46 @@
+"""Tables of what differs on a board, and of what was measured there."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from ..backends.loihi2 import LoweringReport
+from ..measurement import Measurement
+from .hardware import engineering
+from .tables import table
+
+
+def lowering_table(report: LoweringReport) -> Table:
+    """Everything that differs, the gravest first."""
+    order = ("obstacle", "difference", "caution", "information")
+    found = sorted(report.differences, key=lambda each: order.index(each.severity))
+    rows = [(each.severity, each.layer, each.found, each.remedy) for each in found]
+    columns = ("", "layer", "what differs on a board", "what to do, or what is done")
+    return table("Stock neurons on Loihi 2 (never run on hardware)", columns, rows, text_columns=4)
+
+
+def describe_lowering(report: LoweringReport) -> str:
+    """Whether spikes will differ, in a sentence."""
+    if report.of("obstacle"):
+        return "The network cannot be deployed as it is."
+    if not report.images:
+        return "Whether spikes differ depends on the images: pass --data or --images."
+    if any(each.kind == "spikes" for each in report.of("difference")):
+        return f"On {report.images} images, simulated exactly, spikes differ from those of backend fast."
+    return f"On {report.images} images, simulated exactly, every spike equals that of backend fast."
+
+
+def figures_table(measurement: Measurement) -> Table:
+    """Every figure with its unit and its origin."""
+    rows = [
+        (
+            each.name,
+            f"{each.value:,.4g}" if each.unit == "1" else engineering(each.value, each.unit),
+            each.origin,
+            each.how,
+        )
+        for each in measurement.figures()
+    ]
+    io = "input and output excluded" if measurement.input == "chip" else "with input and output"
+    title = f"{measurement.board}: {measurement.repetitions:,} times the first sample, {io}"
+    return table(title, ("figure", "value", "origin", "how"), rows, text_columns=4)

@@ -1,0 +1,210 @@
+"""The ladder: its rungs in order, climbed until one differs, and the result as a file to attach to a report."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import BackendError, UsageError
+from . import neuron_rungs, range_rungs, synapse_rungs, timing_rungs
+from .circuit import Circuit, Recording
+from .execute import Executor
+from .network_rungs import FULL, NARROW, digits, vgg16
+from .rung import Rung
+from .verdict import Difference, Explanation, explain, first_difference
+
+TIME_LIMIT = 600.0
+"""Seconds for each rung."""
+_LIBRARIES = ("lava-nc", "lava-loihi", "lava-dl", "numpy", "scipy", "torch")
+_CIRCUITS = (
+    neuron_rungs.wiring,
+    neuron_rungs.current_persists,
+    neuron_rungs.voltage_forgets,
+    neuron_rungs.both,
+    neuron_rungs.soft_reset,
+    range_rungs.threshold,
+    range_rungs.wide_threshold,
+    range_rungs.wide_sum,
+    range_rungs.wrap,
+    timing_rungs.bias,
+    timing_rungs.always_on,
+    timing_rungs.pulse,
+    timing_rungs.periodic_reset,
+    timing_rungs.boundary,
+    synapse_rungs.dense,
+    synapse_rungs.conv,
+    synapse_rungs.graded,
+    synapse_rungs.relay,
+)
+
+
+def circuits() -> list[Rung]:
+    """The rungs that are tiny circuits, from the simplest on; each stands on those before it."""
+    return [make() for make in _CIRCUITS]
+
+
+def ladder(only: Sequence[str] = (), *, full: bool = False) -> list[Rung]:
+    """All rungs in order, or those named.
+
+    Parameters
+    ----------
+    only : sequence of str
+        Names of rungs.
+    full : bool
+        VGG-16 at half of its width in place of a sixteenth.
+
+    Raises
+    ------
+    UsageError
+        If there is no rung of a name.
+    """
+    rungs = [*circuits(), digits(), vgg16(FULL if full else NARROW)] if _wants_networks(only) else circuits()
+    names = [rung.name for rung in rungs]
+    unknown = next((name for name in only if name not in names), None)
+    if unknown is not None:
+        raise UsageError(f"rung {unknown!r} is unknown; choose from {', '.join(map(repr, names))}")
+    return [rung for rung in rungs if not only or rung.name in only]
+
+
+def _wants_networks(only: Sequence[str]) -> bool:
+    """Whether networks must be made, which takes seconds: not if all that is asked for are circuits."""
+    return not only or not set(only) <= {rung.name for rung in circuits()}
+
+
+@dataclass(frozen=True, eq=False)
+class RungResult:
+    """How a rung went.
+
+    Parameters
+    ----------
+    rung : Rung
+    verdict : {"passed", "differs", "failed", "not run"}
+        Failed: it could not be run to its end, see `error`.
+    seconds : float
+        Wall time, with start-up.
+    expected, found : Recording or None
+    difference : Difference or None
+    explanations : tuple of Explanation
+    error : str
+    """
+
+    rung: Rung
+    verdict: str
+    seconds: float = 0.0
+    expected: Recording | None = None
+    found: Recording | None = None
+    difference: Difference | None = None
+    explanations: tuple[Explanation, ...] = ()
+    error: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON: of circuits everything, of networks counts and a digest of all spikes."""
+        circuit = isinstance(self.rung.subject, Circuit)
+        describe = _trains if circuit else _digests
+        return {
+            "name": self.rung.name,
+            "tests": self.rung.tests,
+            "reason": self.rung.reason,
+            "verdict": self.verdict,
+            "seconds": round(self.seconds, 3),
+            "execution": self.found.execution if self.found else None,
+            "expected": describe(self.expected) if self.expected else None,
+            "found": describe(self.found) if self.found else None,
+            "difference": asdict(self.difference) if self.difference else None,
+            "explanations": [asdict(each) for each in self.explanations],
+            "error": self.error or None,
+            "circuit": self.rung.subject.summary() if circuit else None,
+        }
+
+
+def _trains(recording: Recording) -> dict[str, Any]:
+    """Steps (from 1) in which each neuron spikes, and what u was in the end."""
+    spikes = {
+        name: [(np.flatnonzero(train) + 1).tolist() for train in spikes.reshape(len(spikes), -1).T]
+        for name, spikes in recording.spikes.items()
+    }
+    return {"spikes": spikes, "u": {name: u.reshape(-1).tolist() for name, u in recording.currents.items()}}
+
+
+def _digests(recording: Recording) -> dict[str, Any]:
+    return {
+        "spike_counts": {name: int(np.count_nonzero(spikes)) for name, spikes in recording.spikes.items()},
+        "sha256": {
+            name: hashlib.sha256(np.ascontiguousarray(spikes, dtype="<i4").tobytes()).hexdigest()
+            for name, spikes in recording.spikes.items()
+        },
+    }
+
+
+def climb(
+    rungs: Sequence[Rung],
+    executor: Executor,
+    *,
+    keep_going: bool = False,
+    time_limit: float = TIME_LIMIT,
+) -> Iterator[RungResult]:
+    """Run rungs one after the other; those behind the first that does not pass are not run, unless `keep_going`.
+
+    Yields
+    ------
+    RungResult
+        Of each rung, as soon as it is known.
+    """
+    stopped = False
+    for rung in rungs:
+        result = RungResult(rung, "not run") if stopped else _try(rung, executor, time_limit)
+        stopped = stopped or (result.verdict != "passed" and not keep_going)
+        yield result
+
+
+def _try(rung: Rung, executor: Executor, time_limit: float) -> RungResult:
+    expected = rung.expectation()
+    started = time.perf_counter()
+    run: Callable = executor.circuit if isinstance(rung.subject, Circuit) else executor.network
+    try:
+        found = run(rung.subject, time_limit)
+        seconds = time.perf_counter() - started
+        difference = first_difference(rung, expected, found)
+    except BackendError as error:
+        return RungResult(rung, "failed", time.perf_counter() - started, expected, error=str(error))
+    if difference is None:
+        return RungResult(rung, "passed", seconds, expected, found)
+    explanations = tuple(explain(rung, expected, found, difference))
+    return RungResult(rung, "differs", seconds, expected, found, difference, explanations)
+
+
+def passed(results: Sequence[RungResult]) -> bool:
+    """Whether every rung passed."""
+    return all(result.verdict == "passed" for result in results)
+
+
+def summary(results: Sequence[RungResult], backend: str) -> dict[str, Any]:
+    """The whole result for JSON."""
+    return {
+        "selftest": __version__,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "backend": backend,
+        "on_hardware": backend == "loihi2" and any(result.found is not None for result in results),
+        "passed": passed(results),
+        "versions": {"python": platform.python_version(), "system": platform.platform()} | _versions(),
+        "rungs": [result.summary() for result in results],
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found

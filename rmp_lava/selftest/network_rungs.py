@@ -1,0 +1,86 @@
+"""Rungs that run whole networks in their deployed form: what the small rungs have shown, all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..encoding import make_input
+from ..errors import NetFileError
+from ..network import SpikingNetwork
+from .execute import Trial
+from .rung import Rung
+
+DIGITS_STEPS = 63
+"""With the blank step a period of 64, a power of two; fewer would not reach the last layer."""
+VGG_STEPS = 6
+"""With two blank steps a period of 8; more would take potentials of the full network to where they cross into the next sample."""
+NET = "digits-soft.net"
+NARROW, FULL = 1 / 16, 1 / 2
+"""Widths of VGG-16."""
+REASON = "the definition of the neuron gives these spikes (backend reference), and knows neither Lava nor self-synapses"
+MEANS = "each part passed alone, so it is how they work together: the size of the layer, or the order of what arrives"
+
+
+def digits() -> Rung:
+    from ..ann.data import load
+    from ..netx import load as load_net
+
+    return Rung(
+        "digits",
+        "a trained network of five layers on two digits",
+        Trial(_coarser(load_net(_net_file())), load("digits").test_images[:2], DIGITS_STEPS),
+        REASON,
+        MEANS,
+        "cut the network before the layer and run it again; see docs/loihi.md, traps",
+    )
+
+
+def vgg16(width: float = NARROW) -> Rung:
+    """Untrained, which is all the same to spikes; balanced, so that every layer has some."""
+    return Rung(
+        "vgg16",
+        f"VGG-16 at {width:g} of its width, untrained, on one image",
+        Trial(_vgg16(width), _blobs(1, seed=1), VGG_STEPS),
+        REASON,
+        MEANS,
+        "run rmp-lava fit on a network of that size; see docs/loihi.md, traps",
+    )
+
+
+def _coarser(network: SpikingNetwork) -> SpikingNetwork:
+    """The network with 2 levels of input in place of 63: in 63 steps, its first layer would pass u's 2^17 weight units."""
+    first, *others = network.layers
+    threshold = 222 << 2  # 2 of 63 parts of its 27904, rounded to what one weight says
+    first = first.replace(neurons=first.neurons.replace(threshold=threshold))
+    return network.replace(input=make_input("current", network.input.shape, 2), layers=(first, *others))
+
+
+def _net_file() -> Path:
+    """An installed package brings the network along; a checkout has it among the exports."""
+    here = Path(__file__).resolve()
+    places = [here.with_name(NET), here.parents[2] / "exports" / "reference" / NET]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise NetFileError(f"the self-test's network {NET} is missing beside {here.parent}; install rmp-lava again")
+    return found
+
+
+def _vgg16(width: float) -> SpikingNetwork:
+    import torch
+
+    from ..ann.models import MODELS
+    from ..conversion import convert
+    from ..conversion.quantize import quantize
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MODELS["vgg16-cifar"].build(width=width).eval()
+    return quantize(convert(model, _blobs(8, seed=0), steps=VGG_STEPS, encoding="rate", v_init="half"), "loihi2")
+
+
+def _blobs(count: int, seed: int) -> np.ndarray:
+    """Images (count, 3, 32, 32) of coarse patches: noise from pixel to pixel is all the same to a deep network."""
+    coarse = np.random.default_rng(seed).random((count, 3, 4, 4), dtype=np.float32)
+    return coarse.repeat(8, axis=2).repeat(8, axis=3)

@@ -1,0 +1,164 @@
+"""Compare what ran with what must: where they first differ, and what that means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BackendError
+from ..network import Conv
+from .circuit import Recording
+from .execute import Trial
+from .model import predict
+from .rung import Rung
+
+STATE = "u after the last step, in 1/64 of a weight unit"
+SPIKES = "spikes"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place where a recording differs from the expectation.
+
+    Parameters
+    ----------
+    what : str
+        `SPIKES` or `STATE`.
+    population : str
+    neuron : tuple of int
+        Indices from 0.
+    step : int or None
+        From 1, of a network's layer in its own window; None for states.
+    sample : int or None
+        From 0; None for circuits.
+    expected, found : int
+    """
+
+    what: str
+    population: str
+    neuron: tuple[int, ...]
+    step: int | None
+    sample: int | None
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        sample = "" if self.sample is None else f" of sample {self.sample}"
+        where = f"{self.population}{list(self.neuron)}{sample}"
+        if self.step is None:
+            return f"{where}: {self.what} is {self.found}, expected {self.expected}"
+        if max(self.found, self.expected) > 1:
+            return f"step {self.step}, {where}: sends {self.found}, expected {self.expected}"
+        return f"step {self.step}, {where}: {'spike' if self.found else 'no spike'}, expected {_spike(self.expected)}"
+
+
+def _spike(expected: int) -> str:
+    return "a spike" if expected else "none"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a difference means, and what to try."""
+
+    means: str
+    remedy: str
+
+
+def first_difference(rung: Rung, expected: Recording, found: Recording) -> Difference | None:
+    """Of spikes, else of states that could be read; in circuits the earliest step, in networks the first layer.
+
+    Raises
+    ------
+    BackendError
+        If something was not recorded, or in another shape.
+    """
+    _check_shapes(rung, expected, found)
+    whole = isinstance(rung.subject, Trial)
+    differences = _differences(SPIKES, expected.spikes, found.spikes, whole)
+    if not differences:
+        known = {name: values for name, values in expected.currents.items() if name in found.currents}
+        differences = _differences(STATE, known, found.currents, whole)
+    if whole:
+        return next(iter(differences), None)
+    return min(differences, key=lambda difference: difference.step or 0, default=None)
+
+
+def _check_shapes(rung: Rung, expected: Recording, found: Recording) -> None:
+    for name, spikes in expected.spikes.items():
+        if name not in found.spikes or found.spikes[name].shape != spikes.shape:
+            what = f"shape {found.spikes[name].shape}" if name in found.spikes else "nothing"
+            raise BackendError(
+                f"rung {rung.name!r} has recorded {what} of {name!r}, expected spikes of shape {spikes.shape}; "
+                "look at what the backend's sinks return"
+            )
+
+
+def _differences(
+    what: str, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], whole: bool
+) -> list[Difference]:
+    """The first one of each population that differs."""
+    result = []
+    for name, values in expected.items():
+        places = np.argwhere(found[name] != values)
+        if len(places):
+            place = tuple(int(i) for i in places[0])
+            sample, rest = (place[0], place[1:]) if whole else (None, place)
+            step, neuron = (rest[0] + 1, rest[1:]) if what == SPIKES else (None, rest)
+            result.append(Difference(what, name, neuron, step, sample, int(values[place]), int(found[name][place])))
+    return result
+
+
+def explain(rung: Rung, expected: Recording, found: Recording, difference: Difference) -> list[Explanation]:
+    """Every suspect that explains the recording exactly; if there is none, what the rung says of any difference."""
+    if isinstance(rung.subject, Trial):
+        return [_explain_network(rung, expected, found, difference)]
+    predictions = [(suspect, predict(suspect.circuit or rung.subject, suspect.rules)) for suspect in rung.suspects]
+    exact = [suspect for suspect, each in predictions if _equal(each, found, expected, states=True)]
+    if not exact and difference.what == SPIKES:  # states may be read differently, or not at all
+        exact = [suspect for suspect, each in predictions if _equal(each, found, expected, states=False)]
+    if exact:
+        return [Explanation(suspect.means, suspect.remedy) for suspect in exact]
+    return [Explanation(f"{rung.means}, in no way that was foreseen", rung.remedy)]
+
+
+def _equal(predicted: Recording, found: Recording, expected: Recording, *, states: bool) -> bool:
+    spikes = all(np.array_equal(predicted.spikes[name], found.spikes[name]) for name in expected.spikes)
+    known = [name for name in expected.currents if name in found.currents] if states else []
+    return spikes and all(np.array_equal(predicted.currents[name], found.currents[name]) for name in known)
+
+
+def _explain_network(rung: Rung, expected: Recording, found: Recording, difference: Difference) -> Explanation:
+    name = difference.population
+    if difference.what == STATE:
+        return Explanation(
+            f"every spike is right, and the final potential of layer {name!r} is not",
+            "predictions taken from spike counts hold; read potentials one step later or earlier",
+        )
+    right, wrong = expected.spikes[name], found.spikes[name]
+    for steps, word in ((1, "late"), (-1, "early")):
+        if _shifted(right, wrong, steps):
+            return Explanation(
+                f"layer {name!r} spikes one step {word}",
+                "something on the way to it takes another number of steps; compare with rungs 'wiring' and 'relay'",
+            )
+    if difference.sample:
+        return Explanation(
+            f"sample 0 is right and sample {difference.sample} is not, from layer {name!r} on: one sample reaches into the next",
+            "compare with rungs 'reset' and 'boundary'; lengthen the period (--blank)",
+        )
+    layer = rung.subject.network[name]
+    kinds = ", ".join("conv" if isinstance(synapse, Conv) else "dense" for synapse in layer.synapses)
+    sources = ", ".join(repr(synapse.source) for synapse in layer.synapses)
+    return Explanation(
+        f"layer {name!r} ({kinds}, {'x'.join(map(str, layer.shape))}) is the first one that differs; what it receives from "
+        f"{sources} is right. {rung.means[0].upper()}{rung.means[1:]}",
+        rung.remedy,
+    )
+
+
+def _shifted(right: np.ndarray, wrong: np.ndarray, steps: int) -> bool:
+    """Whether spikes (samples, steps, ...) are those expected, moved by a step within the window."""
+    earlier, later = (right, wrong) if steps > 0 else (wrong, right)
+    return bool(right.any()) and np.array_equal(earlier[:, :-1], later[:, 1:])
