@@ -150,6 +150,36 @@ def test_readings_that_are_no_numbers_are_refused(values, sentence):
         api.reading("memory", probe)
 
 
+def as_the_contract_has_it(name: str) -> types.SimpleNamespace:
+    """A module whose names take the contract's keywords and nothing else; it measures nothing."""
+
+    def stands_in(entry: ApiName):
+        def called(self, **keywords):
+            assert set(keywords) <= set(entry.parameters), f"{entry.dotted} was called with {sorted(keywords)}"
+            self.keywords, self.inp, self.out = keywords, "inp", "out"
+
+        members = {member: lambda *_: None for member in entry.members}
+        made = type(entry.dotted, (), {"__init__": called, **members})
+        return made if entry.kind == "class" else lambda **keywords: made(**keywords)
+
+    entries = [entry for entry in CONTRACT if entry.dotted.rpartition(".")[0] == name]
+    assert entries, f"{name} is called, but the contract has nothing of it"
+    return types.SimpleNamespace(**{entry.dotted.rpartition(".")[2]: stands_in(entry) for entry in entries})
+
+
+def test_calls_are_those_of_the_contract(monkeypatch):
+    monkeypatch.setattr(api, "_module", as_the_contract_has_it)
+    connected = []
+    port = types.SimpleNamespace(shape=(3, 2, 1), connect=connected.append)
+    assert api.into_chip(port, 16, convolution=True) == api.into_chip(port, 0, convolution=False) == "out"
+    assert api.out_of_chip(port) == "out" and connected == ["inp"] * 3
+    assert api.state_out_of_chip(port, 8, 12) == "out"
+    made = {kind: api.probe(kind, 64).keywords for kind in api.PROBES}
+    assert made == {"power": {"num_steps": 64}, "time": {}, "activity": {}, "memory": {}}
+    for board in (Board(partition="kp"), Board(node="og-1"), Board(host="h")):
+        assert api.select_board(board) == board.describe()
+
+
 # Boards and requirements
 
 

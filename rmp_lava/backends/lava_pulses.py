@@ -35,20 +35,24 @@ class Target(Protocol):
 
 @dataclass
 class _Line:
-    """Synapses from one neuron to a population: `mantissa` (neurons,) of one sign, shifted by `exponent`."""
+    """Synapses of one sign to a population: from each neuron a column of mantissas (neurons,), all shifted by `exponent`."""
 
-    neuron: int
-    mantissa: np.ndarray
+    columns: list[tuple[int, np.ndarray]]
     exponent: int
     target: Target
 
 
 @dataclass
 class _Lines:
-    """Neurons by the number that tells them apart, and the synapses from them."""
+    """Neurons by what tells them apart (a step, and which of several at it), and the synapses from them."""
 
-    neurons: dict[int, int] = field(default_factory=dict)
+    neurons: dict[tuple[int, int], int] = field(default_factory=dict)
     lines: list[_Line] = field(default_factory=list)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Of each neuron."""
+        return np.array([step for step, _ in self.neurons])
 
 
 class Pulses:
@@ -63,39 +67,50 @@ class Pulses:
         self.period = period
         self._clock, self._constant = _Lines(), _Lines()
 
-    def once(self, step: int, value: np.ndarray, target: Target, what: str) -> None:
-        """Add `value` (channel first, weight units) to a population's input in step `step` of Lava, and every period from it.
+    def once(self, step: int, parts: list[np.ndarray], target: Target, what: str) -> None:
+        """Add the sum of `parts` to a population's input in step `step` of Lava, and every period from it.
 
-        Earlier periods are served too, as far as they are there; the neuron spikes one step before its pulse arrives.
+        Each part (channel first, weight units) comes from a neuron of its own. Earlier periods are served too, as far as they
+        are there; the neurons spike one step before their pulse arrives.
         """
-        self._collect(self._clock, (step - 2) % self.period + 1, value, target, what)
+        self._collect(self._clock, (step - 2) % self.period + 1, parts, target, what)
 
-    def always(self, step: int, value: np.ndarray, target: Target, what: str) -> None:
-        """Add `value` to a population's input in each step from step `step` (at least 2) on."""
-        self._collect(self._constant, step - 1, value, target, what)
+    def always(self, step: int, parts: list[np.ndarray], target: Target, what: str) -> None:
+        """Add the sum of `parts` to a population's input in each step from step `step` (at least 2) on."""
+        self._collect(self._constant, step - 1, parts, target, what)
 
     def connect(self, processes: list[AbstractProcess]) -> None:
         """Make the neurons and connect everything that was collected."""
         if self._clock.lines:
-            missing = self.period - np.array(list(self._clock.neurons))
+            missing = self.period - self._clock.steps
             neurons = _spontaneous(self.period - 1, bias=1, v=missing << STATE_SHIFT)
             _connect(neurons, self._clock, processes)
         if self._constant.lines:
             # Two weight units a step, threshold one: in every step, once the first one is reached.
-            earlier = 2 * (np.array(list(self._constant.neurons)) - 1) - 1
+            earlier = 2 * (self._constant.steps - 1) - 1
             neurons = _spontaneous(1, bias=2, v=-earlier << STATE_SHIFT)
             _connect(neurons, self._constant, processes)
 
-    def _collect(self, source: _Lines, key: int, value: np.ndarray, target: Target, what: str) -> None:
+    def _collect(self, source: _Lines, step: int, parts: list[np.ndarray], target: Target, what: str) -> None:
         """One line for each sign and exponent that the values take."""
-        flat = value.transpose().reshape(-1).astype(np.int64)
-        neuron = source.neurons.setdefault(key, len(source.neurons))
-        for sign in (1, -1):
-            parts: dict[int, np.ndarray] = {}
-            for number in np.unique(flat[flat * sign > 0]):
-                for mantissa, exponent in terms(int(abs(number)), what):
-                    parts.setdefault(exponent, np.zeros(flat.size, dtype=np.int32))[flat == number] = sign * mantissa
-            source.lines += [_Line(neuron, mantissa, exponent, target) for exponent, mantissa in parts.items()]
+        columns: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
+        for copy, part in enumerate(parts):
+            neuron = source.neurons.setdefault((step, copy), len(source.neurons))
+            for key, mantissa in _mantissas(part, what).items():
+                columns.setdefault(key, []).append((neuron, mantissa))
+        source.lines += [_Line(found, exponent, target) for (_, exponent), found in columns.items()]
+
+
+def _mantissas(value: np.ndarray, what: str) -> dict[tuple[int, int], np.ndarray]:
+    """(sign, exponent) -> mantissas in Lava's order whose shifted sum is `value`."""
+    flat = value.transpose().reshape(-1).astype(np.int64)
+    found: dict[tuple[int, int], np.ndarray] = {}
+    for number in np.unique(flat[flat != 0]):
+        sign = int(np.sign(number))
+        for mantissa, exponent in terms(int(abs(number)), what):
+            empty = np.zeros(flat.size, dtype=np.int32)
+            found.setdefault((sign, exponent), empty)[flat == number] = sign * mantissa
+    return found
 
 
 def in_parts(value: np.ndarray) -> list[np.ndarray]:
@@ -117,10 +132,12 @@ def _spontaneous(threshold: int, *, bias: int, v: np.ndarray) -> LIF:
 def _connect(neurons: LIF, source: _Lines, processes: list[AbstractProcess]) -> None:
     processes.append(neurons)
     for line in source.lines:
-        reached = np.flatnonzero(line.mantissa)
-        place = (reached, np.full(reached.size, line.neuron))
-        shape = (line.mantissa.size, len(source.neurons))
-        weights = csr_matrix((line.mantissa[reached], place), shape=shape, dtype=np.int32)
+        reached = [np.flatnonzero(mantissa) for _, mantissa in line.columns]
+        mantissas = [mantissa[rows] for rows, (_, mantissa) in zip(reached, line.columns, strict=True)]
+        senders = [np.full(rows.size, neuron) for rows, (neuron, _) in zip(reached, line.columns, strict=True)]
+        shape = (line.columns[0][1].size, len(source.neurons))
+        place = (np.concatenate(reached), np.concatenate(senders))
+        weights = csr_matrix((np.concatenate(mantissas), place), shape=shape, dtype=np.int32)
         synapse = Sparse(weights=weights, weight_exp=line.exponent)
         neurons.s_out.connect(synapse.s_in)
         synapse.a_out.reshape(line.target.shape).connect(line.target.a_in)

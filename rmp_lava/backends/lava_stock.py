@@ -57,19 +57,18 @@ class StockBuilder:
         population = Population(process.a_in, process.s_out, lava_shape(shape), process.u if soft else process.v)
         first = self.lead_in + depth + 1  # step of the window
         if neurons.v_init:
-            self.pulses.once(first, np.full(shape, int(neurons.v_init)), population, f"v_init of layer {name!r}")
+            self.pulses.once(first, [np.full(shape, int(neurons.v_init))], population, f"v_init of layer {name!r}")
         if soft:
             for mantissa, exponent in terms(int(neurons.threshold), f"threshold of layer {name!r}"):
                 one_to_one(population, -mantissa, population.a_in, processes, exponent)
             self._quieten(first - 1, shape, population)
             if neurons.bias is not None:
-                self.pulses.always(first, _bias(neurons, shape, name), population, f"bias of layer {name!r}")
+                self.pulses.always(first, [_bias(neurons, shape, name)], population, f"bias of layer {name!r}")
         return population
 
     def constant_input(self, value: np.ndarray, population: Population, depth: int, what: str) -> None:
         """Add `value` (channel first, weight units) to a population in every step from its first window on."""
-        for part in in_parts(value):
-            self.pulses.always(self.lead_in + depth + 1, part, population, what)
+        self.pulses.always(self.lead_in + depth + 1, in_parts(value), population, what)
 
     def finish(self, processes: list[AbstractProcess]) -> None:
         """Make what serves all populations."""
@@ -78,8 +77,7 @@ class StockBuilder:
     def _quieten(self, step: int, shape: tuple[int, ...], population: Population) -> None:
         """Take `QUIET` off the potentials in the period's last step, which has to be a blank one."""
         if self.plan.blank:
-            for part in in_parts(np.full(shape, -QUIET)):
-                self.pulses.once(step, part, population, "pulse that keeps neurons quiet")
+            self.pulses.once(step, in_parts(np.full(shape, -QUIET)), population, "pulse that keeps neurons quiet")
 
 
 def _bias(neurons: Neurons, shape: tuple[int, ...], name: str) -> np.ndarray:
