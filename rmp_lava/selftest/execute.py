@@ -31,7 +31,7 @@ class Trial:
     images : numpy.ndarray
         (samples, *input shape) in [0, 1].
     steps : int
-        T; at least one less than a power of two leaves room for the blank step.
+        T.
     """
 
     network: SpikingNetwork

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..encoding import make_input
 from ..errors import NetFileError
 from ..network import SpikingNetwork
 from .execute import Trial
 from .rung import Rung
 
-DIGITS_STEPS = 63
-"""With the blank step a period of 64, a power of two; fewer would not reach the last layer."""
+DIGITS_STEPS = 64
+"""With as many blank steps, amid which stock neurons are reset once more; fewer would not reach the last layer."""
 VGG_STEPS = 6
-"""With two blank steps a period of 8; more would take potentials of the full network to where they cross into the next sample."""
+"""With two blank steps a period of 8, without another reset; more would take the full network's potentials too far down."""
 NET = "digits-soft.net"
 NARROW, FULL = 1 / 16, 1 / 2
 """Widths of VGG-16."""
@@ -25,12 +24,16 @@ MEANS = "each part passed alone, so it is how they work together: the size of th
 
 def digits() -> Rung:
     from ..ann.data import load
+    from ..conversion.room import make_room
     from ..netx import load as load_net
 
+    images = load("digits").test_images[:2]
+    # As it is, its first layer would take potentials beyond u's register.
+    network = make_room(load_net(_net_file()), images, DIGITS_STEPS)
     return Rung(
         "digits",
         "a trained network of five layers on two digits",
-        Trial(_coarser(load_net(_net_file())), load("digits").test_images[:2], DIGITS_STEPS),
+        Trial(network, images, DIGITS_STEPS),
         REASON,
         MEANS,
         "cut the network before the layer and run it again; see docs/loihi.md, traps",
@@ -47,14 +50,6 @@ def vgg16(width: float = NARROW) -> Rung:
         MEANS,
         "run rmp-lava fit on a network of that size; see docs/loihi.md, traps",
     )
-
-
-def _coarser(network: SpikingNetwork) -> SpikingNetwork:
-    """The network with 2 levels of input in place of 63: in 63 steps, its first layer would pass u's 2^17 weight units."""
-    first, *others = network.layers
-    threshold = 222 << 2  # 2 of 63 parts of its 27904, rounded to what one weight says
-    first = first.replace(neurons=first.neurons.replace(threshold=threshold))
-    return network.replace(input=make_input("current", network.input.shape, 2), layers=(first, *others))
 
 
 def _net_file() -> Path:
