@@ -101,6 +101,19 @@ def test_a_rung_that_hangs_is_one_sentence_in_the_end(call, on):
     assert "Rung 'wiring' did not run to its end: Lava did not finish within the time limit of 7 s" in output
 
 
+def test_a_ladder_that_is_broken_off_leaves_what_is_known(call, on, tmp_path):
+    class Interrupted(Predicting):
+        def circuit(self, circuit, time_limit):
+            if circuit.cells[0].du == -1:
+                raise KeyboardInterrupt
+            return predict(circuit)
+
+    on(Interrupted)
+    assert call(*SMALL, "--json", tmp_path / "result.json")[0] == 130
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert [rung["verdict"] for rung in found["rungs"]] == ["passed", "not run", "not run"] and not found["passed"]
+
+
 def test_json_on_standard_output_is_nothing_but_json(call, on):
     on(Predicting)
     code, output, error = call("--only", "wiring", "--json", "-")

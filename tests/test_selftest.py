@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rmp_lava.backends import run
+from rmp_lava.backends import loihi2, run
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import Conv
 from rmp_lava.selftest.circuit import Circuit, Recording, from_summary
@@ -201,7 +201,7 @@ def test_a_rung_that_cannot_run_stops_the_ladder_too():
 def test_the_summary_holds_what_a_report_needs():
     rung = CIRCUITS["du = -1"]
     results = climbed(Replaying(**{"du_=_-1": prediction(rung, rung.suspects[0])}))
-    found = json.loads(json.dumps(summary(results, "lava"), allow_nan=False))
+    found = json.loads(json.dumps(summary(list(CIRCUITS.values())[:4], results, "lava"), allow_nan=False))
     assert found["backend"] == "lava" and found["on_hardware"] is False and found["passed"] is False
     assert {"python", "system", "lava-nc", "lava-loihi", "numpy"} <= set(found["versions"])
     wiring, persists, *_ = found["rungs"]
@@ -210,6 +210,14 @@ def test_the_summary_holds_what_a_report_needs():
     assert persists["found"]["spikes"] == {"cell": [[]]} and persists["execution"] == "plain integers"
     assert persists["difference"]["step"] == 4 and persists["explanations"][0]["means"] == rung.suspects[0].means
     assert persists["circuit"]["cells"][0]["du"] == -1
+
+
+def test_a_summary_amid_the_ladder_has_not_passed():
+    rungs = list(CIRCUITS.values())[:2]
+    replaying = Replaying()
+    replaying.rungs = rungs
+    found = summary(rungs, [next(climb(rungs, replaying))], "lava")
+    assert [rung["verdict"] for rung in found["rungs"]] == ["passed", "not run"] and found["passed"] is False
 
 
 def test_rungs_are_chosen_by_name_in_the_ladder_s_order():
@@ -350,6 +358,14 @@ def test_a_circuit_gives_the_same_through_adapters(name):
     found = run_circuit(rung.subject, "adapted", 120)
     assert "adapters as delays" in found.execution
     assert first_difference(rung, rung.expected, Recording(found.spikes)) is None
+
+
+@pytest.mark.lava
+def test_a_board_without_lava_loihi_is_an_error_in_the_worker_too():
+    if loihi2.availability() is None:
+        pytest.skip("lava-loihi is here")
+    with pytest.raises(BackendError, match="Lava failed: .*lava-loihi"):
+        run_circuit(CIRCUITS["wiring"].subject, "loihi2", 60, loihi2.Board(partition="oheogulch"))
 
 
 @by_circuit

@@ -52,12 +52,15 @@ def selftest(
         for result in climb(rungs, executor, keep_going=keep_going, time_limit=time_limit):
             results.append(result)
             live.update(selftest_table(rungs, results, backend.value), refresh=True)
+            if str(json_path) != "-":  # a machine that hangs later leaves what is known so far
+                write_json(json_path, summary(rungs, results, backend.value))
     if not console.is_terminal:
         console.print()  # Live ends its line on terminals only
     for result in results:
         for line in describe_result(result):
             console.print(line)
     console.print(describe_end(results, backend.value))
-    write_json(json_path, summary(results, backend.value))
+    if str(json_path) == "-":
+        write_json(json_path, summary(rungs, results, backend.value))
     if not passed(results):
         raise typer.Exit(1)

@@ -187,8 +187,9 @@ def passed(results: Sequence[RungResult]) -> bool:
     return all(result.verdict == "passed" for result in results)
 
 
-def summary(results: Sequence[RungResult], backend: str) -> dict[str, Any]:
-    """The whole result for JSON."""
+def summary(rungs: Sequence[Rung], results: Sequence[RungResult], backend: str) -> dict[str, Any]:
+    """The whole result for JSON; rungs without a result yet are "not run"."""
+    results = [*results, *(RungResult(rung, "not run") for rung in rungs[len(results) :])]
     return {
         "selftest": __version__,
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
