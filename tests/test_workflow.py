@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from rmp_lava.ann.data import Dataset
+from rmp_lava.conversion.divergence import TrainedOutputs
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
 from rmp_lava.errors import DataError, UsageError
 from rmp_lava.workflow import conversion as workflow
 from rmp_lava.workflow import samples
@@ -35,6 +38,10 @@ def dataset(as_bytes: bool = False) -> Dataset:
     if as_bytes:
         images, test_images = ((a * 255).astype(np.uint8) for a in (images, test_images))
     return Dataset("quarters", images, labels, test_images, test_labels, ("a", "b", "c", "d"), "made here")
+
+
+def calibration_images() -> np.ndarray:
+    return from_dataset(dataset()).calibration(None, seed=0)[0]
 
 
 def exact() -> nn.Module:
@@ -144,6 +151,19 @@ def test_thresholds_are_searched_with_the_calibration_images(what):
             convert_model(exact(), unlabelled, **options)
     else:
         assert convert_model(exact(), unlabelled, **options).integer.provenance["search"] == record
+
+
+def test_a_search_may_follow_a_tuning_and_compares_with_the_network_before_it():
+    options = {"steps": 2, "epochs": 1, "batch_size": 64, "learning_rate": 1e-9}
+    searched = tune_model(exact(), from_dataset(dataset()), search="outputs", **options)
+    plain = tune_model(exact(), from_dataset(dataset()), **options)
+    record = searched.integer.provenance["search"]
+    trained = TrainedOutputs(
+        trace(exact(), make_input("current", (1, 4, 4)), calibration_images()), calibration_images()
+    )
+    assert record["before"] == pytest.approx(trained.divergence(plain.floating, 2), rel=1e-4)
+    assert record["after"] == pytest.approx(trained.divergence(searched.floating, 2), rel=1e-4)
+    assert record["after"] < record["before"] and "search" not in plain.integer.provenance
 
 
 def test_a_search_for_something_else_is_refused():

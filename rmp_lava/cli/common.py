@@ -24,6 +24,11 @@ class Precision(str, Enum):
     bfloat16 = "bfloat16"
 
 
+class Search(str, Enum):
+    accuracy = "accuracy"
+    outputs = "outputs"
+
+
 class ThresholdForm(str, Enum):
     stock = "stock"
     free = "free"
@@ -60,6 +65,15 @@ TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file o
 SAMPLES = "Test images, drawn at random (of --images: the first ones)"
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
 Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
+SearchOption = Annotated[
+    Search | None,
+    typer.Option(
+        "--search",
+        help="Then search each layer's alpha and initial potential on the calibration images: for accuracy (needs labels), "
+        "or for outputs like the trained network's.",
+        show_default="no search",
+    ),
+]
 Calibration = Annotated[
     int | None,
     typer.Option(help="Training images for thresholds and biases, drawn at random.", show_default="512"),
@@ -108,3 +122,8 @@ def console_for(json_path: Path | None):
     from ..report.tables import console
 
     return console(stderr=str(json_path) == "-")
+
+
+def plain(choice: Any) -> Any:
+    """The value of an option that is a choice; others as they are."""
+    return choice.value if isinstance(choice, Enum) else choice

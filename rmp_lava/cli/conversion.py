@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from .common import (
     Pooling,
     PoolingOption,
     Profile,
+    SearchOption,
     Seed,
     Shape,
     Strict,
@@ -29,6 +30,7 @@ from .common import (
     Validation,
     Weights,
     console_for,
+    plain,
     write_json,
 )
 from .finish import bring, finish, measuring, place, quantising
@@ -43,11 +45,6 @@ class Encoding(str, Enum):
     poisson = "poisson"
     rate = "rate"
     current = "current"
-
-
-class Search(str, Enum):
-    accuracy = "accuracy"
-    outputs = "outputs"
 
 
 class Reset(str, Enum):
@@ -142,14 +139,7 @@ def convert(
     alpha: Annotated[
         float | None, typer.Option(help="Factor on every threshold; below 1 for less latency.", show_default="1")
     ] = None,
-    search: Annotated[
-        Search | None,
-        typer.Option(
-            help="Then search each layer's alpha and initial potential on the calibration images: for accuracy (needs labels), "
-            "or for outputs like the trained network's.",
-            show_default="no search",
-        ),
-    ] = None,
+    search: SearchOption = None,
     v_init: Annotated[
         InitialPotential | None, typer.Option(help="Initial potential.", show_default="the method's")
     ] = None,
@@ -193,24 +183,20 @@ def convert(
         "calibrate": calibrate,
         "reset": reset,
     }
-    changes = {name: _plain(value) for name, value in given.items() if value is not None}
+    changes = {name: plain(value) for name, value in given.items() if value is not None}
     conversion = convert_model(
         network.model,
         material,
         steps=steps,
         method=method.value,
-        encoding=_plain(encoding),
+        encoding=plain(encoding),
         pooling=pooling.value,
         readout=readout.value,
         name=network.name,
         provenance=network.provenance,
         quantising=quantising(profile, threshold_form, strict, for_board),
         measuring=measuring(calibration, validation, seed),
-        search=_plain(search),
+        search=plain(search),
         **changes,
     )
     finish(conversion, network, material, path, for_lava_dl, json_path)
-
-
-def _plain(choice: Any) -> Any:
-    return choice.value if isinstance(choice, Enum) else choice

@@ -19,6 +19,7 @@ from .common import (
     PoolingOption,
     Precision,
     Profile,
+    SearchOption,
     Seed,
     Shape,
     Strict,
@@ -31,6 +32,7 @@ from .common import (
     Weights,
     console_for,
     epoch_reporter,
+    plain,
 )
 from .finish import bring, finish, measuring, place, quantising
 
@@ -61,6 +63,7 @@ def tune(
     augmentation: Annotated[Augmentation, typer.Option(help="Of the training images.")] = Augmentation.none,
     precision: Annotated[Precision, typer.Option(help="Of the layers' sums in training.")] = Precision.float32,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    search: SearchOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from NAME.tune.pt beside the output.")] = False,
     pooling: PoolingOption = Pooling.fold,
     threshold_form: ThresholdFormOption = ThresholdForm.stock,
@@ -95,6 +98,7 @@ def tune(
         epochs=epochs,
         learning_rate=learning_rate,
         distill=distill,
+        search=plain(search),
         batch_size=batch_size,
         augmentation=augmentation.value,
         precision=precision.value,

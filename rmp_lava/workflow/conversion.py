@@ -180,6 +180,7 @@ def tune_model(
     quantising: Quantising = Quantising(),  # noqa: B008 - frozen
     measuring: Measuring = Measuring(),  # noqa: B008 - frozen
     distill: bool = True,
+    search: str | None = None,
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[TuneRecord], None] | None = None,
     **settings: Any,
@@ -192,6 +193,8 @@ def tune_model(
         As for `convert_model`.
     distill : bool
         Whether the trained network's outputs are learned beside the labels, see `teacher` of `tune`.
+    search
+        As for `convert_model`, after the tuning; outputs are compared with those of the network before it.
     checkpoint_path, on_epoch, **settings
         As `tune` takes them: epochs, learning_rate, batch_size, augmentation, precision, device, resume.
 
@@ -203,10 +206,11 @@ def tune_model(
     if material.train_labels is None:
         raise UsageError("tuning trains the network, which needs labels; pass --labels too")
     Schedule(steps, 1)  # refuses steps that are out of range
-    calibration, _ = material.calibration(measuring.calibration, measuring.seed)
+    calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, "current", pooling, "potential", name)
     analog = _with_provenance(analog, material, provenance, {"method": "tune", "encoding": "current"})
+    objective = None if search is None else make_objective(search, analog, calibration, calibration_labels)
     # From where conversion by itself ends: tuning then needs a fraction of the images.
     converted = balance_best(analog, calibration, steps, BEFORE_TUNING, seed=measuring.seed, progress=True)
     tuned = tune(
@@ -226,6 +230,8 @@ def tune_model(
         **settings,
     )
     floating = balance(tuned, calibration, steps, TUNED, seed=measuring.seed, progress=True)
+    if objective is not None:
+        floating = search_thresholds(floating, objective, steps, seed=measuring.seed, progress=True)
     conversion = _quantized(tuned, floating, steps, quantising, calibration, measuring.seed)
     measured = _measured(conversion, model, images, labels, quantising.strict, measuring.seed, tuned=True)
     # From the network, so that epochs before an interruption are there too.
