@@ -117,12 +117,18 @@ def test_neurons_without_a_model_for_neuro_cores_are_never_simulated_instead():
     from rmp_lava.backends.loihi2.ends import ON_THE_HOST
     from rmp_lava.processes.io import MessageSource
     from rmp_lava.processes.io_models import PyMessageSourceFixed
+    from rmp_lava.processes.rmp import RMP
+    from rmp_lava.processes.rmp_models import PyRmpModelFixed
 
     neurons = LIF(shape=(2,))
     assert Loihi2HwCfg().select(neurons, [PyLifModelBitAcc]) is PyLifModelBitAcc
     config = api.run_config(ON_THE_HOST, [])
     with pytest.raises(BackendError, match="no model of LIF for a neuro-core, and PyLifModelBitAcc would simulate it"):
         config.select(neurons, [PyLifModelBitAcc])
+    with pytest.raises(
+        BackendError, match="PyRmpModelFixed is a Python model of RMP, which would simulate it on the host"
+    ):
+        api.run_config(ON_THE_HOST, [], {RMP: PyRmpModelFixed})
     source = MessageSource(shape=(2,), path="none", steps=1, period=1, lead_in=0)
     assert config.select(source, [PyMessageSourceFixed]) is PyMessageSourceFixed
 

@@ -59,31 +59,44 @@ def select_board(board: Board) -> str:
     return board.describe()
 
 
-def run_config(models: Mapping[type, type], probes: list[Any]) -> Any:
+def run_config(on_the_host: Mapping[type, type], probes: list[Any], own: Mapping[type, type] | None = None) -> Any:
     """Lava's choice of ProcessModels for a board, without any that would simulate neurons or synapses on the host.
 
     Parameters
     ----------
-    models : mapping
-        Process -> ProcessModel: of sources and sinks on the host, and of the user's own neuron program.
+    on_the_host : mapping
+        Process -> ProcessModel of sources and sinks.
     probes : list
         As `probe` makes them.
+    own : mapping or None
+        Process -> ProcessModel of the user's neuron program.
+
+    Raises
+    ------
+    BackendError
+        If the user's program is a Python model; and when Lava chooses one for what belongs on the chip.
     """
     configs = _module("lava.magma.core.run_configs")
+    for process, model in (own or {}).items():
+        if issubclass(model, configs.AbstractPyProcessModel):
+            raise BackendError(
+                f"{model.__name__} is a Python model of {process.__name__}, which would simulate it on the host; a board takes "
+                "a model for neuro-cores"
+            )
 
     class ChipOnly(configs.Loihi2HwCfg):
         """Lava takes a Python model where there is none for a neuro-core: that would be a simulation."""
 
         def select(self, process, proc_models):
             chosen = super().select(process, proc_models)
-            if issubclass(chosen, configs.AbstractPyProcessModel) and type(process) not in models:
+            if issubclass(chosen, configs.AbstractPyProcessModel) and type(process) not in on_the_host:
                 raise BackendError(
                     f"lava-loihi has no model of {type(process).__name__} for a neuro-core, and {chosen.__name__} would "
                     "simulate it on the host; update lava-loihi, or pass a neuron program of your own"
                 )
             return chosen
 
-    return ChipOnly(exception_proc_model_map=dict(models), callback_fxs=probes)
+    return ChipOnly(exception_proc_model_map={**on_the_host, **(own or {})}, callback_fxs=probes)
 
 
 def into_chip(port: Any, message_bits: int, *, convolution: bool) -> Any:

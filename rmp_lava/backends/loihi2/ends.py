@@ -59,7 +59,7 @@ class ChipEnds(Ends):
         if self.job["measure"] is not None:
             self.measured = api.probe(self.job["measure"], self.job["measured_steps"])
             probes.append(self.measured)
-        return api.run_config(ON_THE_HOST | models, probes)
+        return api.run_config(ON_THE_HOST, probes, models)
 
     def execution(self) -> str:
         return f"{self.where}, lava-loihi {version('lava-loihi')}, lava-nc {version('lava-nc')}"
