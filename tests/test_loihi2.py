@@ -338,19 +338,21 @@ def test_period_relays_and_thresholds_of_two_weights_are_said():
     assert "relay neurons" in found["relay", "a"].remedy
 
 
-def test_potentials_that_wrap_are_foreseen_and_a_smaller_scale_mends_them():
+@pytest.mark.parametrize("steps", [4, 3])
+def test_potentials_that_wrap_are_foreseen_and_a_smaller_scale_mends_them(steps):
+    """Of 4 steps the period is 8, with a reset before its end; of 3 it is 4, and ends with the pulse that goes below."""
     source = make_input("current", (2,), 255)
     network = one_layer(Neurons(32_640), ((200, 0), (-200, 0), (10, 0)), source)
     images = np.array([[1.0, 0.0], [0.1, 0.0]], np.float32)
-    report = lowering_report(network, 4, images)
+    report = lowering_report(network, steps, images)
     assert {"range", "wrap", "spikes"} <= kinds(report, "difference") and report.images == 2
-    # 4 steps of -51,000; a register beyond 2^17 shows them as positive.
+    # 3 or 4 steps of -51,000; a register beyond 2^17 shows them as positive.
     assert report.ranges["a"][0] == pytest.approx(-(2**17), abs=1)
     from rmp_lava.conversion.room import make_room
 
-    smaller = make_room(network, images, 4)
-    mended = lowering_report(smaller, 4, images)
-    assert mended.of("difference") == () and smaller["a"].record["shrunk"] < 0.6
+    smaller = make_room(network, images, steps)
+    mended = lowering_report(smaller, steps, images)
+    assert mended.of("difference") == () and smaller["a"].record["shrunk"] < (0.6 if steps == 4 else 0.4)
     ratio = smaller["a"].neurons.threshold / smaller["a"].synapses[0].weight[0, 0]
     assert ratio == pytest.approx(32_640 / 200, rel=0.02)
 

@@ -50,7 +50,7 @@ def quantize(
         with a self-synapse are possible too; costs less than 0.8 % of the weights' range. "free": any threshold.
         "dense_rec": even and at most 254, as lava-dl's loader needs it for soft reset; costs weight resolution.
     ranges : mapping or None
-        Layer name -> (smallest, largest) potential of the float network, as `Run.potential_ranges` has them of calibration
+        Layer name -> (smallest, largest) potential of the float network, as `board_ranges` has them of calibration
         images: soft-reset layers then get a scale at which these take `RANGE_SHARE` of the chip's current register at most,
         in which stock neurons keep their potential, and which wraps. None: potentials may saturate, as native neurons' do.
 

@@ -5,10 +5,37 @@ from __future__ import annotations
 import numpy as np
 
 from ..backends import run
+from ..backends.loihi2 import deployed_schedule
+from ..backends.stock import QUIET, reset_interval
 from ..errors import UsageError
 from ..hardware import Profile, load_profile
 from ..network import Layer, Neurons, SpikingNetwork
+from ..neuron import Range
 from .quantize import RANGE_SHARE, real_bias, shrunk
+
+_REGISTER = 2**17
+"""Weight units of the register, to each side."""
+
+
+def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, seed: int = 0) -> dict[str, Range]:
+    """Smallest and largest potential of each layer, for `quantize`, as they count against the register of stock neurons.
+
+    Lower ends are stretched where the pulse that keeps neurons quiet comes on top of them: where no reset lies between the
+    window and the period's last step, which is so unless T is a power of two.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Float.
+    images, steps, seed
+        As `make_room` takes them.
+    """
+    ranges = run(network, images, steps, seed=seed).potential_ranges
+    plan = deployed_schedule(network, steps)
+    if reset_interval(plan) != plan.period:
+        return dict(ranges)
+    stretch = _REGISTER / (_REGISTER - QUIET)
+    return {name: (low * stretch if low < 0 else low, high) for name, (low, high) in ranges.items()}
 
 
 def make_room(
@@ -50,7 +77,7 @@ def make_room(
     profile = load_profile(profile) if isinstance(profile, str) else profile
     # In real numbers nothing saturates, so that potentials beyond the register show.
     real = network.replace(layers=tuple(_real(layer) for layer in network), number_format="float")
-    ranges = run(real, images, steps, seed=seed).potential_ranges
+    ranges = board_ranges(real, images, steps, seed=seed)
     room = RANGE_SHARE * profile["current_max"]
 
     def change(layer: Layer) -> Layer:

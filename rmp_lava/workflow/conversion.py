@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..backends import run
 from ..conversion import ENCODINGS, choose_ways
 from ..conversion.balance import balance
 from ..conversion.balancing import Balancing
 from ..conversion.choose import balance_best
 from ..conversion.gates import LayerGate, clipped, first_loss, measure_layers
 from ..conversion.quantize import quantize
+from ..conversion.room import board_ranges
 from ..conversion.scale import unscale
 from ..conversion.search import make_objective
 from ..conversion.search import search as search_thresholds
@@ -263,7 +263,7 @@ def _quantized(
     calibration: np.ndarray,
     seed: int,
 ) -> Conversion:
-    ranges = run(floating, calibration, steps, seed=seed).potential_ranges if quantising.for_board else None
+    ranges = board_ranges(floating, calibration, steps, seed=seed) if quantising.for_board else None
     integer = quantize(floating, quantising.profile, threshold_form=quantising.threshold_form, ranges=ranges)
     return Conversion(analog, floating, integer, steps)
 
