@@ -173,6 +173,36 @@ def test_untouched_network_comes_back_equal_and_a_trained_one_with_its_weights()
     assert trained != network and trained["b"].record == network["b"].record
 
 
+@pytest.mark.parametrize(
+    ("size", "conv"),
+    [
+        ((3, 1), {"shape": (3, 4, 2, 1), "stride": (3, 3), "padding": (0, 2), "dilation": (2, 1)}),
+        ((2, 1), {"shape": (6, 1, 1, 1), "stride": (3, 3), "padding": (0, 2), "groups": 2}),
+        ((6, 1), {"shape": (2, 3, 2, 1), "stride": (1, 2), "padding": (1, 1), "groups": 2}),
+        ((4, 4), {"shape": (3, 2, 2, 2), "padding": (3, 2)}),
+    ],
+)
+def test_windows_of_nothing_but_padding(size, conv):
+    """PyTorch 2.3 takes the process down with a segmentation fault at the first three."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=conv.pop("shape")).astype(np.float32)
+    conv = Conv(INPUT, weight, **conv)
+    shape = (weight.shape[1] * conv.groups, *size)
+    layer = Layer("a", conv.output_shape(shape), (conv,), Neurons(1.0, "none"))
+    analog = AnalogNetwork(SpikingNetwork("padded", make_input("current", shape), (layer,), "float", "potential"))
+    images = torch.rand(2, *shape, requires_grad=True)
+    found = analog(images)
+    found.square().sum().backward()
+    # In double precision, which PyTorch computes by other means.
+    exact = torch.from_numpy(weight).double().requires_grad_()
+    twin = images.detach().double().requires_grad_()
+    expected = nn.functional.conv2d(twin, exact, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    expected.square().sum().backward()
+    torch.testing.assert_close(found.double(), expected.flatten(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(images.grad.double(), twin.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(analog.layers[0].weights[0].grad.double(), exact.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_what_cannot_be_meant_is_refused():
     network = branched()
     images = np.zeros((2, 3, 5, 5), np.float32)

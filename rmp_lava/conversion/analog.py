@@ -225,9 +225,12 @@ def _unchanged(sums: torch.Tensor) -> torch.Tensor:
 
 def _propagate(synapse: Synapse, weight: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     if isinstance(synapse, Conv):
-        return functional.conv2d(
-            source, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups
-        )
+        padding = synapse.padding
+        extents = (d * (k - 1) + 1 for k, d in zip(weight.shape[2:], synapse.dilation, strict=True))
+        if any(p >= extent for p, extent in zip(padding, extents, strict=True)):
+            # PyTorch 2.3 (oneDNN, channels last) crashes where a window sees nothing but padding of its own making.
+            source, padding = functional.pad(source, (padding[1], padding[1], padding[0], padding[0])), (0, 0)
+        return functional.conv2d(source, weight, None, synapse.stride, padding, synapse.dilation, synapse.groups)
     return functional.linear(source.flatten(1), weight)
 
 
