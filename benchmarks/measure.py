@@ -16,6 +16,7 @@ from rmp_lava.results import Run
 from . import machine
 
 ANCHOR_STEPS = 10_000
+CONVERSION_STEPS = 16
 
 
 def measure(job: dict) -> dict:
@@ -32,7 +33,8 @@ def measure(job: dict) -> dict:
         from . import throughput
 
         return throughput.measure(job)
-    return {"fast": _fast, "lava": _lava, "anchor": _anchor, "profile": _profile}[job["kind"]](job)
+    kinds = {"fast": _fast, "lava": _lava, "anchor": _anchor, "conversion": _conversion, "profile": _profile}
+    return kinds[job["kind"]](job)
 
 
 def _fast(job: dict) -> dict:
@@ -102,6 +104,29 @@ def _anchor(job: dict) -> dict:
         "synaptic_operations": factor * sum(int(v.sum()) for v in result.synaptic_operations.values()),
         "neuron_updates": factor * sum(result.neuron_updates.values()),
         "operations_by_layer": {name: factor * int(v.sum()) for name, v in result.synaptic_operations.items()},
+    }
+
+
+def _conversion(job: dict) -> dict:
+    """VGG-16 with batch normalisation for T = 16, by `convert`'s default method; random weights and images (seeded)."""
+    import torch
+
+    from rmp_lava.ann.models import MODELS
+
+    torch.set_num_threads(job["threads"])
+    torch.manual_seed(0)
+    model = MODELS["vgg16-cifar"].build(width=job["width"], batch_norm=True).train()
+    with torch.no_grad():
+        for _ in range(10):  # so that the normalisations hold statistics
+            model(torch.rand(64, 3, 32, 32))
+    images = np.random.default_rng(0).random((job["images"], 3, 32, 32), dtype=np.float32)
+    started = time.perf_counter()
+    network = rmp_lava.convert(model.eval(), images, steps=CONVERSION_STEPS)
+    return {
+        "seconds": [time.perf_counter() - started],
+        "resident_peak": machine.peak_resident(),
+        "neurons": network.neuron_count,
+        "parameters": network.parameter_count,
     }
 
 

@@ -35,7 +35,7 @@ def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
     lines += _pictures(pictures, ["engines"])
     for name in results["networks"]:
         lines += _network(results, name)
-    lines += _throughput(results) + _anchor(results) + _growth(results)
+    lines += _throughput(results) + _anchor(results) + _growth(results) + conversion(results)
     lines += _pictures(pictures, AXES)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -221,6 +221,27 @@ def _growth(results: dict) -> list[str]:
         f"VGG-16 with {s['growth_width']:g} of its channels, {s['growth_batch']} samples, {s['growth_steps']} steps, "
     )
     return ["## How `fast` grows", "", text + "but for what the first column changes.", "", *lines]
+
+
+def conversion(results: dict) -> list[str]:
+    """How long it takes to convert, as lines of Markdown; none where it was not measured."""
+    measured = [value for key, value in results["measurements"].items() if key.startswith("conversion/")]
+    if not measured:
+        return []
+    lines = ["## Conversion", ""]
+    found = [each for each in measured if "error" not in each]
+    if not found:
+        return [*lines, f"Not measured: {measured[0]['error']}", ""]
+    seconds = sorted(each["seconds"][0] for each in found)
+    width, images = results["settings"]["conversion_width"], results["settings"]["conversion_images"]
+    peak = max(each["resident_peak"] for each in found) / 2**20
+    return [
+        *lines,
+        f"`convert` of VGG-16 with batch normalisation at {width:g} of its channels ({found[0]['parameters']:,} parameters) "
+        f"for T = 16, with {images} calibration images: {statistics.median(seconds):.0f} s "
+        f"({seconds[0]:.0f} to {seconds[-1]:.0f} in {_plural(len(seconds), 'round')}), {peak:,.0f} MiB.",
+        "",
+    ]
 
 
 def _pictures(pictures: list[str], names: Iterable[str]) -> list[str]:

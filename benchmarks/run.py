@@ -76,6 +76,8 @@ class Settings:
         Steps of PilotNet without an image; fewer than 10,000 are extrapolated.
     throughput_images : int
         Samples times steps in one bare convolution; the fastest counts.
+    conversion_width, conversion_images
+        VGG-16 with batch normalisation that is converted, and the calibration images.
     """
 
     quick: bool
@@ -89,6 +91,8 @@ class Settings:
     growth_steps: int
     anchor_steps: int
     throughput_images: list[int]
+    conversion_width: float
+    conversion_images: int
 
 
 def full_settings(threads: int) -> Settings:
@@ -105,6 +109,8 @@ def full_settings(threads: int) -> Settings:
         growth_steps=64,
         anchor_steps=10_000,
         throughput_images=[16, 64, 256],
+        conversion_width=1.0,
+        conversion_images=512,
     )
 
 
@@ -122,6 +128,8 @@ def quick_settings(threads: int) -> Settings:
         growth_steps=16,
         anchor_steps=100,
         throughput_images=[8],
+        conversion_width=0.125,
+        conversion_images=16,
     )
 
 
@@ -299,6 +307,14 @@ def grow(session: Session) -> None:
             session.measure(f"growth/{axis}/{value:g}", "core", job)
 
 
+def time_conversion(session: Session) -> None:
+    """Tracing, folding and balancing of VGG-16 as `rmp-lava convert --steps 16` does them."""
+    settings = session.settings
+    job = {"kind": "conversion", "width": settings.conversion_width, "images": settings.conversion_images}
+    for i in range(settings.rounds):
+        session.measure(f"conversion/{i + 1}", "core", job)
+
+
 def _commit() -> str:
     """The checkout's commit, marked where files differ from it; empty outside a checkout."""
     try:
@@ -342,6 +358,7 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where results go.")] = Path("exports/benchmarks"),
     render_file: Annotated[Path | None, typer.Option("--render", help="Only render this results.json.")] = None,
     to: Annotated[Path, typer.Option(help="Folder of the rendered page.")] = Path("docs"),
+    conversion: Annotated[bool, typer.Option("--conversion", help="Only measure how long conversion takes.")] = False,
     profile: Annotated[str, typer.Option(help="Only show where `fast` spends its time on this network.")] = "",
     core_python: Annotated[str | None, typer.Option(help="Python of the environment for fast.")] = None,
     lava_python: Annotated[str | None, typer.Option(help="Python 3.10 with Lava.")] = None,
@@ -367,7 +384,7 @@ def main(
     settings = quick_settings(threads) if quick and not profile else full_settings(threads)
     settings = replace(settings, rounds=rounds or settings.rounds)
     given = {"core": core_python, "lava": lava_python, "peers": peers_python}
-    needed = ["core"] if profile else ["core", *dict.fromkeys(ENGINES[e].environment for e in chosen)]
+    needed = ["core"] if profile or conversion else ["core", *dict.fromkeys(ENGINES[e].environment for e in chosen)]
     if "lava" not in needed and "pilotnet-lif" in [*names, profile]:
         needed.append("lava")  # the file comes with lava-dl
     pythons = {name: _python(name, given[name]) for name in dict.fromkeys(needed)}
@@ -378,6 +395,10 @@ def main(
     try:
         if profile:
             show_profile(session, profile, pilotnet)
+            return
+        if conversion:
+            time_conversion(session)
+            print("\n".join(render.conversion(session.results)))
             return
         names = [name for name in names if _size(name, settings) is not None]
         files = {name: _prepare(session, name, pilotnet) for name in names}
@@ -392,6 +413,7 @@ def main(
                 if environment in pythons:
                     session.measure(f"throughput/{environment}", environment, job)
             grow(session)
+            time_conversion(session)
             if pilotnet is not None:
                 job = {"kind": "anchor", "network": str(pilotnet), "steps": settings.anchor_steps}
                 session.measure("anchor/pilotnet-lif", "core", job)

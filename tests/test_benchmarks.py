@@ -1,6 +1,7 @@
 """The benchmarks' own parts: networks, the page; no measurement."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -145,6 +146,16 @@ def test_page_shows_medians_ratios_and_differences(benchmarks, results):
     assert "convolutions take 0.10 ms per sample-step, `fast` 1.50, the fastest peer 4.00." in page
     assert "`fast` would be 40.0 times as fast as that peer; it is 2.7 times as fast." in page
     assert len({line.count("|") for line in rows.values()}) == 1
+
+
+def test_conversion_is_measured_and_shown(benchmarks, tmp_path):
+    command = ["--quick", "--rounds", "2", "--conversion", "--folder", str(tmp_path)]
+    done = CliRunner().invoke(benchmarks["run"].app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "VGG-16 with batch normalisation at 0.125 of its channels" in done.output
+    assert re.search(r"with 16 calibration images: \d+ s \(\d+ to \d+ in 2 rounds\)", done.output)
+    measured = json.loads((tmp_path / "results.json").read_text())["measurements"]
+    assert list(measured) == ["conversion/1", "conversion/2"] and measured["conversion/1"]["seconds"][0] > 0
 
 
 def test_pictures_are_written(benchmarks, results, tmp_path):
