@@ -88,7 +88,7 @@ def _try_data(name: str) -> str:
     from .ann.data import load
 
     dataset = load(name)
-    return f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images, {dataset.source}"
+    return f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images, {dataset.located}"
 
 
 def _try_gpu() -> str:

@@ -103,14 +103,15 @@ def test_image_files_load_in_the_order_of_classes_and_names(tmp_path, layout):
         place = write_zip(tmp_path / "a.zip", files, zipfile.ZIP_DEFLATED if layout == "deflated" else 0)
     dataset = load("cifar10", place)
     check_images(dataset)
-    assert dataset.source.startswith("CIFAR-10 (PNG) in ") and str(tmp_path) in dataset.source
+    assert dataset.source == "CIFAR-10 (PNG)" and str(dataset.place).startswith(str(tmp_path))
+    assert dataset.located == f"CIFAR-10 (PNG) in {dataset.place}"
 
 
 def test_jpeg_is_named_in_the_source(tmp_path):
     files = image_files_of(".JPG", "JPEG")
     dataset = load("cifar10", write_zip(tmp_path / "a.zip", files))
     check_images(dataset, exact=False)
-    assert dataset.source == f"CIFAR-10 (JPEG) in {tmp_path / 'a.zip'}"
+    assert (dataset.source, dataset.place) == ("CIFAR-10 (JPEG)", tmp_path / "a.zip")
     first = np.asarray(Image.open(io.BytesIO(files["train/airplane/0000.JPG"])))
     np.testing.assert_array_equal(dataset.train_images[0], first.transpose(2, 0, 1))
 
@@ -292,7 +293,7 @@ def test_downloads_load(tmp_path, kind, named):
     folder = write_download(tmp_path, kind)
     dataset = load("cifar10", tmp_path if named == "around" else folder)
     check_images(dataset)
-    assert dataset.source == f"CIFAR-10 in {folder}"
+    assert (dataset.source, dataset.place) == ("CIFAR-10", folder)
 
 
 def test_pickle_of_python_3_loads_too(tmp_path):

@@ -541,7 +541,7 @@ def test_much_from_few_bytes_is_still_read_where_gzip_can_say_it(tmp_path):
 @pytest.mark.parametrize(
     "network, found",
     [
-        (dense_network(threshold=21), ["layer 'first', 'last': threshold 21"]),
+        (dense_network(threshold=21), ["layers 'first', 'last': threshold 21"]),
         (dense_network(threshold=256), ["threshold 256 is no self-synapse weight"]),
         (odd_network(), ["layer 'first': the loader would round or clip its weights"]),
         (
@@ -550,7 +550,7 @@ def test_much_from_few_bytes_is_still_read_where_gzip_can_say_it(tmp_path):
                 "layers do not form a chain",
                 "the input is rate-coded",
                 "layer 'a': v_init is not 0",
-                "layer 'a', 'c': has a bias, which the loader would not integrate",
+                "layers 'a', 'c': has a bias, which the loader would not integrate",
                 "layer 'a': a convolution with soft reset",
                 "layer 'b': bias exponent is 3",
                 "layer 'b': has a bias per neuron",

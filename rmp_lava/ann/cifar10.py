@@ -26,12 +26,13 @@ _FOLDERS = ("", "cifar10", "CIFAR10", "cifar-10")
 _ZIP_PATTERNS = ("cifar10*.zip", "cifar-10*.zip", "CIFAR10*.zip", "CIFAR-10*.zip")
 
 Part = tuple[np.ndarray, np.ndarray]
+Found = tuple[Part, Part, str, Path]
 
 
-def read(directory: str | os.PathLike | None) -> tuple[Part, Part, str]:
-    """Training part, test part and where they came from; a part is images (uint8, (N, 3, 32, 32)) and labels (int64).
+def read(directory: str | os.PathLike | None) -> Found:
+    """Training part, test part, what they are and where they were read from.
 
-    Raises `DataError` if files are missing or malformed.
+    A part is images (uint8, (N, 3, 32, 32)) and labels (int64). Raises `DataError` if files are missing or malformed.
     """
     place = named_place(directory)
     if place is None:
@@ -57,7 +58,7 @@ def read(directory: str | os.PathLike | None) -> tuple[Part, Part, str]:
     )
 
 
-def _read_folder(folder: Path) -> tuple[Part, Part, str] | None:
+def _read_folder(folder: Path) -> Found | None:
     """The data set in one of its layouts, the original before re-encoded images; None if the folder holds none."""
     for name, first, reader in (
         (_PYTHON, "data_batch_1", read_pickled_batches),
@@ -66,18 +67,18 @@ def _read_folder(folder: Path) -> tuple[Part, Part, str] | None:
         for candidate in (folder / name, folder):
             if os.path.exists(candidate / first):
                 train, test = reader(candidate)
-                return train, test, f"CIFAR-10 in {candidate}"
+                return train, test, "CIFAR-10", candidate
     if os.path.isdir(folder / "train") and os.path.isdir(folder / "test"):
         return _read_image_files(FolderImages(folder))
     return None
 
 
-def _read_zip(path: Path) -> tuple[Part, Part, str]:
+def _read_zip(path: Path) -> Found:
     with ZipImages(path) as source:
         return _read_image_files(source)
 
 
-def _read_image_files(source: FolderImages | ZipImages) -> tuple[Part, Part, str]:
+def _read_image_files(source: FolderImages | ZipImages) -> Found:
     parts = read_images(source, ("train", "test"), CLASSES, SHAPE, "reading CIFAR-10")
     kinds = "/".join(source.kinds)
-    return parts[0], parts[1], f"CIFAR-10 ({kinds}) in {source.path}"
+    return parts[0], parts[1], f"CIFAR-10 ({kinds})", source.path

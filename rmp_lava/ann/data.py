@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -34,7 +35,9 @@ class Dataset:
         int64, shape (N,), each an index of `class_names`.
     class_names : tuple of str
     source : str
-        Where the data came from, for reports and checkpoints.
+        What the data is, for reports and checkpoints; it names no folder, as these are passed on.
+    place : Path or None
+        The folder or file that it was read from.
 
     Raises
     ------
@@ -49,10 +52,11 @@ class Dataset:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     source: str
+    place: Path | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
-            what = f"{part} part of data set {self.name!r} ({self.source})"
+            what = f"{part} part of data set {self.name!r} ({self.located})"
             _check_images(getattr(self, f"{part}_images"), what)
             _check_labels(getattr(self, f"{part}_labels"), len(getattr(self, f"{part}_images")), self.class_names, what)
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
@@ -60,6 +64,11 @@ class Dataset:
                 f"data set {self.name!r} has training images of shape {self.train_images.shape[1:]} but test images of "
                 f"shape {self.test_images.shape[1:]}; they must agree"
             )
+
+    @property
+    def located(self) -> str:
+        """What the data is and where it lies, for whoever sits at this machine."""
+        return self.source if self.place is None else f"{self.source} in {self.place}"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -192,7 +201,7 @@ def _load_digits(seed: int) -> Dataset:
 
 
 def _load_fashion_mnist(directory: str | os.PathLike | None) -> Dataset:
-    (train_images, train_labels), (test_images, test_labels), source = fashion_mnist.read(directory)
+    (train_images, train_labels), (test_images, test_labels), place = fashion_mnist.read(directory)
     return Dataset(
         name="fashion-mnist",
         train_images=as_float(train_images),
@@ -200,12 +209,13 @@ def _load_fashion_mnist(directory: str | os.PathLike | None) -> Dataset:
         test_images=as_float(test_images),
         test_labels=test_labels,
         class_names=fashion_mnist.CLASSES,
-        source=source,
+        source="Fashion-MNIST idx files",
+        place=place,
     )
 
 
 def _load_cifar10(directory: str | os.PathLike | None) -> Dataset:
-    (train_images, train_labels), (test_images, test_labels), source = cifar10.read(directory)
+    (train_images, train_labels), (test_images, test_labels), source, place = cifar10.read(directory)
     return Dataset(
         name="cifar10",
         train_images=train_images,
@@ -214,6 +224,7 @@ def _load_cifar10(directory: str | os.PathLike | None) -> Dataset:
         test_labels=test_labels,
         class_names=cifar10.CLASSES,
         source=source,
+        place=place,
     )
 
 

@@ -35,8 +35,8 @@ _FILES = (
 Part = tuple[np.ndarray, np.ndarray]
 
 
-def read(directory: str | os.PathLike | None) -> tuple[Part, Part, str]:
-    """Training part, test part and where they came from; a part is images (uint8, (N, 1, 28, 28)) and labels (int64).
+def read(directory: str | os.PathLike | None) -> tuple[Part, Part, Path]:
+    """Training part, test part and their folder; a part is images (uint8, (N, 1, 28, 28)) and labels (int64).
 
     Raises `DataError` if files are missing or malformed.
     """
@@ -45,7 +45,7 @@ def read(directory: str | os.PathLike | None) -> tuple[Part, Part, str]:
     return (
         (_images(train_images), _labels(train_labels)),
         (_images(test_images), _labels(test_labels)),
-        f"Fashion-MNIST idx files in {files[0].parent}",
+        files[0].parent,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -61,6 +60,7 @@ def _messages(levels: int | None) -> str:
 def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
     """Show what a .net file holds."""
     from .. import netx
+    from ..report.provenance import provenance_tables
     from ..report.tables import network_table
     from ..workflow.keep import describe_kept
 
@@ -83,8 +83,10 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
             "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."
         )
     kept = describe_kept(net, network.provenance)
-    for key, value in network.provenance.items():
-        console.print(kept.get(key, f"{key}: {json.dumps(value)}"))
+    for made in provenance_tables({key: value for key, value in network.provenance.items() if key not in kept}):
+        console.print(made)
+    for sentence in kept.values():
+        console.print(sentence)
     write_json(
         json_path,
         {

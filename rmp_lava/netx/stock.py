@@ -31,7 +31,8 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
     for layer in network:
         for reason in _layer_obstacles(layer, layer is network.output):
             by_reason.setdefault(reason, []).append(repr(layer.name))
-    obstacles += [f"layer {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+    for reason, names in by_reason.items():
+        obstacles.append(f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}")
     return obstacles
 
 

@@ -33,11 +33,12 @@ class Stage:
     note: str = ""
 
 
-def stage_table(stages: tuple[Stage, ...], steps: int) -> Table:
-    """The stages of a conversion, one below the other."""
+def stage_table(stages: tuple[Stage, ...], steps: int | None) -> Table:
+    """The stages of a conversion, one below the other; `steps` is T where it is known."""
     rows = [(s.name, s.note or "none", f"{s.images:,}", percent(s.accuracy)) for s in stages]
     columns = ("stage", "limits reached", "images", "accuracy")
-    return table(f"Accuracy on validation images, T = {steps}", columns, rows, text_columns=2)
+    known = "" if steps is None else f", T = {steps}"
+    return table(f"Accuracy on validation images{known}", columns, rows, text_columns=2)
 
 
 def trained_stage(model: Model, images: np.ndarray, labels: np.ndarray) -> Stage:

@@ -9,11 +9,12 @@ import numpy as np
 
 from ...network import INPUT, Layer, SpikingNetwork
 from ...neuron import STATE_SHIFT
+from ..provenance import is_number, kept_gates
 from .measure import Measured
 from .parts import Section, Sheet
 from .plots import activity_bars, rate_clouds
 from .style import Palette, picture
-from .words import count, digits, is_number, percent, plural
+from .words import count, digits, percent, plural
 
 
 def rates_section(measured: Measured, palette: Palette) -> Section:
@@ -38,20 +39,9 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
 
 def _gates(network: SpikingNetwork, palette: Palette) -> tuple[Sheet, ...]:
     """What was measured at the conversion, if the file says it."""
-    gates = network.provenance.get("gates")
-    known = [gate for gate in gates if _is_gate(gate)] if isinstance(gates, list) else []
+    known = [vars(gate) for gate in kept_gates(network.provenance)]
     return (
         (_gate_sheet(known, "Validation images, measured when the network was converted.", palette),) if known else ()
-    )
-
-
-def _is_gate(gate: object) -> bool:
-    """Whether an entry of a file says what a `LayerGate` does."""
-    numbers = ("correlation", "image_correlation", "error", "silent", "saturated")
-    return (
-        isinstance(gate, dict)
-        and isinstance(gate.get("layer"), str)
-        and all(gate.get(key) is None or is_number(gate[key]) for key in numbers)
     )
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
-from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ... import __version__
+from ..provenance import flattened
 from .measure import Measured
 from .parts import Section, Sheet
 
 _LONGEST, _MOST_ROWS = 240, 80
-_ELSEWHERE = ("stages", "gates")
-"""In sections of their own."""
 
 
 def provenance_section(measured: Measured, net: Path, command: str) -> Section:
@@ -47,8 +43,7 @@ def provenance_section(measured: Measured, net: Path, command: str) -> Section:
         ),
         ("hardware", "never run on hardware: spikes are simulated, cores and energy estimated"),
     ]
-    content = {key: value for key, value in measured.network.provenance.items() if key not in _ELSEWHERE}
-    said = list(_flat(content))
+    said = [(path[:_LONGEST], _cut(text)) for path, text in flattened(measured.network.provenance)]
     text = ()
     if len(said) > _MOST_ROWS:
         text = (
@@ -61,12 +56,5 @@ def provenance_section(measured: Measured, net: Path, command: str) -> Section:
     return Section("provenance", "Provenance", text, (), tuple(sheets), missing)
 
 
-def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """(path, value) of everything nested, lists as JSON."""
-    for key, value in content.items():
-        path = f"{before}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{path}.")
-            continue
-        text = value if isinstance(value, str) else json.dumps(value)
-        yield path[:_LONGEST], text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

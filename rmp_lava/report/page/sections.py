@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..provenance import kept_stages
 from .drawing import network_drawing
 from .measure import Measured
 from .parts import Fact, Section, Sheet
 from .plots import accuracy_curve
 from .raster import neurons_shown, raster_plot
 from .style import Palette, picture
-from .words import count, digits, is_number, percent, plural, wilson
+from .words import count, digits, percent, plural, wilson
 
 _RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
 
@@ -55,13 +56,10 @@ def network_section(measured: Measured, palette: Palette) -> Section:
 
 def stage_section(measured: Measured) -> Section:
     """What each form of the network reaches, from the file."""
-    stages = measured.network.provenance.get("stages")
-    rows = []
-    for stage in stages if isinstance(stages, list) else ():
-        if isinstance(stage, dict) and isinstance(stage.get("name"), str) and is_number(stage.get("accuracy")):
-            images = stage.get("images")
-            number = f"{images:,}" if isinstance(images, int) else "–"
-            rows.append((stage["name"], str(stage.get("note") or "none"), number, percent(stage["accuracy"], 2)))
+    rows = [
+        (stage.name, stage.note or "none", f"{stage.images:,}", percent(stage.accuracy, 2))
+        for stage in kept_stages(measured.network.provenance)
+    ]
     title = "Stages of the conversion"
     if not rows:
         return Section(

@@ -86,8 +86,3 @@ def wilson(share: float, number: int) -> tuple[float, float]:
     centre = (share + z / 2) / (1 + z)
     half = _Z_95 * np.sqrt(share * (1 - share) / number + z / (4 * number)) / (1 + z)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
-def is_number(value: object) -> bool:
-    """Whether an entry of a file is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

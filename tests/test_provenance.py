@@ -1,0 +1,84 @@
+"""What a file says of its making, as tables; and that nothing in a file can stop them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmp_lava.report.provenance import flattened, kept_gates, kept_stages, provenance_tables
+from rmp_lava.report.tables import console
+
+GATE = {
+    "layer": "conv1",
+    "correlation": 0.98,
+    "image_correlation": 0.97,
+    "error": 0.1,
+    "silent": 0.0,
+    "saturated": None,
+}
+STAGE = {"name": "trained ANN", "images": 1000, "accuracy": 0.894, "note": ""}
+TUNING = {"steps": 4, "history": [[1, 0.5, 0.8, 0.7], [2, 0.25, 0.9, None]]}
+
+
+def shown(provenance) -> str:
+    out = console()
+    with out.capture() as text:
+        for made in provenance_tables(provenance):
+            out.print(made)
+    return text.get()
+
+
+def test_each_part_has_its_table():
+    text = shown(
+        {
+            "stages": [STAGE],
+            "gates": [GATE],
+            "tune": [TUNING],
+            "balance": {"steps": 4, "tried": [{"channelwise": True}, {"channelwise": False}]},
+            "method": "tune",
+        }
+    )
+    for part in ("Accuracy on validation images, T = 4", "89.40 %", "conv1", "0.9800", "0.2500", "90.00 %"):
+        assert part in text
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    for row in (["tune.1.steps", "4"], ["balance.tried.2.channelwise", "false"], ["method", "tune"]):
+        assert row in rows
+    assert "history" not in text and "trained ANN" not in dict(row for row in rows if len(row) == 2).values()
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {"gates": [GATE | {"correlation": "x"}]},
+        {"gates": [GATE | {"more": 1.0}]},
+        {"gates": [{"layer": "a"}]},
+        {"gates": {"layer": "a"}},
+        {"stages": [STAGE | {"images": "many"}]},
+        {"stages": [STAGE | {"accuracy": float("nan")}]},
+    ],
+)
+def test_what_is_not_as_expected_is_left_out(provenance):
+    assert not kept_gates(provenance) and not kept_stages(provenance)
+    assert shown(provenance) == ""
+
+
+def test_history_that_is_none_of_ours_is_shown_as_it_is():
+    assert '[["a"]]' in shown({"tune": [{"history": [["a"]]}]})
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+keys = st.sampled_from(["stages", "gates", "tune", "balance", "other"])
+
+
+@given(st.dictionaries(keys, anything, max_size=5))
+def test_no_provenance_stops_the_tables(provenance):
+    provenance = json.loads(json.dumps(provenance))
+    shown(provenance)
+    assert all(isinstance(part, str) for row in flattened(provenance) for part in row)
