@@ -15,6 +15,15 @@ EXPECTED_SPIKES = {
     "soft": {"input": 1878144, "conv1": 3852124, "pool1": 924583, "conv2": 341051, "pool2": 102110, "dense": 5928},
     "hard": {"input": 1878144, "conv1": 3325696, "pool1": 579579, "conv2": 139581, "pool2": 16131, "dense": 1110},
 }
+VGG_OUTPUT = [
+    [24576, -107136, 60800, 204032, -56832, 10240, -112256, -35712, -74368, -1920],
+    [20992, -94080, 90112, 33408, -57600, -52480, -95616, -62464, 173440, -35456],
+]
+VGG_SPIKES = {
+    **{"input": 24064, "conv1_1": 95583, "conv1_2": 21625, "conv2_1": 23402, "conv2_2": 10790},
+    **{"conv3_1": 6300, "conv3_2": 4518, "conv3_3": 2890, "conv4_1": 2348, "conv4_2": 2053, "conv4_3": 806},
+    **{"conv5_1": 579, "conv5_2": 564, "conv5_3": 716, "dense1": 440, "dense2": 335, "dense3": 0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +77,12 @@ def test_lava_agrees_on_a_trained_network(digits, realisation):
     for layer in network:
         assert np.array_equal(expected.spikes[layer.name], found.spikes[layer.name])
         assert np.array_equal(expected.potentials[layer.name], found.potentials[layer.name])
+
+
+def test_vgg16_gives_the_spikes_of_the_day_it_was_made():
+    # Patches of noise: CIFAR-10 does not come with this package.
+    coarse = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
+    network = rmp_lava.load(FOLDER / "vgg16-cifar.net")
+    run = rmp_lava.run(network, coarse.repeat(8, axis=2).repeat(8, axis=3), 4)
+    assert run.output.tolist() == VGG_OUTPUT
+    assert run.spike_counts == VGG_SPIKES
