@@ -10,6 +10,24 @@ from pathlib import Path
 from .errors import RmpLavaError
 
 
+def check_writable(path: str | os.PathLike[str], error: type[RmpLavaError] = RmpLavaError) -> None:
+    """Find out, before long work, whether `write_atomically` can write there; leaves nothing behind.
+
+    Raises
+    ------
+    error
+        With one sentence, if the path is a folder or a device, or the system refuses.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        with tempfile.TemporaryFile(prefix=f".{target.name}.", dir=_check_place(target)):
+            pass
+    except (OSError, ValueError) as problem:
+        raise error(
+            f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); choose another place"
+        ) from None
+
+
 def write_atomically(
     path: str | os.PathLike[str],
     content: bytes | memoryview,
@@ -37,8 +55,7 @@ def write_atomically(
     target = Path(os.path.realpath(path))  # a link is written through, not replaced
     temporary = None
     try:
-        if target.is_dir():
-            raise IsADirectoryError(None, "it is a folder")
+        _check_place(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
@@ -60,3 +77,15 @@ def write_atomically(
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
     return path
+
+
+def _check_place(target: Path) -> Path:
+    """The folder in which it, or the folders to it, would be made; raises `OSError` where something else stands there."""
+    if target.is_dir():
+        raise IsADirectoryError(None, "it is a folder")
+    if target.exists() and not target.is_file():
+        raise OSError(None, "it is not a regular file")
+    existing = next(folder for folder in target.parents if os.path.lexists(folder))
+    if not existing.is_dir():
+        raise NotADirectoryError(None, f"{existing.name} is a file, not a folder")
+    return existing

@@ -88,7 +88,7 @@ def test_written_file_follows_the_umask_and_links_are_written_through(tmp_path):
 
 def test_unwritable_paths_are_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    for path, words in ((tmp_path / "file" / "a.pt", "no folder"), (tmp_path, "not a regular file")):
+    for path, words in ((tmp_path / "file" / "a.pt", "file is a file, not a folder"), (tmp_path, "it is a folder")):
         with pytest.raises(CheckpointError, match=words) as caught:
             save(path)
         check_one_sentence(str(caught.value), path)

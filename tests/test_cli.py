@@ -277,7 +277,11 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("run", "d.net", "--data", "fashion-mnist", "--data-dir", "missing"), "not found in"),
         (("run", "d.net", "--device", "abacus"), "device 'abacus' cannot be used"),
         (("run", "d.net", "--samples", "1", "--realisation", "stock"), "native neurons only"),
-        (("run", "d.net", "--samples", "1", "--json", "d.pt/x.json"), "cannot be written"),
+        (
+            ("run", "none.net", "--json", "d.pt/x.json"),
+            "x.json cannot be written (d.pt is a file, not a folder); choose",
+        ),
+        (("convert", "d.pt", "--output", "d.pt/x.net"), "x.net cannot be written"),
         (("train", "vgg-16"), "model 'vgg-16' is unknown"),
         (("train", "fashion-cnn", "--data-dir", "missing"), "not found in"),
         (("convert", "d.pt", "--steps", "-1"), "steps are -1"),

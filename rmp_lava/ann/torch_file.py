@@ -18,29 +18,11 @@ from ..files import write_atomically
 MAX_BYTES = 2 * 2**30
 
 
-def check_writable(path: str | os.PathLike) -> None:
-    """Raise `CheckpointError` if no checkpoint can be written to this path, to know it before a training, not after."""
-    # A link is written through, not replaced.
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise CheckpointError(f"checkpoint {path} exists and is not a regular file; choose another path")
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be written: no folder {folder} ({error.strerror}); choose another path"
-        ) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise CheckpointError(f"checkpoint {path} cannot be written: no permission in {folder}; choose another folder")
-
-
 def write_torch_file(path: str | os.PathLike, content: dict[str, Any]) -> None:
     """Write tensors and plain values; at every moment the path holds either the old file or the whole new one.
 
     Raises `CheckpointError` if the file cannot be written.
     """
-    check_writable(path)
     # Serialised in memory first: torch.save to a file turns a full disk into an obscure RuntimeError.
     buffer = io.BytesIO()
     torch.save(content, buffer)

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import DataError, UsageError
+from ..errors import CheckpointError, DataError, UsageError
+from ..files import check_writable
 from ..progress import Progress
 from . import session
 from .augment import crop_flip
@@ -23,7 +24,6 @@ from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validatio
 from .models import ModelSpec, Option, model_spec
 from .recipe import Recipe
 from .session import EpochRecord, Settings, State
-from .torch_file import check_writable
 
 _EVALUATION_BATCH = 500
 
@@ -126,7 +126,7 @@ def train(
     if resume and checkpoint_path is None:
         raise UsageError("resuming needs a checkpoint, but no checkpoint path was given; give one or do not resume")
     if checkpoint_path is not None:
-        check_writable(checkpoint_path)
+        check_writable(checkpoint_path, CheckpointError)
     with session.own_random_state(settings):
         state = session.start(spec, settings)
         if resume:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..files import check_writable
 
 EXPORTS = Path("exports")
 
@@ -35,7 +36,16 @@ class ThresholdForm(str, Enum):
     dense_rec = "dense_rec"
 
 
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON; '-' is standard output.")]
+def _check_json(path: Path | None) -> Path | None:
+    if path is not None and str(path) != "-":
+        check_writable(path, UsageError)
+    return path
+
+
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write the result as JSON; '-' is standard output.", callback=_check_json),
+]
 DataDirectory = Annotated[
     Path | None, typer.Option(help="Folder or .zip file of the data set; needed where it is not found by itself.")
 ]

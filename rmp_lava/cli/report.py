@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from ..files import check_writable
 from .common import DataDirectory, Profile, Samples, Seed, Steps, TestData, TestImages, TestLabels
 
 _PACKAGES = ("matplotlib", "jinja2")
@@ -65,6 +66,7 @@ def _check(output: Path) -> None:
 
     if output.suffix not in (".html", ".htm"):
         raise UsageError(f"output is {output}; name a file that ends in .html")
+    check_writable(output, UsageError)
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise UsageError(

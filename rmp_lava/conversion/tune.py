@@ -18,9 +18,9 @@ import torch
 from torch.nn import functional
 
 from ..ann.augment import crop_flip
-from ..ann.torch_file import check_writable
 from ..encoding import check_images
-from ..errors import DataError, UsageError
+from ..errors import CheckpointError, DataError, UsageError
+from ..files import check_writable
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
@@ -156,7 +156,7 @@ def tune(
     if resume and checkpoint_path is None:
         raise UsageError("resume needs the checkpoint to go on from; give checkpoint_path")
     if checkpoint_path is not None:
-        check_writable(checkpoint_path)
+        check_writable(checkpoint_path, CheckpointError)
     state = _start(network, teacher, images, profile, settings)
     if resume:
         session.resume(checkpoint_path, state, settings)

@@ -22,7 +22,7 @@ from ..ann.checkpoint import save_checkpoint
 from ..conversion.tracing.export_front import batch_of
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, NetFileError, UsageError
-from ..files import write_atomically
+from ..files import check_writable, write_atomically
 from ..network import SpikingNetwork
 from .targets import Target
 
@@ -48,9 +48,12 @@ def check_places(path: Path) -> None:
     ------
     UsageError
         If the path is no `.net`, or a file stands where one is to be written.
+    NetFileError
+        If nothing can be written there.
     """
     if path.suffix != ".net":
         raise UsageError(f"output is {path}; name a file that ends in .net")
+    check_writable(path, NetFileError)
     earlier = _earlier_files(path)
     for suffix in (".ann.pt", ".ann.pt2", ".onnx"):
         file = path.with_suffix(suffix)
