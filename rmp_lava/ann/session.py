@@ -50,6 +50,7 @@ class Settings:
     seed: int
     validation_fraction: float
     device: str
+    processes: int = 1
 
     def __post_init__(self) -> None:
         check_integer("seed", self.seed, 0)
@@ -195,7 +196,7 @@ def _random_states(settings: Settings) -> dict[str, torch.Tensor]:
 
 def _compare(settings: Settings, saved: dict[str, Any], path: str | os.PathLike) -> None:
     # What a checkpoint of format version 1 does not say was at the defaults of today.
-    known = {entry.name: entry.default for entry in fields(Recipe) if entry.default is not MISSING}
+    known = {e.name: e.default for e in (*fields(Recipe), *fields(Settings)) if e.default is not MISSING}
     known |= {"options": model_spec(settings.model).settle(), **saved}
     for name, value in settings.plain().items():
         if known[name] != value:

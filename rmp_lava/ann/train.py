@@ -21,6 +21,7 @@ from ..progress import Progress
 from . import session
 from .augment import crop_flip
 from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
+from .distributed import Processes, joined, process_count
 from .models import ModelSpec, Option, model_spec
 from .recipe import Recipe
 from .session import EpochRecord, Settings, State
@@ -70,6 +71,9 @@ def train(
     Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the training was
     interrupted and resumed. The caller's random state is left as it was. If interrupted (Ctrl-C), the checkpoint of the
     last complete epoch stays valid.
+
+    Where `torchrun` has started several processes, each takes an equal share of every batch, with random numbers and batch
+    statistics of its own; the first one writes the checkpoint and calls `on_epoch`.
 
     Parameters
     ----------
@@ -122,16 +126,19 @@ def train(
         seed=seed,
         validation_fraction=validation_fraction,
         device=device,
+        processes=process_count(),
     )
     if resume and checkpoint_path is None:
         raise UsageError("resuming needs a checkpoint, but no checkpoint path was given; give one or do not resume")
     if checkpoint_path is not None:
         check_writable(checkpoint_path, CheckpointError)
-    with session.own_random_state(settings):
+    with joined(device) as processes, session.own_random_state(settings):
         state = session.start(spec, settings)
         if resume:
             session.resume(checkpoint_path, state, settings)
-        return _run(dataset, state, settings, checkpoint_path, progress, on_epoch)
+        if not processes.leads:
+            checkpoint_path, progress, on_epoch = None, False, None
+        return _run(dataset, state, settings, processes, checkpoint_path, progress, on_epoch)
 
 
 @torch.no_grad()
@@ -197,6 +204,7 @@ def _run(
     dataset: Dataset,
     state: State,
     settings: Settings,
+    processes: Processes,
     path: str | os.PathLike | None,
     progress: bool,
     on_epoch: Callable[[EpochRecord], None] | None,
@@ -206,12 +214,13 @@ def _run(
     images = torch.from_numpy(split.train_images).to(settings.device)
     labels = torch.from_numpy(split.train_labels).to(settings.device)
     _check_batches(state, settings, len(images))
-    epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings.recipe.batch_size))
+    epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings))
+    model = processes.wrapped(state.model)
     with Progress(f"training {settings.model}", epochs * steps, shown=progress) as bar:
         bar.update(len(state.history) * steps)
         while len(state.history) < epochs:
             started = time.perf_counter()
-            loss, train_accuracy = _run_epoch(state, settings, images, labels, bar)
+            loss, train_accuracy = _run_epoch(state, model, settings, processes, images, labels, bar)
             validation_accuracy = evaluate(state.model, split.validation_images, split.validation_labels)
             state.history.append(EpochRecord(len(state.history) + 1, loss, train_accuracy, validation_accuracy))
             state.seconds += time.perf_counter() - started
@@ -235,43 +244,59 @@ def _run(
 
 
 def _run_epoch(
-    state: State, settings: Settings, images: torch.Tensor, labels: torch.Tensor, bar: Progress
+    state: State,
+    model: nn.Module,
+    settings: Settings,
+    processes: Processes,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    bar: Progress,
 ) -> tuple[float, float]:
-    """Mean loss and accuracy of one pass over the training images."""
+    """Mean loss and accuracy of one pass over the training images; `model` is the state's, as the processes share it."""
     recipe = settings.recipe
-    state.model.train()
-    order = _batches(torch.randperm(len(images)), recipe.batch_size)
+    model.train()
+    order = _batches(processes.from_first(torch.randperm(len(images))), settings)
+    processes.seed_apart(settings.seed, len(state.history))
     total_loss = torch.zeros((), dtype=torch.float64, device=settings.device)
     correct = torch.zeros((), dtype=torch.int64, device=settings.device)
     for step, chosen in enumerate(order, start=len(state.history) * len(order)):
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step, recipe.epochs * len(order))
-        chosen = chosen.to(settings.device)
+        of_all, chosen = len(chosen), processes.share_of(chosen.to(settings.device))
         batch_images, batch_labels = _prepare(images[chosen], recipe), labels[chosen]
         device_type = torch.device(settings.device).type
         with torch.autocast(device_type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = state.model(batch_images)
+            logits = model(batch_images)
         loss = functional.cross_entropy(logits.float(), batch_labels, label_smoothing=recipe.label_smoothing)
         state.optimizer.zero_grad()
-        loss.backward()
+        # Shares may differ by an image: so weighted, the mean over the processes is the mean over the batch.
+        (loss * (len(chosen) * processes.count / of_all)).backward()
         state.optimizer.step()
         total_loss += loss.detach() * len(chosen)
         correct += (logits.detach().argmax(dim=1) == batch_labels).sum()
         bar.advance()
+    processes.agree(state.model)
+    total_loss, correct = processes.total(total_loss), processes.total(correct)
     _check_finite(state, settings, float(total_loss))
     return float(total_loss) / len(images), int(correct) / len(images)
 
 
-def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Parts of `size`; a last part of one image joins the one before, as one image alone cannot be normalised."""
+def _batches(order: torch.Tensor, settings: Settings) -> list[torch.Tensor]:
+    """Parts of the batch size; too short a last part joins the one before, as one image alone cannot be normalised."""
+    size = settings.recipe.batch_size
     parts = list(order.split(size))
-    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
+    if size > 1 and len(parts) > 1 and len(parts[-1]) < 2 * settings.processes:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 
 
 def _check_batches(state: State, settings: Settings, images: int) -> None:
     smallest = min(settings.recipe.batch_size, images)
+    if settings.processes > 1 and smallest < 2 * settings.processes:
+        raise UsageError(
+            f"a batch of model {settings.model!r} would have {smallest} images for {settings.processes} processes; give a "
+            f"batch_size of at least {2 * settings.processes}"
+        )
     if smallest == 1 and any(isinstance(module, _BatchNorm) for module in state.model.modules()):
         raise UsageError(
             f"a batch of model {settings.model!r} would have 1 image, but batch normalisation needs at least 2; give a "

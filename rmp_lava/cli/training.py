@@ -56,8 +56,12 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json_path: Json = None,
 ) -> None:
-    """Train a network, under the paper's constraints unless told otherwise."""
+    """Train a network, under the paper's constraints unless told otherwise.
+
+    On several GPUs: torchrun --nproc-per-node N -m rmp_lava train ... --device cuda
+    """
     from ..ann.data import load
+    from ..ann.distributed import is_leader
     from ..ann.models import model_spec
     from ..ann.train import train as run_training
     from ..report.tables import percent, table
@@ -87,6 +91,8 @@ def train(
         device=device,
         on_epoch=epoch_reporter(console, planned),
     )
+    if not is_leader():
+        return
     rows = [
         ("training", percent(result.train_accuracy)),
         ("validation", percent(result.validation_accuracy)),
