@@ -17,6 +17,7 @@ from rmp_lava.ann import session
 from rmp_lava.ann.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rmp_lava.ann.data import Dataset, as_float, load, split_validation
 from rmp_lava.ann.models import MODELS
+from rmp_lava.ann.muon import Muon
 from rmp_lava.ann.recipe import Recipe
 from rmp_lava.ann.train import evaluate, train
 from rmp_lava.errors import CheckpointError, DataError, UsageError
@@ -226,7 +227,7 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_pa
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"learning_rate": "high"}, "learning_rate is 'high'"),
         ({"validation_fraction": 1.0}, "validation fraction"),
-        ({"optimizer": "lion"}, "optimizer is 'lion'; choose one of adam, sgd"),
+        ({"optimizer": "lion"}, "optimizer is 'lion'; choose one of adam, sgd, muon"),
         ({"weight_decay": -1e-4}, "weight_decay is -0.0001"),
         ({"augmentation": ["none"]}, "augmentation is .*; choose one of none, crop-flip"),
         ({"label_smoothing": 1}, "label_smoothing is 1; give a number from 0 to less than 1"),
@@ -293,10 +294,10 @@ def everything(model) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer):
+@pytest.mark.parametrize(("optimizer", "learning_rate"), [("adam", 1e-3), ("sgd", 0.05), ("muon", 0.03)])
+def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer, learning_rate):
     dataset, path = colours(), tmp_path / "a.pt"
-    chosen = {"optimizer": optimizer, "learning_rate": 0.05 if optimizer == "sgd" else 1e-3}
+    chosen = {"optimizer": optimizer, "learning_rate": learning_rate}
     whole = colourful(dataset, **chosen)
     with pytest.raises(KeyboardInterrupt):
         colourful(dataset, checkpoint_path=path, on_epoch=interrupt_after(1), **chosen)
@@ -309,7 +310,8 @@ def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer):
     assert all(torch.equal(expected[name], tensor) for name, tensor in loaded.state_dict().items())
     assert metadata["optimizer"] == optimizer and metadata["options"]["width"] == 1 / 16
     with pytest.raises(UsageError, match="was trained with options .*'width': 0.0625.*resume with the same"):
-        colourful(dataset, checkpoint_path=path, resume=True, **chosen, options={"width": 1 / 8, "classes": 3})
+        options = {"width": 1 / 8, "batch_norm": True, "classes": 3}
+        colourful(dataset, checkpoint_path=path, resume=True, **chosen, options=options)
 
 
 def test_modern_recipe_learns_colours_from_bytes():
@@ -334,7 +336,7 @@ def test_images_as_bytes_and_as_values_train_the_same_weights():
 @pytest.mark.parametrize(
     "changed",
     [{"augmentation": "none"}, {"label_smoothing": 0.0}, {"warmup": 0.0}, {"weight_decay": 0.0},
-     {"precision": "float32"}, {"optimizer": "adam"}],
+     {"precision": "float32"}, {"optimizer": "adam"}, {"optimizer": "muon"}],
 )  # fmt: skip
 def test_every_option_of_a_recipe_has_an_effect(changed):
     dataset = colours(120)
@@ -352,6 +354,36 @@ def test_only_weights_decay():
     decays = {weight: group["weight_decay"] for group in state.optimizer.param_groups for weight in group["params"]}
     for name, weight in state.model.named_parameters():
         assert decays[weight] == (1.0 if name.startswith(("conv", "dense")) and name.endswith("weight") else 0.0), name
+
+
+def test_muon_turns_kernels_evenly_and_keeps_their_norm():
+    torch.manual_seed(0)
+    for shape in ((8, 4, 3, 3), (40, 2, 3, 3)):  # broad and tall, seen as matrices
+        kernel = torch.nn.Parameter(torch.randn(shape))
+        optimizer = Muon([{"params": [kernel], "orthogonal": True}], 0.03)
+        kernel.grad = torch.randn(shape) * torch.logspace(-3, 0, len(kernel))[:, None, None, None]
+        before = kernel.detach() * (len(kernel) ** 0.5 / kernel.detach().norm())
+        optimizer.step()
+        change = torch.linalg.svdvals((before - kernel).detach().flatten(1)) / 0.03
+        # The steps of the iteration leave values around one, whatever the gradient's were.
+        assert change.max() < 1.3 and change.median() > 0.6
+        assert kernel.detach().norm().item() == pytest.approx(len(kernel) ** 0.5, rel=0.1)
+
+
+def test_muon_gives_all_but_kernels_to_gradient_descent():
+    recipe = Recipe(1, 64, 0.03, "muon", weight_decay=1.0)
+    spec = MODELS["vgg16-cifar"]
+    chosen = spec.settle({"width": 1 / 16, "batch_norm": True})
+    state = session.start(spec, session.Settings("vgg16-cifar", chosen, recipe, "cifar10", 0, 0, 0.1, "cpu"))
+    groups = {weight: group for group in state.optimizer.param_groups for weight in group["params"]}
+    for name, weight in state.model.named_parameters():
+        assert groups[weight]["orthogonal"] == name.startswith("conv"), name
+        assert groups[weight]["weight_decay"] == float(name.startswith("dense") and name.endswith("weight")), name
+
+
+def test_muon_is_refused_where_nothing_makes_up_for_a_kernel_of_fixed_norm():
+    with pytest.raises(UsageError, match="optimizer 'muon' keeps .*; give batch_norm=True .*, or optimizer 'adam'"):
+        colourful(colours(), options={"width": 1 / 16, "classes": 3}, optimizer="muon")
 
 
 def test_one_image_left_over_joins_the_batch_before():

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 
-OPTIMIZERS = ("adam", "sgd")
+OPTIMIZERS = ("adam", "sgd", "muon")
 AUGMENTATIONS = ("none", "crop-flip")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -26,7 +26,8 @@ class Recipe:
     learning_rate : float
         The largest learning rate: that of the first step, or of the end of the warm-up.
     optimizer : str
-        'adam' (Kingma, Ba, ICLR 2015), or 'sgd' with Nesterov's momentum of 0.9 (Sutskever et al., ICML 2013).
+        'adam' (Kingma, Ba, ICLR 2015), 'sgd' with Nesterov's momentum of 0.9 (Sutskever et al., ICML 2013), or 'muon' for
+        networks whose convolutions are normalised, see `rmp_lava.ann.muon`; its learning rate is a relative change.
     weight_decay : float
         Factor of the squared weights in the loss, of convolutions and dense layers; those of batch normalisation and
         biases do not decay.

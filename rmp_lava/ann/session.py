@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import CheckpointError, UsageError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .constraints import violations
 from .models import ModelSpec, Option, model_spec
+from .muon import Muon
 from .recipe import Recipe, check_integer
 
 _MOMENTUM = 0.9
-_MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
+_MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",), "muon": ("momentum_buffer",)}
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ def start(spec: ModelSpec, settings: Settings) -> State:
     departures = violations(model) if spec.is_constrained(settings.options) else []
     if departures:
         raise UsageError(f"model {settings.model!r} breaks constraints: {'; '.join(map(str, departures))}")
+    if settings.recipe.optimizer == "muon" and not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise UsageError(
+            f"optimizer 'muon' keeps the norm of each kernel, which only normalisation makes up for, but model "
+            f"{settings.model!r} has none; give batch_norm=True (--batch-norm) too, or optimizer 'adam'"
+        )
     model.to(settings.device)
     if settings.recipe.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -93,13 +100,16 @@ def start(spec: ModelSpec, settings: Settings) -> State:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    decaying = [weight for weight in model.parameters() if weight.ndim > 1]
+    kernels = [weight for weight in model.parameters() if weight.ndim > 2] if recipe.optimizer == "muon" else []
+    decaying = [weight for weight in model.parameters() if weight.ndim > 1 and not any(weight is k for k in kernels)]
     steady = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups = [
         {"params": weights, "weight_decay": decay}
         for weights, decay in ((decaying, recipe.weight_decay), (steady, 0.0))
         if weights
     ]
+    if recipe.optimizer == "muon":
+        return Muon([{"params": kernels, "orthogonal": True}] * bool(kernels) + groups, recipe.learning_rate)
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=_MOMENTUM, nesterov=True)

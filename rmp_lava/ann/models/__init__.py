@@ -19,14 +19,14 @@ from .vgg import vgg16_cifar, vgg16_imagenet
 __all__ = ["MODELS", "ModelSpec", "Option", "digits_cnn", "fashion_cnn", "model_spec"]
 
 _CIFAR_BATCH_NORM = Recipe(
-    epochs=16,
-    batch_size=128,
-    learning_rate=0.1,
-    optimizer="sgd",
+    epochs=36,
+    batch_size=250,
+    learning_rate=0.03,
+    optimizer="muon",
     weight_decay=5e-4,
     augmentation="crop-flip",
-    label_smoothing=0.05,
-    warmup=0.2,
+    label_smoothing=0.1,
+    warmup=0.1,
     precision="bfloat16",
     channels_last=True,
 )
