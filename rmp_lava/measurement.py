@@ -107,7 +107,8 @@ class Measurement:
         rows = []
         for rail in RAILS:
             mean, static = self.watts(rail)
-            what = f"of the whole board's {'rails' if rail == 'total' else rail.upper() + ' rail'}, not of {self.chips} chips"
+            rails = "rails" if rail == "total" else f"{rail.upper()} rail"
+            what = f"of the whole board's {rails}; the network's cores lie on {self.chips} chip{'s' * (self.chips > 1)}"
             rows += [
                 Figure(f"{rail} power", mean, "W", "measured", f"mean over the power run, {what}"),
                 Figure(f"{rail} power, static", static, "W", "measured", f"power probe, {what}"),

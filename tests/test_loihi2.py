@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 import rmp_lava
 from rmp_lava.backends import loihi2
 from rmp_lava.backends.loihi2 import Board, api, lowering_report, requirements
-from rmp_lava.backends.loihi2.contract import CONTRACT, ApiName, problems
+from rmp_lava.backends.loihi2.contract import CONTRACT, ApiName, Member, Parameter, problems
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError, BackendUnavailableError, DataError, UsageError
 from rmp_lava.measurement import Measurement
@@ -45,6 +47,14 @@ class Open:
     def __init__(self, **anything): ...
 
 
+class Reader:
+    def __init__(self, num_steps): ...
+
+    def connect_var(self, var, *, precision=24): ...
+
+    def select(self, process): ...
+
+
 class Generation(enum.Enum):
     N3B3 = "N3B3"
 
@@ -57,6 +67,7 @@ STANDS_IN = types.SimpleNamespace(
     Positional=Positional,
     Demanding=Demanding,
     Open=Open,
+    Reader=Reader,
     Generation=Generation,
     function=function,
     value=3,
@@ -79,9 +90,14 @@ STANDS_IN = types.SimpleNamespace(
         ("Probe", "function", ("num_steps",), (), "is no function but type"),
         ("value", "function", (), (), "is no function but int"),
         ("Generation", "class", (), ("N3B3", "N3C1"), "has no N3C1"),
+        ("Reader", "class", ("num_steps",), (Member("connect_var", 1),), None),
+        ("Reader", "class", ("num_steps",), (Member("read", 1),), "has no read"),
+        ("Reader", "class", ("num_steps",), (Member("select", 2),), "has a select that does not take 2 by position"),
     ],
 )
 def test_the_contract_finds_what_is_missing_or_different(name, kind, parameters, members, sentence):
+    parameters = tuple(Parameter(each, int, "steps") for each in parameters)
+    members = tuple(each if isinstance(each, Member) else Member(each) for each in members)
     entry = ApiName(f"some.module.{name}", kind, parameters, "a public notebook", members)
     found = problems([entry], {"some.module": STANDS_IN}.__getitem__)
     assert (found == []) if sentence is None else (len(found) == 1 and sentence in found[0]), found
@@ -156,15 +172,25 @@ def test_readings_that_are_no_numbers_are_refused(values, sentence):
         api.reading("memory", probe)
 
 
+class ChipGeneration(enum.Enum):
+    N3B3 = "N3B3"
+
+
 def as_the_contract_has_it(name: str) -> types.SimpleNamespace:
     """A module whose names take the contract's keywords and nothing else; it measures nothing."""
 
     def stands_in(entry: ApiName):
-        def called(self, **keywords):
-            assert set(keywords) <= set(entry.parameters), f"{entry.dotted} was called with {sorted(keywords)}"
-            self.keywords, self.inp, self.out = keywords, "inp", "out"
+        if entry.dotted.endswith("ChipGeneration"):
+            return ChipGeneration
 
-        members = {member: lambda *_: None for member in entry.members}
+        def called(self, **keywords):
+            wanted = {parameter.name for parameter in entry.parameters}
+            assert set(keywords) <= wanted, f"{entry.dotted} was called with {sorted(keywords)}"
+            self.keywords = keywords
+            for port in entry.ports:
+                setattr(self, port, port)
+
+        members = {member.name: lambda *_: None for member in entry.members}
         made = type(entry.dotted, (), {"__init__": called, **members})
         return made if entry.kind == "class" else lambda **keywords: made(**keywords)
 
@@ -173,17 +199,92 @@ def as_the_contract_has_it(name: str) -> types.SimpleNamespace:
     return types.SimpleNamespace(**{entry.dotted.rpartition(".")[2]: stands_in(entry) for entry in entries})
 
 
+class Port:
+    """Something with neurons that can be connected."""
+
+    def __init__(self, shape=(3, 2, 1)) -> None:
+        self.shape, self.connected = shape, []
+        self.connect = self.connected.append
+
+
 def test_calls_are_those_of_the_contract(monkeypatch):
     monkeypatch.setattr(api, "_module", as_the_contract_has_it)
-    connected = []
-    port = types.SimpleNamespace(shape=(3, 2, 1), connect=connected.append)
+    port = Port()
     assert api.into_chip(port, 16, convolution=True) == api.into_chip(port, 0, convolution=False) == "out"
-    assert api.out_of_chip(port) == "out" and connected == ["inp"] * 3
+    assert api.out_of_chip(port) == "out" and port.connected == ["inp"] * 3
     assert api.state_out_of_chip(port, 8, 12) == "out"
     made = {kind: api.probe(kind, 64).keywords for kind in api.PROBES}
     assert made == {"power": {"num_steps": 64}, "time": {}, "activity": {}, "memory": {}}
     for board in (Board(partition="kp"), Board(node="og-1"), Board(host="h")):
         assert api.select_board(board) == board.describe()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda: api.into_chip(Port([3]), 0, convolution=False),
+            r"shape of .*PyToNxAdapter is \[3\]; it takes tuple: neurons",
+        ),
+        (lambda: api.into_chip(Port(), 2.0, convolution=True), "num_message_bits of .* is 2.0; it takes int: bits of"),
+        (lambda: api.into_chip(Port(), True, convolution=True), "num_message_bits of .* is True; it takes int"),
+        (lambda: api.out_of_chip(Port(None)), "shape of .*NxToPyAdapter is None; it takes tuple"),
+        (
+            lambda: api.state_out_of_chip(Port(), 8.0, 12),
+            "interval of .*Read is 8.0; it takes int: time steps from one",
+        ),
+        (lambda: api.probe("power", "64"), "num_steps of .*Loihi2Power is '64'; it takes int: time steps of the run"),
+    ],
+)
+def test_what_is_passed_is_of_the_contract_s_types(monkeypatch, call, sentence):
+    monkeypatch.setattr(api, "_module", as_the_contract_has_it)
+    with pytest.raises(BackendError, match=sentence):
+        call()
+
+
+@pytest.mark.lava
+def test_shapes_of_lavas_ports_are_of_the_contract_s_type():
+    from lava.proc.lif.process import LIF
+
+    port = LIF(shape=(3, 2, 1)).s_out
+    for each in (port, port.flatten(), port.reshape((6,)), port.transpose([2, 1, 0]), LIF(shape=(2,)).u):
+        assert isinstance(each.shape, tuple) and all(isinstance(length, int) for length in each.shape)
+
+
+@pytest.mark.parametrize(
+    ("port", "call"),
+    [
+        ("inp", lambda: api.into_chip(Port(), 0, convolution=False)),
+        ("out", lambda: api.out_of_chip(Port())),
+        ("out", lambda: api.state_out_of_chip(Port(), 8, 12)),
+    ],
+)
+def test_an_instance_without_a_port_is_a_sentence(monkeypatch, port, call):
+    lacking = tuple(
+        dataclasses.replace(entry, ports=tuple(each for each in entry.ports if each != port)) for entry in CONTRACT
+    )
+    monkeypatch.setattr(f"{__name__}.CONTRACT", lacking)  # of what stands in, not of the api
+    monkeypatch.setattr(api, "_module", as_the_contract_has_it)
+    with pytest.raises(BackendUnavailableError, match=f"of lava-loihi has no {port}; expected as in .*"):
+        call()
+
+
+def test_every_number_of_the_contract_has_a_meaning_and_every_entry_a_source():
+    for entry in CONTRACT:
+        assert entry.source.startswith(("lava-nc 0.10.0, ", "https://github.com/lava-nc/"))
+        assert all(parameter.meaning for parameter in entry.parameters)
+        assert all(result.unit and result.meaning for result in entry.results)
+
+
+def test_lava_loihi_is_called_in_one_module():
+    package = Path(rmp_lava.__file__).parent
+    names = re.compile(
+        r"lava\.(proc\.embedded_io|utils\.(loihi|slurm))|Loihi2HwCfg|Loihi2(Power|Execution|Activity|Memory)"
+    )
+    found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if names.search(path.read_text())}
+    # `requirements` asks whether a module is there; `processes.io` tells what its own Process stands for.
+    asked = {"backends/loihi2/requirements.py", "processes/io.py"}
+    assert found == {"backends/loihi2/api.py", "backends/loihi2/contract.py"} | asked
 
 
 # Boards and requirements
@@ -254,7 +355,10 @@ def test_asking_for_the_chip_without_having_it_is_an_error_and_nothing_runs(opti
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"backend": "fast", "board": Board()}, "is for backend 'loihi2'; backend 'fast' has none"),
+        (
+            {"backend": "fast", "board": Board(partition="kp", leak=1)},
+            r"board 'Loihi 2 N3B3, SLURM partition kp, membranes with leak \(du = 0\)' is for backend 'loihi2'; backend 'fast'",
+        ),
         ({"backend": "lava", "measure": "chip"}, "measure 'chip' is for backend 'loihi2'"),
         ({"backend": "fast", "neuron_program": "a:b"}, "is for backend 'lava or loihi2'; backend 'fast' has none"),
         ({"backend": "loihi2", "measure": "both"}, "measure 'both' is unknown; choose one of chip, host"),

@@ -124,7 +124,7 @@ def run(
         "fast": {"device": device, "kernel": kernel, "memory": memory, "confidence": confidence},
         "lava": {"conv_model": conv_model},
         "lava or loihi2": {"time_limit": time_limit, "neuron_program": neuron_program},
-        "loihi2": {"board": board, "measure": measure},
+        "loihi2": {"board": None if board is None else board.describe(), "measure": measure},
     }
     _refuse_foreign_options(backend, options)
     _check_options(network, kernel, memory, confidence, time_limit, conv_model)

@@ -48,8 +48,8 @@ class Ends:
         """Write a membrane's potential at the end of each window into a file."""
         StateProbe(var=membrane, path=path, **timing)
 
-    def run_config(self, models: dict) -> RunConfig:
-        """What chooses the ProcessModels; `models` are the user's own choices."""
+    def run_config(self, models: dict, steps: int) -> RunConfig:
+        """What chooses the ProcessModels of a run of so many steps; `models` are the user's own choices."""
         blas = BLAS_CONV[self.tag] if self.job["conv_model"] == "blas" else {}
         return Loihi2SimCfg(select_tag=self.tag, exception_proc_model_map=blas | models)
 

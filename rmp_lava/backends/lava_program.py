@@ -56,7 +56,7 @@ class Program:
         )
         self._observe(built)
         self.process = built.processes[0]
-        self.run_config = self.ends.run_config(_own_models(job["neuron_program"]))
+        self.run_config = self.ends.run_config(_own_models(job["neuron_program"]), self.steps)
 
     @property
     def steps(self) -> int:

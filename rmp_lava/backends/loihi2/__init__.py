@@ -143,7 +143,7 @@ def measure(
         )
     repetitions = -(-steps // plan.period)
     job = _job(network, plan, repetitions, (), "stock", board, None)
-    job |= {"observed": [], "probed": [], "embedded": input == "chip", "measured_steps": repetitions * plan.period}
+    job |= {"observed": [], "probed": [], "embedded": input == "chip"}
     images = image if input == "chip" else np.repeat(image, repetitions, axis=0)
     found: dict[str, dict] = {}
     for kind in ("time", "power", "activity", "memory"):

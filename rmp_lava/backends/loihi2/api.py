@@ -1,7 +1,7 @@
 """Every call into lava-loihi, and those into lava-nc that only a board needs. Never run on hardware.
 
-Nothing here is called before `require` has compared the installed API with `contract.CONTRACT`. What objects hold after a run
-is checked when it is read.
+Nothing here is called before `require` has compared the installed API with `contract.CONTRACT`. What classes and functions do
+not show is checked as it happens: what is passed, an instance's ports, and what it holds after a run.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ...errors import BackendError, BackendUnavailableError
 from .board import Board
 from .contract import CONTRACT, ApiName, problems
 
+RUN_CONFIG = "lava.magma.core.run_configs.Loihi2HwCfg"
 PROBES = {
     "power": "lava.utils.loihi2_profiler.Loihi2Power",
     "time": "lava.utils.loihi2_profiler.Loihi2ExecutionTime",
@@ -47,13 +48,14 @@ def select_board(board: Board) -> str:
     BackendUnavailableError
         If it is not there.
     """
-    loihi = _module("lava.utils.loihi")
-    generation = getattr(loihi.ChipGeneration, board.generation)
+    generation = getattr(_value("lava.utils.loihi.ChipGeneration"), board.generation)
     try:
         if board.host is not None:
-            loihi.use_ethernet_host(host_address=board.host, host_binary_path=board.host_binary, loihi_gen=generation)
+            where = {"host_address": board.host, "host_binary_path": board.host_binary}
+            _call("lava.utils.loihi.use_ethernet_host", **where, loihi_gen=generation)
         else:
-            loihi.use_slurm_host(partition=board.partition, board=board.node, loihi_gen=generation)
+            where = {"partition": board.partition, "board": board.node}
+            _call("lava.utils.loihi.use_slurm_host", **where, loihi_gen=generation)
     except (ImportError, ValueError, OSError) as problem:  # OSError: no sinfo or ping on this machine
         raise BackendUnavailableError(f"{board.describe()} cannot be reached: {problem}") from None
     return board.describe()
@@ -76,7 +78,7 @@ def run_config(on_the_host: Mapping[type, type], probes: list[Any], own: Mapping
     BackendError
         If the user's program is a Python model; and when Lava chooses one for what belongs on the chip.
     """
-    configs = _module("lava.magma.core.run_configs")
+    configs = _module(RUN_CONFIG.rpartition(".")[0])
     for process, model in (own or {}).items():
         if issubclass(model, configs.AbstractPyProcessModel):
             raise BackendError(
@@ -96,40 +98,36 @@ def run_config(on_the_host: Mapping[type, type], probes: list[Any], own: Mapping
                 )
             return chosen
 
-    return ChipOnly(exception_proc_model_map={**on_the_host, **(own or {})}, callback_fxs=probes)
+    return _call(RUN_CONFIG, ChipOnly, exception_proc_model_map={**on_the_host, **(own or {})}, callback_fxs=probes)
 
 
 def into_chip(port: Any, message_bits: int, *, convolution: bool) -> Any:
     """The port on the chip from which synapses receive what a port on the host sends."""
-    spike = _module("lava.proc.embedded_io.spike")
-    kind = spike.PyToN3ConvAdapter if convolution else spike.PyToNxAdapter
-    adapter = kind(shape=port.shape, num_message_bits=message_bits)
+    kind = "PyToN3ConvAdapter" if convolution else "PyToNxAdapter"
+    adapter = _call(f"lava.proc.embedded_io.spike.{kind}", shape=port.shape, num_message_bits=message_bits)
     port.connect(adapter.inp)
     return adapter.out
 
 
 def out_of_chip(port: Any) -> Any:
     """The port on the host that sends the spikes of a population on the chip."""
-    adapter = _module("lava.proc.embedded_io.spike").NxToPyAdapter(shape=port.shape)
+    adapter = _call("lava.proc.embedded_io.spike.NxToPyAdapter", shape=port.shape)
     port.connect(adapter.inp)
     return adapter.out
 
 
 def state_out_of_chip(var: Any, interval: int, step: int) -> Any:
     """The port on the host that sends a Var's value at the end of step `step` and every `interval` steps."""
-    reader = _module("lava.proc.embedded_io.state").Read(
-        shape=var.shape, interval=interval, offset=(step - 1) % interval
-    )
+    offset = (step - 1) % interval
+    reader = _call("lava.proc.embedded_io.state.Read", shape=var.shape, interval=interval, offset=offset)
     reader.connect_var(var)
     return reader.out
 
 
 def probe(kind: str, steps: int) -> Any:
     """An object that measures while a network runs for `steps` steps; `kind` is one of `PROBES`."""
-    entry = _entry(PROBES[kind])
-    module, _, name = entry.dotted.rpartition(".")
-    arguments = {"num_steps": steps} if "num_steps" in entry.parameters else {}
-    return getattr(_module(module), name)(**arguments)
+    known = [parameter.name for parameter in _entry(PROBES[kind]).parameters]
+    return _call(PROBES[kind], **({"num_steps": steps} if "num_steps" in known else {}))
 
 
 def reading(kind: str, measured: Any) -> dict[str, Any]:
@@ -157,6 +155,30 @@ def _checked(kind: str, measured: Any, result: Any) -> float | list[float]:
             f"{'one finite number' if scalar else 'finite numbers in one row'}, {result.meaning} in {result.unit}"
         )
     return float(values.reshape(-1)[0]) if scalar else values.tolist()
+
+
+def _call(dotted: str, instead: Any = None, **passed: Any) -> Any:
+    """Call a name of the contract, or a subclass of it `instead`, with what it takes; what comes back has its ports."""
+    entry = _entry(dotted)
+    takes = {parameter.name: parameter for parameter in entry.parameters}
+    for name, value in passed.items():
+        if name not in takes:
+            raise BackendError(f"{dotted} takes no {name} in the contract; it takes {', '.join(takes) or 'nothing'}")
+        if isinstance(value, bool) or not isinstance(value, takes[name].takes):
+            kind = getattr(takes[name].takes, "__name__", takes[name].takes)
+            raise BackendError(f"{name} of {dotted} is {value!r}; it takes {kind}: {takes[name].meaning}")
+    made = (instead or _value(dotted))(**passed)
+    absent = next((port for port in entry.ports if not hasattr(made, port)), None)
+    if absent is not None:
+        raise BackendUnavailableError(
+            f"an instance of {dotted} of {entry.package} has no {absent}; expected as in {entry.source}"
+        )
+    return made
+
+
+def _value(dotted: str) -> Any:
+    module, _, name = dotted.rpartition(".")
+    return getattr(_module(module), name)
 
 
 def _entry(dotted: str) -> ApiName:

@@ -93,10 +93,12 @@ class Board:
     def describe(self) -> str:
         """In words."""
         if self.host is not None:
-            return f"Loihi 2 {self.generation} behind host {self.host}"
-        if self.node is not None:
-            return f"Loihi 2 {self.generation}, SLURM node {self.node}"
-        return f"Loihi 2 {self.generation}, " + (f"SLURM partition {self.partition}" if self.partition else "SLURM")
+            where = f" behind host {self.host}"
+        elif self.node is not None:
+            where = f", SLURM node {self.node}"
+        else:
+            where = f", SLURM partition {self.partition}" if self.partition else ", SLURM"
+        return f"Loihi 2 {self.generation}{where}" + (", membranes with leak (du = 0)" if self.leak else "")
 
 
 def _place(environment: Mapping[str, str]) -> dict[str, str]:

@@ -10,13 +10,49 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import ModuleType
+from enum import Enum
+from types import ModuleType, UnionType
 from typing import Any
+
+from .board import GENERATIONS
 
 _LAVA = "lava-nc 0.10.0, "
 _PILOTNET = "https://github.com/lava-nc/lava-dl, tutorials/lava/lib/dl/netx/pilotnet_snn/"
 _YOLO = "https://github.com/lava-nc/lava-dl, tutorials/lava/lib/dl/netx/yolo_kp/"
 _GRADED = _LAVA + "lava/networks/gradedvecnetwork.py"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A keyword that is passed.
+
+    Parameters
+    ----------
+    name : str
+    takes : type
+        What is passed is an instance of it.
+    meaning : str
+        With its unit, where it is a number.
+    """
+
+    name: str
+    takes: type | UnionType
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """Something that a class has.
+
+    Parameters
+    ----------
+    name : str
+    arguments : int or None
+        Of a method: how many are passed, by position; None: it is not called.
+    """
+
+    name: str
+    arguments: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,21 +83,23 @@ class ApiName:
     dotted : str
         Module and name.
     kind : {"class", "function"}
-    parameters : tuple of str
-        Keywords that are passed.
-    members : tuple of str
+    parameters : tuple of Parameter
+    members : tuple of Member
         Of a class: methods and members that are used.
+    ports : tuple of str
+        Of an instance: what is connected. Checked as soon as there is one, as a class does not show them.
     results : tuple of Result
-        Read from an instance once it ran; they are checked then, as a class does not show them.
+        Read from an instance once it ran, and checked then.
     source : str
         Where it can be read by anybody.
     """
 
     dotted: str
     kind: str
-    parameters: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
     source: str
-    members: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
+    ports: tuple[str, ...] = ()
     results: tuple[Result, ...] = ()
 
     @property
@@ -87,17 +125,30 @@ def _per_core(name: str, unit: str, meaning: str) -> Result:
 
 CORE = (_per_core("core_idx", "1", "which neuro-core of its chip"), _per_core("chip_idx", "1", "which chip"))
 
+SHAPE = Parameter("shape", tuple, "neurons along each axis, in Lava's order (width, height, channels)")
+BITS = Parameter("num_message_bits", int, "bits of a message's payload; 0: single spikes")
+GENERATION = Parameter("loihi_gen", Enum, "a member of ChipGeneration")
+IN_AND_OUT = ("inp", "out")
+
 CONTRACT = (
     ApiName(
         "lava.utils.loihi.use_slurm_host",
         "function",
-        ("partition", "board", "loihi_gen"),
+        (
+            Parameter("partition", str | None, "any board of this SLURM partition"),
+            Parameter("board", str | None, "this SLURM node"),
+            GENERATION,
+        ),
         _LAVA + "lava/utils/loihi.py",
     ),
     ApiName(
         "lava.utils.loihi.use_ethernet_host",
         "function",
-        ("host_address", "host_binary_path", "loihi_gen"),
+        (
+            Parameter("host_address", str, "name or address of the board's host"),
+            Parameter("host_binary_path", str, "path of the driver on that host"),
+            GENERATION,
+        ),
         _LAVA + "lava/utils/loihi.py",
     ),
     ApiName(
@@ -105,34 +156,43 @@ CONTRACT = (
         "class",
         (),
         _LAVA + "lava/utils/loihi.py",
-        members=("N3B2", "N3B3", "N3C1", "N3D1"),
+        members=tuple(map(Member, GENERATIONS)),
     ),
     ApiName(
         "lava.magma.core.run_configs.Loihi2HwCfg",
         "class",
-        ("exception_proc_model_map", "callback_fxs"),
+        (
+            Parameter("exception_proc_model_map", dict, "Process class -> ProcessModel class"),
+            Parameter("callback_fxs", list, "probes"),
+        ),
         _LAVA + "lava/magma/core/run_configs.py",
-        members=("select",),
+        members=(Member("select", 2),),
     ),
-    ApiName("lava.proc.embedded_io.spike.PyToNxAdapter", "class", ("shape", "num_message_bits"), _GRADED),
-    ApiName("lava.proc.embedded_io.spike.NxToPyAdapter", "class", ("shape",), _GRADED),
+    ApiName("lava.proc.embedded_io.spike.PyToNxAdapter", "class", (SHAPE, BITS), _GRADED, ports=IN_AND_OUT),
+    ApiName("lava.proc.embedded_io.spike.NxToPyAdapter", "class", (SHAPE,), _GRADED, ports=IN_AND_OUT),
     ApiName(
         "lava.proc.embedded_io.spike.PyToN3ConvAdapter",
         "class",
-        ("shape", "num_message_bits"),
+        (SHAPE, BITS),
         _PILOTNET + "utils.py",
+        ports=IN_AND_OUT,
     ),
     ApiName(
         "lava.proc.embedded_io.state.Read",
         "class",
-        ("shape", "interval", "offset"),
+        (
+            SHAPE,
+            Parameter("interval", int, "time steps from one reading to the next"),
+            Parameter("offset", int, "time steps before the first one"),
+        ),
         _PILOTNET + "run.ipynb",
-        members=("connect_var",),
+        members=(Member("connect_var", 1),),
+        ports=("out",),
     ),
     ApiName(
         "lava.utils.loihi2_profiler.Loihi2Power",
         "class",
-        ("num_steps",),
+        (Parameter("num_steps", int, "time steps of the run"),),
         _PILOTNET + "benchmark.ipynb",
         results=(
             *_watts("total", "all rails"),
@@ -198,25 +258,36 @@ def _difference(name: ApiName, value: Any) -> str | None:
         return f"is no class but {type(value).__name__}"
     if name.kind == "function" and (inspect.isclass(value) or not callable(value)):
         return f"is no function but {type(value).__name__}"
-    absent = [member for member in name.members if not hasattr(value, member)]
-    if absent:
-        return f"has no {absent[0]}"
-    return _refusal(name, value)
+    return next(filter(None, (_lack(member, value) for member in name.members)), None) or _refusal(name, value)
+
+
+def _lack(member: Member, value: type) -> str | None:
+    if not hasattr(value, member.name):
+        return f"has no {member.name}"
+    if member.arguments is None:
+        return None
+    method = getattr(value, member.name)
+    try:
+        inspect.signature(method).bind(*range(1 + member.arguments))  # the instance first
+    except (TypeError, ValueError) as problem:
+        return f"has a {member.name} that does not take {member.arguments} by position ({problem})"
+    return None
 
 
 def _refusal(name: ApiName, value: Any) -> str | None:
     """Why a call with the contract's keywords, and no other arguments, would be refused."""
     if name.members and not name.parameters:
         return None  # never called
+    wanted = [parameter.name for parameter in name.parameters]
     try:
         known = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
-        return f"does not show its parameters ({', '.join(name.parameters)} are needed)"
+        return f"does not show its parameters ({', '.join(wanted)} are needed)"
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known)
     by_name = {p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    refused = [parameter for parameter in name.parameters if parameter not in by_name]
+    refused = [parameter for parameter in wanted if parameter not in by_name]
     if refused and not takes_any:
         return f"takes no parameter {refused[0]!r} but ({', '.join(p.name for p in known)})"
     others = [p.name for p in known if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    unknown = [parameter for parameter in others if parameter not in name.parameters]
+    unknown = [parameter for parameter in others if parameter not in wanted]
     return f"also demands {unknown[0]!r}" if unknown else None

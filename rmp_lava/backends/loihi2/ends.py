@@ -54,10 +54,10 @@ class ChipEnds(Ends):
         sink = StateSink(shape=membrane.shape, path=path, **timing)
         read.connect(sink.a_in)
 
-    def run_config(self, models: dict) -> Any:
+    def run_config(self, models: dict, steps: int) -> Any:
         probes = []
         if self.job["measure"] is not None:
-            self.measured = api.probe(self.job["measure"], self.job["measured_steps"])
+            self.measured = api.probe(self.job["measure"], steps)
             probes.append(self.measured)
         return api.run_config(ON_THE_HOST, probes, models)
 
