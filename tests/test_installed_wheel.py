@@ -55,7 +55,7 @@ def test_hardware_profiles_are_shipped(run_installed):
 
 def test_the_self_test_s_network_is_shipped(run_installed):
     code = "from rmp_lava.selftest.network_rungs import digits; print(digits().subject.network.depth)"
-    assert run_installed("-c", code).strip() == "5"
+    assert run_installed("-c", code).strip() == "10"
 
 
 def test_nothing_else_lands_in_site_packages(site):

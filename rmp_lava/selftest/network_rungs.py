@@ -11,11 +11,11 @@ from ..network import SpikingNetwork
 from .execute import Trial
 from .rung import Rung
 
-DIGITS_STEPS = 64
-"""With as many blank steps, amid which stock neurons are reset once more; fewer would not reach the last layer."""
+DIGITS_STEPS = 8
+"""With as many blank steps, amid which stock neurons are reset once more."""
 VGG_STEPS = 6
 """With two blank steps a period of 8, without another reset; more would take the full network's potentials too far down."""
-NET = "digits-soft.net"
+NET = "digits-deep.net"
 NARROW, FULL = 1 / 16, 1 / 2
 """Widths of VGG-16."""
 REASON = "the definition of the neuron gives these spikes (backend reference), and knows neither Lava nor self-synapses"
@@ -24,16 +24,12 @@ MEANS = "each part passed alone, so it is how they work together: the size of th
 
 def digits() -> Rung:
     from ..ann.data import load
-    from ..conversion.room import make_room
     from ..netx import load as load_net
 
-    images = load("digits").test_images[:2]
-    # As it is, its first layer would take potentials beyond u's register.
-    network = make_room(load_net(_net_file()), images, DIGITS_STEPS)
     return Rung(
         "digits",
-        "a trained network of five layers on two digits",
-        Trial(network, images, DIGITS_STEPS),
+        "a trained residual network of ten layers on two digits",
+        Trial(load_net(_net_file()), load("digits").test_images[:2], DIGITS_STEPS),
         REASON,
         MEANS,
         "cut the network before the layer and run it again; see docs/loihi.md, traps",
