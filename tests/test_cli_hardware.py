@@ -59,6 +59,8 @@ def test_profiles_are_listed(call):
     found = json.loads(call("profiles", "--json", "-")[1])["profiles"]
     chips = {each["name"]: (each["chip"], each["chips"], each["usable_cores"]) for each in found}
     assert chips["hala_point"] == ("loihi2", 1152, 140544) and chips["loihi2"] == ("loihi2", 1, 122)
+    assert chips["vpx"] == ("loihi2", None, None) and "unknown" in output
+    assert "unknown chips" in call("profiles", "vpx")[1]
 
 
 def test_a_profile_is_shown_with_every_source(call):
@@ -112,6 +114,22 @@ def test_a_network_that_does_not_fit_has_exit_code_1_and_remedies(call, nets, tm
     assert not found["fits"] and len(found["remedies"]) == 2 and "40 cores" in found["remedies"][1]
 
 
+def test_a_layer_that_no_core_holds_is_named_and_not_counted(call, tmp_path):
+    board = tmp_path / "narrow.toml"
+    board.write_text(
+        'name = "narrow"\ndescription = "few words"\nchip = "loihi2"\n'
+        '[board.chips]\nvalue = 1\nunit = "chip"\nkind = "documented"\nsource = "x"\n'
+        '[cores.synapse_words]\nvalue = 100\nunit = "word"\nkind = "documented"\nsource = "x"\n'
+    )
+    code, output, _ = call("fit", REFERENCE, "--profile", board, "--json", tmp_path / "fit.json")
+    layers = json.loads((tmp_path / "fit.json").read_text())["layers"]
+    others = sum(layer["cores"] for layer in layers if not layer["obstacles"])
+    assert code == 1 and f"however it is split; the others take {others} cores." in " ".join(output.split())
+    _, output, _ = call("estimate", REFERENCE, "--profile", board, "--samples", 2, "--steps", 4)
+    hopeless = [layer["name"] for layer in layers if layer["obstacles"]]
+    assert hopeless and f"as if one core could hold all of {', '.join(hopeless)}" in " ".join(output.split())
+
+
 def test_stock_neurons_take_more(call, nets):
     native, stock = (
         json.loads(call("fit", REFERENCE, "--realisation", each, "--json", "-")[1]) for each in ("native", "stock")
@@ -127,6 +145,7 @@ def test_an_estimate_is_called_one_and_says_what_is_missing(call, tmp_path):
     for part in ("Estimated, per inference of 8 steps on oheo_gulch", "Left out:", "hops between cores", "3 simulated"):
         assert part in output
     assert "never run on hardware" in output and "measured" not in output.replace("Never measured", "")
+    assert "Uncertainty: the anchor, lava-dl's PilotNet LIF on Oheo Gulch" in " ".join(output.split())
     found = json.loads(path.read_text())
     assert found["status"] == "estimated, not measured" and found["samples"] == 3
     assert found["dynamic_joules"] == pytest.approx(sum(layer["joules"] for layer in found["layers"]))
@@ -151,6 +170,8 @@ def test_an_estimate_of_ones_own_images(call, tmp_path):
         (("profiles", "none.toml"), "none.toml cannot be read"),
         (("fit", "none.net"), "none.net does not exist"),
         (("fit", REFERENCE, "--profile", "abacus"), "'abacus' is unknown; choose"),
+        (("fit", REFERENCE, "--profile", "vpx"), "vpx: board.chips is unknown"),
+        (("estimate", REFERENCE, "--profile", "vpx"), "vpx: board.chips is unknown"),
         (("estimate", REFERENCE, "--profile", "abacus"), "'abacus' is unknown"),
         (("estimate", REFERENCE, "--steps", "0"), "steps are 0"),
         (("estimate", REFERENCE, "--samples", "0"), "samples are 0"),

@@ -126,12 +126,20 @@ def test_what_is_unknown_is_left_out_and_said():
     found = estimate(network, result, "kapoho_point")
     assert found.total is None and "static_power" not in found.parts and "message" not in found.parts
     said = "\n".join(found.left_out)
-    for missing in ("message: unknown", "static power: unknown", "active power: unknown", "hops", "input and output"):
+    for missing in ("messages: unknown", "static power: unknown", "active power: unknown", "hops", "input and output"):
         assert missing in said
     assert found.dynamic == estimate(network, run_of(network, 8), "kapoho_point").dynamic
     known = estimate(network, result, "oheo_gulch")
     assert known.total is not None and "static power" not in "\n".join(known.left_out)
     assert estimate(network, result, "loihi1").parts["message"] == pytest.approx(10**9 * 111e-12)
+
+
+def test_hops_are_left_out_with_what_one_of_them_would_cost():
+    network = mnist()
+    result = run_of(network, 8, messages={"a": 1000})
+    # 1000 messages to the one core of b, 3.0 pJ each.
+    assert "each that all messages take would add 3 nJ" in "\n".join(estimate(network, result, "loihi1").left_out)
+    assert "would add" not in "\n".join(estimate(network, result, OHEO_GULCH).left_out)
 
 
 def test_other_numbers_of_steps():

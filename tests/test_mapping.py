@@ -350,13 +350,60 @@ def test_warnings_of_traps():
     assert "'a': images are 256 columns wide" in width and "column 255" in width
     assert "the input has 7,680 values" in large and "6,728" in large
     assert map_network(network, "loihi1").warnings == ()
-    narrow = network_of((1, 26, 255), Layer("a", (1, 26, 255), (wide,), Neurons(9)))
-    assert map_network(narrow, LOIHI2).warnings == ()
+    # At 255 columns the last one is beside the column that loses spikes.
+    for columns, number in ((255, 1), (254, 0)):
+        narrow = network_of((1, 26, columns), Layer("a", (1, 26, columns), (wide,), Neurons(9)))
+        assert len(map_network(narrow, LOIHI2).warnings) == number
     steps = network.replace(layers=network.layers, provenance={"balance": {"steps": 48}})
     assert "48 steps is no power of 2" in map_network(steps, LOIHI2).warnings[-1]
     steps = steps.replace(provenance={"balance": {"steps": 64}})
     assert not any("power" in warning for warning in map_network(steps, LOIHI2).warnings)
     assert "65 steps" in map_network(steps, LOIHI2, "stock").warnings[-1]
+
+
+def test_each_trap_is_where_the_profile_has_it():
+    wide = Conv(INPUT, np.full((1, 1, 3, 3), 8), (1, 1), (1, 1))
+    network = network_of((1, 4, 40), Layer("a", (1, 4, 40), (wide,), Neurons(9))).replace(
+        provenance={"balance": {"steps": 32}}
+    )
+    assert map_network(network, LOIHI2).warnings == ()
+    traps = {"conv_width_multiple": 32, "conv_input_neurons": 100}
+    section = {key: dataclasses.replace(q, value=traps[key]) for key, q in LOIHI2.sections["traps"].items()}
+    cores = changed(LOIHI2, reset_interval_base=3).sections["cores"]
+    profile = dataclasses.replace(LOIHI2, sections={**LOIHI2.sections, "traps": section, "cores": cores})
+    width, large, period = map_network(network, profile).warnings
+    assert "column 31" in width and "from 100 on" in large and "no power of 3" in period
+
+
+def test_a_board_whose_chips_are_not_public_answers_nothing():
+    with pytest.raises(ProfileError, match='vpx: board.chips is unknown.*chip = "loihi2"') as caught:
+        map_network(mnist(), "vpx")
+    assert "\n" not in str(caught.value)
+
+
+def test_cores_of_what_does_not_fit_are_not_counted_as_the_networks():
+    mapping = map_network(vgg16(fold=True), "hala_point")
+    assert mapping.cores_of_others == sum(layer.cores for layer in mapping.layers if layer.fits) < mapping.cores
+    assert map_network(mnist(), "hala_point").cores_of_others is None
+
+
+def test_multiply_accumulates_are_the_trained_networks_where_pooling_was_folded_in():
+    apart, folded = map_network(vgg16(), "hala_point"), map_network(vgg16(fold=True), "hala_point")
+    pooled = {layer.name for layer in apart.layers if layer.shape[1:] == () or layer.macs > layer.size * 4}
+    assert sum(layer.macs for layer in folded.layers) == sum(apart[name].macs for name in pooled)
+
+
+def test_a_pooling_that_was_folded_into_a_dense_layer_multiplies_nothing():
+    block = np.array([[[2, 4], [6, -8]], [[10, 2], [-4, 6]], [[6, 6], [8, 2]]])
+    conv = Layer("a", (1, 4, 6), (Conv(INPUT, np.full((1, 1, 1, 1), 8)),), Neurons(9))
+    for weight, macs in (
+        (np.ones((1, 2, 3), int).repeat(2, 1).repeat(2, 2) * 2, 6 * 1),
+        (block[:, :1, :1].repeat(4, 1).repeat(6, 2), 3 * 6),
+        (np.arange(48).reshape(2, 4, 6), 2 * 24),
+    ):
+        outputs = len(weight)
+        read = Layer("b", (outputs,), (Dense("a", weight.reshape(outputs, 24)),), Neurons(9))
+        assert map_network(network_of((1, 4, 6), conv, read), LOIHI2)["b"].macs == macs
 
 
 def test_a_delay_beyond_what_synapses_have():

@@ -62,7 +62,7 @@ BOARDS = {
     "nahuku32": ("loihi1", 32),
     "oheo_gulch": ("loihi2", 1),
     "kapoho_point": ("loihi2", 8),
-    "vpx": ("loihi2", 16),
+    "vpx": ("loihi2", None),
     "hala_point": ("loihi2", 1152),
 }
 

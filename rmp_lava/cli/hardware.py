@@ -70,7 +70,7 @@ def _head(profile) -> dict:
         "description": profile.description,
         "chip": profile.chip,
         "chips": profile.chips,
-        "usable_cores": profile.chips * profile["cores.usable_per_chip"],
+        "usable_cores": profile.usable_cores,
     }
 
 

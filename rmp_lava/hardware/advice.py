@@ -60,11 +60,12 @@ def _is_power(number: int, base: int) -> bool:
 
 def _wide(name: str, source: tuple[int, ...], target: tuple[int, ...], profile: Profile) -> list[str]:
     multiple, width = profile["traps.conv_width_multiple"], max(source[2], target[2])
-    if multiple is None or width < multiple:
+    # The last column at which spikes were seen to get lost is one below the multiple.
+    if multiple is None or width < multiple - 1:
         return []
     return [
         f"layer {name!r}: images are {width} columns wide; near column {multiple - 1} convolutions may drop spikes, "
-        f"so keep them narrower than {multiple}"
+        f"so keep them narrower than {multiple - 1}"
     ]
 
 
@@ -105,21 +106,17 @@ def _larger_board(cores: int, profile: Profile) -> list[str]:
     enough = [
         b
         for b in boards
-        if b.is_board
-        and b.chip == profile.chip
-        and b.chips * b["cores.usable_per_chip"] >= cores
-        and b.name != profile.name
+        if b.is_board and b.chip == profile.chip and (b.usable_cores or 0) >= cores and b.name != profile.name
     ]
     if not enough:
         return [f"no board of {profile.chip} has {cores:,} cores"]
     board = min(enough, key=lambda b: b.chips)
-    available = board.chips * board["cores.usable_per_chip"]
     chips = f"{board.chips:,} chip{'s' if board.chips > 1 else ''}"
-    return [f"board {board.name} has {available:,} cores on {chips}"]
+    return [f"board {board.name} has {board.usable_cores:,} cores on {chips}"]
 
 
 def _narrower(populations: list[Demand], profile: Profile, place: Place) -> list[str]:
-    available = profile.chips * profile["cores.usable_per_chip"]
+    available = profile.usable_cores
     for width in _WIDTHS:
         layers = place(scaled(populations, width))
         cores = sum(layer.cores for layer in layers)

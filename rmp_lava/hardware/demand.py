@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
+from ..pooling import shared_block
 
 ONE = "one"
 """Source of synapses whose messages come from one line for the whole population: pulses and biases of stock neurons."""
@@ -28,6 +29,8 @@ class SynapseDemand:
     kernel, stride, dilation : tuple of int
         Of convolutions, as (height, width).
     groups : int
+    block : int
+        Side of the blocks of source neurons that share a weight: of an average pooling that was folded in.
     """
 
     source: str
@@ -38,6 +41,12 @@ class SynapseDemand:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    block: int = 1
+
+    @property
+    def products(self) -> int:
+        """Multiply-accumulates of one neuron in the trained layer, which sums blocks before it multiplies."""
+        return self.inputs * int(np.prod(self.kernel)) // self.block**2
 
 
 @dataclass(frozen=True)
@@ -83,10 +92,7 @@ class Demand:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the trained layer, once for the whole population, borders not counted off."""
-        fan_in = sum(
-            s.inputs * int(np.prod(s.kernel)) for s in self.synapses if s.source != ONE and s.kind in ("dense", "conv")
-        )
-        return self.size * fan_in
+        return self.size * sum(s.products for s in self.synapses if s.source != ONE and s.kind in ("dense", "conv"))
 
 
 def weight_bits(weight: np.ndarray, limit: int) -> int:
@@ -147,7 +153,9 @@ def _delays(network: SpikingNetwork) -> dict[str, list[int]]:
 def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDemand:
     bits = weight_bits(synapse.weight, limit)
     if not isinstance(synapse, Conv):
-        return SynapseDemand(synapse.source, "dense", int(np.prod(source)), bits)
+        return SynapseDemand(
+            synapse.source, "dense", int(np.prod(source)), bits, block=_block_of_dense(synapse, source)
+        )
     _, inputs, height, width = synapse.weight.shape
     return SynapseDemand(
         synapse.source,
@@ -158,7 +166,15 @@ def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDe
         tuple(synapse.stride),
         tuple(synapse.dilation),
         synapse.groups,
+        shared_block(synapse, source),
     )
+
+
+def _block_of_dense(synapse: Synapse, source: tuple[int, ...]) -> int:
+    """Pooling is found again as in a convolution whose kernel is the whole image."""
+    if len(source) != 3:
+        return 1
+    return shared_block(Conv(synapse.source, synapse.weight.reshape(-1, *source), stride=source[1:]), source)
 
 
 def _stock_synapses(name: str, neurons: Neurons, size: int, bits: int) -> tuple[SynapseDemand, ...]:

@@ -20,10 +20,13 @@ from .mapping import Mapping, map_network
 from .profiles import Profile, load_profile
 
 ENERGY_KEYS = ("synaptic_operation", "neuron_update", "message", "active_power", "static_power")
-NEVER_COUNTED = (
-    "hops between cores: where cores lie on the chip is not known",
-    "input and output: host, embedded processors, links between boards",
-)
+_PLURALS = {
+    "synaptic_operation": "synaptic operations",
+    "neuron_update": "neuron updates",
+    "message": "messages",
+    "active_power": "active power",
+    "static_power": "static power",
+}
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
         steps + result.schedule.depth,
         layers,
         step,
-        _left_out(profile),
+        _left_out(profile, sum(layer.messages for layer in layers)),
     )
 
 
@@ -278,10 +281,14 @@ def _shortest_steps(mapping: Mapping) -> list[float]:
     return [mapping.profile.quantity(key).si or 0.0 for key in keys]
 
 
-def _left_out(profile: Profile) -> tuple[str, ...]:
+def _left_out(profile: Profile, messages: float) -> tuple[str, ...]:
     unknown = [
-        f"{key.replace('_', ' ')}: unknown for {profile.name}"
-        for key in ENERGY_KEYS
-        if profile[f"energy.{key}"] is None
+        f"{_PLURALS[key]}: unknown for {profile.name}" for key in ENERGY_KEYS if profile[f"energy.{key}"] is None
     ]
-    return (*unknown, *NEVER_COUNTED)
+    hop = profile.quantity("energy.hop").si
+    each = "" if hop is None else f"; each that all messages take would add {1e9 * hop * messages:,.3g} nJ"
+    return (
+        *unknown,
+        f"hops between cores: where cores lie on the chip is not known{each}",
+        "input and output: host, embedded processors, links between boards",
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, replace
 from math import ceil
 
-from ..errors import UsageError
+from ..errors import ProfileError, UsageError
 from ..network import INPUT, SpikingNetwork
 from .advice import remedies_for, warnings_for
 from .demand import Demand, demands
@@ -50,7 +50,12 @@ class Mapping:
     @property
     def cores_available(self) -> int:
         """Usable cores of the board."""
-        return self.profile.chips * self.profile["cores.usable_per_chip"]
+        return self.profile.usable_cores
+
+    @property
+    def cores_of_others(self) -> int | None:
+        """Cores of the layers that cores can hold, if there are others; None if there are none."""
+        return None if all(layer.fits for layer in self.layers) else sum(x.cores for x in self.layers if x.fits)
 
     @property
     def chips(self) -> int:
@@ -120,13 +125,18 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
     Raises
     ------
     ProfileError
-        If the profile cannot be read.
+        If the profile cannot be read, or does not know how many chips the board has.
     UsageError
         If the realisation is unknown.
     """
     if realisation not in REALISATIONS:
         raise UsageError(f"realisation is {realisation!r}; choose one of {', '.join(REALISATIONS)}")
     profile = load_profile(profile) if isinstance(profile, str) else profile
+    if profile.chips is None:
+        raise ProfileError(
+            f"hardware profile {profile.name}: board.chips is unknown, so nothing can be said of what fits; write a board's "
+            f'.toml file with chip = "{profile.chip}" and the number of chips that yours has, and pass its path'
+        )
     populations = demands(
         network,
         realisation=realisation,

@@ -31,7 +31,8 @@ class Profile:
     name, description : str
     chip : str
         Name of the chip, its own one for a chip.
-    chips : int
+    chips : int or None
+        None where nothing public says it.
     sections : mapping
         Section -> key -> `Quantity`.
     own : frozenset of str
@@ -41,7 +42,7 @@ class Profile:
     name: str
     description: str
     chip: str
-    chips: int
+    chips: int | None
     sections: Mapping[str, Mapping[str, Quantity]]
     own: frozenset[str] = frozenset()
 
@@ -54,6 +55,11 @@ class Profile:
     def is_board(self) -> bool:
         """Whether this is a board, and not a chip by itself."""
         return self.name != self.chip
+
+    @property
+    def usable_cores(self) -> int | None:
+        """Of all its chips; None where their number is unknown."""
+        return None if self.chips is None else self.chips * self["cores.usable_per_chip"]
 
     def quantity(self, key: str) -> Quantity:
         """A number with unit, kind and source; `key` is "section.key", or a key of the limits."""
@@ -162,7 +168,7 @@ def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
         for key, table in found.items():
             sections[section][key] = parse_quantity(f"{path}: {section}.{key}", table, SCHEMA[section][key])
             own.add(f"{section}.{key}")
-    return Profile(name, description, base.name, int(chips.value), sections, frozenset(own))
+    return Profile(name, description, base.name, chips.value, sections, frozenset(own))
 
 
 def _texts(path: Path, content: dict[str, Any]) -> tuple[str, str]:

@@ -125,7 +125,7 @@ SCHEMA: dict[str, dict[str, Rule]] = {
     },
 }
 """Sections and keys of a chip."""
-BOARD = {"chips": _count("chip", 1, 2**20, known=True)}
+BOARD = {"chips": _count("chip", 1, 2**20)}
 """Keys of a board's own section; it may also give any key of a chip."""
 
 

@@ -42,17 +42,21 @@ def profiles_table(profiles: Iterable[Profile]) -> Table:
             profile.name,
             f"board of {profile.chip}" if profile.is_board else "chip",
             profile.description,
-            f"{profile.chips:,}",
-            f"{profile.chips * profile['cores.usable_per_chip']:,}",
+            _known(profile.chips),
+            _known(profile.usable_cores),
         )
         for profile in profiles
     ]
     return table("Hardware profiles", ("name", "", "description", "chips", "usable cores"), rows, text_columns=3)
 
 
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"
+
+
 def profile_page(profile: Profile) -> Group:
     """Every number of a profile, each with its source below it."""
-    chips = f"{profile.chips:,} chip{'s' if profile.chips > 1 else ''}"
+    chips = f"{_known(profile.chips)} chip{'' if profile.chips == 1 else 's'}"
     parts: list[RenderableType] = [Text(f"{profile.name}: {profile.description}, {chips}", style="bold")]
     key_width = max(len(key) for keys in profile.sections.values() for key in keys)
     for section, keys in profile.sections.items():
@@ -98,7 +102,10 @@ def describe_mapping(mapping: Mapping) -> list[str]:
             f"Does not fit: {mapping.cores:,} cores, and the {board} {profile.name} has {mapping.cores_available:,}."
         ]
     else:
-        lines = [f"Does not fit: a layer exceeds the limits of a core of {profile.chip}, however it is split."]
+        lines = [
+            f"Does not fit: a layer exceeds the limits of a core of {profile.chip}, however it is split; the others take "
+            f"{mapping.cores_of_others:,} cores."
+        ]
     lines += [f"  - {remedy}" for remedy in mapping.remedies]
     lines += [f"Warning: {warning}." for warning in mapping.warnings]
     if mapping.unknown:
@@ -106,6 +113,14 @@ def describe_mapping(mapping: Mapping) -> list[str]:
         lines.append(f"Unknown for {profile.chip}: {keys}; counted from above, or not at all.")
     lines.append("Computed by the rules of the compiler's printed tables; never run on hardware.")
     return lines
+
+
+def describe_misfit(mapping: Mapping) -> str:
+    """What an estimate stands for where the network does not fit."""
+    hopeless = [layer.name for layer in mapping.layers if not layer.fits]
+    if hopeless:
+        return f"the estimate is as if one core could hold all of {', '.join(hopeless)}"
+    return "the estimate is that of as many chips as it takes"
 
 
 def estimate_table(estimate: Estimate) -> Table:
@@ -178,7 +193,9 @@ def describe_estimate(estimate: Estimate) -> list[str]:
         "Left out:",
     ]
     lines += [f"  - {missing}" for missing in estimate.left_out]
+    if known is not None:
+        lines.append(f"Uncertainty: {estimate.profile.quantity('energy.relative_uncertainty').source}.")
     if not estimate.mapping.fits:
-        lines.append("Warning: the network does not fit; see rmp-lava fit.")
+        lines.append(f"Warning: the network does not fit; {describe_misfit(estimate.mapping)}; see rmp-lava fit.")
     lines.append(f"Averaged over {estimate.samples:,} simulated samples; estimated, never run on hardware.")
     return lines
