@@ -402,6 +402,35 @@ def test_settings_of_the_users_matplotlib_change_nothing():
         assert dict(matplotlib.rcParams) == before
 
 
+def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, images):
+    board = tmp_path / "narrow.toml"
+    board.write_text(
+        'name = "narrow"\ndescription = "few words"\nchip = "loihi2"\n'
+        '[board.chips]\nvalue = 1\nunit = "chip"\nkind = "documented"\nsource = "x"\n'
+        '[cores.synapse_words]\nvalue = 60\nunit = "word"\nkind = "documented"\nsource = "x"\n'
+    )
+    mapping = map_network(small(), str(board))
+    assert [layer.name for layer in mapping.layers if not layer.fits] == ["c"]
+    text = Reader(make(small(), tmp_path, images, profile=str(board)).html).words
+    others = mapping.cores_of_others
+    assert f"Cores > {others} estimated; does not fit" in text
+    assert f"the network takes {others} cores without c;" in text and "even the smallest part of c" in text
+    assert "as if one core could hold all of c." in text
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("all 450 test images of digits", "On all 450 test images of digits."),
+        ("200 of 450 test images of digits, drawn at random", "On 200 of 450 test images"),
+        ("first 7 images of x.npy", "On the first 7 images of x.npy."),
+    ],
+)
+def test_the_headline_names_the_images(what, said):
+    network = small()
+    assert said in Reader(page.render(network, (), (), style.palette(["a", "b", "c"]), what)).words
+
+
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1, max_size=4), min_size=1, max_size=12))
 @settings(max_examples=60)
 def test_arcs_of_any_graph_do_not_lie_on_each_other(sources):

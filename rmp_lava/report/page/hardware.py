@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...hardware import Estimate, Mapping, Profile, estimate, map_network
+from ..hardware import describe_misfit
 from .cores import core_map, squares
 from .energy import energy_bars
 from .measure import Measured
@@ -38,11 +39,13 @@ def on_board(measured: Measured, profile: Profile) -> Hardware:
 def hardware_facts(hardware: Hardware) -> list[Fact]:
     """Cores and energy for the headline."""
     mapping, found = hardware.mapping, hardware.estimate
-    fits = "" if mapping.fits else "does not fit; "
+    fits, number = "" if mapping.fits else "does not fit; ", f"{mapping.cores:,}"
+    if mapping.cores_of_others is not None:
+        number = f"> {mapping.cores_of_others:,}"
     cores = f"estimated; {fits}{mapping.cores_available:,} usable on {mapping.profile.name}"
     static = "static power unknown" if found.total is None else f"{quantity(found.total, 'J')} with static power"
     return [
-        Fact("Cores", f"{mapping.cores:,}", cores),
+        Fact("Cores", number, cores),
         Fact("Energy", quantity(found.dynamic, "J"), f"per inference, estimated, dynamic; {static}"),
     ]
 
@@ -54,10 +57,12 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     board = "board" if profile.is_board else "chip"
     hopeless = [layer.name for layer in mapping.layers if not layer.fits]
     fits = "so it fits" if mapping.fits else "so it does not fit"
+    takes = f"{plural(mapping.cores, 'core')} on {plural(mapping.chips, 'chip')}"
     if hopeless:
         fits = f"but no core holds even the smallest part of {', '.join(hopeless)}, so it does not fit"
+        takes = f"{plural(mapping.cores_of_others, 'core')} without {', '.join(hopeless)}"
     verdict = (
-        f"Estimated: the network takes {plural(mapping.cores, 'core')} on {plural(mapping.chips, 'chip')}; the {board} "
+        f"Estimated: the network takes {takes}; the {board} "
         f"{profile.name} ({profile.description}) has {plural(mapping.cores_available, 'usable core')} on "
         f"{plural(profile.chips, 'chip')}, {fits}. Computed by the rules of the "
         "compiler’s printed tables; never run on hardware."
@@ -68,7 +73,7 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     text += [f"Warning: {warning}." for warning in mapping.warnings]
     if mapping.unknown:
         unknown = ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
-        text.append(f"Nothing public says: {unknown}; counted from above, or not at all.")
+        text.append(f"Not public, and so counted from above or not at all: {unknown}.")
     square = "square is a core" if drawn.each == 1 else f"square stands for {drawn.each} cores"
     caption = (
         f"Estimated. Each {square}, its colour is the layer that it holds, and it is filled by the share of its scarcest "
@@ -112,7 +117,7 @@ def energy_section(hardware: Hardware, palette: Palette) -> Section:
         f"Left out: {'; '.join(found.left_out)}.",
     ]
     if not hardware.mapping.fits:
-        text.append("The network does not fit the board; the estimate is that of as many chips as it takes.")
+        text.append(f"The network does not fit the board; {describe_misfit(hardware.mapping)}.")
     samples = plural(found.samples, "simulated sample")
     caption = (
         f"Estimated energy of one inference of T = {found.steps:g} steps on {found.profile.name}, by what takes it; below, "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...network import INPUT, Layer, SpikingNetwork
-from ...neuron import STATE_SHIFT
+from ...neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT
 from ..provenance import is_number, kept_gates
 from .measure import Measured
 from .parts import Section, Sheet
@@ -132,7 +132,7 @@ def quantisation_section(measured: Measured, palette: Palette) -> Section:
                 _zeroed(layer),
                 "–" if neurons.reset == "none" else f"{neurons.threshold:,}",
                 f"{neurons.v_init:,}".replace("-", "−"),
-                "–" if reached is None else f"{max(abs(n) for n in reached) / (1 << 23):.1%}".replace("%", " %"),
+                "–" if reached is None else f"{max(abs(n) for n in reached) / MAX_STATE:.1%}".replace("%", " %"),
                 f"{result.saturations[layer.name]:,}" if layer.name in result.saturations else "not counted",
             )
         )
@@ -148,11 +148,8 @@ def quantisation_section(measured: Measured, palette: Palette) -> Section:
         "saturations",
     )
     limits = [f"{name}: {n:,}" for name, n in result.large_inputs.items() if n]
-    text = (
-        [f"Neuron updates whose input reached ±2^17, in {plural(result.samples, 'sample')}: {', '.join(limits)}."]
-        if limits
-        else []
-    )
+    what = f"Neuron updates whose input reached ±{CURRENT_LIMIT:,}"
+    text = [f"{what}, in {plural(result.samples, 'sample')}: {', '.join(limits)}."] if limits else []
     caption = (
         "Scale: weight units per real unit. Rounding error: root mean square over that of the weights. Threshold and initial "
         f"potential in weight units (1/{1 << STATE_SHIFT} of which is a step of the 24-bit register). Register used: largest "
