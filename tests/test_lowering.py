@@ -87,6 +87,19 @@ def test_the_trained_digits_network_classifies_as_on_backend_fast():
     assert_same_run(found, expected)
 
 
+def test_the_trained_vgg16_classifies_as_on_backend_fast():
+    network = rmp_lava.load(Path(__file__).parents[1] / "exports" / "reference" / "vgg16-cifar.net")
+    # Patches of noise: CIFAR-10 does not come with this package.
+    coarse = np.random.default_rng(0).random((1, *network.input.shape[:1], 4, 4), dtype=np.float32)
+    some = coarse.repeat(8, axis=2).repeat(8, axis=3)
+    network = make_room(network, some, 2)
+    plan, record = schedule(network, 2, **PLAN), ("spikes", "potentials")
+    expected = fast.run(network, some, plan, record=record)
+    found = lava_sim.run(network, some, plan, realisation="stock", adapters=True, record=record, time_limit=600)
+    assert network.depth == 16 and min(expected.spike_counts[layer.name] for layer in network.layers[:-1]) > 0
+    assert_same_run(found, expected)
+
+
 def test_leak_on_lava_is_the_one_that_the_reference_foresees():
     network = residual(*SOURCES["current"])
     some, plan = images(network, 2), schedule(network, 30, **PLAN)

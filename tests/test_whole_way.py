@@ -49,7 +49,8 @@ ALL = [
 def model(name: str, batch_norm: bool) -> nn.Module:
     """A network of few channels, untrained, whose batch normalisation has seen images, so that all layers tell them apart."""
     torch.manual_seed(0)
-    built = FOREIGN[name][0]() if name in FOREIGN else MODELS[name].build(width=1 / 16, batch_norm=batch_norm)
+    options = {"width": 1 / 16, "batch_norm": batch_norm} if name not in FOREIGN and MODELS[name].options else {}
+    built = FOREIGN[name][0]() if name in FOREIGN else MODELS[name].build(**options)
     settle(built).train()
     for module in built.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -123,9 +124,9 @@ def test_lava_agrees_with_the_reference(name, realisation):
 
 @pytest.mark.lava
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, norm in (*BUILT, *WIDE) if norm])
+@pytest.mark.parametrize("name", MODELS)
 def test_the_graph_for_a_board_gives_the_spikes_of_backend_fast(name):
-    """Of the zoo's networks: stock neurons, a period of a power of two, relays, messages as late as through adapters."""
+    """Of every network of the zoo: stock neurons, a period of a power of two, relays, messages as late as through adapters."""
     real = balanced(name, True, "low-latency")
     network = quantize(real, ranges=run(real, images(name), STEPS).potential_ranges)  # potentials that do not wrap
     some, plan = images(name)[:2], schedule(network, STEPS, blank=1, power_of_two=True)
