@@ -1,0 +1,104 @@
+"""One simulation gives accuracy after every step; block by block, so that hours of it survive an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import rmp_lava
+from rmp_lava.network import INPUT, SpikingNetwork
+from rmp_lava.progress import Progress
+
+from .material import Material
+from .store import Store
+
+BLOCK = 250
+"""Images whose simulation is one measurement."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What a spiking network does over T steps.
+
+    accuracy : (T,) share of correct predictions after t = 1 .. T steps.
+    images : int
+    rates : layer name -> spikes per neuron and step.
+    spikes, operations : of all layers, an average image, over T steps; pixels that are sent as numbers are not counted.
+    saturated : neuron updates that met the limits of their register.
+    """
+
+    accuracy: np.ndarray
+    images: int
+    rates: dict[str, float]
+    spikes: float
+    operations: float
+    saturated: int
+
+    @property
+    def steps(self) -> int:
+        return len(self.accuracy)
+
+    def at(self, steps: int) -> float:
+        """Accuracy after so many steps."""
+        return float(self.accuracy[steps - 1])
+
+    def first_reaching(self, accuracy: float) -> int | None:
+        """The first step after which the network is at least that good, None if it never is."""
+        reached = np.flatnonzero(self.accuracy >= accuracy)
+        return int(reached[0]) + 1 if len(reached) else None
+
+
+def simulate(
+    store: Store,
+    key: str,
+    network: SpikingNetwork,
+    material: Material,
+    steps: int,
+    settings: dict[str, Any],
+    *,
+    seed: int = 0,
+) -> Curve:
+    """Simulate the test images on backend fast; `settings` say how the network was made."""
+    blocks = range(0, len(material.test), BLOCK)
+    settings = settings | material.identity | {"steps": steps, "seed": seed, "block": BLOCK}
+    parts = []
+    with Progress(key, len(blocks)) as bar:
+        for number, first in enumerate(blocks):
+            some = slice(first, first + BLOCK)
+            # Blocks are told apart, or the noise of Poisson spikes would be the same in each.
+            measure = _Block(network, material.test[some], material.labels[some], steps, 100_000 * seed + number)
+            parts.append(store.once(f"{key}/{number:03}", settings, measure))
+            bar.advance()
+    images = sum(part["images"] for part in parts)
+    neurons = {layer.name: layer.size for layer in network}
+    spikes = {name: sum(part["messages"][name] for part in parts) / images for name in neurons}
+    return Curve(
+        accuracy=np.sum([part["correct"] for part in parts], axis=0) / images,
+        images=images,
+        rates={name: spikes[name] / neurons[name] / steps for name in neurons if network[name].neurons.reset != "none"},
+        spikes=sum(spikes.values()),
+        operations=sum(part["operations"] for part in parts) / images,
+        saturated=sum(part["saturated"] for part in parts),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    network: SpikingNetwork
+    images: np.ndarray
+    labels: np.ndarray
+    steps: int
+    seed: int
+
+    def __call__(self) -> dict[str, Any]:
+        result = rmp_lava.run(self.network, self.images, self.steps, seed=self.seed)
+        return {
+            "images": len(self.images),
+            "correct": (result.predictions_at == self.labels[:, None]).sum(axis=0).tolist(),
+            "messages": {name: count for name, count in result.spike_counts.items() if name != INPUT},
+            "operations": int(sum(operations.sum() for operations in result.synaptic_operations.values())),
+            "saturated": int(sum(result.saturations.values())),
+            "execution": result.execution,
+        }

@@ -1,0 +1,109 @@
+"""The figures of the experiments, as PNG and SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+SOFT, HARD, TRAINED = "#1f6fb4", "#c2702f", "#6b7078"
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "svg.hashsalt": "rmp-lava",  # the same figure is the same file
+}
+_LINES = ("-", "--", "-.", ":", (0, (1, 3)))
+
+
+def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
+    """Output against input rate, and what is kept of it over a wide range of thresholds."""
+    with pyplot.rc_context(_STYLE):
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+        for reset, colour in (("soft", SOFT), ("hard", HARD)):
+            for (eta, out), line in zip(measured["out"][reset].items(), _LINES, strict=True):
+                left.plot(measured["rates_in"], out, color=colour, linestyle=line, label=f"{reset}, η = {eta}")
+            right.plot(measured["wide_etas"], measured["kept"][reset], color=colour, label=f"{reset} reset")
+        left.set(xlabel="input spikes per step", ylabel="output spikes per step", xlim=(0, 1), ylim=(0, 1.02))
+        left.set_title("η = threshold / weight of an input spike")
+        left.legend(fontsize=7, ncols=2)
+        right.set(xscale="log", xlabel="η", ylabel="output rate · threshold / input rate · weight", ylim=(0, 1.05))
+        right.set_title("what arrives, at half a spike per step")
+        right.legend()
+        return _save(figure, folder / "neuron")
+
+
+def draw_resets(name: str, trained: float, measured: dict[str, Any], folder: Path) -> list[Path]:
+    """Accuracy over time steps, both resets at each alpha; a level line for the trained network."""
+    with pyplot.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+        for pair, line in zip(measured["pairs"], _LINES, strict=False):
+            for reset, colour in (("soft", SOFT), ("hard", HARD)):
+                accuracy = measured["curves"][f"{reset}-{pair['alpha']:g}-integer"]["accuracy"]
+                label = f"{reset} reset, α = {pair['alpha']:g}"
+                axes.plot(range(1, len(accuracy) + 1), _percent(accuracy), color=colour, linestyle=line, label=label)
+        axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
+        axes.annotate("trained network", (1, 100 * trained), (2, 3), textcoords="offset points", color=TRAINED)
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="time steps T", ylabel="accuracy (%)", ylim=(0, 100), title=name)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.legend(fontsize=7)
+        return _save(figure, folder / f"{name}-resets")
+
+
+def draw_activity(name: str, measured: dict[str, Any], folder: Path) -> list[Path]:
+    """Spikes per neuron and step, layer by layer, of the soft reset at each alpha."""
+    with pyplot.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
+        for pair, line in zip(measured["pairs"], _LINES, strict=False):
+            rates = measured["curves"][f"soft-{pair['alpha']:g}-integer"]["rates"]
+            axes.plot(list(rates), list(rates.values()), color=SOFT, linestyle=line, label=f"α = {pair['alpha']:g}")
+        axes.set(ylabel="spikes per neuron and step", title=name)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(axis="x", rotation=60)
+        axes.legend()
+        return _save(figure, folder / f"{name}-activity")
+
+
+def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """Accuracy at few time steps, one line for each way; bars are the standard deviation over seeds."""
+    with pyplot.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+        for way in dict.fromkeys(row["way"] for row in rows):
+            own = [row for row in rows if row["way"] == way]
+            axes.errorbar(
+                [row["steps"] for row in own],
+                _percent([row["accuracy"] for row in own]),
+                yerr=_percent([row["spread"] or 0 for row in own]),
+                marker="o",
+                markersize=4,
+                capsize=2,
+                label=way,
+            )
+        axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({row["steps"] for row in rows}))
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=f"{name}; line: trained network")
+        axes.legend(fontsize=7)
+        return _save(figure, folder / f"{name}-latency")
+
+
+def _percent(shares: list[float]) -> list[float]:
+    return [100 * share for share in shares]
+
+
+def _save(figure: Figure, path: Path) -> list[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
+    for each in paths:
+        figure.savefig(each, dpi=140, metadata={"Date": None} if each.suffix == ".svg" else None)
+    pyplot.close(figure)
+    return paths

@@ -1,0 +1,83 @@
+"""What the experiments work on: trained networks, images to calibrate with, test images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from rmp_lava.ann.checkpoint import load_model
+from rmp_lava.ann.data import Dataset, as_float, load, split_validation
+from rmp_lava.ann.train import evaluate
+from rmp_lava.errors import UsageError
+
+from .store import Store, file_hash
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network: its name in tables, its checkpoint's metadata, and what identifies it in settings."""
+
+    name: str
+    model: nn.Module
+    metadata: dict[str, Any]
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Images of one data set.
+
+    calibration : float32 (N, C, H, W), training images; no test image is ever among them.
+    test, labels : float32 (M, C, H, W) and int64 (M,), drawn at random where they are not all.
+    identity : JSON values that identify them in settings.
+    """
+
+    source: str
+    calibration: np.ndarray
+    test: np.ndarray
+    labels: np.ndarray
+    identity: dict[str, Any]
+
+
+def bring_network(name: str, path: Path) -> Trained:
+    """A checkpoint of `rmp-lava train`."""
+    model, metadata = load_model(path)
+    return Trained(name, model, metadata, {"checkpoint": file_hash(path)})
+
+
+def bring_images(networks: Sequence[Trained], data_dir: Path | None, images: int | None, calibration: int) -> Material:
+    """Images of the data set that the networks were trained on; `images` None: all test images."""
+    names = {network.metadata["dataset"] for network in networks}
+    if len(names) != 1:
+        raise UsageError(f"the networks were trained on {', '.join(sorted(names))}; give those of one data set")
+    dataset: Dataset = load(names.pop(), data_dir)
+    split = split_validation(dataset)
+    # Files lie class by class.
+    chosen = np.random.default_rng(0).permutation(len(split.train_images))[:calibration]
+    shown = np.random.default_rng(1).permutation(len(dataset.test_images))[:images]
+    return Material(
+        dataset.source,
+        as_float(split.train_images[chosen]),
+        as_float(dataset.test_images[shown]),
+        dataset.test_labels[shown],
+        {"data": dataset.fingerprint, "calibration": len(chosen), "images": len(shown)},
+    )
+
+
+def trained_accuracy(store: Store, network: Trained, material: Material) -> dict[str, Any]:
+    """Accuracy of the network before conversion on the test images, and what its training says of itself."""
+
+    def measure() -> dict[str, Any]:
+        kept = ("model", "options", "epochs", "seed", "validation_accuracy", "test_accuracy", "seconds", "torch_version")
+        return {
+            "accuracy": evaluate(network.model, material.test, material.labels),
+            "source": material.source,
+            "training": {name: network.metadata.get(name) for name in kept},
+        }
+
+    return store.once(f"{network.name}/trained", network.identity | material.identity, measure)

@@ -1,0 +1,113 @@
+"""docs/results.md: every number on it comes from the measurements on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .store import Store
+from .tables import latency_table, markdown, pairs_table, percent, resets_table
+
+PUBLISHED = (
+    # method, network, trained, then accuracy at T
+    ("RMP-SNN (CVPR 2020)", "VGG-16", "93.63", None, None, None, "60.30", "90.35", "93.63 (T = 2048)"),
+    ("RMP-SNN (CVPR 2020)", "ResNet-20", "91.47", None, None, None, None, None, "91.36"),
+    ("RNL", "VGG-16", "92.82", None, None, "57.90", "85.40", "91.15", "92.95"),
+    ("SNNC-AP", "VGG-16", "95.72", None, None, None, "93.71", "95.14", "95.79"),
+    ("SNN calibration, advanced", "VGG-16", "95.76", None, None, "93.65", None, None, None),
+    ("QCFS (ICLR 2022)", "VGG-16", "95.52", "93.96", "94.95", "95.40", "95.54", "95.55", "95.59"),
+    ("QCFS (ICLR 2022)", "ResNet-20", "91.77", "83.75", "89.55", "91.62", "92.24", "92.35", "92.41"),
+)
+"""CIFAR-10, top-1 in per cent, full width, original images, floating point; as collected in Bu et al. (ICLR 2022) and
+arXiv:2409.03368."""
+
+
+def render(
+    store: Store, results: dict[str, Any], command: str, figures: Iterable[Path], page: Path, notes: Path | None
+) -> str:
+    """The page as Markdown.
+
+    Parameters
+    ----------
+    store : Store
+        For machines and versions.
+    results : dict
+        "neuron", and "networks": name -> "trained", "resets", "latency".
+    command : str
+        What regenerates the page.
+    figures : iterable of Path
+        PNG files; those that belong to a section are shown in it, by a path relative to the page.
+    page : Path
+        Where the page will lie.
+    notes : Path or None
+        Markdown that people wrote: what was not run, where it falls short and why.
+    """
+    shown = {path.stem.removeprefix("results-"): os.path.relpath(path, page.parent) for path in figures if path.suffix == ".png"}
+    lines = ["# Results", "", "Written by the command below from its measurements; do not edit it by hand.", ""]
+    lines += [f"    {command}", "", *_machines(store, results), "", "**Never run on hardware.**", ""]
+    if notes is not None:
+        lines += [notes.read_text().strip(), ""]
+    if "neuron" in results:
+        lines += [
+            "## The neuron",
+            "",
+            "Output against input rate of one neuron in Loihi's integers. The claim of the paper's figure 2: with soft reset, the "
+            "rate that goes in comes out divided by the threshold, whatever the threshold is, up to one spike per step.",
+            "",
+            *_figure(shown, "neuron"),
+        ]
+    for name, result in results["networks"].items():
+        lines += _network(name, result, shown)
+    lines += ["## Beside what is published", ""]
+    lines += markdown(
+        ("method", "network", "trained", "T = 4", "T = 8", "T = 16", "T = 32", "T = 64", "T >= 512"), PUBLISHED
+    )
+    lines += [
+        "",
+        "All of these are floating-point simulations of full-width networks on the original CIFAR-10 images, without 8-bit "
+        "weights or a delay at a synapse; the networks above ran as Loihi's integers, on the images and at the width said.",
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[str]:
+    trained = result["trained"]
+    training = trained["training"]
+    options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
+    identity = result["identity"]
+    lines = [
+        f"## {name}",
+        "",
+        f"{training['model']} ({options}); trained for {training['epochs']} epochs, seed {training['seed']}, in "
+        f"{training['seconds'] / 60:.0f} minutes with PyTorch {training['torch_version']}. {trained['source']}: "
+        f"{identity['images']:,} test images, {identity['calibration']} training images for calibration. "
+        f"Trained network: **{percent(trained['accuracy'])} %**.",
+        "",
+    ]
+    if "resets" in result:
+        lines += ["### Soft and hard reset (the paper's recipe, Poisson spikes)", ""]
+        lines += resets_table(trained["accuracy"], result["resets"]) + [""]
+        lines += pairs_table(result["resets"]) + [""]
+        lines += _figure(shown, f"{name}-resets") + _figure(shown, f"{name}-activity")
+    if "latency" in result:
+        lines += ["### Few time steps", ""]
+        lines += latency_table(trained["accuracy"], result["latency"]) + [""]
+        lines += _figure(shown, f"{name}-latency")
+    return lines
+
+
+def _machines(store: Store, results: dict[str, Any]) -> list[str]:
+    """A line for each machine and set of versions that measurements come from."""
+    found = {}
+    for name in ["neuron", *results["networks"]]:
+        for content in store.everything(name).values():
+            machine, versions = content["machine"], content["versions"]
+            packages = ", ".join(f"{package} {versions[package]}" for package in versions)
+            found[f"- {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['instruction_sets'])}); {packages}"] = 0
+    return list(found)
+
+
+def _figure(shown: dict[str, str], name: str) -> list[str]:
+    return [f"![{name}]({shown[name]})", ""] if name in shown else []

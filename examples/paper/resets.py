@@ -1,0 +1,92 @@
+"""Soft against hard reset: accuracy over time steps at several thresholds, and what spikes it takes.
+
+As in Han, Srinivasan and Roy (CVPR 2020, section 5): the threshold is alpha times the largest input sum on training
+images, initial potentials are 0, pixels are Poisson spikes. Here the networks that run are Loihi's integers; one pair is
+also run in floating point, as the paper did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rmp_lava.conversion import convert
+from rmp_lava.conversion.quantize import quantize
+from rmp_lava.network import SpikingNetwork
+
+from .curves import Curve, simulate
+from .material import Material, Trained
+from .store import Store
+
+ALPHAS = (1.0, 0.7, 0.5, 0.3)
+BALANCED_OVER = 256
+"""Steps over which the largest input sums are looked for; Poisson spikes need many."""
+STEPS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+def measure_resets(
+    store: Store, trained: Trained, material: Material, steps: int, *, alphas: tuple[float, ...] = ALPHAS
+) -> dict[str, Any]:
+    """Curves of both resets in integers at each alpha, and of the soft reset in real numbers at the first.
+
+    Returns
+    -------
+    dict
+        "curves": name -> JSON values of the curve; "pairs": one entry for each alpha, see `compare`.
+    """
+    curves: dict[str, Curve] = {}
+    for alpha in alphas:
+        for reset in ("soft", "hard"):
+            for form in ("integer", "float") if alpha == alphas[0] and reset == "soft" else ("integer",):
+                name = f"{reset}-{alpha:g}-{form}"
+                key = f"{trained.name}/resets/{name}"
+                network, identity = store.network(
+                    f"{key}/network",
+                    trained.identity | material.identity | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER},
+                    lambda alpha=alpha, reset=reset, form=form: _convert(trained, material, alpha, reset, form),
+                )
+                curves[name] = simulate(store, key, network, material, steps, identity)
+    pairs = [compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"]) for alpha in alphas]
+    return {"curves": {name: plain(curve) for name, curve in curves.items()}, "pairs": pairs}
+
+
+def _convert(trained: Trained, material: Material, alpha: float, reset: str, form: str) -> SpikingNetwork:
+    network = convert(
+        trained.model,
+        material.calibration,
+        steps=BALANCED_OVER,
+        method="paper",
+        alpha=alpha,
+        reset=reset,
+        name=trained.name,
+        progress=True,
+    )
+    return quantize(network) if form == "integer" else network
+
+
+def compare(alpha: float, soft: Curve, hard: Curve) -> dict[str, Any]:
+    """When soft reset is as good as hard reset ever becomes.
+
+    Returns
+    -------
+    dict
+        "hard_best" and "hard_steps": the best accuracy of hard reset and the first step at which it is reached;
+        "soft_steps": the first step at which soft reset reaches it; "times_sooner": their ratio; "soft_best": of all steps;
+        "soft_rate", "hard_rate": spikes per neuron and step, the mean over layers.
+    """
+    best = float(hard.accuracy.max())
+    hard_steps, soft_steps = hard.first_reaching(best), soft.first_reaching(best)
+    return {
+        "alpha": alpha,
+        "hard_best": best,
+        "hard_steps": hard_steps,
+        "soft_steps": soft_steps,
+        "times_sooner": None if soft_steps is None else hard_steps / soft_steps,
+        "soft_best": float(soft.accuracy.max()),
+        "soft_rate": sum(soft.rates.values()) / len(soft.rates),
+        "hard_rate": sum(hard.rates.values()) / len(hard.rates),
+    }
+
+
+def plain(curve: Curve) -> dict[str, Any]:
+    """JSON values of a curve."""
+    return {**vars(curve), "accuracy": curve.accuracy.tolist()}

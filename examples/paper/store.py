@@ -1,0 +1,113 @@
+"""Measurements on disk: each is made once, so that hours of work survive an interruption and figures can be drawn again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rmp_lava
+from benchmarks.machine import describe, environment
+from rmp_lava.errors import DataError
+from rmp_lava.files import write_atomically
+from rmp_lava.network import SpikingNetwork
+
+
+@dataclass
+class Store:
+    """A folder of measurements, one JSON file each.
+
+    Parameters
+    ----------
+    folder : Path
+    again : bool
+        Whether to measure what is there already.
+    """
+
+    folder: Path
+    again: bool = False
+    _made: set[str] = field(default_factory=set)
+
+    def once(self, key: str, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The measurement of this name, made now unless it is there with the same settings.
+
+        Parameters
+        ----------
+        key : str
+            A relative path without suffix.
+        settings : mapping
+            All that decides the outcome; JSON values.
+        measure : callable
+            Returns JSON values.
+
+        Returns
+        -------
+        dict
+            What `measure` returned.
+        """
+        path = self.folder / f"{key}.json"
+        wanted = json.loads(json.dumps(dict(settings)))
+        if path.is_file() and not (self.again and key not in self._made):
+            content = _read(path)
+            if content["settings"] == wanted:
+                return content["result"]
+        started = time.perf_counter()
+        result = json.loads(json.dumps(measure()))
+        content = {
+            "settings": wanted,
+            "result": result,
+            "seconds": round(time.perf_counter() - started, 1),
+            "machine": describe(),
+            "versions": environment(),
+        }
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+        self._made.add(key)
+        return result
+
+    def network(
+        self, key: str, settings: Mapping[str, Any], make: Callable[[], SpikingNetwork]
+    ) -> tuple[SpikingNetwork, dict[str, Any]]:
+        """A converted network, kept as KEY.net beside its measurement, as conversion takes minutes too.
+
+        Returns
+        -------
+        tuple of SpikingNetwork and dict
+            The network as the file has it, and what identifies it in the settings of measurements that are made with it.
+        """
+        path = self.folder / f"{key}.net"
+
+        def measure() -> dict[str, Any]:
+            rmp_lava.save(make(), path)
+            return {"net": file_hash(path)}
+
+        identity = self.once(key, settings, measure)
+        if not path.is_file() or file_hash(path) != identity["net"]:
+            (self.folder / f"{key}.json").unlink()
+            identity = self.once(key, settings, measure)
+        return rmp_lava.load(path), identity
+
+    def everything(self, under: str) -> dict[str, dict[str, Any]]:
+        """Key -> whole content (settings, result, seconds, machine, versions) of the measurements under a folder."""
+        return {
+            path.relative_to(self.folder).with_suffix("").as_posix(): _read(path)
+            for path in sorted((self.folder / under).rglob("*.json"))
+        }
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, for settings."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        if set(content) >= {"settings", "result"}:
+            return content
+    except (OSError, ValueError, TypeError):
+        pass
+    raise DataError(f"measurement {path} is damaged; delete it, and it will be made again")

@@ -1,0 +1,89 @@
+"""The results as Markdown tables and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rmp_lava.files import write_atomically
+
+from .resets import STEPS
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Lines of a Markdown table; None becomes a dash."""
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return [*lines, *(f"| {' | '.join('-' if cell is None else str(cell) for cell in row)} |" for row in rows)]
+
+
+def resets_table(trained: float, measured: dict[str, Any]) -> list[str]:
+    """Accuracy at powers of two."""
+    curves = measured["curves"]
+    longest = max(len(curve["accuracy"]) for curve in curves.values())
+    steps = [count for count in STEPS if count <= longest]
+    rows = []
+    for name, curve in curves.items():
+        reset, alpha, form = name.split("-")
+        rows.append(
+            (f"{reset} reset, {form}", alpha, *(percent(curve["accuracy"][count - 1]) for count in steps), _rate(curve))
+        )
+    rows.append(("trained network", None, *[None] * (len(steps) - 1), percent(trained), None))
+    return markdown(("", "alpha", *(f"T = {count}" for count in steps), "spikes per neuron and step"), rows)
+
+
+def pairs_table(measured: dict[str, Any]) -> list[str]:
+    """How much sooner soft reset is as good as hard reset ever becomes."""
+    return markdown(
+        ("alpha", "hard reset's best", "hard reaches it at", "soft reaches it at", "times sooner", "soft reset's best"),
+        (
+            (
+                f"{pair['alpha']:g}",
+                percent(pair["hard_best"]),
+                pair["hard_steps"],
+                pair["soft_steps"] or "never",
+                "-" if pair["times_sooner"] is None else f"{pair['times_sooner']:.1f}",
+                percent(pair["soft_best"]),
+            )
+            for pair in measured["pairs"]
+        ),
+    )
+
+
+def latency_table(trained: float, rows: list[dict[str, Any]]) -> list[str]:
+    """Accuracy at few time steps."""
+    return markdown(
+        ("way", "T", "accuracy (%)", "against the trained network", "spikes per image", "synaptic operations"),
+        (
+            (
+                row["way"],
+                row["steps"],
+                percent(row["accuracy"])
+                + ("" if row["spread"] is None else f" ± {100 * row['spread']:.2f} ({row['seeds']} seeds)"),
+                f"{100 * (row['accuracy'] - trained):+.2f}",
+                f"{row['spikes']:,.0f}",
+                f"{row['operations'] / 1e6:,.1f} M",
+            )
+            for row in rows
+        ),
+    )
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """A CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return write_atomically(path, text.getvalue().encode())
+
+
+def percent(share: float) -> str:
+    """A share with two digits, without the sign."""
+    return f"{100 * share:.2f}"
+
+
+def _rate(curve: dict[str, Any]) -> str:
+    return f"{sum(curve['rates'].values()) / len(curve['rates']):.4f}"

@@ -1,0 +1,78 @@
+"""From a trained network to spikes, cell by cell: run it as a whole, or in an editor that knows `# %%` cells.
+
+python examples/tutorial.py
+
+Handwritten digits of 8x8 pixels, less than a minute on a laptop. Ends with the figure that decides how many time steps a
+network needs: accuracy over T, for neurons that subtract their threshold and for neurons that forget what is above it.
+"""
+
+# %% A network, trained under the constraints of the RMP-SNN paper: no bias, no batch normalisation, average pooling.
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import numpy as np
+from matplotlib import pyplot
+
+import rmp_lava
+from rmp_lava.ann.data import load
+from rmp_lava.ann.train import train
+from rmp_lava.network import Neurons
+from rmp_lava.neuron import initial_state, step
+from rmp_lava.report.tables import console, findings_table
+
+digits = load("digits")
+trained = train("digits-cnn", digits, epochs=30)
+print(f"Trained network: {trained.test_accuracy:.2%} of {len(digits.test_images)} test images")
+
+# %% One neuron. Input of 30 a step, threshold 100: it should spike in three of ten steps.
+for reset in ("soft", "hard"):
+    neuron = Neurons(threshold=100, reset=reset)
+    state = initial_state(neuron, (1,), 1, integer=True)
+    spikes = [int(step(neuron, state, np.array([[30]]), integer=True)[0, 0]) for _ in range(100)]
+    print(f"{reset} reset: {sum(spikes)} spikes in 100 steps, the first ones {''.join(map(str, spikes[:20]))}")
+# The hard reset throws away what is above the threshold, at every spike: 25 spikes instead of 29.
+
+# %% What will change, and whether anything is in the way.
+console().print(findings_table(rmp_lava.check(trained.model, digits.train_images)))
+
+# %% Convert as the paper does: thresholds from the largest input on training images, Poisson spikes as input.
+calibration = digits.train_images[:300]
+networks = {
+    reset: rmp_lava.quantize(
+        rmp_lava.convert(trained.model, calibration, method="paper", encoding="poisson", reset=reset, steps=64)
+    )
+    for reset in ("soft", "hard")
+}
+for layer in networks["soft"]:
+    print(layer.name, layer.shape, "threshold", layer.neurons.threshold, "weights", layer.synapses[0].weight.dtype)
+
+# %% One run gives the accuracy after every step.
+curves = {
+    f"{reset} reset, the paper's recipe": rmp_lava.run(network, digits.test_images, 128).accuracy_at(digits.test_labels)
+    for reset, network in networks.items()
+}
+
+# %% Few steps: thresholds of least error, corrected biases, pixels as currents.
+fast = rmp_lava.quantize(rmp_lava.convert(trained.model, calibration, steps=8))
+result = rmp_lava.run(fast, digits.test_images, 8)
+curves["low latency, T = 8"] = result.accuracy_at(digits.test_labels)
+print(f"T = 8: {result.accuracy(digits.test_labels):.2%}, {sum(result.operations_per_sample.values()):,.0f} operations")
+
+# %% The same integers in a file, for Lava's simulator and for a board.
+folder = Path("exports")
+rmp_lava.save(fast, folder / "tutorial.net")
+again = rmp_lava.run(rmp_lava.load(folder / "tutorial.net"), digits.test_images, 8)
+print("Every prediction is the same from the file:", bool((again.predictions == result.predictions).all()))
+
+# %% The figure.
+figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+for name, accuracy in curves.items():
+    axes.plot(range(1, len(accuracy) + 1), 100 * accuracy, label=name)
+axes.axhline(100 * trained.test_accuracy, color="grey", linewidth=0.8)
+axes.set_xscale("log", base=2)
+axes.set(xlabel="time steps T", ylabel="accuracy (%)", title="Digits, integers; grey: trained network")
+axes.legend(frameon=False)
+figure.savefig(folder / "tutorial.png", dpi=140)
+print(f"Figure: {folder / 'tutorial.png'}")

@@ -1,0 +1,166 @@
+"""The experiments of examples/paper: what they measure, that they go on where they were interrupted, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rmp_lava
+from rmp_lava.ann.checkpoint import load_model
+from rmp_lava.ann.data import load
+from rmp_lava.ann.train import train
+from rmp_lava.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="examples/ is part of the repository only")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("paper") / "digits.pt"
+    train("digits-cnn", load("digits"), epochs=10, checkpoint_path=path, progress=False)
+    return path
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from examples.paper import curves, material, neuron, resets, store
+
+    return {"curves": curves, "material": material, "neuron": neuron, "resets": resets, "store": store}
+
+
+def call(*arguments: object, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "examples.paper", *map(str, arguments), "--output", str(folder / "out")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+SMALL = ("--images", 60, "--calibration", 40, "--steps", 24, "--alpha", 1, "--way", "poisson", "--few-steps", 4)
+
+
+@pytest.mark.slow
+def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
+    page = tmp_path / "results.md"
+    done = call("--network", f"digits={checkpoint}", *SMALL, "--page", page, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out, text = tmp_path / "out", page.read_text()
+    results = json.loads((out / "results.json").read_text())["networks"]["digits"]
+    # An independent run of the kept network gives the numbers that are reported.
+    model, _ = load_model(checkpoint)
+    digits = load("digits")
+    shown = np.random.default_rng(1).permutation(len(digits.test_images))[:60]
+    network = rmp_lava.load(out / "digits" / "resets" / "hard-1-integer" / "network.net")
+    again = rmp_lava.run(network, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
+    np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
+    assert f"| hard reset, integer | 1 | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
+    with (out / "digits-resets.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 and float(rows[-1]["hard-1-integer"]) == pytest.approx(again[-1])
+    row = results["latency"][0]
+    assert row["seeds"] == 3 and row["spread"] > 0 and "(3 seeds)" in text
+    for name in ("neuron", "digits-resets", "digits-activity", "digits-latency"):
+        assert (out / f"{name}.svg").is_file() and (tmp_path / f"results-{name}.png").read_bytes()[1:4] == b"PNG"
+        assert f"(results-{name}.png)" in text
+    # Once more: nothing is measured again, and the page is the same.
+    before = {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
+    assert call("--network", f"digits={checkpoint}", *SMALL, "--page", page, folder=tmp_path).returncode == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, latency"),
+        (("--way", "fast"), "way 'fast' is unknown; choose from current"),
+        (("--network", "a/b=c.pt"), "'a/b=c.pt' is not NAME=FILE"),
+        (("--network", "digits"), "'digits' is not NAME=FILE"),
+        (("--tuned", "vgg=a.net"), "--tuned names network 'vgg', which no --network brings"),
+        (("--network", "a=missing.pt"), "missing.pt does not exist"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, arguments, words):
+    done = call(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ") and words in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_measurement_is_made_once_for_the_same_settings(paper, tmp_path):
+    store, made = paper["store"].Store(tmp_path), []
+    for settings in ({"steps": 8}, {"steps": 8}, {"steps": 16}, {"steps": 16}):
+        result = store.once("a/b", settings, lambda settings=settings: made.append(1) or {"is": settings["steps"]})
+        assert result == {"is": settings["steps"]}
+    assert len(made) == 2
+    forced = paper["store"].Store(tmp_path, again=True)
+    for _ in range(2):  # again means once more, not each time
+        forced.once("a/b", {"steps": 16}, lambda: made.append(1) or {})
+    assert len(made) == 3
+    (tmp_path / "a" / "b.json").write_text("{")
+    with pytest.raises(DataError, match="b.json is damaged; delete it"):
+        store.once("a/b", {"steps": 16}, dict)
+
+
+def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, checkpoint, tmp_path, monkeypatch):
+    curves, store = paper["curves"], paper["store"].Store(tmp_path)
+    monkeypatch.setattr(curves, "BLOCK", 20)
+    trained = paper["material"].bring_network("digits", checkpoint)
+    material = paper["material"].bring_images([trained], None, 60, 40)
+    network = rmp_lava.quantize(rmp_lava.convert(trained.model, material.calibration, steps=4))
+    ran, run = [], rmp_lava.run
+
+    def interrupted(*arguments, **options):
+        ran.append(options["seed"])
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(rmp_lava, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        curves.simulate(store, "x", network, material, 6, {})
+    curve = curves.simulate(store, "x", network, material, 6, {})
+    assert ran == [0, 1, 1, 2]
+    whole = run(network, material.test, 6)
+    np.testing.assert_allclose(curve.accuracy, whole.accuracy_at(material.labels))
+    assert curve.spikes * 60 == pytest.approx(sum(n for name, n in whole.spike_counts.items() if name != "input"))
+
+
+def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):
+    measured = paper["neuron"].measure_neuron(paper["store"].Store(tmp_path))
+    rates = np.array(measured["rates_in"])
+    for eta in map(float, measured["out"]["soft"]):
+        soft, hard = (np.array(measured["out"][reset][str(eta)]) for reset in ("soft", "hard"))
+        np.testing.assert_allclose(soft, np.minimum(rates / eta, 1), atol=2e-3)
+        np.testing.assert_allclose(hard, rates / np.ceil(eta), atol=2e-3)
+
+
+def test_how_much_sooner_is_counted_from_the_first_step_that_is_as_good(paper):
+    def curve(*accuracy: float):
+        return paper["curves"].Curve(np.array(accuracy), 10, {"a": 0.1}, 0.0, 0.0, 0)
+
+    hard = curve(0.1, 0.2, 0.6, 0.5)
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard)
+    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.6, 3, 2, 1.5)
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard)
+    assert pair["soft_steps"] is None and pair["times_sooner"] is None
+
+
+def test_tutorial_ends_with_its_figure(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "tutorial.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "soft reset: 29 spikes in 100 steps" in done.stdout and "hard reset: 25 spikes" in done.stdout
+    assert "is the same from the file: True" in done.stdout
+    assert (tmp_path / "exports" / "tutorial.png").read_bytes()[1:4] == b"PNG"
