@@ -10,7 +10,8 @@ from strategies import EVERYTHING, assert_same_run
 
 import rmp_lava
 from rmp_lava.ann.data import load
-from rmp_lava.backends import fast, lava_sim, reference
+from rmp_lava.backends import fast, lava_sim, loihi2, reference
+from rmp_lava.backends.lava_job import job_folder, supervise, write_messages
 from rmp_lava.conversion.room import make_room
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
@@ -74,6 +75,20 @@ def test_an_embedded_input_makes_the_spikes_of_its_image(encoding):
         np.testing.assert_array_equal(found.spikes[layer.name], expected.spikes[layer.name], err_msg=layer.name)
         np.testing.assert_array_equal(found.potentials[layer.name], expected.potentials[layer.name])
     assert (INPUT in found.message_counts) == (encoding == "rate")  # a rate code's neurons still spike
+
+
+@pytest.mark.parametrize("where", ["chip", "host"])
+def test_what_is_measured_on_a_board_runs_where_nobody_looks(where):
+    """The job of a measurement, without its probe: no sink, and with the input on the chip no source either."""
+    network = residual(*SOURCES["rate"])
+    plan = loihi2.deployed_schedule(network, STEPS)
+    job = loihi2._measuring_job(network, plan, 3, loihi2.Board(), where) | {"target": "adapted"}
+    with job_folder(network, plan, job) as folder:
+        write_messages(network, images(network, 1 if where == "chip" else 3), plan, 0, folder / "messages.npy")
+        outcome = supervise(folder, 3, 120, progress=False)
+    steps_in = 0 if where == "chip" else 2
+    assert outcome["steps"] == 1 + steps_in + 3 * plan.period + network.depth + 1
+    assert "adapters as delays" in outcome["execution"]
 
 
 def test_the_trained_digits_network_classifies_as_on_backend_fast():
