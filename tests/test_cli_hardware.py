@@ -126,6 +126,7 @@ def test_a_layer_that_no_core_holds_is_named_and_not_counted(call, tmp_path):
     others = sum(layer["cores"] for layer in layers if not layer["obstacles"])
     assert code == 1 and f"however it is split; the others take {others} cores." in " ".join(output.split())
     _, output, _ = call("estimate", REFERENCE, "--profile", board, "--samples", 2, "--steps", 4)
+    assert f">{others}" in call("fit", REFERENCE, "--profile", board)[1]
     hopeless = [layer["name"] for layer in layers if layer["obstacles"]]
     assert hopeless and f"as if one core could hold all of {', '.join(hopeless)}" in " ".join(output.split())
 
@@ -145,7 +146,7 @@ def test_an_estimate_is_called_one_and_says_what_is_missing(call, tmp_path):
     for part in ("Estimated, per inference of 8 steps on oheo_gulch", "Left out:", "hops between cores", "3 simulated"):
         assert part in output
     assert "never run on hardware" in output and "measured" not in output.replace("Never measured", "")
-    assert "Uncertainty: the anchor, lava-dl's PilotNet LIF on Oheo Gulch" in " ".join(output.split())
+    assert "Uncertainty: one public measurement with counters, lava-dl's PilotNet LIF" in " ".join(output.split())
     found = json.loads(path.read_text())
     assert found["status"] == "estimated, not measured" and found["samples"] == 3
     assert found["dynamic_joules"] == pytest.approx(sum(layer["joules"] for layer in found["layers"]))

@@ -246,6 +246,21 @@ def test_estimates_say_so_in_each_place(digits_page):
             assert "stimated" in caption or "Published energies" in caption, caption
 
 
+def test_epochs_of_tuning_are_a_table(tmp_path, images):
+    tuning = {"steps": 4, "history": [[1, 0.5, 0.8, None], [2, 0.25, 0.9, 0.875]]}
+    reader = Reader(make(small(provenance={"tune": [tuning]}), tmp_path, images).html)
+    assert reader.figures["provenance"] == ["table"] * 3
+    assert "epoch loss training validation 1 0.5000 80.00 % – 2 0.2500 90.00 % 87.50 %" in reader.words
+    assert "tune.1.steps 4" in reader.words and "history" not in reader.words
+
+
+def test_on_paper_only_captions_above_tables_are_tied_to_what_follows(digits_page):
+    # A break-after of the last element of a section holds for the section, and would tie it to the next one.
+    print_rules = "".join(digits_page.styles).split("@media print")[1]
+    tied = re.findall(r"([^{};]*)\{ break-after: avoid", re.sub(r"/\*.*?\*/", "", print_rules))
+    assert [rule.strip() for rule in tied] == ["tbody tr:nth-child(-n+3)", "h2, .table figcaption"]
+
+
 def test_gates_of_the_conversion_are_shown_where_the_trained_network_is_gone(tmp_path, images):
     gate = {
         "layer": "a",
@@ -411,11 +426,12 @@ def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, ima
     )
     mapping = map_network(small(), str(board))
     assert [layer.name for layer in mapping.layers if not layer.fits] == ["c"]
+    assert len(cores.squares(mapping).layers) == mapping.cores_of_others
     text = Reader(make(small(), tmp_path, images, profile=str(board)).html).words
     others = mapping.cores_of_others
     assert f"Cores > {others} estimated; does not fit" in text
     assert f"the network takes {others} cores without c;" in text and "even the smallest part of c" in text
-    assert "as if one core could hold all of c." in text
+    assert "as if one core could hold all of c." in text and f"all > {others}" in text
 
 
 @pytest.mark.parametrize(

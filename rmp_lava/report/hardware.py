@@ -76,9 +76,12 @@ def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
         usage = layer.usage
         shapes = ("x".join(map(str, layer.shape)), "x".join(map(str, layer.block))) if wide else ()
         numbers = [f"{usage[name].largest:,}" for name in ("neurons", "synapse_words", "axons_in", "axons_out")]
-        rows.append((layer.name, *shapes, f"{layer.cores:,}", *numbers, _RESOURCES[layer.binding], _share(layer)))
+        cores = f"{layer.cores:,}" if layer.fits else "-"
+        rows.append((layer.name, *shapes, cores, *numbers, _RESOURCES[layer.binding], _share(layer)))
     empty = ("",) * (7 if wide else 5)
-    rows.append(("all", *empty[: len(empty) - 5], f"{mapping.cores:,}", "", "", "", "", "", ""))
+    others = mapping.cores_of_others
+    cores = f"{mapping.cores:,}" if others is None else f">{others:,}"
+    rows.append(("all", *empty[: len(empty) - 5], cores, "", "", "", "", "", ""))
     shapes = ("shape", "on a core") if wide else ()
     columns = ("layer", *shapes, "cores", "neurons", "words", "axons in", "axons out", "limit", "used")
     title = f"Fullest core of each layer, {mapping.profile.name}, {mapping.realisation} neurons"

@@ -45,6 +45,21 @@ def kept_stages(provenance: Mapping[str, Any]) -> tuple[Stage, ...]:
     )
 
 
+def kept_epochs(provenance: Mapping[str, Any]) -> tuple[list[tuple[str, list[list[float]]]], dict[str, Any]]:
+    """Title and epochs (number, loss, training, validation) of each tuning, and what the file says without them."""
+    said, found, rest = dict(provenance), [], []
+    for number, tuning in enumerate(_entries(said, "tune"), 1):
+        history = tuning.get("history")
+        if isinstance(history, list) and history and all(map(_is_epoch, history)):
+            tuning = {key: value for key, value in tuning.items() if key != "history"}
+            title = f"Tuning {number}" if len(said["tune"]) > 1 else "Tuning"
+            found.append((title, [epoch for epoch in history if epoch[0] is not None]))
+        rest.append(tuning)
+    if rest:
+        said["tune"] = rest
+    return found, said
+
+
 def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """(path, value) of everything nested but stages and gates; lists of plain values as JSON."""
     for key, value in content.items():
@@ -68,15 +83,9 @@ def provenance_tables(provenance: Mapping[str, Any]) -> Iterator[Table]:
         yield stage_table(stages, steps if type(steps) is int else None)
     if gates := kept_gates(said):
         yield gates_table(gates)
-    tunings = []
-    for number, tuning in enumerate(_entries(said, "tune"), 1):
-        history = tuning.get("history")
-        if isinstance(history, list) and history and all(map(_is_epoch, history)):
-            tuning = {key: value for key, value in tuning.items() if key != "history"}
-            yield _epochs(history, f"Tuning {number}" if len(said["tune"]) > 1 else "Tuning")
-        tunings.append(tuning)
-    if tunings:
-        said["tune"] = tunings
+    tunings, said = kept_epochs(said)
+    for title, history in tunings:
+        yield _epochs(history, title)
     if rest := list(flattened(said)):
         yield table("What the file says of its making", ("entry", "value"), rest, text_columns=2)
 
@@ -94,6 +103,5 @@ def _epochs(history: list[list[float]], title: str) -> Table:
     rows = [
         (f"{epoch:g}", "-" if loss is None else f"{loss:.4f}", percent(training), percent(validation))
         for epoch, loss, training, validation in history
-        if epoch is not None
     ]
     return table(title, ("epoch", "loss", "training", "validation"), rows, text_columns=0)

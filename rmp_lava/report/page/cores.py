@@ -44,10 +44,13 @@ class Squares:
 
 def squares(mapping: Mapping) -> Squares:
     """Squares in the order of the layers, of which each begins a new core."""
-    each = max(1, math.ceil(mapping.cores / _MOST_SQUARES))
-    layers = [i for i, layer in enumerate(mapping.layers) for _ in range(math.ceil(layer.cores / each))]
+    # A layer that no core holds has none; no number of cores would do.
+    cores = [layer.cores if layer.fits else 0 for layer in mapping.layers]
+    each = max(1, math.ceil(sum(cores) / _MOST_SQUARES))
+    layers = [i for i, number in enumerate(cores) for _ in range(math.ceil(number / each))]
     if each == 1:
-        return Squares(layers, 1, mapping.profile["cores.usable_per_chip"], mapping.chips)
+        per_chip = mapping.profile["cores.usable_per_chip"]
+        return Squares(layers, 1, per_chip, max(1, math.ceil(len(layers) / per_chip)))
     return Squares(layers, each, len(layers), 1)
 
 
@@ -155,7 +158,8 @@ def _legend(
         axes.text(x + 0.15, y, f"{i + 1}", fontsize=7.5, va="center_baseline", color=MUTED)
         axes.text(x + 0.34, y, label(layer.name, 14), fontsize=7.5, va="center_baseline")
         number = min(pitch, 1.85) - 0.12
-        axes.text(x + number, y, f"{layer.cores:,}", fontsize=7.5, va="center_baseline", ha="right", color=MUTED)
+        cores = f"{layer.cores:,}" if layer.fits else "–"
+        axes.text(x + number, y, cores, fontsize=7.5, va="center_baseline", ha="right", color=MUTED)
 
 
 def _colour(layer: LayerMapping, palette: Palette) -> str:

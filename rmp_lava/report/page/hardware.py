@@ -39,15 +39,18 @@ def on_board(measured: Measured, profile: Profile) -> Hardware:
 def hardware_facts(hardware: Hardware) -> list[Fact]:
     """Cores and energy for the headline."""
     mapping, found = hardware.mapping, hardware.estimate
-    fits, number = "" if mapping.fits else "does not fit; ", f"{mapping.cores:,}"
-    if mapping.cores_of_others is not None:
-        number = f"> {mapping.cores_of_others:,}"
+    fits = "" if mapping.fits else "does not fit; "
     cores = f"estimated; {fits}{mapping.cores_available:,} usable on {mapping.profile.name}"
     static = "static power unknown" if found.total is None else f"{quantity(found.total, 'J')} with static power"
     return [
-        Fact("Cores", number, cores),
+        Fact("Cores", _cores(mapping), cores),
         Fact("Energy", quantity(found.dynamic, "J"), f"per inference, estimated, dynamic; {static}"),
     ]
+
+
+def _cores(mapping: Mapping) -> str:
+    others = mapping.cores_of_others
+    return f"{mapping.cores:,}" if others is None else f"> {others:,}"
 
 
 def cores_section(hardware: Hardware, palette: Palette) -> Section:
@@ -83,14 +86,14 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     rows = [
         (
             layer.name,
-            f"{layer.cores:,}",
+            f"{layer.cores:,}" if layer.fits else "–",
             *(f"{layer.usage[key].largest:,}" for key in ("neurons", "synapse_words", "axons_in", "axons_out")),
             _RESOURCES[layer.binding],
             percent(layer.utilisation, 0) if layer.fits else f"{digits(layer.utilisation)} cores",
         )
         for layer in mapping.layers
     ]
-    rows.append(("all", f"{mapping.cores:,}", "", "", "", "", "", ""))
+    rows.append(("all", _cores(mapping), "", "", "", "", "", ""))
     columns = ("layer", "cores", "neurons", "words", "axons in", "axons out", "scarcest", "used")
     table = (
         f"Estimated, {mapping.realisation} neurons: what the fullest core of each layer holds, and which of its resources is "
@@ -123,6 +126,8 @@ def energy_section(hardware: Hardware, palette: Palette) -> Section:
         f"Estimated energy of one inference of T = {found.steps:g} steps on {found.profile.name}, by what takes it; below, "
         f"what each layer’s activity takes. Mean of {samples}."
     )
+    if found.total is None:
+        caption += " Static power is unknown, and not in it."
     shown = picture("energy", "Energy and time", caption, lambda wide: energy_bars(found, wide))
     return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples, palette))
 
