@@ -382,7 +382,7 @@ def test_muon_gives_all_but_kernels_to_gradient_descent():
 
 
 def test_muon_is_refused_where_nothing_makes_up_for_a_kernel_of_fixed_norm():
-    with pytest.raises(UsageError, match="optimizer 'muon' keeps .*; give batch_norm=True .*, or optimizer 'adam'"):
+    with pytest.raises(UsageError, match="optimizer 'muon' keeps .*; give batch_norm=True or .*, or optimizer 'adam'"):
         colourful(colours(), options={"width": 1 / 16, "classes": 3}, optimizer="muon")
 
 
@@ -418,6 +418,17 @@ def test_checkpoint_of_format_version_1_resumes(digits, tmp_path):
         del settings[name]
     torch.save({**content, "format_version": 1}, path)
     assert same(whole.model, quick(digits, checkpoint_path=path, resume=True).model)
+
+
+def test_checkpoint_from_before_an_option_resumes(tmp_path):
+    path, dataset = tmp_path / "a.pt", colours(120)
+    whole = colourful(dataset, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        colourful(dataset, epochs=2, checkpoint_path=path, on_epoch=interrupt_after(1))
+    content = torch.load(path, weights_only=True)
+    del content["options"]["scale_norm"], content["training"]["settings"]["options"]["scale_norm"]
+    torch.save(content, path)
+    assert same(whole.model, colourful(dataset, epochs=2, checkpoint_path=path, resume=True).model)
 
 
 def test_evaluate_ignores_dropout_counts_the_last_batch_and_restores_the_mode():

@@ -15,7 +15,7 @@ from rmp_lava.ann.cifar_batches import TEST_BATCH, TRAIN_BATCHES
 from rmp_lava.ann.constraints import violations
 from rmp_lava.ann.data import DATASETS
 from rmp_lava.ann.models import MODELS, model_spec
-from rmp_lava.ann.models.layers import CEILING, RoundedReLU
+from rmp_lava.ann.models.layers import CEILING, RoundedReLU, ScaleNorm
 from rmp_lava.ann.models.resnet import Block
 from rmp_lava.ann.recipe import Recipe
 from rmp_lava.cli import app
@@ -220,7 +220,7 @@ def test_width_scales_every_layer_but_the_last(width):
         ({"classes": 10.0}, "option classes"),
         ({"dropout": 1}, "a number from 0 to less than 1"),
         ({"dropout": -0.1}, "option dropout"),
-        ({"depth": 3}, "has no option 'depth'; its options are width, batch_norm, classes, dropout, levels"),
+        ({"depth": 3}, "has no option 'depth'; its options are width, batch_norm, scale_norm, classes, dropout, levels"),
     ],
 )
 def test_useless_option_is_refused(options, words):
@@ -228,21 +228,53 @@ def test_useless_option_is_refused(options, words):
         MODELS["vgg16-cifar"].build(**options)
 
 
-def test_levels_need_batch_norm():
-    with pytest.raises(UsageError, match="option levels of model 'vgg16-cifar' needs batch normalisation"):
+def test_levels_need_a_normalisation_and_only_one_is_taken():
+    with pytest.raises(UsageError, match="option levels of model 'vgg16-cifar' needs normalisation"):
         MODELS["vgg16-cifar"].build(levels=8)
+    with pytest.raises(UsageError, match="is given both batch_norm and scale_norm; choose one"):
+        MODELS["vgg16-cifar"].build(batch_norm=True, scale_norm=True)
+
+
+@pytest.mark.parametrize("shape", [(64, 3), (16, 3, 4, 4)])
+def test_scale_norm_only_scales(shape):
+    torch.manual_seed(0)
+    norm, x = ScaleNorm(3), torch.randn(shape) * torch.tensor([0.1, 1.0, 20.0]).view(1, 3, *[1] * (len(shape) - 2)) + 1
+    others = [i for i in range(x.ndim) if i != 1]
+    with torch.no_grad():
+        trained = norm(x)
+        torch.testing.assert_close(trained.square().mean(dim=others), torch.ones(3), rtol=1e-2, atol=1e-3)
+        for _ in range(200):
+            norm(x)
+        norm.eval()
+        torch.testing.assert_close(norm(x), trained)
+        torch.testing.assert_close(norm(3 * x), 3 * trained)
+
+
+@pytest.mark.parametrize("name", CIFAR)
+def test_nothing_but_weights_is_left_of_scale_norm(name):
+    torch.manual_seed(0)
+    network = small(name, scale_norm=True, levels=4)
+    network(torch.rand(8, *MODELS[name].input_shape))  # statistics that are not one
+    network.eval()
+    images = np.random.default_rng(0).random((4, *MODELS[name].input_shape), dtype=np.float32)
+    # trace compares its network's outputs with the network's own.
+    traced = trace(network, make_input("current", images.shape[1:]), images)
+    assert all(layer.neurons.bias is None for layer in traced)
 
 
 def test_settled_options_are_plain_and_complete():
     settled = MODELS["vgg16-cifar"].settle({"width": 1})
-    assert settled == {"width": 1.0, "batch_norm": False, "classes": 10, "dropout": 0.1, "levels": 0}
-    assert [type(value) for value in settled.values()] == [float, bool, int, float, int]
+    rest = {"batch_norm": False, "scale_norm": False, "classes": 10, "dropout": 0.1, "levels": 0}
+    assert settled == {"width": 1.0, **rest}
+    assert [type(value) for value in settled.values()] == [float, bool, bool, int, float, int]
     assert MODELS["digits-cnn"].settle() == {}
 
 
 def test_recipe_follows_the_form():
     spec = MODELS["vgg16-cifar"]
-    assert spec.recipe_for({"batch_norm": True}) is spec.batch_norm_recipe is not None
+    for norm in ("batch_norm", "scale_norm"):
+        assert spec.recipe_for({norm: True}) is spec.normalised_recipe is not None
+        assert not spec.is_constrained({norm: True})
     assert spec.recipe_for({}) is spec.recipe
     assert MODELS["digits-cnn"].recipe_for({}) == Recipe(80, 32, 5e-3)
 
@@ -263,10 +295,10 @@ def test_command_trains_and_its_checkpoint_loads_with_its_options(tmp_path, caps
     path = tmp_path / "a.pt"
     command = ["train", "vgg16-cifar", "--width", "0.0625", "--batch-norm", "--epochs", "1", "--precision", "float32"]
     app([*command, "--data-dir", str(tmp_path), "--output", str(path), "--json", "-"], standalone_mode=False)
-    options = {"width": 0.0625, "batch_norm": True, "classes": 10, "dropout": 0.1, "levels": 0}
+    options = {"width": 0.0625, "batch_norm": True, "scale_norm": False, "classes": 10, "dropout": 0.1, "levels": 0}
     assert json.loads(capsys.readouterr().out)["options"] == options
     network, metadata = load_model(path)
-    assert metadata["options"] == options and metadata["precision"] == "float32" and metadata["optimizer"] == "sgd"
+    assert metadata["options"] == options and metadata["precision"] == "float32" and metadata["optimizer"] == "muon"
     assert network.conv1_1.out_channels == 4 and isinstance(network.bn1_1, nn.BatchNorm2d)
 
 

@@ -53,7 +53,7 @@ def render(
         lines += [
             "## The neuron",
             "",
-            "Output against input rate of one neuron in Loihi's integers. The claim of the paper's figure 2: with soft reset, the "
+            "Output over input rate of one neuron in Loihi's integers. The claim of the paper's figure 2: with soft reset, the "
             "rate that goes in comes out divided by the threshold, whatever the threshold is, up to one spike per step.",
             "",
             *_figure(shown, "neuron"),

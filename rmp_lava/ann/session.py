@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import CheckpointError, UsageError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .constraints import violations
 from .models import ModelSpec, Option, model_spec
+from .models.layers import is_normalised
 from .muon import Muon
 from .recipe import Recipe, check_integer
 
@@ -82,16 +82,16 @@ def start(spec: ModelSpec, settings: Settings) -> State:
     """A training before its first epoch; draws the weights from PyTorch's random state.
 
     A model that must keep the paper's constraints and breaks them is refused with `UsageError`. The rule holds for
-    constrained entries of the registry built without batch normalisation (`ModelSpec.is_constrained`), for no others.
+    constrained entries of the registry built without normalisation (`ModelSpec.is_constrained`), for no others.
     """
     model = spec.build(**settings.options)
     departures = violations(model) if spec.is_constrained(settings.options) else []
     if departures:
         raise UsageError(f"model {settings.model!r} breaks constraints: {'; '.join(map(str, departures))}")
-    if settings.recipe.optimizer == "muon" and not any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if settings.recipe.optimizer == "muon" and not is_normalised(model):
         raise UsageError(
             f"optimizer 'muon' keeps the norm of each kernel, which only normalisation makes up for, but model "
-            f"{settings.model!r} has none; give batch_norm=True (--batch-norm) too, or optimizer 'adam'"
+            f"{settings.model!r} has none; give batch_norm=True or scale_norm=True too, or optimizer 'adam'"
         )
     model.to(settings.device)
     if settings.recipe.channels_last:
@@ -207,7 +207,8 @@ def _random_states(settings: Settings) -> dict[str, torch.Tensor]:
 def _compare(settings: Settings, saved: dict[str, Any], path: str | os.PathLike) -> None:
     # What a checkpoint of format version 1 does not say was at the defaults of today.
     known = {e.name: e.default for e in (*fields(Recipe), *fields(Settings)) if e.default is not MISSING}
-    known |= {"options": model_spec(settings.model).settle(), **saved}
+    known |= saved
+    known["options"] = model_spec(settings.model).settle(saved.get("options"))
     for name, value in settings.plain().items():
         if known[name] != value:
             raise UsageError(

@@ -3,7 +3,8 @@
 By default they keep the constraints under which Han, Srinivasan and Roy (RMP-SNN, CVPR 2020, arXiv:2003.01811) train
 the networks that they convert: no batch normalisation and no bias, ReLU as the only activation, dropout as the
 regulariser, average instead of maximum pooling. With the option `batch_norm` the paper's networks come in their modern
-form, which trains faster and to higher accuracy; conversion folds the normalisation. Inputs lie in [0, 1], because they
+form, which trains faster and to higher accuracy; conversion folds the normalisation. With `scale_norm` nothing but weights is
+left once it is folded, as the constraints ask. Inputs lie in [0, 1], because they
 become firing rates.
 """
 
@@ -18,7 +19,7 @@ from .vgg import vgg16_cifar, vgg16_imagenet
 
 __all__ = ["MODELS", "ModelSpec", "Option", "digits_cnn", "fashion_cnn", "model_spec"]
 
-_CIFAR_BATCH_NORM = Recipe(
+_CIFAR_NORMALISED = Recipe(
     epochs=36,
     batch_size=250,
     learning_rate=0.03,
@@ -40,7 +41,7 @@ _CIFAR_CONSTRAINED = Recipe(
     channels_last=True,
 )
 # At ImageNet's size nothing was trained here: these follow He et al. (CVPR 2016, section 3.4).
-_IMAGENET_BATCH_NORM = Recipe(
+_IMAGENET_NORMALISED = Recipe(
     epochs=90,
     batch_size=256,
     learning_rate=0.1,
@@ -56,7 +57,7 @@ _IMAGENET_CONSTRAINED = Recipe(
 
 
 def _options(classes: int, dropout: float) -> dict[str, Option]:
-    return {"width": 1.0, "batch_norm": False, "classes": classes, "dropout": dropout, "levels": 0}
+    return {"width": 1.0, "batch_norm": False, "scale_norm": False, "classes": classes, "dropout": dropout, "levels": 0}
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -71,7 +72,7 @@ MODELS: dict[str, ModelSpec] = {
             10,
             "cifar10",
             _CIFAR_CONSTRAINED,
-            _CIFAR_BATCH_NORM,
+            _CIFAR_NORMALISED,
             _options(10, 0.1),
         ),
         ModelSpec(
@@ -81,7 +82,7 @@ MODELS: dict[str, ModelSpec] = {
             10,
             "cifar10",
             _CIFAR_CONSTRAINED,
-            _CIFAR_BATCH_NORM,
+            _CIFAR_NORMALISED,
             _options(10, 0.1),
             constrained=False,
         ),
@@ -90,9 +91,9 @@ MODELS: dict[str, ModelSpec] = {
             vgg16_imagenet,
             (3, 224, 224),
             1000,
-            None,
+            "imagenet",
             _IMAGENET_CONSTRAINED,
-            _IMAGENET_BATCH_NORM,
+            _IMAGENET_NORMALISED,
             _options(1000, 0.2),
         ),
         ModelSpec(
@@ -100,9 +101,9 @@ MODELS: dict[str, ModelSpec] = {
             resnet34_imagenet,
             (3, 224, 224),
             1000,
-            None,
+            "imagenet",
             _IMAGENET_CONSTRAINED,
-            _IMAGENET_BATCH_NORM,
+            _IMAGENET_NORMALISED,
             _options(1000, 0.2),
             constrained=False,
         ),

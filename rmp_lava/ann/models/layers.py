@@ -1,10 +1,11 @@
-"""What the networks share: convolutions without bias, activations, scaled channels, initialisation without normalisation."""
+"""What the networks share: convolutions without bias, normalisation, activations, scaled channels, initialisation."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 CEILING = 2.0
 """Where a clipped activation ends: two standard deviations of its input, as batch normalisation begins."""
@@ -42,6 +43,57 @@ class _Round(torch.autograd.Function):
     def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (sums,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(gradient, sums, 0.0, CEILING), None
+
+
+class ScaleNorm(nn.Module):
+    """Divides each channel by the root of its mean square and multiplies it by a weight; nothing is added or subtracted.
+
+    Batch normalisation (Ioffe, Szegedy, ICML 2015) without its mean and bias, as RMSNorm (Zhang, Sennrich, NeurIPS 2019)
+    is layer normalisation without. In evaluation it is one factor for each channel, so that folded into the weights before
+    it nothing of it is left: a network that needs normalisation to be trained, but has neither normalisation nor bias, as the
+    RMP-SNN paper asks.
+
+    Parameters
+    ----------
+    channels : int
+        Of inputs (N, C, H, W) or (N, C).
+    """
+
+    momentum, eps = 0.1, 1e-5
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.register_buffer("running_square", torch.ones(channels))
+        self.register_buffer("zeros", torch.zeros(channels), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return functional.batch_norm(x, self.zeros, self.running_square, self.weight, None, False, 0.0, self.eps)
+        square = x.float().square().mean(dim=[i for i in range(x.ndim) if i != 1])
+        with torch.no_grad():
+            self.running_square.lerp_(square, self.momentum)
+        factor = self.weight * (square + self.eps).rsqrt()
+        return x * factor.to(x.dtype).view(1, -1, *[1] * (x.ndim - 2))
+
+
+def which_norm(batch_norm: bool, scale_norm: bool) -> str | None:
+    """'batch', 'scale' or None, of two options that exclude each other."""
+    return "scale" if scale_norm else "batch" if batch_norm else None
+
+
+def normalisation(channels: int, norm: str | None, *, flat: bool = False) -> nn.Module:
+    """What follows a convolution, or with `flat` a dense layer; the identity for None."""
+    if norm == "scale":
+        return ScaleNorm(channels)
+    if norm == "batch":
+        return nn.BatchNorm1d(channels) if flat else nn.BatchNorm2d(channels)
+    return nn.Identity()
+
+
+def is_normalised(network: nn.Module) -> bool:
+    """Whether anything in a network is normalised."""
+    return any(isinstance(module, (_BatchNorm, ScaleNorm)) for module in network.modules())
 
 
 def activation(levels: int) -> nn.Module:

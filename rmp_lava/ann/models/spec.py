@@ -38,18 +38,19 @@ class ModelSpec:
         Name of the data set that the network is meant for, as `rmp_lava.ann.data.load` takes it; None if this package
         cannot load it.
     recipe : Recipe
-        Hyperparameters without batch normalisation, used unless the caller gives others.
-    batch_norm_recipe : Recipe or None
-        The same with batch normalisation; None if the network has no such form.
+        Hyperparameters without normalisation, used unless the caller gives others.
+    normalised_recipe : Recipe or None
+        The same with normalisation; None if the network has no such form.
     options : mapping of str to bool, int or float
         The options that the network takes, with their defaults: `width` (factor on the channels of every layer but the
-        last), `batch_norm` (modern form, instead of the paper's without batch normalisation and bias), `classes`,
-        `dropout` (probability), `levels` (0 for ReLU; else activations are clipped, and rounded to so many levels while
-        training, see `layers.RoundedReLU`; with batch normalisation only).
+        last), `batch_norm` (modern form, instead of the paper's without batch normalisation and bias), `scale_norm`
+        (normalised while training, but without normalisation and bias once that is folded, see `layers.ScaleNorm`),
+        `classes`, `dropout` (probability), `levels` (0 for ReLU; else activations are clipped, and rounded to so many
+        levels while training, see `layers.RoundedReLU`; with a normalisation only).
     constrained : bool
         Whether `rmp_lava.ann.constraints.violations` must find nothing when the network is built without batch
-        normalisation. False for residual networks: the rule sees chains only. A network built with batch normalisation
-        departs from the rule on purpose; conversion folds it.
+        normalisation. False for residual networks: the rule sees chains only. A network built with normalisation departs
+        from the rule on purpose; conversion folds it.
     """
 
     name: str
@@ -58,7 +59,7 @@ class ModelSpec:
     classes: int
     dataset: str | None
     recipe: Recipe
-    batch_norm_recipe: Recipe | None = None
+    normalised_recipe: Recipe | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
     constrained: bool = True
 
@@ -79,10 +80,12 @@ class ModelSpec:
             if allowed:
                 raise UsageError(f"option {name} of model {self.name!r} is {value!r}; give {allowed}")
         settled = {name: type(default)(given.get(name, default)) for name, default in self.options.items()}
-        if settled.get("levels") and not settled["batch_norm"]:
+        if settled.get("batch_norm") and settled.get("scale_norm"):
+            raise UsageError(f"model {self.name!r} is given both batch_norm and scale_norm; choose one normalisation")
+        if settled.get("levels") and not self._is_normalised(settled):
             raise UsageError(
-                f"option levels of model {self.name!r} needs batch normalisation, which keeps activations in the range of the "
-                "levels; give batch_norm=True (--batch-norm) too, or leave levels out"
+                f"option levels of model {self.name!r} needs normalisation, which keeps activations in the range of the levels; "
+                "give batch_norm=True (--batch-norm) or scale_norm=True (--scale-norm) too, or leave levels out"
             )
         return settled
 
@@ -96,19 +99,23 @@ class ModelSpec:
 
     def recipe_for(self, options: Mapping[str, Option]) -> Recipe:
         """Hyperparameters for the network with these options."""
-        if self.settle(options).get("batch_norm") and self.batch_norm_recipe is not None:
-            return self.batch_norm_recipe
+        if self._is_normalised(self.settle(options)) and self.normalised_recipe is not None:
+            return self.normalised_recipe
         return self.recipe
 
     def is_constrained(self, options: Mapping[str, Option]) -> bool:
         """Whether the network with these options must keep the paper's constraints; see `constrained`."""
-        return self.constrained and not self.settle(options).get("batch_norm", False)
+        return self.constrained and not self._is_normalised(self.settle(options))
+
+    @staticmethod
+    def _is_normalised(settled: Mapping[str, Option]) -> bool:
+        return bool(settled.get("batch_norm") or settled.get("scale_norm"))
 
 
 def _departure(name: str, value: Any) -> str | None:
     """What is allowed for an option, if the value is something else."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if name == "batch_norm":
+    if name in ("batch_norm", "scale_norm"):
         return None if isinstance(value, bool) else "True or False"
     if name == "classes":
         fits = number and isinstance(value, int) and 2 <= value <= MAX_CLASSES
