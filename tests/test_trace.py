@@ -19,6 +19,7 @@ from torch.nn.utils import prune
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.trace import trace
+from rmp_lava.conversion.tracing import maps
 from rmp_lava.encoding import make_input
 from rmp_lava.network import Conv, SpikingNetwork
 
@@ -162,6 +163,23 @@ def test_a_pooling_that_cannot_be_folded_becomes_a_layer_and_says_so():
     network = assert_traced_exactly(model, (1, 7, 7), "fold")
     assert [layer.name for layer in network] == ["0", "2", "3", "6"]
     assert "2 cannot be folded" in network["3"].record["pooling"]
+
+
+def test_a_pooling_that_would_make_an_enormous_matrix_becomes_a_layer_and_says_so(monkeypatch):
+    model = nn.Sequential(conv(1, 2, 1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), linear(32, 3))
+    monkeypatch.setattr(maps, "LARGEST_MATRIX", 3 * 128)
+    folded = assert_traced_exactly(model, (1, 8, 8), "fold")
+    assert [layer.name for layer in folded] == ["0", "4"] and folded["4"].synapses[0].weight.shape == (3, 128)
+    # One element more than is allowed; the weights themselves may be as many as they are.
+    monkeypatch.setattr(maps, "LARGEST_MATRIX", 3 * 128 - 1)
+    kept = assert_traced_exactly(model, (1, 8, 8), "fold")
+    assert [layer.name for layer in kept] == ["0", "2", "4"] and kept["4"].synapses[0].weight.shape == (3, 32)
+    assert kept["4"].record["pooling"] == "2 would make an enormous matrix of the weights behind it and is a layer of its own"
+    (finding,) = [f for f in check(model, np.zeros((2, 1, 8, 8), np.float32)).findings if f.layer == "2"]
+    assert finding.severity == "information" and finding.remedy.startswith("a layer of its own: it would make an enormous")
+    # What may be negative no neurons can hold: it is folded whatever the size.
+    signed = nn.Sequential(conv(1, 2, 1), nn.AvgPool2d(2), nn.Flatten(), linear(32, 3))
+    assert len(assert_traced_exactly(signed, (1, 8, 8), "fold").layers) == 1
 
 
 def test_poolings_one_after_the_other_and_before_everything():

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from ...network import Layer
 from . import expressions
-from .builder import Builder, SilentObstacleError
+from .builder import APART, Builder, SilentObstacleError
 from .calls import Call, Calls, Ref
 from .expressions import Expression
 from .findings import Finding, ObstacleError
@@ -164,10 +164,8 @@ class _Walk(Builder):
         found = []
         for note, names in self._folded.items():
             into = ", ".join(repr(name) for name in dict.fromkeys(names) if name)
-            if note.kind == "unfolded":
-                continue
-            if note.kind == "pooling" and "" in names:
-                remedy = "a layer of its own: it cannot be folded exactly"
+            if note.kind in APART:
+                remedy = f"a layer of its own: it {APART[note.kind]}"
             else:
                 remedy = f"folded into the weights of layer {into}"
             found.append(Finding("information", note.layer, note.found, remedy))

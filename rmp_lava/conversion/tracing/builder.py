@@ -18,6 +18,12 @@ from .findings import Finding, ObstacleError
 from .maps import Diagonal, NotComposableError
 from .remedies import obstacle
 
+APART = {
+    "unfolded": "cannot be folded exactly",
+    "enormous": "would make an enormous matrix of the weights behind it",
+}
+"""Kind of a pooling's note: why it is not folded, although it was to be."""
+
 
 class SilentObstacleError(Exception):
     """An operation that only fails because of an obstacle before it, which has been reported."""
@@ -131,28 +137,37 @@ class Builder:
             if isinstance(x, Expression) and any(term.source in self._unknown for term in x.terms):
                 raise SilentObstacleError
 
-    def composed(self, call: Call, x: Expression, operation: Callable[[Expression], Expression]) -> Expression:
-        """`operation(x)`; where that has no exact form, of a population that holds x, if x is never negative."""
-        try:
-            return operation(x)
-        except NotComposableError:
-            pass
+    def composed(
+        self, call: Call, x: Expression, operation: Callable[[Expression], Expression], *, enormous: bool = False
+    ) -> Expression:
+        """`operation(x)`; where that has no exact form, of a population that holds x, if x is never negative.
+
+        `enormous`: the exact form is much larger than both parts, so that a pooling is rather held.
+        """
+        pools = [note for note in x.notes if note.kind == "pooling"]
+        if not (enormous and pools and expressions.is_nonnegative(x)):
+            enormous = False
+            try:
+                return operation(x)
+            except NotComposableError:
+                pass
         behind = [name for rank, name in x.labels if rank == 2]
         whole = len(x.terms) == 1 and isinstance(x.terms[0].linear, Diagonal) and x.bias is None
         if whole or not expressions.is_nonnegative(x):
             self.give_up_silently(x)
             raise self._not_composable(call, behind)
-        pools = [note for note in x.notes if note.kind == "pooling"]
         name = pools[-1].layer if pools else None
         notes = tuple(note for note in x.notes if note not in pools)
         held = self.population(call, replace(x, notes=notes), name=name)
         if not pools:
             text = "kept as a layer of its own: nothing negative can come, so its neurons lose nothing"
             self.inform(self.layers[-1].name, "has no ReLU behind it", text)
-        for note in pools:
-            self._folded.setdefault(note, []).append("")
+        kind = "enormous" if enormous else "unfolded"
+        apart = tuple(replace(note, kind=kind) for note in pools)
+        for note in apart:
+            self._folded.setdefault(note, [])
         try:
-            return replace(operation(held), notes=tuple(replace(note, kind="unfolded") for note in pools))
+            return replace(operation(held), notes=apart)
         except NotComposableError:
             raise self._not_composable(call, behind) from None
 
@@ -231,11 +246,7 @@ class Builder:
 
 def _folded_record(x: Expression) -> dict:
     folded = [f"{note.layer} is folded into the weights" for note in x.notes if note.kind == "pooling"]
-    folded += [
-        f"{note.layer} cannot be folded exactly and is a layer of its own"
-        for note in x.notes
-        if note.kind == "unfolded"
-    ]
+    folded += [f"{note.layer} {APART[note.kind]} and is a layer of its own" for note in x.notes if note.kind in APART]
     return {"pooling": "; ".join(folded)} if folded else {}
 
 

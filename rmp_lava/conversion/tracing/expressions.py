@@ -260,6 +260,12 @@ def multiplied(x: Expression, weight: np.ndarray) -> Expression:
     return replace(x, shape=(len(weight),), terms=terms, view=(len(weight),), bias=bias, order=None)
 
 
+def makes_enormous_matrix(x: Expression, weight: np.ndarray) -> bool:
+    """Whether `multiplied` would make more of the weights than they are, and more than `maps.LARGEST_MATRIX`."""
+    elements = sum(len(weight) * math.prod(term.linear.source_shape) for term in x.terms)
+    return elements > max(weight.size, maps.LARGEST_MATRIX)
+
+
 def _columns_in_place(weight: np.ndarray, order: np.ndarray, size: int) -> np.ndarray:
     """Columns added up where elements stand that several of them read."""
     result = np.zeros((size, len(weight)))

@@ -92,7 +92,8 @@ def linear(builder: Builder, call: Call) -> Expression:
             f"is a linear layer on the last axis of a tensor of shape (N, {', '.join(map(str, x.view))})",
             "flatten to (N, features) before it, or use a Conv2d with a kernel of 1 on images",
         )
-    y = builder.composed(call, x, lambda x: expressions.multiplied(x, weight))
+    enormous = expressions.makes_enormous_matrix(x, weight)
+    y = builder.composed(call, x, lambda x: expressions.multiplied(x, weight), enormous=enormous)
     return _weighted(builder, call, x, y, call.argument(2, "bias"))
 
 
