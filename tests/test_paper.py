@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 import rmp_lava
 from rmp_lava.ann.checkpoint import load_model
@@ -164,3 +166,20 @@ def test_tutorial_ends_with_its_figure(tmp_path):
     assert "soft reset: 29 spikes in 100 steps" in done.stdout and "hard reset: 25 spikes" in done.stdout
     assert "is the same from the file: True" in done.stdout
     assert (tmp_path / "exports" / "tutorial.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
+def test_documents_call_the_experiments_with_options_that_exist(paper, document):
+    from examples.paper.__main__ import main
+
+    known = {option for parameter in typer.main.get_command(_app(main)).params for option in parameter.opts}
+    calls = [line for line in (ROOT / document).read_text().splitlines() if line.startswith("    python -m examples.paper")]
+    assert calls or document != "README.md"
+    for line in calls:
+        assert set(re.findall(r"--[a-z-]+", line)) <= known
+
+
+def _app(function) -> typer.Typer:
+    app = typer.Typer()
+    app.command()(function)
+    return app
