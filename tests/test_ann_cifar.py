@@ -1,4 +1,4 @@
-"""CIFAR-10 in each of its layouts: the same images from all, and nothing hostile or misplaced gets through."""
+"""CIFAR-10 and CIFAR-100 in each of their layouts: the same images from all, and nothing hostile or misplaced gets through."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rmp_lava.ann import cifar_batches, image_files
-from rmp_lava.ann.cifar10 import CLASSES
+from rmp_lava.ann.checkpoint import load_model
+from rmp_lava.ann.cifar import CIFAR10, CIFAR100
 from rmp_lava.ann.data import load
 from rmp_lava.ann.places import DATA_VARIABLE
+from rmp_lava.cli import app
 from rmp_lava.errors import DataError
 
 Image = pytest.importorskip("PIL.Image")
 
+CLASSES = CIFAR10.classes
 PIXELS = np.random.RandomState(0).randint(0, 256, (20, 3, 32, 32), dtype=np.uint8)
 LABELS = np.arange(20) // 2
 
@@ -38,9 +41,9 @@ def check_message(message: str, *words: str) -> None:
     assert "\n" not in message and not message.endswith(".")
 
 
-def refused(place) -> str:
+def refused(place, name: str = "cifar10") -> str:
     with pytest.raises(DataError) as caught:
-        load("cifar10", place)
+        load(name, place)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -417,3 +420,142 @@ def test_missing_and_oversized_files_are_named(tmp_path, monkeypatch, kind, suff
     check_message(refused(tmp_path), f"data_batch_3{suffix} is missing or no regular file")
     monkeypatch.setattr(cifar_batches, "_MAX_BYTES", 1000)
     check_message(refused(tmp_path), "at most 1,000 are allowed")
+
+
+# --- CIFAR-100: what it does not share with CIFAR-10
+
+FINE = np.arange(20) * 5
+COARSE = np.arange(20)
+
+
+def hundred_pickle(labels: np.ndarray = FINE) -> bytes:
+    """With the instructions of the original's, as `batch_pickle`, whose coarse labels stand before the fine ones."""
+    coarse = b"U\x0dcoarse_labels](" + b"".join(b"K" + bytes((label,)) for label in COARSE) + b"e"
+    return batch_pickle(PIXELS, labels).replace(b"U\6labels", coarse + b"U\x0bfine_labels")
+
+
+def meta(names=CIFAR100.classes) -> bytes:
+    """The same, with strings that are memorised."""
+    listed = b"".join(b"U" + bytes((len(name),)) + name.encode() + b"q" + bytes((i + 4,)) for i, name in enumerate(names))
+    return b"\x80\2}q\1(U\x10fine_label_namesq\2]q\3(" + listed + b"eu."
+
+
+def write_hundred(folder, kind: str = "python", **changed: bytes):
+    folder = folder / f"cifar-100-{kind}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "python":
+        files = {"train": hundred_pickle(), "test": hundred_pickle(FINE[::-1]), "meta": meta()}
+    else:
+        pixels = PIXELS.reshape(20, -1)
+        files = {
+            f"{part}.bin": np.column_stack([COARSE, labels, pixels]).astype(np.uint8).tobytes()
+            for part, labels in (("train", FINE), ("test", FINE[::-1]))
+        }
+    for name, content in (files | changed).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def check_hundred(dataset, source: str = "CIFAR-100") -> None:
+    assert (dataset.name, dataset.source, dataset.input_shape) == ("cifar100", source, (3, 32, 32))
+    assert dataset.class_names == CIFAR100.classes and len(set(CIFAR100.classes)) == 100
+    assert list(CIFAR100.classes) == sorted(CIFAR100.classes)
+    np.testing.assert_array_equal(dataset.train_labels, FINE)
+    for images in (dataset.train_images, dataset.test_images):
+        assert images.dtype == np.uint8
+        np.testing.assert_array_equal(images, PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["python", "binary"])
+@pytest.mark.parametrize("named", ["around", "itself"])
+def test_fine_labels_of_the_downloads_load(tmp_path, kind, named):
+    folder = write_hundred(tmp_path, kind)
+    # Another data set beside it is no matter.
+    write_folder(tmp_path, {f"{part}/n0{i}/a.jpg": b"" for part in ("train", "test") for i in (1, 2)})
+    dataset = load("cifar100", tmp_path if named == "around" else folder)
+    check_hundred(dataset)
+    assert dataset.place == folder
+    np.testing.assert_array_equal(dataset.test_labels, FINE[::-1])
+
+
+def test_download_in_a_folder_of_the_data_set_comes_before_images_beside_it(tmp_path):
+    write_hundred(tmp_path / "cifar100")
+    write_folder(tmp_path, {f"{part}/n0{i}/a.jpg": b"" for part in ("train", "test") for i in (1, 2)})
+    check_hundred(load("cifar100", tmp_path))
+
+
+@pytest.mark.parametrize("pack", ["folder", "zip", "zip in a folder"])
+def test_image_files_of_a_hundred_classes_load(tmp_path, pack):
+    files = {
+        f"{part}/{name}/a.png": encoded(PIXELS[i % 20])
+        for part in ("train", "test")
+        for i, name in enumerate(CIFAR100.classes)
+    }
+    if pack == "folder":
+        place = write_folder(tmp_path / "data", files)
+    else:
+        write_zip(tmp_path / "cifar100_images.zip", files)
+        write_zip(tmp_path / "cifar10_images.zip", image_files_of())
+        place = tmp_path if pack == "zip in a folder" else tmp_path / "cifar100_images.zip"
+    dataset = load("cifar100", place)
+    assert dataset.source == "CIFAR-100 (PNG)"
+    np.testing.assert_array_equal(dataset.train_labels, np.arange(100))
+    np.testing.assert_array_equal(dataset.test_images[21], PIXELS[1])
+    if pack == "zip in a folder":
+        check_images(load("cifar10", place))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("meta", meta(CIFAR100.classes[::-1]), "does not name the 100 classes of the original in their order"),
+        ("meta", pickle.dumps({b"fine_label_names": 7}, protocol=3), "does not name the 100 classes"),
+        ("meta", pickle.dumps({}, protocol=2), "does not name the 100 classes"),
+        ("meta", pickle.dumps([], protocol=2), "holds a list, no dictionary"),
+        ("meta", pickle.dumps(Evil(), protocol=2), "so it was not loaded"),
+        ("train", hundred_pickle(FINE + 6), "labels up to 101; allowed are"),
+        ("train", pickle.dumps({b"data": PIXELS.reshape(20, -1), b"labels": FINE.tolist()}, protocol=3), "no list of labels"),
+        ("test", pickle.dumps(Evil(), protocol=3), "so it was not loaded"),
+    ],
+)
+def test_hostile_or_mixed_up_file_is_refused(tmp_path, monkeypatch, file, content, words):
+    monkeypatch.chdir(tmp_path)
+    write_hundred(tmp_path / "data", **{file: content})
+    check_message(refused(tmp_path / "data", "cifar100"), f"CIFAR-100 file {tmp_path / 'data/cifar-100-python' / file}", words)
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_missing_names_and_cut_records_are_refused(tmp_path):
+    (write_hundred(tmp_path / "a") / "meta").unlink()
+    check_message(refused(tmp_path / "a", "cifar100"), "meta is missing")
+    write_hundred(tmp_path / "b", "binary", **{"test.bin": batch_bytes(PIXELS, FINE)})
+    check_message(refused(tmp_path / "b", "cifar100"), "test.bin", "no multiple of 3,074")
+    check_message(refused(tmp_path, "cifar100"), f"CIFAR-100 was not found in {tmp_path}", "cifar-100-python")
+
+
+def test_one_data_set_is_not_taken_for_the_other(tmp_path):
+    write_download(tmp_path)
+    check_message(refused(tmp_path, "cifar100"), "CIFAR-100 was not found")
+    write_hundred(tmp_path / "b")
+    check_message(refused(tmp_path / "b"), "CIFAR-10 was not found")
+
+
+def test_limits_leave_room_for_the_original():
+    # Of its 50,000 training images a file name, its place in the memo and two labels each.
+    assert cifar_batches._MAX_BYTES > 50_000 * 3072 and cifar_batches._MAX_OPCODES > 200_150
+
+
+def test_network_of_a_hundred_classes_trains_converts_and_runs_by_name(tmp_path, capsys):
+    labels = np.repeat([3, 50, 98], 10)
+    pixels = np.random.RandomState(1).randint(0, 256, (30, 3, 32, 32), dtype=np.uint8)
+    part = pickle.dumps({b"data": pixels.reshape(30, -1), b"fine_labels": labels.tolist()}, protocol=3)
+    write_hundred(tmp_path, train=part, test=part)
+    data, path = ["--data-dir", str(tmp_path)], tmp_path / "a.pt"
+    train_it = ["train", "vgg16-cifar", "--data", "cifar100", "--width", "0.04", "--epochs", "1", "--precision", "float32"]
+    app([*train_it, *data, "--output", str(path)], standalone_mode=False)
+    network, metadata = load_model(path)
+    assert (metadata["dataset"], metadata["options"]["classes"], network.dense3.out_features) == ("cifar100", 100, 100)
+    # From here on the checkpoint says which data set it is.
+    app(["convert", str(path), "--steps", "4", *data], standalone_mode=False)
+    app(["run", str(tmp_path / "a.net"), "--samples", "2", *data], standalone_mode=False)
+    assert "2 of 30 test images of cifar100" in " ".join(capsys.readouterr().out.split())

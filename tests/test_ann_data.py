@@ -108,7 +108,7 @@ def test_incomplete_folder_names_the_missing_file(tmp_path):
 
 
 def test_unknown_data_set_is_named_with_the_known_ones():
-    with pytest.raises(UsageError, match="'mnist' is unknown; choose one of digits, fashion-mnist, cifar10"):
+    with pytest.raises(UsageError, match="'mnist' is unknown; choose one of digits, fashion-mnist, cifar10, cifar100, imagenet"):
         load("mnist")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import fx, nn
 
 from rmp_lava.ann import session
 from rmp_lava.ann.checkpoint import load_model
-from rmp_lava.ann.cifar_batches import TEST_BATCH, TRAIN_BATCHES
+from rmp_lava.ann.cifar import CIFAR10
 from rmp_lava.ann.constraints import violations
 from rmp_lava.ann.data import DATASETS
 from rmp_lava.ann.models import MODELS, model_spec
@@ -288,7 +289,7 @@ def test_command_trains_and_its_checkpoint_loads_with_its_options(tmp_path, caps
     random = np.random.RandomState(0)
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
-    for name in (*TRAIN_BATCHES, TEST_BATCH):
+    for name in (*CIFAR10.train, CIFAR10.test):
         records = random.randint(0, 256, (30, 3073), dtype=np.uint8)
         records[:, 0] = np.arange(30) % 10
         (folder / f"{name}.bin").write_bytes(records.tobytes())
@@ -302,9 +303,10 @@ def test_command_trains_and_its_checkpoint_loads_with_its_options(tmp_path, caps
     assert network.conv1_1.out_channels == 4 and isinstance(network.bn1_1, nn.BatchNorm2d)
 
 
-def test_command_refuses_models_without_a_data_set_and_options_that_do_not_apply(tmp_path):
+def test_command_refuses_models_without_a_data_set_and_options_that_do_not_apply(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "fashion-cnn", dataclasses.replace(MODELS["fashion-cnn"], dataset=None))
     for arguments, words in (
-        (["vgg16-imagenet"], "data set of model 'vgg16-imagenet' cannot be loaded here"),
+        (["fashion-cnn"], "model 'fashion-cnn' has no data set of its own; name one with --data"),
         (["digits-cnn", "--batch-norm"], "model 'digits-cnn' has no option 'batch_norm'"),
         (["vgg16-cifar", "--width", "5"], "option width of model 'vgg16-cifar' is 5.0"),
     ):

@@ -1,4 +1,4 @@
-"""The two downloads of CIFAR-10, Python pickles and binary records, read without trust.
+"""The downloads of CIFAR-10 and CIFAR-100, Python pickles and binary records, read without trust.
 
 A pickle is a program. These are unpickled with stand-ins for numpy's classes, so that nothing in a file is executed and
 numpy restores nothing from it: the stand-ins only keep what they are given, and what they keep is checked.
@@ -10,6 +10,7 @@ import io
 import os
 import pickle
 import pickletools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,12 @@ import numpy as np
 
 from ..errors import DataError
 
-TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-TEST_BATCH = "test_batch"
-CLASSES = 10
 PIXELS = 3 * 32 * 32
 
-# Twice the original's 31 MB; memory while reading is a small multiple.
-_MAX_BYTES = 2**26
-# The original has some 31,000 instructions.
-_MAX_OPCODES = _MAX_MEMO = 2**18
+# The largest original, training images of CIFAR-100, has 155 MB; memory while reading is a small multiple.
+_MAX_BYTES = 2**28
+# That one has some 200,000 instructions.
+_MAX_OPCODES = _MAX_MEMO = 2**19
 _OPCODES = frozenset(
     "PROTO STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE APPEND APPENDS SETITEM SETITEMS TUPLE TUPLE1 TUPLE2 TUPLE3 "
     "BINPUT LONG_BINPUT BINGET LONG_BINGET SHORT_BINSTRING BINSTRING SHORT_BINBYTES BINBYTES BINUNICODE "
@@ -35,74 +33,130 @@ _OPCODES = frozenset(
 Part = tuple[np.ndarray, np.ndarray]
 
 
-def read_pickled_batches(folder: Path) -> tuple[Part, Part]:
-    """Training and test part of `cifar-10-batches-py`; a part is images (uint8, (N, 3, 32, 32)) and labels (int64).
+@dataclass(frozen=True)
+class Download:
+    """One of the data sets, as its author packed it.
+
+    Attributes
+    ----------
+    title : str
+        For messages.
+    classes : tuple of str
+    pickled, binary : str
+        Folders of the two downloads.
+    train : tuple of str
+    test : str
+        Files of the training part and the test part; binary ones end in .bin.
+    labels : str
+        Key of the labels in a pickled file.
+    labels_before : int
+        Bytes of other labels that stand before a binary record's label.
+    names : tuple of str or None
+        Pickled file of class names, and its key: they must be `classes`. None: not looked at.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    pickled: str
+    binary: str
+    train: tuple[str, ...]
+    test: str
+    labels: str
+    labels_before: int = 0
+    names: tuple[str, str] | None = None
+
+
+def read_pickled_batches(download: Download, folder: Path) -> tuple[Part, Part]:
+    """Training and test part of the Python download; a part is images (uint8, (N, 3, 32, 32)) and labels (int64).
 
     Raises `DataError` if a file is missing, too large, damaged, or holds anything but the arrays and plain values of
     the original.
     """
-    return _join([_read_pickle(folder / name) for name in TRAIN_BATCHES]), _read_pickle(folder / TEST_BATCH)
+    if download.names is not None:
+        _check_names(download, folder)
+    train = [_read_pickle(download, folder / name) for name in download.train]
+    return _join(train), _read_pickle(download, folder / download.test)
 
 
-def read_binary_batches(folder: Path) -> tuple[Part, Part]:
-    """As `read_pickled_batches`, of `cifar-10-batches-bin`: records of a label byte and 3,072 pixels."""
-    train = [_read_binary(folder / f"{name}.bin") for name in TRAIN_BATCHES]
-    return _join(train), _read_binary(folder / f"{TEST_BATCH}.bin")
+def read_binary_batches(download: Download, folder: Path) -> tuple[Part, Part]:
+    """As `read_pickled_batches`, of the binary download: records of label bytes and 3,072 pixels."""
+    train = [_read_binary(download, folder / f"{name}.bin") for name in download.train]
+    return _join(train), _read_binary(download, folder / f"{download.test}.bin")
 
 
 def _join(parts: list[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
     images, labels = zip(*parts, strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(download: Download, path: Path) -> bytes:
     try:
         if not os.path.isfile(path):
-            raise DataError(f"CIFAR-10 file {path} is missing or no regular file; fetch the data set again")
+            raise DataError(f"{download.title} file {path} is missing or no regular file; fetch the data set again")
         size = path.stat().st_size
         if size > _MAX_BYTES:
-            raise DataError(f"CIFAR-10 file {path} has {size:,} bytes; at most {_MAX_BYTES:,} are allowed")
+            raise DataError(f"{download.title} file {path} has {size:,} bytes; at most {_MAX_BYTES:,} are allowed")
         return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"CIFAR-10 file {path} cannot be read ({error.strerror or error}); check its permissions"
+            f"{download.title} file {path} cannot be read ({error.strerror or error}); check its permissions"
         ) from error
 
 
-def _read_binary(path: Path) -> Part:
-    content = np.frombuffer(_read_bytes(path), dtype=np.uint8)
-    if not len(content) or len(content) % (PIXELS + 1):
+def _read_binary(download: Download, path: Path) -> Part:
+    content = np.frombuffer(_read_bytes(download, path), dtype=np.uint8)
+    size = download.labels_before + 1 + PIXELS
+    if not len(content) or len(content) % size:
         raise DataError(
-            f"CIFAR-10 file {path} has {len(content):,} bytes, which is no multiple of {PIXELS + 1:,}; fetch it again"
+            f"{download.title} file {path} has {len(content):,} bytes, which is no multiple of {size:,}; fetch it again"
         )
-    records = content.reshape(-1, PIXELS + 1)
-    return _part(path, records[:, 1:], records[:, 0])
+    records = content.reshape(-1, size)
+    return _part(download, path, records[:, -PIXELS:], records[:, download.labels_before])
 
 
-def _read_pickle(path: Path) -> Part:
-    content = _unpickle(path, _read_bytes(path))
+def _check_names(download: Download, folder: Path) -> None:
+    """Labels are indices of these names: in another order they would mean other classes."""
+    file, key = download.names
+    (names,) = _read_dictionary(download, folder / file, (key,))
+    found = names if isinstance(names, list) else []
+    found = [name.decode("ascii", "replace") if isinstance(name, bytes) else name for name in found]
+    if found != list(download.classes):
+        raise DataError(
+            f"{download.title} file {folder / file} does not name the {len(download.classes)} classes of the original in "
+            "their order; fetch the data set again"
+        )
+
+
+def _read_dictionary(download: Download, path: Path, keys: tuple[str, ...]) -> tuple[Any, ...]:
+    content = _unpickle(download, path, _read_bytes(download, path))
     if not isinstance(content, dict):
-        raise DataError(f"CIFAR-10 file {path} holds a {type(content).__name__}, no dictionary; fetch it again")
-    data, labels = (content.get(name.encode(), content.get(name)) for name in ("data", "labels"))
+        raise DataError(f"{download.title} file {path} holds a {type(content).__name__}, no dictionary; fetch it again")
+    return tuple(content.get(key.encode(), content.get(key)) for key in keys)
+
+
+def _read_pickle(download: Download, path: Path) -> Part:
+    data, labels = _read_dictionary(download, path, ("data", download.labels))
     pixels = data.array() if isinstance(data, _Array) else None
     if pixels is None or pixels.ndim != 2 or pixels.shape[1] != PIXELS:
-        raise DataError(f"CIFAR-10 file {path} has no pixels of uint8 (N, {PIXELS:,}); fetch it again")
+        raise DataError(f"{download.title} file {path} has no pixels of uint8 (N, {PIXELS:,}); fetch it again")
     if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 256 for label in labels):
-        raise DataError(f"CIFAR-10 file {path} has no list of labels; fetch it again")
-    return _part(path, pixels, np.array(labels, dtype=np.uint8))
+        raise DataError(f"{download.title} file {path} has no list of labels; fetch it again")
+    return _part(download, path, pixels, np.array(labels, dtype=np.uint8))
 
 
-def _part(path: Path, pixels: np.ndarray, labels: np.ndarray) -> Part:
-    if not len(pixels) or len(pixels) != len(labels) or labels.max() >= CLASSES:
+def _part(download: Download, path: Path, pixels: np.ndarray, labels: np.ndarray) -> Part:
+    if not len(pixels) or len(pixels) != len(labels) or labels.max() >= len(download.classes):
         largest = labels.max() if len(labels) else "none"
         raise DataError(
-            f"CIFAR-10 file {path} has {len(pixels):,} images and {len(labels):,} labels up to {largest}; allowed are "
-            f"equally many, at least one, with labels up to {CLASSES - 1}, so fetch it again"
+            f"{download.title} file {path} has {len(pixels):,} images and {len(labels):,} labels up to {largest}; allowed are "
+            f"equally many, at least one, with labels up to {len(download.classes) - 1}, so fetch it again"
         )
     return pixels.reshape(-1, 3, 32, 32).copy(), labels.astype(np.int64)
 
 
-def _unpickle(path: Path, content: bytes) -> Any:
+def _unpickle(download: Download, path: Path, content: bytes) -> Any:
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             # A memo index far away would make the unpickler take memory for all before it.
@@ -113,7 +167,7 @@ def _unpickle(path: Path, content: bytes) -> Any:
     except Exception as error:
         # On bytes made to mislead it the unpickler may raise anything; all of it means the same here.
         raise DataError(
-            f"CIFAR-10 file {path} is damaged or not the original's (something else than arrays and plain values, which "
+            f"{download.title} file {path} is damaged or not the original's (something else than arrays and plain values, which "
             f"could run code, so it was not loaded: {type(error).__name__}); fetch it again"
         ) from error
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError, UsageError
-from . import cifar10, fashion_mnist
+from . import cifar, fashion_mnist, imagenet
+from .lazy_images import Images, LazyImages, checksum
 
-DATASETS = ("digits", "fashion-mnist", "cifar10")
+DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "imagenet")
 # Part of what the data set is, not of a training: two trainings with different seeds hold out the same images.
 VALIDATION_FRACTION = 0.1
 VALIDATION_SEED = 0
 
 _TEST_FRACTION_OF_DIGITS = 0.25
+_CIFAR = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +29,10 @@ class Dataset:
     ----------
     name : str
         Name as `load` takes it.
-    train_images, test_images : numpy.ndarray
-        Shape (N, C, H, W): float32, each value in [0, 1], or uint8 that means value / 255, at a quarter of the memory.
-        `as_float` gives values of either; networks and `rmp_lava.run` take no others.
+    train_images, test_images : numpy.ndarray or LazyImages
+        Shape (N, C, H, W): float32, each value in [0, 1], or uint8 that means value / 255, at a quarter of the memory;
+        images too many for memory stay on disk (`lazy_images`) and are selected like an array. `as_float` gives values of
+        any of them; networks and `rmp_lava.run` take no others.
     train_labels, test_labels : numpy.ndarray
         int64, shape (N,), each an index of `class_names`.
     class_names : tuple of str
@@ -46,9 +48,9 @@ class Dataset:
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Images
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     source: str
@@ -77,18 +79,17 @@ class Dataset:
 
     @property
     def fingerprint(self) -> int:
-        """CRC-32 of the training images and labels: tells whether a training is resumed on the same data."""
-        checksum = zlib.crc32(np.ascontiguousarray(self.train_images))
-        return zlib.crc32(np.ascontiguousarray(self.train_labels), checksum)
+        """CRC-32 of the training images (of those on disk their names) and labels: whether data are still the same."""
+        return checksum(self.train_labels, checksum(self.train_images))
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """The training part of a data set, divided; shapes, dtypes and ranges as in `Dataset`. No test image is in it."""
 
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    validation_images: np.ndarray
+    validation_images: Images
     validation_labels: np.ndarray
 
 
@@ -100,12 +101,14 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
     name : str
         'digits': the 1,797 8x8 digits inside scikit-learn (E. Alpaydin, C. Kaynak, UCI 1998), a quarter of each class
         held out as test part. 'fashion-mnist': 28x28 images (Xiao, Rasul, Vollgraf, 2017) with their own test part.
-        'cifar10': 3x32x32 images (A. Krizhevsky, 2009) with their own test part, as uint8.
+        'cifar10', 'cifar100': 3x32x32 images (A. Krizhevsky, 2009) with their own test part, as uint8. 'imagenet': images
+        in class folders (Russakovsky et al., IJCV 2015), 3x224x224 from their centre, decoded when they are needed.
     directory : path-like, optional
         Where the data lie; the digits need none. Fashion-MNIST: a folder with the four idx files (gzip or not), or the
-        folder given to torchvision. CIFAR-10: that folder, one of the download's own (`cifar-10-batches-py` or `-bin`),
-        or images in `train/<class>/` and `test/<class>/` of a folder or a .zip file. If omitted, the environment
-        variable RMP_LAVA_DATA and, for Fashion-MNIST, Debian's package `dataset-fashion-mnist` are tried.
+        folder given to torchvision. CIFAR-10 and CIFAR-100: that folder, one of the download's own (such as
+        `cifar-10-batches-py`), or images in `train/<class>/` and `test/<class>/` of a folder or a .zip file. ImageNet: a
+        folder of `train/<class>/` and `val/<class>/`. If omitted, the environment variable RMP_LAVA_DATA and, for
+        Fashion-MNIST, Debian's package `dataset-fashion-mnist` are tried.
     seed : int
         Seed of the digits' test split, in no way tied to a training's seed. Accuracies compare only at equal seeds.
 
@@ -124,13 +127,19 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
         return _load_digits(seed)
     if name == "fashion-mnist":
         return _load_fashion_mnist(directory)
-    if name == "cifar10":
-        return _load_cifar10(directory)
+    if name in _CIFAR:
+        return _load_cifar(name, directory)
+    if name == "imagenet":
+        return _load_imagenet(directory)
     raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}")
 
 
-def as_float(images: np.ndarray) -> np.ndarray:
-    """Images of a `Dataset` as values in [0, 1]: float32, shape as given; float32 images are not copied."""
+def as_float(images: Images) -> np.ndarray:
+    """Images of a `Dataset` as values in [0, 1]: float32, shape as given; float32 images are not copied.
+
+    Those on disk are decoded; raises `DataError` if that fails, or if they are too many for memory.
+    """
+    images = np.asarray(images)
     if images.dtype == np.uint8:
         images = images.astype(np.float32)
         images /= 255
@@ -214,21 +223,38 @@ def _load_fashion_mnist(directory: str | os.PathLike | None) -> Dataset:
     )
 
 
-def _load_cifar10(directory: str | os.PathLike | None) -> Dataset:
-    (train_images, train_labels), (test_images, test_labels), source, place = cifar10.read(directory)
+def _load_cifar(name: str, directory: str | os.PathLike | None) -> Dataset:
+    download = _CIFAR[name]
+    (train_images, train_labels), (test_images, test_labels), source, place = cifar.read(download, directory)
     return Dataset(
-        name="cifar10",
+        name=name,
         train_images=train_images,
         train_labels=train_labels,
         test_images=test_images,
         test_labels=test_labels,
-        class_names=cifar10.CLASSES,
+        class_names=download.classes,
         source=source,
         place=place,
     )
 
 
-def _check_images(images: np.ndarray, what: str) -> None:
+def _load_imagenet(directory: str | os.PathLike | None) -> Dataset:
+    (train_images, train_labels), (test_images, test_labels), class_names, source, place = imagenet.read(directory)
+    return Dataset(
+        name="imagenet",
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        class_names=class_names,
+        source=source,
+        place=place,
+    )
+
+
+def _check_images(images: Images, what: str) -> None:
+    if isinstance(images, LazyImages) and len(images):
+        return  # their pixels are bytes, and each file is checked when it is read
     allowed = (np.float32, np.uint8)
     if not isinstance(images, np.ndarray) or images.dtype not in allowed or images.ndim != 4 or images.size == 0:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__

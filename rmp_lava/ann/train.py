@@ -22,11 +22,14 @@ from . import session
 from .augment import crop_flip
 from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
 from .distributed import Processes, joined, process_count
+from .lazy_images import Images, LazyImages
 from .models import ModelSpec, Option, model_spec
 from .recipe import Recipe
 from .session import EpochRecord, Settings, State
 
 _EVALUATION_BATCH = 500
+_EVALUATION_VALUES = _EVALUATION_BATCH * 3 * 32 * 32
+"""Fewer images at once where they are larger: their activations have to fit into memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +145,14 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> float:
+def evaluate(model: nn.Module, images: Images | torch.Tensor, labels: np.ndarray | torch.Tensor) -> float:
     """Accuracy of a network in [0, 1], in evaluation mode; the mode is put back afterwards.
 
     Parameters
     ----------
     model : nn.Module
         From images (N, C, H, W) to logits (N, K).
-    images : numpy.ndarray or torch.Tensor
+    images : numpy.ndarray, LazyImages or torch.Tensor
         Shape (N, C, H, W), N >= 1, as in `Dataset`: float32, or uint8 that means value / 255.
     labels : numpy.ndarray or torch.Tensor
         int64, shape (N,).
@@ -161,16 +164,17 @@ def evaluate(model: nn.Module, images: np.ndarray | torch.Tensor, labels: np.nda
     """
     if not len(images) or len(images) != len(labels):
         raise DataError(f"{len(images)} images and {len(labels)} labels were given; give equally many, at least one")
-    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    labels = torch.as_tensor(labels)
+    size = max(1, min(_EVALUATION_BATCH, _EVALUATION_VALUES // math.prod(images.shape[1:])))
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     was_training = model.training
     model.eval()
     try:
         correct = 0
-        batches = zip(images.split(_EVALUATION_BATCH), labels.split(_EVALUATION_BATCH), strict=True)
-        for batch_images, batch_labels in batches:
+        for start in range(0, len(images), size):
+            batch_images = torch.as_tensor(_in_memory(images[start : start + size]))
             predicted = model(_values(batch_images.to(device))).argmax(dim=1)
-            correct += int((predicted == batch_labels.to(device)).sum())
+            correct += int((predicted == labels[start : start + size].to(device)).sum())
     finally:
         model.train(was_training)
     return correct / len(images)
@@ -211,7 +215,9 @@ def _run(
 ) -> TrainResult:
     """Run the epochs that are left and measure the outcome."""
     split = split_validation(dataset, settings.validation_fraction)
-    images = torch.from_numpy(split.train_images).to(settings.device)
+    images = split.train_images
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(images).to(settings.device)
     labels = torch.from_numpy(split.train_labels).to(settings.device)
     _check_batches(state, settings, len(images))
     epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings))
@@ -248,7 +254,7 @@ def _run_epoch(
     model: nn.Module,
     settings: Settings,
     processes: Processes,
-    images: torch.Tensor,
+    images: torch.Tensor | LazyImages,
     labels: torch.Tensor,
     bar: Progress,
 ) -> tuple[float, float]:
@@ -263,7 +269,7 @@ def _run_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step, recipe.epochs * len(order))
         of_all, chosen = len(chosen), processes.share_of(chosen.to(settings.device))
-        batch_images, batch_labels = _prepare(images[chosen], recipe), labels[chosen]
+        batch_images, batch_labels = _prepare(_batch_of(images, chosen), recipe), labels[chosen]
         device_type = torch.device(settings.device).type
         with torch.autocast(device_type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = model(batch_images)
@@ -302,6 +308,17 @@ def _check_batches(state: State, settings: Settings, images: int) -> None:
             f"a batch of model {settings.model!r} would have 1 image, but batch normalisation needs at least 2; give a "
             "larger batch_size"
         )
+
+
+def _batch_of(images: torch.Tensor | LazyImages, chosen: torch.Tensor) -> torch.Tensor:
+    """Images of these indices, on the device of the indices."""
+    if isinstance(images, torch.Tensor):
+        return images[chosen]
+    return torch.from_numpy(_in_memory(images[chosen.cpu().numpy()])).to(chosen.device)
+
+
+def _in_memory(images: Images | torch.Tensor) -> np.ndarray | torch.Tensor:
+    return np.asarray(images) if isinstance(images, LazyImages) else images
 
 
 def _prepare(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:

@@ -46,6 +46,7 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", help="Also write the result as JSON; '-' is standard output.", callback=_check_json),
 ]
+DATA_NAMES = "digits, fashion-mnist, cifar10, cifar100 or imagenet"
 DataDirectory = Annotated[
     Path | None, typer.Option(help="Folder or .zip file of the data set; needed where it is not found by itself.")
 ]
@@ -62,13 +63,13 @@ Weights = Annotated[
 Shape = Annotated[
     str | None, typer.Option(help="Shape of one input, such as 3,32,32; needed where neither target nor images say it.")
 ]
-Data = Annotated[str | None, typer.Option(help="digits, fashion-mnist or cifar10; that of the checkpoint if omitted.")]
+Data = Annotated[str | None, typer.Option(help=f"{DATA_NAMES}; that of the checkpoint if omitted.")]
 TrainingImages = Annotated[
     Path | None, typer.Option("--images", help="A .npy file of training images in [0, 1] instead of a data set.")
 ]
 TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
 TestData = Annotated[
-    str | None, typer.Option("--data", help="digits, fashion-mnist or cifar10; the network's own if omitted.")
+    str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")
 ]
 TestImages = Annotated[Path | None, typer.Option("--images", help="A .npy file of images instead of a data set.")]
 TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from .common import EXPORTS, DataDirectory, Json, Precision, Seed, console_for, epoch_reporter, write_json
+from .common import (
+    DATA_NAMES,
+    EXPORTS,
+    DataDirectory,
+    Json,
+    Precision,
+    Seed,
+    console_for,
+    epoch_reporter,
+    write_json,
+)
 
 
 def demo(
@@ -34,6 +44,10 @@ def train(
         str, typer.Argument(help="digits-cnn, fashion-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet, ...")
     ],
     output: Annotated[Path | None, typer.Option(help="Checkpoint; exports/MODEL.pt if omitted.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help=f"{DATA_NAMES}; the model's own if omitted. The network gets as many outputs as there are classes."),
+    ] = None,
     data_dir: DataDirectory = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option()] = None,
@@ -67,14 +81,17 @@ def train(
     from ..report.tables import percent, table
 
     spec = model_spec(model)
-    if spec.dataset is None:
-        raise UsageError(
-            f"the data set of model {model!r} cannot be loaded here; train it with rmp_lava.ann.train.train"
-        )
+    name = data or spec.dataset
+    if name is None:
+        raise UsageError(f"model {model!r} has no data set of its own; name one with --data")
     given = {"width": width, "batch_norm": batch_norm or None, "levels": levels}
-    options = spec.settle({name: value for name, value in given.items() if value is not None})
+    given = {option: value for option, value in given.items() if value is not None}
+    spec.settle(given)  # before data are read, which may take long
     path = output or EXPORTS / f"{model}.pt"
-    dataset = load(spec.dataset, data_dir)
+    dataset = load(name, data_dir)
+    if "classes" in spec.options:
+        given["classes"] = len(dataset.class_names)
+    options = spec.settle(given)
     console = console_for(json_path)
     planned = spec.recipe_for(options).epochs if epochs is None else epochs
     result = run_training(

@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from ..ann.augment import crop_flip
+from ..ann.lazy_images import Images
 from ..encoding import check_images
 from ..errors import CheckpointError, DataError, UsageError
 from ..files import check_writable
@@ -32,6 +33,8 @@ from .tune_session import TuneRecord, TuneSettings, TuneState
 
 _CALIBRATION_IMAGES = 256
 _EVALUATION_BATCH = 100
+_EVALUATION_VALUES = _EVALUATION_BATCH * 3 * 32 * 32
+"""Fewer images at once where they are larger: their spikes have to fit into memory."""
 TEMPERATURE = 2.0
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -71,7 +74,7 @@ def tune(
         Float, in analog form (see `rmp_lava.conversion.analog`), with current encoding and an integrating read-out. If
         each spiking layer's record has a "threshold", as after an earlier `tune`, it starts from these; else from
         those with the least squared error.
-    images : numpy.ndarray
+    images : numpy.ndarray or LazyImages
         Training images, (N, *input shape): float in [0, 1], or uint8 that stands for value / 255.
     labels : numpy.ndarray
         Integers, shape (N,), each an index of the outputs.
@@ -258,15 +261,16 @@ def _evaluate(state: TuneState, settings: TuneSettings, data: Labelled) -> float
     images, labels = data
     state.model.use("spikes")
     correct = 0
-    for start in range(0, len(images), _EVALUATION_BATCH):
-        chosen = np.arange(start, min(start + _EVALUATION_BATCH, len(images)))
+    size = max(1, min(_EVALUATION_BATCH, _EVALUATION_VALUES // math.prod(images.shape[1:])))
+    for start in range(0, len(images), size):
+        chosen = np.arange(start, min(start + size, len(images)))
         predicted = state.model(_batch(images, chosen, settings.device)).argmax(dim=1).cpu().numpy()
         correct += int((predicted == labels[chosen]).sum())
     return correct / len(images)
 
 
-def _batch(images: np.ndarray, chosen: np.ndarray, device: str) -> torch.Tensor:
-    batch = torch.from_numpy(images[chosen]).to(device)
+def _batch(images: Images, chosen: np.ndarray, device: str) -> torch.Tensor:
+    batch = torch.from_numpy(np.asarray(images[chosen])).to(device)
     return batch.float() / 255 if images.dtype == np.uint8 else batch.float()
 
 
@@ -309,9 +313,9 @@ def _check_teacher(teacher: SpikingNetwork, network: SpikingNetwork) -> None:
         )
 
 
-def _check_labelled(images: np.ndarray, labels: np.ndarray, network: SpikingNetwork, what: str) -> None:
+def _check_labelled(images: Images, labels: np.ndarray, network: SpikingNetwork, what: str) -> None:
     # Of uint8 each value is allowed, so that only their shape is left to check.
-    check_images(images[:1] > 0 if images.dtype == np.uint8 else images, network.input)
+    check_images(np.asarray(images[:1]) > 0 if images.dtype == np.uint8 else images, network.input)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise DataError(
             f"labels of {what} are {labels.dtype} of shape {labels.shape}; expected integers of shape ({len(images)},)"

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
+from ..ann.lazy_images import Images
+from ..ann.lazy_images import checksum as content_checksum
 from ..ann.torch_file import read_torch_file, write_torch_file
 from ..errors import CheckpointError, UsageError
 from ..network import SpikingNetwork
@@ -104,12 +105,12 @@ class TuneState:
     history: list[TuneRecord] = field(default_factory=list)
 
 
-def checksum(*arrays: np.ndarray) -> int:
-    """CRC-32 of arrays, their types and shapes."""
+def checksum(*arrays: Images) -> int:
+    """CRC-32 of arrays, their types and shapes; of images on disk the names count."""
     value = 0
     for array in arrays:
         value = zlib.crc32(f"{array.dtype.str}{array.shape}".encode(), value)
-        value = zlib.crc32(np.ascontiguousarray(array), value)
+        value = content_checksum(array, value)
     return value
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..ann.data import Dataset, as_float, load, split_validation
+from ..ann.lazy_images import Images
 from ..encoding import check_images
 from ..errors import DataError, UsageError
 from ..network import Input, SpikingNetwork
@@ -28,8 +29,8 @@ class Material:
 
     Attributes
     ----------
-    train_images, validation_images : numpy.ndarray
-        (N, *shape), float32 in [0, 1] or uint8 that means value / 255.
+    train_images, validation_images : numpy.ndarray or LazyImages
+        (N, *shape), float32 in [0, 1] or uint8 that means value / 255; those of a large data set stay on disk.
     train_labels, validation_labels : numpy.ndarray or None
         int64 (N,); None where the user gave none.
     class_names : tuple of str
@@ -39,9 +40,9 @@ class Material:
         JSON values.
     """
 
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray | None
-    validation_images: np.ndarray
+    validation_images: Images
     validation_labels: np.ndarray | None
     class_names: tuple[str, ...]
     what: str

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
 from ..ann.checkpoint import load_model
+from ..ann.data import DATASETS
 from ..ann.models import model_spec
 from ..ann.torch_file import read_torch_file
 from ..conversion.tracing.reading import Model
@@ -114,14 +115,14 @@ def _from_checkpoint(path: Path) -> Target:
     except CheckpointError:
         _explain_state_dict(path)
         raise
-    spec = model_spec(metadata["model"])
+    spec, dataset = model_spec(metadata["model"]), metadata.get("dataset")
     return Target(
         name=metadata["model"],
         model=model,
         kind="checkpoint",
         place=path.with_suffix(""),
         shape=spec.input_shape,
-        dataset=spec.dataset,
+        dataset=dataset if dataset in DATASETS else spec.dataset,
         provenance={"checkpoint": path.name, "checkpoint_sha256": _sha256(path), "model_options": metadata["options"]},
         path=path,
         checkpoint=metadata,
