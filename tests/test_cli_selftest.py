@@ -33,6 +33,7 @@ class Predicting:
     """Plain integers in the place of Lava, so that what is printed can be looked at on any Python."""
 
     backend = "lava"
+    board = None
 
     def circuit(self, circuit, time_limit):
         return predict(circuit)
@@ -146,6 +147,14 @@ def test_a_board_that_is_not_there_is_refused_and_nothing_else_runs(call, on):
     code, output, error = call("--backend", "loihi2", "--only", "wiring")
     assert code == 2 and output == "" and error.count("\n") == 1
     assert error.startswith("error: backend 'loihi2' cannot run the self-test: ")
+
+
+def test_a_board_that_cannot_be_asked_for_is_refused_before_any_rung(call, monkeypatch):
+    monkeypatch.setattr(execute.loihi2, "availability", lambda: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, output, error = call("--backend", "loihi2", "--partition", "oheogulch")
+    assert code == 2 and output == "" and error.count("\n") == 1
+    assert "there is no sinfo here, so SLURM cannot be asked for Loihi 2 N3B3, SLURM partition oheogulch" in error
 
 
 def test_missing_lava_is_refused(call, monkeypatch):

@@ -12,8 +12,8 @@ from rmp_lava.backends import loihi2, run
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import Conv
 from rmp_lava.selftest.circuit import Circuit, Recording, from_summary
-from rmp_lava.selftest.execute import LavaSimulator, run_circuit
-from rmp_lava.selftest.ladder import circuits, climb, ladder, passed, summary
+from rmp_lava.selftest.execute import LavaSimulator, Loihi2, run_circuit
+from rmp_lava.selftest.ladder import RungResult, circuits, climb, ladder, passed, summary
 from rmp_lava.selftest.model import DOCUMENTED, predict
 from rmp_lava.selftest.network_rungs import FULL, digits, vgg16
 from rmp_lava.selftest.rung import Rung, bursts
@@ -35,6 +35,7 @@ class Replaying:
     """Says what was recorded before; of a rung that was not recorded, what is expected. Not a chip, not a simulator."""
 
     backend = "replay"
+    board = None
 
     def __init__(self, **recordings) -> None:
         self.recordings = recordings
@@ -200,9 +201,11 @@ def test_a_rung_that_cannot_run_stops_the_ladder_too():
 
 def test_the_summary_holds_what_a_report_needs():
     rung = CIRCUITS["du = -1"]
-    results = climbed(Replaying(**{"du_=_-1": prediction(rung, rung.suspects[0])}))
-    found = json.loads(json.dumps(summary(list(CIRCUITS.values())[:4], results, "lava"), allow_nan=False))
-    assert found["backend"] == "lava" and found["on_hardware"] is False and found["passed"] is False
+    replaying = Replaying(**{"du_=_-1": prediction(rung, rung.suspects[0])})
+    results = climbed(replaying)
+    found = json.loads(json.dumps(summary(replaying.rungs, results, replaying), allow_nan=False))
+    assert found["backend"] == "replay" and found["board"] is None
+    assert found["on_hardware"] is False and found["passed"] is False
     assert {"python", "system", "lava-nc", "lava-loihi", "numpy"} <= set(found["versions"])
     wiring, persists, *_ = found["rungs"]
     assert wiring["expected"] == wiring["found"] == {"spikes": {"cells": [[3], [6], [8, 9]]}, "u": wiring["found"]["u"]}
@@ -212,11 +215,19 @@ def test_the_summary_holds_what_a_report_needs():
     assert persists["circuit"]["cells"][0]["du"] == -1
 
 
+def test_the_summary_names_the_board_even_where_nothing_came_back():
+    # The first rung's error is all that a board that hangs leaves.
+    rung = CIRCUITS["wiring"]
+    failed = RungResult(rung, "failed", error="the board hangs")
+    found = summary([rung], [failed], Loihi2(loihi2.Board(node="og-1")))
+    assert found["board"] == "Loihi 2 N3B3, SLURM node og-1" and found["on_hardware"] is False
+
+
 def test_a_summary_amid_the_ladder_has_not_passed():
     rungs = list(CIRCUITS.values())[:2]
     replaying = Replaying()
     replaying.rungs = rungs
-    found = summary(rungs, [next(climb(rungs, replaying))], "lava")
+    found = summary(rungs, [next(climb(rungs, replaying))], replaying)
     assert [rung["verdict"] for rung in found["rungs"]] == ["passed", "not run"] and found["passed"] is False
 
 

@@ -53,7 +53,7 @@ def selftest(
             results.append(result)
             live.update(selftest_table(rungs, results, backend.value), refresh=True)
             if str(json_path) != "-":  # a machine that hangs later leaves what is known so far
-                write_json(json_path, summary(rungs, results, backend.value))
+                write_json(json_path, summary(rungs, results, executor))
     if not console.is_terminal:
         console.print()  # Live ends its line on terminals only
     for result in results:
@@ -61,6 +61,6 @@ def selftest(
             console.print(line)
     console.print(describe_end(results, backend.value))
     if str(json_path) == "-":
-        write_json(json_path, summary(rungs, results, backend.value))
+        write_json(json_path, summary(rungs, results, executor))
     if not passed(results):
         raise typer.Exit(1)

@@ -57,9 +57,10 @@ class Trial:
 
 
 class Executor(Protocol):
-    """What runs rungs. `backend` is its name."""
+    """What runs rungs. `backend` is its name, `board` what a backend on hardware runs on."""
 
     backend: str
+    board: Board | None
 
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
         """Run a circuit; raises BackendError after `time_limit` seconds."""
@@ -84,6 +85,7 @@ class LavaSimulator:
     """Lava's unmodified models on the CPU simulator."""
 
     backend = "lava"
+    board = None
 
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
         """Run a circuit."""
@@ -124,12 +126,15 @@ def executor_for(backend: str, board: Board | None = None) -> Executor:
     UsageError
         If a board is chosen for the simulator.
     BackendUnavailableError
-        If the backend is not on this machine. No other one runs instead.
+        If the backend is not on this machine, or no board can be asked for. No other one runs instead.
     """
     if backend == "lava" and board is not None:
         raise UsageError(f"{board.describe()} is for backend 'loihi2'; backend 'lava' has no board")
-    reason = loihi2.availability() if backend == "loihi2" else lava_sim.availability()
+    if backend == "lava":
+        reason, hint = lava_sim.availability(), ""
+    else:
+        board = board or Board.from_environment()
+        reason, hint = loihi2.availability() or loihi2.unreachable(board), "; --backend lava simulates it"
     if reason:
-        hint = "; --backend lava simulates it" if backend == "loihi2" else ""
         raise BackendUnavailableError(f"backend {backend!r} cannot run the self-test: {reason}{hint}")
-    return Loihi2(board or loihi2.Board.from_environment()) if backend == "loihi2" else LavaSimulator()
+    return LavaSimulator() if backend == "lava" else Loihi2(board)

@@ -187,13 +187,15 @@ def passed(results: Sequence[RungResult]) -> bool:
     return all(result.verdict == "passed" for result in results)
 
 
-def summary(rungs: Sequence[Rung], results: Sequence[RungResult], backend: str) -> dict[str, Any]:
+def summary(rungs: Sequence[Rung], results: Sequence[RungResult], executor: Executor) -> dict[str, Any]:
     """The whole result for JSON; rungs without a result yet are "not run"."""
+    backend, board = executor.backend, executor.board
     results = [*results, *(RungResult(rung, "not run") for rung in rungs[len(results) :])]
     return {
         "selftest": __version__,
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "backend": backend,
+        "board": None if board is None else board.describe(),
         "on_hardware": backend == "loihi2" and any(result.found is not None for result in results),
         "passed": passed(results),
         "versions": {"python": platform.python_version(), "system": platform.platform()} | _versions(),

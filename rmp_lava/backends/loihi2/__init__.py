@@ -35,6 +35,7 @@ __all__ = [
     "measure",
     "requirements",
     "run",
+    "unreachable",
 ]
 
 NEVER_RUN = "never run on hardware"
