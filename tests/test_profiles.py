@@ -162,8 +162,10 @@ def test_units_are_converted():
         (*value("cores.index_bits_dense", "-1"), ["cores.index_bits_dense.value is -1", "at least 0"]),
         (
             *value("cores.usable_per_chip", "99999999"),
-            ["cores.usable_per_chip.value is 99999999 core", "cannot be meant"],
+            ["cores.usable_per_chip.value is 99999999 core", "cannot be meant", "1 .. 65,536 core"],
         ),
+        (*value("cores.usable_per_chip", "129"), ["cores.usable_per_chip.value is 129", "physical_per_chip says 128"]),
+        (*value("cores.neurons", "9999999"), ["cores.neurons.value is 9999999 neuron", "1 .. 1,048,576 neuron"]),
     ],
 )
 def test_each_mistake_is_named(tmp_path, old, new, parts):

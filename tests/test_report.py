@@ -555,7 +555,11 @@ def test_errors_are_one_sentence(digits, tmp_path, error):
     assert "profile" in error("report", net, "--samples", 2, "--profile", "loihi9")
     assert "at least 1" in error("report", net, "--samples", 0)
     (tmp_path / "folder.html").mkdir()
-    assert "cannot be written" in error("report", net, "--samples", 2, "--output", tmp_path / "folder.html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "measure", lambda *_, **__: pytest.fail("ran before what cannot work was named"))
+        assert "cannot be written" in error("report", net, "--samples", 2, "--output", tmp_path / "folder.html")
+        assert "is a file, not a folder" in error("report", net, "--samples", 2, "--figures", net)
+        assert "vpx: board.chips is unknown" in error("report", net, "--samples", 2, "--profile", "vpx")
 
 
 def test_missing_packages_are_named_before_anything_runs(digits, tmp_path, error, monkeypatch):

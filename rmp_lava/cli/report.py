@@ -34,7 +34,7 @@ def report(
     network access, no other file.
     """
     output = output or net.with_suffix(".html")
-    _check(output)
+    _check(output, figures)
     from .. import netx
     from ..report.page.page import make_page, write_page
     from ..report.tables import console
@@ -60,13 +60,15 @@ def report(
         console().print(f"Figures: {len(written) - 1} files in {figures}")
 
 
-def _check(output: Path) -> None:
-    """Make sure, before anything is computed, that the page can be made and replaces nothing but a page."""
+def _check(output: Path, figures: Path | None) -> None:
+    """Make sure, before anything is computed, that all can be written and the page replaces nothing but a page."""
     from importlib.util import find_spec
 
     if output.suffix not in (".html", ".htm"):
         raise UsageError(f"output is {output}; name a file that ends in .html")
     check_writable(output, UsageError)
+    if figures is not None:
+        check_writable(figures / "network.svg", UsageError)
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise UsageError(

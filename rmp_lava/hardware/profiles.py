@@ -147,7 +147,7 @@ def _parse_chip(path: Path, content: dict[str, Any]) -> Profile:
                 remedy = "give it, or say kind 'unknown'" if rule.may_be_unknown else "give it"
                 raise ProfileError(f"{path}: {section}.{key} is missing; {remedy}")
         sections[section] = {k: parse_quantity(f"{path}: {section}.{k}", found[k], rule) for k, rule in rules.items()}
-    return Profile(name, description, name, 1, sections)
+    return _consistent(path, Profile(name, description, name, 1, sections))
 
 
 def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
@@ -168,7 +168,17 @@ def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
         for key, table in found.items():
             sections[section][key] = parse_quantity(f"{path}: {section}.{key}", table, SCHEMA[section][key])
             own.add(f"{section}.{key}")
-    return Profile(name, description, base.name, chips.value, sections, frozenset(own))
+    return _consistent(path, Profile(name, description, base.name, chips.value, sections, frozenset(own)))
+
+
+def _consistent(path: Path, profile: Profile) -> Profile:
+    physical, usable = profile["cores.physical_per_chip"], profile["cores.usable_per_chip"]
+    if physical is not None and usable > physical:
+        raise ProfileError(
+            f"{path}: cores.usable_per_chip.value is {usable:,}, and cores.physical_per_chip says {physical:,}; "
+            "give as many at most"
+        )
+    return profile
 
 
 def _texts(path: Path, content: dict[str, Any]) -> tuple[str, str]:

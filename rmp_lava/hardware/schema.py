@@ -82,14 +82,14 @@ SCHEMA: dict[str, dict[str, Rule]] = {
     },
     # What one core holds, and how synapses and axons are counted.
     "cores": {
-        "neurons": _count("neuron", known=True),
-        "groups": _count("group"),
-        "synapse_words": _count("word", known=True),
+        "neurons": _count("neuron", 1, 2**20, known=True),
+        "groups": _count("group", 1, 2**20),
+        "synapse_words": _count("word", 1, 2**20, known=True),
         "word_bits": _count("bit", 8, 1024, known=True),
-        "axons_in": _count("axon", known=True),
-        "axons_out": _count("axon", known=True),
-        "physical_per_chip": _count("core"),
-        "usable_per_chip": _count("core", known=True),
+        "axons_in": _count("axon", 1, 2**20, known=True),
+        "axons_out": _count("axon", 1, 2**20, known=True),
+        "physical_per_chip": _count("core", 1, 2**16),
+        "usable_per_chip": _count("core", 1, 2**16, known=True),
         "weight_bits": _count("bit", 1, 64, known=True),
         "index_bits_dense": _count("bit", 0, 64, known=True),
         "index_bits_conv": _count("bit", 0, 64),
@@ -189,6 +189,8 @@ def _value(where: str, table: dict[str, Any], rule: Rule, unit: str) -> int | fl
         if rule.lowest >= 0 and value <= 0:
             least = "at least 0" if rule.lowest == 0 else "positive"
             raise ProfileError(f"{where}.value is {value}; it must be {least}")
-        allowed = f"{rule.lowest / scale:.6g} .. {rule.highest / scale:.6g} {unit}"
+        ends = (rule.lowest, rule.highest)
+        low, high = (f"{end:,}" if rule.whole else f"{end / scale:.6g}" for end in ends)
+        allowed = f"{low} .. {high} {unit}"
         raise ProfileError(f"{where}.value is {value} {unit}, which cannot be meant; allowed are {allowed}")
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...hardware import Estimate, Mapping, Profile, estimate, map_network
+from ...hardware import Estimate, Mapping, estimate
 from ..hardware import describe_misfit
 from .cores import core_map, squares
 from .energy import energy_bars
@@ -30,10 +30,9 @@ class Hardware:
     estimate: Estimate
 
 
-def on_board(measured: Measured, profile: Profile) -> Hardware:
-    """Map and estimate what was measured."""
-    mapping = map_network(measured.network, profile, measured.result.realisation)
-    return Hardware(mapping, estimate(measured.network, measured.result, profile, mapping))
+def on_board(measured: Measured, mapping: Mapping) -> Hardware:
+    """Estimate what was measured."""
+    return Hardware(mapping, estimate(measured.network, measured.result, mapping.profile, mapping))
 
 
 def hardware_facts(hardware: Hardware) -> list[Fact]:

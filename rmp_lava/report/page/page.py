@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from ...errors import UsageError
 from ...files import write_atomically
-from ...hardware import load_profile
+from ...hardware import map_network
 from ...network import SpikingNetwork
 from . import layers, sections
 from .hardware import cores_section, energy_section, hardware_facts, on_board
@@ -83,9 +83,9 @@ def make_page(
     UsageError, DataError, ProfileError
         As running and mapping do.
     """
-    board = load_profile(profile)  # a mistake in it shows before anything runs
+    mapping = map_network(network, profile)  # a mistake in the profile shows before anything runs
     measured = measure(network, net, images, labels, what, steps, seed=seed)
-    hardware = on_board(measured, board)
+    hardware = on_board(measured, mapping)
     colours = palette([layer.name for layer in network])
     found = [
         sections.network_section(measured, colours),
