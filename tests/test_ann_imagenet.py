@@ -97,7 +97,9 @@ def refused(place) -> str:
 # --- one image
 
 
-@pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (224, 224), (301, 256), (40, 61), (1, 1), (900, 9)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(500, 375), (375, 500), (224, 224), (301, 256), (40, 61), (1, 1), (900, 9)]
+)
 def test_images_are_resized_and_cropped_as_torchvision_evaluates(width, height):
     image = photograph(width, height)
     found = imagenet.decode(Image, encoded(image, "PNG"), "a")
@@ -110,7 +112,9 @@ def test_images_are_resized_and_cropped_as_torchvision_evaluates(width, height):
     np.testing.assert_array_equal(found, resized[top : top + 224, left : left + 224].transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG")]
+)
 def test_photographs_of_other_modes_are_taken_too(mode, kind):
     found = imagenet.decode(Image, encoded(photograph(300, 260).convert(mode), kind), "a")
     assert found.shape == (3, 224, 224)
@@ -199,7 +203,10 @@ def test_what_is_misplaced_is_named(tmp_path, change, words):
 def test_folders_that_are_no_data_set_are_refused(tmp_path, monkeypatch):
     write(tmp_path / "one", {"train/a/1.jpg": b"", "val/a/1.jpg": b""})
     assert "holds 1 class folders; at least 2 are needed" in refused(tmp_path / "one")
-    write(tmp_path / "many", {f"{part}/c{i:03}/1.jpg": b"" for part in ("train", "val") for i in range(30)} | {"val/x.jpg": b""})
+    write(
+        tmp_path / "many",
+        {f"{part}/c{i:03}/1.jpg": b"" for part in ("train", "val") for i in range(30)} | {"val/x.jpg": b""},
+    )
     assert "c008, c009 and 20 more" in refused(tmp_path / "many")
     (tmp_path / "many/val/x.jpg").unlink()
     monkeypatch.setattr(imagenet, "MAX_IMAGES", 59)
@@ -324,3 +331,20 @@ def test_other_data_than_the_models_own_are_named_with_data(tmp_path):
         app(["train", "vgg16-cifar", "--data", "cifar100", "--data-dir", str(tmp_path)], standalone_mode=False)
     with pytest.raises(UsageError, match="data set 'cifar' is unknown; choose one of digits, .*, imagenet"):
         app(["train", "vgg16-cifar", "--data", "cifar"], standalone_mode=False)
+
+
+def test_weights_from_elsewhere_come_with_a_function_that_builds_their_network(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "elsewhere.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 32, stride=32), nn.ReLU(), nn.AvgPool2d(7), nn.Flatten(), nn.Linear(4, 3))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import elsewhere
+
+    torch.save(elsewhere.net().state_dict(), "net.pth")
+    options = ["--weights", "net.pth", "--data", "imagenet", "--data-dir", str(folder), "--steps", "4"]
+    app(["convert", "elsewhere:net", *options, "--output", "a.net"], standalone_mode=False)
+    app(["run", "a.net", "--data-dir", str(folder)], standalone_mode=False)
+    assert "all 18 test images of imagenet" in " ".join(capsys.readouterr().out.split())

@@ -35,9 +35,7 @@ Part = tuple[np.ndarray, np.ndarray]
 class FolderImages:
     """Image files of at most `max_bytes` in the folders `parts` of a folder. `kinds` are the formats met so far, sorted."""
 
-    def __init__(
-        self, path: Path, parts: tuple[str, ...] = ("train", "test"), max_bytes: int = MAX_FILE_BYTES
-    ) -> None:
+    def __init__(self, path: Path, parts: tuple[str, ...] = ("train", "test"), max_bytes: int = MAX_FILE_BYTES) -> None:
         self.path, self.parts, self.max_bytes = path, parts, max_bytes
         self.kinds: list[str] = []
 
