@@ -431,6 +431,7 @@ def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, ima
     others = mapping.cores_of_others
     assert f"Cores > {others} estimated; does not fit" in text
     assert f"the network takes {others} cores without c;" in text and "even the smallest part of c" in text
+    assert "c: none, as no core holds a part." in text
     assert "as if one core could hold all of c." in text and f"all > {others}" in text
 
 

@@ -119,11 +119,12 @@ def _draw(axes: Axes, mapping: Mapping, palette: Palette, found: Squares, corner
 
 
 def _number(axes: Axes, number: int, corner: np.ndarray, side: float, filled: float) -> None:
-    """The layer's number in its first square, in the larger of the full and the empty part."""
+    """The layer's number in its first square; on a tag where it stands on a layer's colour, which may be dark or bright."""
     full = filled >= 0.5
-    y = corner[1] + side * (1 - filled / 2 if full else (1 - filled) / 2)
+    y = corner[1] + side * (0.5 if full else (1 - filled) / 2)
     size = min(6.5, 72 * side * 0.48)
-    axes.text(corner[0] + side / 2, y, number, color=PAPER if full else INK, ha="center", va="center", fontsize=size)
+    tag = {"boxstyle": "round,pad=0.12", "facecolor": PAPER, "edgecolor": "none"} if full else None
+    axes.text(corner[0] + side / 2, y, number, color=INK, ha="center", va="center", fontsize=size, bbox=tag)
 
 
 def boxes(corners: np.ndarray, width: float, height: float) -> Outline:

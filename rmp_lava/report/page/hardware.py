@@ -82,6 +82,8 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
         "resource that is taken (mean over the layer’s cores). Cores are in the order of the layers; where a compiler puts them "
         "is not known. Beside each layer’s name is how many it takes, and its number stands in the first of them."
     )
+    if hopeless:
+        caption += f" {', '.join(hopeless)}: none, as no core holds a part."
     rows = [
         (
             layer.name,
