@@ -94,7 +94,9 @@ def test_the_sum_by_hand():
     assert found.macs == 784 * 128 + 128 * 64 + 64 * 10
     assert found.latency_seconds == pytest.approx(11 * found.step_seconds)
     assert sum(layer.energy for layer in found.layers) == pytest.approx(found.dynamic - active)
-    assert found.left_out and not any("unknown" in missing for missing in found.left_out)
+    assert [missing for missing in found.left_out if "unknown" in missing] == [
+        "time of messages: unknown for oheo_gulch"
+    ]
 
 
 def test_the_busiest_core_sets_the_time_of_a_step():
@@ -106,6 +108,18 @@ def test_the_busiest_core_sets_the_time_of_a_step():
     assert found.step_seconds == pytest.approx(seconds)
     idle = estimate(network, run_of(network, 10), OHEO_GULCH)
     assert idle.step_seconds == pytest.approx(max(200e-9, 64 * 4e-9))
+
+
+def test_messages_take_time_where_it_is_known():
+    network = mnist()
+    result = run_of(network, 10, messages={"a": 10**6})
+    found = estimate(network, result, "loihi1")
+    fullest = found.mapping["a"].usage["neurons"].largest
+    # A hundred thousand messages a step, each to the cores of b.
+    sent = 10**5 * found.mapping["b"].cores * fullest / 128
+    assert found["a"].step_seconds == pytest.approx(sent * 5.1e-9 + fullest * 9.7e-9)
+    assert "time of messages" not in "\n".join(found.left_out)
+    assert "time of messages: unknown for oheo_gulch" in estimate(network, result, OHEO_GULCH).left_out
 
 
 def test_several_chips_take_longer_steps():

@@ -2,7 +2,7 @@
 
     E_dynamic = e_syn synaptic operations + e_neuron neuron updates + e_message messages + P_active time
     E_total   = E_dynamic + P_static chips time
-    time      = steps * max(shortest step, busiest core's synaptic operations t_syn + neuron updates t_neuron)
+    time      = steps * max(shortest step, busiest core's operations t_syn + neuron updates t_neuron + messages t_message)
 
 A coefficient that nothing public says is left out, and named. See docs/hardware.md for sources and uncertainty.
 """
@@ -264,7 +264,7 @@ def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> 
         "message": sent * (layer.receivers + layer.self_synapses),
     }
     energies = {key: profile.quantity(f"energy.{key}").si for key in counts}
-    times = {key: profile.quantity(f"time.{key}").si or 0.0 for key in ("synaptic_operation", "neuron_update")}
+    times = {key: profile.quantity(f"time.{key}").si or 0.0 for key in counts}
     fullest = layer.usage["neurons"].largest / layer.size
     return LayerEstimate(
         layer.name,
@@ -285,6 +285,8 @@ def _left_out(profile: Profile, messages: float) -> tuple[str, ...]:
     unknown = [
         f"{_PLURALS[key]}: unknown for {profile.name}" for key in ENERGY_KEYS if profile[f"energy.{key}"] is None
     ]
+    if profile["time.message"] is None:
+        unknown.append(f"time of messages: unknown for {profile.name}")
     hop = profile.quantity("energy.hop").si
     each = "" if hop is None else f"; each that all messages take would add {1e9 * hop * messages:,.3g} nJ"
     return (
