@@ -148,6 +148,16 @@ def test_units_are_converted():
             *value("limits.threshold_max", "99999999999"),
             ["limits.threshold_max.value is 99999999999", "cannot be meant"],
         ),
+        (*value("limits.weight_mixed_max", "1000"), ["limits.weight_mixed_max.value is 1000", "1 .. 255 weight unit"]),
+        (
+            *value("limits.weight_mixed_min", "-257"),
+            ["limits.weight_mixed_min.value is -257", "-256 .. -1 weight unit"],
+        ),
+        (*value("limits.bias_mantissa_max", "4096"), ["limits.bias_mantissa_max.value is 4096", "1 .. 4,095"]),
+        (
+            *value("limits.potential_max", "131072"),
+            ["limits.potential_max.value is 131072", "1 .. 131,071 weight unit"],
+        ),
         (*value("limits.threshold_max", "true"), ["limits.threshold_max.value is True", "whole number"]),
         (*value("limits.threshold_max", "131071.0"), ["limits.threshold_max.value is 131071.0", "whole number"]),
         (*value("limits.threshold_max", '"131071"'), ["limits.threshold_max.value is '131071'", "whole number"]),
@@ -279,6 +289,30 @@ def test_each_limit_is_kept(tmp_path, key, new, found):
         for profile in ("loihi2", changed(tmp_path, *value(f"limits.{key}", new)))
     )
     assert found(after) and not found(before)
+
+
+def test_each_limit_of_other_networks_is_kept(tmp_path):
+    def limited(key: str, new: str) -> str:
+        return changed(tmp_path, *value(f"limits.{key}", new))
+
+    network = small_network()
+    (layer,) = network.layers
+    positive = network.replace(layers=(layer.replace(synapses=(Dense(INPUT, np.array([[0.5, 0.25], [1.0, 0.75]])),)),))
+    for profile, largest in (("loihi2", 255), (limited("weight_single_sign_max", "100"), 100)):
+        assert quantize(positive, profile, threshold_form="free").layers[0].synapses[0].weight.max() == largest
+    pixels = network.replace(input=make_input("current", (2,)), layers=(layer.replace(neurons=Neurons(1.5)),))
+    assert quantize(pixels, "loihi2").input.levels > 31 == quantize(pixels, limited("message_max", "31")).input.levels
+    reads = layer.replace(neurons=Neurons(1.0, reset="none"), record={"potential_peak": 50.0})
+    reads = network.replace(layers=(reads,), readout="potential")
+    scales = [
+        quantize(reads, profile).layers[0].record["scale"] for profile in ("loihi2", limited("potential_max", "1000"))
+    ]
+    assert scales[1] < scales[0]
+    thresholds = [
+        quantize(network, profile, threshold_form="free", ranges={"a": (-3.0, 3.0)}).layers[0].neurons.threshold
+        for profile in ("loihi2", limited("current_max", "100"))
+    ]
+    assert thresholds[1] < thresholds[0]
 
 
 def test_loihi1_has_limits_of_its_own():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ProfileError
+from ..validate import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_LEVELS, MAX_THRESHOLD, MAX_WEIGHT, MIN_WEIGHT
 
 KINDS = ("documented", "derived", "unknown")
 ENERGY = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12}
@@ -54,7 +55,7 @@ class Rule:
     may_be_unknown: bool = True
 
 
-def _limit(unit: str, lowest: int = 1, highest: int = 2**31 - 1) -> Rule:
+def _limit(unit: str, lowest: int, highest: int) -> Rule:
     return Rule({unit: 1.0}, lowest, highest, may_be_unknown=False)
 
 
@@ -67,18 +68,19 @@ def _physical(units: dict[str, float], lowest: float, highest: float) -> Rule:
 
 
 SCHEMA: dict[str, dict[str, Rule]] = {
-    # What quantisation keeps; without these numbers no network can be put into integers.
+    # What quantisation keeps; without these numbers no network can be put into integers. None goes beyond what an integer
+    # network can hold.
     "limits": {
-        "weight_mixed_min": _limit("weight unit", -(2**31) + 1, -1),
-        "weight_mixed_max": _limit("weight unit"),
-        "weight_mixed_step": _limit("weight unit"),
-        "weight_single_sign_max": _limit("weight unit"),
-        "threshold_max": _limit("weight unit"),
-        "bias_mantissa_max": _limit("1"),
-        "bias_exponent_max": _limit("1"),
-        "current_max": _limit("weight unit"),
-        "potential_max": _limit("weight unit"),
-        "message_max": _limit("level"),
+        "weight_mixed_min": _limit("weight unit", MIN_WEIGHT, -1),
+        "weight_mixed_max": _limit("weight unit", 1, MAX_WEIGHT),
+        "weight_mixed_step": _limit("weight unit", 1, MAX_WEIGHT),
+        "weight_single_sign_max": _limit("weight unit", 1, MAX_WEIGHT),
+        "threshold_max": _limit("weight unit", 1, MAX_THRESHOLD),
+        "bias_mantissa_max": _limit("1", 1, MAX_BIAS),
+        "bias_exponent_max": _limit("1", 1, MAX_BIAS_EXPONENT),
+        "current_max": _limit("weight unit", 1, MAX_THRESHOLD),
+        "potential_max": _limit("weight unit", 1, MAX_THRESHOLD),
+        "message_max": _limit("level", 1, MAX_LEVELS),
     },
     # What one core holds, and how synapses and axons are counted.
     "cores": {
