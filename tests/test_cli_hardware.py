@@ -68,6 +68,7 @@ def test_a_profile_is_shown_with_every_source(call):
     assert code == 0 and "documented, of the board" in output and "unknown" in output
     found = json.loads(call("profiles", "oheo_gulch", "--json", "-")[1])["values"]
     assert set(found) == {key for key, _ in load_profile("oheo_gulch")}
+    assert found["board.chips"]["value"] == 1 and "brief" in found["board.chips"]["source"]
     assert found["energy.static_power"]["of_the_board"] and not found["cores.neurons"]["of_the_board"]
     assert found["energy.hop"]["value"] is None and found["energy.hop"]["source"]
 

@@ -34,7 +34,7 @@ class Profile:
     chips : int or None
         None where nothing public says it.
     sections : mapping
-        Section -> key -> `Quantity`.
+        Section -> key -> `Quantity`; a board has the section "board" too.
     own : frozenset of str
         Keys ("section.key") that a board gives itself; empty for a chip.
     """
@@ -160,8 +160,8 @@ def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
     if "chips" not in board:
         raise ProfileError(f"{path}: board.chips is missing; give it")
     chips = parse_quantity(f"{path}: board.chips", board["chips"], BOARD["chips"])
-    sections = {section: dict(keys) for section, keys in base.sections.items()}
-    own = set()
+    sections = {"board": {"chips": chips}} | {section: dict(keys) for section, keys in base.sections.items()}
+    own = {"board.chips"}
     for section in SCHEMA.keys() & content.keys():
         found = _table(path, content, section)
         check_names(f"{path}: {section}", found, SCHEMA[section])
