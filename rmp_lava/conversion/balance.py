@@ -18,7 +18,9 @@ from ..backends.fast.layers import Prepared
 from ..backends.fast.synapses import from_memory, memory_shape
 from ..encoding import check_images
 from ..errors import ConversionError, UsageError
+from ..hardware import load_profile
 from ..network import Layer, SpikingNetwork
+from ..neuron import STATE_SHIFT
 from ..progress import Progress
 from ..schedule import Schedule, schedule
 from .analog import AnalogNetwork
@@ -35,8 +37,6 @@ _CALIBRATION_BYTES = 2**28
 _CURRENTS_BYTES = 2**30
 _LARGEST_OVER_MEDIAN = 2
 """Of channels' largest weights once they are divided by their spike values: one bit at most is lost to the largest."""
-_BIAS_IN_WEIGHTS = 32
-"""The largest bias, 4095 * 2 weight units, over the largest weight, 254."""
 _CORRECTIONS = 2
 """Of biases: a correction moves spikes in time, and so does not have the whole effect at once."""
 
@@ -232,8 +232,15 @@ def _smallest_spike_values(layer: Layer, values: np.ndarray) -> np.ndarray:
     largest = np.max([np.abs(s.weight).reshape(len(values), -1).max(axis=1) for s in layer.synapses], axis=0)
     if layer.neurons.bias is not None:
         bias = np.abs(layer.neurons.bias_per_neuron(layer.shape)).reshape(len(values), -1).max(axis=1)
-        largest = np.maximum(largest, bias / _BIAS_IN_WEIGHTS)
+        largest = np.maximum(largest, bias / _largest_bias_over_weight())
     return largest / (_LARGEST_OVER_MEDIAN * np.median(largest / values))
+
+
+def _largest_bias_over_weight() -> float:
+    """The largest bias over the largest weight, both in weight units."""
+    limits = load_profile("loihi2").limits
+    bias = limits["bias_mantissa_max"].value * 2.0 ** (limits["bias_exponent_max"].value - STATE_SHIFT)
+    return bias / limits["weight_mixed_max"].value
 
 
 def _channels(network: SpikingNetwork, channelwise: bool) -> dict[str, int]:

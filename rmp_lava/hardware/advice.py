@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 
 from ..network import INPUT, Conv, SpikingNetwork
@@ -22,15 +23,41 @@ _WIDTHS = [n / 20 for n in range(19, 0, -1)]
 Place = Callable[[list[Demand]], tuple[LayerMapping, ...]]
 
 
-def warnings_for(network: SpikingNetwork, profile: Profile, realisation: str) -> tuple[str, ...]:
-    """Known traps that a network would meet."""
-    found = []
+@dataclass(frozen=True)
+class Trap:
+    """Something about a layer with which boards were seen to fail.
+
+    kind : {"width", "input"}
+    found, remedy : in words; "found, so remedy" is a sentence.
+    """
+
+    kind: str
+    layer: str
+    found: str
+    remedy: str
+
+
+def traps(network: SpikingNetwork, profile: Profile) -> Iterator[Trap]:
+    """The known traps of convolutions that a network would meet, each once for a layer."""
     for layer in network:
-        for synapse in layer.synapses:
-            if isinstance(synapse, Conv):
-                found += _wide(layer.name, network.source_shape(synapse.source), layer.shape, profile)
-                if synapse.source == INPUT:
-                    found += _large_input(layer.name, network.input.shape, profile)
+        convolutions = [synapse for synapse in layer.synapses if isinstance(synapse, Conv)]
+        widths = [max(network.source_shape(synapse.source)[2], layer.shape[2]) for synapse in convolutions]
+        multiple = profile["traps.conv_width_multiple"]
+        # The last column at which spikes were seen to get lost is one below the multiple.
+        if multiple is not None and max(widths, default=0) >= multiple - 1:
+            found = f"images are {max(widths)} columns wide; near column {multiple - 1} convolutions may drop spikes"
+            yield Trap("width", layer.name, found, f"keep them narrower than {multiple - 1}")
+        largest, size = profile["traps.conv_input_neurons"], prod(network.input.shape)
+        if largest is not None and size >= largest and any(synapse.source == INPUT for synapse in convolutions):
+            found = (
+                f"the input has {size:,} values; convolutions of inputs from {largest:,} on have hung without an error"
+            )
+            yield Trap("input", layer.name, found, "try this layer alone first")
+
+
+def warnings_for(network: SpikingNetwork, profile: Profile, realisation: str) -> tuple[str, ...]:
+    """What a network would meet on a board that a map of cores does not show."""
+    found = [f"layer {trap.layer!r}: {trap.found}, so {trap.remedy}" for trap in traps(network, profile)]
     delay, limit = longest_delay(network), profile["cores.delay_max"]
     if realisation == "native" and limit is not None and delay > limit:
         found.append(
@@ -43,7 +70,7 @@ def warnings_for(network: SpikingNetwork, profile: Profile, realisation: str) ->
             f"a period of {period} steps is no power of {base}, which the periodic reset of the hardware needs; "
             "run with --power-of-two"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(found)
 
 
 def _period(network: SpikingNetwork, realisation: str) -> int | None:
@@ -56,27 +83,6 @@ def _is_power(number: int, base: int) -> bool:
     while number > 1 and number % base == 0:
         number //= base
     return number == 1
-
-
-def _wide(name: str, source: tuple[int, ...], target: tuple[int, ...], profile: Profile) -> list[str]:
-    multiple, width = profile["traps.conv_width_multiple"], max(source[2], target[2])
-    # The last column at which spikes were seen to get lost is one below the multiple.
-    if multiple is None or width < multiple - 1:
-        return []
-    return [
-        f"layer {name!r}: images are {width} columns wide; near column {multiple - 1} convolutions may drop spikes, "
-        f"so keep them narrower than {multiple - 1}"
-    ]
-
-
-def _large_input(name: str, shape: tuple[int, ...], profile: Profile) -> list[str]:
-    largest, size = profile["traps.conv_input_neurons"], prod(shape)
-    if largest is None or size < largest:
-        return []
-    return [
-        f"layer {name!r}: the input has {size:,} values; convolutions of inputs from {largest:,} on have hung without an "
-        "error, so try this layer alone first"
-    ]
 
 
 def remedies_for(

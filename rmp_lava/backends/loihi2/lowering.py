@@ -14,6 +14,8 @@ import numpy as np
 
 from ...encoding import check_images
 from ...errors import BackendError
+from ...hardware import load_profile
+from ...hardware.advice import traps
 from ...network import INPUT, Conv, SpikingNetwork
 from ...neuron import STATE_SHIFT, Range
 from ...results import Run
@@ -28,8 +30,6 @@ LARGEST_POTENTIAL = 2**17
 """Weight units at which the current's 24-bit register wraps."""
 MARGIN = 0.9
 """Share of that register which potentials may take; scales are chosen for 0.8 on calibration images (`quantize`)."""
-HANGING_INPUT = 57 * 57 * 2
-"""Messages of an input into a convolution from which boards were seen to hang (https://github.com/lava-nc/lava/issues/826)."""
 NARROW_ACCUMULATOR = 2**15
 """Weight units of input in one step that 16 signed bits hold: Loihi 1's accumulator; Loihi 2's is not public."""
 
@@ -236,16 +236,9 @@ def _of_boards(network: SpikingNetwork, leak: int) -> Iterator[Difference]:
             f"pulses of {QUIET} weight units arrive in one step, and whether Loihi 2 sums beyond 16 bits is not public"
         )
         yield Difference("caution", "accumulator", "network", found, "run rmp-lava selftest on the board first")
-    for layer in network:
-        if len(layer.shape) == 3 and layer.shape[2] >= 255 and layer.shape[2] % 256 in (0, 255):
-            found = f"it is {layer.shape[2]} columns wide, where the compiler warns of dropped spikes (x = 256k - 1)"
-            yield Difference("caution", "width", layer.name, found, "compare its spikes, or use another width")
-        convolves = any(isinstance(s, Conv) and s.source == INPUT for s in layer.synapses)
-        if convolves and network.input.neurons is None and np.prod(network.input.shape) >= HANGING_INPUT:
-            found = f"convolutions of inputs of {np.prod(network.input.shape):,} messages were seen to hang boards"
-            yield Difference(
-                "caution", "input", layer.name, found, "set a time limit; embed the input (lava issue 826)"
-            )
+    for trap in traps(network, load_profile("loihi2")):
+        if trap.kind != "input" or network.input.neurons is None:  # else the chip has the input's neurons
+            yield Difference("caution", trap.kind, trap.layer, trap.found, trap.remedy)
 
 
 def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]) -> Iterator[Difference]:
