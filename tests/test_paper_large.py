@@ -81,14 +81,17 @@ def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large, tmp_
         assert all(made["spikes_per_neuron"].values()), made["spikes_per_neuron"]
     # Normalised by few images, an untrained network makes much of small differences.
     assert result["methods"]["low-latency"]["output_error"] < (1 if batch_norm else 0.5)
+    assert all(0 <= stage["cpu_seconds"] for stage in result["stages"].values())
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_each_network_has_a_process_and_a_file_that_is_kept(tmp_path):
     arguments = ("--networks", "resnet20-cifar", "--width", 0.0625, "--methods", "paper", "--output", tmp_path)
     first = call(*arguments)
     assert first.returncode == 0, first.stderr
-    assert "resnet20-cifar: synthetic, untrained: no accuracy" in first.stdout and "paper: convert" in first.stderr
+    assert "resnet20-cifar: synthetic, untrained: no accuracy" in first.stdout and "SNN" not in first.stdout
+    assert "paper: convert" in first.stderr
     path = tmp_path / "resnet20-cifar.json"
     kept = path.read_bytes()
     again = call(*arguments)
@@ -99,7 +102,8 @@ def test_each_network_has_a_process_and_a_file_that_is_kept(tmp_path):
     assert other.returncode == 0 and json.loads(path.read_text())["result"]["methods"]["paper"]["steps"] == 20
 
 
-def test_trained_network_on_real_images_has_accuracies(large, large_images, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_trained_network_on_real_images_has_accuracies(large, large_images, tmp_path, monkeypatch, capsys):
     image = pytest.importorskip("PIL.Image")
     for part in ("train", "val"):
         for k, colour in enumerate(((250, 30, 30), (30, 250, 30), (30, 30, 250))):
@@ -128,6 +132,8 @@ def test_trained_network_on_real_images_has_accuracies(large, large_images, tmp_
     assert result["images"] == 18 and 0 <= result["trained_accuracy"] <= 1
     assert 0 <= result["methods"]["low-latency"]["accuracy"] <= 1
     large.show({"vgg16-imagenet": result})
+    shown = capsys.readouterr().out
+    assert "SNN" in shown and "%" in shown and "18 of 18 test images" in shown
 
 
 def test_synthetic_images_are_seeded_and_of_every_scale(large_images):

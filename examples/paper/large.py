@@ -128,7 +128,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 class Stages:
-    """Seconds and peak memory of what is done, by name."""
+    """Seconds, those of processor time (a shared machine gives others the rest), and peak memory of what is done, by name."""
 
     def __init__(self) -> None:
         self.done: dict[str, dict[str, float]] = {}
@@ -136,10 +136,11 @@ class Stages:
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         print(f"{name} ... ", end="", flush=True, file=sys.stderr)
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         yield
-        seconds = round(time.perf_counter() - started, 2)
-        self.done[name] = {"seconds": seconds, "peak_bytes": peak_resident()}
+        now = time.perf_counter(), time.process_time()
+        seconds, cpu_seconds = (round(b - a, 2) for a, b in zip(started, now, strict=True))
+        self.done[name] = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak_resident()}
         print(f"{seconds:.1f} s; ", end="", flush=True, file=sys.stderr)
 
 
@@ -148,7 +149,9 @@ def show(results: dict[str, dict[str, Any]]) -> None:
     from rmp_lava.report.tables import console, percent, table
 
     out = console()
-    columns = ("network", "method", "neurons", "weights", "images", "T", *_STAGES, "peak GiB", ".net MiB", "ANN", "SNN")
+    measured = any("trained_accuracy" in result for result in results.values())
+    columns = ("network", "method", "neurons", "weights", "images", "T", *_STAGES, "peak GiB", ".net MiB")
+    columns += ("ANN", "SNN") if measured else ()
     rows = []
     for name, result in results.items():
         for method, made in result["methods"].items():
@@ -156,7 +159,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             seconds = (f"{made['seconds'][stage]:.1f} s" for stage in _STAGES)
             memory = (f"{made['peak_bytes'] / 2**30:.2f}", f"{made['net_bytes'] / 2**20:.1f}")
             accuracies = (percent(result.get("trained_accuracy")), percent(made.get("accuracy")))
-            rows.append((name, method, *size, *seconds, *memory, *accuracies))
+            rows.append((name, method, *size, *seconds, *memory, *(accuracies if measured else ())))
     out.print(table("The paper's large networks", columns, rows, text_columns=2))
     for name, result in results.items():
         out.print(f"{name}: {result['data']}")
