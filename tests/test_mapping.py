@@ -18,6 +18,7 @@ from compiled_networks import mnist, pilotnet, weights  # noqa: E402
 
 sys.path.pop(0)
 
+from rmp_lava.backends.loihi2 import lowering_report
 from rmp_lava.encoding import make_input  # noqa: E402
 from rmp_lava.errors import ProfileError, UsageError  # noqa: E402
 from rmp_lava.hardware import Profile, load_profile, map_network  # noqa: E402
@@ -350,6 +351,8 @@ def test_warnings_of_traps():
     assert "'a': images are 256 columns wide" in width and "column 255" in width
     assert "the input has 7,680 values" in large and "6,728" in large
     assert map_network(network, "loihi1").warnings == ()
+    cautions = {each.kind: each.found for each in lowering_report(network, 4).of("caution")}
+    assert f"layer 'a': {cautions['width']}, so " in width and f"layer 'a': {cautions['input']}, so " in large
     # At 255 columns the last one is beside the column that loses spikes.
     for columns, number in ((255, 1), (254, 0)):
         narrow = network_of((1, 26, columns), Layer("a", (1, 26, columns), (wide,), Neurons(9)))
