@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import tracemalloc
+import warnings
 import zlib
 
 import numpy as np
@@ -254,6 +255,18 @@ def test_fingerprint_is_of_names_and_labels(tmp_path, folder, decoded):
     os.rename(tmp_path / f"train/{CLASSES[0]}/{CLASSES[0]}_0.JPEG", tmp_path / f"train/{CLASSES[0]}/other.JPEG")
     assert load("imagenet", tmp_path).fingerprint != fingerprint
     assert not decoded
+
+
+def test_what_decoders_warn_of_is_no_matter_and_filters_stay():
+    def read(name: str) -> np.ndarray:
+        warnings.warn("corrupt EXIF data", UserWarning, stacklevel=2)
+        return np.zeros((1, 2, 2), np.uint8)
+
+    images = LazyImages(np.array([str(i) for i in range(50)], dtype=object), read, (1, 2, 2), "these images")
+    before = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as caught:
+        assert np.asarray(images).shape == (50, 1, 2, 2)
+    assert not caught and warnings.filters == before
 
 
 # --- what is done with such images

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +65,7 @@ def decode(reader: Any, content: bytes, what: str) -> np.ndarray:
 
     `reader` is Pillow's module Image. Raises `DataError` if the content is no JPEG or PNG, damaged, or of absurd size.
     """
-    with decoding_errors(what), warnings.catch_warnings():
-        # Pillow warns of odd metadata, which some of ImageNet's photographs have.
-        warnings.simplefilter("ignore")
+    with decoding_errors(what):
         with reader.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             width, height = image.size
             # From the header, before memory is taken for pixels.

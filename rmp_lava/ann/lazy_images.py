@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from ..progress import Progress
 
 MAX_DECODED_BYTES = 2**30
 """Of images that are in memory at once; as float32 they take four times as much."""
+_LONG = 1000
+"""Images whose decoding takes seconds and has a bar; batches of a training, which has one, are smaller."""
 _THREADS = 8
 """Each may hold a whole photograph while it is made smaller."""
 
@@ -78,7 +81,10 @@ class LazyImages:
             )
         images = np.empty(self.shape, dtype=np.uint8)
         workers = max(1, min(_THREADS, os.cpu_count() or 1, len(self)))
-        with ThreadPoolExecutor(workers) as pool, Progress(f"decoding {self._what}", len(self)) as bar:
+        bar = Progress(f"decoding {self._what}", len(self), shown=len(self) >= _LONG)
+        with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool, bar:
+            # Decoders warn of odd metadata, which photographs have. Not in each thread: filters are shared.
+            warnings.simplefilter("ignore")
             try:
                 for i, image in enumerate(pool.map(self._read, self._names)):
                     images[i] = image
