@@ -15,6 +15,8 @@ import torch
 
 from rmp_lava.ann.models import MODELS
 from rmp_lava.ann.train import train
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
 from rmp_lava.netx import load
 
@@ -156,6 +158,17 @@ def test_normalisation_gets_the_statistics_of_the_images(large_images):
     torch.testing.assert_close(model.stack.bn1.running_mean, sums.mean(dim=(0, 2, 3)))
     with torch.no_grad():
         assert model(torch.from_numpy(images)).std(dim=0).max() > 0.01
+
+
+def test_fewer_images_are_taken_for_more_steps(large):
+    assert large.calibration_images("resnet34-imagenet", 16) == 64
+    images = large.calibration_images("vgg16-imagenet", 256)
+    assert 16 < images < 64 and images * 256 * 64 * 224**2 / 8 <= 2**31
+    assert large.calibration_images("vgg16-imagenet", 2048) == 16
+    for name, largest in large._LARGEST_LAYER.items():
+        module = MODELS[name].build(width=1 / 16)
+        network = trace(module.eval(), make_input("current", MODELS[name].input_shape))
+        assert 16 * max(layer.size for layer in network) == largest
 
 
 @pytest.mark.parametrize(

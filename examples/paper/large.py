@@ -52,9 +52,18 @@ CLASSES = {"cifar100": 100, "imagenet": 1000}
 METHODS = {"paper": {"alpha": 0.3}, "low-latency": {}}
 """Options of `rmp_lava.convert`. Thresholds at the largest input would let nothing through to layer 20 in few steps."""
 SYNTHETIC = {"images": 4, "calibration": 8}
-REAL_CALIBRATION = 64
+REAL_CALIBRATION = (16, 64)
+"""Fewest and most training images for the thresholds unless the user says: in between as many as keep `_CALIBRATION_BYTES`."""
 FOLDER = Path("exports/paper/large")
 _ROOT = Path(__file__).resolve().parents[2]
+_CALIBRATION_BYTES = 2**31
+"""Of a layer's spikes, a bit each, which conversion keeps of all calibration images and steps until they are read."""
+_LARGEST_LAYER = {
+    "vgg16-cifar": 64 * 32 * 32,
+    "resnet20-cifar": 64 * 32 * 32,
+    "vgg16-imagenet": 64 * 224 * 224,
+    "resnet34-imagenet": 64 * 112 * 112,
+}
 _STAGES = ("convert", "quantise", "save", "load", "run")
 
 
@@ -297,7 +306,8 @@ def _job(name: str, given: argparse.Namespace, checkpoint: Path | None) -> dict[
         "checkpoint": None if checkpoint is None else file_hash(checkpoint),
         "real_images": real,
         "images": given.images or (None if real else SYNTHETIC["images"]),
-        "calibration": given.calibration or (REAL_CALIBRATION if real else SYNTHETIC["calibration"]),
+        "calibration": given.calibration
+        or (calibration_images(name, given.steps) if real else SYNTHETIC["calibration"]),
         "steps": given.steps,
         "methods": {method: METHODS[method] for method in given.methods},
         "pooling": given.pooling,
@@ -309,6 +319,12 @@ def _job(name: str, given: argparse.Namespace, checkpoint: Path | None) -> dict[
         "folder": str(given.output),
     }
     return {"settings": settings, "places": places}
+
+
+def calibration_images(name: str, steps: int) -> int:
+    """How many real images thresholds are set with, so that conversion for this many steps fits into memory."""
+    fewest, most = REAL_CALIBRATION
+    return max(fewest, min(most, 8 * _CALIBRATION_BYTES // (steps * _LARGEST_LAYER[name])))
 
 
 def _checkpoints(weights: list[str]) -> dict[str, Path]:
@@ -338,7 +354,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=_positive, default=16, help="T")
     parser.add_argument("--images", type=_positive, help="test images; all if omitted, 4 synthetic ones")
-    thresholds = "training images for thresholds; 64, 8 synthetic ones (memory grows with them times T)"
+    thresholds = "training images for the thresholds; 64, less where T is large; 8 synthetic ones"
     parser.add_argument("--calibration", type=_positive, help=thresholds)
     parser.add_argument("--width", type=float, default=1.0, help="factor on the channels of untrained networks")
     parser.add_argument("--batch-norm", action="store_true", help="untrained networks with batch normalisation")
