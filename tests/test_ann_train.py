@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from rmp_lava.ann import session
+from rmp_lava.ann.augment import cut_out
 from rmp_lava.ann.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rmp_lava.ann.data import Dataset, as_float, load, split_validation
 from rmp_lava.ann.models import MODELS
@@ -229,7 +230,7 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_pa
         ({"validation_fraction": 1.0}, "validation fraction"),
         ({"optimizer": "lion"}, "optimizer is 'lion'; choose one of adam, sgd, muon"),
         ({"weight_decay": -1e-4}, "weight_decay is -0.0001"),
-        ({"augmentation": ["none"]}, "augmentation is .*; choose one of none, crop-flip"),
+        ({"augmentation": ["none"]}, "augmentation is .*; choose one of none, crop-flip, crop-flip-cutout"),
         ({"label_smoothing": 1}, "label_smoothing is 1; give a number from 0 to less than 1"),
         ({"warmup": float("nan")}, "warmup is nan"),
         ({"precision": "float16"}, "precision is 'float16'; choose one of float32, bfloat16"),
@@ -335,13 +336,26 @@ def test_images_as_bytes_and_as_values_train_the_same_weights():
 
 @pytest.mark.parametrize(
     "changed",
-    [{"augmentation": "none"}, {"label_smoothing": 0.0}, {"warmup": 0.0}, {"weight_decay": 0.0},
+    [{"augmentation": "none"}, {"augmentation": "crop-flip-cutout"}, {"label_smoothing": 0.0}, {"warmup": 0.0},
+     {"weight_decay": 0.0},
      {"precision": "float32"}, {"optimizer": "adam"}, {"optimizer": "muon"}],
 )  # fmt: skip
 def test_every_option_of_a_recipe_has_an_effect(changed):
     dataset = colours(120)
     before, after = colourful(dataset, epochs=1), colourful(dataset, epochs=1, **changed)
     assert not same(before.model, after.model)
+
+
+def test_cutout_takes_a_square_out_of_each_image_wherever_it_lies():
+    generator = torch.Generator().manual_seed(0)
+    holes = cut_out(torch.ones(400, 3, 32, 32), generator) == 0
+    assert (holes == holes[:, :1]).all()
+    rows, columns = holes[:, 0].any(dim=2), holes[:, 0].any(dim=1)
+    # A square: everything between its rows and columns, and nothing else; 16 pixels where it lies inside.
+    assert (holes[:, 0] == rows[:, :, None] & columns[:, None, :]).all()
+    sizes = torch.stack([rows.sum(dim=1), columns.sum(dim=1)])
+    assert sizes.max() <= 16 and (sizes >= 15).float().mean() > 0.3 and sizes.min() >= 8
+    assert rows.float().mean(dim=0).min() > 0.15  # no row is spared
 
 
 def test_only_weights_decay():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
+from .augment import AUGMENTATIONS
 
 OPTIMIZERS = ("adam", "sgd", "muon")
-AUGMENTATIONS = ("none", "crop-flip")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -32,7 +32,8 @@ class Recipe:
         Factor of the squared weights in the loss, of convolutions and dense layers; those of batch normalisation and
         biases do not decay.
     augmentation : str
-        'none', or 'crop-flip': each image is padded by 4 zeros, cropped at random to its size, and flipped or not.
+        'none', or 'crop-flip': each image is padded by 4 zeros, cropped at random to its size, and flipped or not; or
+        'crop-flip-cutout', which sets a random square of it to zero as well. See `rmp_lava.ann.augment`.
     label_smoothing : float
         Part of each label that is spread over all classes (Szegedy et al., CVPR 2016), 0 to less than 1.
     warmup : float

@@ -19,7 +19,7 @@ from ..errors import CheckpointError, DataError, UsageError
 from ..files import check_writable
 from ..progress import Progress
 from . import session
-from .augment import crop_flip
+from .augment import augment
 from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
 from .distributed import Processes, joined, process_count
 from .lazy_images import Images, LazyImages
@@ -323,8 +323,7 @@ def _in_memory(images: Images | torch.Tensor) -> np.ndarray | torch.Tensor:
 
 def _prepare(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """Augmented images as the network takes them, in the memory order of the recipe."""
-    if recipe.augmentation == "crop-flip":
-        images = crop_flip(images, torch.default_generator)
+    images = augment(images, recipe.augmentation, torch.default_generator)
     order = torch.channels_last if recipe.channels_last else torch.contiguous_format
     return _values(images).contiguous(memory_format=order)
 

@@ -20,6 +20,12 @@ class Pooling(str, Enum):
     layer = "layer"
 
 
+class Augmentation(str, Enum):
+    none = "none"
+    crop_flip = "crop-flip"
+    crop_flip_cutout = "crop-flip-cutout"
+
+
 class Precision(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from .common import (
     DATA_NAMES,
     EXPORTS,
+    Augmentation,
     DataDirectory,
     Json,
     Precision,
@@ -56,11 +57,18 @@ def train(
     batch_norm: Annotated[
         bool, typer.Option("--batch-norm", help="With batch normalisation, instead of the paper's form without.")
     ] = False,
+    scale_norm: Annotated[
+        bool,
+        typer.Option("--scale-norm", help="Normalise in training by scale alone: neither normalisation nor bias is left."),
+    ] = False,
     levels: Annotated[
         int | None,
         typer.Option(
-            help="Round activations to so many levels while training, for few time steps later; needs --batch-norm."
+            help="Round activations to so many levels while training, for few time steps later; needs a normalisation."
         ),
+    ] = None,
+    augmentation: Annotated[
+        Augmentation | None, typer.Option(help="Of the training images; the model's recipe if omitted.")
     ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
@@ -84,7 +92,7 @@ def train(
     name = data or spec.dataset
     if name is None:
         raise UsageError(f"model {model!r} has no data set of its own; name one with --data")
-    given = {"width": width, "batch_norm": batch_norm or None, "levels": levels}
+    given = {"width": width, "batch_norm": batch_norm or None, "scale_norm": scale_norm or None, "levels": levels}
     given = {option: value for option, value in given.items() if value is not None}
     spec.settle(given)  # before data are read, which may take long
     path = output or EXPORTS / f"{model}.pt"
@@ -101,6 +109,7 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        augmentation=None if augmentation is None else augmentation.value,
         precision=None if precision is None else precision.value,
         seed=seed,
         checkpoint_path=path,

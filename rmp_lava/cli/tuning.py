@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .common import (
+    Augmentation,
     Calibration,
     Data,
     DataDirectory,
@@ -35,11 +35,6 @@ from .common import (
     plain,
 )
 from .finish import bring, finish, measuring, place, quantising
-
-
-class Augmentation(str, Enum):
-    none = "none"
-    crop_flip = "crop-flip"
 
 
 def tune(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..ann.augment import crop_flip
+from ..ann.augment import augment
 from ..ann.lazy_images import Images
 from ..encoding import check_images
 from ..errors import CheckpointError, DataError, UsageError
@@ -87,7 +87,7 @@ def tune(
         Of the training; the learning rate is that of the first step.
     profile, threshold_form
         As `rmp_lava.conversion.quantize.quantize` will be called.
-    augmentation : {"none", "crop-flip"}
+    augmentation : {"none", "crop-flip", "crop-flip-cutout"}
         See `rmp_lava.ann.augment`.
     precision : {"float32", "bfloat16"}
         Of the sums during training; validation is float32.
@@ -134,7 +134,7 @@ def tune(
         _check_labelled(*validation, network, "validation images")
     if teacher is not None:
         _check_teacher(teacher, network)
-    if augmentation == "crop-flip" and len(network.input.shape) != 3:
+    if augmentation != "none" and len(network.input.shape) != 3:
         raise UsageError(
             f"network {network.name!r} takes {network.input.shape} values and no image, which crop-flip needs; tune with "
             "augmentation 'none'"
@@ -218,8 +218,7 @@ def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Pr
         for group in state.optimizer.param_groups:
             group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
         batch = _batch(images, chosen, settings.device)
-        if settings.augmentation == "crop-flip":
-            batch = crop_flip(batch, generator)
+        batch = augment(batch, settings.augmentation, generator)
         target = torch.from_numpy(labels[chosen].astype(np.int64)).to(settings.device)
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             outputs = state.model(batch)

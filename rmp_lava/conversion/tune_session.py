@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from ..ann.augment import AUGMENTATIONS
 from ..ann.lazy_images import Images
 from ..ann.lazy_images import checksum as content_checksum
 from ..ann.torch_file import read_torch_file, write_torch_file
@@ -31,7 +32,6 @@ from .tunable import DYNAMICS, TunableNetwork
 
 FORMAT = "rmp-lava-tuning"
 FORMAT_VERSION = 2
-AUGMENTATIONS = ("none", "crop-flip")
 PRECISIONS = ("float32", "bfloat16")
 
 
