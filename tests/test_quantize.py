@@ -160,6 +160,20 @@ def test_calibrated_potentials_of_a_read_out_fit():
     assert unscaled.saturations["a"]
 
 
+def test_a_read_out_has_room_for_the_longest_run_that_is_meant():
+    images = np.random.default_rng(0).random((20, 12)).astype(np.float32)
+    network = one_layer(np.random.default_rng(1).random((3, 12)), reset="none")
+    balanced = balance(network, images, 8)
+    usual, long = quantize(balanced), quantize(balanced, steps=256)
+    assert quantize(balanced, steps=8) == usual
+    assert run(usual, images, 14).saturations == {"a": 0}
+    assert run(usual, images, 256).saturations["a"] > 0
+    assert run(long, images, 256).saturations == {"a": 0}
+    # Both mean the same in the trained network's units.
+    said = [run(each, images, 8).output * each.provenance["output_scale"] for each in (usual, long)]
+    np.testing.assert_allclose(*said, rtol=0.05)
+
+
 @pytest.mark.parametrize("bias, exponent", [(10.0, 6), (-10.0, 6), (20.0, 7), (-32.0, 7)])
 def test_bias_within_its_bits(bias, exponent):
     neurons = quantized(one_layer([[1.0, -1.0]], 1.0, bias=np.array([bias]))).neurons

@@ -41,15 +41,17 @@ def measure_resets(
                 key = f"{trained.name}/resets/{name}"
                 network, identity = store.network(
                     f"{key}/network",
-                    trained.identity | material.identity | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER},
-                    lambda alpha=alpha, reset=reset, form=form: _convert(trained, material, alpha, reset, form),
+                    trained.identity
+                    | material.identity
+                    | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "steps": steps},
+                    lambda alpha=alpha, reset=reset, form=form: _convert(trained, material, alpha, reset, form, steps),
                 )
                 curves[name] = simulate(store, key, network, material, steps, identity)
     pairs = [compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"]) for alpha in alphas]
     return {"curves": {name: plain(curve) for name, curve in curves.items()}, "pairs": pairs}
 
 
-def _convert(trained: Trained, material: Material, alpha: float, reset: str, form: str) -> SpikingNetwork:
+def _convert(trained: Trained, material: Material, alpha: float, reset: str, form: str, steps: int) -> SpikingNetwork:
     network = convert(
         trained.model,
         material.calibration,
@@ -60,7 +62,7 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str, for
         name=trained.name,
         progress=True,
     )
-    return quantize(network) if form == "integer" else network
+    return quantize(network, steps=steps) if form == "integer" else network
 
 
 def compare(alpha: float, soft: Curve, hard: Curve) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def quantize(
     *,
     threshold_form: str = "stock",
     ranges: Mapping[str, Range] | None = None,
+    steps: int | None = None,
 ) -> SpikingNetwork:
     """Quantise a float network to a chip's integers.
 
@@ -53,6 +54,9 @@ def quantize(
         Layer name -> (smallest, largest) potential of the float network, as `board_ranges` has them of calibration
         images: soft-reset layers then get a scale at which these take `RANGE_SHARE` of the chip's current register at most,
         in which stock neurons keep their potential, and which wraps. None: potentials may saturate, as native neurons' do.
+    steps : int or None
+        T of the longest run that is meant, for which an integrating read-out's potential must have room. None: the T
+        that the network was balanced for; it then has room for twice as long.
 
     Returns
     -------
@@ -70,6 +74,7 @@ def quantize(
     if threshold_form not in THRESHOLD_FORMS:
         raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
     profile = load_profile(profile) if isinstance(profile, str) else profile
+    network = network.replace(layers=tuple(_expecting(layer, steps) for layer in network))
     rooms = {layer.name: _room(layer, profile, ranges) for layer in network}
     source = _quantize_input(network, profile, threshold_form, rooms)
     layers = tuple(_quantize_layer(layer, source, profile, threshold_form, rooms[layer.name]) for layer in network)
@@ -95,6 +100,15 @@ def _room(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) ->
     return RANGE_SHARE * profile["current_max"] / largest if largest else np.inf
 
 
+def _expecting(layer: Layer, steps: int | None) -> Layer:
+    """An integrating layer that says how far its potential will reach in so many steps, where that is beyond what was seen."""
+    balanced = layer.record.get("balanced_over_steps")
+    if layer.neurons.reset != "none" or steps is None or not balanced or steps <= balanced:
+        return layer
+    reach = layer.record.get("potential_peak", 0.0) * steps / balanced
+    return layer.replace(record=dict(layer.record) | {"potential_expected": reach})
+
+
 def _quantize_input(
     network: SpikingNetwork, profile: Profile, form: str, rooms: Mapping[str, float] = MappingProxyType({})
 ) -> Input:
@@ -116,7 +130,8 @@ def _quantize_input(
     ):
         levels >>= 1
     while levels > _FEWEST_LEVELS_FOR_BIAS and any(
-        _weight_scale(layer, profile, form) * levels > min(_bias_scale(layer, profile), rooms.get(layer.name, np.inf))
+        _weight_scale(layer, profile, form) * levels
+        > min(_bias_scale(layer, profile), _readout_scale(layer, profile), rooms.get(layer.name, np.inf))
         for layer in first
     ):
         levels >>= 1
@@ -224,12 +239,18 @@ def real_bias(neurons: Neurons) -> np.ndarray | None:
     return neurons.bias.astype(np.float64) * 2.0 ** (neurons.bias_exponent - STATE_SHIFT)
 
 
+def _readout_scale(layer: Layer, profile: Profile) -> float:
+    """Largest potential scale at which an integrating layer's potential has the room that `POTENTIAL_MARGIN` asks for."""
+    peak = layer.record.get("potential_expected", layer.record.get("potential_peak", 0.0))
+    if layer.neurons.reset != "none" or peak <= 0:
+        return np.inf
+    return profile["potential_max"] / (POTENTIAL_MARGIN * peak)
+
+
 def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: float = np.inf) -> _Scale:
-    scale = min(_weight_scale(layer, profile, form), min(_bias_scale(layer, profile), room) / levels)
+    limit = min(_bias_scale(layer, profile), _readout_scale(layer, profile), room)
+    scale = min(_weight_scale(layer, profile, form), limit / levels)
     if layer.neurons.reset == "none":
-        peak = layer.record.get("potential_peak", 0.0)
-        if peak > 0:
-            scale = min(scale, profile["potential_max"] / (POTENTIAL_MARGIN * peak * levels))
         return _Scale(scale, levels, profile["threshold_max"])
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
