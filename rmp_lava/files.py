@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -89,3 +90,12 @@ def _check_place(target: Path) -> Path:
     if not existing.is_dir():
         raise NotADirectoryError(None, f"{existing.name} is a file, not a folder")
     return existing
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal; raises `OSError`."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -445,6 +445,25 @@ def test_checkpoint_from_before_an_option_resumes(tmp_path):
     assert same(whole.model, colourful(dataset, epochs=2, checkpoint_path=path, resume=True).model)
 
 
+def test_training_starts_from_another_ones_weights(tmp_path):
+    first, path, dataset = tmp_path / "first.pt", tmp_path / "second.pt", colours(120)
+    before = colourful(dataset, epochs=2, checkpoint_path=first)
+    rounded = {"width": 1 / 16, "batch_norm": True, "classes": 3, "levels": 4}
+    chosen = {"options": rounded, "start_from": first, "learning_rate": 1e-9}
+    near = colourful(dataset, epochs=1, **chosen)
+    for old, new in zip(weights(before.model), weights(near.model), strict=True):
+        torch.testing.assert_close(old, new, atol=1e-5, rtol=1e-5)
+    with pytest.raises(KeyboardInterrupt):
+        colourful(dataset, checkpoint_path=path, on_epoch=interrupt_after(1), **chosen)
+    with pytest.raises(UsageError, match="was trained with start '.*', but None was given"):
+        colourful(dataset, checkpoint_path=path, resume=True, **{**chosen, "start_from": None})
+    colourful(dataset, checkpoint_path=path, resume=True, **chosen)
+    with pytest.raises(UsageError, match=r"tensor 'conv1_1.weight' is \(4, 3, 3, 3\) in the checkpoint .* but \(8, 3, 3, 3\)"):
+        colourful(dataset, **{**chosen, "options": {**rounded, "width": 1 / 8}})
+    with pytest.raises(CheckpointError, match="does not exist"):
+        colourful(dataset, start_from=tmp_path / "missing.pt")
+
+
 def test_evaluate_ignores_dropout_counts_the_last_batch_and_restores_the_mode():
     class Fixed(torch.nn.Module):
         def forward(self, images):

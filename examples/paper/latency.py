@@ -14,10 +14,11 @@ import numpy as np
 import rmp_lava
 from rmp_lava.conversion import convert
 from rmp_lava.conversion.quantize import quantize
+from rmp_lava.files import sha256_of
 
 from .curves import Curve, simulate
 from .material import Material, Trained
-from .store import Store, file_hash
+from .store import Store
 
 WAYS = {
     "current": {"encoding": "current"},
@@ -62,7 +63,7 @@ def measure_latency(
         own = network.provenance["balance"]["steps"]
         for count in sorted({own, *(count for count in steps if count > own)}):
             key = f"{trained.name}/latency/{path.stem}-{count}"
-            curve = simulate(store, key, network, material, count, {"net": file_hash(path)})
+            curve = simulate(store, key, network, material, count, {"net": sha256_of(path)})
             add(f"tuned for {own} steps", count, [curve])
     for count in steps:
         for way in ways:

@@ -14,8 +14,9 @@ from rmp_lava.ann.checkpoint import load_model
 from rmp_lava.ann.data import Dataset, as_float, load, split_validation
 from rmp_lava.ann.train import evaluate
 from rmp_lava.errors import UsageError
+from rmp_lava.files import sha256_of
 
-from .store import Store, file_hash
+from .store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Material:
 def bring_network(name: str, path: Path) -> Trained:
     """A checkpoint of `rmp-lava train`."""
     model, metadata = load_model(path)
-    return Trained(name, model, metadata, {"checkpoint": file_hash(path)})
+    return Trained(name, model, metadata, {"checkpoint": sha256_of(path)})
 
 
 def bring_images(networks: Sequence[Trained], data_dir: Path | None, images: int | None, calibration: int) -> Material:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import rmp_lava
 from benchmarks.machine import describe, environment
 from rmp_lava.errors import DataError
-from rmp_lava.files import write_atomically
+from rmp_lava.files import sha256_of, write_atomically
 from rmp_lava.network import SpikingNetwork
 
 
@@ -82,10 +81,10 @@ class Store:
 
         def measure() -> dict[str, Any]:
             rmp_lava.save(make(), path)
-            return {"net": file_hash(path)}
+            return {"net": sha256_of(path)}
 
         identity = self.once(key, settings, measure)
-        if not path.is_file() or file_hash(path) != identity["net"]:
+        if not path.is_file() or sha256_of(path) != identity["net"]:
             (self.folder / f"{key}.json").unlink()
             identity = self.once(key, settings, measure)
         return rmp_lava.load(path), identity
@@ -96,11 +95,6 @@ class Store:
             path.relative_to(self.folder).with_suffix("").as_posix(): _read(path)
             for path in sorted((self.folder / under).rglob("*.json"))
         }
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, for settings."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from typing import Any
@@ -41,7 +41,7 @@ class Settings:
     """All that decides which weights come out; a training is only resumed with the same.
 
     Raises `UsageError` if a value is out of range. `fingerprint` is that of the data set, `options` are all options of
-    the model; the rest is as in `train`.
+    the model, `start` is the SHA-256 of the checkpoint that it starts from; the rest is as in `train`.
     """
 
     model: str
@@ -53,6 +53,7 @@ class Settings:
     validation_fraction: float
     device: str
     processes: int = 1
+    start: str | None = None
 
     def __post_init__(self) -> None:
         check_integer("seed", self.seed, 0)
@@ -78,8 +79,8 @@ class State:
     seconds: float = 0.0
 
 
-def start(spec: ModelSpec, settings: Settings) -> State:
-    """A training before its first epoch; draws the weights from PyTorch's random state.
+def start(spec: ModelSpec, settings: Settings, weights: Mapping[str, torch.Tensor] | None = None) -> State:
+    """A training before its first epoch; draws the weights from PyTorch's random state, or takes those of a state dict.
 
     A model that must keep the paper's constraints and breaks them is refused with `UsageError`. The rule holds for
     constrained entries of the registry built without normalisation (`ModelSpec.is_constrained`), for no others.
@@ -93,10 +94,24 @@ def start(spec: ModelSpec, settings: Settings) -> State:
             f"optimizer 'muon' keeps the norm of each kernel, which only normalisation makes up for, but model "
             f"{settings.model!r} has none; give batch_norm=True or scale_norm=True too, or optimizer 'adam'"
         )
+    if weights is not None:
+        _take(weights, model, settings.model)
     model.to(settings.device)
     if settings.recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     return State(model, _optimizer(model, settings.recipe))
+
+
+def _take(weights: Mapping[str, torch.Tensor], model: nn.Module, name: str) -> None:
+    own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    given = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    for key in (*own, *given):
+        if own.get(key) != given.get(key):
+            raise UsageError(
+                f"tensor {key!r} is {given.get(key, 'missing')} in the checkpoint to start from, but {own.get(key, 'missing')} "
+                f"in model {name!r} as asked for; give the options that the checkpoint was trained with"
+            )
+    model.load_state_dict(weights)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -16,10 +16,11 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import CheckpointError, DataError, UsageError
-from ..files import check_writable
+from ..files import check_writable, sha256_of
 from ..progress import Progress
 from . import session
 from .augment import augment
+from .checkpoint import load_checkpoint
 from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
 from .distributed import Processes, joined, process_count
 from .lazy_images import Images, LazyImages
@@ -66,6 +67,7 @@ def train(
     progress: bool = True,
     device: str = "cpu",
     validation_fraction: float = VALIDATION_FRACTION,
+    start_from: str | os.PathLike | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **hyperparameters: Any,
 ) -> TrainResult:
@@ -98,6 +100,9 @@ def train(
         'cpu' or 'cuda', with or without an index.
     validation_fraction : float
         Part of the training images that is held out.
+    start_from : path-like, optional
+        Checkpoint of a network with the same tensors, whose weights this training starts with; its options may differ in
+        what has no weights, such as `levels`. Nothing else of that training is taken over.
     on_epoch : callable, optional
         Called with the record of each epoch once its checkpoint is written.
     **hyperparameters
@@ -120,6 +125,7 @@ def train(
     spec = model_spec(model_name)
     chosen = spec.settle(options)
     _check_dataset(spec, chosen, dataset)
+    weights = None if start_from is None else load_checkpoint(start_from).state_dict
     settings = Settings(
         model=model_name,
         options=chosen,
@@ -130,13 +136,14 @@ def train(
         validation_fraction=validation_fraction,
         device=device,
         processes=process_count(),
+        start=None if start_from is None else sha256_of(start_from),
     )
     if resume and checkpoint_path is None:
         raise UsageError("resuming needs a checkpoint, but no checkpoint path was given; give one or do not resume")
     if checkpoint_path is not None:
         check_writable(checkpoint_path, CheckpointError)
     with joined(device) as processes, session.own_random_state(settings):
-        state = session.start(spec, settings)
+        state = session.start(spec, settings, weights)
         if resume:
             session.resume(checkpoint_path, state, settings)
         if not processes.leads:

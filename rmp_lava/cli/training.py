@@ -73,6 +73,9 @@ def train(
     precision: Annotated[
         Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
     ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Checkpoint whose weights to start with, for example to go on with other --levels.")
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -113,6 +116,7 @@ def train(
         precision=None if precision is None else precision.value,
         seed=seed,
         checkpoint_path=path,
+        start_from=start_from,
         resume=resume,
         device=device,
         on_epoch=epoch_reporter(console, planned),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from ..ann.models import model_spec
 from ..ann.torch_file import read_torch_file
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, UsageError
+from ..files import sha256_of
 from .program_file import read_program, shape_of
 
 EXPORTS = Path("exports")
@@ -123,7 +123,7 @@ def _from_checkpoint(path: Path) -> Target:
         place=path.with_suffix(""),
         shape=spec.input_shape,
         dataset=dataset if dataset in DATASETS else spec.dataset,
-        provenance={"checkpoint": path.name, "checkpoint_sha256": _sha256(path), "model_options": metadata["options"]},
+        provenance={"checkpoint": path.name, "checkpoint_sha256": sha256_of(path), "model_options": metadata["options"]},
         path=path,
         checkpoint=metadata,
     )
@@ -151,7 +151,7 @@ def _from_program(path: Path) -> Target:
         place=path.with_suffix(""),
         shape=shape_of(program),
         dataset=None,
-        provenance={"program": path.name, "program_sha256": _sha256(path)},
+        provenance={"program": path.name, "program_sha256": sha256_of(path)},
         path=path,
     )
 
@@ -162,7 +162,7 @@ def _from_function(target: str, weights: Path | None) -> Target:
     provenance = {"function": target}
     if weights is not None:
         _load_weights(target, model, weights)
-        provenance |= {"weights": weights.name, "weights_sha256": _sha256(weights)}
+        provenance |= {"weights": weights.name, "weights_sha256": sha256_of(weights)}
     return Target(name, model, "function", EXPORTS / name, None, None, provenance)
 
 
@@ -218,11 +218,3 @@ def _listed(names) -> str:
     names = [str(name) for name in names]
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
