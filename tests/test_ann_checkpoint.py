@@ -206,7 +206,7 @@ def test_options_decide_what_is_built_and_counters_of_batch_norm_survive(tmp_pat
     model(torch.rand(4, 3, 32, 32))
     save(tmp_path / "a.pt", model, model_name=name, options=options)
     loaded, metadata = load_model(tmp_path / "a.pt")
-    assert metadata["options"] == {**options, "dropout": 0.1, "levels": 0}
+    assert metadata["options"] == {**options, "scale_norm": False, "dropout": 0.1, "levels": 0}
     assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in model.state_dict().items())
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(loaded(images), model.eval()(images)) and loaded(images).shape == (2, 3)
