@@ -252,6 +252,15 @@ def interrupt():
 
 @pytest.mark.parametrize(("failure", "type_of_failure"), [(fail, ZeroDivisionError), (interrupt, KeyboardInterrupt)])
 def test_a_failure_or_an_interrupt_ends_all_threads_soon(monkeypatch, failure, type_of_failure):
+    # Shells start background jobs, this test among them, with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _fail_amid_threads(monkeypatch, failure, type_of_failure)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _fail_amid_threads(monkeypatch, failure, type_of_failure):
     # Whole runs of 2^20 steps would take minutes.
     network = network_of(np.ones((4, 2), np.int16))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
