@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import peak_resident
 from rmp_lava.errors import RmpLavaError, UsageError
-from rmp_lava.files import check_writable
+from rmp_lava.files import check_writable, sha256_of
 
-from .store import Store, file_hash
+from .store import Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -303,7 +303,7 @@ def _job(name: str, given: argparse.Namespace, checkpoint: Path | None) -> dict[
         "model": name,
         "data_set": data_set,
         "options": {"width": given.width, "batch_norm": given.batch_norm, "classes": CLASSES[data_set]},
-        "checkpoint": None if checkpoint is None else file_hash(checkpoint),
+        "checkpoint": None if checkpoint is None else sha256_of(checkpoint),
         "real_images": real,
         "images": given.images or (None if real else SYNTHETIC["images"]),
         "calibration": given.calibration
