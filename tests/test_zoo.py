@@ -251,6 +251,19 @@ def test_scale_norm_only_scales(shape):
         torch.testing.assert_close(norm(3 * x), 3 * trained)
 
 
+@pytest.mark.parametrize("shape", [(64, 3), (16, 3, 4, 4)])
+def test_gradient_of_scale_norm_is_that_of_its_formula(shape):
+    torch.manual_seed(0)
+    norm, wanted = ScaleNorm(3), torch.randn(shape)
+    torch.nn.init.uniform_(norm.weight, 0.5, 2.0)
+    x = (torch.randn(shape) + 0.5).requires_grad_()
+    square = x.square().mean(dim=[i for i in range(x.ndim) if i != 1], keepdim=True)
+    formula = x * norm.weight.view(square.shape) * (square + norm.eps).rsqrt()
+    torch.testing.assert_close(norm(x), formula)
+    expected = torch.autograd.grad((formula * wanted).sum(), [x, norm.weight])
+    torch.testing.assert_close(torch.autograd.grad((norm(x) * wanted).sum(), [x, norm.weight]), expected)
+
+
 @pytest.mark.parametrize("name", CIFAR)
 def test_nothing_but_weights_is_left_of_scale_norm(name):
     torch.manual_seed(0)

@@ -20,12 +20,12 @@ from .vgg import vgg16_cifar, vgg16_imagenet
 __all__ = ["MODELS", "ModelSpec", "Option", "digits_cnn", "fashion_cnn", "model_spec"]
 
 _CIFAR_NORMALISED = Recipe(
-    epochs=36,
+    epochs=50,
     batch_size=250,
     learning_rate=0.03,
     optimizer="muon",
     weight_decay=5e-4,
-    augmentation="crop-flip",
+    augmentation="crop-flip-cutout",
     label_smoothing=0.1,
     warmup=0.1,
     precision="bfloat16",

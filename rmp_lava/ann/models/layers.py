@@ -70,11 +70,39 @@ class ScaleNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return functional.batch_norm(x, self.zeros, self.running_square, self.weight, None, False, 0.0, self.eps)
-        square = x.float().square().mean(dim=[i for i in range(x.ndim) if i != 1])
+        scaled, square = _ScaleByBatch.apply(x, self.weight, self.eps)
         with torch.no_grad():
             self.running_square.lerp_(square, self.momentum)
-        factor = self.weight * (square + self.eps).rsqrt()
-        return x * factor.to(x.dtype).view(1, -1, *[1] * (x.ndim - 2))
+        return scaled
+
+
+class _ScaleByBatch(torch.autograd.Function):
+    """`ScaleNorm` by the mean squares of this batch, which are the second result.
+
+    PyTorch's kernels of batch normalisation do the work, told that the mean is 0: written out in single operations it takes
+    four times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, variance = (of.float() for of in torch.batch_norm_update_stats(x, None, None, 0.0))
+        square = variance + mean.square()
+        ctx.save_for_backward(x, weight, (square + eps).rsqrt())
+        ctx.mark_non_differentiable(square)
+        return functional.batch_norm(x, torch.zeros_like(mean), square, weight, None, False, 0.0, eps), square
+
+    @staticmethod
+    def backward(
+        ctx, gradient: torch.Tensor, of_square: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        x, weight, factor = ctx.saved_tensors
+        zeros, ones = torch.zeros_like(factor), torch.ones_like(factor)
+        of_x, of_weight, total = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, zeros, factor, True, 0.0, [True, True, True]
+        )
+        # That gradient has lost its mean, as if a mean had been subtracted on the way: put it back.
+        mean = weight * factor * total.float() / (x.numel() / x.shape[1])
+        return functional.batch_norm(of_x, zeros, ones, ones, mean, False, 0.0, 0.0), of_weight, None
 
 
 def which_norm(batch_norm: bool, scale_norm: bool) -> str | None:
