@@ -44,7 +44,8 @@ def call(*arguments: object, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-SMALL = ("--images", 60, "--calibration", 40, "--steps", 24, "--alpha", 1, "--way", "poisson", "--few-steps", 4)
+SMALL = ("--images", 60, "--calibration", 40, "--reset-steps", 24, "--reset-images", 50, "--alpha", 1)
+SMALL += ("--lossless-steps", 16, "--way", "poisson", "--few-steps", 4)
 
 
 @pytest.mark.slow
@@ -57,7 +58,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     # An independent run of the kept network gives the numbers that are reported.
     model, _ = load_model(checkpoint)
     digits = load("digits")
-    shown = np.random.default_rng(1).permutation(len(digits.test_images))[:60]
+    shown = np.random.default_rng(1).permutation(len(digits.test_images))[:50]
     network = rmp_lava.load(out / "digits" / "resets" / "hard-1-integer" / "network.net")
     again = rmp_lava.run(network, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
     np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
@@ -65,6 +66,11 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     with (out / "digits-resets.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 24 and float(rows[-1]["hard-1-integer"]) == pytest.approx(again[-1])
+    network = rmp_lava.load(out / "digits" / "lossless" / "network.net")
+    shown = np.random.default_rng(1).permutation(len(digits.test_images))[:60]
+    again = rmp_lava.run(network, digits.test_images[shown], 16).accuracy_at(digits.test_labels[shown])
+    np.testing.assert_allclose(results["lossless"]["accuracy"], again)
+    assert f"| accuracy (%) | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
     row = results["latency"][0]
     assert row["seeds"] == 3 and row["spread"] > 0 and "(3 seeds)" in text
     for name in ("neuron", "digits-resets", "digits-activity", "digits-latency"):
@@ -80,7 +86,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, latency"),
+        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, latency"),
         (("--way", "fast"), "way 'fast' is unknown; choose from current"),
         (("--network", "a/b=c.pt"), "'a/b=c.pt' is not NAME=FILE"),
         (("--network", "digits"), "'digits' is not NAME=FILE"),
@@ -147,9 +153,10 @@ def test_how_much_sooner_is_counted_from_the_first_step_that_is_as_good(paper):
         return paper["curves"].Curve(np.array(accuracy), 10, {"a": 0.1}, 0.0, 0.0, 0)
 
     hard = curve(0.1, 0.2, 0.6, 0.5)
-    pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard)
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard, 0.705)
+    assert (pair["soft_near"], pair["hard_near"]) == (2, None)
     assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.6, 3, 2, 1.5)
-    pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard)
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard, 0.7)
     assert pair["soft_steps"] is None and pair["times_sooner"] is None
 
 
@@ -173,7 +180,9 @@ def test_documents_call_the_experiments_with_options_that_exist(paper, document)
     from examples.paper.__main__ import main
 
     known = {option for parameter in typer.main.get_command(_app(main)).params for option in parameter.opts}
-    calls = [line for line in (ROOT / document).read_text().splitlines() if line.startswith("    python -m examples.paper")]
+    calls = [
+        line for line in (ROOT / document).read_text().splitlines() if line.startswith("    python -m examples.paper")
+    ]
     assert calls or document != "README.md"
     for line in calls:
         assert set(re.findall(r"--[a-z-]+", line)) <= known

@@ -16,13 +16,14 @@ from rmp_lava.report.tables import console
 
 from . import figures, page
 from .latency import WAYS, measure_latency
+from .lossless import measure_lossless
 from .material import bring_images, bring_network, trained_accuracy
 from .neuron import measure_neuron
 from .resets import ALPHAS, measure_resets
 from .store import Store
 from .tables import write_csv
 
-EXPERIMENTS = ("neuron", "resets", "latency")
+EXPERIMENTS = ("neuron", "resets", "lossless", "latency")
 
 
 def main(
@@ -36,9 +37,13 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(EXPERIMENTS)}; all if omitted.")] = None,
     images: Annotated[int | None, typer.Option(help="Test images; all if omitted.")] = None,
     calibration: Annotated[int, typer.Option(help="Training images for thresholds and biases.")] = 512,
-    steps: Annotated[int, typer.Option(help="T of the reset curves, up to which each step is shown.")] = 2048,
-    few_steps: Annotated[list[int] | None, typer.Option(help="T of the low-latency tables; 4, 8, 16 and 32.")] = None,
+    reset_steps: Annotated[int, typer.Option(help="T of the reset curves, up to which each step is shown.")] = 2048,
+    reset_images: Annotated[
+        int | None, typer.Option(help="Test images of the reset curves; --images if omitted.")
+    ] = None,
     alpha: Annotated[list[float] | None, typer.Option(help=f"On the paper's thresholds; {ALPHAS} if omitted.")] = None,
+    lossless_steps: Annotated[int, typer.Option(help="T after which rates should have lost next to nothing.")] = 512,
+    few_steps: Annotated[list[int] | None, typer.Option(help="T of the low-latency tables; 4, 8, 16 and 32.")] = None,
     way: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(WAYS)}; all if omitted.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of measurements, tables and figures.")] = Path("exports/paper"),
     results_page: Annotated[Path | None, typer.Option("--page", help="Also write this Markdown page.")] = None,
@@ -58,24 +63,17 @@ def main(
         check_writable(place)
     store, out = Store(output, again), console()
     results: dict[str, Any] = {"networks": {}}
+    drawn: list[Path] = []
     if "neuron" in chosen:
         results["neuron"] = measure_neuron(store)
-        drawn = figures.draw_neuron(results["neuron"], output)
-    else:
-        drawn = []
+        drawn += figures.draw_neuron(results["neuron"], output)
     material = bring_images(networks, data_dir, images, calibration) if networks else None
     for trained in networks:
-        result: dict[str, Any] = {"identity": trained.identity | material.identity}
+        name = trained.name
+        result = results["networks"][name] = {"identity": trained.identity | material.identity}
         result["trained"] = trained_accuracy(store, trained, material)
         accuracy = result["trained"]["accuracy"]
-        out.print(f"{trained.name}: {accuracy:.2%} of {len(material.test):,} test images ({material.source})")
-        if "resets" in chosen:
-            result["resets"] = measure_resets(store, trained, material, steps, alphas=tuple(alpha or ALPHAS))
-            drawn += figures.draw_resets(trained.name, accuracy, result["resets"], output)
-            drawn += figures.draw_activity(trained.name, result["resets"], output)
-            _write_curves(output / f"{trained.name}-resets.csv", result["resets"])
-            for pair in result["resets"]["pairs"]:
-                out.print(_sentence(pair))
+        out.print(f"{name}: {accuracy:.2%} of {len(material.test):,} test images ({material.source})")
         if "latency" in chosen:
             rows = measure_latency(
                 store,
@@ -83,22 +81,42 @@ def main(
                 material,
                 few_steps or (4, 8, 16, 32),
                 ways=ways,
-                tuned=tuned_nets.get(trained.name, ()),
+                tuned=tuned_nets.get(name, ()),
                 on_row=lambda row, accuracy=accuracy: out.print(_row_sentence(row, accuracy)),
             )
             result["latency"] = rows
-            drawn += figures.draw_latency(trained.name, accuracy, rows, output)
-            write_csv(output / f"{trained.name}-latency.csv", list(rows[0]), [list(row.values()) for row in rows])
-        results["networks"][trained.name] = result
-        write_atomically(output / "results.json", (json.dumps(results, indent=1) + "\n").encode())
-    write_atomically(output / "results.json", (json.dumps(results, indent=1) + "\n").encode())
+            drawn += figures.draw_latency(name, accuracy, rows, output)
+            write_csv(output / f"{name}-latency.csv", list(rows[0]), [list(row.values()) for row in rows])
+        if "lossless" in chosen:
+            curve = result["lossless"] = measure_lossless(store, trained, material, lossless_steps)
+            lost = 100 * (curve["accuracy"][-1] - accuracy)
+            out.print(
+                f"  T = {lossless_steps}  {curve['accuracy'][-1]:.2%}  {lost:+.2f} points  paper's recipe, current"
+            )
+            _write_curves(output / f"{name}-lossless.csv", {"accuracy": curve})
+        if "resets" in chosen:
+            some = material.first(reset_images)
+            measured = result["resets"] = measure_resets(
+                store, trained, some, reset_steps, alphas=tuple(alpha or ALPHAS)
+            )
+            drawn += figures.draw_resets(name, measured, output)
+            drawn += figures.draw_activity(name, measured, output)
+            _write_curves(output / f"{name}-resets.csv", measured["curves"])
+            for pair in measured["pairs"]:
+                out.print(_sentence(pair))
+        _write_results(output, results)
+    _write_results(output, results)
     if results_page is not None:
         command = "python -m examples.paper " + shlex.join(sys.argv[1:])
         # The page shows pictures that lie beside it, because exports/ is not under version control.
-        beside = [_copied(path, results_page.parent / f"results-{path.name}") for path in drawn if path.suffix == ".png"]
+        beside = [
+            _copied(path, results_page.parent / f"results-{path.name}") for path in drawn if path.suffix == ".png"
+        ]
         text = page.render(store, results, command, beside, results_page, notes)
         write_atomically(results_page, text.encode())
-    out.print(f"{len(drawn)} figures, results.json and tables in {output}" + (f"; {results_page}" if results_page else ""))
+    out.print(
+        f"{len(drawn)} figures, results.json and tables in {output}" + (f"; {results_page}" if results_page else "")
+    )
 
 
 def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
@@ -106,7 +124,9 @@ def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
     for text in given or []:
         name, equals, path = text.partition("=")
         if not equals or not name or not all(c.isalnum() or c in "-_" for c in name):
-            raise UsageError(f"{text!r} is not NAME=FILE with a name of letters, digits, - and _; write vgg16=exports/vgg16.pt")
+            raise UsageError(
+                f"{text!r} is not NAME=FILE with a name of letters, digits, - and _; write vgg16=exports/vgg16.pt"
+            )
         pairs.append((name, Path(path)))
     return pairs
 
@@ -130,10 +150,13 @@ def _row_sentence(row: dict[str, Any], trained: float) -> str:
     return f"  T = {row['steps']:3}  {row['accuracy']:7.2%}  {100 * (row['accuracy'] - trained):+6.2f} points  {row['way']}"
 
 
-def _write_curves(path: Path, measured: dict[str, Any]) -> None:
-    names = list(measured["curves"])
-    columns = [measured["curves"][name]["accuracy"] for name in names]
-    write_csv(path, ["T", *names], [[t, *values] for t, values in enumerate(zip(*columns, strict=True), 1)])
+def _write_curves(path: Path, curves: dict[str, Any]) -> None:
+    columns = [curve["accuracy"] for curve in curves.values()]
+    write_csv(path, ["T", *curves], [[t, *values] for t, values in enumerate(zip(*columns, strict=True), 1)])
+
+
+def _write_results(folder: Path, results: dict[str, Any]) -> None:
+    write_atomically(folder / "results.json", (json.dumps(results, indent=1) + "\n").encode())
 
 
 def _copied(source: Path, target: Path) -> Path:

@@ -44,6 +44,10 @@ class Curve:
         """Accuracy after so many steps."""
         return float(self.accuracy[steps - 1])
 
+    def plain(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {**vars(self), "accuracy": self.accuracy.tolist()}
+
     def first_reaching(self, accuracy: float) -> int | None:
         """The first step after which the network is at least that good, None if it never is."""
         reached = np.flatnonzero(self.accuracy >= accuracy)

@@ -40,7 +40,7 @@ def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
         return _save(figure, folder / "neuron")
 
 
-def draw_resets(name: str, trained: float, measured: dict[str, Any], folder: Path) -> list[Path]:
+def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]:
     """Accuracy over time steps, both resets at each alpha; a level line for the trained network."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
@@ -49,8 +49,9 @@ def draw_resets(name: str, trained: float, measured: dict[str, Any], folder: Pat
                 accuracy = measured["curves"][f"{reset}-{pair['alpha']:g}-integer"]["accuracy"]
                 label = f"{reset} reset, α = {pair['alpha']:g}"
                 axes.plot(range(1, len(accuracy) + 1), _percent(accuracy), color=colour, linestyle=line, label=label)
-        axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
-        axes.annotate("trained network", (1, 100 * trained), (2, 3), textcoords="offset points", color=TRAINED)
+        trained = 100 * measured["trained"]
+        axes.axhline(trained, color=TRAINED, linewidth=0.8)
+        axes.annotate("trained network", (1, trained), (2, 3), textcoords="offset points", color=TRAINED)
         axes.set_xscale("log", base=2)
         axes.set(xlabel="time steps T", ylabel="accuracy (%)", ylim=(0, 100), title=name)
         axes.xaxis.set_major_formatter("{x:.0f}")

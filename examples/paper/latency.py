@@ -82,9 +82,7 @@ def measure_latency(
 
 
 def _convert(trained: Trained, material: Material, options: dict[str, Any], steps: int) -> rmp_lava.SpikingNetwork:
-    network = convert(
-        trained.model, material.calibration, steps=steps, name=trained.name, progress=True, **options
-    )
+    network = convert(trained.model, material.calibration, steps=steps, name=trained.name, progress=True, **options)
     return quantize(network)
 
 

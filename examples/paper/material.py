@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,13 @@ class Material:
     labels: np.ndarray
     identity: dict[str, Any]
 
+    def first(self, images: int | None) -> Material:
+        """The same with the first test images only, which are drawn at random; None, or more than there are: with all."""
+        count = len(self.test[:images])
+        return replace(
+            self, test=self.test[:count], labels=self.labels[:count], identity=self.identity | {"images": count}
+        )
+
 
 def bring_network(name: str, path: Path) -> Trained:
     """A checkpoint of `rmp-lava train`."""
@@ -74,11 +81,20 @@ def trained_accuracy(store: Store, network: Trained, material: Material) -> dict
     """Accuracy of the network before conversion on the test images, and what its training says of itself."""
 
     def measure() -> dict[str, Any]:
-        kept = ("model", "options", "epochs", "seed", "validation_accuracy", "test_accuracy", "seconds", "torch_version")
+        kept = (
+            "model",
+            "options",
+            "epochs",
+            "seed",
+            "validation_accuracy",
+            "test_accuracy",
+            "seconds",
+            "torch_version",
+        )
         return {
             "accuracy": evaluate(network.model, material.test, material.labels),
             "source": material.source,
             "training": {name: network.metadata.get(name) for name in kept},
         }
 
-    return store.once(f"{network.name}/trained", network.identity | material.identity, measure)
+    return store.once(f"{network.name}/trained-{len(material.test)}", network.identity | material.identity, measure)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .store import Store
-from .tables import latency_table, markdown, pairs_table, percent, resets_table
+from .tables import latency_table, lossless_table, markdown, pairs_table, percent, resets_table
 
 PUBLISHED = (
     # method, network, trained, then accuracy at T
@@ -34,7 +34,7 @@ def render(
     store : Store
         For machines and versions.
     results : dict
-        "neuron", and "networks": name -> "trained", "resets", "latency".
+        "neuron", and "networks": name -> "trained", "resets", "lossless", "latency".
     command : str
         What regenerates the page.
     figures : iterable of Path
@@ -44,7 +44,11 @@ def render(
     notes : Path or None
         Markdown that people wrote: what was not run, where it falls short and why.
     """
-    shown = {path.stem.removeprefix("results-"): os.path.relpath(path, page.parent) for path in figures if path.suffix == ".png"}
+    shown = {
+        path.stem.removeprefix("results-"): os.path.relpath(path, page.parent)
+        for path in figures
+        if path.suffix == ".png"
+    }
     lines = ["# Results", "", "Written by the command below from its measurements; do not edit it by hand.", ""]
     lines += [f"    {command}", "", *_machines(store, results), "", "**Never run on hardware.**", ""]
     if notes is not None:
@@ -88,9 +92,13 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
     ]
     if "resets" in result:
         lines += ["### Soft and hard reset (the paper's recipe, Poisson spikes)", ""]
-        lines += resets_table(trained["accuracy"], result["resets"]) + [""]
+        lines += [f"{result['resets']['images']:,} test images, drawn at random.", ""]
+        lines += resets_table(result["resets"]) + [""]
         lines += pairs_table(result["resets"]) + [""]
         lines += _figure(shown, f"{name}-resets") + _figure(shown, f"{name}-activity")
+    if "lossless" in result:
+        lines += ["### Many time steps (the paper's recipe, soft reset, integers, current encoding)", ""]
+        lines += lossless_table(trained["accuracy"], result["lossless"]) + [""]
     if "latency" in result:
         lines += ["### Few time steps", ""]
         lines += latency_table(trained["accuracy"], result["latency"]) + [""]
@@ -105,7 +113,9 @@ def _machines(store: Store, results: dict[str, Any]) -> list[str]:
         for content in store.everything(name).values():
             machine, versions = content["machine"], content["versions"]
             packages = ", ".join(f"{package} {versions[package]}" for package in versions)
-            found[f"- {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['instruction_sets'])}); {packages}"] = 0
+            found[
+                f"- {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['instruction_sets'])}); {packages}"
+            ] = 0
     return list(found)
 
 

@@ -14,13 +14,12 @@ from rmp_lava.conversion.quantize import quantize
 from rmp_lava.network import SpikingNetwork
 
 from .curves import Curve, simulate
-from .material import Material, Trained
+from .material import Material, Trained, trained_accuracy
 from .store import Store
 
 ALPHAS = (1.0, 0.7, 0.5, 0.3)
 BALANCED_OVER = 256
 """Steps over which the largest input sums are looked for; Poisson spikes need many."""
-STEPS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
 def measure_resets(
@@ -31,8 +30,10 @@ def measure_resets(
     Returns
     -------
     dict
-        "curves": name -> JSON values of the curve; "pairs": one entry for each alpha, see `compare`.
+        "images": how many; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the curve;
+        "pairs": one entry for each alpha, see `compare`.
     """
+    accuracy = trained_accuracy(store, trained, material)["accuracy"]
     curves: dict[str, Curve] = {}
     for alpha in alphas:
         for reset in ("soft", "hard"):
@@ -47,8 +48,16 @@ def measure_resets(
                     lambda alpha=alpha, reset=reset, form=form: _convert(trained, material, alpha, reset, form, steps),
                 )
                 curves[name] = simulate(store, key, network, material, steps, identity)
-    pairs = [compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"]) for alpha in alphas]
-    return {"curves": {name: plain(curve) for name, curve in curves.items()}, "pairs": pairs}
+    pairs = [
+        compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"], accuracy)
+        for alpha in alphas
+    ]
+    return {
+        "images": len(material.test),
+        "trained": accuracy,
+        "curves": {name: curve.plain() for name, curve in curves.items()},
+        "pairs": pairs,
+    }
 
 
 def _convert(trained: Trained, material: Material, alpha: float, reset: str, form: str, steps: int) -> SpikingNetwork:
@@ -65,7 +74,7 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str, for
     return quantize(network, steps=steps) if form == "integer" else network
 
 
-def compare(alpha: float, soft: Curve, hard: Curve) -> dict[str, Any]:
+def compare(alpha: float, soft: Curve, hard: Curve, trained: float) -> dict[str, Any]:
     """When soft reset is as good as hard reset ever becomes.
 
     Returns
@@ -73,6 +82,7 @@ def compare(alpha: float, soft: Curve, hard: Curve) -> dict[str, Any]:
     dict
         "hard_best" and "hard_steps": the best accuracy of hard reset and the first step at which it is reached;
         "soft_steps": the first step at which soft reset reaches it; "times_sooner": their ratio; "soft_best": of all steps;
+        "soft_near", "hard_near": the first step within one point of the trained network, None if there is none;
         "soft_rate", "hard_rate": spikes per neuron and step, the mean over layers.
     """
     best = float(hard.accuracy.max())
@@ -84,11 +94,8 @@ def compare(alpha: float, soft: Curve, hard: Curve) -> dict[str, Any]:
         "soft_steps": soft_steps,
         "times_sooner": None if soft_steps is None else hard_steps / soft_steps,
         "soft_best": float(soft.accuracy.max()),
+        "soft_near": soft.first_reaching(trained - 0.01),
+        "hard_near": hard.first_reaching(trained - 0.01),
         "soft_rate": sum(soft.rates.values()) / len(soft.rates),
         "hard_rate": sum(hard.rates.values()) / len(hard.rates),
     }
-
-
-def plain(curve: Curve) -> dict[str, Any]:
-    """JSON values of a curve."""
-    return {**vars(curve), "accuracy": curve.accuracy.tolist()}

@@ -10,7 +10,8 @@ from typing import Any
 
 from rmp_lava.files import write_atomically
 
-from .resets import STEPS
+STEPS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+"""At which a table shows a curve."""
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -19,25 +20,44 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]
     return [*lines, *(f"| {' | '.join('-' if cell is None else str(cell) for cell in row)} |" for row in rows)]
 
 
-def resets_table(trained: float, measured: dict[str, Any]) -> list[str]:
+def resets_table(measured: dict[str, Any]) -> list[str]:
     """Accuracy at powers of two."""
     curves = measured["curves"]
-    longest = max(len(curve["accuracy"]) for curve in curves.values())
-    steps = [count for count in STEPS if count <= longest]
+    steps = _shown_steps(*curves.values())
     rows = []
     for name, curve in curves.items():
         reset, alpha, form = name.split("-")
-        rows.append(
-            (f"{reset} reset, {form}", alpha, *(percent(curve["accuracy"][count - 1]) for count in steps), _rate(curve))
-        )
-    rows.append(("trained network", None, *[None] * (len(steps) - 1), percent(trained), None))
-    return markdown(("", "alpha", *(f"T = {count}" for count in steps), "spikes per neuron and step"), rows)
+        rows.append((f"{reset} reset, {form}", alpha, *_at(curve, steps), _rate(curve), _saturated(curve)))
+    rows.append(("trained network", None, *[None] * (len(steps) - 1), percent(measured["trained"]), None, None))
+    columns = ("", "alpha", *(f"T = {count}" for count in steps), "spikes per neuron and step", "saturated updates")
+    return markdown(columns, rows)
+
+
+def lossless_table(trained: float, curve: dict[str, Any]) -> list[str]:
+    """Accuracy of one curve at powers of two, and what is left to the trained network."""
+    steps = _shown_steps(curve)
+    losses = [f"{100 * (curve['accuracy'][count - 1] - trained):+.2f}" for count in steps]
+    return markdown(
+        ("", *(f"T = {count}" for count in steps), "spikes per image", "saturated updates"),
+        (
+            ("accuracy (%)", *_at(curve, steps), f"{curve['spikes']:,.0f}", _saturated(curve)),
+            ("against the trained network", *losses, None, None),
+        ),
+    )
 
 
 def pairs_table(measured: dict[str, Any]) -> list[str]:
     """How much sooner soft reset is as good as hard reset ever becomes."""
     return markdown(
-        ("alpha", "hard reset's best", "hard reaches it at", "soft reaches it at", "times sooner", "soft reset's best"),
+        (
+            "alpha",
+            "hard reset's best",
+            "hard reaches it at",
+            "soft reaches it at",
+            "times sooner",
+            "soft reset's best",
+            "soft is within 1 point of the trained network at",
+        ),
         (
             (
                 f"{pair['alpha']:g}",
@@ -46,6 +66,7 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
                 pair["soft_steps"] or "never",
                 "-" if pair["times_sooner"] is None else f"{pair['times_sooner']:.1f}",
                 percent(pair["soft_best"]),
+                pair["soft_near"] or "never",
             )
             for pair in measured["pairs"]
         ),
@@ -83,6 +104,19 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
 def percent(share: float) -> str:
     """A share with two digits, without the sign."""
     return f"{100 * share:.2f}"
+
+
+def _shown_steps(*curves: dict[str, Any]) -> list[int]:
+    longest = max(len(curve["accuracy"]) for curve in curves)
+    return [count for count in STEPS if count <= longest]
+
+
+def _at(curve: dict[str, Any], steps: Sequence[int]) -> list[str]:
+    return [percent(curve["accuracy"][count - 1]) for count in steps]
+
+
+def _saturated(curve: dict[str, Any]) -> str:
+    return f"{curve['saturated']:,}"
 
 
 def _rate(curve: dict[str, Any]) -> str:
