@@ -47,6 +47,13 @@ def large(monkeypatch):
 
 
 @pytest.fixture
+def large_job(large):
+    from examples.paper import large_job
+
+    return large_job
+
+
+@pytest.fixture
 def large_images(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     from examples.paper import large_images
@@ -68,9 +75,9 @@ def call(*arguments: object) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("name", ["vgg16-cifar", "resnet20-cifar", "resnet34-imagenet"])
-def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large, tmp_path, name, batch_norm):
+def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large_job, tmp_path, name, batch_norm):
     options = {"width": 1 / 16, "batch_norm": batch_norm, "classes": 100}
-    result = large.measure(job(tmp_path, name, options=options))
+    result = large_job.measure(job(tmp_path, name, options=options))
     assert result["data"] == "synthetic, untrained: no accuracy" and result["images"] == 2
     assert set(result["methods"]) == {"paper", "low-latency"}
     for method, made in result["methods"].items():
@@ -89,7 +96,7 @@ def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large, tmp_
 
 @pytest.mark.slow
 def test_each_network_has_a_process_and_a_file_that_is_kept(tmp_path):
-    arguments = ("--networks", "resnet20-cifar", "--width", 0.0625, "--methods", "paper", "--output", tmp_path)
+    arguments = ("--network", "resnet20-cifar", "--width", 0.0625, "--method", "paper", "--output", tmp_path)
     first = call(*arguments)
     assert first.returncode == 0, first.stderr
     assert "resnet20-cifar: synthetic, untrained: no accuracy" in first.stdout and "SNN" not in first.stdout
@@ -105,7 +112,7 @@ def test_each_network_has_a_process_and_a_file_that_is_kept(tmp_path):
 
 
 @pytest.mark.slow
-def test_trained_network_on_real_images_has_accuracies(large, large_images, tmp_path, monkeypatch, capsys):
+def test_trained_network_on_real_images_has_accuracies(large, large_job, large_images, tmp_path, monkeypatch, capsys):
     image = pytest.importorskip("PIL.Image")
     for part in ("train", "val"):
         for k, colour in enumerate(((250, 30, 30), (30, 250, 30), (30, 30, 250))):
@@ -124,12 +131,12 @@ def test_trained_network_on_real_images_has_accuracies(large, large_images, tmp_
     places = {"checkpoint": str(tmp_path / "a.pt"), "data": str(tmp_path)}
     wanted = {"checkpoint": "hash", "real_images": True, "images": None, "methods": ["low-latency"], "steps": 4}
     with pytest.raises(UsageError, match="holds 'vgg16-imagenet' with 3 classes; 'vgg16-imagenet' with 1000 is wanted"):
-        large.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
+        large_job.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
     with pytest.raises(UsageError, match="has 3 classes, but 1000 are wanted"):
-        large.measure(job(tmp_path, "vgg16-imagenet", places | {"checkpoint": None}, **wanted))
+        large_job.measure(job(tmp_path, "vgg16-imagenet", places | {"checkpoint": None}, **wanted))
     wanted["options"] = options
     monkeypatch.setattr(large_images, "_BLOCK_BYTES", 4 * 7 * 3 * 224 * 224)  # blocks of 7, 7 and 4 images
-    result = large.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
+    result = large_job.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
     assert result["data"] == "ImageNet in class folders (JPEG), val as test images, 18 of 18 test images"
     assert result["images"] == 18 and 0 <= result["trained_accuracy"] <= 1
     assert 0 <= result["methods"]["low-latency"]["accuracy"] <= 1
@@ -176,11 +183,11 @@ def test_fewer_images_are_taken_for_more_steps(large):
     [
         (
             ["--weights", "vgg16=a.pt"],
-            "error: weights are 'vgg16=a.pt'; give NAME=CHECKPOINT with a file and one of vgg16-cifar",
+            "Error: weights are 'vgg16=a.pt'; give NAME=CHECKPOINT with a file and one of vgg16-cifar",
         ),
         (["--output", os.devnull], "cannot be written"),
-        (["--networks", "vgg16-cifar", "--data-dir", "nowhere"], "error: CIFAR-100 was not found in nowhere"),
-        (["--steps", "0"], "0 is less than 1"),
+        (["--network", "vgg16-cifar", "--data-dir", "nowhere"], "Error: CIFAR-100 was not found in nowhere"),
+        (["--steps", "0"], "Invalid value for '--steps'"),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_a_sentence(arguments, words, tmp_path):

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from rmp_lava.errors import RmpLavaError, UsageError
+from rmp_lava.errors import UsageError
 from rmp_lava.files import check_writable, write_atomically
 from rmp_lava.report.tables import console
 
 from . import figures, page
+from .commands import called, chosen
 from .latency import WAYS, measure_latency
 from .lossless import measure_lossless
 from .material import bring_images, bring_network, trained_accuracy
@@ -51,8 +52,8 @@ def main(
     again: Annotated[bool, typer.Option("--again", help="Measure anew what is there already.")] = False,
 ) -> None:
     """Reproduce the experiments of the RMP-SNN paper in Loihi's integers; goes on where an earlier call was interrupted."""
-    chosen = _chosen(only, EXPERIMENTS, "experiment")
-    ways = _chosen(way, tuple(WAYS), "way")
+    experiments = chosen(only, EXPERIMENTS, "experiment")
+    ways = chosen(way, tuple(WAYS), "way")
     networks = [bring_network(name, path) for name, path in _pairs(network)]
     tuned_nets: dict[str, list[Path]] = {}
     for name, path in _pairs(tuned):
@@ -64,7 +65,7 @@ def main(
     store, out = Store(output, again), console()
     results: dict[str, Any] = {"networks": {}}
     drawn: list[Path] = []
-    if "neuron" in chosen:
+    if "neuron" in experiments:
         results["neuron"] = measure_neuron(store)
         drawn += figures.draw_neuron(results["neuron"], output)
     material = bring_images(networks, data_dir, images, calibration) if networks else None
@@ -74,7 +75,7 @@ def main(
         result["trained"] = trained_accuracy(store, trained, material)
         accuracy = result["trained"]["accuracy"]
         out.print(f"{name}: {accuracy:.2%} of {len(material.test):,} test images ({material.source})")
-        if "latency" in chosen:
+        if "latency" in experiments:
             rows = measure_latency(
                 store,
                 trained,
@@ -87,14 +88,14 @@ def main(
             result["latency"] = rows
             drawn += figures.draw_latency(name, accuracy, rows, output)
             write_csv(output / f"{name}-latency.csv", list(rows[0]), [list(row.values()) for row in rows])
-        if "lossless" in chosen:
+        if "lossless" in experiments:
             curve = result["lossless"] = measure_lossless(store, trained, material, lossless_steps)
             lost = 100 * (curve["accuracy"][-1] - accuracy)
             out.print(
                 f"  T = {lossless_steps}  {curve['accuracy'][-1]:.2%}  {lost:+.2f} points  paper's recipe, current"
             )
             _write_curves(output / f"{name}-lossless.csv", {"accuracy": curve})
-        if "resets" in chosen:
+        if "resets" in experiments:
             some = material.first(reset_images)
             measured = result["resets"] = measure_resets(
                 store, trained, some, reset_steps, alphas=tuple(alpha or ALPHAS)
@@ -131,13 +132,6 @@ def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
     return pairs
 
 
-def _chosen(given: list[str] | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
-    for name in given or ():
-        if name not in known:
-            raise UsageError(f"{what} {name!r} is unknown; choose from {', '.join(known)}")
-    return tuple(given or known)
-
-
 def _sentence(pair: dict[str, Any]) -> str:
     soft = "never" if pair["soft_steps"] is None else f"at T = {pair['soft_steps']}"
     return (
@@ -164,8 +158,4 @@ def _copied(source: Path, target: Path) -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except RmpLavaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    called(main)

@@ -1,0 +1,27 @@
+"""What the two commands share: choices checked against what there is, and errors as one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import typer
+
+from rmp_lava.errors import RmpLavaError, UsageError
+
+
+def called(main: Callable[..., None]) -> None:
+    """Run a command with the arguments that the process got; exits with 2 where they cannot be meant."""
+    try:
+        typer.run(main)
+    except RmpLavaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def chosen(given: Sequence[str] | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """What was given, or all that is known; raises `UsageError` for a name that is not."""
+    for name in given or ():
+        if name not in known:
+            raise UsageError(f"{what} {name!r} is unknown; choose from {', '.join(known)}")
+    return tuple(given or known)
