@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from rmp_lava.errors import UsageError
 from rmp_lava.files import check_writable, write_atomically
@@ -18,13 +21,14 @@ from . import figures, page
 from .commands import called, chosen
 from .latency import WAYS, measure_latency
 from .lossless import measure_lossless
-from .material import bring_images, bring_network, trained_accuracy
+from .material import Material, Trained, bring_images, bring_network, trained_accuracy
 from .neuron import measure_neuron
 from .resets import ALPHAS, measure_resets
 from .store import Store
 from .tables import write_csv
 
 EXPERIMENTS = ("neuron", "resets", "lossless", "latency")
+FEW_STEPS = (4, 8, 16, 32)
 
 
 def main(
@@ -44,7 +48,9 @@ def main(
     ] = None,
     alpha: Annotated[list[float] | None, typer.Option(help=f"On the paper's thresholds; {ALPHAS} if omitted.")] = None,
     lossless_steps: Annotated[int, typer.Option(help="T after which rates should have lost next to nothing.")] = 512,
-    few_steps: Annotated[list[int] | None, typer.Option(help="T of the low-latency tables; 4, 8, 16 and 32.")] = None,
+    few_steps: Annotated[
+        list[int] | None, typer.Option(help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
+    ] = None,
     way: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(WAYS)}; all if omitted.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of measurements, tables and figures.")] = Path("exports/paper"),
     results_page: Annotated[Path | None, typer.Option("--page", help="Also write this Markdown page.")] = None,
@@ -62,62 +68,82 @@ def main(
         tuned_nets.setdefault(name, []).append(path)
     for place in (output / "results.json", *([results_page] if results_page else [])):
         check_writable(place)
-    store, out = Store(output, again), console()
+    work = _Work(Store(output, again), output, console())
     results: dict[str, Any] = {"networks": {}}
-    drawn: list[Path] = []
     if "neuron" in experiments:
-        results["neuron"] = measure_neuron(store)
-        drawn += figures.draw_neuron(results["neuron"], output)
+        results["neuron"] = measure_neuron(work.store)
+        work.drawn += figures.draw_neuron(results["neuron"], output)
     material = bring_images(networks, data_dir, images, calibration) if networks else None
     for trained in networks:
-        name = trained.name
-        result = results["networks"][name] = {"identity": trained.identity | material.identity}
-        result["trained"] = trained_accuracy(store, trained, material)
+        result = results["networks"][trained.name] = {"identity": trained.identity | material.identity}
+        result["trained"] = trained_accuracy(work.store, trained, material)
         accuracy = result["trained"]["accuracy"]
-        out.print(f"{name}: {accuracy:.2%} of {len(material.test):,} test images ({material.source})")
+        work.out.print(f"{trained.name}: {accuracy:.2%} of {len(material.test):,} test images ({material.source})")
         if "latency" in experiments:
-            rows = measure_latency(
-                store,
-                trained,
-                material,
-                few_steps or (4, 8, 16, 32),
-                ways=ways,
-                tuned=tuned_nets.get(name, ()),
-                on_row=lambda row, accuracy=accuracy: out.print(_row_sentence(row, accuracy)),
-            )
-            result["latency"] = rows
-            drawn += figures.draw_latency(name, accuracy, rows, output)
-            write_csv(output / f"{name}-latency.csv", list(rows[0]), [list(row.values()) for row in rows])
+            counts, nets = few_steps or FEW_STEPS, tuned_nets.get(trained.name, ())
+            result["latency"] = _latency(work, trained, material, accuracy, counts, ways, nets)
         if "lossless" in experiments:
-            curve = result["lossless"] = measure_lossless(store, trained, material, lossless_steps)
-            lost = 100 * (curve["accuracy"][-1] - accuracy)
-            out.print(
-                f"  T = {lossless_steps}  {curve['accuracy'][-1]:.2%}  {lost:+.2f} points  paper's recipe, current"
-            )
-            _write_curves(output / f"{name}-lossless.csv", {"accuracy": curve})
+            result["lossless"] = _lossless(work, trained, material, accuracy, lossless_steps)
         if "resets" in experiments:
             some = material.first(reset_images)
-            measured = result["resets"] = measure_resets(
-                store, trained, some, reset_steps, alphas=tuple(alpha or ALPHAS)
-            )
-            drawn += figures.draw_resets(name, measured, output)
-            drawn += figures.draw_activity(name, measured, output)
-            _write_curves(output / f"{name}-resets.csv", measured["curves"])
-            for pair in measured["pairs"]:
-                out.print(_sentence(pair))
+            result["resets"] = _resets(work, trained, some, reset_steps, tuple(alpha or ALPHAS))
         _write_results(output, results)
     _write_results(output, results)
     if results_page is not None:
         command = "python -m examples.paper " + shlex.join(sys.argv[1:])
         # The page shows pictures that lie beside it, because exports/ is not under version control.
-        beside = [
-            _copied(path, results_page.parent / f"results-{path.name}") for path in drawn if path.suffix == ".png"
-        ]
-        text = page.render(store, results, command, beside, results_page, notes)
+        pictures = [path for path in work.drawn if path.suffix == ".png"]
+        beside = [_copied(path, results_page.parent / f"results-{path.name}") for path in pictures]
+        text = page.render(work.store, results, command, beside, results_page, notes)
         write_atomically(results_page, text.encode())
-    out.print(
-        f"{len(drawn)} figures, results.json and tables in {output}" + (f"; {results_page}" if results_page else "")
-    )
+    written = f"{len(work.drawn)} figures, results.json and tables in {output}"
+    work.out.print(written + (f"; {results_page}" if results_page else ""))
+
+
+@dataclass
+class _Work:
+    """Where measurements are kept, what is drawn goes, and what is found is said."""
+
+    store: Store
+    folder: Path
+    out: Console
+    drawn: list[Path] = field(default_factory=list)
+
+
+def _latency(
+    work: _Work,
+    trained: Trained,
+    material: Material,
+    accuracy: float,
+    steps: Sequence[int],
+    ways: Sequence[str],
+    tuned: Sequence[Path],
+) -> list[dict[str, Any]]:
+    def say(row: dict[str, Any]) -> None:
+        work.out.print(_row_sentence(row["steps"], row["accuracy"], accuracy, row["way"]))
+
+    rows = measure_latency(work.store, trained, material, steps, ways=ways, tuned=tuned, on_row=say)
+    work.drawn += figures.draw_latency(trained.name, accuracy, rows, work.folder)
+    path = work.folder / f"{trained.name}-latency.csv"
+    write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+    return rows
+
+
+def _lossless(work: _Work, trained: Trained, material: Material, accuracy: float, steps: int) -> dict[str, Any]:
+    curve = measure_lossless(work.store, trained, material, steps)
+    work.out.print(_row_sentence(steps, curve["accuracy"][-1], accuracy, "paper's recipe, current"))
+    _write_curves(work.folder / f"{trained.name}-lossless.csv", {"accuracy": curve})
+    return curve
+
+
+def _resets(work: _Work, trained: Trained, material: Material, steps: int, alphas: tuple[float, ...]) -> dict[str, Any]:
+    measured = measure_resets(work.store, trained, material, steps, alphas=alphas)
+    work.drawn += figures.draw_resets(trained.name, measured, work.folder)
+    work.drawn += figures.draw_activity(trained.name, measured, work.folder)
+    _write_curves(work.folder / f"{trained.name}-resets.csv", measured["curves"])
+    for pair in measured["pairs"]:
+        work.out.print(_pair_sentence(pair))
+    return measured
 
 
 def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
@@ -132,7 +158,7 @@ def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
     return pairs
 
 
-def _sentence(pair: dict[str, Any]) -> str:
+def _pair_sentence(pair: dict[str, Any]) -> str:
     soft = "never" if pair["soft_steps"] is None else f"at T = {pair['soft_steps']}"
     return (
         f"  alpha {pair['alpha']:g}: hard reset's best, {pair['hard_best']:.2%}, at T = {pair['hard_steps']}; soft reset reaches "
@@ -140,8 +166,8 @@ def _sentence(pair: dict[str, Any]) -> str:
     )
 
 
-def _row_sentence(row: dict[str, Any], trained: float) -> str:
-    return f"  T = {row['steps']:3}  {row['accuracy']:7.2%}  {100 * (row['accuracy'] - trained):+6.2f} points  {row['way']}"
+def _row_sentence(steps: int, accuracy: float, trained: float, way: str) -> str:
+    return f"  T = {steps:3}  {accuracy:7.2%}  {100 * (accuracy - trained):+6.2f} points  {way}"
 
 
 def _write_curves(path: Path, curves: dict[str, Any]) -> None:
