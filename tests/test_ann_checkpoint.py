@@ -199,14 +199,16 @@ def test_file_of_format_version_1_loads_at_the_defaults_of_all_options(tmp_path)
     load_model(path)
 
 
+@pytest.mark.parametrize("norm", ["batch_norm", "scale_norm"])
 @pytest.mark.parametrize("name", ["vgg16-cifar", "resnet20-cifar"])
-def test_options_decide_what_is_built_and_counters_of_batch_norm_survive(tmp_path, name):
-    options = {"width": 1 / 16, "batch_norm": True, "classes": 3}
+def test_options_decide_what_is_built_and_counters_of_normalisation_survive(tmp_path, name, norm):
+    options = {"width": 1 / 16, norm: True, "classes": 3}
     model = MODELS[name].build(**options)
     model(torch.rand(4, 3, 32, 32))
     save(tmp_path / "a.pt", model, model_name=name, options=options)
     loaded, metadata = load_model(tmp_path / "a.pt")
-    assert metadata["options"] == {**options, "scale_norm": False, "dropout": 0.1, "levels": 0}
+    rest = {"batch_norm": False, "scale_norm": False, "dropout": 0.1, "levels": 0}
+    assert metadata["options"] == {**rest, **options}
     assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in model.state_dict().items())
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(loaded(images), model.eval()(images)) and loaded(images).shape == (2, 3)

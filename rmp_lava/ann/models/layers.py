@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -66,6 +68,11 @@ class ScaleNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.register_buffer("running_square", torch.ones(channels))
         self.register_buffer("zeros", torch.zeros(channels), persistent=False)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        # A network that was built without memory gets it from the checkpoint, which has no zeros.
+        self.zeros = torch.zeros_like(self.running_square)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
