@@ -113,9 +113,8 @@ def _machines(store: Store, results: dict[str, Any]) -> list[str]:
         for content in store.everything(name).values():
             machine, versions = content["machine"], content["versions"]
             packages = ", ".join(f"{package} {versions[package]}" for package in versions)
-            found[
-                f"- {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['instruction_sets'])}); {packages}"
-            ] = 0
+            cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+            found[f"- {machine['cpu']}, {cores} ({', '.join(machine['instruction_sets'])}); {packages}"] = 0
     return list(found)
 
 
