@@ -29,7 +29,7 @@ SETTINGS = {
     "images": 2,
     "calibration": 4,
     "steps": 16,
-    "methods": ["paper", "low-latency"],
+    "methods": {"paper": {"alpha": 0.3}, "low-latency": {}},
     "pooling": "fold",
     "seed": 0,
 }
@@ -129,7 +129,7 @@ def test_trained_network_on_real_images_has_accuracies(large, large_job, large_i
         "vgg16-imagenet", load_data("imagenet", tmp_path), options=options, checkpoint_path=tmp_path / "a.pt", **recipe
     )
     places = {"checkpoint": str(tmp_path / "a.pt"), "data": str(tmp_path)}
-    wanted = {"checkpoint": "hash", "real_images": True, "images": None, "methods": ["low-latency"], "steps": 4}
+    wanted = {"checkpoint": "hash", "real_images": True, "images": None, "methods": {"low-latency": {}}, "steps": 4}
     with pytest.raises(UsageError, match="holds 'vgg16-imagenet' with 3 classes; 'vgg16-imagenet' with 1000 is wanted"):
         large_job.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
     with pytest.raises(UsageError, match="has 3 classes, but 1000 are wanted"):

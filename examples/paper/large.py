@@ -32,7 +32,6 @@ from rmp_lava.files import check_writable, sha256_of
 from rmp_lava.report.tables import console, percent, table
 
 from .commands import called, chosen
-from .large_job import METHODS
 from .store import Store
 
 NETWORKS = {
@@ -43,6 +42,8 @@ NETWORKS = {
 }
 """Model -> data set."""
 CLASSES = {"cifar100": 100, "imagenet": 1000}
+METHODS = {"paper": {"alpha": 0.3}, "low-latency": {}}
+"""Options of `rmp_lava.convert`. Thresholds at the largest input would let nothing through to layer 20 in few steps."""
 SYNTHETIC = {"images": 4, "calibration": 8}
 REAL_CALIBRATION = (16, 64)
 """Fewest and most training images for the thresholds unless the user says: in between as many as keep `_CALIBRATION_BYTES`."""

@@ -29,9 +29,6 @@ from rmp_lava.neuron import STATE_SHIFT
 
 from .large_images import Shown, blocks, bring_images, settle
 
-METHODS = {"paper": {"alpha": 0.3}, "low-latency": {}}
-"""Options of `rmp_lava.convert`. Thresholds at the largest input would let nothing through to layer 20 in few steps."""
-
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Take one network the whole way, in this process.
@@ -117,7 +114,7 @@ def _convert_and_run(
             seed=seed,
             name=settings["model"],
             progress=True,
-            **METHODS[method],
+            **settings["methods"][method],
         )
     with stage("quantise"):
         network = rmp_lava.quantize(network)

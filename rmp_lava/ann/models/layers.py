@@ -86,8 +86,8 @@ class ScaleNorm(nn.Module):
 class _ScaleByBatch(torch.autograd.Function):
     """`ScaleNorm` by the mean squares of this batch, which are the second result.
 
-    PyTorch's kernels of batch normalisation do the work, told that the mean is 0: written out in single operations it takes
-    four times as long on a CPU.
+    PyTorch's kernels of batch normalisation do the work, told that the mean is 0: written out in single operations it
+    takes several times as long on a CPU.
     """
 
     @staticmethod
