@@ -3,7 +3,8 @@
 Two changes come from Sengupta et al. (Frontiers in Neuroscience 13:95, 2019), whose networks the paper takes over: a
 stack of three 3x3 convolutions with dropout between them ("pre-processing") stands for the first wide convolution, so
 that the first addition does not come too early for spikes, and pooling averages. A shortcut is the identity, or a 1x1
-convolution where the shape changes; a ReLU follows the addition.
+convolution where the shape changes; a ReLU follows the addition. With normalisation, dropout lies before the dense layer
+only.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ def _resnet(
     if last_pool is not None:
         layers["pool2"] = last_pool
     layers["flatten"] = nn.Flatten()
+    if norm:
+        layers["dropout"] = nn.Dropout(dropout)
     layers["dense"] = nn.Linear(channels * positions, classes, bias=norm == "batch")
     network = nn.Sequential(layers)
     return network if norm else _initialise(network, sum(blocks))
@@ -100,7 +103,7 @@ def _stack(channels: int, stride: int, norm: str | None, dropout: float, levels:
         if norm:
             layers[f"bn{place}"] = normalisation(channels, norm)
         layers[f"relu{place}"] = activation(levels)
-        if place < 3:
+        if place < 3 and not norm:
             layers[f"dropout{place}"] = nn.Dropout(dropout)
     return nn.Sequential(layers)
 
