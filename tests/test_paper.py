@@ -73,6 +73,12 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     assert f"| accuracy (%) | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
     row = results["latency"][0]
     assert row["seeds"] == 3 and row["spread"] > 0 and "(3 seeds)" in text
+    trained, few, many = (100 * of["accuracy"] for of in (results["trained"], row, {"accuracy": again[15]}))
+    summary = (
+        f"| digits | {trained:.2f} | {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - trained:+.2f}) |"
+    )
+    assert summary in text
+    assert f"training {100 * load_model(checkpoint)[1]['train_accuracy']:.2f} %" in text
     for name in ("neuron", "digits-resets", "digits-activity", "digits-latency"):
         assert (out / f"{name}.svg").is_file() and (tmp_path / f"results-{name}.png").read_bytes()[1:4] == b"PNG"
         assert f"(results-{name}.png)" in text
@@ -158,6 +164,33 @@ def test_how_much_sooner_is_counted_from_the_first_step_that_is_as_good(paper):
     assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.6, 3, 2, 1.5)
     pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard, 0.7)
     assert pair["soft_steps"] is None and pair["times_sooner"] is None
+
+
+def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
+    from examples.paper.tables import summary_table
+
+    def row(way: str, accuracy: float) -> dict:
+        return {"way": way, "steps": 8, "accuracy": accuracy}
+
+    def pairs(*times: float | None) -> dict:
+        return {"pairs": [{"times_sooner": each} for each in times]}
+
+    networks = {
+        "a": {
+            "trained": {"accuracy": 0.9},
+            "latency": [row("rate", 0.7), row("current", 0.89)],
+            "resets": pairs(2.0, 4.5),
+        },
+        "b": {"trained": {"accuracy": 0.8}, "lossless": {"accuracy": [0.1, 0.81]}, "resets": pairs(3.0, None)},
+        "c": {"trained": {"accuracy": 0.7}, "resets": pairs(3.0, 3.0)},
+    }
+    assert summary_table(networks) == [
+        "| network | trained | T = 8 | T = 2 | soft reset is as good as hard reset's best |",
+        "|---|---|---|---|---|",
+        "| a | 90.00 | 89.00 (-1.00), current | - | 2.0 to 4.5 times sooner |",
+        "| b | 80.00 | - | 81.00 (+1.00) | not at every alpha |",
+        "| c | 70.00 | - | - | 3.0 times sooner |",
+    ]
 
 
 def test_tutorial_ends_with_its_figure(tmp_path):

@@ -18,6 +18,22 @@ from rmp_lava.files import sha256_of
 
 from .store import Store
 
+_OF_TRAINING = (
+    "model",
+    "options",
+    "epochs",
+    "optimizer",
+    "learning_rate",
+    "batch_size",
+    "augmentation",
+    "precision",
+    "seed",
+    "train_accuracy",
+    "validation_accuracy",
+    "seconds",
+    "torch_version",
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:
@@ -78,23 +94,11 @@ def bring_images(networks: Sequence[Trained], data_dir: Path | None, images: int
 
 
 def trained_accuracy(store: Store, network: Trained, material: Material) -> dict[str, Any]:
-    """Accuracy of the network before conversion on the test images, and what its training says of itself."""
-
-    def measure() -> dict[str, Any]:
-        kept = (
-            "model",
-            "options",
-            "epochs",
-            "seed",
-            "validation_accuracy",
-            "test_accuracy",
-            "seconds",
-            "torch_version",
-        )
-        return {
-            "accuracy": evaluate(network.model, material.test, material.labels),
-            "source": material.source,
-            "training": {name: network.metadata.get(name) for name in kept},
-        }
-
-    return store.once(f"{network.name}/trained-{len(material.test)}", network.identity | material.identity, measure)
+    """Accuracy of the network before conversion on the test images, and what its checkpoint says of its training."""
+    measured = store.once(
+        f"{network.name}/trained-{len(material.test)}",
+        network.identity | material.identity,
+        lambda: {"accuracy": evaluate(network.model, material.test, material.labels)},
+    )
+    training = {name: network.metadata.get(name) for name in _OF_TRAINING}
+    return {"accuracy": measured["accuracy"], "source": material.source, "training": training}

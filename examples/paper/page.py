@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .store import Store
-from .tables import latency_table, lossless_table, markdown, pairs_table, percent, resets_table
+from .tables import latency_table, lossless_table, markdown, pairs_table, percent, resets_table, summary_table
 
 PUBLISHED = (
     # method, network, trained, then accuracy at T
@@ -51,6 +51,12 @@ def render(
     }
     lines = ["# Results", "", "Written by the command below from its measurements; do not edit it by hand.", ""]
     lines += [f"    {command}", "", *_machines(store, results), "", "**Never run on hardware.**", ""]
+    if results["networks"]:
+        lines += ["## In short", "", *summary_table(results["networks"]), ""]
+        lines += [
+            "Per cent of the test images; for few time steps, that of the ways listed below which classifies them best.",
+            "",
+        ]
     if notes is not None:
         lines += [notes.read_text().strip(), ""]
     if "neuron" in results:
@@ -77,16 +83,13 @@ def render(
 
 
 def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[str]:
-    trained = result["trained"]
-    training = trained["training"]
-    options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
-    identity = result["identity"]
+    trained, identity = result["trained"], result["identity"]
     lines = [
         f"## {name}",
         "",
-        f"{training['model']} ({options}); trained for {training['epochs']} epochs, seed {training['seed']}, in "
-        f"{training['seconds'] / 60:.0f} minutes with PyTorch {training['torch_version']}. {trained['source']}: "
-        f"{identity['images']:,} test images, {identity['calibration']} training images for calibration. "
+        _training(trained["training"]),
+        "",
+        f"{trained['source']}: {identity['images']:,} test images, {identity['calibration']} training images for calibration. "
         f"Trained network: **{percent(trained['accuracy'])} %**.",
         "",
     ]
@@ -104,6 +107,20 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
         lines += latency_table(trained["accuracy"], result["latency"]) + [""]
         lines += _figure(shown, f"{name}-latency")
     return lines
+
+
+def _training(training: dict[str, Any]) -> str:
+    """How a network was trained and what its training says of it, as its checkpoint records it."""
+    options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
+    accuracies = f"validation {percent(training['validation_accuracy'])} %"
+    if training["train_accuracy"] is not None:
+        accuracies = f"training {percent(training['train_accuracy'])} %, {accuracies}"
+    return (
+        f"{training['model']} ({options}), trained for {training['epochs']} epochs ({training['optimizer']}, learning rate "
+        f"{training['learning_rate']:g}, batches of {training['batch_size']}, {training['augmentation']}, "
+        f"{training['precision']}), seed {training['seed']}, in {training['seconds'] / 60:.0f} minutes with PyTorch "
+        f"{training['torch_version']}: {accuracies}."
+    )
 
 
 def _machines(store: Store, results: dict[str, Any]) -> list[str]:

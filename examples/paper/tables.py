@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,47 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]
     """Lines of a Markdown table; None becomes a dash."""
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     return [*lines, *(f"| {' | '.join('-' if cell is None else str(cell) for cell in row)} |" for row in rows)]
+
+
+def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
+    """One row for each network: trained, at few time steps, at many, and how much sooner soft reset is as good as hard.
+
+    `networks` : name -> "trained", and of "latency", "lossless" and "resets" what was measured.
+    """
+    few = sorted({row["steps"] for result in networks.values() for row in result.get("latency", ())})
+    many = sorted({len(result["lossless"]["accuracy"]) for result in networks.values() if "lossless" in result})
+    columns = (
+        "network",
+        "trained",
+        *(f"T = {count}" for count in (*few, *many)),
+        "soft reset is as good as hard reset's best",
+    )
+    rows = []
+    for name, result in networks.items():
+        trained = result["trained"]["accuracy"]
+        row: list[Any] = [name, percent(trained)]
+        for count in few:
+            of_count = [each for each in result.get("latency", ()) if each["steps"] == count]
+            best = max(of_count, key=lambda each: each["accuracy"], default=None)
+            row.append(best and f"{_beside(best['accuracy'], trained)}, {best['way']}")
+        for count in many:
+            accuracy = result["lossless"]["accuracy"] if "lossless" in result else ()
+            row.append(_beside(accuracy[-1], trained) if len(accuracy) == count else None)
+        rows.append((*row, _sooner(result["resets"]["pairs"]) if "resets" in result else None))
+    return markdown(columns, rows)
+
+
+def _beside(accuracy: float, trained: float) -> str:
+    return f"{percent(accuracy)} ({100 * (accuracy - trained):+.2f})"
+
+
+def _sooner(pairs: Sequence[dict[str, Any]]) -> str:
+    """The range over all alphas."""
+    times = [pair["times_sooner"] for pair in pairs]
+    if None in times:
+        return "not at every alpha"
+    low, high = f"{min(times):.1f}", f"{max(times):.1f}"
+    return f"{low if low == high else f'{low} to {high}'} times sooner"
 
 
 def resets_table(measured: dict[str, Any]) -> list[str]:
