@@ -358,10 +358,15 @@ def test_warnings_of_traps():
         narrow = network_of((1, 26, columns), Layer("a", (1, 26, columns), (wide,), Neurons(9)))
         assert len(map_network(narrow, LOIHI2).warnings) == number
     steps = network.replace(layers=network.layers, provenance={"balance": {"steps": 48}})
-    assert "48 steps is no power of 2" in map_network(steps, LOIHI2).warnings[-1]
+    assert map_network(steps, LOIHI2).warnings[-1] == (
+        "T = 48 become a period of 64 steps, as the periodic reset needs a power of 2; T = 64 would take no longer"
+    )
     steps = steps.replace(provenance={"balance": {"steps": 64}})
     assert not any("power" in warning for warning in map_network(steps, LOIHI2).warnings)
-    assert "65 steps" in map_network(steps, LOIHI2, "stock").warnings[-1]
+    stock = "T = 64 and a blank step become a period of 128 steps"
+    assert map_network(steps, LOIHI2, "stock").warnings[-1].startswith(stock)
+    steps = steps.replace(provenance={"balance": {"steps": 63}})
+    assert not any("blank" in warning for warning in map_network(steps, LOIHI2, "stock").warnings)
 
 
 def test_each_trap_is_where_the_profile_has_it():
@@ -375,7 +380,7 @@ def test_each_trap_is_where_the_profile_has_it():
     cores = changed(LOIHI2, reset_interval_base=3).sections["cores"]
     profile = dataclasses.replace(LOIHI2, sections={**LOIHI2.sections, "traps": section, "cores": cores})
     width, large, period = map_network(network, profile).warnings
-    assert "column 31" in width and "from 100 on" in large and "no power of 3" in period
+    assert "column 31" in width and "from 100 on" in large and "a power of 3; T = 81 would" in period
 
 
 def test_a_board_whose_chips_are_not_public_answers_nothing():

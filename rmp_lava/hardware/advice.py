@@ -64,25 +64,23 @@ def warnings_for(network: SpikingNetwork, profile: Profile, realisation: str) ->
             f"the shortest of unequal paths needs a delay of {delay} steps, and synapses have {limit}; "
             "put layers into the short path"
         )
-    base, period = profile["cores.reset_interval_base"], _period(network, realisation)
-    if base is not None and period is not None and not _is_power(period, base):
-        found.append(
-            f"a period of {period} steps is no power of {base}, which the periodic reset of the hardware needs; "
-            "run with --power-of-two"
-        )
-    return tuple(found)
+    return (*found, *_lengthened(network, profile, realisation))
 
 
-def _period(network: SpikingNetwork, realisation: str) -> int | None:
-    balanced = network.provenance.get("balance")
+def _lengthened(network: SpikingNetwork, profile: Profile, realisation: str) -> Iterator[str]:
+    """The period that a board makes of that of the T for which the network was balanced, if it is another."""
+    base, balanced = profile["cores.reset_interval_base"], network.provenance.get("balance")
     steps = balanced.get("steps") if hasattr(balanced, "get") else None
-    return steps + (realisation == "stock") if isinstance(steps, int) else None
-
-
-def _is_power(number: int, base: int) -> bool:
-    while number > 1 and number % base == 0:
-        number //= base
-    return number == 1
+    if base is None or not isinstance(steps, int):
+        return
+    blank, period = int(realisation == "stock"), 1
+    while period < steps + blank:
+        period *= base
+    if period > steps + blank:
+        yield (
+            f"T = {steps}{' and a blank step' * blank} become a period of {period} steps, as the periodic reset needs a power "
+            f"of {base}; T = {period - blank} would take no longer"
+        )
 
 
 def remedies_for(
