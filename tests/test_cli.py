@@ -103,7 +103,7 @@ def test_accuracy_is_of_the_images_and_labels_given(work, call, tmp_path):
     np.save(tmp_path / "images.npy", images)
     arguments = ("run", work / "d.net", "--images", tmp_path / "images.npy", "--steps", 4, "--json", "-")
     predictions = json.loads(call(*arguments)[1])["predictions"]
-    np.save(tmp_path / "labels.npy", [predictions[0], predictions[1] + 1, predictions[2], predictions[3]])
+    np.save(tmp_path / "labels.npy", [predictions[0], (predictions[1] + 1) % 10, predictions[2], predictions[3]])
     found = json.loads(call(*arguments, "--labels", tmp_path / "labels.npy")[1])
     assert found["accuracy"] == 0.75 and found["samples"] == 4 and found["steps"] == 4
 
@@ -264,6 +264,8 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
     np.save(tmp_path / "labels.npy", [1, 2, 3])
     options = ("--images", tmp_path / "images.npy", "--labels", tmp_path / "labels.npy")
     assert "one label per image" in error("run", work / "d.net", *options)
+    np.save(tmp_path / "labels.npy", [1, 10])
+    assert "labels up to 10, but network 'digits-cnn' has 10 outputs" in error("run", work / "d.net", *options)
 
 
 @pytest.mark.parametrize(
@@ -453,6 +455,7 @@ def test_labels_without_images_and_impossible_demo_are_refused(work, call, tmp_p
         ("run", work / "d.net", "--labels", tmp_path / "none.npy"),
         ("run", work / "d.net", "--seed", -1),
         ("run", work / "d.net", "--backend", "reference", "--compare"),
+        ("run", work / "d.net", "--confidence", 0.9, "--compare"),
         ("demo", "--samples", -1, "--output", tmp_path),
         ("demo", "--steps", 0, "--output", tmp_path),
         ("convert", work / "d.pt", "--output", tmp_path / "x.net", "--seed", -1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shutil
 
 import numpy as np
 import pytest
@@ -181,6 +182,15 @@ def test_files_of_the_network_that_is_replaced_go_with_it(model, tmp_path):
     target = load_target(str(tmp_path / "p.pt2"))
     save_with_ann(traced(target.model), path, target)
     assert not (tmp_path / "a.ann.pt").exists() and (tmp_path / "a.ann.pt2").exists()
+
+
+def test_files_of_another_network_stay_where_its_copy_is_replaced(model, tmp_path):
+    save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
+    shutil.copy(tmp_path / "a.net", tmp_path / "b.net")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name.startswith("a.")}
+    check_places(tmp_path / "b.net")
+    save_with_ann(traced(model), tmp_path / "b.net", as_target(model, tmp_path))
+    assert len(before) > 1 and all((tmp_path / name).read_bytes() == content for name, content in before.items())
 
 
 def test_output_must_be_a_net(tmp_path):

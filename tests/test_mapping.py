@@ -365,6 +365,7 @@ def test_warnings_of_traps():
     assert not any("power" in warning for warning in map_network(steps, LOIHI2).warnings)
     stock = "T = 64 and a blank step become a period of 128 steps"
     assert map_network(steps, LOIHI2, "stock").warnings[-1].startswith(stock)
+    assert "take no longer" not in map_network(steps, LOIHI2, "stock").warnings[-1]
     steps = steps.replace(provenance={"balance": {"steps": 63}})
     assert not any("blank" in warning for warning in map_network(steps, LOIHI2, "stock").warnings)
 

@@ -179,6 +179,8 @@ def run(
 
     if compare and backend is Backend.reference:
         raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")
+    if compare and confidence is not None:
+        raise UsageError("--compare needs every step of every sample, which --confidence cuts short; leave one of them out")
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     steps = steps_for(network, steps)

@@ -77,10 +77,10 @@ def _lengthened(network: SpikingNetwork, profile: Profile, realisation: str) -> 
     while period < steps + blank:
         period *= base
     if period > steps + blank:
-        yield (
-            f"T = {steps}{' and a blank step' * blank} become a period of {period} steps, as the periodic reset needs a power "
-            f"of {base}; T = {period - blank} would take no longer"
-        )
+        blanks = " and a blank step" * blank
+        found = f"T = {steps}{blanks} become a period of {period} steps, as the periodic reset needs a power of {base}"
+        # Stock neurons use the steps that are not observed: for a reset of their own, and room below zero.
+        yield found if blank else f"{found}; T = {period} would take no longer"
 
 
 def remedies_for(

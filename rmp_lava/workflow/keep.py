@@ -27,6 +27,8 @@ from ..network import SpikingNetwork
 from .targets import Target
 
 _LONGEST_REASON = 160
+_SUFFIXES = (".ann.pt", ".ann.pt2", ".onnx")
+"""Of the files beside NAME.net, each NAME with one of these."""
 UNCHANGED = "is there, unchanged"
 
 
@@ -55,8 +57,7 @@ def check_places(path: Path) -> None:
         raise UsageError(f"output is {path}; name a file that ends in .net")
     check_writable(path, NetFileError)
     earlier = _earlier_files(path)
-    for suffix in (".ann.pt", ".ann.pt2", ".onnx"):
-        file = path.with_suffix(suffix)
+    for file in _beside(path):
         if file.exists() and file not in earlier:
             raise UsageError(
                 f"{file} exists and is not what an earlier conversion has written to keep with {path.name}, so it is not "
@@ -64,13 +65,21 @@ def check_places(path: Path) -> None:
             )
 
 
+def _beside(path: Path) -> list[Path]:
+    return [path.with_suffix(suffix) for suffix in _SUFFIXES]
+
+
 def _earlier_files(path: Path) -> set[Path]:
-    """Files beside a `.net` that an earlier conversion has written to keep with it, and that nobody has changed since."""
+    """Files beside a `.net` that an earlier conversion has written to keep with it, and that nobody has changed since.
+
+    Only those of the same NAME: a copied or foreign NAME.net names files that belong to another one, or to the user.
+    """
     try:
         provenance = netx.load(path).provenance
     except NetFileError:
         return set()
-    return {path.with_name(file) for file, state in kept_states(path, provenance).values() if state == UNCHANGED}
+    named = {path.with_name(file) for file, state in kept_states(path, provenance).values() if state == UNCHANGED}
+    return named & set(_beside(path))
 
 
 def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_lava_dl: bool = False) -> Kept:

@@ -138,6 +138,11 @@ def images_for(
     if images is not None:
         values = load_array(images)
         truth = None if labels is None else _labels(labels, len(values))[:samples]
+        if truth is not None and truth.max() >= network.output.size:
+            raise DataError(
+                f"{labels} has labels up to {truth.max()}, but network {network.name!r} has {network.output.size} outputs; "
+                "pass the labels of the classes that it was trained on"
+            )
         return values[:samples], truth, f"first {len(values[:samples]):,} images of {images.name}"
     name = data or network.provenance.get("dataset")
     if not isinstance(name, str):
