@@ -265,7 +265,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
     options = ("--images", tmp_path / "images.npy", "--labels", tmp_path / "labels.npy")
     assert "one label per image" in error("run", work / "d.net", *options)
     np.save(tmp_path / "labels.npy", [1, 10])
-    assert "labels up to 10, but network 'digits-cnn' has 10 outputs" in error("run", work / "d.net", *options)
+    assert "of 11 classes, but network 'digits-cnn' has 10 outputs" in error("run", work / "d.net", *options)
 
 
 @pytest.mark.parametrize(

@@ -359,11 +359,11 @@ def test_warnings_of_traps():
         assert len(map_network(narrow, LOIHI2).warnings) == number
     steps = network.replace(layers=network.layers, provenance={"balance": {"steps": 48}})
     assert map_network(steps, LOIHI2).warnings[-1] == (
-        "T = 48 become a period of 64 steps, as the periodic reset needs a power of 2; T = 64 would take no longer"
+        "T = 48 takes a period of 64 steps, as the periodic reset needs a power of 2; T = 64 would take no longer"
     )
     steps = steps.replace(provenance={"balance": {"steps": 64}})
     assert not any("power" in warning for warning in map_network(steps, LOIHI2).warnings)
-    stock = "T = 64 and a blank step become a period of 128 steps"
+    stock = "T = 64 with a blank step takes a period of 128 steps"
     assert map_network(steps, LOIHI2, "stock").warnings[-1].startswith(stock)
     assert "take no longer" not in map_network(steps, LOIHI2, "stock").warnings[-1]
     steps = steps.replace(provenance={"balance": {"steps": 63}})

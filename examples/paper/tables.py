@@ -70,7 +70,7 @@ def resets_table(measured: dict[str, Any]) -> list[str]:
         reset, alpha, form = name.split("-")
         rows.append((f"{reset} reset, {form}", alpha, *_at(curve, steps), _rate(curve), _saturated(curve)))
     rows.append(("trained network", None, *[None] * (len(steps) - 1), percent(measured["trained"]), None, None))
-    columns = ("", "alpha", *(f"T = {count}" for count in steps), "spikes per neuron and step", "saturated updates")
+    columns = ("", "alpha", *(f"T = {count}" for count in steps), "spikes per neuron and step", "saturated updates per image")
     return markdown(columns, rows)
 
 
@@ -79,7 +79,7 @@ def lossless_table(trained: float, curve: dict[str, Any]) -> list[str]:
     steps = _shown_steps(curve)
     losses = [f"{100 * (curve['accuracy'][count - 1] - trained):+.2f}" for count in steps]
     return markdown(
-        ("", *(f"T = {count}" for count in steps), "spikes per image", "saturated updates"),
+        ("", *(f"T = {count}" for count in steps), "spikes per image", "saturated updates per image"),
         (
             ("accuracy (%)", *_at(curve, steps), f"{curve['spikes']:,.0f}", _saturated(curve)),
             ("against the trained network", *losses, None, None),
@@ -157,7 +157,7 @@ def _at(curve: dict[str, Any], steps: Sequence[int]) -> list[str]:
 
 
 def _saturated(curve: dict[str, Any]) -> str:
-    return f"{curve['saturated']:,}"
+    return f"{curve['saturated'] / curve['images']:,.0f}"
 
 
 def _rate(curve: dict[str, Any]) -> str:

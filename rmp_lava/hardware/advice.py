@@ -77,8 +77,8 @@ def _lengthened(network: SpikingNetwork, profile: Profile, realisation: str) -> 
     while period < steps + blank:
         period *= base
     if period > steps + blank:
-        blanks = " and a blank step" * blank
-        found = f"T = {steps}{blanks} become a period of {period} steps, as the periodic reset needs a power of {base}"
+        with_blank = " with a blank step" * blank
+        found = f"T = {steps}{with_blank} takes a period of {period} steps, as the periodic reset needs a power of {base}"
         # Stock neurons use the steps that are not observed: for a reset of their own, and room below zero.
         yield found if blank else f"{found}; T = {period} would take no longer"
 

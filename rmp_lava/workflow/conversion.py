@@ -28,8 +28,8 @@ from ..encoding import make_input
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..schedule import Schedule
-from .samples import Material
-from .stages import Stage, analog_stage, check_classes, spiking_stage, trained_stage
+from .samples import Material, check_classes
+from .stages import Stage, analog_stage, spiking_stage, trained_stage
 
 GATE_IMAGES = 256
 NOTICEABLE_LOSS = 0.01

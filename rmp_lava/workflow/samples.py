@@ -138,22 +138,30 @@ def images_for(
     if images is not None:
         values = load_array(images)
         truth = None if labels is None else _labels(labels, len(values))[:samples]
-        if truth is not None and truth.max() >= network.output.size:
-            raise DataError(
-                f"{labels} has labels up to {truth.max()}, but network {network.name!r} has {network.output.size} outputs; "
-                "pass the labels of the classes that it was trained on"
-            )
+        check_classes(network, truth, ())
         return values[:samples], truth, f"first {len(values[:samples]):,} images of {images.name}"
     name = data or network.provenance.get("dataset")
     if not isinstance(name, str):
         raise UsageError(f"network {network.name!r} names no data set; pass --data or --images")
     dataset = load(name, data_directory)
+    check_classes(network, None, dataset.class_names)
     available = len(dataset.test_images)
     if samples is None or samples >= available:
         return as_float(dataset.test_images), dataset.test_labels, f"all {available:,} test images of {name}"
     chosen = _draw(available, samples, samples, 0, "run")
     what = f"{samples:,} of {available:,} test images of {name}, drawn at random"
     return as_float(dataset.test_images[chosen]), dataset.test_labels[chosen], what
+
+
+def check_classes(network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...]) -> None:
+    """Raise `DataError` where images are of other classes than the network's outputs."""
+    outputs = network.output.size
+    classes = len(class_names) or (0 if labels is None else int(labels.max()) + 1)
+    if (class_names and classes != outputs) or classes > outputs:
+        raise DataError(
+            f"the images are of {classes} classes, but network {network.name!r} has {outputs} outputs; choose the data that "
+            "it was trained on"
+        )
 
 
 def load_array(path: Path) -> np.ndarray:

@@ -14,7 +14,6 @@ from ..backends import run
 from ..conversion.analog import AnalogNetwork
 from ..conversion.tracing.export_front import batch_of
 from ..conversion.tracing.reading import Model
-from ..errors import DataError
 from ..network import SpikingNetwork
 from ..progress import Progress
 from ..report.tables import percent, table
@@ -85,14 +84,3 @@ def _predict(call: Callable[[np.ndarray], torch.Tensor], batch: int | None, imag
 
 def _stage(name: str, predictions: np.ndarray, labels: np.ndarray) -> Stage:
     return Stage(name, len(labels), float(np.mean(predictions == labels)))
-
-
-def check_classes(network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` where images are of other classes than the network's outputs."""
-    outputs = network.output.size
-    classes = len(class_names) or (0 if labels is None else int(labels.max()) + 1)
-    if (class_names and classes != outputs) or classes > outputs:
-        raise DataError(
-            f"the images are of {classes} classes, but network {network.name!r} has {outputs} outputs; choose the data that "
-            "it was trained on"
-        )
