@@ -70,7 +70,13 @@ def resets_table(measured: dict[str, Any]) -> list[str]:
         reset, alpha, form = name.split("-")
         rows.append((f"{reset} reset, {form}", alpha, *_at(curve, steps), _rate(curve), _saturated(curve)))
     rows.append(("trained network", None, *[None] * (len(steps) - 1), percent(measured["trained"]), None, None))
-    columns = ("", "alpha", *(f"T = {count}" for count in steps), "spikes per neuron and step", "saturated updates per image")
+    columns = (
+        "",
+        "alpha",
+        *(f"T = {count}" for count in steps),
+        "spikes per neuron and step",
+        "saturated updates per image",
+    )
     return markdown(columns, rows)
 
 

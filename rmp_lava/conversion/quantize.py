@@ -188,7 +188,7 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str, ro
             f"layer {layer.name!r} receives graded messages and spikes, which no joint scale fits; use Poisson or rate encoding"
         )
     scale = _choose_scale(layer, levels.pop(), profile, form, room)
-    synapses = tuple(_quantize_synapse(s, scale.weights, profile, form) for s in layer.synapses)
+    synapses = _quantize_synapses(layer, scale.weights, profile, form)
     neurons = _quantize_neurons(layer.neurons, scale, profile)
     record = dict(layer.record) | {
         "scale": scale.weights,
@@ -211,7 +211,7 @@ def shrunk(layer: Layer, factor: float, profile: Profile) -> Layer:
     Raises
     ------
     ConversionError
-        If the threshold would fall below one weight unit.
+        If the threshold would fall below one weight unit, or no weight would be left.
     """
     threshold = _sayable(int(layer.neurons.threshold * factor), "stock")
     if threshold < 1:
@@ -220,7 +220,7 @@ def shrunk(layer: Layer, factor: float, profile: Profile) -> Layer:
             "fit; use fewer steps, or balance it with a larger threshold"
         )
     scale = _Scale(threshold / layer.neurons.threshold, 1, threshold)
-    synapses = tuple(_quantize_synapse(s, scale.weights, profile, "stock") for s in layer.synapses)
+    synapses = _quantize_synapses(layer, scale.weights, profile, "stock")
     neurons = _quantize_neurons(layer.neurons.replace(bias=real_bias(layer.neurons)), scale, profile)
     record = dict(layer.record) | {
         "shrunk": scale.weights,
@@ -271,6 +271,21 @@ def _sayable(threshold: int, form: str) -> int:
         exponent = max(0, threshold.bit_length() - 8)
         return (threshold >> exponent) << exponent
     return threshold
+
+
+def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: str) -> tuple[Synapse, ...]:
+    synapses = tuple(_quantize_synapse(synapse, scale, profile, form) for synapse in layer.synapses)
+    if not any(synapse.weight.any() for synapse in synapses):
+        why = (
+            "so that its potential fits the register after all steps; use fewer steps"
+            if layer.neurons.reset == "none"
+            else f"beside a threshold that form {form!r} can say; choose another form, or a smaller threshold"
+        )
+        raise ConversionError(
+            f"all weights of layer {layer.name!r} would be rounded to zero {why}, or, where pixels are currents, "
+            "encoding rate or poisson"
+        )
+    return synapses
 
 
 def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: str) -> Synapse:

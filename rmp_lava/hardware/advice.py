@@ -78,7 +78,9 @@ def _lengthened(network: SpikingNetwork, profile: Profile, realisation: str) -> 
         period *= base
     if period > steps + blank:
         with_blank = " with a blank step" * blank
-        found = f"T = {steps}{with_blank} takes a period of {period} steps, as the periodic reset needs a power of {base}"
+        found = (
+            f"T = {steps}{with_blank} takes a period of {period} steps, as the periodic reset needs a power of {base}"
+        )
         # Stock neurons use the steps that are not observed: for a reset of their own, and room below zero.
         yield found if blank else f"{found}; T = {period} would take no longer"
 
