@@ -253,6 +253,10 @@ def test_a_clipped_activation_is_the_largest_threshold():
     )
     for how in (Balancing(), Balancing("error", v_init="half", channelwise=True)):
         assert np.max(balance(network, PICTURES, 8, how)["second"].record["spike_value"]) <= 0.3
+    # Its largest input is above the clip, so alpha counts from the clip; above 1 there is nothing that a rate could say.
+    for alpha, value in ((1.0, 0.3), (0.5, 0.15), (2.0, 0.3)):
+        found = balance(network, PICTURES, 8, Balancing(alpha={"second": alpha}))["second"].record["spike_value"]
+        assert found == pytest.approx(value)
 
 
 def test_a_histogram_knows_percentiles_and_the_least_error():

@@ -33,7 +33,7 @@ FEW_STEPS = (4, 8, 16, 32)
 
 def main(
     network: Annotated[
-        list[str] | None, typer.Option(help="NAME=CHECKPOINT of `rmp-lava train`; once for each network.")
+        list[str] | None, typer.Option(help="NAME=CHECKPOINT of `rmp-lava train`, or NAME=NET; once for each network.")
     ] = None,
     tuned: Annotated[
         list[str] | None, typer.Option(help="NAME=NET that `rmp-lava tune` has made of the network of that name.")

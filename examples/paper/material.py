@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+import rmp_lava
 from rmp_lava.ann.checkpoint import load_model
 from rmp_lava.ann.data import Dataset, as_float, load, split_validation
 from rmp_lava.ann.train import evaluate
+from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.restore import restore
 from rmp_lava.errors import UsageError
 from rmp_lava.files import sha256_of
 
@@ -32,12 +35,13 @@ _OF_TRAINING = (
     "validation_accuracy",
     "seconds",
     "torch_version",
+    "restored_from",
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network: its name in tables, its checkpoint's metadata, and what identifies it in settings."""
+    """A trained network: its name in tables, what its file says of it, and what identifies it in settings."""
 
     name: str
     model: nn.Module
@@ -69,7 +73,11 @@ class Material:
 
 
 def bring_network(name: str, path: Path) -> Trained:
-    """A checkpoint of `rmp-lava train`."""
+    """A checkpoint of `rmp-lava train`, or what the integers of a `.net` stand for."""
+    if path.suffix == ".net":
+        network = rmp_lava.load(path)
+        metadata = {"dataset": network.provenance.get("dataset"), "restored_from": path.name}
+        return Trained(name, AnalogNetwork(restore(network)), metadata, {"net": sha256_of(path)})
     model, metadata = load_model(path)
     return Trained(name, model, metadata, {"checkpoint": sha256_of(path)})
 

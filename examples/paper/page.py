@@ -110,7 +110,12 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
 
 
 def _training(training: dict[str, Any]) -> str:
-    """How a network was trained and what its training says of it, as its checkpoint records it."""
+    """How a network was trained and what its training says of it, as its checkpoint records it; or where it comes from."""
+    if training["restored_from"] is not None:
+        return (
+            f"What the integers of `{training['restored_from']}` stand for (`rmp_lava.conversion.restore`), with their 8-bit "
+            "weights; exports/README.md says how it was trained."
+        )
     options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
     accuracies = f"validation {percent(training['validation_accuracy'])} %"
     if training["train_accuracy"] is not None:

@@ -60,7 +60,8 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 TargetArgument = Annotated[
     str,
     typer.Argument(
-        help="A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it."
+        help="A trained network: a checkpoint, a .pt2 file of torch.export.save, package.module:function that returns it, or a "
+        ".net, whose integers stand for one."
     ),
 ]
 Weights = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from .common import (
     Calibration,
     Data,
@@ -93,6 +94,8 @@ def check(
     from ..workflow.targets import load_target, shape_for
 
     network = load_target(target, weights)
+    if network.kind == "net":
+        raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
     example = np.zeros((2, *shape_for(network, shape)), dtype=np.float32)
     report = run_check(network.model, example, pooling=pooling.value)
     report = CheckReport(report.obstacles + report.information)

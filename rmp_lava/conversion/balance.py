@@ -152,10 +152,9 @@ class _Balancer:
                 layer = _add_bias(layer, _channel_means(activation.mean(dim=0).numpy() - seen.mean))
             return layer.replace(record=dict(layer.record) | record)
         refined = self._refined(layer, seen, recorded, activation)
-        value = factor * refined.values
-        clip = layer.record.get("clip")
-        if clip is not None:
-            value = np.minimum(value, clip)  # a rate of 1 then is the clipped activation
+        # A rate of 1 is the clipped activation at most; alpha counts from there, or it would have no effect above it.
+        clip = layer.record.get("clip", np.inf)
+        value = np.minimum(factor * np.minimum(refined.values, clip), clip)
         record |= {"spike_value": value.tolist(), "alpha": factor}
         if self.how.thresholds in ("v_in", "activation"):
             record["percentile"] = self.how.percentile

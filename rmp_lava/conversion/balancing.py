@@ -30,7 +30,8 @@ class Balancing:
     percentile : float
         Of positive values, 0 < percentile <= 100; 100 is the maximum. Of "v_in" and "activation".
     alpha : float or mapping
-        Factor on each threshold, or by layer name (missing names: 1).
+        Factor on each threshold, or by layer name (missing names: 1). Where the trained activation is clipped, the threshold
+        that it is a factor on, and the product, are the clip at most.
     v_init : {"zero", "half", "best"}
         Initial potential 0, half the threshold (Bu et al., AAAI 2022, "Optimized potential initialization"), or the share of
         it with which each layer's simulated rates are best, with thresholds "error" only.

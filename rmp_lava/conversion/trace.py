@@ -9,6 +9,7 @@ import torch
 
 from ..errors import ConversionError, UsageError
 from ..network import INPUT, Input, Layer, Readout, SpikingNetwork
+from .analog import AnalogNetwork
 from .tracing.analysis import Analysis, analyse
 from .tracing.findings import CheckReport, Finding
 from .tracing.reading import Model, Reading, read, unsuitable_example
@@ -64,7 +65,7 @@ def trace(
             f"the example has images of shape {reading.images.shape[1:]}, but the input is of shape {source.shape}; "
             "they must agree"
         )
-    layers = list(analysis.layers)
+    layers = [_renamed(layer, _names_of(model)) for layer in analysis.layers]
     if readout == "potential":
         layers[-1] = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     network = SpikingNetwork("network", source, tuple(layers), "float", readout)
@@ -73,6 +74,23 @@ def trace(
     compared = network.replace(layers=(*layers[:-1], plain), readout="potential")
     verify(compared, reading.images, analysis.logits, reading.precision)
     return network
+
+
+def _names_of(model: Model) -> dict[str, str]:
+    """Path of a module -> name of the layer that it is: a network in analog form has names already."""
+    if not isinstance(model, AnalogNetwork):
+        return {}
+    return {f"layers.{i}.weights": module.layer.name for i, module in enumerate(model.layers)}
+
+
+def _renamed(layer: Layer, names: dict[str, str]) -> Layer:
+    if not names:
+        return layer
+    record = dict(layer.record)
+    if "module" in record:
+        record["module"] = names.get(record["module"], record["module"])
+    synapses = tuple(s.replace(source=names.get(s.source, s.source)) for s in layer.synapses)
+    return layer.replace(name=names.get(layer.name, layer.name), synapses=synapses, record=record)
 
 
 def examine(model: Model, example: np.ndarray, pooling: str) -> tuple[Reading | None, Analysis]:

@@ -150,6 +150,8 @@ def _ann(target: Target) -> tuple[str, bytes]:
     buffer = io.BytesIO()
     if target.kind == "program":
         return ".ann.pt2", target.path.read_bytes()
+    if target.kind == "net":
+        raise _LeftOutError(f"The trained network is not kept: it is what {target.path.name} stands for; keep that file")
     if isinstance(target.model, ExportedProgram):
         torch.export.save(target.model, buffer)
         return ".ann.pt2", buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Bring a trained network: from a checkpoint, an exported program, or a function with a state dict."""
+"""Bring a trained network: from a checkpoint, an exported program, a function with a state dict, or a `.net`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
+from .. import netx
 from ..ann.checkpoint import load_model
 from ..ann.data import DATASETS
 from ..ann.models import model_spec
 from ..ann.torch_file import read_torch_file
+from ..conversion.analog import AnalogNetwork
+from ..conversion.restore import restore
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, UsageError
 from ..files import sha256_of
@@ -36,7 +39,7 @@ class Target:
     name : str
         Of the spiking network to be made.
     model : torch.nn.Module or torch.export.ExportedProgram
-    kind : {"checkpoint", "program", "function"}
+    kind : {"checkpoint", "program", "function", "net"}
     place : Path
         Where results go unless the user says otherwise, without suffix: beside the file, or in `exports`.
     shape : tuple of int or None
@@ -46,7 +49,7 @@ class Target:
     provenance : dict
         Where it comes from; JSON values.
     path : Path or None
-        Of the checkpoint or the program.
+        Of the checkpoint, the program or the `.net`.
     checkpoint : mapping
         Of a checkpoint its metadata, with the model's name and options.
     """
@@ -63,7 +66,9 @@ class Target:
 
 
 def load_target(target: str, weights: Path | None = None) -> Target:
-    """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, or `package.module:function`.
+    """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, `package.module:function`, or a `.net`.
+
+    What integers of a `.net` stand for is restored, see `rmp_lava.conversion.restore`.
 
     Parameters
     ----------
@@ -73,8 +78,8 @@ def load_target(target: str, weights: Path | None = None) -> Target:
 
     Raises
     ------
-    UsageError, CheckpointError
-        If the target cannot be meant, or the weights do not fit it.
+    UsageError, CheckpointError, NetFileError
+        If the target cannot be meant or read, or the weights do not fit it.
     """
     if ":" in target and not Path(target).exists():
         return _from_function(target, weights)
@@ -83,7 +88,8 @@ def load_target(target: str, weights: Path | None = None) -> Target:
             f"weights are given for {target}, which brings its own; pass package.module:function with them, or neither"
         )
     path = Path(target)
-    return _from_program(path) if path.suffix == ".pt2" else _from_checkpoint(path)
+    ways = {".pt2": _from_program, ".net": _from_net}
+    return ways.get(path.suffix, _from_checkpoint)(path)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -123,7 +129,11 @@ def _from_checkpoint(path: Path) -> Target:
         place=path.with_suffix(""),
         shape=spec.input_shape,
         dataset=dataset if dataset in DATASETS else spec.dataset,
-        provenance={"checkpoint": path.name, "checkpoint_sha256": sha256_of(path), "model_options": metadata["options"]},
+        provenance={
+            "checkpoint": path.name,
+            "checkpoint_sha256": sha256_of(path),
+            "model_options": metadata["options"],
+        },
         path=path,
         checkpoint=metadata,
     )
@@ -152,6 +162,22 @@ def _from_program(path: Path) -> Target:
         shape=shape_of(program),
         dataset=None,
         provenance={"program": path.name, "program_sha256": sha256_of(path)},
+        path=path,
+    )
+
+
+def _from_net(path: Path) -> Target:
+    network = netx.load(path)
+    analog = restore(network)
+    dataset = network.provenance.get("dataset")
+    return Target(
+        name=network.name,
+        model=AnalogNetwork(analog),
+        kind="net",
+        place=path.with_name(f"{path.stem}-again"),  # not over the file that it comes from
+        shape=network.input.shape,
+        dataset=dataset if dataset in DATASETS else None,
+        provenance={"restored_from": path.name, "restored_sha256": sha256_of(path)},
         path=path,
     )
 
