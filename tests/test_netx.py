@@ -535,6 +535,30 @@ def test_much_from_few_bytes_is_still_read_where_gzip_can_say_it(tmp_path):
     assert load(path) == network
 
 
+def test_one_dataset_under_many_names_is_not_read_as_often(tmp_path):
+    weight = np.zeros((100, 20_000), dtype=int)
+    weight[0, 0] = 1
+    layer = Layer("a", (100,), (Dense(INPUT, weight),), Neurons(9))
+    path = save(
+        SpikingNetwork("sparse", make_input("poisson", (20_000,)), (layer,), "int", "count"), tmp_path / "a.net"
+    )
+    with h5py.File(path, "r+") as file:
+        for i in range(2, 200):
+            file[f"layer/{i}"] = file["layer/1"]
+    refusal(path, "/weight and what was read before it declare more bytes than a file of this size can hold")
+
+
+def test_chunks_larger_than_their_dataset_are_refused(net):
+    with h5py.File(net, "r+") as file:
+        content = file["layer/1/weight"][()]
+        del file["layer/1/weight"]
+        maximum = (None,) * content.ndim
+        file.create_dataset(
+            "layer/1/weight", data=content, chunks=(2**13, 2**13, 1, 1), maxshape=maximum, compression="gzip"
+        )
+    refusal(net, "/layer/1/weight declares chunks of (8192, 8192, 1, 1), larger than itself")
+
+
 # Saving
 
 

@@ -25,6 +25,8 @@ MAX_TEXT = 2**24
 MAX_EXPANSION = 1100
 """Most bytes that one stored byte can stand for; gzip, which `save` uses, reaches 1032."""
 MAX_LAYERS = 10_000
+_FREE_BYTES = 2**20
+"""That a file may declare beyond what its size stands for: small values, and chunks that are not filled."""
 _LARGEST_TRANSFORM = 16
 _OURS = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
@@ -55,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
         with h5py.File(path, "r") as file:
             if not heaps_end(path, file):
                 raise NetFileError(f"{path} is damaged (its strings cannot be followed); export the network again")
-            return _read_network(_Group(path, file))
+            return _read_network(_Group(path, file, _Budget(MAX_EXPANSION * os.path.getsize(path) + _FREE_BYTES)))
     except NetworkError as error:
         raise NetFileError(f"{path}: {error}") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -69,11 +71,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+class _Budget:
+    """Bytes that may still be read: many names in a file can stand for the same data."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
 class _Group:
     """Checked access to one HDF5 group; in a `complete` file (ours) every key is there, so defaults are for others."""
 
-    def __init__(self, path: Path, group: h5py.Group, complete: bool = False) -> None:
-        self.path, self.group, self.complete = path, group, complete
+    def __init__(self, path: Path, group: h5py.Group, budget: _Budget, complete: bool = False) -> None:
+        self.path, self.group, self.budget, self.complete = path, group, budget, complete
 
     def fail(self, sentence: str) -> NetFileError:
         return NetFileError(f"{self.path}: {sentence}")
@@ -92,7 +101,7 @@ class _Group:
         node = self._node(key)
         if not isinstance(node, h5py.Group):
             raise self.fail(f"{self.where(key)} is a dataset; a group is expected there")
-        return _Group(self.path, node, self.complete)
+        return _Group(self.path, node, self.budget, self.complete)
 
     def _node(self, key: str) -> h5py.Group | h5py.Dataset:
         link = self.group.get(key, getlink=True)
@@ -115,6 +124,17 @@ class _Group:
         if node.nbytes > MAX_EXPANSION * node.id.get_storage_size() + 2**12:
             raise self.fail(
                 f"{self.where(key)} declares {node.nbytes} bytes, but few or none are in the file; export it again"
+            )
+        if (
+            node.chunks is not None
+            and int(np.prod(node.chunks, dtype=float)) * node.dtype.itemsize > node.nbytes + _FREE_BYTES
+        ):
+            raise self.fail(f"{self.where(key)} declares chunks of {node.chunks}, larger than itself; export it again")
+        self.budget.left -= node.nbytes
+        if self.budget.left < 0:
+            raise self.fail(
+                f"{self.where(key)} and what was read before it declare more bytes than a file of this size can hold; export "
+                "it again"
             )
         return node
 

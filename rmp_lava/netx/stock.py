@@ -66,7 +66,8 @@ def _soft_reset_obstacles(layer: Layer) -> list[str]:
         return [
             f"threshold {threshold} is no self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"
         ]
-    if not _dense_survives(synapse.weight, self_synapse(layer)):
+    # The values of `self_synapse`, without its (n, n).
+    if not _dense_survives(synapse.weight, np.array([-threshold] if layer.size == 1 else [-threshold, 0])):
         return ["the loader would round or clip its weights"]
     return []
 
@@ -83,7 +84,7 @@ def _dense_survives(*parts: np.ndarray) -> bool:
     Follows netx/utils.py `optimize_weight_bits` and lava/utils/weightutils.py `clip_weights` and `truncate_weights`.
     """
     parts = tuple(part.astype(np.int64) for part in parts)
-    weight = np.hstack(parts)
+    weight = np.concatenate([part.ravel() for part in parts])
     low, high = int(weight.min()), int(weight.max())
     if low == high == 0:
         return False  # the loader divides by the largest weight
