@@ -68,7 +68,8 @@ def test_currents_of_other_weights_are_not_taken_for_these(monkeypatch):
     assert balance(network(), IMAGES, STEPS, BY_CHANNEL) == chosen
 
 
-def test_compiled_counts_are_those_of_pytorch(monkeypatch):
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_compiled_counts_are_those_of_pytorch(reset, monkeypatch):
     if REFINE.fused_neurons is None:
         pytest.skip("needs numba")
     rng = np.random.default_rng(0)
@@ -79,7 +80,7 @@ def test_compiled_counts_are_those_of_pytorch(monkeypatch):
         for fused in (REFINE.fused_neurons, None):
             monkeypatch.setattr(REFINE, "fused_neurons", fused)
             v, counts = (thresholds / 3)[:, None].repeat(1, 4, 1), torch.zeros(3, 4, 2500)
-            REFINE._advance(currents, 5, thresholds, v, counts)
+            REFINE._advance(currents, 5, thresholds, v, counts, reset)
             found.append((v, counts))
         assert found[0][1].sum() > 1000
         for a, b in zip(*found, strict=True):
@@ -87,7 +88,8 @@ def test_compiled_counts_are_those_of_pytorch(monkeypatch):
         monkeypatch.undo()
 
 
-def test_the_share_and_the_factor_with_the_least_error_are_chosen(monkeypatch):
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_the_share_and_the_factor_with_the_least_error_are_chosen(reset, compiled, monkeypatch):
     """Against one layer simulated by hand, by the definition, with each share and each factor."""
     seen = []
     real = BALANCE.refine
@@ -98,7 +100,7 @@ def test_the_share_and_the_factor_with_the_least_error_are_chosen(monkeypatch):
         return found
 
     monkeypatch.setattr(BALANCE, "refine", watched)
-    balance(network(), IMAGES, STEPS, replace(BY_LAYER, calibrate="none"))
+    balance(network(), IMAGES, STEPS, replace(BY_LAYER, calibrate="none", reset=reset))
     layer, activation, suggested, found = seen[0]
     sums = nn.functional.conv2d(torch.tensor(IMAGES), torch.tensor(layer.synapses[0].weight), padding=1)
     sums = (sums + torch.from_numpy(layer.neurons.bias).reshape(1, -1, 1, 1)).detach().numpy()
@@ -109,7 +111,8 @@ def test_the_share_and_the_factor_with_the_least_error_are_chosen(monkeypatch):
             v, counts = np.full(sums.shape, share * threshold), np.zeros(sums.shape)
             for _ in range(STEPS):
                 v = v + sums
-                counts, v = counts + (v > threshold), np.where(v > threshold, v - threshold, v)
+                after = v - threshold if reset == "soft" else 0
+                counts, v = counts + (v > threshold), np.where(v > threshold, after, v)
             errors[share, factor] = ((activation - threshold * counts / STEPS) ** 2).sum()
     share, factor = min(errors, key=errors.get)
     assert found.share == share

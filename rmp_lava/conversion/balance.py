@@ -193,7 +193,15 @@ class _Balancer:
         refined = Refined(found if len(found) > 1 else found[0], shares[0])
         if self.how.thresholds == "error":
             centred = self.how.calibrate == "bias"
-            refined = refine(layer, self.replays, activation, refined.values, shares=shares, centred=centred)
+            refined = refine(
+                layer,
+                self.replays,
+                activation,
+                refined.values,
+                shares=shares,
+                centred=centred,
+                reset=self.how.reset,
+            )
         if not refined.values.ndim:
             return refined
         smallest = _smallest_spike_values(layer, refined.values)

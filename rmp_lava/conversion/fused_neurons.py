@@ -1,4 +1,4 @@
-"""Forward and backward pass of soft-reset neurons compiled by numba: all steps of a block of neurons while it is in cache.
+"""Forward and backward pass of soft-reset neurons, and counts of either reset, compiled by numba: all steps of a block of neurons while it is in cache.
 
 The same float32 arithmetic, in the same order, as `spike_activations` does with PyTorch; only the sum that is the
 threshold's gradient is added up in another order. Arrays are (steps, neurons), in memory step after step.
@@ -109,27 +109,35 @@ def backward(
 
 
 @_compiled()
-def _count_step(v, sums, threshold, count):
+def _count_step(v, sums, threshold, count, hard):
     for j in range(len(v)):
         x = v[j] + sums[j]
         spike = float32(x > threshold[j])
         count[j] += spike
-        v[j] = x - spike * threshold[j]
+        v[j] = x - spike * (x if hard else threshold[j])
 
 
 @_compiled()
-def _count(sums, thresholds, potentials, counts, steps, sample):
+def _count(sums, thresholds, potentials, counts, steps, hard, sample):
     size = thresholds.shape[1]
     for first in range(0, size, _SMALL_BLOCK):
         some = slice(first, min(size, first + _SMALL_BLOCK))
         for factor in range(len(thresholds)):
             v, count = potentials[factor, sample, some], counts[factor, sample, some]
             for t in range(steps):
-                _count_step(v, sums[t if len(sums) > 1 else 0, sample, some], thresholds[factor, some], count)
+                step = sums[t if len(sums) > 1 else 0, sample, some]
+                _count_step(v, step, thresholds[factor, some], count, hard)
 
 
 def count(
-    sums: np.ndarray, thresholds: np.ndarray, potentials: np.ndarray, counts: np.ndarray, steps: int, threads: int
+    sums: np.ndarray,
+    thresholds: np.ndarray,
+    potentials: np.ndarray,
+    counts: np.ndarray,
+    steps: int,
+    threads: int,
+    *,
+    hard: bool,
 ) -> None:
     """Count the spikes that one input causes at several thresholds.
 
@@ -142,9 +150,15 @@ def count(
     potentials, counts : numpy.ndarray
         float32 (thresholds, samples, neurons), changed in place.
     steps, threads : int
+    hard : bool
+        Whether a spike sets the potential to zero instead of subtracting the threshold.
     """
+
+    def of_sample(sample: int) -> None:
+        _count(sums, thresholds, potentials, counts, steps, hard, sample)
+
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda sample: _count(sums, thresholds, potentials, counts, steps, sample), range(sums.shape[1])))
+        list(pool.map(of_sample, range(sums.shape[1])))
 
 
 def _in_parallel(part: Callable, neurons: int, threads: int) -> list:

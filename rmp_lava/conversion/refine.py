@@ -38,6 +38,7 @@ def refine(
     *,
     shares: tuple[float, ...],
     centred: bool,
+    reset: str,
 ) -> Refined:
     """The spike values and the initial potential with which simulated rates come closest to the activations.
 
@@ -55,8 +56,10 @@ def refine(
         To choose from, for the whole layer.
     centred : bool
         Leave the mean error of each channel out, as its bias is going to be moved by it.
+    reset : {"soft", "hard"}
+        Of the layer.
     """
-    found = [_errors(layer, replays, activation, suggested, share, centred) for share in shares]
+    found = [_errors(layer, replays, activation, suggested, share, centred, reset) for share in shares]
     best = int(np.argmin([errors.min(axis=0).sum() for errors in found]))
     factors = np.asarray(FACTORS)[found[best].argmin(axis=0)]
     return Refined(suggested * (factors if suggested.ndim else factors[0]), shares[best])
@@ -69,6 +72,7 @@ def _errors(
     suggested: np.ndarray,
     share: float,
     centred: bool,
+    reset: str,
 ) -> np.ndarray:
     """(factors, channels) squared errors of the rates."""
     groups = suggested.size
@@ -79,14 +83,14 @@ def _errors(
         first += len(wanted)
         # Neurons in memory order: channels last.
         wanted = torch.from_numpy(to_memory(wanted.numpy(), 1).reshape(len(wanted), -1, groups))
-        for i, rates in enumerate(_rates(layer, replay, suggested, share)):
+        for i, rates in enumerate(_rates(layer, replay, suggested, share, reset)):
             missing = wanted - rates.view(wanted.shape)
             errors[i] += missing.square().sum(dim=(0, 1), dtype=torch.float64).numpy()
             means[i] += missing.sum(dim=(0, 1), dtype=torch.float64).numpy()
     return errors - means**2 / (activation.numel() / groups) if centred else errors
 
 
-def _rates(layer: Layer, replay: Replay, suggested: np.ndarray, share: float) -> list[torch.Tensor]:
+def _rates(layer: Layer, replay: Replay, suggested: np.ndarray, share: float, reset: str) -> list[torch.Tensor]:
     """For each factor (samples, neurons): spikes per step times spike value."""
     value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
     thresholds = torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
@@ -95,22 +99,27 @@ def _rates(layer: Layer, replay: Replay, suggested: np.ndarray, share: float) ->
     total = 0
     for currents, steps in replay.currents(layer):
         total += steps
-        _advance(currents, steps, thresholds, potentials, counts)
+        _advance(currents, steps, thresholds, potentials, counts, reset)
     return list(counts.mul_(thresholds[:, None] / total))
 
 
 def _advance(
-    currents: torch.Tensor, steps: int, thresholds: torch.Tensor, potentials: torch.Tensor, counts: torch.Tensor
+    currents: torch.Tensor,
+    steps: int,
+    thresholds: torch.Tensor,
+    potentials: torch.Tensor,
+    counts: torch.Tensor,
+    reset: str,
 ) -> None:
     """Count the spikes of (factors, samples, neurons), in place; `thresholds` is (factors, neurons)."""
     if fused_neurons is not None:
         arrays = (each.numpy() for each in (currents, thresholds, potentials, counts))
-        fused_neurons.count(*arrays, steps, torch.get_num_threads())
+        fused_neurons.count(*arrays, steps, torch.get_num_threads(), hard=reset == "hard")
         return
     for t in range(steps):
         current = currents[t if len(currents) > 1 else 0]
         for v, threshold, count in zip(potentials, thresholds, counts, strict=True):
             v += current
             spikes = (v > threshold).float()
-            v.addcmul_(spikes, threshold, value=-1)
+            v.addcmul_(spikes, v if reset == "hard" else threshold, value=-1)
             count += spikes
