@@ -53,6 +53,7 @@ def test_conversion_names_every_obstacle():
 
 @pytest.mark.parametrize(
     "option", [{"pooling": "max"}, {"encoding": "spikes"}, {"readout": "first"}, {"percentile": 0}, {"percentile": 101},
+               {"percentile": 99, "thresholds": "error"}, {"percentile": 99},
                {"alpha": 0}, {"alpha": -1.0}, {"alpha": float("nan")}, {"alpha": {"nobody": 1.0}}, {"v_init": "full"},
                {"reset": "none"}, {"steps": 0}],
 )  # fmt: skip

@@ -107,7 +107,13 @@ def convert(
 
 
 def choose_ways(method: str, **changes: Any) -> tuple[Balancing, ...]:
-    """The ways of a method with some fields changed, each once; raises `UsageError` for what is not allowed."""
+    """The ways of a method with some fields changed, each once.
+
+    Raises
+    ------
+    UsageError
+        For what is not allowed, or would change nothing and so was meant otherwise.
+    """
     if method not in METHODS:
         raise UsageError(f"method is {method!r}; choose one of {', '.join(map(repr, METHODS))}")
     ways = METHODS[method]
@@ -116,4 +122,9 @@ def choose_ways(method: str, **changes: Any) -> tuple[Balancing, ...]:
     if changes.get("thresholds") in ("v_in", "tuned"):
         changes.setdefault("channelwise", False)  # these are of whole layers
     changed = [dataclasses.replace(way, **changes) for way in ways]
+    thresholds = changed[0].thresholds
+    if "percentile" in changes and thresholds not in ("v_in", "activation"):
+        raise UsageError(
+            f"percentile is given, but thresholds {thresholds!r} take none; choose thresholds 'activation' or 'v_in' with it"
+        )
     return tuple(way for i, way in enumerate(changed) if way not in changed[:i])

@@ -1,4 +1,4 @@
-"""Forward and backward pass of soft-reset neurons, and counts of either reset, compiled by numba: all steps of a block of neurons while it is in cache.
+"""Soft-reset neurons forward and backward, and counts of either reset, compiled by numba, a block of neurons at a time in cache.
 
 The same float32 arithmetic, in the same order, as `spike_activations` does with PyTorch; only the sum that is the
 threshold's gradient is added up in another order. Arrays are (steps, neurons), in memory step after step.

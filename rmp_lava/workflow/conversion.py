@@ -152,7 +152,6 @@ def convert_model(
         As the passes do.
     """
     ways = choose_ways(method, **changes)
-    _refuse_ineffective(ways[0], changes)
     encoding = ENCODINGS[method] if encoding is None else encoding
     Schedule(steps, 1)  # refuses steps that are out of range
     calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
@@ -293,12 +292,3 @@ def _measured(
     kept = {"stages": [vars(stage) for stage in stages], "gates": [vars(gate) for gate in gates]}
     integer = integer.replace(provenance=dict(integer.provenance) | kept)
     return Conversion(analog, floating, integer, steps, tuple(stages), gates)
-
-
-def _refuse_ineffective(how: Balancing, changes: dict[str, Any]) -> None:
-    """An option that would change nothing was meant otherwise."""
-    if "percentile" in changes and how.thresholds not in ("v_in", "activation"):
-        raise UsageError(
-            f"percentile is given, but thresholds {how.thresholds!r} take none; choose thresholds 'activation' or 'v_in' "
-            "with it"
-        )
