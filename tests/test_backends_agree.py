@@ -203,6 +203,16 @@ def test_stock_membrane_at_the_limit_is_reported(sign):
     assert stock.saturations["layer0"] + stock.large_inputs["layer0"] > 0
 
 
+def test_strict_refuses_what_wraps_in_stock_neurons_only():
+    # 142,240 weight units from -32,640: more than a stock neuron's current holds, and less than a potential.
+    network = dense_network(Input((1,), "current", 560), ([[254]], Neurons(MAX_STOCK, "hard", -MAX_STOCK)))
+    images = np.ones((1, 1), np.float32)
+    result = run(network, images, 1, "reference", strict=True)
+    assert result.large_inputs["layer0"] == 1 and not result.saturations["layer0"]
+    with pytest.raises(RangeOverflowError, match="layer 'layer0's stock neurons wrapped at 2.17 weight units 1 times"):
+        run(network, images, 1, "reference", realisation="stock", strict=True)
+
+
 def test_largest_weights_thresholds_and_states_agree():
     weight = np.array([[-256, 254] * 30, [254] * 60, [-256] + [0] * 59, [254, -256] * 30])
     network = dense_network(

@@ -13,10 +13,10 @@ from rmp_lava.ann.data import Dataset
 from rmp_lava.conversion.divergence import TrainedOutputs
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import DataError, UsageError
+from rmp_lava.errors import DataError, RangeOverflowError, UsageError
 from rmp_lava.workflow import conversion as workflow
 from rmp_lava.workflow import samples
-from rmp_lava.workflow.conversion import convert_model, tune_model
+from rmp_lava.workflow.conversion import Quantising, convert_model, tune_model
 from rmp_lava.workflow.samples import Material, from_dataset, material_for
 from rmp_lava.workflow.stages import Stage, trained_stage
 
@@ -55,6 +55,20 @@ def exact() -> nn.Module:
             model[4].weight[label, label::4] = 1.0
         model[4].bias.copy_(torch.tensor([0.0, 0.01, 0.02, 0.03]))
     return model.eval()
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_strict_finds_what_saturates_with_labels_and_without(with_labels):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 4))
+    with torch.no_grad():
+        model[1].weight.fill_(0.1)
+        model[1].weight[3].fill_(-1.0)  # whose potential falls without end
+    material = from_dataset(dataset())
+    if not with_labels:
+        material = replace(material, train_labels=None, validation_labels=None)
+    with pytest.raises(RangeOverflowError, match="saturated its 24-bit membrane potential"):
+        convert_model(model.eval(), material, steps=32, quantising=Quantising(strict=True))
+    assert convert_model(model, material, steps=32).gates
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])

@@ -113,7 +113,7 @@ def run(
     BackendError
         If the backend fails.
     RangeOverflowError
-        In strict mode, if a state saturated.
+        In strict mode, if a state saturated, or wrapped in stock neurons.
     """
     if backend not in BACKENDS:
         raise UsageError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
@@ -220,6 +220,13 @@ def _check_options(
 
 
 def _refuse_overflow(result: Run) -> None:
+    # What wraps is what saturates next, so it is named first; the definition's own input has no limit.
+    for name, count in result.large_inputs.items() if result.realisation == "stock" else ():
+        if count:
+            raise RangeOverflowError(
+                f"the potential or current of layer {name!r}'s stock neurons wrapped at 2^17 weight units {count} times; "
+                "convert with --for-board or for fewer steps, or run without strict"
+            )
     for name, count in result.saturations.items():
         if count:
             raise RangeOverflowError(

@@ -108,7 +108,7 @@ ForLavaDl = Annotated[
 ForBoard = Annotated[
     bool, typer.Option("--for-board", help="Scales at which potentials do not wrap in a board's stock neurons.")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Saturated states are an error.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Saturated states, or wrapped ones of stock neurons, are an error.")]
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:

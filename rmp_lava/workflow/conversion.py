@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..backends import run
 from ..conversion import ENCODINGS, choose_ways
 from ..conversion.balance import balance
 from ..conversion.balancing import Balancing
@@ -288,6 +289,8 @@ def _measured(
         stages.append(analog_stage(f"clipped{what}", clipped(analog, floating), images, labels))
         for form, network in (("float SNN", floating), ("integer SNN", integer)):
             stages.append(spiking_stage(f"{form}{what}", network, images, labels, steps, seed=seed, strict=strict))
+    elif strict:  # stages would have found what saturates
+        run(integer, images, steps, seed=seed, strict=True, progress=True)
     gates = measure_layers(analog, floating, integer, images[:GATE_IMAGES], steps, seed=seed, progress=True)
     kept = {"stages": [vars(stage) for stage in stages], "gates": [vars(gate) for gate in gates]}
     integer = integer.replace(provenance=dict(integer.provenance) | kept)
