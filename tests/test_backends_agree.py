@@ -209,7 +209,7 @@ def test_strict_refuses_what_wraps_in_stock_neurons_only():
     images = np.ones((1, 1), np.float32)
     result = run(network, images, 1, "reference", strict=True)
     assert result.large_inputs["layer0"] == 1 and not result.saturations["layer0"]
-    with pytest.raises(RangeOverflowError, match="layer 'layer0's stock neurons wrapped at 2.17 weight units 1 times"):
+    with pytest.raises(RangeOverflowError, match="stock neurons of layer 'layer0' wrapped 1 times"):
         run(network, images, 1, "reference", realisation="stock", strict=True)
 
 

@@ -224,8 +224,8 @@ def _refuse_overflow(result: Run) -> None:
     for name, count in result.large_inputs.items() if result.realisation == "stock" else ():
         if count:
             raise RangeOverflowError(
-                f"the potential or current of layer {name!r}'s stock neurons wrapped at 2^17 weight units {count} times; "
-                "convert with --for-board or for fewer steps, or run without strict"
+                f"stock neurons of layer {name!r} wrapped {count} times at 2^17 weight units of current or potential; convert "
+                "with --for-board or for fewer steps, or run without strict"
             )
     for name, count in result.saturations.items():
         if count:
