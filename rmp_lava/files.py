@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import RmpLavaError
@@ -52,32 +53,54 @@ def write_atomically(
     pathlib.Path
         The path.
     """
-    path = Path(path)
+    with prepared(path, content, error, verify):
+        return Path(path)
+
+
+@contextmanager
+def prepared(
+    path: str | os.PathLike[str],
+    content: bytes | memoryview,
+    error: type[RmpLavaError] = RmpLavaError,
+    verify: Callable[[Path], None] | None = None,
+) -> Iterator[None]:
+    """As `write_atomically`, but renamed only when the block ends without an error: for files that belong together.
+
+    All that fails on a full disk then fails before any of them has changed.
+    """
     target = Path(os.path.realpath(path))  # a link is written through, not replaced
     temporary = None
     try:
-        _check_place(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if verify is not None:
-            verify(Path(temporary))
-        # mkstemp makes files that only their owner may read; the result gets what any new file would get.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
+        with _explained(path, error):
+            _check_place(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if verify is not None:
+                verify(Path(temporary))
+            # mkstemp makes files that only their owner may read; the result gets what any new file would get.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+        yield
+        with _explained(path, error):
+            os.replace(temporary, target)
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+@contextmanager
+def _explained(path: str | os.PathLike[str], error: type[RmpLavaError]) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as problem:
         raise error(
             f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); an older file of that name is unchanged"
         ) from None
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-    return path
 
 
 def _check_place(target: Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rmp_lava.ann import torch_file
+from rmp_lava.ann import checkpoint, torch_file
 from rmp_lava.ann.checkpoint import FORMAT, load_checkpoint, load_model, save_checkpoint
 from rmp_lava.ann.models import MODELS, digits_cnn
 from rmp_lava.errors import CheckpointError
@@ -322,3 +322,22 @@ def test_file_too_large_is_refused_unread(tmp_path):
         file.truncate(torch_file.MAX_BYTES + 1)
     with pytest.raises(CheckpointError, match="bytes; allowed are 1 to"):
         load_checkpoint(path)
+
+
+def test_metadata_that_names_one_list_many_times_is_looked_at_once(tmp_path, monkeypatch):
+    nested = [1]
+    for _ in range(2):
+        nested = [nested] * 5_000  # 25 million values, of 10,000 references
+    save(tmp_path / "many.pt", metadata={"list": nested})
+    real, calls = checkpoint._is_plain, []
+
+    def counted(*arguments):
+        calls.append(None)
+        assert len(calls) < 20_000
+        return real(*arguments)
+
+    monkeypatch.setattr(checkpoint, "_is_plain", counted)
+    load_checkpoint(tmp_path / "many.pt")
+    save(tmp_path / "deep.pt", metadata={"list": [[[[1]]]]})
+    with pytest.raises(CheckpointError, match="no metadata dictionary of plain values"):
+        load_checkpoint(tmp_path / "deep.pt")

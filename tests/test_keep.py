@@ -16,7 +16,7 @@ from rmp_lava.ann.models import MODELS
 from rmp_lava.ann.torch_file import read_torch_file
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import NetFileError, UsageError
+from rmp_lava.errors import NetFileError, RmpLavaError, UsageError
 from rmp_lava.netx import load
 from rmp_lava.workflow import keep
 from rmp_lava.workflow.keep import check_places, describe_kept, save_with_ann
@@ -97,6 +97,35 @@ def test_a_program_is_kept_byte_for_byte(model, tmp_path):
     kept = save_with_ann(traced(target.model), tmp_path / "a.net", target)
     assert kept.files["ann"].name == "a.ann.pt2"
     assert kept.files["ann"].read_bytes() == (tmp_path / "p.pt2").read_bytes()
+
+
+def test_a_program_that_has_changed_meanwhile_is_not_kept(model, tmp_path):
+    torch.export.save(torch.export.export(model, (torch.rand(2, 1, 8, 8),), strict=False), tmp_path / "p.pt2")
+    target = load_target(str(tmp_path / "p.pt2"))
+    (tmp_path / "p.pt2").write_bytes(b"another")
+    kept = save_with_ann(traced(target.model), tmp_path / "a.net", target)
+    assert "ann" not in kept.files and any("has changed since it was read" in each for each in kept.left_out)
+
+
+def test_a_full_disk_leaves_what_was_there_and_the_next_try_works(model, tmp_path, monkeypatch):
+    save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with torch.no_grad():
+        model.last.bias.add_(1)
+    synchronised = []
+
+    def full(handle):
+        synchronised.append(handle)
+        if len(synchronised) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keep.prepared.__globals__["os"], "fsync", full)
+    with pytest.raises(RmpLavaError, match="No space left on device"):
+        save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    check_places(tmp_path / "a.net")
+    save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
+    assert (tmp_path / "a.ann.pt").read_bytes() != before[tmp_path / "a.ann.pt"]
 
 
 def test_a_checkpoint_stays_a_checkpoint_without_the_training(tmp_path):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmp_lava.encoding import make_input
+from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.report.provenance import flattened, kept_gates, kept_stages, provenance_tables
-from rmp_lava.report.tables import console
+from rmp_lava.report.tables import console, network_table
 
 GATE = {
     "layer": "conv1",
@@ -58,11 +61,19 @@ def test_each_part_has_its_table():
         {"gates": {"layer": "a"}},
         {"stages": [STAGE | {"images": "many"}]},
         {"stages": [STAGE | {"accuracy": float("nan")}]},
+        {"stages": [STAGE | {"accuracy": 10**400}]},
     ],
 )
 def test_what_is_not_as_expected_is_left_out(provenance):
     assert not kept_gates(provenance) and not kept_stages(provenance)
     assert shown(provenance) == ""
+
+
+@pytest.mark.parametrize("error", ["abc", 10**400, None, [1], True])
+def test_a_rounding_that_is_no_number_is_a_dash(error):
+    layer = Layer("a", (1,), (Dense(INPUT, np.ones((1, 2), np.float32)),), Neurons(1.0), {"weight_error": error})
+    rows = list(network_table(SpikingNetwork("n", make_input("poisson", (2,)), (layer,))).columns[-1].cells)
+    assert rows == ["-"]
 
 
 def test_history_that_is_none_of_ours_is_shown_as_it_is():

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from rmp_lava.ann.checkpoint import save_checkpoint
+from rmp_lava.ann.data import load, split_validation
 from rmp_lava.ann.models import MODELS
+from rmp_lava.cli.finish import bring
 from rmp_lava.conversion.check import check
 from rmp_lava.errors import CheckpointError, UsageError
 from rmp_lava.workflow.program_file import read_program, shape_of
@@ -122,6 +124,15 @@ def test_a_checkpoint_knows_its_shape_and_data(tmp_path):
     target = load_target(str(tmp_path / "d.pt"))
     assert (target.shape, target.dataset, target.place) == ((1, 8, 8), "digits", tmp_path / "d")
     assert shape_for(target, None) == (1, 8, 8) and shape_for(target, "3,4,5") == (3, 4, 5)
+
+
+@pytest.mark.parametrize(("said", "fraction"), [(0.25, 0.25), (None, 0.1), ("x", 0.1)])
+def test_images_are_divided_as_the_training_did(said, fraction, tmp_path):
+    model, metadata = MODELS["digits-cnn"].build(), {"validation_fraction": said}
+    save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=model, metadata=metadata)
+    _, material = bring(str(tmp_path / "d.pt"), None, None, None, None, None, None)
+    split = split_validation(load("digits"), fraction)
+    assert np.array_equal(material.validation_images, split.validation_images)
 
 
 @pytest.mark.parametrize("text", ["3,x", "", "3,,3", "0,8,8", "-1,8,8", "99999999,99999999", "9" * 30])

@@ -205,10 +205,18 @@ def _described(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _is_plain(value: Any, depth: int = 4) -> bool:
-    """Whether a value is made of plain Python values only; the limit of depth also ends cycles."""
-    if isinstance(value, dict):
-        return depth > 0 and all(isinstance(key, str) and _is_plain(item, depth - 1) for key, item in value.items())
-    if isinstance(value, list):
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
-    return value is None or isinstance(value, (str, int, float))
+def _is_plain(value: Any, depth: int = 4, seen: set[tuple[int, int]] | None = None) -> bool:
+    """Whether a value is made of plain Python values only; the limit of depth also ends cycles.
+
+    A list that stands in many places is looked at once for each depth, or a small file could ask for hours.
+    """
+    if not isinstance(value, (dict, list)):
+        return value is None or isinstance(value, (str, int, float))
+    seen = set() if seen is None else seen
+    if (id(value), depth) in seen:
+        return True
+    seen.add((id(value), depth))
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_plain(item, depth - 1, seen) for item in items)

@@ -54,7 +54,7 @@ def bring(
     if images is None and data is None:
         data = network.dataset
     wanted = network.shape if shape is None else parse_shape(shape)
-    return network, material_for(data, data_dir, images, labels, wanted)
+    return network, material_for(data, data_dir, images, labels, wanted, network.validation_fraction)
 
 
 def finish(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,14 +11,9 @@ from rich.table import Table
 from ..conversion.layer_gate import LayerGate
 from ..workflow.stages import Stage, stage_table
 from .gates import gates_table
-from .tables import percent, table
+from .tables import is_number, percent, table
 
 _IN_TABLES_OF_THEIR_OWN = ("stages", "gates")
-
-
-def is_number(value: object) -> bool:
-    """Whether an entry of a file is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def kept_gates(provenance: Mapping[str, Any]) -> list[LayerGate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,11 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
+def is_number(value: object) -> bool:
+    """Whether an entry of a file that anyone may have written is a finite number; whole ones may exceed every float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
 def network_table(network: SpikingNetwork) -> Table:
     """Layers with shapes, weights and neurons."""
     rows = []
@@ -57,7 +63,7 @@ def network_table(network: SpikingNetwork) -> Table:
                 f"{low:g} .. {high:g}",
                 threshold,
                 f"{neurons.v_init:g}",
-                "-" if error is None else f"{100 * error:.2f} %",
+                f"{100 * error:.2f} %" if is_number(error) else "-",
             )
         )
     columns = ("layer", "synapses", "neurons", "shape", "weights", "range", "threshold", "v_init", "rounding")

@@ -9,6 +9,7 @@ import io
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ..ann.checkpoint import save_checkpoint
 from ..conversion.tracing.export_front import batch_of
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, NetFileError, UsageError
-from ..files import check_writable, write_atomically
+from ..files import check_writable, prepared, sha256_of
 from ..network import SpikingNetwork
 from .targets import Target
 
@@ -106,9 +107,10 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_la
     files = {key: file for key, (file, _) in contents.items()}
     kept = network.replace(provenance=dict(network.provenance) | provenance)
     superseded = _earlier_files(path) - set(files.values())
-    netx.save(kept, path, for_lava_dl=for_lava_dl)
-    for file, content in contents.values():
-        write_atomically(file, content, CheckpointError)
+    with ExitStack() as beside:  # nothing has its name before everything is on disk
+        for file, content in contents.values():
+            beside.enter_context(prepared(file, content, CheckpointError))
+        netx.save(kept, path, for_lava_dl=for_lava_dl)
     for file in superseded:  # they belong to the network that was replaced
         file.unlink(missing_ok=True)
     return Kept(path, files, tuple(left_out))
@@ -134,7 +136,7 @@ def kept_states(net: Path, provenance: Mapping[str, Any]) -> dict[str, tuple[str
         # The name comes from a file that anyone may have written.
         if "\0" in name or Path(name).name != name or not (net.parent / name).is_file():
             states[key] = (name, "is not there")
-        elif _sha256(net.parent / name) != entry.get("sha256"):
+        elif sha256_of(net.parent / name) != entry.get("sha256"):
             states[key] = (name, "is another file than the one that was kept")
         else:
             states[key] = (name, UNCHANGED)
@@ -149,9 +151,14 @@ def _ann(target: Target) -> tuple[str, bytes]:
     """Suffix and content of the trained network's file, such that `rmp-lava convert` takes it again."""
     buffer = io.BytesIO()
     if target.kind == "program":
-        return ".ann.pt2", target.path.read_bytes()
+        content = target.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != target.provenance["program_sha256"]:
+            raise _LeftOutError(f"The trained network is not kept: {target.path} has changed since it was read")
+        return ".ann.pt2", content
     if target.kind == "net":
-        raise _LeftOutError(f"The trained network is not kept: it is what {target.path.name} stands for; keep that file")
+        raise _LeftOutError(
+            f"The trained network is not kept: it is what {target.path.name} stands for; keep that file"
+        )
     if isinstance(target.model, ExportedProgram):
         torch.export.save(target.model, buffer)
         return ".ann.pt2", buffer.getvalue()
@@ -222,7 +229,3 @@ def _check_onnx(content: bytes) -> None:
     import onnx
 
     onnx.checker.check_model(onnx.load_from_string(content))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ann.data import Dataset, as_float, load, split_validation
+from ..ann.data import VALIDATION_FRACTION, Dataset, as_float, load, split_validation
 from ..ann.lazy_images import Images
 from ..encoding import check_images
 from ..errors import DataError, UsageError
@@ -69,9 +69,9 @@ class Material:
         return as_float(self.validation_images[chosen]), None if labels is None else labels[chosen]
 
 
-def from_dataset(dataset: Dataset) -> Material:
-    """The training part of a data set, divided as `train` divides it."""
-    split = split_validation(dataset)
+def from_dataset(dataset: Dataset, validation_fraction: float = VALIDATION_FRACTION) -> Material:
+    """The training part of a data set, divided as `train` divides it with this fraction."""
+    split = split_validation(dataset, validation_fraction)
     return Material(
         split.train_images,
         split.train_labels,
@@ -89,6 +89,7 @@ def material_for(
     images: Path | None,
     labels: Path | None,
     shape: tuple[int, ...] | None,
+    validation_fraction: float = VALIDATION_FRACTION,
 ) -> Material:
     """Images to convert with: of a data set by name, or of the user's .npy files.
 
@@ -98,6 +99,8 @@ def material_for(
         As the user gave them; one of `data` and `images`.
     shape : tuple of int or None
         That the network takes, where it is known.
+    validation_fraction : float
+        Of a data set, with which the network was trained: its validation images have shaped no weight.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def material_for(
     if images is None:
         if data is None:
             raise UsageError("thresholds are set with training images, and none are given; pass --data or --images")
-        material = from_dataset(load(data, data_directory))
+        material = from_dataset(load(data, data_directory), validation_fraction)
         if shape is not None and material.shape != shape:
             raise DataError(
                 f"data set {data!r} has images of shape {material.shape}, but the network takes {shape}; choose the data "

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from .. import netx
 from ..ann.checkpoint import load_model
-from ..ann.data import DATASETS
+from ..ann.data import DATASETS, VALIDATION_FRACTION
 from ..ann.models import model_spec
 from ..ann.torch_file import read_torch_file
 from ..conversion.analog import AnalogNetwork
@@ -63,6 +63,12 @@ class Target:
     provenance: dict[str, Any]
     path: Path | None = None
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def validation_fraction(self) -> float:
+        """Of its data set, that was held out when it was trained; the usual one where nothing says so."""
+        found = self.checkpoint.get("validation_fraction")
+        return found if isinstance(found, float) else VALIDATION_FRACTION
 
 
 def load_target(target: str, weights: Path | None = None) -> Target:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...network import INPUT, Layer, SpikingNetwork
 from ...neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT
-from ..provenance import is_number, kept_gates
+from ..provenance import kept_gates
+from ..tables import is_number
 from .measure import Measured
 from .parts import Section, Sheet
 from .plots import activity_bars, rate_clouds
@@ -162,7 +163,7 @@ def quantisation_section(measured: Measured, palette: Palette) -> Section:
 
 def _zeroed(layer: Layer) -> str:
     number = layer.record.get("zero_weights")
-    if isinstance(number, bool) or not isinstance(number, int):
+    if not is_number(number):
         return "–"
     return percent(number / sum(s.weight.size for s in layer.synapses), 2)
 
