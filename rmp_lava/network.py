@@ -65,6 +65,8 @@ def _same(a: Any, b: Any) -> bool:
 def _frozen_array(value: Any) -> np.ndarray:
     """A read-only copy: whole numbers as int16 (int64 where that is too narrow), real ones as float32."""
     array = np.array(value)
+    if array.dtype.kind == "u" and array.size and array.max() >= 2**63:
+        raise NetworkError(f"an array holds {array.max()}; whole numbers here are of at most 63 bits")
     if array.dtype.kind in "iu":
         fits = not array.size or (array.min() >= -(2**15) and array.max() < 2**15)
         array = array.astype(np.int16 if fits else np.int64)
@@ -190,15 +192,20 @@ class Conv(Synapse):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("stride", "padding", "dilation"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
     def output_shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(source_shape) != 3:
             raise NetworkError(
                 f"a convolution needs a (channels, height, width) source, but {self.source!r} has shape {source_shape}"
             )
-        if self.weight.ndim != 4:
+        if self.weight.ndim != 4 or not self.weight.size:
             raise NetworkError(
                 f"convolution weights from {self.source!r} have shape {self.weight.shape}; "
-                "expected (C_out, C_in / groups, kernel height, kernel width)"
+                "expected (C_out, C_in / groups, kernel height, kernel width), none of them 0"
             )
         if min(*self.stride, *self.dilation, self.groups) < 1 or min(self.padding) < 0:
             raise NetworkError(

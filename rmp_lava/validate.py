@@ -40,6 +40,8 @@ def validate(network: SpikingNetwork) -> None:
             f"layer {network.output.name!r} never spikes (reset 'none'), but spikes are to be counted; "
             "use read-out 'potential'"
         )
+    if not all(isinstance(name, str) for name in network.class_names):
+        raise NetworkError(f"class names of network {network.name!r} are {network.class_names!r}; expected texts")
     if network.class_names and len(network.class_names) != network.output.size:
         raise NetworkError(
             f"network {network.name!r} has {len(network.class_names)} class names for {network.output.size} outputs"
@@ -147,7 +149,7 @@ def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, inte
         if neurons.reset == "soft":
             raise NetworkError(f"layer {layer!r} is leaky with a soft reset; lava-dl's CUBA neuron resets hard")
         for name in ("current_decay", "voltage_decay"):
-            if not 0 <= getattr(neurons, name) <= NO_MEMORY:
+            if not _is_whole(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
                 raise NetworkError(f"layer {layer!r}: {name} is {getattr(neurons, name)}; allowed are 0..{NO_MEMORY}")
     _validate_bias(neurons, shape, layer, integer)
 
@@ -171,10 +173,14 @@ def _validate_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
         raise NetworkError(
             f"layer {layer!r}: bias mantissa reaches {int(np.abs(bias).max())}; allowed are {MIN_BIAS}..{MAX_BIAS} (13 bits)"
         )
-    if not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
+    if not _is_whole(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
         raise NetworkError(
             f"layer {layer!r}: bias exponent is {neurons.bias_exponent}; allowed are 0..{MAX_BIAS_EXPONENT}"
         )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _validate_json(mapping: Mapping[str, Any], what: str) -> None:

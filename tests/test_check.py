@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -455,3 +456,26 @@ def test_a_program_exported_for_training():
     before = {name: value.clone() for name, value in program.state_dict.items()}
     assert any("statistics of each batch" in f.found for f in check(program, images(1, 8, 8)).obstacles)
     assert all(torch.equal(before[name], value) for name, value in program.state_dict.items())
+
+
+DECIDES = """
+import torch
+from torch import nn
+
+class Decides(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        return self.b(2 * x if x.sum() > 1 else x)
+"""
+
+
+def test_graphs_that_pytorch_prints_where_it_gives_up_are_not_shown(tmp_path):
+    (tmp_path / "decides_of_tests.py").write_text(DECIDES)
+    command = [sys.executable, "-m", "rmp_lava", "check", "decides_of_tests:Decides", "--shape", "8"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "cannot be followed" in done.stdout and not done.stderr
+    assert "def forward" not in done.stdout

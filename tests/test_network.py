@@ -113,6 +113,11 @@ CONTRADICTIONS = {
     "bias mantissa reaches 4096": lambda: biased([0, 4096]),
     "bias mantissa reaches 5000": lambda: biased([0, -5000]),
     "bias exponent is 8": lambda: biased([1, 2], exponent=8),
+    "bias exponent is 6.5": lambda: biased([1, 2], exponent=6.5),
+    "voltage_decay is 10.5": lambda: neurons(reset="hard", voltage_decay=10.5),
+    "an array holds 18446744073709551615; whole numbers": lambda: layer(weight=np.full((2, 3), 2**64 - 1, np.uint64)),
+    "convolution weights from 'input' have shape (1, 1, 0, 0)": lambda: with_conv(conv((1, 1, 0, 0))),
+    "class names of network 'n' are (1, 2); expected texts": lambda: network(class_names=(1, 2)),
     "never spikes (reset 'none'), but spikes are to be counted": lambda: network(
         layer(neurons=Neurons(5, "none")), readout="count"
     ),
@@ -183,6 +188,10 @@ def test_an_exponent_without_a_bias_means_nothing():
 @pytest.mark.parametrize("value, dtype", [(255, np.int16), (-(2**15), np.int16), (2**15, np.int64), (0.5, np.float32)])
 def test_arrays_are_kept_narrow(value, dtype):
     assert Dense(INPUT, [[value]]).weight.dtype == dtype
+
+
+def test_strides_in_lists_are_those_in_tuples():
+    assert conv(stride=[2, 1], padding=[1, 0], dilation=[1, 2]) == conv(stride=(2, 1), padding=(1, 0), dilation=(1, 2))
 
 
 # Structure

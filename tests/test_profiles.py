@@ -187,6 +187,14 @@ def test_each_mistake_is_named(tmp_path, old, new, parts):
     assert "\n" not in str(caught.value)
 
 
+def test_a_core_holds_one_neuron_with_its_slots(tmp_path):
+    text = loihi2_text()
+    for old, new in (value("cores.neurons", "3"), value("cores.slots_per_soft_reset_neuron", "4")):
+        text = text.replace(old, new, 1)
+    with pytest.raises(ProfileError, match="slots_per_soft_reset_neuron.value is 4, and cores.neurons says 3"):
+        load_profile(write(tmp_path, text))
+
+
 BOARD = """
 name = "mine"
 description = "a board of mine"

@@ -98,10 +98,17 @@ def test_what_is_no_state_dict(mine, tmp_path, content):
     assert "is no state dict" in refusal(load_target, mine, tmp_path / "w.pt")
 
 
+def test_weights_of_data_parallel_say_which_to_save(mine, tmp_path):
+    torch.save(nn.DataParallel(small()).state_dict(), tmp_path / "w.pt")
+    text = refusal(load_target, mine, tmp_path / "w.pt")
+    assert "missing 0.weight" in text and "begin with 'module.', as DataParallel's do, so save that of model.module" in text
+
+
 def test_a_whole_pickled_network_is_not_loaded(mine, tmp_path):
     torch.save(small(), tmp_path / "whole.pt")
     for arguments in ((mine, tmp_path / "whole.pt"), (str(tmp_path / "whole.pt"),)):
-        assert "could run code" in refusal(load_target, *arguments)
+        text = refusal(load_target, *arguments)
+        assert "could run code" in text and "torch.save(model.state_dict(), file)" in text
 
 
 def test_weights_alone_say_what_else_is_needed(tmp_path):

@@ -101,7 +101,8 @@ def _load(path: Path, size: int) -> Any:
         # On bytes made to mislead it the unpickler may raise anything; all of it means the same here.
         raise CheckpointError(
             f"file {path} is no checkpoint (it holds other things than tensors and plain values, which could run code, "
-            "so it was not loaded); name a file that `train` has written"
+            "so it was not loaded); name a file that `train` has written, or save weights alone with "
+            "torch.save(model.state_dict(), file)"
         ) from error
     # The pickle, not the record, says how long a storage is; a longer one would be read beyond the record's bytes.
     if claimed > size:

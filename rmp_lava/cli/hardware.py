@@ -82,7 +82,7 @@ def fit(
     data: TestData = None,
     images: TestImages = None,
     data_dir: DataDirectory = None,
-    samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = 50,
+    samples: Annotated[int, typer.Option(help=f"{SAMPLES}; stock neurons are simulated on the first 4.")] = 50,
     leak: Leak = None,
     seed: Seed = 0,
     json_path: Json = None,

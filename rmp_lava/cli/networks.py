@@ -157,7 +157,8 @@ def run(
         Kernel | None, typer.Option(help="Weighted sums of backend fast; all are exact.", show_default="auto")
     ] = None,
     memory: Annotated[
-        int | None, typer.Option(help="MiB that backend fast may take besides network and images.", show_default="1024")
+        int | None,
+        typer.Option(min=1, help="MiB that backend fast may take besides network and images.", show_default="1024"),
     ] = None,
     confidence: Annotated[
         float | None, typer.Option(help="Leave a sample when its prediction has this probability (backend fast).")
@@ -180,7 +181,9 @@ def run(
     if compare and backend is Backend.reference:
         raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")
     if compare and confidence is not None:
-        raise UsageError("--compare needs every step of every sample, which --confidence cuts short; leave one of them out")
+        raise UsageError(
+            "--compare needs every step of every sample, which --confidence cuts short; leave one of them out"
+        )
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     steps = steps_for(network, steps)

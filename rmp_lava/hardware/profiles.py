@@ -178,6 +178,11 @@ def _consistent(path: Path, profile: Profile) -> Profile:
             f"{path}: cores.usable_per_chip.value is {usable:,}, and cores.physical_per_chip says {physical:,}; "
             "give as many at most"
         )
+    neurons, slots = profile["cores.neurons"], profile["cores.slots_per_soft_reset_neuron"]
+    if slots > neurons:
+        raise ProfileError(
+            f"{path}: cores.slots_per_soft_reset_neuron.value is {slots}, and cores.neurons says {neurons}; a core must hold one"
+        )
     return profile
 
 

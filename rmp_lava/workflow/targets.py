@@ -241,9 +241,10 @@ def _load_weights(target: str, model: Model, path: Path) -> None:
         problems += [f"missing {_listed(missing)}"] if missing else []
         problems += [f"unexpected {_listed(unexpected)}"] if unexpected else []
     if problems:
-        raise CheckpointError(
-            f"{path} does not fit {target}: {'; '.join(problems[:_MOST_NAMES])}; pass the state dict of this very network"
-        )
+        remedy = "pass the state dict of this very network"
+        if all(str(name).startswith("module.") for name in state):
+            remedy = "its names begin with 'module.', as DataParallel's do, so save that of model.module"
+        raise CheckpointError(f"{path} does not fit {target}: {'; '.join(problems[:_MOST_NAMES])}; {remedy}")
 
 
 def _listed(names) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -45,12 +49,24 @@ def export(model: nn.Module, images: torch.Tensor) -> ExportedProgram:
     reasons = []
     for strict in (False, True):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with _quiet():
                 return torch.export.export(model, (images,), strict=strict)
         except Exception as error:  # torch.export raises errors of many kinds
             reasons.append(next(iter(str(error).strip().splitlines()), type(error).__name__))
     raise UntraceableError(f"torch.export: {reasons[0]}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the pages of graphs that PyTorch logs and prints where it gives up; the reason is in its error."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def batch_of(program: ExportedProgram) -> int | None:
