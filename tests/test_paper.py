@@ -59,7 +59,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     model, _ = load_model(checkpoint)
     digits = load("digits")
     shown = np.random.default_rng(1).permutation(len(digits.test_images))[:50]
-    network = rmp_lava.load(out / "digits" / "resets" / "hard-1-integer" / "network.net")
+    network = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets" / "hard-1" / "network.net"), steps=24)
     again = rmp_lava.run(network, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
     np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
     assert f"| hard reset, integer | 1 | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
@@ -143,6 +143,11 @@ def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, checkpoint
     whole = run(network, material.test, 6)
     np.testing.assert_allclose(curve.accuracy, whole.accuracy_at(material.labels))
     assert curve.spikes * 60 == pytest.approx(sum(n for name, n in whole.spike_counts.items() if name != "input"))
+    # Other numbers of images measure only the blocks that are not there: a fourth one, of 10 images.
+    assert curves.simulate(store, "x", network, material.first(40), 6, {}).images == 40 and ran == [0, 1, 1, 2]
+    more = paper["material"].bring_images([trained], None, 70, 40)
+    again = paper["store"].Store(tmp_path)
+    assert curves.simulate(again, "x", network, more, 6, {}).images == 70 and ran == [0, 1, 1, 2, 3]
 
 
 def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):

@@ -66,14 +66,16 @@ def simulate(
 ) -> Curve:
     """Simulate the test images on backend fast; `settings` say how the network was made."""
     blocks = range(0, len(material.test), BLOCK)
-    settings = settings | material.identity | {"steps": steps, "seed": seed, "block": BLOCK}
+    settings = settings | material.calibrated | {"steps": steps, "seed": seed, "block": BLOCK}
     parts = []
     with Progress(key, len(blocks)) as bar:
         for number, first in enumerate(blocks):
             some = slice(first, first + BLOCK)
             # Blocks are told apart, or the noise of Poisson spikes would be the same in each.
             measure = _Block(network, material.test[some], material.labels[some], steps, 100_000 * seed + number)
-            parts.append(store.once(f"{key}/{number:03}", settings, measure))
+            # More images are further blocks; those that are measured stay.
+            own = settings | {"images": len(material.test[some])}
+            parts.append(store.once(f"{key}/{number:03}", own, measure))
             bar.advance()
     images = sum(part["images"] for part in parts)
     neurons = {layer.name: layer.size for layer in network}

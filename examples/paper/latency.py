@@ -70,7 +70,7 @@ def measure_latency(
             key = f"{trained.name}/latency/{way.replace(' ', '-').replace(',', '')}-{count}"
             network, identity = store.network(
                 f"{key}/network",
-                trained.identity | material.identity | {"options": WAYS[way], "steps": count},
+                trained.identity | material.calibrated | {"options": WAYS[way], "steps": count},
                 lambda way=way, count=count: _convert(trained, material, WAYS[way], count),
             )
             seeds = SEEDS if network.input.encoding == "poisson" else SEEDS[:1]

@@ -25,7 +25,7 @@ def measure_lossless(store: Store, trained: Trained, material: Material, steps: 
     key = f"{trained.name}/lossless"
     network, identity = store.network(
         f"{key}/network",
-        trained.identity | material.identity | {"over": BALANCED_OVER, "steps": steps},
+        trained.identity | material.calibrated | {"over": BALANCED_OVER, "steps": steps},
         lambda: _convert(trained, material, steps),
     )
     return simulate(store, key, network, material, steps, identity).plain()

@@ -64,6 +64,11 @@ class Material:
     labels: np.ndarray
     identity: dict[str, Any]
 
+    @property
+    def calibrated(self) -> dict[str, Any]:
+        """What identifies the calibration images: a conversion does not depend on the test images."""
+        return {key: value for key, value in self.identity.items() if key != "images"}
+
     def first(self, images: int | None) -> Material:
         """The same with the first test images only, which are drawn at random; None, or more than there are: with all."""
         count = len(self.test[:images])

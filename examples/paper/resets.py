@@ -18,8 +18,8 @@ from .material import Material, Trained, trained_accuracy
 from .store import Store
 
 ALPHAS = (1.0, 0.7, 0.5, 0.3)
-BALANCED_OVER = 256
-"""Steps over which the largest input sums are looked for; Poisson spikes need many."""
+BALANCED_OVER = 64
+"""Steps over which the largest input sums are looked for, of each calibration image."""
 
 
 def measure_resets(
@@ -37,17 +37,15 @@ def measure_resets(
     curves: dict[str, Curve] = {}
     for alpha in alphas:
         for reset in ("soft", "hard"):
+            floating, identity = store.network(
+                f"{trained.name}/resets/{reset}-{alpha:g}/network",
+                trained.identity | material.calibrated | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER},
+                lambda alpha=alpha, reset=reset: _convert(trained, material, alpha, reset),
+            )
             for form in ("integer", "float") if alpha == alphas[0] and reset == "soft" else ("integer",):
                 name = f"{reset}-{alpha:g}-{form}"
-                key = f"{trained.name}/resets/{name}"
-                network, identity = store.network(
-                    f"{key}/network",
-                    trained.identity
-                    | material.identity
-                    | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "steps": steps},
-                    lambda alpha=alpha, reset=reset, form=form: _convert(trained, material, alpha, reset, form, steps),
-                )
-                curves[name] = simulate(store, key, network, material, steps, identity)
+                network = quantize(floating, steps=steps) if form == "integer" else floating
+                curves[name] = simulate(store, f"{trained.name}/resets/{name}", network, material, steps, identity)
     pairs = [
         compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"], accuracy)
         for alpha in alphas
@@ -60,8 +58,8 @@ def measure_resets(
     }
 
 
-def _convert(trained: Trained, material: Material, alpha: float, reset: str, form: str, steps: int) -> SpikingNetwork:
-    network = convert(
+def _convert(trained: Trained, material: Material, alpha: float, reset: str) -> SpikingNetwork:
+    return convert(
         trained.model,
         material.calibration,
         steps=BALANCED_OVER,
@@ -71,7 +69,6 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str, for
         name=trained.name,
         progress=True,
     )
-    return quantize(network, steps=steps) if form == "integer" else network
 
 
 def compare(alpha: float, soft: Curve, hard: Curve, trained: float) -> dict[str, Any]:
