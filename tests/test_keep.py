@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import shutil
 
 import numpy as np
@@ -19,7 +20,8 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError, RmpLavaError, UsageError
 from rmp_lava.netx import load
 from rmp_lava.workflow import keep
-from rmp_lava.workflow.keep import check_places, describe_kept, save_with_ann
+from rmp_lava.workflow.keep import check_places, save_with_ann
+from rmp_lava.workflow.kept import describe_kept
 from rmp_lava.workflow.targets import Target, load_target
 
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
@@ -119,7 +121,7 @@ def test_a_full_disk_leaves_what_was_there_and_the_next_try_works(model, tmp_pat
         if len(synchronised) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keep.prepared.__globals__["os"], "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RmpLavaError, match="No space left on device"):
         save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

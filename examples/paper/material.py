@@ -81,7 +81,9 @@ def bring_network(name: str, path: Path) -> Trained:
     """A checkpoint of `rmp-lava train`, or what the integers of a `.net` stand for."""
     if path.suffix == ".net":
         network = rmp_lava.load(path)
-        metadata = {"dataset": network.provenance.get("dataset"), "restored_from": path.name}
+        if "dataset" not in network.provenance:
+            raise UsageError(f"{path} names no data set, so there are no images for it; give a checkpoint")
+        metadata = {"dataset": network.provenance["dataset"], "restored_from": path.name}
         return Trained(name, AnalogNetwork(restore(network)), metadata, {"net": sha256_of(path)})
     model, metadata = load_model(path)
     return Trained(name, model, metadata, {"checkpoint": sha256_of(path)})

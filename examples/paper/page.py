@@ -113,8 +113,8 @@ def _training(training: dict[str, Any]) -> str:
     """How a network was trained and what its training says of it, as its checkpoint records it; or where it comes from."""
     if training["restored_from"] is not None:
         return (
-            f"What the integers of `{training['restored_from']}` stand for (`rmp_lava.conversion.restore`), with their 8-bit "
-            "weights; exports/README.md says how it was trained."
+            f"What the integers of `{training['restored_from']}` stand for (`rmp_lava.conversion.restore`) is in the place of "
+            "the trained network here, and losses are counted from it."
         )
     options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
     accuracies = f"validation {percent(training['validation_accuracy'])} %"

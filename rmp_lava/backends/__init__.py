@@ -225,7 +225,7 @@ def _refuse_overflow(result: Run) -> None:
         if count:
             raise RangeOverflowError(
                 f"stock neurons of layer {name!r} wrapped {count} times at 2^17 weight units of current or potential; convert "
-                "with --for-board or for fewer steps, or run without strict"
+                "for fewer steps or with smaller weights (soft reset: --for-board), or run without strict"
             )
     for name, count in result.saturations.items():
         if count:

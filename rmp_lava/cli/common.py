@@ -57,12 +57,11 @@ DataDirectory = Annotated[
     Path | None, typer.Option(help="Folder or .zip file of the data set; needed where it is not found by itself.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+TARGETS = (
+    "A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it"
+)
 TargetArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A trained network: a checkpoint, a .pt2 file of torch.export.save, package.module:function that returns it, or a "
-        ".net, whose integers stand for one."
-    ),
+    str, typer.Argument(help=f"{TARGETS}; or a .net of which nothing else is left: what its integers stand for.")
 ]
 Weights = Annotated[
     Path | None, typer.Option(help="State dict for package.module:function; every name and shape must fit.")
@@ -75,9 +74,7 @@ TrainingImages = Annotated[
     Path | None, typer.Option("--images", help="A .npy file of training images in [0, 1] instead of a data set.")
 ]
 TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
-TestData = Annotated[
-    str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")
-]
+TestData = Annotated[str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")]
 TestImages = Annotated[Path | None, typer.Option("--images", help="A .npy file of images instead of a data set.")]
 TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
 SAMPLES = "Test images, drawn at random (of --images: the first ones)"
@@ -108,7 +105,9 @@ ForLavaDl = Annotated[
 ForBoard = Annotated[
     bool, typer.Option("--for-board", help="Scales at which potentials do not wrap in a board's stock neurons.")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Saturated states, or wrapped ones of stock neurons, are an error.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Saturated states, or wrapped ones of stock neurons, are an error.")
+]
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import UsageError
 from .common import (
+    TARGETS,
     Calibration,
     Data,
     DataDirectory,
@@ -76,7 +77,7 @@ class CalibrationOf(str, Enum):
 
 
 def check(
-    target: TargetArgument,
+    target: Annotated[str, typer.Argument(help=f"{TARGETS}.")],
     weights: Weights = None,
     shape: Shape = None,
     pooling: PoolingOption = Pooling.fold,
@@ -93,9 +94,9 @@ def check(
     from ..report.tables import findings_table
     from ..workflow.targets import load_target, shape_for
 
-    network = load_target(target, weights)
-    if network.kind == "net":
+    if Path(target).suffix == ".net":
         raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
+    network = load_target(target, weights)
     example = np.zeros((2, *shape_for(network, shape)), dtype=np.float32)
     report = run_check(network.model, example, pooling=pooling.value)
     report = CheckReport(report.obstacles + report.information)

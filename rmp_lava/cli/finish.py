@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from .common import ThresholdForm, console_for, write_json
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def place(output: Path | None, target: Target, ending: str) -> Path:
     from ..workflow.keep import check_places
 
     path = output or target.place.with_name(f"{target.place.name}{ending}.net")
+    if target.kind == "net" and path.exists() and path.samefile(target.path):
+        raise UsageError(f"output is {path}, from which the network comes; choose another --output")
     check_places(path)
     return path
 

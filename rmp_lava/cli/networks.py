@@ -62,7 +62,7 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     from .. import netx
     from ..report.provenance import provenance_tables
     from ..report.tables import network_table
-    from ..workflow.keep import describe_kept
+    from ..workflow.kept import describe_kept
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from ..encoding import make_input
 from ..errors import UsageError
-from ..network import INPUT, Input, Layer, SpikingNetwork
+from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork
 from .quantize import real_bias
 from .scale import unscale
+
+_KEPT = ("dataset", "data_source", "validation_fraction")
+"""Of the provenance; the rest tells of passes and measurements of another network."""
 
 
 def restore(network: SpikingNetwork) -> SpikingNetwork:
@@ -23,38 +26,47 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
     Parameters
     ----------
     network : SpikingNetwork
-        Integers, of neurons without leak.
+        Integers, of neurons without leak, with `provenance["output_scale"]` (as `quantize` leaves it).
 
     Returns
     -------
     SpikingNetwork
-        Float, in analog form as `trace` returns it; each layer's record says the "clip" of its activation, and nothing of
-        the earlier passes. The last layer integrates. The input keeps its encoding, with real pixels where they are currents.
+        Float, in analog form as `trace` returns it: the last layer integrates, and its sums are in units of the trained
+        network's outputs. Each layer's record says the "clip" of its activation, and nothing of the earlier passes. The
+        input keeps its encoding, with real pixels where they are currents.
 
     Raises
     ------
     UsageError
-        If the network is in float, takes spikes instead of images, or has neurons with a decaying current or potential,
-        whose rates say no ReLU.
+        If the network is in float, takes spikes instead of images or has input neurons of its own, has neurons with a
+        decaying current or potential, whose rates say no ReLU, or does not say what its outputs mean.
     """
     if not network.is_integer:
         raise UsageError(f"network {network.name!r} is in floating point, with nothing to restore; convert its model")
-    if network.input.encoding == "spikes":
-        raise UsageError(f"network {network.name!r} takes spikes, which have no activations; give it another encoding")
+    source = make_input(network.input.encoding, network.input.shape)
+    if source.encoding == "spikes" or network.input.neurons != source.neurons:
+        found = "spikes" if source.encoding == "spikes" else "images through input neurons of its own"
+        raise UsageError(
+            f"network {network.name!r} takes {found}, which say no activations; what takes images can be restored"
+        )
     leaky = [layer.name for layer in network if layer.neurons.is_leaky]
     if leaky:
         raise UsageError(
             f"layers {', '.join(leaky)} have neurons with decays, whose rates say no activation; restore networks of RMP or "
             "integrate-and-fire neurons"
         )
+    if network.provenance.get("output_scale") is None:
+        raise UsageError(
+            f"network {network.name!r} does not say what its read-out means in units of the trained network; set "
+            "provenance['output_scale'], as `quantize` does"
+        )
     *hidden, last = (_floating(layer, network.input) for layer in network)
-    # A read-out that spikes rectifies its sums, which the trained network does not.
-    last = last.replace(neurons=last.neurons.replace(reset="none"))
     floating = network.replace(
-        input=make_input(network.input.encoding, network.input.shape),
-        layers=(*hidden, last),
+        input=source,
+        layers=(*hidden, _summing(last, network)),
         number_format="float",
         readout="potential",
+        provenance={key: network.provenance[key] for key in _KEPT if key in network.provenance},
     )
     return unscale(floating).map_layers(_clipped)
 
@@ -67,6 +79,18 @@ def _floating(layer: Layer, source: Input) -> Layer:
     neurons = layer.neurons
     neurons = neurons.replace(threshold=float(neurons.threshold), v_init=0.0, bias=real_bias(neurons))
     return layer.replace(synapses=synapses, neurons=neurons, record={})
+
+
+def _summing(last: Layer, network: SpikingNetwork) -> Layer:
+    """The read-out with sums in units of the trained network's outputs; one that spikes would rectify them."""
+    unit = network.provenance["output_scale"]
+    if network.readout == "count":  # it says what a spike means
+        unit /= last.neurons.threshold
+    bias = last.neurons.bias
+    return last.replace(
+        synapses=tuple(s.replace(weight=s.weight * unit) for s in last.synapses),
+        neurons=Neurons(1.0, "none", bias=None if bias is None else bias * unit),
+    )
 
 
 def _clipped(layer: Layer) -> Layer:

@@ -32,7 +32,7 @@ def trace(
     Parameters
     ----------
     model : torch.nn.Module or torch.export.ExportedProgram
-        On any device and in any floating-point precision; left as it is.
+        On any device and in any floating-point precision; left as it is. An `AnalogNetwork` is in this form already.
     source : Input
         Whose shape is an image's.
     example : array, optional
@@ -56,6 +56,8 @@ def trace(
     """
     if pooling not in ("fold", "layer"):
         raise UsageError(f"pooling is {pooling!r}; choose 'fold' or 'layer'")
+    if isinstance(model, AnalogNetwork):
+        return _as_it_is(model.to_network(), source, pooling, readout)
     if example is None:
         example = np.random.default_rng(0).random((2, *source.shape), dtype=np.float32)
     reading, analysis = examine(model, as_array(example), pooling)
@@ -65,7 +67,7 @@ def trace(
             f"the example has images of shape {reading.images.shape[1:]}, but the input is of shape {source.shape}; "
             "they must agree"
         )
-    layers = [_renamed(layer, _names_of(model)) for layer in analysis.layers]
+    layers = list(analysis.layers)
     if readout == "potential":
         layers[-1] = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     network = SpikingNetwork("network", source, tuple(layers), "float", readout)
@@ -76,21 +78,19 @@ def trace(
     return network
 
 
-def _names_of(model: Model) -> dict[str, str]:
-    """Path of a module -> name of the layer that it is: a network in analog form has names already."""
-    if not isinstance(model, AnalogNetwork):
-        return {}
-    return {f"layers.{i}.weights": module.layer.name for i, module in enumerate(model.layers)}
-
-
-def _renamed(layer: Layer, names: dict[str, str]) -> Layer:
-    if not names:
-        return layer
-    record = dict(layer.record)
-    if "module" in record:
-        record["module"] = names.get(record["module"], record["module"])
-    synapses = tuple(s.replace(source=names.get(s.source, s.source)) for s in layer.synapses)
-    return layer.replace(name=names.get(layer.name, layer.name), synapses=synapses, record=record)
+def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Readout) -> SpikingNetwork:
+    """A network that is in analog form already, with another input and read-out."""
+    if pooling == "layer":
+        raise UsageError(
+            f"network {network.name!r} has its pooling folded or in layers already, so pooling 'layer' would change nothing; "
+            "leave it out, or convert its model"
+        )
+    if network.input.shape != source.shape:
+        raise ConversionError(f"images are of shape {source.shape}, but the network takes {network.input.shape}")
+    *hidden, last = network.layers
+    reset = "none" if readout == "potential" else "soft"
+    last = last.replace(neurons=last.neurons.replace(reset=reset))
+    return network.replace(input=source, layers=(*hidden, last), readout=readout)
 
 
 def examine(model: Model, example: np.ndarray, pooling: str) -> tuple[Reading | None, Analysis]:

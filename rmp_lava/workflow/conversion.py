@@ -245,7 +245,7 @@ def _trace(
     source = make_input(encoding, material.shape)
     network = trace(model, source, calibration, pooling=pooling, readout=readout).replace(name=name)
     check_classes(network, material.train_labels, material.class_names)
-    return network.replace(class_names=material.class_names)
+    return network.replace(class_names=material.class_names or network.class_names)
 
 
 def _with_provenance(

@@ -8,11 +8,9 @@ import inspect
 import io
 import tempfile
 import warnings
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,14 +21,14 @@ from ..ann.checkpoint import save_checkpoint
 from ..conversion.tracing.export_front import batch_of
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, NetFileError, UsageError
-from ..files import check_writable, prepared, sha256_of
+from ..files import check_writable, prepared
 from ..network import SpikingNetwork
+from .kept import UNCHANGED, kept_states
 from .targets import Target
 
 _LONGEST_REASON = 160
 _SUFFIXES = (".ann.pt", ".ann.pt2", ".onnx")
 """Of the files beside NAME.net, each NAME with one of these."""
-UNCHANGED = "is there, unchanged"
 
 
 @dataclass(frozen=True)
@@ -116,33 +114,6 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_la
     return Kept(path, files, tuple(left_out))
 
 
-def describe_kept(net: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Of what a `.net` says is kept beside it, by its name in the provenance: a sentence whether it is there."""
-    titles = {"ann": "Trained network", "onnx": "As ONNX"}
-    return {
-        key: f"{titles[key]}: {file} beside it {state} (SHA-256 {provenance[key].get('sha256')})"
-        for key, (file, state) in kept_states(net, provenance).items()
-    }
-
-
-def kept_states(net: Path, provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Key of the provenance, "ann" or "onnx" -> (file name, what became of it: `UNCHANGED` or words for something else)."""
-    states = {}
-    for key in ("ann", "onnx"):
-        entry = provenance.get(key)
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("file"), str):
-            continue
-        name = entry["file"]
-        # The name comes from a file that anyone may have written.
-        if "\0" in name or Path(name).name != name or not (net.parent / name).is_file():
-            states[key] = (name, "is not there")
-        elif sha256_of(net.parent / name) != entry.get("sha256"):
-            states[key] = (name, "is another file than the one that was kept")
-        else:
-            states[key] = (name, UNCHANGED)
-    return states
-
-
 class _LeftOutError(Exception):
     """A file that cannot be made here; says why and what to do."""
 
@@ -151,9 +122,14 @@ def _ann(target: Target) -> tuple[str, bytes]:
     """Suffix and content of the trained network's file, such that `rmp-lava convert` takes it again."""
     buffer = io.BytesIO()
     if target.kind == "program":
-        content = target.path.read_bytes()
+        try:
+            content = target.path.read_bytes()
+        except OSError:
+            content = b""
         if hashlib.sha256(content).hexdigest() != target.provenance["program_sha256"]:
-            raise _LeftOutError(f"The trained network is not kept: {target.path} has changed since it was read")
+            raise _LeftOutError(
+                f"The trained network is not kept: {target.path} has changed since it was read; keep it yourself"
+            )
         return ".ann.pt2", content
     if target.kind == "net":
         raise _LeftOutError(

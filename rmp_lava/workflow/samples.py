@@ -79,7 +79,7 @@ def from_dataset(dataset: Dataset, validation_fraction: float = VALIDATION_FRACT
         split.validation_labels,
         tuple(dataset.class_names),
         f"data set {dataset.name}",
-        {"dataset": dataset.name, "data_source": dataset.source},
+        {"dataset": dataset.name, "data_source": dataset.source, "validation_fraction": validation_fraction},
     )
 
 

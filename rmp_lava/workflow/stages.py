@@ -41,8 +41,12 @@ def stage_table(stages: tuple[Stage, ...], steps: int | None) -> Table:
 
 
 def trained_stage(model: Model, images: np.ndarray, labels: np.ndarray) -> Stage:
-    """The trained network itself."""
-    return _stage("trained ANN", _predict(*caller_of(model), images), labels)
+    """The trained network itself; or what stands in its place, where only integers are left of it."""
+    return _stage(
+        "restored ANN" if isinstance(model, AnalogNetwork) else "trained ANN",
+        _predict(*caller_of(model), images),
+        labels,
+    )
 
 
 def analog_stage(name: str, network: SpikingNetwork, images: np.ndarray, labels: np.ndarray) -> Stage:

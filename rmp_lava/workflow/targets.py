@@ -24,6 +24,7 @@ from ..conversion.restore import restore
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, UsageError
 from ..files import sha256_of
+from .kept import UNCHANGED, kept_states
 from .program_file import read_program, shape_of
 
 EXPORTS = Path("exports")
@@ -67,8 +68,8 @@ class Target:
     @property
     def validation_fraction(self) -> float:
         """Of its data set, that was held out when it was trained; the usual one where nothing says so."""
-        found = self.checkpoint.get("validation_fraction")
-        return found if isinstance(found, float) else VALIDATION_FRACTION
+        found = (self.checkpoint or self.provenance).get("validation_fraction")
+        return found if isinstance(found, float) and 0 < found < 1 else VALIDATION_FRACTION
 
 
 def load_target(target: str, weights: Path | None = None) -> Target:
@@ -174,8 +175,13 @@ def _from_program(path: Path) -> Target:
 
 def _from_net(path: Path) -> Target:
     network = netx.load(path)
+    name, state = kept_states(path, network.provenance).get("ann", ("", ""))
+    if state == UNCHANGED:
+        raise UsageError(
+            f"the trained network of {path} lies beside it, without any rounding; take that, {path.with_name(name)}"
+        )
     analog = restore(network)
-    dataset = network.provenance.get("dataset")
+    dataset = analog.provenance.get("dataset")
     return Target(
         name=network.name,
         model=AnalogNetwork(analog),
@@ -183,7 +189,7 @@ def _from_net(path: Path) -> Target:
         place=path.with_name(f"{path.stem}-again"),  # not over the file that it comes from
         shape=network.input.shape,
         dataset=dataset if dataset in DATASETS else None,
-        provenance={"restored_from": path.name, "restored_sha256": sha256_of(path)},
+        provenance={**analog.provenance, "restored_from": path.name, "restored_sha256": sha256_of(path)},
         path=path,
     )
 

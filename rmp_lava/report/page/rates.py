@@ -15,7 +15,7 @@ from ...encoding import make_input
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
 from ...neuron import STATE_SHIFT
-from ...workflow.keep import UNCHANGED, kept_states
+from ...workflow.kept import UNCHANGED, kept_states
 from ...workflow.stages import trained_stage
 from ...workflow.targets import Target, load_target
 
