@@ -24,6 +24,7 @@ from rmp_lava.errors import ProfileError, UsageError  # noqa: E402
 from rmp_lava.hardware import Profile, load_profile, map_network  # noqa: E402
 from rmp_lava.hardware.demand import weight_bits  # noqa: E402
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork  # noqa: E402
+from rmp_lava.report.hardware import describe_mapping  # noqa: E402
 
 LOIHI2 = load_profile("loihi2")
 RESOURCES = ("neurons", "synapse_words", "axons_in", "axons_out", "groups")
@@ -256,6 +257,16 @@ def test_stock_neurons_need_room_for_their_synapses_and_relays():
     with_bias = a.replace(neurons=Neurons(500, v_init=3, bias=np.array([1] * 30)))
     found = map_network(network.replace(layers=(with_bias, b, c)), LOIHI2, "stock")["a"]
     assert found.usage["axons_in"].largest == 20 + 30 + 2 + 1 + 2
+
+
+def test_chips_without_graded_messages_take_no_pixels_as_currents():
+    network = network_of((8,), dense("a", INPUT, 8, 4)).replace(input=make_input("current", (8,), 127))
+    assert map_network(network, "loihi2").fits
+    found = map_network(network, "loihi1")
+    assert not found.fits and found.cores == 1 and found.summary()["obstacles"] == list(found.obstacles)
+    said = "the input sends messages up to 127, and loihi1 none above 1; convert with --encoding rate or poisson"
+    assert describe_mapping(found)[0] == f"Does not fit: {said}."
+    assert map_network(network.replace(input=make_input("rate", (8,))), "loihi1").fits
 
 
 def test_soft_reset_takes_two_places_on_loihi1():

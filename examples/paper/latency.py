@@ -22,7 +22,7 @@ from .store import Store
 
 WAYS = {
     "current": {"encoding": "current"},
-    "current, searched": {"encoding": "current", "search": "outputs"},
+    "current-searched": {"encoding": "current", "search": "outputs"},
     "rate": {"encoding": "rate"},
     "poisson": {"encoding": "poisson"},
     "paper's recipe": {"method": "paper"},

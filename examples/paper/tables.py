@@ -27,11 +27,12 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
     """
     few = sorted({row["steps"] for result in networks.values() for row in result.get("latency", ())})
     many = sorted({len(result["lossless"]["accuracy"]) for result in networks.values() if "lossless" in result})
+    resets = any("resets" in result for result in networks.values())
     columns = (
         "network",
         "trained",
         *(f"T = {count}" for count in (*few, *many)),
-        "soft reset is as good as hard reset's best",
+        *("soft reset is as good as hard reset's best",) * resets,
     )
     rows = []
     for name, result in networks.items():
@@ -44,7 +45,8 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
         for count in many:
             accuracy = result["lossless"]["accuracy"] if "lossless" in result else ()
             row.append(_beside(accuracy[-1], trained) if len(accuracy) == count else None)
-        rows.append((*row, _sooner(result["resets"]["pairs"]) if "resets" in result else None))
+        sooner = _sooner(result["resets"]["pairs"]) if "resets" in result else None
+        rows.append((*row, *(sooner,) * resets))
     return markdown(columns, rows)
 
 

@@ -70,12 +70,13 @@ Shape = Annotated[
     str | None, typer.Option(help="Shape of one input, such as 3,32,32; needed where neither target nor images say it.")
 ]
 Data = Annotated[str | None, typer.Option(help=f"{DATA_NAMES}; that of the checkpoint if omitted.")]
+IMAGES = "(samples, channels, height, width) in [0, 1]"
 TrainingImages = Annotated[
-    Path | None, typer.Option("--images", help="A .npy file of training images in [0, 1] instead of a data set.")
+    Path | None, typer.Option("--images", help=f"A .npy file of training images, {IMAGES}, instead of a data set.")
 ]
 TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
 TestData = Annotated[str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")]
-TestImages = Annotated[Path | None, typer.Option("--images", help="A .npy file of images instead of a data set.")]
+TestImages = Annotated[Path | None, typer.Option("--images", help=f"A .npy file of {IMAGES}, instead of a data set.")]
 TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
 SAMPLES = "Test images, drawn at random (of --images: the first ones)"
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
@@ -97,7 +98,12 @@ Validation = Annotated[
     int | None, typer.Option(help="Held-out training images to measure on, drawn at random.", show_default="1000")
 ]
 PoolingOption = Annotated[Pooling, typer.Option(help="Average pooling: into the next weights, or neurons.")]
-ThresholdFormOption = Annotated[ThresholdForm, typer.Option(help="What a threshold must be, see the docs.")]
+ThresholdFormOption = Annotated[
+    ThresholdForm,
+    typer.Option(
+        help="stock: what one weight with an exponent says; dense_rec: even, at most 254, for lava-dl's loader; free: any."
+    ),
+]
 Profile = Annotated[str, typer.Option(help="Hardware profile: a name or a .toml file.")]
 ForLavaDl = Annotated[
     bool, typer.Option("--for-lava-dl", help="Insist on a file that lava-dl's unmodified loader runs.")

@@ -129,7 +129,11 @@ def convert(
         Method, typer.Option(help="How thresholds are found: for few steps, or as the RMP paper does.")
     ] = Method.low_latency,
     encoding: Annotated[
-        Encoding | None, typer.Option(help="How pixels enter.", show_default="low-latency: current; paper: poisson")
+        Encoding | None,
+        typer.Option(
+            help="Pixels p as random spikes, as pT evenly spaced spikes, or as a number in each step.",
+            show_default="low-latency: current; paper: poisson",
+        ),
     ] = None,
     thresholds: Annotated[
         Thresholds | None,

@@ -55,6 +55,15 @@ def traps(network: SpikingNetwork, profile: Profile) -> Iterator[Trap]:
             yield Trap("input", layer.name, found, "try this layer alone first")
 
 
+def obstacles_for(network: SpikingNetwork, profile: Profile) -> tuple[str, ...]:
+    """What keeps a network from a board however many cores that has."""
+    largest, limit = network.input.largest_message, profile["message_max"]
+    if limit is None or largest <= limit:
+        return ()
+    found = f"the input sends messages up to {largest}, and {profile.chip} none above {limit}"
+    return (f"{found}; convert with --encoding rate or poisson",)
+
+
 def warnings_for(network: SpikingNetwork, profile: Profile, realisation: str) -> tuple[str, ...]:
     """What a network would meet on a board that a map of cores does not show."""
     found = [f"layer {trap.layer!r}: {trap.found}, so {trap.remedy}" for trap in traps(network, profile)]

@@ -8,7 +8,7 @@ from math import ceil
 
 from ..errors import ProfileError, UsageError
 from ..network import INPUT, SpikingNetwork
-from .advice import remedies_for, warnings_for
+from .advice import obstacles_for, remedies_for, warnings_for
 from .demand import Demand, demands
 from .layer import LayerMapping
 from .placement import place
@@ -33,6 +33,8 @@ class Mapping:
         Keys of the profile that nothing public says and that mapping therefore counts from above.
     remedies : tuple of str
         What would make it fit; empty if it does.
+    obstacles : tuple of str
+        What keeps it from the board however many cores that has.
     """
 
     profile: Profile
@@ -41,6 +43,7 @@ class Mapping:
     warnings: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
     @property
     def cores(self) -> int:
@@ -64,8 +67,8 @@ class Mapping:
 
     @property
     def fits(self) -> bool:
-        """Whether every layer can be split far enough, and the board has cores for all of them."""
-        return all(layer.fits for layer in self.layers) and self.cores <= self.cores_available
+        """Whether nothing is in the way, every layer can be split far enough, and the board has cores for all of them."""
+        return not self.obstacles and all(layer.fits for layer in self.layers) and self.cores <= self.cores_available
 
     def __getitem__(self, name: str) -> LayerMapping:
         for layer in self.layers:
@@ -103,6 +106,7 @@ class Mapping:
             "warnings": list(self.warnings),
             "unknown": list(self.unknown),
             "remedies": list(self.remedies),
+            "obstacles": list(self.obstacles),
         }
 
 
@@ -150,8 +154,9 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
         place_all(populations, shapes, profile),
         warnings_for(network, profile, realisation),
         tuple(f"cores.{key}" for key in profile.sections["cores"] if profile[f"cores.{key}"] is None),
+        obstacles=obstacles_for(network, profile),
     )
-    if result.fits:
+    if result.fits or all(layer.fits for layer in result.layers) and result.cores <= result.cores_available:
         return result
 
     def layers_of(changed: list[Demand]) -> tuple[LayerMapping, ...]:
@@ -162,7 +167,7 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
         native = map_network(network, profile, "native")
         fit = "fit" if native.fits else "do not fit either"
         remedies += (f"native neurons take {native.cores:,} cores and {fit}",)
-    return Mapping(profile, realisation, result.layers, result.warnings, result.unknown, remedies)
+    return replace(result, remedies=remedies)
 
 
 def place_all(

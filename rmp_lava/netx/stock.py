@@ -40,9 +40,9 @@ def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
     neurons, synapse = layer.neurons, layer.synapses[0]
     obstacles = []
     if neurons.v_init != 0:
-        obstacles.append("v_init is not 0; the loader starts every neuron at 0")
+        obstacles.append("v_init is not 0; the loader starts every neuron at 0, so convert with --v-init zero")
     if neurons.bias is not None and neurons.reset != "hard":
-        obstacles.append("has a bias, which the loader would not integrate in this neuron")
+        obstacles.append("has a bias, which the loader would not integrate in this neuron; --calibrate none adds none")
     if neurons.bias is not None and neurons.bias_exponent != STOCK_BIAS_EXPONENT:
         obstacles.append(f"bias exponent is {neurons.bias_exponent}; the loader takes {STOCK_BIAS_EXPONENT}")
     if neurons.bias is not None and len(layer.shape) == 3 and neurons.bias.ndim == 3:
@@ -60,7 +60,7 @@ def _soft_reset_obstacles(layer: Layer) -> list[str]:
     synapse, threshold = layer.synapses[0], int(layer.neurons.threshold)
     if isinstance(synapse, Conv):
         return [
-            "a convolution with soft reset, for which the loader has no recurrent synapses; convert with reset hard"
+            "a convolution with soft reset, for which the loader has no recurrent synapses; convert with --reset hard"
         ]
     if threshold % 2 or threshold > 254:
         return [

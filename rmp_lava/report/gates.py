@@ -9,7 +9,7 @@ from rich.table import Table
 from ..conversion.gates import LayerGate, begins_at
 from .tables import table
 
-COLUMNS = ("layer", "correlation", "over images", "error (%)", "silent (%)", "saturated (%)", "weight error (%)", "")
+COLUMNS = ("layer", "correlation", "over images", "error (%)", "silent (%)", "always on (%)", "weight error (%)", "")
 
 
 def gates_table(gates: Sequence[LayerGate]) -> Table:

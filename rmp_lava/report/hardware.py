@@ -100,6 +100,8 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     chips = f", {mapping.chips:,} of {profile.chips:,} chips" if profile.chips > 1 else ""
     if mapping.fits:
         lines = [f"Fits: {cores}{chips}."]
+    elif mapping.obstacles:
+        lines = [f"Does not fit: {obstacle}." for obstacle in mapping.obstacles]
     elif all(layer.fits for layer in mapping.layers):
         lines = [
             f"Does not fit: {mapping.cores:,} cores, and the {board} {profile.name} has {mapping.cores_available:,}."
@@ -113,13 +115,17 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     lines += [f"Warning: {warning}." for warning in mapping.warnings]
     if mapping.unknown:
         keys = ", ".join(key.split(".")[1].replace("_", " ") for key in mapping.unknown)
-        lines.append(f"Unknown for {profile.chip}: {keys}; counted from above, or not at all.")
+        lines.append(
+            f"The profile of {profile.chip} has no figure for {keys}: cores that need it are counted too high, or without it."
+        )
     lines.append("Computed by the rules of the compiler's printed tables; never run on hardware.")
     return lines
 
 
 def describe_misfit(mapping: Mapping) -> str:
     """What an estimate stands for where the network does not fit."""
+    if mapping.obstacles:
+        return f"the estimate is as if it did; {mapping.obstacles[0]}"
     hopeless = [layer.name for layer in mapping.layers if not layer.fits]
     if hopeless:
         return f"the estimate is as if one core could hold all of {', '.join(hopeless)}"

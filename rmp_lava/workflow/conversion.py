@@ -100,7 +100,7 @@ def describe_loss(conversion: Conversion) -> str:
     worst = min(known, key=lambda gate: gate.correlation, default=None)
     if worst is None:
         return "No layer's activations vary on these images, so nothing can be said about its rates."
-    where = f"the lowest correlation is {worst.correlation:.2f}, of layer {worst.layer!r}"
+    where = f"the lowest correlation is {worst.correlation:.4f}, of layer {worst.layer!r}"
     if conversion.stages:
         lost = conversion.stages[0].accuracy - conversion.stages[-1].accuracy
         if lost > NOTICEABLE_LOSS:

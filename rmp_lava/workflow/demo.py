@@ -86,18 +86,18 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
         raise UsageError(f"steps are {steps}; allowed are 1..{MAX_STEPS}")
     dataset = load("digits")
     report(f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch norm")
-    trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / f"{MODEL}.pt", progress=True)
+    trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
     report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")
     common = {
         "name": MODEL,
-        "provenance": {"checkpoint": f"{MODEL}.pt", "training_seed": seed},
+        "provenance": {"checkpoint": "demo.pt", "training_seed": seed},
         "measuring": Measuring(CALIBRATION_IMAGES, seed=seed),
         "stages": False,  # measured below, on held-out digits
     }
     material = from_dataset(dataset)
     conversion = convert_model(trained.model, material, steps=steps, **OPTIONS, **common)
     report("3  Export, and load again")
-    path = netx.save(conversion.integer, folder / f"{MODEL}.net")
+    path = netx.save(conversion.integer, folder / "demo.net")
     network = netx.load(path)
     images, labels = dataset.test_images, dataset.test_labels
     report(f"4  Simulate {len(images)} held-out digits")

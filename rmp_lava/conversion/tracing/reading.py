@@ -59,7 +59,7 @@ def read(model: Model, example: np.ndarray) -> Reading:
         try:
             tensor = _runs_on(model, images, precision, device)
         except _DoesNotRunError as error:
-            remedy = "pass an example of the shape it was trained on"
+            remedy = "pass an example of the shape it was trained on, channels first"
             findings.append(Finding("obstacle", "input", f"does not fit the network ({error})", remedy))
             return Reading(None, tuple(findings + _unsuitable_modules(model)), images, precision)
         expected = model(tensor.clone())

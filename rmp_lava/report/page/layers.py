@@ -60,7 +60,7 @@ def _gate_sheet(gates: Sequence[Mapping[str, Any]], what: str, palette: Palette)
         "root mean square error over that of the activations; neurons that never spike although they should; pairs of neuron "
         f"and image with a spike in every step. {what}"
     )
-    columns = ("layer", "correlation", "over images", "error", "silent", "saturated")
+    columns = ("layer", "correlation", "over images", "error", "silent", "always on")
     return Sheet(caption, columns, rows, colours=palette.marks([gate["layer"] for gate in gates]))
 
 
