@@ -92,7 +92,9 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, latency"),
+        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, latency, tuned"),
+        (("--only", "vgg:resets"), "--only names network 'vgg', which no --network brings"),
+        (("--only", "vgg:all"), "experiment 'all' is unknown"),
         (("--way", "fast"), "way 'fast' is unknown; choose from current"),
         (("--network", "a/b=c.pt"), "'a/b=c.pt' is not NAME=FILE"),
         (("--network", "digits"), "'digits' is not NAME=FILE"),

@@ -27,7 +27,8 @@ from .resets import ALPHAS, measure_resets
 from .store import Store
 from .tables import write_csv
 
-EXPERIMENTS = ("neuron", "resets", "lossless", "latency")
+EXPERIMENTS = ("neuron", "resets", "lossless", "latency", "tuned")
+"""latency: conversions for few steps, beside what --tuned brings; tuned: the latter alone."""
 FEW_STEPS = (4, 8, 16, 32)
 
 
@@ -39,7 +40,12 @@ def main(
         list[str] | None, typer.Option(help="NAME=NET that `rmp-lava tune` has made of the network of that name.")
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Of the data set that the networks were trained on.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(EXPERIMENTS)}; all if omitted.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"One of {', '.join(EXPERIMENTS)}, of all networks or, as NAME:EXPERIMENT, of one; all if omitted."
+        ),
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Test images; all if omitted.")] = None,
     calibration: Annotated[int, typer.Option(help="Training images for thresholds and biases.")] = 512,
     reset_steps: Annotated[int, typer.Option(help="T of the reset curves, up to which each step is shown.")] = 2048,
@@ -58,9 +64,9 @@ def main(
     again: Annotated[bool, typer.Option("--again", help="Measure anew what is there already.")] = False,
 ) -> None:
     """Reproduce the experiments of the RMP-SNN paper in Loihi's integers; goes on where an earlier call was interrupted."""
-    experiments = chosen(only, EXPERIMENTS, "experiment")
     ways = chosen(way, tuple(WAYS), "way")
     networks = [bring_network(name, path) for name, path in _pairs(network)]
+    wanted = _wanted(only, [each.name for each in networks])
     tuned_nets: dict[str, list[Path]] = {}
     for name, path in _pairs(tuned):
         if name not in [each.name for each in networks]:
@@ -70,7 +76,7 @@ def main(
         check_writable(place)
     work = _Work(Store(output, again), output, console())
     results: dict[str, Any] = {"networks": {}}
-    if "neuron" in experiments:
+    if "neuron" in wanted[None]:
         results["neuron"] = measure_neuron(work.store)
         work.drawn += figures.draw_neuron(results["neuron"], output)
     material = bring_images(networks, data_dir, images, calibration) if networks else None
@@ -79,12 +85,12 @@ def main(
         result["trained"] = trained_accuracy(work.store, trained, material)
         accuracy = result["trained"]["accuracy"]
         work.out.print(f"{trained.name}: {accuracy:.2%} of {len(material.test):,} test images ({material.source})")
-        if "latency" in experiments:
-            counts, nets = few_steps or FEW_STEPS, tuned_nets.get(trained.name, ())
-            result["latency"] = _latency(work, trained, material, accuracy, counts, ways, nets)
-        if "lossless" in experiments:
+        here, nets = ways if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
+        if here or (nets and "tuned" in wanted[trained.name]):
+            result["latency"] = _latency(work, trained, material, accuracy, few_steps or FEW_STEPS, here, nets)
+        if "lossless" in wanted[trained.name]:
             result["lossless"] = _lossless(work, trained, material, accuracy, lossless_steps)
-        if "resets" in experiments:
+        if "resets" in wanted[trained.name]:
             some = material.first(reset_images)
             result["resets"] = _resets(work, trained, some, reset_steps, tuple(alpha or ALPHAS))
         _write_results(output, results)
@@ -144,6 +150,19 @@ def _resets(work: _Work, trained: Trained, material: Material, steps: int, alpha
     for pair in measured["pairs"]:
         work.out.print(_pair_sentence(pair))
     return measured
+
+
+def _wanted(only: list[str] | None, networks: Sequence[str]) -> dict[str | None, set[str]]:
+    """Network's name -> its experiments; None -> those of no network."""
+    wanted: dict[str | None, set[str]] = {name: set() for name in (None, *networks)}
+    for text in only or EXPERIMENTS:
+        name, colon, experiment = text.rpartition(":")
+        chosen([experiment], EXPERIMENTS, "experiment")
+        if colon and name not in networks:
+            raise UsageError(f"--only names network {name!r}, which no --network brings; give both the same name")
+        for each in [name] if colon else wanted:
+            wanted[each].add(experiment)
+    return wanted
 
 
 def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
