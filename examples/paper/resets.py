@@ -18,8 +18,10 @@ from .material import Material, Trained, trained_accuracy
 from .store import Store
 
 ALPHAS = (1.0, 0.7, 0.5, 0.3)
-BALANCED_OVER = 64
-"""Steps over which the largest input sums are looked for, of each calibration image."""
+BALANCED_OVER = 256
+"""Steps over which the largest input sums are looked for: Poisson spikes reach deep layers late."""
+BALANCED_IMAGES = 64
+"""Calibration images that are simulated for so many steps."""
 
 
 def measure_resets(
@@ -39,7 +41,9 @@ def measure_resets(
         for reset in ("soft", "hard"):
             floating, identity = store.network(
                 f"{trained.name}/resets/{reset}-{alpha:g}/network",
-                trained.identity | material.calibrated | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER},
+                trained.identity
+                | material.calibrated
+                | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "of": BALANCED_IMAGES},
                 lambda alpha=alpha, reset=reset: _convert(trained, material, alpha, reset),
             )
             for form in ("integer", "float") if alpha == alphas[0] and reset == "soft" else ("integer",):
@@ -61,7 +65,7 @@ def measure_resets(
 def _convert(trained: Trained, material: Material, alpha: float, reset: str) -> SpikingNetwork:
     return convert(
         trained.model,
-        material.calibration,
+        material.calibration[:BALANCED_IMAGES],
         steps=BALANCED_OVER,
         method="paper",
         alpha=alpha,
