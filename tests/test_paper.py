@@ -59,7 +59,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     model, _ = load_model(checkpoint)
     digits = load("digits")
     shown = np.random.default_rng(1).permutation(len(digits.test_images))[:50]
-    network = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets" / "hard-1" / "network.net"), steps=24)
+    network = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "hard-1" / "network.net"), steps=24)
     again = rmp_lava.run(network, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
     np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
     assert f"| hard reset, integer | 1 | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
@@ -95,6 +95,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
         (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, latency, tuned"),
         (("--only", "vgg:resets"), "--only names network 'vgg', which no --network brings"),
         (("--only", "vgg:all"), "experiment 'all' is unknown"),
+        (("--reset-encoding", "morse"), "encoding 'morse' is unknown; choose from poisson, rate, current"),
         (("--way", "fast"), "way 'fast' is unknown; choose from current"),
         (("--network", "a/b=c.pt"), "'a/b=c.pt' is not NAME=FILE"),
         (("--network", "digits"), "'digits' is not NAME=FILE"),

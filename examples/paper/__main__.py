@@ -30,6 +30,7 @@ from .tables import write_csv
 EXPERIMENTS = ("neuron", "resets", "lossless", "latency", "tuned")
 """latency: conversions for few steps, beside what --tuned brings; tuned: the latter alone."""
 FEW_STEPS = (4, 8, 16, 32)
+ENCODINGS = ("poisson", "rate", "current")
 
 
 def main(
@@ -53,6 +54,9 @@ def main(
         int | None, typer.Option(help="Test images of the reset curves; --images if omitted.")
     ] = None,
     alpha: Annotated[list[float] | None, typer.Option(help=f"On the paper's thresholds; {ALPHAS} if omitted.")] = None,
+    reset_encoding: Annotated[
+        str, typer.Option(help=f"Of the reset curves, one of {', '.join(ENCODINGS)}.")
+    ] = "poisson",
     lossless_steps: Annotated[int, typer.Option(help="T after which rates should have lost next to nothing.")] = 512,
     few_steps: Annotated[
         list[int] | None, typer.Option(help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
@@ -65,6 +69,7 @@ def main(
 ) -> None:
     """Reproduce the experiments of the RMP-SNN paper in Loihi's integers; goes on where an earlier call was interrupted."""
     ways = chosen(way, tuple(WAYS), "way")
+    chosen([reset_encoding], ENCODINGS, "encoding")
     networks = [bring_network(name, path) for name, path in _pairs(network)]
     wanted = _wanted(only, [each.name for each in networks])
     tuned_nets: dict[str, list[Path]] = {}
@@ -92,7 +97,7 @@ def main(
             result["lossless"] = _lossless(work, trained, material, accuracy, lossless_steps)
         if "resets" in wanted[trained.name]:
             some = material.first(reset_images)
-            result["resets"] = _resets(work, trained, some, reset_steps, tuple(alpha or ALPHAS))
+            result["resets"] = _resets(work, trained, some, reset_steps, tuple(alpha or ALPHAS), reset_encoding)
         _write_results(output, results)
     _write_results(output, results)
     if results_page is not None:
@@ -142,8 +147,10 @@ def _lossless(work: _Work, trained: Trained, material: Material, accuracy: float
     return curve
 
 
-def _resets(work: _Work, trained: Trained, material: Material, steps: int, alphas: tuple[float, ...]) -> dict[str, Any]:
-    measured = measure_resets(work.store, trained, material, steps, alphas=alphas)
+def _resets(
+    work: _Work, trained: Trained, material: Material, steps: int, alphas: tuple[float, ...], encoding: str
+) -> dict[str, Any]:
+    measured = measure_resets(work.store, trained, material, steps, alphas=alphas, encoding=encoding)
     work.drawn += figures.draw_resets(trained.name, measured, work.folder)
     work.drawn += figures.draw_activity(trained.name, measured, work.folder)
     _write_curves(work.folder / f"{trained.name}-resets.csv", measured["curves"])

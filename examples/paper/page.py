@@ -94,7 +94,7 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
         "",
     ]
     if "resets" in result:
-        lines += ["### Soft and hard reset (the paper's recipe, Poisson spikes)", ""]
+        lines += [f"### Soft and hard reset (the paper's recipe, {result['resets']['encoding']} encoding)", ""]
         lines += [f"{result['resets']['images']:,} test images, drawn at random.", ""]
         lines += resets_table(result["resets"]) + [""]
         lines += pairs_table(result["resets"]) + [""]

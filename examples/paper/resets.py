@@ -1,8 +1,8 @@
 """Soft against hard reset: accuracy over time steps at several thresholds, and what spikes it takes.
 
 As in Han, Srinivasan and Roy (CVPR 2020, section 5): the threshold is alpha times the largest input sum on training
-images, initial potentials are 0, pixels are Poisson spikes. Here the networks that run are Loihi's integers; one pair is
-also run in floating point, as the paper did.
+images, initial potentials are 0, pixels are Poisson spikes or, on request, currents. Here the networks that run are Loihi's
+integers; one pair is also run in floating point, as the paper did.
 """
 
 from __future__ import annotations
@@ -25,44 +25,52 @@ BALANCED_IMAGES = 64
 
 
 def measure_resets(
-    store: Store, trained: Trained, material: Material, steps: int, *, alphas: tuple[float, ...] = ALPHAS
+    store: Store,
+    trained: Trained,
+    material: Material,
+    steps: int,
+    *,
+    alphas: tuple[float, ...] = ALPHAS,
+    encoding: str = "poisson",
 ) -> dict[str, Any]:
     """Curves of both resets in integers at each alpha, and of the soft reset in real numbers at the first.
 
     Returns
     -------
     dict
-        "images": how many; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the curve;
+        "images": how many; "encoding"; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the curve;
         "pairs": one entry for each alpha, see `compare`.
     """
     accuracy = trained_accuracy(store, trained, material)["accuracy"]
     curves: dict[str, Curve] = {}
+    folder = f"{trained.name}/resets-{encoding}"
     for alpha in alphas:
         for reset in ("soft", "hard"):
             floating, identity = store.network(
-                f"{trained.name}/resets/{reset}-{alpha:g}/network",
+                f"{folder}/{reset}-{alpha:g}/network",
                 trained.identity
                 | material.calibrated
                 | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "of": BALANCED_IMAGES},
-                lambda alpha=alpha, reset=reset: _convert(trained, material, alpha, reset),
+                lambda alpha=alpha, reset=reset: _convert(trained, material, alpha, reset, encoding),
             )
             for form in ("integer", "float") if alpha == alphas[0] and reset == "soft" else ("integer",):
                 name = f"{reset}-{alpha:g}-{form}"
                 network = quantize(floating, steps=steps) if form == "integer" else floating
-                curves[name] = simulate(store, f"{trained.name}/resets/{name}", network, material, steps, identity)
+                curves[name] = simulate(store, f"{folder}/{name}", network, material, steps, identity)
     pairs = [
         compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"], accuracy)
         for alpha in alphas
     ]
     return {
         "images": len(material.test),
+        "encoding": encoding,
         "trained": accuracy,
         "curves": {name: curve.plain() for name, curve in curves.items()},
         "pairs": pairs,
     }
 
 
-def _convert(trained: Trained, material: Material, alpha: float, reset: str) -> SpikingNetwork:
+def _convert(trained: Trained, material: Material, alpha: float, reset: str, encoding: str) -> SpikingNetwork:
     return convert(
         trained.model,
         material.calibration[:BALANCED_IMAGES],
@@ -70,6 +78,7 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str) -> 
         method="paper",
         alpha=alpha,
         reset=reset,
+        encoding=encoding,
         name=trained.name,
         progress=True,
     )
