@@ -38,8 +38,8 @@ def measure_resets(
     Returns
     -------
     dict
-        "images": how many; "encoding"; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the curve;
-        "pairs": one entry for each alpha, see `compare`.
+        "images": how many; "encoding"; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the
+        curve; "pairs": one entry for each alpha, see `compare`.
     """
     accuracy = trained_accuracy(store, trained, material)["accuracy"]
     curves: dict[str, Curve] = {}
