@@ -266,6 +266,8 @@ def test_chips_without_graded_messages_take_no_pixels_as_currents():
     assert not found.fits and found.cores == 1 and found.summary()["obstacles"] == list(found.obstacles)
     said = "the input sends messages up to 127, and loihi1 none above 1; convert with --encoding rate or poisson"
     assert describe_mapping(found)[0] == f"Does not fit: {said}."
+    crowded = map_network(network, changed(load_profile("loihi1"), axons_in=4))
+    assert not crowded.has_room and f"Nor otherwise: {said}." in describe_mapping(crowded)
     assert map_network(network.replace(input=make_input("rate", (8,))), "loihi1").fits
 
 

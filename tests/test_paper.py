@@ -109,6 +109,17 @@ def test_mistakes_are_one_sentence(tmp_path, arguments, words):
     assert done.stderr.startswith("Error: ") and words in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_experiments_of_all_networks_and_of_one(paper):
+    from examples.paper.__main__ import EXPERIMENTS, _wanted
+
+    assert _wanted(["neuron", "a:resets", "b:latency", "b:tuned"], ["a", "b"]) == {
+        None: {"neuron"},
+        "a": {"neuron", "resets"},
+        "b": {"neuron", "latency", "tuned"},
+    }
+    assert _wanted(None, ["a"]) == {None: set(EXPERIMENTS), "a": set(EXPERIMENTS)}
+
+
 def test_a_measurement_is_made_once_for_the_same_settings(paper, tmp_path):
     store, made = paper["store"].Store(tmp_path), []
     for settings in ({"steps": 8}, {"steps": 8}, {"steps": 16}, {"steps": 16}):

@@ -67,8 +67,13 @@ class Mapping:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is in the way, every layer can be split far enough, and the board has cores for all of them."""
-        return not self.obstacles and all(layer.fits for layer in self.layers) and self.cores <= self.cores_available
+        """Whether nothing is in the way, and there is room for it."""
+        return not self.obstacles and self.has_room
+
+    @property
+    def has_room(self) -> bool:
+        """Whether every layer can be split far enough, and the board has cores for all of them."""
+        return all(layer.fits for layer in self.layers) and self.cores <= self.cores_available
 
     def __getitem__(self, name: str) -> LayerMapping:
         for layer in self.layers:
@@ -156,7 +161,7 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
         tuple(f"cores.{key}" for key in profile.sections["cores"] if profile[f"cores.{key}"] is None),
         obstacles=obstacles_for(network, profile),
     )
-    if result.fits or all(layer.fits for layer in result.layers) and result.cores <= result.cores_available:
+    if result.has_room:
         return result
 
     def layers_of(changed: list[Demand]) -> tuple[LayerMapping, ...]:

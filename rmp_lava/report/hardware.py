@@ -100,7 +100,7 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     chips = f", {mapping.chips:,} of {profile.chips:,} chips" if profile.chips > 1 else ""
     if mapping.fits:
         lines = [f"Fits: {cores}{chips}."]
-    elif mapping.obstacles:
+    elif mapping.has_room:
         lines = [f"Does not fit: {obstacle}." for obstacle in mapping.obstacles]
     elif all(layer.fits for layer in mapping.layers):
         lines = [
@@ -111,6 +111,8 @@ def describe_mapping(mapping: Mapping) -> list[str]:
             f"Does not fit: a layer exceeds the limits of a core of {profile.chip}, however it is split; the others take "
             f"{mapping.cores_of_others:,} cores."
         ]
+    if not mapping.has_room:
+        lines += [f"Nor otherwise: {obstacle}." for obstacle in mapping.obstacles]
     lines += [f"  - {remedy}" for remedy in mapping.remedies]
     lines += [f"Warning: {warning}." for warning in mapping.warnings]
     if mapping.unknown:
