@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from rmp_lava.ann import session
-from rmp_lava.ann.augment import cut_out
+from rmp_lava.ann.augment import cut_mix, cut_out
 from rmp_lava.ann.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rmp_lava.ann.data import Dataset, as_float, load, split_validation
 from rmp_lava.ann.models import MODELS
 from rmp_lava.ann.muon import Muon
 from rmp_lava.ann.recipe import Recipe
-from rmp_lava.ann.train import evaluate, train
+from rmp_lava.ann.train import _loss, evaluate, train
 from rmp_lava.errors import CheckpointError, DataError, UsageError
 
 
@@ -233,6 +233,7 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_pa
         ({"augmentation": ["none"]}, "augmentation is .*; choose one of none, crop-flip, crop-flip-cutout"),
         ({"label_smoothing": 1}, "label_smoothing is 1; give a number from 0 to less than 1"),
         ({"warmup": float("nan")}, "warmup is nan"),
+        ({"mixing": "mixup"}, "mixing is 'mixup'; choose one of none, cutmix"),
         ({"precision": "float16"}, "precision is 'float16'; choose one of float32, bfloat16"),
         ({"channels_last": 1}, "channels_last is 1; give True or False"),
         ({"epoch": 3}, "hyperparameter 'epoch' is unknown; choose from epochs, batch_size"),
@@ -336,7 +337,7 @@ def test_images_as_bytes_and_as_values_train_the_same_weights():
 
 @pytest.mark.parametrize(
     "changed",
-    [{"augmentation": "none"}, {"augmentation": "crop-flip-cutout"}, {"label_smoothing": 0.0}, {"warmup": 0.0},
+    [{"augmentation": "none"}, {"augmentation": "crop-flip-cutout"}, {"mixing": "cutmix"}, {"label_smoothing": 0.0}, {"warmup": 0.0},
      {"weight_decay": 0.0},
      {"precision": "float32"}, {"optimizer": "adam"}, {"optimizer": "muon"}],
 )  # fmt: skip
@@ -356,6 +357,35 @@ def test_cutout_takes_a_square_out_of_each_image_wherever_it_lies():
     sizes = torch.stack([rows.sum(dim=1), columns.sum(dim=1)])
     assert sizes.max() <= 16 and (sizes >= 15).float().mean() > 0.3 and sizes.min() >= 8
     assert rows.float().mean(dim=0).min() > 0.15  # no row is spared
+
+
+def test_cutmix_puts_a_rectangle_of_another_image_into_every_second_one_and_knows_its_share():
+    count, generator = 2000, torch.Generator().manual_seed(0)
+    numbers = torch.arange(count).reshape(-1, 1, 1, 1).expand(count, 3, 16, 32)
+    mixed, kept = cut_mix(numbers, generator)
+    others = mixed != numbers
+    assert (mixed == torch.where(others, count - 1 - numbers, numbers)).all() and (others == others[:, :1]).all()
+    rows, columns = others[:, 0].any(dim=2), others[:, 0].any(dim=1)
+    assert (others[:, 0] == rows[:, :, None] & columns[:, None, :]).all()
+    assert torch.allclose(kept, 1 - others[:, 0].float().mean(dim=(1, 2)))
+    assert 0.45 < (kept < 1).float().mean() < 0.52  # half of them; where the rectangle is tiny, nothing was taken
+    assert rows.float().mean(dim=0).min() > 0.1 and columns.float().mean(dim=0).min() > 0.1
+    # The drawn area is uniform, so half of one on average; what lies outside is lost.
+    assert 0.6 < kept[kept < 1].mean() < 0.8
+
+
+def test_the_loss_of_mixed_images_is_that_of_both_labels():
+    logits, labels = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 1, 2])
+    kept = torch.tensor([1.0, 0.25, 0.5, 1.0, 0.0, 1.0])
+    soft = torch.zeros(6, 4)
+    for n in range(6):
+        soft[n, labels[n]] += kept[n]
+        soft[n, labels[5 - n]] += 1 - kept[n]
+    for smoothing in (0.0, 0.1):
+        expected = torch.nn.functional.cross_entropy(logits, soft, label_smoothing=smoothing)
+        assert torch.allclose(_loss(logits, labels, kept, smoothing), expected)
+    whole = _loss(logits, labels, torch.ones(6), 0.1)
+    assert torch.allclose(whole, _loss(logits, labels, None, 0.1))
 
 
 def test_only_weights_decay():

@@ -29,6 +29,7 @@ _OF_TRAINING = (
     "learning_rate",
     "batch_size",
     "augmentation",
+    "mixing",
     "precision",
     "seed",
     "train_accuracy",

@@ -117,13 +117,14 @@ def _training(training: dict[str, Any]) -> str:
             "the trained network here, and losses are counted from it."
         )
     options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
+    mixing = "" if training["mixing"] in (None, "none") else f"{training['mixing']}, "
     accuracies = f"validation {percent(training['validation_accuracy'])} %"
     if training["train_accuracy"] is not None:
         accuracies = f"training {percent(training['train_accuracy'])} %, {accuracies}"
     return (
         f"{training['model']} ({options}), trained for {training['epochs']} epochs ({training['optimizer']}, learning rate "
         f"{training['learning_rate']:g}, batches of {training['batch_size']}, {training['augmentation']}, "
-        f"{training['precision']}), seed {training['seed']}, in {training['seconds'] / 60:.0f} minutes with PyTorch "
+        f"{mixing}{training['precision']}), seed {training['seed']}, in {training['seconds'] / 60:.0f} minutes with PyTorch "
         f"{training['torch_version']}: {accuracies}."
     )
 

@@ -1,4 +1,4 @@
-"""Random changes of training images that leave their labels true."""
+"""Random changes of training images: those that leave their labels true, and one that mixes two images and labels."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import torch
 from torch.nn import functional
 
 AUGMENTATIONS = ("none", "crop-flip", "crop-flip-cutout")
+MIXINGS = ("none", "cutmix")
 
 PADDING = 4
 """Pixels of zeros on each side before a crop, as He et al. (CVPR 2016, section 4.2) train on CIFAR-10."""
 
-
 HOLE = 1 / 2
 """Side of the square that is cut out, over that of the image: 16 of 32 pixels, as DeVries and Taylor have it for CIFAR-10."""
+
+MIXED = 0.5
+"""Part of the images that CutMix mixes, as Yun et al. (ICCV 2019, section 4.1.2) have it for CIFAR."""
 
 
 def augment(images: torch.Tensor, how: str, generator: torch.Generator) -> torch.Tensor:
@@ -61,3 +64,40 @@ def crop_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     columns = torch.where(flipped, columns.flip(1), columns)
     samples = torch.arange(count, device=device)[:, None, None]
     return padded[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def cut_mix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put a rectangle of another image into some images (CutMix: Yun et al., ICCV 2019, arXiv:1905.04899).
+
+    The other image of number n is that of number N - 1 - n of the batch, whose order is random anyway. Sizes and places are
+    drawn as there, but for each image apart: the share of the area uniformly, the centre anywhere, so that a part may lie
+    outside.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        (N, C, H, W), any dtype.
+    generator : torch.Generator
+        On the CPU, as for `crop_flip`.
+
+    Returns
+    -------
+    images : torch.Tensor
+        (N, C, H, W) as given.
+    kept : torch.Tensor
+        (N,), float32, on the device of the images: the share of an image that is still its own, and so of its label in the
+        loss; the rest is the other image's.
+    """
+    count, _, height, width = images.shape
+    mixed = torch.rand(count, 1, generator=generator) < MIXED
+    side = torch.rand(count, 1, generator=generator).sqrt()
+    rows, columns = (_near(size, side, generator) for size in (height, width))
+    taken = (mixed & rows)[:, :, None] & columns[:, None, :]
+    kept = 1 - taken.float().mean(dim=(1, 2))
+    return torch.where(taken[:, None].to(images.device), images.flip(0), images), kept.to(images.device)
+
+
+def _near(size: int, side: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(N, size), bool: places that are within half a side, a part of the size, of a random centre."""
+    centre = torch.randint(0, size, (len(side), 1), generator=generator)
+    return (torch.arange(size) - centre).abs() < side * size / 2

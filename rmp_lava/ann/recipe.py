@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
-from .augment import AUGMENTATIONS
+from .augment import AUGMENTATIONS, MIXINGS
 
 OPTIMIZERS = ("adam", "sgd", "muon")
 PRECISIONS = ("float32", "bfloat16")
@@ -34,6 +34,9 @@ class Recipe:
     augmentation : str
         'none', or 'crop-flip': each image is padded by 4 zeros, cropped at random to its size, and flipped or not; or
         'crop-flip-cutout', which sets a random square of it to zero as well. See `rmp_lava.ann.augment`.
+    mixing : str
+        'none', or 'cutmix': every second image gets a rectangle of another one and as much of its label. See
+        `rmp_lava.ann.augment.cut_mix`.
     label_smoothing : float
         Part of each label that is spread over all classes (Szegedy et al., CVPR 2016), 0 to less than 1.
     warmup : float
@@ -57,6 +60,7 @@ class Recipe:
     optimizer: str = "adam"
     weight_decay: float = 0.0
     augmentation: str = "none"
+    mixing: str = "none"
     label_smoothing: float = 0.0
     warmup: float = 0.0
     precision: str = "float32"
@@ -72,7 +76,12 @@ class Recipe:
         for name in ("label_smoothing", "warmup"):
             if not _is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a number from 0 to less than 1")
-        choices = (("optimizer", OPTIMIZERS), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS))
+        choices = (
+            ("optimizer", OPTIMIZERS),
+            ("augmentation", AUGMENTATIONS),
+            ("mixing", MIXINGS),
+            ("precision", PRECISIONS),
+        )
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")

@@ -27,7 +27,8 @@ _MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",), "muo
 class EpochRecord:
     """One epoch: its number from 1, mean cross-entropy in nats, accuracies in [0, 1].
 
-    `train_accuracy` is taken during the epoch, with dropout and changing weights; `validation_accuracy` after it.
+    `train_accuracy` is taken during the epoch, with dropout and changing weights, and of mixed images with the label of the
+    image that the other was put into; `validation_accuracy` after it.
     """
 
     epoch: int

@@ -19,7 +19,7 @@ from ..errors import CheckpointError, DataError, UsageError
 from ..files import check_writable, sha256_of
 from ..progress import Progress
 from . import session
-from .augment import augment
+from .augment import augment, cut_mix
 from .checkpoint import load_checkpoint
 from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
 from .distributed import Processes, joined, process_count
@@ -276,11 +276,12 @@ def _run_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step, recipe.epochs * len(order))
         of_all, chosen = len(chosen), processes.share_of(chosen.to(settings.device))
-        batch_images, batch_labels = _prepare(_batch_of(images, chosen), recipe), labels[chosen]
+        batch_images, kept = _prepare(_batch_of(images, chosen), recipe)
+        batch_labels = labels[chosen]
         device_type = torch.device(settings.device).type
         with torch.autocast(device_type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = model(batch_images)
-        loss = functional.cross_entropy(logits.float(), batch_labels, label_smoothing=recipe.label_smoothing)
+        loss = _loss(logits.float(), batch_labels, kept, recipe.label_smoothing)
         state.optimizer.zero_grad()
         # Shares may differ by an image: so weighted, the mean over the processes is the mean over the batch.
         (loss * (len(chosen) * processes.count / of_all)).backward()
@@ -328,11 +329,23 @@ def _in_memory(images: Images | torch.Tensor) -> np.ndarray | torch.Tensor:
     return np.asarray(images) if isinstance(images, LazyImages) else images
 
 
-def _prepare(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Augmented images as the network takes them, in the memory order of the recipe."""
-    images = augment(images, recipe.augmentation, torch.default_generator)
+def _prepare(images: torch.Tensor, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Augmented images as the network takes them, in the memory order of the recipe; what `cut_mix` kept of each."""
+    images, kept = augment(images, recipe.augmentation, torch.default_generator), None
+    if recipe.mixing == "cutmix":
+        images, kept = cut_mix(images, torch.default_generator)
     order = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    return _values(images).contiguous(memory_format=order)
+    return _values(images).contiguous(memory_format=order), kept
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor | None, smoothing: float) -> torch.Tensor:
+    """Mean cross-entropy, of mixed images with both labels."""
+    if kept is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    own, other = (
+        functional.cross_entropy(logits, of, label_smoothing=smoothing, reduction="none") for of in (labels, labels.flip(0))
+    )
+    return (kept * own + (1 - kept) * other).mean()
 
 
 def _values(images: torch.Tensor) -> torch.Tensor:

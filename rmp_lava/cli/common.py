@@ -26,6 +26,11 @@ class Augmentation(str, Enum):
     crop_flip_cutout = "crop-flip-cutout"
 
 
+class Mixing(str, Enum):
+    none = "none"
+    cutmix = "cutmix"
+
+
 class Precision(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"

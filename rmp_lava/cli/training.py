@@ -14,6 +14,7 @@ from .common import (
     Augmentation,
     DataDirectory,
     Json,
+    Mixing,
     Precision,
     Seed,
     console_for,
@@ -70,6 +71,9 @@ def train(
     augmentation: Annotated[
         Augmentation | None, typer.Option(help="Of the training images; the model's recipe if omitted.")
     ] = None,
+    mixing: Annotated[
+        Mixing | None, typer.Option(help="Of training images and their labels; the model's recipe if omitted.")
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
     ] = None,
@@ -113,6 +117,7 @@ def train(
         batch_size=batch_size,
         learning_rate=learning_rate,
         augmentation=None if augmentation is None else augmentation.value,
+        mixing=None if mixing is None else mixing.value,
         precision=None if precision is None else precision.value,
         seed=seed,
         checkpoint_path=path,
