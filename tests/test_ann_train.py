@@ -337,8 +337,8 @@ def test_images_as_bytes_and_as_values_train_the_same_weights():
 
 @pytest.mark.parametrize(
     "changed",
-    [{"augmentation": "none"}, {"augmentation": "crop-flip-cutout"}, {"mixing": "cutmix"}, {"label_smoothing": 0.0}, {"warmup": 0.0},
-     {"weight_decay": 0.0},
+    [{"augmentation": "none"}, {"augmentation": "crop-flip-cutout"}, {"mixing": "cutmix"}, {"label_smoothing": 0.0},
+     {"warmup": 0.0}, {"weight_decay": 0.0},
      {"precision": "float32"}, {"optimizer": "adam"}, {"optimizer": "muon"}],
 )  # fmt: skip
 def test_every_option_of_a_recipe_has_an_effect(changed):

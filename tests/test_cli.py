@@ -279,6 +279,8 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("run", "d.net", "--samples", "0"), "samples are 0"),
         (("run", "d.net", "--data", "cifar"), "data set 'cifar' is unknown"),
         (("run", "d.net", "--data", "fashion-mnist", "--data-dir", "missing"), "not found in"),
+        (("run", "d.net", "--data-dir", "missing"), "the digits come with scikit-learn, but directory missing was given"),
+        (("run", "d.net", "--images", "x.npy", "--data-dir", "here"), "both images and the folder here of a data set"),
         (("run", "d.net", "--device", "abacus"), "device 'abacus' cannot be used"),
         (("run", "d.net", "--samples", "1", "--realisation", "stock"), "native neurons only"),
         (

@@ -119,11 +119,13 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
     Raises
     ------
     UsageError
-        If the name is unknown or the seed is out of range.
+        If the name is unknown, the seed is out of range, or a directory is given for the digits.
     DataError
         If files are missing or malformed.
     """
     if name == "digits":
+        if directory is not None:
+            raise UsageError(f"the digits come with scikit-learn, but directory {directory} was given; leave it out (--data-dir)")
         return _load_digits(seed)
     if name == "fashion-mnist":
         return _load_fashion_mnist(directory)

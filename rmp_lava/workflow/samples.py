@@ -107,7 +107,7 @@ def material_for(
     UsageError, DataError
         If they cannot be meant, are missing, or do not fit the shape.
     """
-    _refuse_both(data, images, labels)
+    _refuse_both(data, data_directory, images, labels)
     if images is None:
         if data is None:
             raise UsageError("thresholds are set with training images, and none are given; pass --data or --images")
@@ -137,7 +137,7 @@ def images_for(
     """
     if samples is not None and samples < 1:
         raise UsageError(f"samples are {samples}; run at least 1")
-    _refuse_both(data, images, labels)
+    _refuse_both(data, data_directory, images, labels)
     if images is not None:
         values = load_array(images)
         truth = None if labels is None else _labels(labels, len(values))[:samples]
@@ -182,11 +182,13 @@ def load_array(path: Path) -> np.ndarray:
     return array
 
 
-def _refuse_both(data: str | None, images: Path | None, labels: Path | None) -> None:
+def _refuse_both(data: str | None, data_directory: Path | None, images: Path | None, labels: Path | None) -> None:
     if images is None and labels is not None:
         raise UsageError("labels are given without images; a data set brings its own, so pass --images too or neither")
     if images is not None and data is not None:
         raise UsageError(f"both images and the data set {data!r} are given; pass one of them")
+    if images is not None and data_directory is not None:
+        raise UsageError(f"both images and the folder {data_directory} of a data set are given; leave --data-dir or --images out")
 
 
 def _labels(path: Path, count: int) -> np.ndarray:

@@ -121,7 +121,7 @@ class Sums:
                 return "int8"
             if wanted == "int8":
                 raise BackendError(f"kernel 'int8' cannot compute synapses from {source!r}: {reason}")
-        # cuDNN may choose Winograd or FFT convolutions, which round. Never run on a GPU.
+        # cuDNN may choose Winograd or FFT convolutions, which round.
         plain = self.device.type == "cpu" and sound
         return name if plain and (weight.dtype.kind == "f" or self._is_exact(name, largest)) else f"{name} matmul"
 
