@@ -66,14 +66,17 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     with (out / "digits-resets.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 24 and float(rows[-1]["hard-1-integer"]) == pytest.approx(again[-1])
-    network = rmp_lava.load(out / "digits" / "lossless" / "network.net")
-    shown = np.random.default_rng(1).permutation(len(digits.test_images))[:60]
-    again = rmp_lava.run(network, digits.test_images[shown], 16).accuracy_at(digits.test_labels[shown])
-    np.testing.assert_allclose(results["lossless"]["accuracy"], again)
-    assert f"| accuracy (%) | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
+    shown, many = np.random.default_rng(1).permutation(len(digits.test_images))[:60], {}
+    for experiment in ("lossless", "settled"):
+        network = rmp_lava.load(out / "digits" / experiment / "network.net")
+        again = rmp_lava.run(network, digits.test_images[shown], 16).accuracy_at(digits.test_labels[shown])
+        np.testing.assert_allclose(results[experiment]["accuracy"], again)
+        assert f"| accuracy (%) | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
+        many[experiment] = again[15]
+    assert results["lossless"]["accuracy"] != results["settled"]["accuracy"]
     row = results["latency"][0]
     assert row["seeds"] == 3 and row["spread"] > 0 and "(3 seeds)" in text
-    trained, few, many = (100 * of["accuracy"] for of in (results["trained"], row, {"accuracy": again[15]}))
+    trained, few, many = (100 * of["accuracy"] for of in (results["trained"], row, {"accuracy": max(many.values())}))
     summary = (
         f"| digits | {trained:.2f} | {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - trained:+.2f}) |"
     )
@@ -92,7 +95,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, latency, tuned"),
+        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, settled, latency, tuned"),
         (("--only", "vgg:resets"), "--only names network 'vgg', which no --network brings"),
         (("--only", "vgg:all"), "experiment 'all' is unknown"),
         (("--reset-encoding", "morse"), "encoding 'morse' is unknown; choose from poisson, rate, current"),
@@ -200,7 +203,12 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
             "latency": [row("rate", 0.7), row("current", 0.89)],
             "resets": pairs(2.0, 4.5),
         },
-        "b": {"trained": {"accuracy": 0.8}, "lossless": {"accuracy": [0.1, 0.81]}, "resets": pairs(3.0, None)},
+        "b": {
+            "trained": {"accuracy": 0.8},
+            "lossless": {"accuracy": [0.1, 0.79]},
+            "settled": {"accuracy": [0.7, 0.81]},
+            "resets": pairs(3.0, None),
+        },
         "c": {"trained": {"accuracy": 0.7}, "resets": pairs(3.0, 3.0)},
     }
     assert summary_table(networks) == [

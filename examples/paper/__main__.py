@@ -27,8 +27,11 @@ from .resets import ALPHAS, measure_resets
 from .store import Store
 from .tables import write_csv
 
-EXPERIMENTS = ("neuron", "resets", "lossless", "latency", "tuned")
-"""latency: conversions for few steps, beside what --tuned brings; tuned: the latter alone."""
+EXPERIMENTS = ("neuron", "resets", "lossless", "settled", "latency", "tuned")
+"""lossless: many steps with the paper's thresholds; settled: with those of least error.
+
+latency: conversions for few steps, beside what --tuned brings; tuned: the latter alone.
+"""
 FEW_STEPS = (4, 8, 16, 32)
 ENCODINGS = ("poisson", "rate", "current")
 
@@ -93,8 +96,9 @@ def main(
         here, nets = ways if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
         if here or (nets and "tuned" in wanted[trained.name]):
             result["latency"] = _latency(work, trained, material, accuracy, few_steps or FEW_STEPS, here, nets)
-        if "lossless" in wanted[trained.name]:
-            result["lossless"] = _lossless(work, trained, material, accuracy, lossless_steps)
+        for experiment in ("lossless", "settled"):
+            if experiment in wanted[trained.name]:
+                result[experiment] = _lossless(work, trained, material, accuracy, lossless_steps, experiment)
         if "resets" in wanted[trained.name]:
             some = material.first(reset_images)
             result["resets"] = _resets(work, trained, some, reset_steps, tuple(alpha or ALPHAS), reset_encoding)
@@ -140,10 +144,13 @@ def _latency(
     return rows
 
 
-def _lossless(work: _Work, trained: Trained, material: Material, accuracy: float, steps: int) -> dict[str, Any]:
-    curve = measure_lossless(work.store, trained, material, steps)
-    work.out.print(_row_sentence(steps, curve["accuracy"][-1], accuracy, "paper's recipe, current"))
-    _write_curves(work.folder / f"{trained.name}-lossless.csv", {"accuracy": curve})
+def _lossless(
+    work: _Work, trained: Trained, material: Material, accuracy: float, steps: int, experiment: str
+) -> dict[str, Any]:
+    curve = measure_lossless(work.store, trained, material, steps, experiment)
+    way = "paper's recipe, current" if experiment == "lossless" else "thresholds of least error, current"
+    work.out.print(_row_sentence(steps, curve["accuracy"][-1], accuracy, way))
+    _write_curves(work.folder / f"{trained.name}-{experiment}.csv", {"accuracy": curve})
     return curve
 
 

@@ -34,7 +34,7 @@ def render(
     store : Store
         For machines and versions.
     results : dict
-        "neuron", and "networks": name -> "trained", "resets", "lossless", "latency".
+        "neuron", and "networks": name -> "trained", "resets", "lossless", "settled", "latency".
     command : str
         What regenerates the page.
     figures : iterable of Path
@@ -99,9 +99,10 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
         lines += resets_table(result["resets"]) + [""]
         lines += pairs_table(result["resets"]) + [""]
         lines += _figure(shown, f"{name}-resets") + _figure(shown, f"{name}-activity")
-    if "lossless" in result:
-        lines += ["### Many time steps (the paper's recipe, soft reset, integers, current encoding)", ""]
-        lines += lossless_table(trained["accuracy"], result["lossless"]) + [""]
+    for experiment, thresholds in (("lossless", "the paper's recipe"), ("settled", "thresholds of least error")):
+        if experiment in result:
+            lines += [f"### Many time steps ({thresholds}, soft reset, integers, current encoding)", ""]
+            lines += lossless_table(trained["accuracy"], result[experiment]) + [""]
     if "latency" in result:
         lines += ["### Few time steps", ""]
         lines += latency_table(trained["accuracy"], result["latency"]) + [""]

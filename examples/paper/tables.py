@@ -23,10 +23,15 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]
 def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
     """One row for each network: trained, at few time steps, at many, and how much sooner soft reset is as good as hard.
 
-    `networks` : name -> "trained", and of "latency", "lossless" and "resets" what was measured.
+    `networks` : name -> "trained", and of "latency", "lossless", "settled" and "resets" what was measured. Of
+    the ways at many steps, the better one is shown.
     """
     few = sorted({row["steps"] for result in networks.values() for row in result.get("latency", ())})
-    many = sorted({len(result["lossless"]["accuracy"]) for result in networks.values() if "lossless" in result})
+    settled = {
+        name: [result[key]["accuracy"] for key in ("lossless", "settled") if key in result]
+        for name, result in networks.items()
+    }
+    many = sorted({len(curve) for curves in settled.values() for curve in curves})
     resets = any("resets" in result for result in networks.values())
     columns = (
         "network",
@@ -43,8 +48,8 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
             best = max(of_count, key=lambda each: each["accuracy"], default=None)
             row.append(best and f"{_beside(best['accuracy'], trained)}, {best['way']}")
         for count in many:
-            accuracy = result["lossless"]["accuracy"] if "lossless" in result else ()
-            row.append(_beside(accuracy[-1], trained) if len(accuracy) == count else None)
+            last = [curve[-1] for curve in settled[name] if len(curve) == count]
+            row.append(_beside(max(last), trained) if last else None)
         sooner = _sooner(result["resets"]["pairs"]) if "resets" in result else None
         rows.append((*row, *(sooner,) * resets))
     return markdown(columns, rows)
