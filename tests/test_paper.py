@@ -186,6 +186,9 @@ def test_how_much_sooner_is_counted_from_the_first_step_that_is_as_good(paper):
     assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.6, 3, 2, 1.5)
     pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard, 0.7)
     assert pair["soft_steps"] is None and pair["times_sooner"] is None
+    # Hard reset that always names the most frequent class is best at step 1; that is no accuracy to be compared with.
+    pair = paper["resets"].compare(1.0, curve(0.1, 0.15, 0.15, 0.6), curve(0.15, 0.1, 0.1, 0.1), 0.7, chance=0.15)
+    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.15, None, 4, None)
 
 
 def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
@@ -195,7 +198,7 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
         return {"way": way, "steps": 8, "accuracy": accuracy}
 
     def pairs(*times: float | None) -> dict:
-        return {"pairs": [{"times_sooner": each} for each in times]}
+        return {"pairs": [{"times_sooner": each, "hard_steps": 8, "soft_steps": 4} for each in times]}
 
     networks = {
         "a": {
@@ -210,6 +213,10 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
             "resets": pairs(3.0, None),
         },
         "c": {"trained": {"accuracy": 0.7}, "resets": pairs(3.0, 3.0)},
+        "d": {
+            "trained": {"accuracy": 0.7},
+            "resets": {"pairs": [{"times_sooner": None, "hard_steps": None, "soft_steps": 4}]},
+        },
     }
     assert summary_table(networks) == [
         "| network | trained | T = 8 | T = 2 | soft reset is as good as hard reset's best |",
@@ -217,6 +224,7 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
         "| a | 90.00 | 89.00 (-1.00), current | - | 2.0 to 4.5 times sooner |",
         "| b | 80.00 | - | 81.00 (+1.00) | not at every alpha |",
         "| c | 70.00 | - | - | 3.0 times sooner |",
+        "| d | 70.00 | - | - | at every alpha; hard reset stays at chance |",
     ]
 
 

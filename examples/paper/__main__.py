@@ -193,9 +193,10 @@ def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
 
 def _pair_sentence(pair: dict[str, Any]) -> str:
     soft = "never" if pair["soft_steps"] is None else f"at T = {pair['soft_steps']}"
+    hard = "is chance" if pair["hard_steps"] is None else f"at T = {pair['hard_steps']}"
     return (
-        f"  alpha {pair['alpha']:g}: hard reset's best, {pair['hard_best']:.2%}, at T = {pair['hard_steps']}; soft reset reaches "
-        f"it {soft}; soft reset's best {pair['soft_best']:.2%}"
+        f"  alpha {pair['alpha']:g}: hard reset's best, {pair['hard_best']:.2%}, {hard}; soft reset reaches it "
+        f"{soft}; soft reset's best {pair['soft_best']:.2%}"
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rmp_lava.conversion import convert
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.network import SpikingNetwork
@@ -57,8 +59,9 @@ def measure_resets(
                 name = f"{reset}-{alpha:g}-{form}"
                 network = quantize(floating, steps=steps) if form == "integer" else floating
                 curves[name] = simulate(store, f"{folder}/{name}", network, material, steps, identity)
+    chance = float(np.bincount(material.labels).max() / len(material.labels))
     pairs = [
-        compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"], accuracy)
+        compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"], accuracy, chance)
         for alpha in alphas
     ]
     return {
@@ -84,25 +87,30 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str, enc
     )
 
 
-def compare(alpha: float, soft: Curve, hard: Curve, trained: float) -> dict[str, Any]:
+def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: float = 0.0) -> dict[str, Any]:
     """When soft reset is as good as hard reset ever becomes.
+
+    `chance` is the accuracy of naming one class always. Hard reset that is never better has no step at which it is at its best.
 
     Returns
     -------
     dict
-        "hard_best" and "hard_steps": the best accuracy of hard reset and the first step at which it is reached;
-        "soft_steps": the first step at which soft reset reaches it; "times_sooner": their ratio; "soft_best": of all steps;
+        "hard_best" and "hard_steps": the best accuracy of hard reset and the first step at which it is reached, None if that
+        is chance; "soft_steps": the first step at which soft reset reaches it and is better than chance, None if there is none;
+        "times_sooner": their ratio; "soft_best": of all steps;
         "soft_near", "hard_near": the first step within one point of the trained network, None if there is none;
         "soft_rate", "hard_rate": spikes per neuron and step, the mean over layers.
     """
     best = float(hard.accuracy.max())
-    hard_steps, soft_steps = hard.first_reaching(best), soft.first_reaching(best)
+    better_than_chance = float(np.nextafter(chance, 1))
+    hard_steps = hard.first_reaching(best) if best > chance else None
+    soft_steps = soft.first_reaching(max(best, better_than_chance))
     return {
         "alpha": alpha,
         "hard_best": best,
         "hard_steps": hard_steps,
         "soft_steps": soft_steps,
-        "times_sooner": None if soft_steps is None else hard_steps / soft_steps,
+        "times_sooner": None if None in (soft_steps, hard_steps) else hard_steps / soft_steps,
         "soft_best": float(soft.accuracy.max()),
         "soft_near": soft.first_reaching(trained - 0.01),
         "hard_near": hard.first_reaching(trained - 0.01),

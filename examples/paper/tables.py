@@ -61,6 +61,8 @@ def _beside(accuracy: float, trained: float) -> str:
 
 def _sooner(pairs: Sequence[dict[str, Any]]) -> str:
     """The range over all alphas."""
+    if all(pair["hard_steps"] is None and pair["soft_steps"] is not None for pair in pairs):
+        return "at every alpha; hard reset stays at chance"
     times = [pair["times_sooner"] for pair in pairs]
     if None in times:
         return "not at every alpha"
@@ -115,8 +117,8 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
         (
             (
                 f"{pair['alpha']:g}",
-                percent(pair["hard_best"]),
-                pair["hard_steps"],
+                percent(pair["hard_best"]) + (" (chance)" if pair["hard_steps"] is None else ""),
+                pair["hard_steps"] or "never",
                 pair["soft_steps"] or "never",
                 "-" if pair["times_sooner"] is None else f"{pair['times_sooner']:.1f}",
                 percent(pair["soft_best"]),
