@@ -473,6 +473,27 @@ class Decides(nn.Module):
 """
 
 
+NOISY = """
+import torch
+from torch import nn
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(8, 4, bias=False)
+
+    def forward(self, x):
+        return self.a(x) * torch.rand(1)
+"""
+
+
+def test_the_command_sees_noise_in_a_network_that_makes_zeros_of_zeros(tmp_path):
+    (tmp_path / "noisy_of_tests.py").write_text(NOISY)
+    command = [sys.executable, "-m", "rmp_lava", "check", "noisy_of_tests:Noisy", "--shape", "8"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "gives something else" in done.stdout, done.stderr
+
+
 def test_graphs_that_pytorch_prints_where_it_gives_up_are_not_shown(tmp_path):
     (tmp_path / "decides_of_tests.py").write_text(DECIDES)
     command = [sys.executable, "-m", "rmp_lava", "check", "decides_of_tests:Decides", "--shape", "8"]

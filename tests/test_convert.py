@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from rmp_lava import neuron
+from rmp_lava import conversion, neuron
 from rmp_lava.backends import run
 from rmp_lava.backends.fast.batching import Batching
 from rmp_lava.conversion import convert
@@ -130,6 +131,21 @@ def test_alpha_by_layer():
     assert one_less["first"].neurons.threshold == all_one["first"].neurons.threshold / 2
     assert one_less["third"].record["alpha"] == 1.0
     assert one_less["first"].record["alpha"] == 0.5
+    # Any mapping; but a layer without a threshold has none that could be less.
+    frozen = Balancing(alpha=MappingProxyType({"first": 0.5}))
+    assert balance(small(), IMAGES, 25, frozen).provenance["balance"]["alpha"] == {"first": 0.5}
+    with pytest.raises(UsageError, match="'third', which integrates and has no threshold"):
+        balance(small(readout="potential"), IMAGES, 25, Balancing(alpha={"third": 0.5}))
+
+
+def test_images_sorted_by_class_are_mixed(monkeypatch):
+    seen = []
+    monkeypatch.setattr(conversion, "balance_best", lambda network, images, *_, **__: seen.append(images) or network)
+    images = np.sort(np.random.default_rng(0).random((64, 3)), axis=0).astype(np.float32)
+    convert(nn.Sequential(linear(3, 2)), images)
+    (mixed,) = seen
+    assert not np.array_equal(mixed, images) and np.array_equal(np.sort(mixed, axis=0), images)
+    assert mixed[:8].std() > 0.15  # not those of one end
 
 
 def test_balancing_does_not_depend_on_the_batch_size(monkeypatch):

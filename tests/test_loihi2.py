@@ -457,6 +457,8 @@ def test_potentials_that_wrap_are_foreseen_and_a_smaller_scale_mends_them(steps)
     smaller = make_room(network, images, steps)
     mended = lowering_report(smaller, steps, images)
     assert mended.of("difference") == () and smaller["a"].record["shrunk"] < (0.6 if steps == 4 else 0.4)
+    record, weights = smaller["a"].record, smaller["a"].synapses[0].weight.astype(int)
+    assert record["largest_possible_input"] == abs(weights).sum(axis=1).max() * 255  # of graded pixels
     ratio = smaller["a"].neurons.threshold / smaller["a"].synapses[0].weight[0, 0]
     assert ratio == pytest.approx(32_640 / 200, rel=0.02)
 

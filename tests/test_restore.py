@@ -245,5 +245,10 @@ def test_the_trained_network_beside_a_net_is_the_better_source(tmp_path):
     save_with_ann(rmp_lava.quantize(rmp_lava.convert(target.model, digits, steps=8)), tmp_path / "a.net", target)
     with pytest.raises(UsageError, match="lies beside it, without any rounding; take that, .*a.ann.pt"):
         load_target(str(tmp_path / "a.net"))
+    # Weights alone need their function, which may be lost.
+    network = rmp_lava.load(tmp_path / "a.net")
+    rmp_lava.save(network.replace(provenance=dict(network.provenance) | {"function": "mine:net"}), tmp_path / "a.net")
+    with pytest.raises(UsageError, match="take that, mine:net --weights .*a.ann.pt, or move .*a.ann.pt away"):
+        load_target(str(tmp_path / "a.net"))
     (tmp_path / "a.ann.pt").unlink()
     assert load_target(str(tmp_path / "a.net")).kind == "net"

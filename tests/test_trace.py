@@ -190,6 +190,45 @@ def test_poolings_one_after_the_other_and_before_everything():
     assert_traced_exactly(model, (1, 16, 16), "layer")
 
 
+class Reading(nn.Module):
+    """A pooling that two convolutions, or a convolution and an addition, read."""
+
+    def __init__(self, pool: nn.Module, adds: bool) -> None:
+        super().__init__()
+        self.first, self.pool, self.adds = conv(1, 2, 1), pool, adds
+        self.a, self.b, self.last = conv(2, 2, 3, padding=1), conv(2, 2, 3, padding=1), nn.LazyLinear(2, bias=False)
+
+    def forward(self, x):
+        x = self.pool(torch.relu(self.first(x)))
+        other = x if self.adds else torch.relu(self.b(x))
+        return self.last(torch.relu(self.a(x) + other).flatten(1))
+
+
+@pytest.mark.parametrize("adds", [True, False])
+@pytest.mark.parametrize(("pool", "pooling"), [(nn.AvgPool2d(2), "layer"), (nn.AvgPool2d(3, 2, 1), "fold")])
+def test_a_pooling_that_two_branches_read_is_one_population(adds, pool, pooling):
+    torch.manual_seed(0)
+    model = Reading(pool, adds)
+    model(torch.rand(1, 1, 8, 8))
+    network = assert_traced_exactly(model, (1, 8, 8), pooling)
+    assert names(network) == ["first", "pool", *["b"] * (not adds), "a", "last"]
+    (finding,) = [f for f in check(model, np.zeros((2, 1, 8, 8), np.float32)).findings if f.layer == "pool"][:1]
+    assert finding.severity == "information"
+
+
+def test_names_of_arguments_that_numpy_has():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = conv(1, 2, 3), conv(1, 2, 3), linear(4, 2)
+
+        def forward(self, x):
+            both = torch.cat((torch.relu(self.a(x)), torch.relu(self.b(x))), axis=1)
+            return self.c(both.mean(axis=(2, 3), keepdims=True).flatten(1))
+
+    assert_traced_exactly(Named(), (1, 6, 6))
+
+
 def test_a_module_used_twice_is_two_layers():
     torch.manual_seed(0)
     shared, relu = conv(2, 2, 3, padding=1), nn.ReLU()

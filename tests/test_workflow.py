@@ -13,7 +13,7 @@ from rmp_lava.ann.data import Dataset
 from rmp_lava.conversion.divergence import TrainedOutputs
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import DataError, RangeOverflowError, UsageError
+from rmp_lava.errors import ConversionError, DataError, ProfileError, RangeOverflowError, UsageError
 from rmp_lava.workflow import conversion as workflow
 from rmp_lava.workflow import samples
 from rmp_lava.workflow.conversion import Quantising, convert_model, tune_model
@@ -205,6 +205,32 @@ def test_a_model_in_half_precision_or_for_one_image_or_in_training_mode_is_measu
     assert trained_stage(program, images, labels).accuracy == 1.0  # 30 is no multiple of 7
 
 
+@pytest.mark.parametrize("most", [16, None])
+def test_a_program_for_a_range_of_batch_sizes_is_measured_in_such(most):
+    images, labels = labelled(30)
+    size = torch.export.Dim("n", min=2, max=most)
+    program = torch.export.export(exact(), (torch.rand(7, 1, 4, 4),), dynamic_shapes=({0: size},), strict=False)
+    for count in (30, 17):  # 17 leaves one image over, fewer than the program takes
+        assert trained_stage(program, images[-count:], labels[-count:]).accuracy == 1.0
+
+
+def test_outputs_that_are_images_of_one_pixel_are_measured():
+    images, labels = labelled(30)
+    assert trained_stage(nn.Sequential(exact(), nn.Unflatten(1, (4, 1, 1))), images, labels).accuracy == 1.0
+
+
+def test_a_trained_network_that_fails_says_so_in_a_sentence():
+    with pytest.raises(ConversionError, match=r"the trained network fails on 30 images at once \(.*\); it has to take any"):
+        trained_stage(nn.Sequential(nn.Flatten(), nn.Linear(3, 4)), *labelled(30))
+
+
+def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
+    monkeypatch.setattr(workflow, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    for pass_ in (convert_model, tune_model):
+        with pytest.raises(ProfileError, match="'loihi9' is unknown"):
+            pass_(exact(), from_dataset(dataset()), steps=4, quantising=Quantising(profile="loihi9"))
+
+
 def test_tuning_measures_and_remembers():
     records = []
     material = from_dataset(dataset())
@@ -276,6 +302,26 @@ def test_labels_beyond_the_outputs_are_refused(tmp_path):
     material = material_for(None, None, *saved(tmp_path, images, labels + 1), None)
     with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
         convert_model(exact(), material, steps=4)
+    # Among the held-out images too.
+    material = material_for(None, None, *saved(tmp_path, images, labels), None)
+    material.validation_labels[0] = 4
+    with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
+        convert_model(exact(), material, steps=4)
+
+
+@pytest.mark.parametrize("labels", [np.full(50, "a"), np.full(50, np.nan), np.full(50, -1), np.zeros(50) + 0.5])
+def test_labels_that_cannot_be_meant_are_refused_where_a_network_runs(tmp_path, labels):
+    network = trace(exact(), make_input("current", (1, 4, 4)))
+    with pytest.raises(DataError, match="are not all whole numbers from 0"):
+        samples.images_for(network, None, None, *saved(tmp_path, labelled(50)[0], labels), None)
+
+
+def test_a_damaged_header_is_refused_in_a_sentence(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(b"}", b"(", 1))  # NumPy's parser raises a TokenError
+    with pytest.raises(DataError, match="x.npy is not a readable .npy file"):
+        samples.load_array(tmp_path / "x.npy")
 
 
 def test_a_data_set_of_other_classes_is_refused():

@@ -97,7 +97,8 @@ def check(
     if Path(target).suffix == ".net":
         raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
     network = load_target(target, weights)
-    example = np.zeros((2, *shape_for(network, shape)), dtype=np.float32)
+    # Not zeros, of which a network without biases makes zeros whatever it does.
+    example = np.random.default_rng(0).random((2, *shape_for(network, shape)), dtype=np.float32)
     report = run_check(network.model, example, pooling=pooling.value)
     report = CheckReport(report.obstacles + report.information)
     console = console_for(json_path)

@@ -52,7 +52,7 @@ def convert(
     model : torch.nn.Module or torch.export.ExportedProgram
         Any feed-forward network that `rmp_lava.check` finds nothing against.
     images : numpy.ndarray
-        Training images (N, C, H, W) in [0, 1] for the thresholds, of all classes; never test images.
+        Training images (N, C, H, W) in [0, 1] for the thresholds, of all classes, in any order; never test images.
     steps : int
         T, for which the thresholds are chosen.
     method : {"low-latency", "paper"}
@@ -99,6 +99,9 @@ def convert(
     network = trace(model, source, images, pooling=pooling, readout=readout)
     network = network.replace(name=name, class_names=class_names)
     images = check_images(images, source)
+    # Some passes look at the first of them only, and the caller's may be sorted by class.
+    order = np.random.default_rng(seed).permutation(len(images))
+    images, labels = images[order], labels if labels is None else np.asarray(labels)[order]
     objective = None if search is None else make_objective(search, network, images, labels)
     balanced = balance_best(network, images, steps, ways, seed=seed, progress=progress)
     if objective is None:

@@ -7,7 +7,6 @@ take the threshold from the trained network's activations, and reach the same ac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -97,8 +96,6 @@ def balance(
             balancer.release(layer)
             bar.advance()
     record = asdict(how) | {"images": len(images), "steps": steps, "seed": seed}
-    if isinstance(how.alpha, Mapping):
-        record["alpha"] = dict(how.alpha)
     provenance = dict(network.provenance) | {"balance": record}
     scale = 1.0 if network.readout == "potential" else layers[-1].neurons.threshold
     if network.readout == "count" or layers[-1].neurons.reset == "none":  # else the potential forgets what was fired

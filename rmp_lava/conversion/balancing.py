@@ -57,6 +57,8 @@ class Balancing:
     calibrate: str = "none"
 
     def __post_init__(self) -> None:
+        if isinstance(self.alpha, Mapping):
+            object.__setattr__(self, "alpha", dict(self.alpha))
         for name, allowed in (
             ("thresholds", THRESHOLDS),
             ("v_init", tuple(_SHARES)),
@@ -92,4 +94,6 @@ class Balancing:
                 raise UsageError(
                     f"alpha names layer {name!r}, which does not exist; layers are {', '.join(network.depths)}"
                 )
+            if isinstance(self.alpha, Mapping) and network[name].neurons.reset == "none":
+                raise UsageError(f"alpha names layer {name!r}, which integrates and has no threshold; leave it out")
         return {layer.name: float(given.get(layer.name, 1.0)) for layer in network}

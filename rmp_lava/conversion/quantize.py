@@ -182,12 +182,7 @@ class _Scale:
 
 
 def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str, room: float) -> Layer:
-    levels = {source.largest_message if s.source == INPUT else 1 for s in layer.synapses}
-    if len(levels) > 1:
-        raise ConversionError(
-            f"layer {layer.name!r} receives graded messages and spikes, which no joint scale fits; use Poisson or rate encoding"
-        )
-    scale = _choose_scale(layer, levels.pop(), profile, form, room)
+    scale = _choose_scale(layer, _levels(layer, source), profile, form, room)
     synapses = _quantize_synapses(layer, scale.weights, profile, form)
     neurons = _quantize_neurons(layer.neurons, scale, profile)
     record = dict(layer.record) | {
@@ -195,17 +190,24 @@ def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str, ro
         "input_levels": scale.levels,
         "threshold_float": float(layer.neurons.threshold),
         "weight_error": _relative_error(layer.synapses, synapses, scale.weights),
-        "zero_weights": sum(
-            int((q.weight == 0).sum() - (s.weight == 0).sum()) for q, s in zip(synapses, layer.synapses, strict=True)
-        ),
-        "largest_possible_input": _largest_input(synapses, scale.levels),
+        "zero_weights": _newly_zero(layer.synapses, synapses),
         "threshold_is_one_weight": is_one_weight(neurons.threshold),
     }
-    record["input_may_wrap_in_stock_neurons"] = record["largest_possible_input"] > profile["current_max"]
+    record |= _input_record(synapses, scale.levels, profile)
     return layer.replace(synapses=synapses, neurons=neurons, record=record)
 
 
-def shrunk(layer: Layer, factor: float, profile: Profile) -> Layer:
+def _levels(layer: Layer, source: Input) -> int:
+    """Largest message that reaches a layer."""
+    levels = {source.largest_message if s.source == INPUT else 1 for s in layer.synapses}
+    if len(levels) > 1:
+        raise ConversionError(
+            f"layer {layer.name!r} receives graded messages and spikes, which no joint scale fits; use Poisson or rate encoding"
+        )
+    return levels.pop()
+
+
+def shrunk(layer: Layer, source: Input, factor: float, profile: Profile) -> Layer:
     """An integer layer with all its numbers smaller, by a factor at which one weight says the threshold.
 
     Raises
@@ -222,11 +224,17 @@ def shrunk(layer: Layer, factor: float, profile: Profile) -> Layer:
     scale = _Scale(threshold / layer.neurons.threshold, 1, threshold)
     synapses = _quantize_synapses(layer, scale.weights, profile, "stock")
     neurons = _quantize_neurons(layer.neurons.replace(bias=real_bias(layer.neurons)), scale, profile)
-    record = dict(layer.record) | {
+    record = dict(layer.record)
+    record |= {
         "shrunk": scale.weights,
-        "weight_error": _relative_error(layer.synapses, synapses, scale.weights),
+        # Of both roundings together, as if they were independent.
+        "weight_error": float(
+            np.hypot(record.get("weight_error", 0.0), _relative_error(layer.synapses, synapses, scale.weights))
+        ),
+        "zero_weights": record.get("zero_weights", 0) + _newly_zero(layer.synapses, synapses),
         "threshold_is_one_weight": True,
     }
+    record |= _input_record(synapses, _levels(layer, source), profile)
     if "scale" in record:
         record["scale"] *= scale.weights
     return layer.replace(synapses=synapses, neurons=neurons, record=record)
@@ -319,6 +327,15 @@ def _relative_error(before: tuple[Synapse, ...], after: tuple[Synapse, ...], sca
     error = sum(float(((q.weight / scale - s.weight) ** 2).sum()) for s, q in zip(before, after, strict=True))
     power = sum(float((s.weight.astype(np.float64) ** 2).sum()) for s in before)
     return float(np.sqrt(error / power))
+
+
+def _newly_zero(before: tuple[Synapse, ...], after: tuple[Synapse, ...]) -> int:
+    return sum(int((q.weight == 0).sum() - (s.weight == 0).sum()) for s, q in zip(before, after, strict=True))
+
+
+def _input_record(synapses: tuple[Synapse, ...], levels: int, profile: Profile) -> dict[str, int | bool]:
+    largest = _largest_input(synapses, levels)
+    return {"largest_possible_input": largest, "input_may_wrap_in_stock_neurons": largest > profile["current_max"]}
 
 
 def _largest_input(synapses: tuple[Synapse, ...], levels: int) -> int:

@@ -82,7 +82,8 @@ def make_room(
 
     def change(layer: Layer) -> Layer:
         largest = max(abs(limit) for limit in ranges[layer.name])
-        return shrunk(layer, room / largest, profile) if layer.neurons.reset == "soft" and largest > room else layer
+        too_large = layer.neurons.reset == "soft" and largest > room
+        return shrunk(layer, network.input, room / largest, profile) if too_large else layer
 
     return network.map_layers(change)
 

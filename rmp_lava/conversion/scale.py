@@ -54,8 +54,8 @@ def multiply_spike_value(network: SpikingNetwork, name: str, factor: float) -> S
     """
     record = dict(network[name].record)
     before = np.asarray(record["spike_value"], dtype=np.float64)
-    # One factor for all channels, whose clips are one number.
-    factor = min(factor, float(record.get("clip", np.inf)) / before.max())
+    # One factor for all channels, so that the first one to reach its clip decides.
+    factor = min(factor, float((np.asarray(record.get("clip", np.inf)) / before).min()))
     record |= {"spike_value": (before * factor).tolist(), "alpha": record["alpha"] * factor}
 
     def change(layer: Layer) -> Layer:

@@ -172,7 +172,7 @@ def resume(path: str | os.PathLike, state: TuneState, settings: TuneSettings) ->
 
 def _compare(settings: TuneSettings, saved: Mapping[str, Any], path: str | os.PathLike) -> None:
     what = {
-        "network": "another network",
+        "network": "another network, or one that was balanced otherwise (other calibration images, seed or pooling)",
         "data": "other images or labels",
         "validation": "other validation images",
         "teacher": "another teacher, or without one",

@@ -27,6 +27,7 @@ from ..conversion.tune import tune
 from ..conversion.tune_session import TuneRecord
 from ..encoding import make_input
 from ..errors import UsageError
+from ..hardware.profiles import load_profile
 from ..network import SpikingNetwork
 from ..schedule import Schedule
 from .samples import Material, check_classes
@@ -155,6 +156,7 @@ def convert_model(
     ways = choose_ways(method, **changes)
     encoding = ENCODINGS[method] if encoding is None else encoding
     Schedule(steps, 1)  # refuses steps that are out of range
+    load_profile(quantising.profile)  # refuses one that there is not, before work that takes long
     calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, encoding, pooling, readout, name)
@@ -206,6 +208,7 @@ def tune_model(
     if material.train_labels is None:
         raise UsageError("tuning trains the network, which needs labels; pass --labels too")
     Schedule(steps, 1)  # refuses steps that are out of range
+    load_profile(quantising.profile)  # refuses one that there is not, before work that takes long
     calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, "current", pooling, "potential", name)
@@ -244,7 +247,8 @@ def _trace(
 ) -> SpikingNetwork:
     source = make_input(encoding, material.shape)
     network = trace(model, source, calibration, pooling=pooling, readout=readout).replace(name=name)
-    check_classes(network, material.train_labels, material.class_names)
+    for labels in (material.train_labels, material.validation_labels):
+        check_classes(network, labels, material.class_names)
     return network.replace(class_names=material.class_names or network.class_names)
 
 

@@ -28,11 +28,15 @@ def kept_states(net: Path, provenance: Mapping[str, Any]) -> dict[str, tuple[str
         if not isinstance(entry, Mapping) or not isinstance(entry.get("file"), str):
             continue
         name = entry["file"]
-        # The name comes from a file that anyone may have written.
-        if "\0" in name or Path(name).name != name or not (net.parent / name).is_file():
-            states[key] = (name, "is not there")
-        elif sha256_of(net.parent / name) != entry.get("sha256"):
-            states[key] = (name, "is another file than the one that was kept")
-        else:
-            states[key] = (name, UNCHANGED)
+        states[key] = (name, _state(net.parent, name, entry.get("sha256")))
     return states
+
+
+def _state(folder: Path, name: str, sha256: Any) -> str:
+    try:
+        # The name comes from a file that anyone may have written.
+        if "\0" in name or Path(name).name != name or not (folder / name).is_file():
+            return "is not there"
+        return UNCHANGED if sha256_of(folder / name) == sha256 else "is another file than the one that was kept"
+    except OSError as error:  # a name that no file can have, or a file that nobody may read
+        return f"cannot be read ({error.strerror})"

@@ -141,13 +141,14 @@ def _names_only_sizes(expression: str) -> bool:
 def _without_pickles() -> Iterator[None]:
     before = os.environ.get(_FORCE)
     os.environ[_FORCE] = "1"
-    logging.disable(logging.ERROR)  # PyTorch logs whole tracebacks of what it then raises
+    disabled = logging.root.manager.disable
+    logging.disable(max(disabled, logging.ERROR))  # PyTorch logs whole tracebacks of what it then raises
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
         if before is None:
             del os.environ[_FORCE]
         else:

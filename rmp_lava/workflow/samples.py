@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,10 +172,9 @@ def load_array(path: Path) -> np.ndarray:
         raise DataError(f"{path} does not exist or is not a file; pass a .npy file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} is not a readable .npy file ({str(error).splitlines()[0]}); save it with numpy.save"
-        ) from None
+    except Exception as error:  # a damaged header fails in NumPy's parser of Python literals, in any way
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path} is not a readable .npy file ({reason}); save it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.nbytes > MAX_IMAGE_BYTES or not array.ndim:
         raise DataError(f"{path} is no array of at most {MAX_IMAGE_BYTES >> 30} GiB; save one array with numpy.save")
     return array
@@ -195,19 +193,15 @@ def _labels(path: Path, count: int) -> np.ndarray:
     labels = load_array(path)
     if labels.shape != (count,):
         raise DataError(f"{path} has shape {labels.shape}; expected one label per image, ({count},)")
-    return labels
+    if labels.dtype.kind not in "iu" or count and not 0 <= int(labels.min()) <= int(labels.max()) < 2**63:
+        raise DataError(f"labels of {path} are not all whole numbers from 0; give each image the index of its class")
+    return np.asarray(labels, dtype=np.int64)
 
 
 def _own(images: np.ndarray, labels: np.ndarray | None, name: str) -> Material:
     """Arrays of the user's, of which a tenth is held out for validation."""
     if len(images) < 2:
         raise DataError(f"{name} holds 1 image; give at least 2, of which one in ten is held out to measure on")
-    if labels is not None:
-        if labels.dtype.kind not in "iu" or labels.min() < 0:
-            raise DataError(
-                f"labels of {name} are not all whole numbers from 0; give each image the index of its class"
-            )
-        labels = np.asarray(labels, dtype=np.int64)
     # RandomState, because its stream is frozen for all versions of NumPy; that of default_rng is not.
     order = np.random.RandomState(0).permutation(len(images))
     held_out = max(1, round(_HELD_OUT * len(images)))

@@ -12,8 +12,9 @@ from torch.export import ExportedProgram
 
 from ..backends import run
 from ..conversion.analog import AnalogNetwork
-from ..conversion.tracing.export_front import batch_of
+from ..conversion.tracing.export_front import batch_limits
 from ..conversion.tracing.reading import Model
+from ..errors import ConversionError
 from ..network import SpikingNetwork
 from ..progress import Progress
 from ..report.tables import percent, table
@@ -52,7 +53,7 @@ def trained_stage(model: Model, images: np.ndarray, labels: np.ndarray) -> Stage
 def analog_stage(name: str, network: SpikingNetwork, images: np.ndarray, labels: np.ndarray) -> Stage:
     """The activations of a network in analog form."""
     analog = AnalogNetwork(network)
-    return _stage(name, _predict(lambda batch: analog(torch.from_numpy(batch)), None, images), labels)
+    return _stage(name, _predict(lambda batch: analog(torch.from_numpy(batch)), (1, _BATCH), images), labels)
 
 
 def spiking_stage(
@@ -63,25 +64,39 @@ def spiking_stage(
     return Stage(name, len(images), result.accuracy(labels), describe_saturation(result))
 
 
-def caller_of(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], int | None]:
-    """A trained network as a function of float32 images, in evaluation mode, and the batch size that it insists on."""
+def caller_of(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[int, int]]:
+    """A trained network as a function of float32 images, in evaluation mode, and the fewest and most that it gets at once."""
+    limits = (1, _BATCH)
     if isinstance(model, ExportedProgram):
-        call, tensors, batch = model.module(), model.state_dict.values(), batch_of(model)
+        call, tensors = model.module(), model.state_dict.values()
+        fewest, most = batch_limits(model)
+        limits = (fewest, max(fewest, min(most, _BATCH)))
     else:
-        call, tensors, batch = model.eval(), model.parameters(), None
+        call, tensors = model.eval(), model.parameters()
     like = next((t for t in tensors if isinstance(t, torch.Tensor) and t.is_floating_point()), torch.zeros(()))
-    return lambda images: call(torch.from_numpy(images).to(like.device, like.dtype)), batch
+    return lambda images: call(torch.from_numpy(images).to(like.device, like.dtype)), limits
 
 
 @torch.no_grad()
-def _predict(call: Callable[[np.ndarray], torch.Tensor], batch: int | None, images: np.ndarray) -> np.ndarray:
+def _predict(
+    call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int], images: np.ndarray
+) -> np.ndarray:
     """(N,) indices of the largest outputs."""
-    size, predictions = batch or _BATCH, []
+    (fewest, size), predictions = limits, []
     with Progress("running the trained network, images", len(images)) as bar:
         for start in range(0, len(images), size):
             some = np.ascontiguousarray(images[start : start + size])
-            filled = some if batch is None else np.resize(some, (size, *some.shape[1:]))
-            predictions.append(call(filled).argmax(dim=1).cpu().numpy()[: len(some)])
+            filled = some if len(some) >= fewest else np.resize(some, (fewest, *some.shape[1:]))
+            try:
+                outputs = call(filled)
+            except Exception as error:  # it is the user's network
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise ConversionError(
+                    f"the trained network fails on {len(filled)} images at once ({reason}); it has to take any number of them, "
+                    "as torch.export writes with dynamic_shapes"
+                ) from None
+            # Outputs may still have the shape of an image, of one pixel.
+            predictions.append(outputs.flatten(1).argmax(dim=1).cpu().numpy()[: len(some)])
             bar.advance(len(some))
     return np.concatenate(predictions)
 

@@ -177,9 +177,11 @@ def _from_net(path: Path) -> Target:
     network = netx.load(path)
     name, state = kept_states(path, network.provenance).get("ann", ("", ""))
     if state == UNCHANGED:
-        raise UsageError(
-            f"the trained network of {path} lies beside it, without any rounding; take that, {path.with_name(name)}"
-        )
+        better, function = path.with_name(name), network.provenance.get("function")
+        how = f"take that, {better}"
+        if isinstance(function, str) and better.suffix == ".pt":  # weights alone
+            how = f"take that, {function} --weights {better}, or move {better} away where that function is lost"
+        raise UsageError(f"the trained network of {path} lies beside it, without any rounding; {how}")
     analog = restore(network)
     dataset = analog.provenance.get("dataset")
     return Target(

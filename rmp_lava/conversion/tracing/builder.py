@@ -53,6 +53,8 @@ class Builder:
         self._unknown: set[str] = set()
         self._weights: dict[tuple, list[str]] = {}
         self._has_weights = False
+        # Terms of an expression -> the population that was made to hold it, as several branches may read it.
+        self._populations: dict[int, tuple[tuple, str]] = {}
         self._values: list[Any] = [self._input(calls.values[0])]
 
     def _input(self, images: torch.Tensor) -> Expression:
@@ -158,8 +160,11 @@ class Builder:
             raise self._not_composable(call, behind)
         name = pools[-1].layer if pools else None
         notes = tuple(note for note in x.notes if note not in pools)
-        held = self.population(call, replace(x, notes=notes), name=name)
-        if not pools:
+        known = self._known(x)
+        held = known or self.population(call, replace(x, notes=notes), name=name)
+        if known is None:
+            self._remember(x)
+        if not pools and known is None:
             text = "kept as a layer of its own: nothing negative can come, so its neurons lose nothing"
             self.inform(self.layers[-1].name, "has no ReLU behind it", text)
         kind = "enormous" if enormous else "unfolded"
@@ -207,13 +212,25 @@ class Builder:
         return expressions.of_population(name, shape, view)
 
     def _held(self, x: Expression) -> Expression:
+        known = self._known(x)
+        if known is not None:
+            return known
         self._append(x.hold, x, x.hold, {})
+        self._remember(x)
         self.inform(x.hold, "is average pooling", "a layer of its own spiking neurons, as asked for")
         return self._last_population(x)
 
+    def _known(self, x: Expression) -> Expression | None:
+        """The population that holds x since another branch has read it, None if there is none."""
+        terms, name = self._populations.get(id(x.terms), (None, ""))
+        return _seen_as(x, name) if terms is x.terms else None
+
+    def _remember(self, x: Expression) -> None:
+        # Views of one expression share its terms; kept, so that no others get their id.
+        self._populations[id(x.terms)] = (x.terms, self.layers[-1].name)
+
     def _last_population(self, x: Expression) -> Expression:
-        """The last layer, which was made of x, seen as x was."""
-        return replace(expressions.of_population(self.layers[-1].name, x.shape, x.view), order=x.order, moved=x.moved)
+        return _seen_as(x, self.layers[-1].name)
 
     def _append(self, fallback: str, x: Expression, name: str | None, record: dict) -> None:
         taken = {layer.name for layer in self.layers} | {INPUT}
@@ -242,6 +259,11 @@ class Builder:
 
     def _add(self, severity, layer: str, found: str, remedy: str) -> None:
         self.findings.append(Finding(severity, layer or "model", found, remedy))
+
+
+def _seen_as(x: Expression, name: str) -> Expression:
+    """The layer of this name, which was made of x, seen as x was."""
+    return replace(expressions.of_population(name, x.shape, x.view), order=x.order, moved=x.moved)
 
 
 def _folded_record(x: Expression) -> dict:

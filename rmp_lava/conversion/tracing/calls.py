@@ -85,6 +85,8 @@ _QUERIES = {"size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "
             "isinstance", "type", "is_complex", "element_size", "is_sparse", "is_quantized", "assert",
             "assert_tensor_metadata"}  # fmt: skip
 _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
+_KEYWORDS = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
+"""NumPy's names of arguments, which PyTorch takes too."""
 _TRUSTED = {"torch", "_operator", "operator", "builtins", "math"}
 _OVERWRITING = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"}
 
@@ -157,6 +159,7 @@ def _operation(node: Node, front) -> tuple[str, Callable]:
 
 def _call(node: Node, op: str, args: tuple, kwargs: Mapping, result: Any, run: Callable, front) -> Call:
     layer = front.layer(node)
+    kwargs = {_KEYWORDS.get(name, name): value for name, value in kwargs.items()}
     if node.op == "call_module":
         lowered = front.lowered(run, args, kwargs)
         in_place = bool(getattr(run, "inplace", False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -74,6 +75,21 @@ def batch_of(program: ExportedProgram) -> int | None:
     node = _source(program)
     size = node.meta["val"].shape[0] if node.meta["val"].ndim else None
     return size if isinstance(size, int) else None
+
+
+def batch_limits(program: ExportedProgram) -> tuple[int, int]:
+    """The fewest and the most images that a program takes at once, as far as its batch is one size or a range of them."""
+    fixed = batch_of(program)
+    if fixed is not None:
+        return fixed, fixed
+    node = _source(program)
+    size = getattr(getattr(node.meta["val"].shape[0], "node", None), "expr", None) if node.meta["val"].ndim else None
+    allowed = program.range_constraints.get(size)
+    if allowed is None:
+        return 1, sys.maxsize
+    # Bounds may be infinite symbols, which compare with numbers but are none.
+    most = sys.maxsize if allowed.upper >= sys.maxsize else int(allowed.upper)
+    return max(1, int(allowed.lower)), most
 
 
 def read(program: ExportedProgram, images: torch.Tensor) -> Calls:
