@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,6 +230,22 @@ def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
     for pass_ in (convert_model, tune_model):
         with pytest.raises(ProfileError, match="'loihi9' is unknown"):
             pass_(exact(), from_dataset(dataset()), steps=4, quantising=Quantising(profile="loihi9"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"device": "cuda:7"}, "device 'cuda:7' is not there"),
+        ({"precision": "float16"}, "precision is 'float16'"),
+        ({"resume": True, "checkpoint_path": Path("missing.pt")}, "missing.pt to go on from is not there"),
+    ],
+)
+def test_settings_of_a_tuning_are_looked_at_before_anything_is_balanced(monkeypatch, settings, words):
+    monkeypatch.setattr(workflow, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    with pytest.raises(UsageError, match=words):
+        tune_model(exact(), from_dataset(dataset()), steps=4, **settings)
 
 
 def test_tuning_measures_and_remembers():

@@ -74,25 +74,25 @@ class TuneSettings:
     teacher: int | None
 
     def __post_init__(self) -> None:
-        for name, lowest in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**63:
-                raise UsageError(f"{name} is {value!r}; give an integer of at least {lowest}")
-        rate = self.learning_rate
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not math.isfinite(rate) or rate <= 0:
-            raise UsageError(f"learning_rate is {rate!r}; give a positive number")
-        for name, allowed in (
-            ("dynamics", DYNAMICS),
-            ("augmentation", AUGMENTATIONS),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
-        allowed = {"cpu", *(["cuda"] * torch.cuda.is_available())} | {
-            f"cuda:{i}" for i in range(torch.cuda.device_count())
-        }
-        if self.device not in allowed:
-            raise UsageError(f"device {self.device!r} is not there; choose one of {', '.join(sorted(allowed))}")
+        check_values(vars(self))
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a setting that is out of range; those that are not given are not looked at."""
+    for name, lowest in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        value = values.get(name, lowest)
+        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**63:
+            raise UsageError(f"{name} is {value!r}; give an integer of at least {lowest}")
+    rate = values.get("learning_rate", 1.0)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not math.isfinite(rate) or rate <= 0:
+        raise UsageError(f"learning_rate is {rate!r}; give a positive number")
+    for name, allowed in (("dynamics", DYNAMICS), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
+        if values.get(name, allowed[0]) not in allowed:
+            raise UsageError(f"{name} is {values[name]!r}; choose one of {', '.join(allowed)}")
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    devices = {"cpu", *(["cuda"] * torch.cuda.is_available()), *cuda}
+    if values.get("device", "cpu") not in devices:
+        raise UsageError(f"device {values['device']!r} is not there; choose one of {', '.join(sorted(devices))}")
 
 
 @dataclass

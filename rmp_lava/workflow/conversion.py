@@ -24,7 +24,7 @@ from ..conversion.search import search as search_thresholds
 from ..conversion.trace import trace
 from ..conversion.tracing.reading import Model
 from ..conversion.tune import tune
-from ..conversion.tune_session import TuneRecord
+from ..conversion.tune_session import TuneRecord, check_values
 from ..encoding import make_input
 from ..errors import UsageError
 from ..hardware.profiles import load_profile
@@ -208,7 +208,11 @@ def tune_model(
     if material.train_labels is None:
         raise UsageError("tuning trains the network, which needs labels; pass --labels too")
     Schedule(steps, 1)  # refuses steps that are out of range
-    load_profile(quantising.profile)  # refuses one that there is not, before work that takes long
+    # What is wrong with the settings is said before work that takes long.
+    load_profile(quantising.profile)
+    check_values(settings)
+    if settings.get("resume") and not (checkpoint_path and checkpoint_path.is_file()):
+        raise UsageError(f"checkpoint {checkpoint_path} to go on from is not there; leave resume out")
     calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, "current", pooling, "potential", name)
