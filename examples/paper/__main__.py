@@ -61,6 +61,9 @@ def main(
         str, typer.Option(help=f"Of the reset curves, one of {', '.join(ENCODINGS)}.")
     ] = "poisson",
     lossless_steps: Annotated[int, typer.Option(help="T after which rates should have lost next to nothing.")] = 512,
+    lossless_images: Annotated[
+        int | None, typer.Option(help="Test images for so many steps; --images if omitted.")
+    ] = None,
     few_steps: Annotated[
         list[int] | None, typer.Option(help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
     ] = None,
@@ -98,7 +101,8 @@ def main(
             result["latency"] = _latency(work, trained, material, accuracy, few_steps or FEW_STEPS, here, nets)
         for experiment in ("lossless", "settled"):
             if experiment in wanted[trained.name]:
-                result[experiment] = _lossless(work, trained, material, accuracy, lossless_steps, experiment)
+                some = material.first(lossless_images)
+                result[experiment] = _lossless(work, trained, some, lossless_steps, experiment)
         if "resets" in wanted[trained.name]:
             some = material.first(reset_images)
             result["resets"] = _resets(work, trained, some, reset_steps, tuple(alpha or ALPHAS), reset_encoding)
@@ -144,12 +148,10 @@ def _latency(
     return rows
 
 
-def _lossless(
-    work: _Work, trained: Trained, material: Material, accuracy: float, steps: int, experiment: str
-) -> dict[str, Any]:
+def _lossless(work: _Work, trained: Trained, material: Material, steps: int, experiment: str) -> dict[str, Any]:
     curve = measure_lossless(work.store, trained, material, steps, experiment)
     way = "paper's recipe, current" if experiment == "lossless" else "thresholds of least error, current"
-    work.out.print(_row_sentence(steps, curve["accuracy"][-1], accuracy, way))
+    work.out.print(_row_sentence(steps, curve["accuracy"][-1], curve["trained"], way))
     _write_curves(work.folder / f"{trained.name}-{experiment}.csv", {"accuracy": curve})
     return curve
 

@@ -14,7 +14,7 @@ from rmp_lava.conversion.quantize import quantize
 from rmp_lava.network import SpikingNetwork
 
 from .curves import simulate
-from .material import Material, Trained
+from .material import Material, Trained, trained_accuracy
 from .store import Store
 
 BALANCED_OVER = {"lossless": 64, "settled": 256}
@@ -28,7 +28,8 @@ def measure_lossless(
 ) -> dict[str, Any]:
     """JSON values of the `Curve` over `steps` time steps: integers, 8-bit weights, soft reset, current encoding.
 
-    `experiment` is 'lossless' for the paper's thresholds, 'settled' for those of least error.
+    `experiment` is 'lossless' for the paper's thresholds, 'settled' for those of least error. "trained" is the accuracy of the
+    trained network on the same images.
     """
     key, over = f"{trained.name}/{experiment}", BALANCED_OVER[experiment]
     settings = {"over": over, "steps": steps}
@@ -45,4 +46,5 @@ def measure_lossless(
         return quantize(network, steps=steps)
 
     network, identity = store.network(f"{key}/network", trained.identity | material.calibrated | settings, make)
-    return simulate(store, key, network, material, steps, identity).plain()
+    accuracy = trained_accuracy(store, trained, material)["accuracy"]
+    return simulate(store, key, network, material, steps, identity).plain() | {"trained": accuracy}

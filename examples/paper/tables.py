@@ -28,10 +28,9 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
     """
     few = sorted({row["steps"] for result in networks.values() for row in result.get("latency", ())})
     settled = {
-        name: [result[key]["accuracy"] for key in ("lossless", "settled") if key in result]
-        for name, result in networks.items()
+        name: [result[key] for key in ("lossless", "settled") if key in result] for name, result in networks.items()
     }
-    many = sorted({len(curve) for curves in settled.values() for curve in curves})
+    many = sorted({len(curve["accuracy"]) for curves in settled.values() for curve in curves})
     resets = any("resets" in result for result in networks.values())
     columns = (
         "network",
@@ -48,8 +47,10 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
             best = max(of_count, key=lambda each: each["accuracy"], default=None)
             row.append(best and f"{_beside(best['accuracy'], trained)}, {best['way']}")
         for count in many:
-            last = [curve[-1] for curve in settled[name] if len(curve) == count]
-            row.append(_beside(max(last), trained) if last else None)
+            last = [
+                (curve["accuracy"][-1], curve["trained"]) for curve in settled[name] if len(curve["accuracy"]) == count
+            ]
+            row.append(_beside(*max(last)) if last else None)
         sooner = _sooner(result["resets"]["pairs"]) if "resets" in result else None
         rows.append((*row, *(sooner,) * resets))
     return markdown(columns, rows)
@@ -89,10 +90,10 @@ def resets_table(measured: dict[str, Any]) -> list[str]:
     return markdown(columns, rows)
 
 
-def lossless_table(trained: float, curve: dict[str, Any]) -> list[str]:
+def lossless_table(curve: dict[str, Any]) -> list[str]:
     """Accuracy of one curve at powers of two, and what is left to the trained network."""
     steps = _shown_steps(curve)
-    losses = [f"{100 * (curve['accuracy'][count - 1] - trained):+.2f}" for count in steps]
+    losses = [f"{100 * (curve['accuracy'][count - 1] - curve['trained']):+.2f}" for count in steps]
     return markdown(
         ("", *(f"T = {count}" for count in steps), "spikes per image", "saturated updates per image"),
         (
