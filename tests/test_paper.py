@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -15,10 +16,10 @@ import pytest
 import typer
 
 import rmp_lava
-from rmp_lava.ann.checkpoint import load_model
+from rmp_lava.ann.checkpoint import load_model, save_checkpoint
 from rmp_lava.ann.data import load
 from rmp_lava.ann.train import train
-from rmp_lava.errors import DataError
+from rmp_lava.errors import DataError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="examples/ is part of the repository only")
@@ -77,10 +78,11 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     assert results["lossless"]["accuracy"] != results["settled"]["accuracy"]
     row = results["latency"][0]
     assert row["seeds"] == 3 and row["spread"] > 0 and "(3 seeds)" in text
+    best = max((many["lossless"], "paper's thresholds"), (many["settled"], "least error"))[1]
     trained, few, many = (100 * of["accuracy"] for of in (results["trained"], row, {"accuracy": max(many.values())}))
     of_some = 100 * results["settled"]["trained"]
     summary = (
-        f"| digits | {trained:.2f} | {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - of_some:+.2f}) |"
+        f"| digits | {trained:.2f} | {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - of_some:+.2f}), {best} |"
     )
     assert summary in text
     assert f"training {100 * load_model(checkpoint)[1]['train_accuracy']:.2f} %" in text
@@ -98,6 +100,8 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     ("arguments", "words"),
     [
         (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, settled, latency, tuned"),
+        (("--only", "latency"), "only experiment 'neuron' needs no network; give --network"),
+        (("--only", "neuron", "--notes", "missing.md"), "notes missing.md are not there"),
         (("--only", "vgg:resets"), "--only names network 'vgg', which no --network brings"),
         (("--only", "vgg:all"), "experiment 'all' is unknown"),
         (("--reset-encoding", "morse"), "encoding 'morse' is unknown; choose from poisson, rate, current"),
@@ -112,6 +116,45 @@ def test_mistakes_are_one_sentence(tmp_path, arguments, words):
     done = call(*arguments, folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ") and words in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--images", "--few-steps", "--lossless-images", "--reset-steps", "--calibration"])
+def test_numbers_below_one_are_refused(tmp_path, option):
+    done = call(option, "-440", folder=tmp_path)
+    assert done.returncode == 2 and option in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_what_is_tuned_is_looked_at_before_anything_is_measured(paper, tmp_path):
+    from examples.paper.__main__ import _tuned, _wanted
+
+    soft = f"a={ROOT / 'exports' / 'reference' / 'digits-soft.net'}"
+    assert _tuned([soft], _wanted(None, ["a"])) == {"a": [ROOT / "exports" / "reference" / "digits-soft.net"]}
+    with pytest.raises(UsageError, match="but --only leaves out latency and tuned"):
+        _tuned([soft], _wanted(["lossless"], ["a"]))
+    network = rmp_lava.load(ROOT / "exports" / "reference" / "digits-soft.net")
+    rmp_lava.save(network.replace(provenance={}), tmp_path / "a.net")
+    with pytest.raises(UsageError, match="does not say for how many steps"):
+        _tuned([f"a={tmp_path / 'a.net'}"], _wanted(None, ["a"]))
+
+
+def test_a_training_that_is_not_finished_is_refused(paper, checkpoint, tmp_path):
+    model, metadata = load_model(checkpoint)
+    metadata = metadata | {"epochs": 400, "epochs_done": 41}
+    save_checkpoint(tmp_path / "a.pt", model_name="digits-cnn", model=model, metadata=metadata)
+    with pytest.raises(UsageError, match="a.pt holds 41 of 400 epochs; finish its training"):
+        paper["material"].bring_network("a", tmp_path / "a.pt")
+
+
+def test_other_test_images_are_other_measurements(paper, checkpoint, tmp_path):
+    trained = paper["material"].bring_network("digits", checkpoint)
+    material = paper["material"].bring_images([trained], None, 20, 40)
+    store = paper["store"].Store(tmp_path)
+    network = rmp_lava.quantize(rmp_lava.convert(trained.model, material.calibration, steps=4))
+    other = dataclasses.replace(material, labels=(material.labels + 1) % 10)
+    curves = [paper["curves"].simulate(store, "x", network, each, 4, {}) for each in (material, other)]
+    assert curves[0].accuracy[-1] > 0.8 > 0.2 > curves[1].accuracy[-1]
+    before, after = (paper["material"].trained_accuracy(store, trained, each)["accuracy"] for each in (material, other))
+    assert before > 0.8 > 0.2 > after
 
 
 def test_experiments_of_all_networks_and_of_one(paper):
@@ -224,7 +267,7 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
         "| network | trained | T = 8 | T = 2 | soft reset is as good as hard reset's best |",
         "|---|---|---|---|---|",
         "| a | 90.00 | 89.00 (-1.00), current | - | 2.0 to 4.5 times sooner |",
-        "| b | 80.00 | - | 81.00 (-1.00) | not at every alpha |",
+        "| b | 80.00 | - | 81.00 (-1.00), least error | not at every alpha |",
         "| c | 70.00 | - | - | 3.0 times sooner |",
         "| d | 70.00 | - | - | at every alpha; hard reset stays at chance |",
     ]

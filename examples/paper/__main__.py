@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+import rmp_lava
 from rmp_lava.errors import UsageError
 from rmp_lava.files import check_writable, write_atomically
 from rmp_lava.report.tables import console
@@ -50,22 +51,26 @@ def main(
             help=f"One of {', '.join(EXPERIMENTS)}, of all networks or, as NAME:EXPERIMENT, of one; all if omitted."
         ),
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Test images; all if omitted.")] = None,
-    calibration: Annotated[int, typer.Option(help="Training images for thresholds and biases.")] = 512,
-    reset_steps: Annotated[int, typer.Option(help="T of the reset curves, up to which each step is shown.")] = 2048,
+    images: Annotated[int | None, typer.Option(min=1, help="Test images; all if omitted.")] = None,
+    calibration: Annotated[int, typer.Option(min=1, help="Training images for thresholds and biases.")] = 512,
+    reset_steps: Annotated[
+        int, typer.Option(min=1, help="T of the reset curves, up to which each step is shown.")
+    ] = 2048,
     reset_images: Annotated[
-        int | None, typer.Option(help="Test images of the reset curves; --images if omitted.")
+        int | None, typer.Option(min=1, help="Test images of the reset curves; --images if omitted.")
     ] = None,
     alpha: Annotated[list[float] | None, typer.Option(help=f"On the paper's thresholds; {ALPHAS} if omitted.")] = None,
     reset_encoding: Annotated[
         str, typer.Option(help=f"Of the reset curves, one of {', '.join(ENCODINGS)}.")
     ] = "poisson",
-    lossless_steps: Annotated[int, typer.Option(help="T after which rates should have lost next to nothing.")] = 512,
+    lossless_steps: Annotated[
+        int, typer.Option(min=1, help="T after which rates should have lost next to nothing.")
+    ] = 512,
     lossless_images: Annotated[
-        int | None, typer.Option(help="Test images for so many steps; --images if omitted.")
+        int | None, typer.Option(min=1, help="Test images for so many steps; --images if omitted.")
     ] = None,
     few_steps: Annotated[
-        list[int] | None, typer.Option(help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
+        list[int] | None, typer.Option(min=1, help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
     ] = None,
     way: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(WAYS)}; all if omitted.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of measurements, tables and figures.")] = Path("exports/paper"),
@@ -78,11 +83,9 @@ def main(
     chosen([reset_encoding], ENCODINGS, "encoding")
     networks = [bring_network(name, path) for name, path in _pairs(network)]
     wanted = _wanted(only, [each.name for each in networks])
-    tuned_nets: dict[str, list[Path]] = {}
-    for name, path in _pairs(tuned):
-        if name not in [each.name for each in networks]:
-            raise UsageError(f"--tuned names network {name!r}, which no --network brings; give both the same name")
-        tuned_nets.setdefault(name, []).append(path)
+    tuned_nets = _tuned(tuned, wanted)
+    if notes is not None and not notes.is_file():
+        raise UsageError(f"notes {notes} are not there; name a Markdown file")
     for place in (output / "results.json", *([results_page] if results_page else [])):
         check_writable(place)
     work = _Work(Store(output, again), output, console())
@@ -178,7 +181,26 @@ def _wanted(only: list[str] | None, networks: Sequence[str]) -> dict[str | None,
             raise UsageError(f"--only names network {name!r}, which no --network brings; give both the same name")
         for each in [name] if colon else wanted:
             wanted[each].add(experiment)
+    if not networks and only and wanted[None] != {"neuron"}:
+        raise UsageError("only experiment 'neuron' needs no network; give --network NAME=CHECKPOINT for the others")
     return wanted
+
+
+def _tuned(tuned: list[str] | None, wanted: dict[str | None, set[str]]) -> dict[str, list[Path]]:
+    """Network's name -> what was tuned of it; opened now, not after hours of work."""
+    found: dict[str, list[Path]] = {}
+    for name, path in _pairs(tuned):
+        if name not in wanted:
+            raise UsageError(f"--tuned names network {name!r}, which no --network brings; give both the same name")
+        if not wanted[name] & {"latency", "tuned"}:
+            raise UsageError(
+                f"--tuned brings {path}, but --only leaves out latency and tuned; leave it out, or add one"
+            )
+        balance = rmp_lava.load(path).provenance.get("balance")
+        if not isinstance(balance, dict) or not isinstance(balance.get("steps"), int):
+            raise UsageError(f"{path} does not say for how many steps it was made; give a file of `rmp-lava tune`")
+        found.setdefault(name, []).append(path)
+    return found
 
 
 def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:

@@ -12,7 +12,7 @@ from rmp_lava.network import INPUT, SpikingNetwork
 from rmp_lava.progress import Progress
 
 from .material import Material
-from .store import Store
+from .store import Store, checksum
 
 BLOCK = 250
 """Images whose simulation is one measurement."""
@@ -25,7 +25,8 @@ class Curve:
     accuracy : (T,) share of correct predictions after t = 1 .. T steps.
     images : int
     rates : layer name -> spikes per neuron and step.
-    spikes, operations : of all layers, an average image, over T steps; pixels that are sent as numbers are not counted.
+    spikes : of all layers, without the input's, an average image, over T steps.
+    operations : likewise, those that the input causes too.
     saturated : neuron updates that met the limits of their register.
     """
 
@@ -75,6 +76,7 @@ def simulate(
             measure = _Block(network, material.test[some], material.labels[some], steps, 100_000 * seed + number)
             # More images are further blocks; those that are measured stay.
             own = settings | {"images": len(material.test[some])}
+            own |= {"test": checksum(material.test[some], material.labels[some])}
             parts.append(store.once(f"{key}/{number:03}", own, measure))
             bar.advance()
     images = sum(part["images"] for part in parts)

@@ -19,12 +19,13 @@ from rmp_lava.conversion.restore import restore
 from rmp_lava.errors import UsageError
 from rmp_lava.files import sha256_of
 
-from .store import Store
+from .store import Store, checksum
 
 _OF_TRAINING = (
     "model",
     "options",
     "epochs",
+    "start",
     "optimizer",
     "learning_rate",
     "batch_size",
@@ -79,7 +80,7 @@ class Material:
 
 
 def bring_network(name: str, path: Path) -> Trained:
-    """A checkpoint of `rmp-lava train`, or what the integers of a `.net` stand for."""
+    """A finished checkpoint of `rmp-lava train`, or what the integers of a `.net` stand for."""
     if path.suffix == ".net":
         network = rmp_lava.load(path)
         if "dataset" not in network.provenance:
@@ -87,6 +88,11 @@ def bring_network(name: str, path: Path) -> Trained:
         metadata = {"dataset": network.provenance["dataset"], "restored_from": path.name}
         return Trained(name, AnalogNetwork(restore(network)), metadata, {"net": sha256_of(path)})
     model, metadata = load_model(path)
+    done, epochs = metadata.get("epochs_done"), metadata.get("epochs")
+    if done != epochs:
+        raise UsageError(
+            f"{path} holds {done} of {epochs} epochs; finish its training with `rmp-lava train ... --resume`"
+        )
     return Trained(name, model, metadata, {"checkpoint": sha256_of(path)})
 
 
@@ -113,7 +119,7 @@ def trained_accuracy(store: Store, network: Trained, material: Material) -> dict
     """Accuracy of the network before conversion on the test images, and what its checkpoint says of its training."""
     measured = store.once(
         f"{network.name}/trained-{len(material.test)}",
-        network.identity | material.identity,
+        network.identity | material.identity | {"test": checksum(material.test, material.labels)},
         lambda: {"accuracy": evaluate(network.model, material.test, material.labels)},
     )
     training = {name: network.metadata.get(name) for name in _OF_TRAINING}

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from .store import Store
-from .tables import latency_table, lossless_table, markdown, pairs_table, percent, resets_table, summary_table
+from .tables import (
+    MANY_STEPS,
+    latency_table,
+    lossless_table,
+    markdown,
+    pairs_table,
+    percent,
+    resets_table,
+    summary_table,
+)
 
 PUBLISHED = (
     # method, network, trained, then accuracy at T
@@ -50,11 +59,19 @@ def render(
         if path.suffix == ".png"
     }
     lines = ["# Results", "", "Written by the command below from its measurements; do not edit it by hand.", ""]
-    lines += [f"    {command}", "", *_machines(store, results), "", "**Never run on hardware.**", ""]
+    lines += [
+        "    " + command.replace(" --", " \\\n        --"),
+        "",
+        *_machines(store, results),
+        "",
+        "**Never run on hardware.**",
+        "",
+    ]
     if results["networks"]:
         lines += ["## In short", "", *summary_table(results["networks"]), ""]
         lines += [
-            "Per cent of the test images; for few time steps, that of the ways listed below which classifies them best.",
+            "Per cent of the test images; of the ways listed below the one which classifies these images best, so slightly too "
+            "high. Losses in brackets are against the trained network on the same images, which may be fewer than all.",
             "",
         ]
     if notes is not None:
@@ -99,7 +116,7 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
         lines += resets_table(result["resets"]) + [""]
         lines += pairs_table(result["resets"]) + [""]
         lines += _figure(shown, f"{name}-resets") + _figure(shown, f"{name}-activity")
-    for experiment, thresholds in (("lossless", "the paper's recipe"), ("settled", "thresholds of least error")):
+    for experiment, thresholds in MANY_STEPS.items():
         if experiment in result:
             lines += [f"### Many time steps ({thresholds}, soft reset, integers, current encoding)", ""]
             if result[experiment]["images"] < identity["images"]:
@@ -122,6 +139,8 @@ def _training(training: dict[str, Any]) -> str:
         )
     options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
     mixing = "" if training["mixing"] in (None, "none") else f"{training['mixing']}, "
+    if training["start"] is not None:
+        mixing += f"starting from the weights of another training (SHA-256 {training['start'][:12]}...), "
     accuracies = f"validation {percent(training['validation_accuracy'])} %"
     if training["train_accuracy"] is not None:
         accuracies = f"training {percent(training['train_accuracy'])} %, {accuracies}"

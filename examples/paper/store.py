@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import rmp_lava
 from benchmarks.machine import describe, environment
@@ -95,6 +98,14 @@ class Store:
             path.relative_to(self.folder).with_suffix("").as_posix(): _read(path)
             for path in sorted((self.folder / under).rglob("*.json"))
         }
+
+
+def checksum(*arrays: np.ndarray) -> int:
+    """CRC-32 of arrays, so that a measurement says which images it was made on."""
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array), value)
+    return value
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from rmp_lava.files import write_atomically
 
 STEPS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 """At which a table shows a curve."""
+MANY_STEPS = {"lossless": "paper's thresholds", "settled": "least error"}
+"""The experiments on many steps: whence the thresholds come."""
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -28,9 +30,9 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
     """
     few = sorted({row["steps"] for result in networks.values() for row in result.get("latency", ())})
     settled = {
-        name: [result[key] for key in ("lossless", "settled") if key in result] for name, result in networks.items()
+        name: {MANY_STEPS[key]: result[key] for key in MANY_STEPS if key in result} for name, result in networks.items()
     }
-    many = sorted({len(curve["accuracy"]) for curves in settled.values() for curve in curves})
+    many = sorted({len(curve["accuracy"]) for curves in settled.values() for curve in curves.values()})
     resets = any("resets" in result for result in networks.values())
     columns = (
         "network",
@@ -48,9 +50,11 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
             row.append(best and f"{_beside(best['accuracy'], trained)}, {best['way']}")
         for count in many:
             last = [
-                (curve["accuracy"][-1], curve["trained"]) for curve in settled[name] if len(curve["accuracy"]) == count
+                (curve["accuracy"][-1], curve["trained"], thresholds)
+                for thresholds, curve in settled[name].items()
+                if len(curve["accuracy"]) == count
             ]
-            row.append(_beside(*max(last)) if last else None)
+            row.append(f"{_beside(*max(last)[:2])}, {max(last)[2]}" if last else None)
         sooner = _sooner(result["resets"]["pairs"]) if "resets" in result else None
         rows.append((*row, *(sooner,) * resets))
     return markdown(columns, rows)
@@ -84,7 +88,7 @@ def resets_table(measured: dict[str, Any]) -> list[str]:
         "",
         "alpha",
         *(f"T = {count}" for count in steps),
-        "spikes per neuron and step",
+        "spikes per neuron and step, mean over layers",
         "saturated updates per image",
     )
     return markdown(columns, rows)
@@ -95,7 +99,12 @@ def lossless_table(curve: dict[str, Any]) -> list[str]:
     steps = _shown_steps(curve)
     losses = [f"{100 * (curve['accuracy'][count - 1] - curve['trained']):+.2f}" for count in steps]
     return markdown(
-        ("", *(f"T = {count}" for count in steps), "spikes per image", "saturated updates per image"),
+        (
+            "",
+            *(f"T = {count}" for count in steps),
+            "spikes per image, without the input's",
+            "saturated updates per image",
+        ),
         (
             ("accuracy (%)", *_at(curve, steps), f"{curve['spikes']:,.0f}", _saturated(curve)),
             ("against the trained network", *losses, None, None),
@@ -133,7 +142,14 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
 def latency_table(trained: float, rows: list[dict[str, Any]]) -> list[str]:
     """Accuracy at few time steps."""
     return markdown(
-        ("way", "T", "accuracy (%)", "against the trained network", "spikes per image", "synaptic operations"),
+        (
+            "way",
+            "T",
+            "accuracy (%)",
+            "against the trained network",
+            "spikes per image, without the input's",
+            "synaptic operations",
+        ),
         (
             (
                 row["way"],
@@ -165,7 +181,7 @@ def percent(share: float) -> str:
 
 def _shown_steps(*curves: dict[str, Any]) -> list[int]:
     longest = max(len(curve["accuracy"]) for curve in curves)
-    return [count for count in STEPS if count <= longest]
+    return [*(count for count in STEPS if count < longest), longest]
 
 
 def _at(curve: dict[str, Any], steps: Sequence[int]) -> list[str]:
