@@ -239,7 +239,7 @@ def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"device": "cuda:7"}, "device 'cuda:7' is not there"),
         ({"precision": "float16"}, "precision is 'float16'"),
-        ({"resume": True, "checkpoint_path": Path("missing.pt")}, "missing.pt to go on from is not there"),
+        ({"resume": True, "checkpoint_path": Path("missing.pt")}, "missing.pt does not exist, so there is nothing to resume"),
     ],
 )
 def test_settings_of_a_tuning_are_looked_at_before_anything_is_balanced(monkeypatch, settings, words):

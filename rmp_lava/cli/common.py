@@ -62,6 +62,7 @@ DataDirectory = Annotated[
     Path | None, typer.Option(help="Folder or .zip file of the data set; needed where it is not found by itself.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+SpikeSeed = Annotated[int, typer.Option("--seed", help="Seed of Poisson spikes; the same images are drawn with any.")]
 TARGETS = (
     "A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it"
 )
@@ -83,7 +84,7 @@ TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy fi
 TestData = Annotated[str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")]
 TestImages = Annotated[Path | None, typer.Option("--images", help=f"A .npy file of {IMAGES}, instead of a data set.")]
 TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
-SAMPLES = "Test images, drawn at random (of --images: the first ones)"
+SAMPLES = "Test images, drawn at random but always the same (of --images: the first ones)"
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
 Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
 SearchOption = Annotated[

@@ -11,10 +11,11 @@ import typer
 from ..errors import UsageError
 from .board import Leak
 from .common import (
+    DATA_NAMES,
     SAMPLES,
     DataDirectory,
     Json,
-    Seed,
+    SpikeSeed,
     Steps,
     TestData,
     TestImages,
@@ -23,6 +24,7 @@ from .common import (
     write_json,
 )
 
+_SAMPLES = 50
 NET = typer.Argument(help="A .net file, ours or lava-dl's.")
 BOARD = typer.Option(help="Hardware profile: a name, see 'profiles', or a .toml file.")
 
@@ -79,12 +81,20 @@ def fit(
     profile: Annotated[str, BOARD] = "oheo_gulch",
     realisation: Realisation = Neurons.native,
     steps: Steps = None,
-    data: TestData = None,
+    data: Annotated[
+        str | None, typer.Option(help=f"{DATA_NAMES}; with --data-dir alone the network's own, else no images.")
+    ] = None,
     images: TestImages = None,
     data_dir: DataDirectory = None,
-    samples: Annotated[int, typer.Option(help=f"{SAMPLES}; stock neurons are simulated on the first 4.")] = 50,
+    samples: Annotated[
+        int | None,
+        typer.Option(help=f"{SAMPLES}; stock neurons are simulated on the first 4.", show_default="50"),
+    ] = None,
     leak: Leak = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of Poisson spikes; the same images are drawn with any.", show_default="0"),
+    ] = None,
     json_path: Json = None,
 ) -> None:
     """Say whether a network fits a board.
@@ -99,8 +109,12 @@ def fit(
     network = netx.load(net)
     mapping = map_network(network, profile, realisation.value)
     stock = realisation is Neurons.stock
-    if not stock and any(each is not None for each in (steps, data, images, data_dir, leak)):
-        raise UsageError("--steps, images and --leak say what differs with stock neurons; pass --realisation stock too")
+    if not stock and any(each is not None for each in (steps, data, images, data_dir, samples, leak, seed)):
+        raise UsageError(
+            "--steps, images, --samples, --leak and --seed say what differs with stock neurons; pass --realisation stock too"
+        )
+    if samples is not None and data is images is data_dir is None:
+        raise UsageError("--samples is given, but no images; pass --data, --data-dir or --images too")
     console = console_for(json_path)
     console.print(mapping_table(mapping, wide=console.width >= WIDE))
     for line in describe_mapping(mapping):
@@ -110,7 +124,7 @@ def fit(
     if stock and not known:
         console.print("What differs on a board depends on T, which the file does not say: pass --steps.")
     elif stock:
-        report = _lowering(network, steps, data, images, data_dir, samples, leak or 0, seed)
+        report = _lowering(network, steps, data, images, data_dir, samples, leak or 0, seed or 0)
         _show_lowering(report, console)
         summary["lowering"] = report.summary()
         fits = fits and not report.of("obstacle")
@@ -119,14 +133,14 @@ def fit(
         raise typer.Exit(1)
 
 
-def _lowering(network, steps, data, images, data_dir, samples: int, leak: int, seed: int):
+def _lowering(network, steps, data, images, data_dir, samples: int | None, leak: int, seed: int):
     from ..backends.loihi2 import lowering_report
     from ..workflow.compare import steps_for
     from ..workflow.samples import images_for
 
     values = None
-    if data is not None or images is not None:
-        values, _, _ = images_for(network, data, data_dir, images, None, samples)
+    if any(each is not None for each in (data, images, data_dir)):
+        values, _, _ = images_for(network, data, data_dir, images, None, _SAMPLES if samples is None else samples)
     return lowering_report(network, steps_for(network, steps), values, leak=leak, seed=seed)
 
 
@@ -144,10 +158,10 @@ def estimate(
     images: TestImages = None,
     labels: TestLabels = None,
     data_dir: DataDirectory = None,
-    samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = 50,
+    samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = _SAMPLES,
     steps: Steps = None,
     realisation: Realisation = Neurons.native,
-    seed: Seed = 0,
+    seed: SpikeSeed = 0,
     json_path: Json = None,
 ) -> None:
     """Estimate energy and time of an inference.
@@ -175,6 +189,8 @@ def estimate(
         console.print(shown(found))
     for line in report.describe_estimate(found):
         console.print(line)
+    if realisation is Neurons.stock:
+        console.print("A period is T + 1 steps here; a board may take longer ones: see `rmp-lava fit --realisation stock`.")
     summary = found.summary() | {"data": what}
     if truth is not None:
         summary["accuracy"] = result.accuracy(truth)

@@ -14,7 +14,7 @@ from .common import (
     DataDirectory,
     Json,
     Samples,
-    Seed,
+    SpikeSeed,
     Steps,
     Strict,
     TestData,
@@ -164,7 +164,7 @@ def run(
         float | None, typer.Option(help="Leave a sample when its prediction has this probability (backend fast).")
     ] = None,
     strict: Strict = False,
-    seed: Seed = 0,
+    seed: SpikeSeed = 0,
     json_path: Json = None,
 ) -> None:
     """Run a .net file on images.

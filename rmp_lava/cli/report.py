@@ -10,7 +10,7 @@ import typer
 
 from ..errors import UsageError
 from ..files import check_writable
-from .common import DataDirectory, Profile, Samples, Seed, Steps, TestData, TestImages, TestLabels
+from .common import DataDirectory, Profile, Samples, SpikeSeed, Steps, TestData, TestImages, TestLabels
 
 _PACKAGES = ("matplotlib", "jinja2")
 
@@ -26,7 +26,7 @@ def report(
     steps: Steps = None,
     profile: Profile = "oheo_gulch",
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG and PNG too.")] = None,
-    seed: Seed = 0,
+    seed: SpikeSeed = 0,
 ) -> None:
     """Write one HTML page on a network.
 

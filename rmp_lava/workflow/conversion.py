@@ -212,7 +212,7 @@ def tune_model(
     load_profile(quantising.profile)
     check_values(settings)
     if settings.get("resume") and not (checkpoint_path and checkpoint_path.is_file()):
-        raise UsageError(f"checkpoint {checkpoint_path} to go on from is not there; leave resume out")
+        raise UsageError(f"checkpoint {checkpoint_path} does not exist, so there is nothing to resume; leave resume out")
     calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
     images, labels = material.validation(measuring.validation, measuring.seed)
     analog = _trace(model, material, calibration, "current", pooling, "potential", name)
