@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import rmp_lava
 from rmp_lava.ann.data import load as load_data
+from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.restore import restore
+from rmp_lava.hardware import map_network
 
 FOLDER = Path(__file__).resolve().parents[1] / "exports" / "reference"
 STEPS = 128
@@ -23,6 +27,17 @@ VGG_SPIKES = {
     **{"input": 24064, "conv1_1": 95583, "conv1_2": 21625, "conv2_1": 23402, "conv2_2": 10790},
     **{"conv3_1": 6300, "conv3_2": 4518, "conv3_3": 2890, "conv4_1": 2348, "conv4_2": 2053, "conv4_3": 806},
     **{"conv5_1": 579, "conv5_2": 564, "conv5_3": 716, "dense1": 440, "dense2": 335, "dense3": 0},
+}
+RESNET_OUTPUT = [
+    [5120, -6912, 9728, 5632, 10880, 1024, -10368, 3328, -1408, -14080],
+    [4352, -13568, 16768, 5504, 8192, 2816, -4608, 6400, -8704, -14208],
+]
+RESNET_SPIKES = {
+    **{"input": 24064, "stack.conv1": 35177, "stack.conv2": 28427, "stack.conv3": 17563},
+    **{"stage1.0.conv1": 6626, "stage1.0.conv2": 6546, "stage1.1.conv1": 4394, "stage1.1.conv2": 6037},
+    **{"stage2.0.conv1": 2217, "stage2.0.conv2": 2066, "stage2.1.conv1": 1769, "stage2.1.conv2": 2100},
+    **{"stage3.0.conv1": 773, "stage3.0.conv2": 702, "stage3.1.conv1": 303, "stage3.1.conv2": 238},
+    **{"stage4.0.conv1": 18, "stage4.0.conv2": 85, "stage4.1.conv1": 0, "stage4.1.conv2": 97, "dense": 0},
 }
 
 
@@ -79,10 +94,22 @@ def test_lava_agrees_on_a_trained_network(digits, realisation):
         assert np.array_equal(expected.potentials[layer.name], found.potentials[layer.name])
 
 
-def test_vgg16_gives_the_spikes_of_the_day_it_was_made():
+@pytest.mark.parametrize(
+    ("name", "output", "spikes"),
+    [("vgg16-cifar", VGG_OUTPUT, VGG_SPIKES), ("resnet20-cifar", RESNET_OUTPUT, RESNET_SPIKES)],
+)
+def test_deep_networks_give_the_spikes_of_the_day_they_were_made(name, output, spikes):
     # Patches of noise: CIFAR-10 does not come with this package.
     coarse = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
-    network = rmp_lava.load(FOLDER / "vgg16-cifar.net")
+    network = rmp_lava.load(FOLDER / f"{name}.net")
     run = rmp_lava.run(network, coarse.repeat(8, axis=2).repeat(8, axis=3), 4)
-    assert run.output.tolist() == VGG_OUTPUT
-    assert run.spike_counts == VGG_SPIKES
+    assert run.output.tolist() == output
+    assert run.spike_counts == spikes
+
+
+def test_resnet20_fits_one_chip_and_can_be_restored():
+    network = rmp_lava.load(FOLDER / "resnet20-cifar.net")
+    assert map_network(network, "oheo_gulch").fits
+    analog = AnalogNetwork(restore(network))
+    images = torch.from_numpy(np.random.default_rng(0).random((2, 3, 32, 32), dtype=np.float32))
+    assert analog(images).shape == (2, 10)
