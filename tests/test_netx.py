@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -309,6 +310,24 @@ def test_endless_heap_of_strings_is_refused(theirs):
     heap = damaged.find(b"GCOL\x01\0\0\0")
     assert heap > 0
     damaged[heap + 16 : heap + 32] = bytes(16)
+    path.write_bytes(damaged)
+    program = "import sys; from rmp_lava.netx import load; load(sys.argv[1])"
+    child = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
+    assert "NetFileError" in child.stderr and "is damaged" in child.stderr
+
+
+def test_endless_chain_of_free_blocks_is_refused(tmp_path):
+    """The library follows the free blocks of a heap of names, too; in a child, as above."""
+    path = save(conv_network(), tmp_path / "a.net")
+    damaged, found = bytearray(path.read_bytes()), 0
+    heap = damaged.find(b"HEAP\0\0\0\0")
+    while heap >= 0:
+        block, address = struct.unpack_from("<2Q", damaged, heap + 16)
+        if block != 1:  # there is a free block: let it be its own successor
+            damaged[address + block : address + block + 8] = struct.pack("<Q", block)
+            found += 1
+        heap = damaged.find(b"HEAP\0\0\0\0", heap + 1)
+    assert found
     path.write_bytes(damaged)
     program = "import sys; from rmp_lava.netx import load; load(sys.argv[1])"
     child = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)

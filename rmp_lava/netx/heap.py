@@ -1,8 +1,9 @@
-"""Looks at variable-length strings before the HDF5 library (2.0) does, which trusts what damaged ones say.
+"""Looks at the heaps of a file before the HDF5 library (2.0) does, which trusts what damaged ones say.
 
-They lie in global heaps: chains of objects, each of which says where the next one begins. An object of size 0 leads back
-to itself; the library follows it, and nothing can interrupt it there. And it allocates whatever length a string claims.
-(HDF5 File Format Specification 3.0, sections III.E and VIII.)
+Variable-length strings lie in global heaps: chains of objects, each of which says where the next one begins. An object of size 0
+leads back to itself; the library follows it, and nothing can interrupt it there. It also allocates whatever a string claims.
+Names lie in local heaps, whose free blocks are a chain too: one that leads back to itself never ends either.
+(HDF5 File Format Specification 3.0, sections III.D, III.E and VIII.)
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ import h5py
 
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _HEADER = 16
+_LOCAL = b"HEAP\0\0\0\0"
+_NO_BLOCK = (1, 2**64 - 1)
+"""Ends a chain of free blocks: as the library writes it, and the undefined address of the specification."""
 
 
 def heaps_end(path: Path, file: h5py.File) -> bool:
-    """Whether every global heap of a file is a chain that moves on to its end."""
+    """Whether every heap of a file, global or local, is a chain that comes to its end."""
     if file.id.get_create_plist().get_sizes() != (8, 8):
         return False  # other widths shift every field; HDF5 writes 8 bytes unless told otherwise
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        position = data.find(_SIGNATURE)
-        while position >= 0:
-            if not _heap_ends(data, position):
-                return False
-            position = data.find(_SIGNATURE, position + 1)
+        for signature, ends in ((_SIGNATURE, _heap_ends), (_LOCAL, _free_blocks_end)):
+            position = data.find(signature)
+            while position >= 0:
+                if not ends(data, position):
+                    return False
+                position = data.find(signature, position + 1)
     return True
 
 
@@ -55,3 +60,16 @@ def _heap_ends(data: mmap.mmap, start: int) -> bool:
             return False
         position += size
     return True
+
+
+def _free_blocks_end(data: mmap.mmap, start: int) -> bool:
+    """Blocks outside the heap count as an end: the library refuses them, unless the heap belongs to a group that was deleted."""
+    if start + 32 > len(data):
+        return True
+    size, block, address = struct.unpack_from("<3Q", data, start + 8)
+    # Blocks have 16 bytes at least, so that a chain of more has met one of them twice.
+    for _ in range(min(size, len(data)) // _HEADER + 1):
+        if block in _NO_BLOCK or block + _HEADER > size or address + block + _HEADER > len(data):
+            return True
+        (block,) = struct.unpack_from("<Q", data, address + block)
+    return False

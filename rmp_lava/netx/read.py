@@ -56,7 +56,7 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
             raise NetFileError(f"{path} is no .net file (not HDF5); pass one that `rmp-lava convert` has written")
         with h5py.File(path, "r") as file:
             if not heaps_end(path, file):
-                raise NetFileError(f"{path} is damaged (its strings cannot be followed); export the network again")
+                raise NetFileError(f"{path} is damaged (its strings or names cannot be followed); export the network again")
             return _read_network(_Group(path, file, _Budget(MAX_EXPANSION * os.path.getsize(path) + _FREE_BYTES)))
     except NetworkError as error:
         raise NetFileError(f"{path}: {error}") from None
