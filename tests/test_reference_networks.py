@@ -62,6 +62,20 @@ def test_soft_reset_reaches_the_best_hard_reset_accuracy_in_at_most_half_the_ste
     assert soft[-1] >= 0.97
 
 
+def test_steps_and_accuracies_that_the_readme_names(digits):
+    soft, hard = (
+        rmp_lava.run(rmp_lava.load(FOLDER / f"digits-{reset}.net"), digits.test_images, 512).accuracy_at(digits.test_labels)
+        for reset in ("soft", "hard")
+    )
+
+    def first(curve: np.ndarray, digits_correct: int) -> int:
+        return int(np.flatnonzero(np.rint(450 * curve) >= digits_correct)[0]) + 1
+
+    assert [(first(soft, n), first(hard, n)) for n in (411, 438)] == [(39, 126), (67, 205)]
+    assert (round(450 * soft.max()), first(soft, 441)) == (441, 95)
+    assert (round(450 * hard.max()), first(hard, 442)) == (442, 390)
+
+
 def test_predictions_are_those_of_the_day_they_were_made(runs, digits):
     # Integers, deterministic input: any change of neuron, time convention or format shows here, on every machine.
     correct = {reset: int((run.predictions == digits.test_labels).sum()) for reset, run in runs.items()}
