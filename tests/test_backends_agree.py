@@ -204,8 +204,9 @@ def test_stock_membrane_at_the_limit_is_reported(sign):
 
 
 def test_strict_refuses_what_wraps_in_stock_neurons_only():
-    # 142,240 weight units from -32,640: more than a stock neuron's current holds, and less than a potential.
-    network = dense_network(Input((1,), "current", 560), ([[254]], Neurons(MAX_STOCK, "hard", -MAX_STOCK)))
+    # 134,620 weight units with a bias of -8,190: more than a stock neuron's current holds, and less than a potential.
+    neurons = Neurons(MAX_STOCK, "hard", bias=np.array([-4095], np.int16), bias_exponent=7)
+    network = dense_network(Input((1,), "current", 530), ([[254]], neurons))
     images = np.ones((1, 1), np.float32)
     result = run(network, images, 1, "reference", strict=True)
     assert result.large_inputs["layer0"] == 1 and not result.saturations["layer0"]

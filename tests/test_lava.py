@@ -283,6 +283,35 @@ def test_large_graded_sums_are_refused_before_they_wrap_inside_lavas_convolution
         case.run("lava")
 
 
+@pytest.mark.parametrize(
+    "values, level, neurons",
+    [
+        # The current wraps; it comes back within 24 bits, or not; the shift by six bits leaves 32 bits.
+        (4, 100, Neurons(100_000, "hard", v_init=MAX_STOCK)),
+        (4, 100, Neurons(100_000, "none", v_init=-MAX_STOCK, bias=np.array([4095], np.int16), bias_exponent=7)),
+        (600, 255, Neurons(1000)),
+        (600, 255, Neurons(1000, "hard", current_decay=7, voltage_decay=3)),
+        (100, 65535, Neurons(1000)),
+        (100, 65535, Neurons(1000, "none", current_decay=0)),
+    ],
+)
+def test_stock_neurons_wrap_as_the_reference_says(values, level, neurons):
+    network = branches(Input((values,), "current", level), ([[255] * values], neurons), ([[-255] * values], neurons))
+    case = Case(network, np.ones((2, values), np.float32), 6, blank=2)
+    case.images[1] = 0.3
+    _, reference = assert_lava_agrees(case, "stock")
+    assert reference.large_inputs["branch0"] + reference.large_inputs["branch1"]
+
+
+def test_graded_sums_of_32_bits_are_refused():
+    network = branches(Input((129,), "current", 65535), ([[255] * 129], Neurons(1000)))
+    for realisation in ("native", "stock"):
+        with pytest.raises(
+            BackendError, match="layer 'branch0' can reach sums of 2155773825, which Lava wraps at 2147483648"
+        ):
+            Case(network, np.ones((1, 129), np.float32), 2).run("lava", realisation=realisation)
+
+
 def test_leaky_neurons_are_stock_only():
     network = branches(
         Input((1,), "spikes"), ([[9]], Neurons(5, "hard", current_decay=1000, voltage_decay=100)), readout="count"
@@ -295,8 +324,9 @@ def test_leaky_neurons_with_v_init_are_refused():
     # v_init comes through a synapse, which a leaky neuron would keep in its current.
     neurons = Neurons(50, "hard", v_init=40, current_decay=1000, voltage_decay=100)
     case = Case(branches(Input((1,), "spikes"), ([[9]], neurons), readout="count"), np.ones((1, 6, 1), np.uint8), 6)
-    with pytest.raises(BackendError, match="v_init"):
-        case.run("lava", realisation="stock")
+    for backend in ("lava", "reference"):
+        with pytest.raises(BackendError, match="v_init"):
+            case.run(backend, realisation="stock")
 
 
 def test_random_leaky_populations_in_stock_neurons():

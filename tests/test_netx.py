@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import h5py
@@ -564,7 +566,7 @@ def test_one_dataset_under_many_names_is_not_read_as_often(tmp_path):
     with h5py.File(path, "r+") as file:
         for i in range(2, 200):
             file[f"layer/{i}"] = file["layer/1"]
-    refusal(path, "/weight and what was read before it declare more bytes than a file of this size can hold")
+    refusal(path, " and what was read before it declare more bytes than a file of this size can hold")
 
 
 def test_chunks_larger_than_their_dataset_are_refused(net):
@@ -576,6 +578,74 @@ def test_chunks_larger_than_their_dataset_are_refused(net):
             "layer/1/weight", data=content, chunks=(2**13, 2**13, 1, 1), maxshape=maximum, compression="gzip"
         )
     refusal(net, "/layer/1/weight declares chunks of (8192, 8192, 1, 1), larger than itself")
+
+
+def test_many_names_of_a_small_layer_are_not_read_as_often(tmp_path):
+    """48 kB once stood for 40,000 synapses, and 2 MB for hours of reading."""
+    layer = Layer("a", (1,), (Dense(INPUT, [[2]]), Dense(INPUT, [[3]])), Neurons(9))
+    network = SpikingNetwork("small", make_input("poisson", (1,)), (layer,), "int", "count")
+    path = save(network, tmp_path / "a.net")
+    with h5py.File(path, "r+") as file:
+        for i in range(2, 300):
+            file[f"layer/1/synapse/{i}"] = file["layer/1/synapse/1"]
+            file[f"layer/{i}"] = file["layer/1"]
+    refusal(path, "and what was read before it declare more bytes than a file of this size can hold")
+
+
+def chunk_of(file, key, content, *, deflates):
+    """A dataset of one value in one chunk, which holds these bytes after so many compressions."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((1,))
+    for _ in range(deflates):
+        plist.set_deflate(9)
+        content = zlib.compress(content, 9)
+    kind = h5py.h5t.py_create(np.dtype("S5"))
+    h5py.h5d.create(file.id, key.encode(), kind, h5py.h5s.create_simple((1,)), dcpl=plist).write_direct_chunk(
+        (0,), content
+    )
+
+
+@pytest.mark.parametrize("deflates, found", [(1, "more bytes than it declares"), (2, "has filters [1, 1]")])
+def test_chunks_are_not_inflated_beyond_what_they_declare(net, deflates, found):
+    with h5py.File(net, "r+") as file:
+        del file["layer/1/type"]
+        chunk_of(file, "layer/1/type", bytes(2**26), deflates=deflates)
+    tracemalloc.start()
+    refusal(net, "/layer/1/type", found)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_a_chunk_that_is_as_long_as_declared_is_read(net):
+    before = load(net)
+    with h5py.File(net, "r+") as file:
+        content = bytes(file["layer/1/type"][0].ljust(5, b"\0"))
+        del file["layer/1/type"]
+        chunk_of(file, "layer/1/type", content, deflates=1)
+    assert load(net) == before
+
+
+def test_other_filters_are_refused(net):
+    with h5py.File(net, "r+") as file:
+        content = file["layer/1/weight"][()]
+        del file["layer/1/weight"]
+        file.create_dataset("layer/1/weight", data=content, compression="lzf")
+    refusal(net, "/layer/1/weight has filters [32000]; only gzip")
+
+
+def test_heaps_within_heaps_are_refused(net):
+    """As a chain of n objects, each of which looks like a heap of those after it: following all takes n^2 steps."""
+    units = 3000
+    with h5py.File(net, "r+") as file:
+        file["junk"] = np.zeros(32 * units, dtype=np.uint8)
+        start = file["junk"].id.get_offset()
+    raw = bytearray(net.read_bytes())
+    for at in range(start, start + 32 * units, 32):
+        raw[at : at + 32] = (
+            struct.pack("<H6xQ", 1, 16) + b"GCOL\x01\0\0\0" + struct.pack("<Q", start + 32 * units - at - 16)
+        )
+    net.write_bytes(raw)
+    refusal(net, "its strings or names cannot be followed")
 
 
 # Saving

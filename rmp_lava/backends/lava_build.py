@@ -19,7 +19,7 @@ from lava.proc.conv.process import Conv as LavaConv
 from lava.proc.dense.process import Dense as LavaDense
 
 from ..errors import BackendError
-from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
+from ..network import INPUT, Conv, Layer, Neurons, SpikingNetwork, Synapse
 from ..processes.io import Delay
 from ..processes.rmp import RMP
 from ..schedule import Schedule
@@ -27,7 +27,7 @@ from .lava_population import Population, lava_bias, lava_shape, relay
 from .lava_stock import StockBuilder
 from .parts import populations
 from .stock import LEAD_IN
-from .synapses import LARGEST_CONV_SUM, apply, largest_sum
+from .synapses import LARGEST_CONV_SUM, LARGEST_SUM, apply, largest_sum
 
 __all__ = ["Entry", "LavaNetwork", "Population", "build", "lava_shape"]
 
@@ -122,6 +122,8 @@ def _connect_all(
     delayed = _Delayed(builder, built)
     depths = {INPUT: 0, **network.depths}
     for layer in network:
+        if network.is_integer:
+            _check_sums(network, layer)
         for synapse in layer.synapses:
             target = built.populations[layer.name]
             from_host = synapse.source == INPUT and network.input.neurons is None
@@ -182,7 +184,7 @@ def _connect(
     if isinstance(synapse, Conv):
         if entry is not None:
             port = entry.to_synapse(port, bits, convolution=True)
-        process = _convolution(synapse, source.shape, levels, bits)
+        process = _convolution(synapse, source.shape, bits)
         port.connect(process.s_in)
         processes.append(process)
         process.a_out.connect(target.a_in)
@@ -198,12 +200,22 @@ def _connect(
         process.a_out.connect(target.a_in)
 
 
-def _convolution(synapse: Conv, shape: tuple[int, ...], levels: int | None, bits: int) -> LavaConv:
-    if levels is not None and largest_sum(synapse) * levels >= LARGEST_CONV_SUM:
+def _check_sums(network: SpikingNetwork, layer: Layer) -> None:
+    """Refuse sums that Lava would wrap without a word; what stock neurons wrap, the reference models and counts."""
+    for synapse in layer.synapses:
+        if isinstance(synapse, Conv) and largest_sum(network, synapse) >= LARGEST_CONV_SUM:
+            raise BackendError(
+                f"a convolution from {synapse.source!r} can reach sums of {largest_sum(network, synapse)}, which Lava's Conv "
+                f"wraps at {LARGEST_CONV_SUM}; use fewer input levels"
+            )
+    if largest_sum(network, *layer.synapses) >= LARGEST_SUM:
         raise BackendError(
-            f"a convolution from {synapse.source!r} can reach sums of {largest_sum(synapse) * levels}, which Lava's Conv "
-            f"wraps at {LARGEST_CONV_SUM}; use fewer input levels"
+            f"layer {layer.name!r} can reach sums of {largest_sum(network, *layer.synapses)}, which Lava wraps at "
+            f"{LARGEST_SUM}; use fewer input levels"
         )
+
+
+def _convolution(synapse: Conv, shape: tuple[int, ...], bits: int) -> LavaConv:
     # Lava computes a true convolution over (x, y): the kernel is flipped against PyTorch's cross-correlation.
     weight = synapse.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)
     return LavaConv(

@@ -17,7 +17,7 @@ from ..neuron import STATE_SHIFT
 from ..schedule import Schedule
 from .lava_population import Population, lava_bias, lava_shape, one_to_one
 from .lava_pulses import Pulses, in_parts
-from .stock import QUIET, reset_interval
+from .stock import QUIET, check_start, reset_interval
 from .stock_weights import terms
 
 NEVER = 2**17
@@ -38,10 +38,7 @@ class StockBuilder:
     ) -> Population:
         """Neurons whose window starts `depth` steps after the input's."""
         soft, interval = neurons.reset == "soft", reset_interval(self.plan)
-        if neurons.is_leaky and neurons.v_init:
-            raise BackendError(
-                f"layer {name!r} has leaky neurons with v_init {neurons.v_init}, which stock neurons cannot start from"
-            )
+        check_start(name, neurons)
         process = LIFReset(
             shape=lava_shape(shape),
             vth=NEVER if neurons.reset == "none" else neurons.threshold,

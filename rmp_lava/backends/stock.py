@@ -1,9 +1,10 @@
 """RMP neurons made of Lava's unmodified LIF and a self-synapse, modelled exactly, with everything that differs there.
 
-The current's 24-bit register wraps where the definition saturates. The self-synapse takes the threshold off one step after
-the spike, so a spike in a period's last step reaches into the next sample: each period therefore ends with a blank step in
-which a pulse of -`QUIET` keeps the neurons silent, and a potential that is beyond even that crosses (`boundary_spikes`),
-unless there are enough blank steps for a reset of their own (`reset_interval`).
+The current's 24-bit register wraps where the definition saturates: once, in Lava's 32-bit integers, which wrap too. What a
+pulse brings (a first potential, a bias of soft-reset neurons) passes through it. The self-synapse takes the threshold off one
+step after the spike, so a spike in a period's last step reaches into the next sample: each period therefore ends with a blank
+step in which a pulse of -`QUIET` keeps the neurons silent, and a potential that is beyond even that crosses
+(`boundary_spikes`), unless there are enough blank steps for a reset of their own (`reset_interval`).
 `lava_stock` makes the same of Lava's Processes.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import BackendError
 from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork
 from ..neuron import MAX_STATE, STATE_SHIFT, decay, widened, wrap24
 from ..schedule import Schedule
@@ -37,6 +39,14 @@ def reset_interval(plan: Schedule) -> int:
     return half if not odd and plan.steps <= half else plan.period
 
 
+def check_start(name: str, neurons: Neurons) -> None:
+    """Raise `BackendError` for a first potential that would stay in the current of leaky neurons, through which it comes."""
+    if neurons.is_leaky and neurons.v_init:
+        raise BackendError(
+            f"layer {name!r} has leaky neurons with v_init {neurons.v_init}, which stock neurons cannot start from"
+        )
+
+
 def simulate_stock(
     network: SpikingNetwork,
     messages: np.ndarray,
@@ -54,6 +64,7 @@ def simulate_stock(
     part = empty_part()
     potentials = {}
     for name, neurons, shape, depth in populations_of(network):
+        check_start(name, neurons)
         population = populations[name] = _StockPopulation(neurons, shape, leak)
         incoming = _incoming(network, name, sources, depth)
         last = carry.get(name)
@@ -137,6 +148,7 @@ class _StockPopulation:
         self.v_range = self.u_range = None
         self.before = np.zeros((0, *shape), dtype=bool)
         self.decays = True
+        self.pulse = 0
 
     def lead_in(self, incoming: np.ndarray, plan: Schedule) -> np.ndarray:
         """Who spikes in the step before the first window; `before` keeps all steps until then.
@@ -180,12 +192,13 @@ class _StockPopulation:
         self.v_range = self.u_range = None
 
     def _reset(self, v_init: int) -> None:
-        self.u = np.full_like(self.u, v_init if self.soft else 0)
-        self.v = np.full_like(self.v, v_init)
-        self.decays = False  # nothing is there yet: v_init comes with this step's input
+        self.u, self.v = np.zeros_like(self.u), np.zeros_like(self.v)
+        # Nothing is there yet: v_init comes with this step's input.
+        self.pulse, self.decays = v_init, False
 
     def _step(self, a: np.ndarray, last_spikes: np.ndarray, *, bias: np.ndarray | int) -> np.ndarray:
-        current = a << STATE_SHIFT
+        current = (a << STATE_SHIFT) + self.pulse
+        self.pulse = 0
         if self.soft:
             current = current - self.threshold * last_spikes.astype(np.int64) + bias
             self.u = self._wrapped(decay(self.u, self.leak if self.decays else 0) + current)
@@ -196,7 +209,7 @@ class _StockPopulation:
             return np.clip(self.u, -MAX_STATE, MAX_STATE) > self.threshold
         self.u = self._wrapped(decay(self.u, self.neurons.current_decay) + current)
         wide = decay(self.v, self.neurons.voltage_decay) + self.u + bias
-        self.v = np.clip(wide, -MAX_STATE, MAX_STATE)
+        self.v = np.clip(_as_int32(wide), -MAX_STATE, MAX_STATE)
         self.saturations += int(np.count_nonzero(self.v != wide))
         self.u_range, self.v_range = widened(self.u_range, self.u), widened(self.v_range, self.v)
         if self.neurons.reset == "none":
@@ -206,10 +219,15 @@ class _StockPopulation:
         return spikes
 
     def _wrapped(self, wide: np.ndarray) -> np.ndarray:
-        wrapped = wrap24(wide)
+        wrapped = wrap24(_as_int32(wide))
         self.large_inputs += int(np.count_nonzero(wrapped != wide))
         return wrapped
 
     def _potential(self, spikes: np.ndarray) -> np.ndarray:
         """Membrane potential after the step, in state units: the self-synapse's subtraction is still under way."""
         return self.u - self.threshold * spikes.astype(np.int64) if self.soft else self.v
+
+
+def _as_int32(wide: np.ndarray) -> np.ndarray:
+    """What is left of these numbers in 32 signed bits, in which Lava's LIF adds."""
+    return (wide + 2**31) % 2**32 - 2**31

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import BackendError
-from ..network import Conv, Dense, Synapse
+from ..network import INPUT, Conv, Dense, SpikingNetwork, Synapse
 
 LARGEST_CONV_SUM = 2**23
 """Lava's fixed-point Conv wraps its sums to 24 signed bits of weight units (lava/proc/conv/models.py)."""
+LARGEST_SUM = 2**31
+"""Lava's fixed-point Dense and ports add in 32 signed bits."""
 
 
 def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
@@ -44,6 +46,10 @@ def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarr
     return result
 
 
-def largest_sum(synapse: Synapse) -> int:
-    """Largest magnitude that a neuron's weights of this synapse can add up to, times the message."""
-    return int(np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1).max())
+def largest_sum(network: SpikingNetwork, *synapses: Synapse) -> int:
+    """Bound of |weighted input sum| that these synapses of an integer network bring any neuron, in weight units."""
+    return sum(
+        int(np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1).max())
+        * (network.input.largest_message if synapse.source == INPUT else 1)
+        for synapse in synapses
+    )

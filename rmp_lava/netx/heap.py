@@ -22,15 +22,22 @@ _NO_BLOCK = (1, 2**64 - 1)
 
 
 def heaps_end(path: Path, file: h5py.File) -> bool:
-    """Whether every heap of a file, global or local, is a chain that comes to its end."""
+    """Whether every heap of a file, global or local, is a chain that comes to its end.
+
+    Heaps do not overlap, and their parts have 16 bytes at least: so many parts that the file cannot hold them side by side are
+    refused too, as following them takes time with the square of the file's size.
+    """
     if file.id.get_create_plist().get_sizes() != (8, 8):
         return False  # other widths shift every field; HDF5 writes 8 bytes unless told otherwise
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for signature, ends in ((_SIGNATURE, _heap_ends), (_LOCAL, _free_blocks_end)):
+        for signature, parts_of in ((_SIGNATURE, _objects), (_LOCAL, _free_blocks)):
+            left = len(data) // _HEADER
             position = data.find(signature)
             while position >= 0:
-                if not ends(data, position):
+                parts = parts_of(data, position, left)
+                if parts is None:
                     return False
+                left -= parts
                 position = data.find(signature, position + 1)
     return True
 
@@ -45,31 +52,36 @@ def variable_length(path: Path, dataset: h5py.Dataset) -> int:
         return struct.unpack("<I", raw.read(4))[0]
 
 
-def _heap_ends(data: mmap.mmap, start: int) -> bool:
+def _objects(data: mmap.mmap, start: int, most: int) -> int | None:
+    """How many objects a global heap has; None if their chain does not end, or only after more than `most`."""
     if start + _HEADER > len(data):
-        return False
+        return None
     end = start + struct.unpack_from("<Q", data, start + 8)[0]
     if end > len(data):
-        return False
-    position = start + _HEADER
+        return None
+    position, found = start + _HEADER, 0
     while end - position >= _HEADER:
         index, size = struct.unpack_from("<H6xQ", data, position)
         # A used object's size leaves out its header, that of the free space at the end (index 0) does not.
         size = size if index == 0 else _HEADER + (size + 7) // 8 * 8
-        if not _HEADER <= size <= end - position:
-            return False
+        if not _HEADER <= size <= end - position or found == most:
+            return None
         position += size
-    return True
+        found += 1
+    return found
 
 
-def _free_blocks_end(data: mmap.mmap, start: int) -> bool:
-    """Blocks outside the heap count as an end: the library refuses them, unless the heap belongs to a group that was deleted."""
+def _free_blocks(data: mmap.mmap, start: int, most: int) -> int | None:
+    """How many free blocks a local heap has; None if their chain does not end, or only after more than `most`.
+
+    Blocks outside the heap count as an end: the library refuses them, unless the heap belongs to a group that was deleted.
+    """
     if start + 32 > len(data):
-        return True
+        return 0
     size, block, address = struct.unpack_from("<3Q", data, start + 8)
-    # Blocks have 16 bytes at least, so that a chain of more has met one of them twice.
-    for _ in range(min(size, len(data)) // _HEADER + 1):
+    # A chain of more blocks than the heap has room for has met one of them twice.
+    for found in range(min(size // _HEADER, most) + 1):
         if block in _NO_BLOCK or block + _HEADER > size or address + block + _HEADER > len(data):
-            return True
+            return found
         (block,) = struct.unpack_from("<Q", data, address + block)
-    return False
+    return None

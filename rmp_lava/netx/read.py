@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import NetFileError, NetworkError
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
+from .chunks import are_understood, filters_of, keep_their_size
 from .heap import heaps_end, variable_length
 
 FORMAT_VERSION = 1
@@ -27,6 +28,8 @@ MAX_EXPANSION = 1100
 MAX_LAYERS = 10_000
 _FREE_BYTES = 2**20
 """That a file may declare beyond what its size stands for: small values, and chunks that are not filled."""
+_PRICE = 2**16
+"""Bytes that each dataset costs beside its own, as reading takes time; one in a file takes 100 bytes, which stand for more."""
 _LARGEST_TRANSFORM = 16
 _OURS = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
@@ -56,7 +59,9 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
             raise NetFileError(f"{path} is no .net file (not HDF5); pass one that `rmp-lava convert` has written")
         with h5py.File(path, "r") as file:
             if not heaps_end(path, file):
-                raise NetFileError(f"{path} is damaged (its strings or names cannot be followed); export the network again")
+                raise NetFileError(
+                    f"{path} is damaged (its strings or names cannot be followed); export the network again"
+                )
             return _read_network(_Group(path, file, _Budget(MAX_EXPANSION * os.path.getsize(path) + _FREE_BYTES)))
     except NetworkError as error:
         raise NetFileError(f"{path}: {error}") from None
@@ -130,11 +135,21 @@ class _Group:
             and int(np.prod(node.chunks, dtype=float)) * node.dtype.itemsize > node.nbytes + _FREE_BYTES
         ):
             raise self.fail(f"{self.where(key)} declares chunks of {node.chunks}, larger than itself; export it again")
-        self.budget.left -= node.nbytes
+        filters = filters_of(node)
+        if not are_understood(filters):
+            raise self.fail(
+                f"{self.where(key)} has filters {filters}; only gzip (1), shuffle (2) and checksums (3) are read, each once; "
+                "write it anew with those"
+            )
+        self.budget.left -= node.nbytes + _PRICE
         if self.budget.left < 0:
             raise self.fail(
                 f"{self.where(key)} and what was read before it declare more bytes than a file of this size can hold; export "
                 "it again"
+            )
+        if not keep_their_size(node, filters):
+            raise self.fail(
+                f"{self.where(key)} holds more bytes than it declares; the file is damaged, export it again"
             )
         return node
 

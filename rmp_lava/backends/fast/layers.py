@@ -7,9 +7,10 @@ import torch
 
 from ...network import INPUT, Layer, SpikingNetwork
 from ...neuron import CURRENT_LIMIT
+from ..synapses import largest_sum
 from .neurons import make_population
 from .streams import ConstantStream, Stream
-from .synapses import EXACT_FLOAT32, Sums, largest_sum, make_sums
+from .synapses import EXACT_FLOAT32, Sums, make_sums
 
 
 class Prepared:
@@ -37,7 +38,7 @@ class Prepared:
     def prepare(self, layer: Layer) -> None:
         """Prepare a layer, or take its new weights in place of those it had."""
         network = self.network
-        self.bounds[layer.name] = largest_sum(layer, network) if network.is_integer else 0
+        self.bounds[layer.name] = largest_sum(network, *layer.synapses) if network.is_integer else 0
         exact = self.bounds[layer.name] < EXACT_FLOAT32
         self.dtypes[layer.name] = torch.float32 if exact else torch.float64
         # Of a float network's input the largest message is not known.

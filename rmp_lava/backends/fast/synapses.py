@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import BackendError
-from ...network import INPUT, Conv, Dense, Layer, SpikingNetwork, Synapse
+from ...network import Conv, Dense, Synapse
 from ...pooling import per_block, shared_block
 
 EXACT_FLOAT32 = 2**24
@@ -37,15 +37,6 @@ def to_memory(array: np.ndarray, leading: int) -> np.ndarray:
 def from_memory(array: np.ndarray, leading: int) -> np.ndarray:
     """The inverse of `to_memory`; a copy in C order."""
     return np.ascontiguousarray(np.moveaxis(array, -1, leading) if array.ndim - leading == 3 else array)
-
-
-def largest_sum(layer: Layer, network: SpikingNetwork) -> int:
-    """Bound of |weighted input sum| of any neuron of an integer network's layer, in weight units."""
-    return sum(
-        int(np.abs(s.weight.astype(np.int64)).reshape(len(s.weight), -1).sum(axis=1).max())
-        * (network.input.largest_message if s.source == INPUT else 1)
-        for s in layer.synapses
-    )
 
 
 class Sums:

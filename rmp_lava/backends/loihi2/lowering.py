@@ -198,9 +198,9 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Difference]:
                 yield Difference("obstacle", "bias", name, "its bias is larger than synapses say", remedy)
     for layer in network:
         for synapse in layer.synapses:
-            levels = network.input.largest_message if synapse.source == INPUT else 1
-            if isinstance(synapse, Conv) and largest_sum(synapse) * levels >= LARGEST_CONV_SUM:
-                found = f"a convolution can reach sums of {largest_sum(synapse) * levels}, and Lava's wraps"
+            largest = largest_sum(network, synapse)
+            if isinstance(synapse, Conv) and largest >= LARGEST_CONV_SUM:
+                found = f"a convolution can reach sums of {largest}, and Lava's wraps"
                 yield Difference("obstacle", "convolution", layer.name, found, "use fewer input levels")
 
 
