@@ -11,6 +11,7 @@ Thresholds, initial potentials and currents are given in weight units in both.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -33,6 +34,8 @@ ENCODINGS = ("poisson", "rate", "current", "spikes")
 READOUTS = ("count", "potential")
 NO_MEMORY = 4096
 """A decay of 4096/4096: the state is forgotten within one step."""
+MAX_PADDED = 2**28
+"""Values of a convolution's source with its padding; a file of a few bytes can ask for any."""
 
 
 class _Value:
@@ -211,6 +214,12 @@ class Conv(Synapse):
             raise NetworkError(
                 f"convolution from {self.source!r} has stride {self.stride}, padding {self.padding}, dilation "
                 f"{self.dilation}, groups {self.groups}; strides, dilations and groups are at least 1, padding at least 0"
+            )
+        padded = source_shape[0] * math.prod(n + 2 * p for n, p in zip(source_shape[1:], self.padding, strict=True))
+        if padded > MAX_PADDED:
+            raise NetworkError(
+                f"convolution from {self.source!r} pads it by {self.padding} to {padded:,} values; allowed are "
+                f"{MAX_PADDED:,} at most"
             )
         c_out, c_in_group, *kernel = self.weight.shape
         if source_shape[0] != c_in_group * self.groups or c_out % self.groups:
@@ -392,7 +401,7 @@ class SpikingNetwork(_Value):
 
     @property
     def depth(self) -> int:
-        """Steps from the start of the input's window to that of the read-out."""
+        """Steps from the start of the input's window to that of the deepest layer: the read-out, or a side branch."""
         return max(self.depths.values())
 
     @property

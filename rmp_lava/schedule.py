@@ -14,6 +14,7 @@ period). The prediction is ready `latency` steps after the sample's first input.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from .errors import UsageError
 from .network import SpikingNetwork
@@ -40,10 +41,9 @@ class Schedule:
     blank: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= MAX_STEPS:
-            raise UsageError(f"steps are {self.steps}; allowed are 1..{MAX_STEPS}")
-        if not 0 <= self.blank <= MAX_STEPS:
-            raise UsageError(f"blank steps are {self.blank}; allowed are 0..{MAX_STEPS}")
+        for name, value, least in (("steps", self.steps, 1), ("blank steps", self.blank, 0)):
+            if not isinstance(value, Integral) or not least <= value <= MAX_STEPS:
+                raise UsageError(f"{name} are {value!r}; allowed are whole numbers {least}..{MAX_STEPS}")
 
     @property
     def period(self) -> int:

@@ -407,3 +407,18 @@ def test_fractions_of_messages_and_options_of_other_backends_are_refused():
     result = run(network, spikes, 4)
     with pytest.raises(DataError, match="one per sample"):
         result.accuracy(np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize(
+    "arguments, found",
+    [
+        ({"steps": 4.0}, "steps are 4.0; allowed are whole numbers 1.."),
+        ({"blank": 1.5}, "blank steps are 1.5"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"record": "spikes"}, "record is the text 'spikes'; give a collection such as .'spikes',."),
+    ],
+)
+def test_arguments_of_other_types_are_refused(arguments, found):
+    network = dense_network(Input((1,), "spikes"), ([[1]], Neurons(1)))
+    with pytest.raises(UsageError, match=found):
+        run(network, np.ones((1, 4, 1)), **{"steps": 4, "backend": "reference"} | arguments)

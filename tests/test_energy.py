@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from compiled_networks import mnist, pilotnet  # noqa: E402
 sys.path.pop(0)
 
 import rmp_lava  # noqa: E402
+from rmp_lava.errors import UsageError  # noqa: E402
 from rmp_lava.hardware import Profile, estimate, load_profile, map_network  # noqa: E402
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork  # noqa: E402
 from rmp_lava.results import Run  # noqa: E402
@@ -72,10 +73,8 @@ def test_our_own_run_of_pilotnet_gives_the_measured_energy():
 
 def energy_of(**values) -> Profile:
     """Oheo Gulch with other coefficients, in pJ and W."""
-    section = {
-        key: dataclasses.replace(q, value=values.get(key, q.value)) for key, q in OHEO_GULCH.sections["energy"].items()
-    }
-    return dataclasses.replace(OHEO_GULCH, sections={**OHEO_GULCH.sections, "energy": section})
+    section = {key: replace(q, value=values.get(key, q.value)) for key, q in OHEO_GULCH.sections["energy"].items()}
+    return replace(OHEO_GULCH, sections={**OHEO_GULCH.sections, "energy": section})
 
 
 def test_the_sum_by_hand():
@@ -125,11 +124,11 @@ def test_messages_take_time_where_it_is_known():
 def test_several_chips_take_longer_steps():
     network = mnist()
     cores = {
-        key: dataclasses.replace(q, value=2 if key == "usable_per_chip" else q.value)
+        key: replace(q, value=2 if key == "usable_per_chip" else q.value)
         for key, q in load_profile("kapoho_point").sections["cores"].items()
     }
     board = load_profile("kapoho_point")
-    board = dataclasses.replace(board, sections={**board.sections, "cores": cores})
+    board = replace(board, sections={**board.sections, "cores": cores})
     found = estimate(network, run_of(network, 10), board)
     assert found.mapping.chips == 3 and found.step_seconds == pytest.approx(10e-6)
 
@@ -175,7 +174,49 @@ def test_stock_neurons_cost_more_than_native_ones():
     result = run_of(network, 8, operations={"a": 100}, messages={"a": 10, "b": 5})
     native = estimate(network, result, OHEO_GULCH)
     stock = estimate(network, result, OHEO_GULCH, map_network(network, OHEO_GULCH, "stock"))
-    assert stock.synaptic_operations == native.synaptic_operations + 15
+    # The threshold comes back with each spike, and two pulses a period keep every neuron quiet.
+    assert stock.synaptic_operations == native.synaptic_operations + 15 + 2 * sum(layer.size for layer in network)
+    clock = stock["(clock)"]
+    assert (clock.synaptic_operations, clock.neuron_updates) == (
+        0,
+        8 * map_network(network, OHEO_GULCH, "stock")["(clock)"].size,
+    )
+
+
+def test_pulses_and_biases_of_stock_neurons_are_counted():
+    network = mnist()
+    bias = np.array([1, 0, -1] * 42 + [0, 0])
+    first = network.layers[0].replace(neurons=Neurons(500, v_init=3, bias=bias))
+    network = network.replace(
+        layers=(first, *(x.replace(neurons=Neurons(500, "hard", v_init=3)) for x in network.layers[1:]))
+    )
+    result = run_of(network, 8, blank=1)
+    mapping = map_network(network, OHEO_GULCH, "stock")
+    found = estimate(network, result, OHEO_GULCH, mapping)
+    assert found[first.name].synaptic_operations == 3 * 128 + 84 * 9
+    assert [found[x.name].synaptic_operations for x in network.layers[1:]] == [x.size for x in network.layers[1:]]
+    # The clock's neurons: two that keep quiet, and a first potential for each depth. The constant one spikes in every step.
+    assert mapping["(clock)"].size == 2 + len(network.layers) and mapping["(constants)"].size == 1
+    assert found["(constants)"].messages == 9 * mapping["(constants)"].receivers
+    assert found["(constants)"].macs == found["(clock)"].macs == 0
+
+
+def test_a_run_without_counts_has_no_energy():
+    network = mnist()
+    result = replace(run_of(network, 8), synaptic_operations={})
+    with pytest.raises(UsageError, match="counted nothing in 'a', 'b'"):
+        estimate(network, result, OHEO_GULCH)
+
+
+def test_a_side_branch_does_not_make_the_prediction_later():
+    two = np.full((3, 3), 2)
+    layers = (
+        Layer("side", (3,), (Dense(INPUT, two),), Neurons(4)),
+        Layer("deep", (3,), (Dense("side", two),), Neurons(4)),
+        Layer("out", (3,), (Dense(INPUT, two),), Neurons(4)),
+    )
+    network = SpikingNetwork("side", Input((3,), "spikes", 1), layers, "int", "count")
+    assert estimate(network, run_of(network, 8), OHEO_GULCH).latency == 9
 
 
 def test_both_compartments_of_loihi1s_soft_reset_are_updated():
@@ -211,6 +252,6 @@ def test_comparison_multiplies_what_each_figure_counts():
 
 def test_samples_that_were_left_early_cost_less():
     network = mnist()
-    result = dataclasses.replace(run_of(network, 16, samples=2), steps_used=np.array([4, 8]))
+    result = replace(run_of(network, 16, samples=2), steps_used=np.array([4, 8]))
     found = estimate(network, result, OHEO_GULCH)
     assert (found.steps, found.period, found.latency) == (6, 6, 9)

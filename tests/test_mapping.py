@@ -156,7 +156,7 @@ def chains(draw):
 def test_every_neuron_has_one_place_and_every_limit_is_kept(drawn, realisation):
     network, profile = drawn
     mapping = map_network(network, profile, realisation)
-    assert [layer.name for layer in mapping.layers] == [layer.name for layer in network]
+    assert [layer.name for layer in mapping.layers if layer.role != "pulses"] == [layer.name for layer in network]
     for layer in mapping.layers:
         assert layer.usage["neurons"].mean * layer.cores == pytest.approx(layer.size)
         assert layer.usage["neurons"].largest <= prod(layer.block)
@@ -245,7 +245,9 @@ def test_stock_neurons_need_room_for_their_synapses_and_relays():
     c = Layer("c", (10,), (Dense("b", weights((10, 10), -256, 254)), skip), Neurons(500))
     network = network_of((20,), a, b, c)
     native, stock = map_network(network, LOIHI2), map_network(network, LOIHI2, "stock")
-    assert [layer.name for layer in stock.layers] == ["a", "a +1", "b", "c"]
+    assert [layer.name for layer in stock.layers] == ["a", "a +1", "b", "c", "(clock)"]
+    # Two pulses for the layers at each depth, each neuron to those of one depth only.
+    assert stock["(clock)"].size == 6 and stock["(clock)"].usage["axons_out"].largest == 6
     # One synapse for each neuron to itself, and two lines for the pulse.
     assert stock["a"].usage["axons_in"].largest == native["a"].usage["axons_in"].largest + 30 + 2
     assert stock["a"].usage["axons_out"].largest == native["a"].usage["axons_out"].largest + 30
@@ -257,6 +259,8 @@ def test_stock_neurons_need_room_for_their_synapses_and_relays():
     with_bias = a.replace(neurons=Neurons(500, v_init=3, bias=np.array([1] * 30)))
     found = map_network(network.replace(layers=(with_bias, b, c)), LOIHI2, "stock")["a"]
     assert found.usage["axons_in"].largest == 20 + 30 + 2 + 1 + 2
+    start = network.replace(layers=(a.replace(neurons=Neurons(500, "hard", v_init=3)), b, c))
+    assert map_network(start, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 1
 
 
 def test_chips_without_graded_messages_take_no_pixels_as_currents():
@@ -344,7 +348,7 @@ def test_residual_networks_are_answered_too():
     native, stock = map_network(network, "kapoho_point"), map_network(network, "kapoho_point", "stock")
     assert time.perf_counter() - started < 5
     assert native.fits and stock.cores > native.cores
-    assert {layer.role for layer in stock.layers} == {"layer", "relay"}
+    assert {layer.role for layer in stock.layers} == {"layer", "relay", "pulses"}
 
 
 def test_a_layer_that_no_splitting_makes_fit():

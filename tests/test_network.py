@@ -85,6 +85,7 @@ CONTRADICTIONS = {
     "convolution weights from 'input' have shape (3, 3)": lambda: with_conv(conv((3, 3))),
     "has stride (0, 1)": lambda: with_conv(conv(stride=(0, 1))),
     "padding (-1, 0)": lambda: with_conv(conv(padding=(-1, 0))),
+    "pads it by (50000, 50000) to 10,000,800,016 values": lambda: with_conv(conv(padding=(50_000, 50_000))),
     "dilation (1, 0)": lambda: with_conv(conv(dilation=(1, 0))),
     "with 2 groups do not fit": lambda: with_conv(conv(groups=2)),
     "kernel (3, 3) is larger": lambda: with_conv(conv(), shape=(1, 2, 2)),

@@ -233,6 +233,8 @@ def test_a_summary_amid_the_ladder_has_not_passed():
 
 def test_rungs_are_chosen_by_name_in_the_ladder_s_order():
     assert [rung.name for rung in ladder(["dense", "wiring"])] == ["wiring", "dense"]
+    with pytest.raises(UsageError, match="full is for rung 'vgg16'"):
+        ladder(["wiring"], full=True)
     with pytest.raises(UsageError, match="rung 'wirring' is unknown; choose from 'wiring', .*'vgg16'"):
         ladder(["wirring"])
 

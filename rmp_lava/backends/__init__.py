@@ -7,6 +7,7 @@ A backend that cannot run says why; nothing else runs instead.
 from __future__ import annotations
 
 from collections.abc import Collection
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -165,13 +166,15 @@ def run(
 def _check_call(backend: str, realisation: str, record: Collection[str], seed: int, strict: bool) -> None:
     if realisation not in REALISATIONS:
         raise UsageError(f"realisation {realisation!r} is unknown; choose one of {', '.join(REALISATIONS)}")
+    if isinstance(record, str):
+        raise UsageError(f"record is the text {record!r}; give a collection such as ({record!r},)")
     unknown = sorted(set(record) - set(RECORDS))
     if unknown:
         raise UsageError(f"{unknown[0]!r} cannot be recorded; choose from {', '.join(RECORDS)}")
     if backend == "fast" and realisation == "stock":
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
-    if seed < 0:
-        raise UsageError(f"seed is {seed}; it must be 0 or more")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UsageError(f"seed is {seed!r}; it must be a whole number of 0 or more")
     if strict and backend in ("lava", "loihi2"):
         raise UsageError(
             f"backend {backend!r} does not see saturation, so it cannot be strict; use 'reference' or 'fast' for that"

@@ -7,11 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from ..backends.parts import populations as populations_of
 from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
 from ..pooling import shared_block
 
-ONE = "one"
-"""Source of synapses whose messages come from one line for the whole population: pulses and biases of stock neurons."""
+CLOCK, CONSTANTS = "(clock)", "(constants)"
+"""Populations that pulse stock neurons, once in a period or in every step: see `backends.lava_pulses`."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SynapseDemand:
     Parameters
     ----------
     source : str
-        Name of a population, or `ONE`.
+        Name of a population.
     kind : {"dense", "conv", "one_to_one"}
     inputs : int
         Neurons of the source; for convolutions its channels per group.
@@ -61,18 +62,24 @@ class Demand:
     synapses : tuple of SynapseDemand
     slots : int
         Places of a core that one neuron takes.
-    role : {"layer", "input", "relay"}
-        A relay delays spikes where stock neurons need it, and is no part of the network.
+    role : {"layer", "input", "relay", "pulses"}
+        A relay delays spikes where stock neurons need it, and pulses drive them; both are no part of the network.
     origin : str
         Of a relay: the population whose spikes it repeats.
+    pulse_operations : int
+        Synaptic operations that the clock causes in all its neurons in a period.
+    constant_operations : int
+        Those that the constants cause in a step.
     """
 
     name: str
     shape: tuple[int, ...]
     synapses: tuple[SynapseDemand, ...]
     slots: int = 1
-    role: Literal["layer", "input", "relay"] = "layer"
+    role: Literal["layer", "input", "relay", "pulses"] = "layer"
     origin: str = ""
+    pulse_operations: int = 0
+    constant_operations: int = 0
 
     @property
     def size(self) -> int:
@@ -92,7 +99,9 @@ class Demand:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the trained layer, once for the whole population, borders not counted off."""
-        return self.size * sum(s.products for s in self.synapses if s.source != ONE and s.kind in ("dense", "conv"))
+        return self.size * sum(
+            s.products for s in self.synapses if s.source not in (CLOCK, CONSTANTS) and s.kind != "one_to_one"
+        )
 
 
 def weight_bits(weight: np.ndarray, limit: int) -> int:
@@ -124,11 +133,10 @@ def demands(network: SpikingNetwork, *, realisation: str, bits: int, slots: int)
     stock = realisation == "stock"
 
     def population(name: str, shape: tuple[int, ...], neurons: Neurons, synapses: tuple[SynapseDemand, ...]) -> Demand:
-        soft = neurons.reset == "soft"
-        if stock and soft:
-            synapses += _stock_synapses(name, neurons, int(np.prod(shape)), bits)
         role = "input" if name == INPUT else "layer"
-        return Demand(name, shape, synapses, slots if soft and not stock else 1, role)
+        if stock:
+            return _pulsed(Demand(name, shape, synapses, role=role), neurons, bits)
+        return Demand(name, shape, synapses, slots if neurons.reset == "soft" else 1, role)
 
     result = []
     if network.input.neurons is not None:
@@ -136,7 +144,7 @@ def demands(network: SpikingNetwork, *, realisation: str, bits: int, slots: int)
     for layer in network:
         synapses = tuple(_synapse(s, network.source_shape(s.source), bits) for s in layer.synapses)
         result.append(population(layer.name, layer.shape, layer.neurons, synapses))
-    return _with_relays(network, result, bits) if stock else result
+    return [*_with_relays(network, result, bits), *_pulses(network)] if stock else result
 
 
 def longest_delay(network: SpikingNetwork) -> int:
@@ -177,14 +185,43 @@ def _block_of_dense(synapse: Synapse, source: tuple[int, ...]) -> int:
     return shared_block(Conv(synapse.source, synapse.weight.reshape(-1, *source), stride=source[1:]), source)
 
 
-def _stock_synapses(name: str, neurons: Neurons, size: int, bits: int) -> tuple[SynapseDemand, ...]:
-    """Threshold to subtract, two weights that keep quiet, initial potential, bias of each sign: see `backends.lava_stock`."""
+def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
+    """With what stock neurons have beside their synapses: see `backends.lava_stock`.
+
+    The threshold comes back through a synapse, two weights keep quiet once a period, one says the first potential, and a bias has
+    one for each sign. Of neurons without soft reset only the first potential comes as a pulse.
+    """
     from ..backends.stock_weights import is_one_weight
 
-    one_weight = isinstance(neurons.threshold, int) and is_one_weight(neurons.threshold)
-    lines = 2 + bool(neurons.v_init) + (0 if neurons.bias is None else 2)
-    own = SynapseDemand(name, "one_to_one", size, bits)
-    return (own,) * (1 if one_weight else 2) + (SynapseDemand(ONE, "dense", 1, bits),) * lines
+    def lines(source: str, number: int) -> tuple[SynapseDemand, ...]:
+        return (SynapseDemand(source, "dense", 1, bits),) * number
+
+    size, start = demand.size, bool(neurons.v_init)
+    if neurons.reset != "soft":
+        return replace(demand, synapses=demand.synapses + lines(CLOCK, start), pulse_operations=start * size)
+    threshold = int(neurons.threshold)
+    own = SynapseDemand(demand.name, "one_to_one", size, bits)
+    selves = (own,) * (1 if threshold == neurons.threshold and is_one_weight(threshold) else 2)
+    bias = neurons.bias_per_neuron(demand.shape)
+    return replace(
+        demand,
+        synapses=demand.synapses + selves + lines(CLOCK, 2 + start) + lines(CONSTANTS, 0 if bias is None else 2),
+        pulse_operations=(2 + start) * size,
+        constant_operations=0 if bias is None else int(np.count_nonzero(bias)),
+    )
+
+
+def _pulses(network: SpikingNetwork) -> list[Demand]:
+    """The neurons that pulse: one for each step in which something has to come, two where one weight cannot say it."""
+    clock, constants = set(), set()
+    for _, neurons, _, depth in populations_of(network):
+        soft = neurons.reset == "soft"
+        # The pulses that keep quiet come in the step before a window, a first potential in its first step.
+        clock |= {(depth, 0), (depth, 1)} if soft else set()
+        clock |= {(depth + 1, 0)} if neurons.v_init else set()
+        constants |= {depth} if soft and neurons.bias is not None else set()
+    found = ((CLOCK, len(clock)), (CONSTANTS, len(constants)))
+    return [Demand(name, (size,), (), role="pulses") for name, size in found if size]
 
 
 def _with_relays(network: SpikingNetwork, populations: list[Demand], bits: int) -> list[Demand]:
@@ -212,7 +249,7 @@ def _relay(source: str, stage: int) -> str:
 def scaled(populations: list[Demand], width: float) -> list[Demand]:
     """The same network with its hidden layers `width` times as wide: channels and neurons, not rows and columns."""
     last = next(d.name for d in reversed(populations) if d.role == "layer")
-    fixed = {last, *(d.name for d in populations if INPUT in (d.name, d.origin))}
+    fixed = {last, *(d.name for d in populations if INPUT in (d.name, d.origin) or d.role == "pulses")}
     shapes: dict[str, tuple[int, ...]] = {}
     ratio: dict[str, float] = {}
     for d in populations:
@@ -226,7 +263,7 @@ def scaled(populations: list[Demand], width: float) -> list[Demand]:
 
 
 def _scaled(synapse: SynapseDemand, ratio: float) -> SynapseDemand:
-    if synapse.source == ONE or ratio == 1:
+    if ratio == 1:
         return synapse
     if synapse.kind == "conv" and synapse.groups > 1:
         return replace(synapse, groups=max(1, round(synapse.groups * ratio)))

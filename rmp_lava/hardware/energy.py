@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from ..network import INPUT, SpikingNetwork
 from ..results import Run
 from .comparison import load_comparisons
+from .demand import CLOCK
 from .layer import LayerMapping
 from .mapping import Mapping, map_network
 from .profiles import Profile, load_profile
@@ -230,7 +232,16 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
     ------
     ProfileError
         If the profile cannot be read.
+    UsageError
+        If the run has not counted messages and operations of every layer.
     """
+    uncounted = [layer.name for layer in network if layer.name not in result.synaptic_operations]
+    if uncounted or INPUT not in result.message_counts:
+        names = ", ".join(map(repr, uncounted)) or "the input"
+        raise UsageError(
+            f"the run on backend {result.backend!r} counted nothing in {names}, but energy is estimated from counts; "
+            "run the network on backend 'fast' or 'reference'"
+        )
     profile = load_profile(profile) if isinstance(profile, str) else profile
     mapping = mapping or map_network(network, profile, result.realisation)
     steps = result.schedule.steps if result.steps_used is None else float(result.steps_used.mean())
@@ -242,7 +253,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
         result.samples,
         steps,
         steps + result.schedule.blank,
-        steps + result.schedule.depth,
+        steps + network.depths[network.output.name],
         layers,
         step,
         _left_out(profile, sum(layer.messages for layer in layers)),
@@ -251,14 +262,18 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
 
 def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> LayerEstimate:
     name, period = layer.origin or layer.name, steps + result.schedule.blank
-    sent = float(result.message_counts[name].mean())
-    if layer.origin:
-        operations, updates = sent, layer.size * steps
+    if layer.role == "pulses":
+        sent, operations, updates = layer.size * (1.0 if name == CLOCK else period), 0.0, layer.size * steps
+    elif layer.origin:
+        operations = sent = float(result.message_counts[name].mean())
+        updates = layer.size * steps
     else:
+        sent = float(result.message_counts[name].mean())
         operations = 0.0 if name == INPUT else float(result.synaptic_operations[name].mean())
         updates = result.neuron_updates[name] / result.samples
+    operations += sent * layer.self_synapses + layer.pulse_operations + layer.constant_operations * period
     counts = {
-        "synaptic_operation": operations + sent * layer.self_synapses,
+        "synaptic_operation": operations,
         # Neurons are updated in steps that are not observed, too, and compartments each by itself.
         "neuron_update": updates * layer.slots * period / steps,
         "message": sent * (layer.receivers + layer.self_synapses),

@@ -41,7 +41,7 @@ class LayerMapping:
     Parameters
     ----------
     name : str
-    role : {"layer", "input", "relay"}
+    role : {"layer", "input", "relay", "pulses"}
     shape : tuple of int
     block : tuple of int
         The part of `shape` that a full core holds.
@@ -57,9 +57,11 @@ class LayerMapping:
     self_synapses : int
         Of each neuron, where stock neurons subtract the threshold through synapses.
     receivers : int
-        Cores that each of its messages goes to.
+        Cores that each of its messages goes to; of pulses in the mean, rounded up.
     origin : str
         Of a relay: the population whose spikes it repeats.
+    pulse_operations, constant_operations : int
+        Synaptic operations that pulses cause in it in a period, and in each step, where stock neurons need them.
     """
 
     name: str
@@ -74,6 +76,8 @@ class LayerMapping:
     self_synapses: int = 0
     receivers: int = 0
     origin: str = ""
+    pulse_operations: int = 0
+    constant_operations: int = 0
 
     @property
     def size(self) -> int:

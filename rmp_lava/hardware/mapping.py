@@ -6,6 +6,7 @@ from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, replace
 from math import ceil
 
+from ..backends import REALISATIONS
 from ..errors import ProfileError, UsageError
 from ..network import INPUT, SpikingNetwork
 from .advice import obstacles_for, remedies_for, warnings_for
@@ -13,8 +14,6 @@ from .demand import Demand, demands
 from .layer import LayerMapping
 from .placement import place
 from .profiles import Profile, load_profile
-
-REALISATIONS = ("native", "stock")
 
 
 @dataclass(frozen=True)
@@ -181,10 +180,15 @@ def place_all(
     """Each population on cores of its own, as the compiler places them."""
     shapes = dict(input_shape) | {demand.name: demand.shape for demand in populations}
     targets = {demand.name: _targets(demand, populations) for demand in populations}
-    placed = {d.name: place(d, targets[d.name], shapes, profile) for d in populations}
+    # Every neuron sends to all targets of its population, but those that pulse send to a part, each to another.
+    each = {d.name: 1 / d.size if d.role == "pulses" else 1 for d in populations}
+    placed = {}
+    for d in populations:
+        number = ceil(len(targets[d.name]) * each[d.name])
+        placed[d.name] = place(d, targets[d.name][:number], shapes, profile)
     return tuple(
-        replace(layer, receivers=sum(_cores_reached(placed[target.name], target) for target in targets[layer.name]))
-        for layer in placed.values()
+        replace(layer, receivers=ceil(each[name] * sum(_cores_reached(placed[t.name], t) for t in targets[name])))
+        for name, layer in placed.items()
     )
 
 

@@ -84,6 +84,8 @@ class _Splitter:
             demand.slots,
             demand.self_synapses,
             origin=demand.origin,
+            pulse_operations=demand.pulse_operations,
+            constant_operations=demand.constant_operations,
         )
 
     def list_words(self, weights: int, bits: int, header: int) -> int:

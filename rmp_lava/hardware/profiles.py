@@ -91,7 +91,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProfileError(f"{path} cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Invalid TOML or UTF-8, or numbers of thousands of digits and nesting of thousands of brackets.
         raise ProfileError(f"{path} is not valid TOML ({error})") from None
 
 

@@ -186,6 +186,8 @@ def _value(where: str, table: dict[str, Any], rule: Rule, unit: str) -> int | fl
     types = (int,) if rule.whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, types):
         raise ProfileError(f"{where}.value is {value!r}; expected a {'whole ' if rule.whole else ''}number")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ProfileError(f"{where}.value has more than 63 bits, as no TOML number has; give another")
     scale = rule.units[unit]
     if not rule.lowest <= value * scale <= rule.highest:
         if rule.lowest >= 0 and value <= 0:

@@ -31,7 +31,7 @@ def are_understood(filters: list[int]) -> bool:
 def keep_their_size(dataset: h5py.Dataset, filters: list[int]) -> bool:
     """Whether no stored chunk is more than a chunk, neither as it is stored nor inflated.
 
-    Inflates each chunk once more than reading does, into no more memory than a chunk takes.
+    Inflates each chunk once more than reading does, into no more memory than a chunk takes; `ValueError` for a damaged one.
     """
     if h5py.h5z.FILTER_DEFLATE not in filters:
         return True
@@ -41,7 +41,10 @@ def keep_their_size(dataset: h5py.Dataset, filters: list[int]) -> bool:
     dataset.id.chunk_iter(lambda stored: offsets.append(stored.chunk_offset))
     for offset in offsets:
         mask, content = dataset.id.read_direct_chunk(offset)
-        inflated = content if mask & bit else zlib.decompressobj().decompress(content, most + 1)
+        try:
+            inflated = content if mask & bit else zlib.decompressobj().decompress(content, most + 1)
+        except zlib.error as error:
+            raise ValueError(f"a chunk of {dataset.name} cannot be inflated: {error}") from None
         if len(inflated) > most:
             return False
     return True

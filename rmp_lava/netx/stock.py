@@ -27,6 +27,10 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
         obstacles.append("layers do not form a chain; the loader connects each layer to the one before it")
     if network.input.neurons is not None and network.input.neurons.reset != "hard":
         obstacles.append("the input is rate-coded by RMP neurons; the loader has none, so use another encoding")
+    if network.input.neurons is not None and network.input.neurons.v_init != 0:
+        obstacles.append("the input's neurons have a v_init that is not 0; the loader starts every neuron at 0")
+    if network.input.neurons is not None and network.input.neurons.bias is not None:
+        obstacles.append("the input's neurons have a bias, which the loader takes for a part of how images are scaled")
     by_reason: dict[str, list[str]] = {}
     for layer in network:
         for reason in _layer_obstacles(layer, layer is network.output):

@@ -65,13 +65,15 @@ def ladder(only: Sequence[str] = (), *, full: bool = False) -> list[Rung]:
     Raises
     ------
     UsageError
-        If there is no rung of a name.
+        If there is no rung of a name, or `full` is asked for without VGG-16.
     """
     rungs = [*circuits(), digits(), vgg16(FULL if full else NARROW)] if _wants_networks(only) else circuits()
     names = [rung.name for rung in rungs]
     unknown = next((name for name in only if name not in names), None)
     if unknown is not None:
         raise UsageError(f"rung {unknown!r} is unknown; choose from {', '.join(map(repr, names))}")
+    if full and only and "vgg16" not in only:
+        raise UsageError("full is for rung 'vgg16', which is not among those named; name it too, or leave full out")
     return [rung for rung in rungs if not only or rung.name in only]
 
 

@@ -19,7 +19,6 @@ from ...network import Conv, Dense, Synapse
 from ...pooling import per_block, shared_block
 
 EXACT_FLOAT32 = 2**24
-KERNELS = ("auto", "int8", "float32")
 _SAFE_MESSAGE = 127
 """CPUs without VNNI add two products of 8-bit numbers in 16 bits."""
 
