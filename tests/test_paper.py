@@ -63,6 +63,13 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     network = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "hard-1" / "network.net"), steps=24)
     again = rmp_lava.run(network, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
     np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
+    # With soft reset's thresholds, too: the same integers, reset to zero.
+    soft = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "soft-1" / "network.net"), steps=24)
+    hard = soft.map_layers(lambda layer: layer.replace(neurons=layer.neurons.replace(reset="hard")))
+    shared = rmp_lava.run(hard, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
+    np.testing.assert_allclose(results["resets"]["curves"]["shared-1-integer"]["accuracy"], shared)
+    assert [pair["thresholds"] for pair in results["resets"]["pairs"]] == ["own", "soft"]
+    assert f"| hard reset, soft reset's thresholds, integer | 1 | {100 * shared[7]:.2f} |" in text
     assert f"| hard reset, integer | 1 | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
     with (out / "digits-resets.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -242,8 +249,9 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
     def row(way: str, accuracy: float) -> dict:
         return {"way": way, "steps": 8, "accuracy": accuracy}
 
-    def pairs(*times: float | None) -> dict:
-        return {"pairs": [{"times_sooner": each, "hard_steps": 8, "soft_steps": 4} for each in times]}
+    def pairs(*times: float | None, thresholds: str = "own") -> dict:
+        of_all = {"thresholds": thresholds, "hard_steps": 8, "soft_steps": 4}
+        return {"pairs": [of_all | {"times_sooner": each} for each in times]}
 
     networks = {
         "a": {
@@ -260,7 +268,11 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
         "c": {"trained": {"accuracy": 0.7}, "resets": pairs(3.0, 3.0)},
         "d": {
             "trained": {"accuracy": 0.7},
-            "resets": {"pairs": [{"times_sooner": None, "hard_steps": None, "soft_steps": 4}]},
+            "resets": {"pairs": [{"thresholds": "own", "times_sooner": None, "hard_steps": None, "soft_steps": 4}]},
+        },
+        "e": {
+            "trained": {"accuracy": 0.7},
+            "resets": {"pairs": pairs(1.0, None)["pairs"] + pairs(2.0, 2.5, thresholds="soft")["pairs"]},
         },
     }
     assert summary_table(networks) == [
@@ -270,6 +282,7 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
         "| b | 80.00 | - | 81.00 (-1.00), least error | not at every alpha |",
         "| c | 70.00 | - | - | 3.0 times sooner |",
         "| d | 70.00 | - | - | at every alpha; hard reset stays at chance |",
+        "| e | 70.00 | - | - | own thresholds: not at every alpha; soft reset's thresholds: 2.0 to 2.5 times sooner |",
     ]
 
 

@@ -24,7 +24,7 @@ from .latency import WAYS, measure_latency
 from .lossless import measure_lossless
 from .material import Material, Trained, bring_images, bring_network, trained_accuracy
 from .neuron import measure_neuron
-from .resets import ALPHAS, measure_resets
+from .resets import ALPHAS, THRESHOLDS, measure_resets
 from .store import Store
 from .tables import write_csv
 
@@ -63,6 +63,12 @@ def main(
     reset_encoding: Annotated[
         str, typer.Option(help=f"Of the reset curves, one of {', '.join(ENCODINGS)}.")
     ] = "poisson",
+    hard_thresholds: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of hard reset, one of own, soft (those of soft reset, so that only the reset differs); both if omitted."
+        ),
+    ] = None,
     lossless_steps: Annotated[
         int, typer.Option(min=1, help="T after which rates should have lost next to nothing.")
     ] = 512,
@@ -81,6 +87,7 @@ def main(
     """Reproduce the experiments of the RMP-SNN paper in Loihi's integers; goes on where an earlier call was interrupted."""
     ways = chosen(way, tuple(WAYS), "way")
     chosen([reset_encoding], ENCODINGS, "encoding")
+    thresholds = chosen(hard_thresholds, tuple(THRESHOLDS), "thresholds")
     networks = [bring_network(name, path) for name, path in _pairs(network)]
     wanted = _wanted(only, [each.name for each in networks])
     tuned_nets = _tuned(tuned, wanted)
@@ -108,7 +115,8 @@ def main(
                 result[experiment] = _lossless(work, trained, some, lossless_steps, experiment)
         if "resets" in wanted[trained.name]:
             some = material.first(reset_images)
-            result["resets"] = _resets(work, trained, some, reset_steps, tuple(alpha or ALPHAS), reset_encoding)
+            options = {"alphas": tuple(alpha or ALPHAS), "encoding": reset_encoding, "thresholds": thresholds}
+            result["resets"] = _resets(work, trained, some, reset_steps, **options)
         _write_results(output, results)
     _write_results(output, results)
     if results_page is not None:
@@ -159,10 +167,8 @@ def _lossless(work: _Work, trained: Trained, material: Material, steps: int, exp
     return curve
 
 
-def _resets(
-    work: _Work, trained: Trained, material: Material, steps: int, alphas: tuple[float, ...], encoding: str
-) -> dict[str, Any]:
-    measured = measure_resets(work.store, trained, material, steps, alphas=alphas, encoding=encoding)
+def _resets(work: _Work, trained: Trained, material: Material, steps: int, **options: Any) -> dict[str, Any]:
+    measured = measure_resets(work.store, trained, material, steps, **options)
     work.drawn += figures.draw_resets(trained.name, measured, work.folder)
     work.drawn += figures.draw_activity(trained.name, measured, work.folder)
     _write_curves(work.folder / f"{trained.name}-resets.csv", measured["curves"])
@@ -218,8 +224,9 @@ def _pairs(given: list[str] | None) -> list[tuple[str, Path]]:
 def _pair_sentence(pair: dict[str, Any]) -> str:
     soft = "never" if pair["soft_steps"] is None else f"at T = {pair['soft_steps']}"
     hard = "is chance" if pair["hard_steps"] is None else f"at T = {pair['hard_steps']}"
+    thresholds = "" if pair["thresholds"] == "own" else " (soft reset's thresholds)"
     return (
-        f"  alpha {pair['alpha']:g}: hard reset's best, {pair['hard_best']:.2%}, {hard}; soft reset reaches it "
+        f"  alpha {pair['alpha']:g}: hard reset's best{thresholds}, {pair['hard_best']:.2%}, {hard}; soft reset reaches it "
         f"{soft}; soft reset's best {pair['soft_best']:.2%}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-SOFT, HARD, TRAINED = "#1f6fb4", "#c2702f", "#6b7078"
+SOFT, HARD, SHARED, TRAINED = "#1f6fb4", "#c2702f", "#7a4fa0", "#6b7078"
+_RESETS = {
+    "soft": ("soft reset", SOFT),
+    "hard": ("hard reset", HARD),
+    "shared": ("hard reset, soft's thresholds", SHARED),
+}
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -41,14 +47,17 @@ def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]:
-    """Accuracy over time steps, both resets at each alpha; a level line for the trained network."""
+    """Accuracy over time steps at each alpha: soft reset, hard reset with each kind of thresholds, and the trained network."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
-        for pair, line in zip(measured["pairs"], _LINES, strict=False):
-            for reset, colour in (("soft", SOFT), ("hard", HARD)):
-                accuracy = measured["curves"][f"{reset}-{pair['alpha']:g}-integer"]["accuracy"]
-                label = f"{reset} reset, α = {pair['alpha']:g}"
-                axes.plot(range(1, len(accuracy) + 1), _percent(accuracy), color=colour, linestyle=line, label=label)
+        for alpha, line in zip(_alphas(measured), itertools.cycle(_LINES)):
+            for kind, (words, colour) in _RESETS.items():
+                curve = measured["curves"].get(f"{kind}-{alpha:g}-integer")
+                if curve is not None:
+                    accuracy, label = curve["accuracy"], f"{words}, α = {alpha:g}"
+                    axes.plot(
+                        range(1, len(accuracy) + 1), _percent(accuracy), color=colour, linestyle=line, label=label
+                    )
         trained = 100 * measured["trained"]
         axes.axhline(trained, color=TRAINED, linewidth=0.8)
         axes.annotate("trained network", (1, trained), (2, 3), textcoords="offset points", color=TRAINED)
@@ -63,9 +72,9 @@ def draw_activity(name: str, measured: dict[str, Any], folder: Path) -> list[Pat
     """Spikes per neuron and step, layer by layer, of the soft reset at each alpha."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
-        for pair, line in zip(measured["pairs"], _LINES, strict=False):
-            rates = measured["curves"][f"soft-{pair['alpha']:g}-integer"]["rates"]
-            axes.plot(list(rates), list(rates.values()), color=SOFT, linestyle=line, label=f"α = {pair['alpha']:g}")
+        for alpha, line in zip(_alphas(measured), itertools.cycle(_LINES)):
+            rates = measured["curves"][f"soft-{alpha:g}-integer"]["rates"]
+            axes.plot(list(rates), list(rates.values()), color=SOFT, linestyle=line, label=f"α = {alpha:g}")
         axes.set(ylabel="spikes per neuron and step", title=name)
         axes.set_ylim(bottom=0)
         axes.tick_params(axis="x", rotation=60)
@@ -95,6 +104,10 @@ def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: 
         axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=f"{name}; line: trained network")
         axes.legend(fontsize=7)
         return _save(figure, folder / f"{name}-latency")
+
+
+def _alphas(measured: dict[str, Any]) -> list[float]:
+    return list(dict.fromkeys(pair["alpha"] for pair in measured["pairs"]))
 
 
 def _percent(shares: list[float]) -> list[float]:

@@ -2,7 +2,8 @@
 
 As in Han, Srinivasan and Roy (CVPR 2020, section 5): the threshold is alpha times the largest input sum on training
 images, initial potentials are 0, pixels are Poisson spikes or, on request, currents. Here the networks that run are Loihi's
-integers; one pair is also run in floating point, as the paper did.
+integers; one pair is also run in floating point, as the paper did. Hard reset is run twice: with thresholds that were balanced
+with its own spikes, and with those of soft reset, so that nothing but the reset differs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .material import Material, Trained, trained_accuracy
 from .store import Store
 
 ALPHAS = (1.0, 0.7, 0.5, 0.3)
+THRESHOLDS = {"own": "hard", "soft": "shared"}
+"""Of hard reset (balanced with its own spikes, or those of soft reset): how the names of its curves begin."""
 BALANCED_OVER = 256
 """Steps over which the largest input sums are looked for: Poisson spikes reach deep layers late."""
 BALANCED_IMAGES = 64
@@ -34,36 +37,50 @@ def measure_resets(
     *,
     alphas: tuple[float, ...] = ALPHAS,
     encoding: str = "poisson",
+    thresholds: tuple[str, ...] = tuple(THRESHOLDS),
 ) -> dict[str, Any]:
     """Curves of both resets in integers at each alpha, and of the soft reset in real numbers at the first.
+
+    `thresholds` are those of hard reset, some of `THRESHOLDS`.
 
     Returns
     -------
     dict
         "images": how many; "encoding"; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the
-        curve; "pairs": one entry for each alpha, see `compare`.
+        curve; "pairs": for each alpha one entry for each kind of thresholds, see `compare`.
     """
     accuracy = trained_accuracy(store, trained, material)["accuracy"]
     curves: dict[str, Curve] = {}
     folder = f"{trained.name}/resets-{encoding}"
-    for alpha in alphas:
-        for reset in ("soft", "hard"):
-            floating, identity = store.network(
-                f"{folder}/{reset}-{alpha:g}/network",
-                trained.identity
-                | material.calibrated
-                | {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "of": BALANCED_IMAGES},
-                lambda alpha=alpha, reset=reset: _convert(trained, material, alpha, reset, encoding),
-            )
-            for form in ("integer", "float") if alpha == alphas[0] and reset == "soft" else ("integer",):
-                name = f"{reset}-{alpha:g}-{form}"
-                network = quantize(floating, steps=steps) if form == "integer" else floating
-                curves[name] = simulate(store, f"{folder}/{name}", network, material, steps, identity)
+    pairs = []
     chance = float(np.bincount(material.labels).max() / len(material.labels))
-    pairs = [
-        compare(alpha, curves[f"soft-{alpha:g}-integer"], curves[f"hard-{alpha:g}-integer"], accuracy, chance)
-        for alpha in alphas
-    ]
+
+    def balanced(alpha: float, reset: str) -> tuple[SpikingNetwork, dict[str, Any]]:
+        settings = {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "of": BALANCED_IMAGES}
+        return store.network(
+            f"{folder}/{reset}-{alpha:g}/network",
+            trained.identity | material.calibrated | settings,
+            lambda: _convert(trained, material, alpha, reset, encoding),
+        )
+
+    def simulated(name: str, network: SpikingNetwork, identity: dict[str, Any]) -> Curve:
+        curves[name] = simulate(store, f"{folder}/{name}", network, material, steps, identity)
+        return curves[name]
+
+    for alpha in alphas:
+        floating, identity = balanced(alpha, "soft")
+        soft_network = quantize(floating, steps=steps)
+        soft = simulated(f"soft-{alpha:g}-integer", soft_network, identity)
+        if alpha == alphas[0]:
+            simulated(f"soft-{alpha:g}-float", floating, identity)
+        for kind in thresholds:
+            name = f"{THRESHOLDS[kind]}-{alpha:g}-integer"
+            if kind == "own":
+                floating, own = balanced(alpha, "hard")
+                hard = simulated(name, quantize(floating, steps=steps), own)
+            else:
+                hard = simulated(name, with_hard_reset(soft_network), identity | {"then": "hard"})
+            pairs.append({"thresholds": kind} | compare(alpha, soft, hard, accuracy, chance))
     return {
         "images": len(material.test),
         "encoding": encoding,
@@ -71,6 +88,15 @@ def measure_resets(
         "curves": {name: curve.plain() for name, curve in curves.items()},
         "pairs": pairs,
     }
+
+
+def with_hard_reset(network: SpikingNetwork) -> SpikingNetwork:
+    """The same integers in neurons that reset to zero."""
+    return network.map_layers(
+        lambda layer: (
+            layer.replace(neurons=layer.neurons.replace(reset="hard")) if layer.neurons.reset == "soft" else layer
+        )
+    )
 
 
 def _convert(trained: Trained, material: Material, alpha: float, reset: str, encoding: str) -> SpikingNetwork:

@@ -55,13 +55,26 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
                 if len(curve["accuracy"]) == count
             ]
             row.append(f"{_beside(*max(last)[:2])}, {max(last)[2]}" if last else None)
-        sooner = _sooner(result["resets"]["pairs"]) if "resets" in result else None
+        sooner = _sooner_of_each(result["resets"]["pairs"]) if "resets" in result else None
         rows.append((*row, *(sooner,) * resets))
     return markdown(columns, rows)
 
 
 def _beside(accuracy: float, trained: float) -> str:
     return f"{percent(accuracy)} ({100 * (accuracy - trained):+.2f})"
+
+
+_THRESHOLDS = {"own": "own thresholds", "soft": "soft reset's thresholds"}
+_CURVES = {"soft": "soft reset", "hard": "hard reset", "shared": "hard reset, soft reset's thresholds"}
+
+
+def _sooner_of_each(pairs: Sequence[dict[str, Any]]) -> str:
+    """For each kind of hard reset's thresholds, named where there are several."""
+    kinds = dict.fromkeys(pair["thresholds"] for pair in pairs)
+    found = {kind: _sooner([pair for pair in pairs if pair["thresholds"] == kind]) for kind in kinds}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return "; ".join(f"{_THRESHOLDS[kind]}: {words}" for kind, words in found.items())
 
 
 def _sooner(pairs: Sequence[dict[str, Any]]) -> str:
@@ -82,7 +95,7 @@ def resets_table(measured: dict[str, Any]) -> list[str]:
     rows = []
     for name, curve in curves.items():
         reset, alpha, form = name.split("-")
-        rows.append((f"{reset} reset, {form}", alpha, *_at(curve, steps), _rate(curve), _saturated(curve)))
+        rows.append((f"{_CURVES[reset]}, {form}", alpha, *_at(curve, steps), _rate(curve), _saturated(curve)))
     rows.append(("trained network", None, *[None] * (len(steps) - 1), percent(measured["trained"]), None, None))
     columns = (
         "",
@@ -117,6 +130,7 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
     return markdown(
         (
             "alpha",
+            "hard reset has",
             "hard reset's best",
             "hard reaches it at",
             "soft reaches it at",
@@ -127,6 +141,7 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
         (
             (
                 f"{pair['alpha']:g}",
+                _THRESHOLDS[pair["thresholds"]],
                 percent(pair["hard_best"]) + (" (chance)" if pair["hard_steps"] is None else ""),
                 pair["hard_steps"] or "never",
                 pair["soft_steps"] or "never",
