@@ -8,10 +8,8 @@ sizes only, nodes may call PyTorch's operators only, and tensors are read withou
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,14 +139,10 @@ def _names_only_sizes(expression: str) -> bool:
 def _without_pickles() -> Iterator[None]:
     before = os.environ.get(_FORCE)
     os.environ[_FORCE] = "1"
-    disabled = logging.root.manager.disable
-    logging.disable(max(disabled, logging.ERROR))  # PyTorch logs whole tracebacks of what it then raises
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with export_front.quiet():  # PyTorch logs whole tracebacks of what it then raises
             yield
     finally:
-        logging.disable(disabled)
         if before is None:
             del os.environ[_FORCE]
         else:

@@ -50,7 +50,7 @@ def export(model: nn.Module, images: torch.Tensor) -> ExportedProgram:
     reasons = []
     for strict in (False, True):
         try:
-            with _quiet():
+            with quiet():
                 return torch.export.export(model, (images,), strict=strict)
         except Exception as error:  # torch.export raises errors of many kinds
             reasons.append(next(iter(str(error).strip().splitlines()), type(error).__name__))
@@ -58,7 +58,7 @@ def export(model: nn.Module, images: torch.Tensor) -> ExportedProgram:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the pages of graphs that PyTorch logs and prints where it gives up; the reason is in its error."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
