@@ -88,9 +88,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     best = max((many["lossless"], "paper's thresholds"), (many["settled"], "least error"))[1]
     trained, few, many = (100 * of["accuracy"] for of in (results["trained"], row, {"accuracy": max(many.values())}))
     of_some = 100 * results["settled"]["trained"]
-    summary = (
-        f"| digits | {trained:.2f} | {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - of_some:+.2f}), {best} |"
-    )
+    summary = f"| digits | {trained:.2f} | {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - of_some:+.2f}), {best} |"
     assert summary in text
     assert f"training {100 * load_model(checkpoint)[1]['train_accuracy']:.2f} %" in text
     for name in ("neuron", "digits-resets", "digits-activity", "digits-latency"):
@@ -106,7 +104,10 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--only", "all"), "experiment 'all' is unknown; choose from neuron, resets, lossless, settled, latency, tuned"),
+        (
+            ("--only", "all"),
+            "experiment 'all' is unknown; choose from neuron, resets, lossless, settled, latency, tuned",
+        ),
         (("--only", "latency"), "only experiment 'neuron' needs no network; give --network"),
         (("--only", "neuron", "--notes", "missing.md"), "notes missing.md are not there"),
         (("--only", "vgg:resets"), "--only names network 'vgg', which no --network brings"),
@@ -233,13 +234,19 @@ def test_how_much_sooner_is_counted_from_the_first_step_that_is_as_good(paper):
         return paper["curves"].Curve(np.array(accuracy), 10, {"a": 0.1}, 0.0, 0.0, 0)
 
     hard = curve(0.1, 0.2, 0.6, 0.5)
-    pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard, 0.705)
-    assert (pair["soft_near"], pair["hard_near"]) == (2, None)
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard)
     assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.6, 3, 2, 1.5)
-    pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard, 0.7)
+    assert (pair["hard_nearly"], pair["soft_nearly"], pair["times_nearly"]) == (3, 2, 1.5)
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard)
     assert pair["soft_steps"] is None and pair["times_sooner"] is None
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.595, 0.5, 0.5), hard)
+    assert pair["times_sooner"] is None and (pair["hard_nearly"], pair["soft_nearly"], pair["times_nearly"]) == (
+        3,
+        2,
+        1.5,
+    )
     # Hard reset that always names the most frequent class is best at step 1; that is no accuracy to be compared with.
-    pair = paper["resets"].compare(1.0, curve(0.1, 0.15, 0.15, 0.6), curve(0.15, 0.1, 0.1, 0.1), 0.7, chance=0.15)
+    pair = paper["resets"].compare(1.0, curve(0.1, 0.15, 0.15, 0.6), curve(0.15, 0.1, 0.1, 0.1), chance=0.15)
     assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.15, None, 4, None)
 
 

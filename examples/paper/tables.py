@@ -135,8 +135,10 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
             "hard reaches it at",
             "soft reaches it at",
             "times sooner",
+            "one point less: hard at",
+            "soft at",
+            "times sooner",
             "soft reset's best",
-            "soft is within 1 point of the trained network at",
         ),
         (
             (
@@ -146,8 +148,10 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
                 pair["hard_steps"] or "never",
                 pair["soft_steps"] or "never",
                 "-" if pair["times_sooner"] is None else f"{pair['times_sooner']:.1f}",
+                pair["hard_nearly"] or "never",
+                pair["soft_nearly"] or "never",
+                "-" if pair["times_nearly"] is None else f"{pair['times_nearly']:.1f}",
                 percent(pair["soft_best"]),
-                pair["soft_near"] or "never",
             )
             for pair in measured["pairs"]
         ),
