@@ -170,12 +170,14 @@ def _structural(x: Expression, value: np.ndarray) -> np.ndarray:
 def rectify(builder: Builder, call: Call) -> Expression:
     """ReLU, ReLU6, Hardtanh and clamp: a new population, unless nothing negative can come."""
     low, high = _bounds(call)
+    x = builder.straight(call, call.argument(0, "input"))
+    if low < 0 and expressions.is_nonnegative(x):
+        low = 0.0  # as of relu(x).clamp(max=1)
     if low != 0 or high is not None and not 0 < high < math.inf:
         raise ObstacleError(
             f"({call.op}) clips to [{low:g}, {math.inf if high is None else high:g}]",
             "spiking neurons rectify: clip to [0, a] with a > 0 and train again",
         )
-    x = builder.straight(call, call.argument(0, "input"))
     if high is None and len(x.terms) == 1 and not any(r == 2 for r, _ in x.labels) and expressions.is_nonnegative(x):
         builder.inform(call.layer, "rectifies what is never negative", "left out: it has no effect")
         return x
