@@ -70,14 +70,14 @@ def finish(
 ) -> None:
     """Write the network and what belongs to it, and show what was measured."""
     from ..report.gates import gates_table
-    from ..report.tables import network_table
+    from ..report.tables import WIDE, network_table
     from ..workflow.conversion import describe_loss
     from ..workflow.keep import save_with_ann
     from ..workflow.stages import stage_table
 
     kept = save_with_ann(conversion.integer, path, target, for_lava_dl=for_lava_dl)
     console = console_for(json_path)
-    console.print(network_table(conversion.integer))
+    console.print(network_table(conversion.integer, wide=console.width >= WIDE))
     console.print(gates_table(conversion.gates))
     if conversion.stages:
         console.print(stage_table(conversion.stages, conversion.steps))

@@ -104,7 +104,8 @@ def fit(
     """
     from .. import netx
     from ..hardware import map_network
-    from ..report.hardware import WIDE, describe_mapping, mapping_table
+    from ..report.hardware import describe_mapping, mapping_table
+    from ..report.tables import WIDE
 
     network = netx.load(net)
     mapping = map_network(network, profile, realisation.value)

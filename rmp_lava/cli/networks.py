@@ -61,13 +61,13 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     """Show what a .net file holds."""
     from .. import netx
     from ..report.provenance import provenance_tables
-    from ..report.tables import network_table
+    from ..report.tables import WIDE, network_table
     from ..workflow.kept import describe_kept
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)
     console = console_for(json_path)
-    console.print(network_table(network))
+    console.print(network_table(network, wide=console.width >= WIDE))
     source = network.input
     console.print(f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, {_messages(source.levels)}")
     console.print(

@@ -20,10 +20,6 @@ _RESOURCES = {
     "axons_out": "axons out",
 }
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
-WIDE = 110
-"""Columns from which tables show more."""
-
-
 def engineering(value: float | None, unit: str) -> str:
     """Three digits with the prefix that suits them; a dash for None."""
     if value is None:

@@ -14,6 +14,9 @@ from ..network import Conv, SpikingNetwork
 from ..neuron import STATE_SHIFT
 from ..results import Run
 
+WIDE = 110
+"""Columns of a console from which tables show more."""
+
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1) -> Table:
     """A table; the first `text_columns` columns are left-aligned text, the others numbers."""
@@ -38,16 +41,18 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def network_table(network: SpikingNetwork) -> Table:
-    """Layers with shapes, weights and neurons."""
+def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
+    """Layers with shapes, weights and neurons; without the weights' number and range where there is no room for nine columns."""
     rows = []
     for layer in network:
         neurons = layer.neurons
         threshold = "-" if neurons.reset == "none" else f"{neurons.threshold:g}"
         if neurons.is_leaky:
             reset = f"CUBA, decays {neurons.current_decay}/{neurons.voltage_decay}"
-        else:
+        elif wide:
             reset = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
+        else:
+            reset = {"soft": "RMP", "hard": "IF", "none": "integrates"}[neurons.reset]
         first = layer.synapses[0]
         kind = f"conv {first.weight.shape[2]}x{first.weight.shape[3]}" if isinstance(first, Conv) else "dense"
         weights = sum(s.weight.size for s in layer.synapses)
@@ -59,14 +64,14 @@ def network_table(network: SpikingNetwork) -> Table:
                 f"{kind} from {', '.join(s.source for s in layer.synapses)}",
                 reset,
                 "x".join(map(str, layer.shape)),
-                f"{weights:,}",
-                f"{low:g} .. {high:g}",
+                *((f"{weights:,}", f"{low:g} .. {high:g}") if wide else ()),
                 threshold,
                 f"{neurons.v_init:g}",
                 f"{100 * error:.2f} %" if is_number(error) else "-",
             )
         )
-    columns = ("layer", "synapses", "neurons", "shape", "weights", "range", "threshold", "v_init", "rounding")
+    of_weights = ("weights", "range") if wide else ()
+    columns = ("layer", "synapses", "neurons", "shape", *of_weights, "threshold", "v_init", "rounding")
     return table(f"Network {network.name!r}", columns, rows, text_columns=3)
 
 
