@@ -23,6 +23,8 @@ from .store import Store
 ALPHAS = (1.0, 0.7, 0.5, 0.3)
 THRESHOLDS = {"own": "hard", "soft": "shared"}
 """Of hard reset (balanced with its own spikes, or those of soft reset): how the names of its curves begin."""
+SHARES = (0.5, 0.75, 0.9, 0.95)
+"""Of the trained network's accuracy, at which the resets are compared."""
 BALANCED_OVER = 256
 """Steps over which the largest input sums are looked for: Poisson spikes reach deep layers late."""
 BALANCED_IMAGES = 64
@@ -80,7 +82,7 @@ def measure_resets(
                 hard = simulated(name, quantize(floating, steps=steps), own)
             else:
                 hard = simulated(name, with_hard_reset(soft_network), identity | {"then": "hard"})
-            pairs.append({"thresholds": kind} | compare(alpha, soft, hard, chance))
+            pairs.append({"thresholds": kind} | compare(alpha, soft, hard, accuracy, chance))
     return {
         "images": len(material.test),
         "encoding": encoding,
@@ -113,7 +115,7 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str, enc
     )
 
 
-def compare(alpha: float, soft: Curve, hard: Curve, chance: float = 0.0) -> dict[str, Any]:
+def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: float = 0.0) -> dict[str, Any]:
     """When soft reset is as good as hard reset ever becomes.
 
     `chance` is the accuracy of naming one class always. Hard reset that is never better has no step at which it is at its best.
@@ -123,24 +125,29 @@ def compare(alpha: float, soft: Curve, hard: Curve, chance: float = 0.0) -> dict
     dict
         "hard_best" and "hard_steps": the best accuracy of hard reset and the first step at which it is reached, None if that
         is chance; "soft_steps": the first step at which soft reset reaches it and is better than chance, None if there is none;
-        "times_sooner": their ratio; "hard_nearly", "soft_nearly", "times_nearly": the same for one point less, as the best of
+        "times_sooner": their ratio; "sooner_at": the same for each of `SHARES` of the trained network's accuracy, as the best of
         many steps is one that noise has favoured; "soft_best": of all steps;
         "soft_rate", "hard_rate": spikes per neuron and step, the mean over layers.
     """
     best = float(hard.accuracy.max())
     better_than_chance = float(np.nextafter(chance, 1))
-
-    def times_sooner(least: float) -> tuple[int | None, int | None, float | None]:
-        hard_steps = hard.first_reaching(least) if best > chance else None
-        soft_steps = soft.first_reaching(max(least, better_than_chance))
-        return hard_steps, soft_steps, None if None in (soft_steps, hard_steps) else hard_steps / soft_steps
-
+    hard_steps = hard.first_reaching(best) if best > chance else None
+    soft_steps = soft.first_reaching(max(best, better_than_chance))
     return {
         "alpha": alpha,
         "hard_best": best,
-        **dict(zip(("hard_steps", "soft_steps", "times_sooner"), times_sooner(best), strict=True)),
-        **dict(zip(("hard_nearly", "soft_nearly", "times_nearly"), times_sooner(best - 0.01), strict=True)),
+        "hard_steps": hard_steps,
+        "soft_steps": soft_steps,
+        "times_sooner": _ratio(hard_steps, soft_steps),
+        "sooner_at": {
+            f"{share:g}": _ratio(hard.first_reaching(share * trained), soft.first_reaching(share * trained))
+            for share in SHARES
+        },
         "soft_best": float(soft.accuracy.max()),
         "soft_rate": sum(soft.rates.values()) / len(soft.rates),
         "hard_rate": sum(hard.rates.values()) / len(hard.rates),
     }
+
+
+def _ratio(hard_steps: int | None, soft_steps: int | None) -> float | None:
+    return None if hard_steps is None or soft_steps is None else hard_steps / soft_steps

@@ -126,7 +126,8 @@ def lossless_table(curve: dict[str, Any]) -> list[str]:
 
 
 def pairs_table(measured: dict[str, Any]) -> list[str]:
-    """How much sooner soft reset is as good as hard reset ever becomes."""
+    """How much sooner soft reset is as good as hard reset ever becomes, and as hard reset is on the way there."""
+    shares = measured["pairs"][0]["sooner_at"]
     return markdown(
         (
             "alpha",
@@ -135,10 +136,8 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
             "hard reaches it at",
             "soft reaches it at",
             "times sooner",
-            "one point less: hard at",
-            "soft at",
-            "times sooner",
             "soft reset's best",
+            *(f"times sooner at {100 * float(share):g} % of the trained network's accuracy" for share in shares),
         ),
         (
             (
@@ -148,10 +147,8 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
                 pair["hard_steps"] or "never",
                 pair["soft_steps"] or "never",
                 "-" if pair["times_sooner"] is None else f"{pair['times_sooner']:.1f}",
-                pair["hard_nearly"] or "never",
-                pair["soft_nearly"] or "never",
-                "-" if pair["times_nearly"] is None else f"{pair['times_nearly']:.1f}",
                 percent(pair["soft_best"]),
+                *("-" if each is None else f"{each:.1f}" for each in pair["sooner_at"].values()),
             )
             for pair in measured["pairs"]
         ),
