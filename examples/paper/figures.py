@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
 
 SOFT, HARD, SHARED, TRAINED = "#1f6fb4", "#c2702f", "#7a4fa0", "#6b7078"
 _RESETS = {
@@ -26,7 +27,7 @@ _STYLE = {
     "legend.frameon": False,
     "svg.hashsalt": "rmp-lava",  # the same figure is the same file
 }
-_LINES = ("-", "--", "-.", ":", (0, (1, 3)))
+_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
@@ -50,21 +51,22 @@ def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]
     """Accuracy over time steps at each alpha: soft reset, hard reset with each kind of thresholds, and the trained network."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+        handles: dict[str, Line2D] = {}
         for alpha, line in zip(_alphas(measured), itertools.cycle(_LINES)):
             for kind, (words, colour) in _RESETS.items():
                 curve = measured["curves"].get(f"{kind}-{alpha:g}-integer")
                 if curve is not None:
-                    accuracy, label = curve["accuracy"], f"{words}, α = {alpha:g}"
-                    axes.plot(
-                        range(1, len(accuracy) + 1), _percent(accuracy), color=colour, linestyle=line, label=label
-                    )
+                    accuracy = _percent(curve["accuracy"])
+                    axes.plot(range(1, len(accuracy) + 1), accuracy, color=colour, linestyle=line)
+                    handles[words] = Line2D([], [], color=colour)
+            handles[f"α = {alpha:g}"] = Line2D([], [], color=TRAINED, linestyle=line)
         trained = 100 * measured["trained"]
         axes.axhline(trained, color=TRAINED, linewidth=0.8)
         axes.annotate("trained network", (1, trained), (2, 3), textcoords="offset points", color=TRAINED)
         axes.set_xscale("log", base=2)
         axes.set(xlabel="time steps T", ylabel="accuracy (%)", ylim=(0, 100), title=name)
         axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.legend(fontsize=7)
+        axes.legend(handles.values(), handles.keys(), fontsize=7)
         return _save(figure, folder / f"{name}-resets")
 
 
