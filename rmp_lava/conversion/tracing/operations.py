@@ -171,8 +171,8 @@ def rectify(builder: Builder, call: Call) -> Expression:
     """ReLU, ReLU6, Hardtanh and clamp: a new population, unless nothing negative can come."""
     low, high = _bounds(call)
     x = builder.straight(call, call.argument(0, "input"))
-    if low < 0 and expressions.is_nonnegative(x):
-        low = 0.0  # as of relu(x).clamp(max=1)
+    if low == -math.inf and expressions.is_nonnegative(x):
+        low = 0.0  # a ceiling only, as in relu(x).clamp(max=1)
     if low != 0 or high is not None and not 0 < high < math.inf:
         raise ObstacleError(
             f"({call.op}) clips to [{low:g}, {math.inf if high is None else high:g}]",
