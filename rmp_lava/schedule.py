@@ -31,7 +31,7 @@ class Schedule:
     steps : int
         T, steps of each population's window.
     depth : int
-        Steps from the start of the input's window to that of the read-out.
+        Steps from the start of the input's window to that of the deepest layer: the read-out, or a side branch.
     blank : int
         Unobserved steps between a sample's window and the next one's.
     """
@@ -42,7 +42,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name, value, least in (("steps", self.steps, 1), ("blank steps", self.blank, 0)):
-            if not isinstance(value, Integral) or not least <= value <= MAX_STEPS:
+            if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= MAX_STEPS:
                 raise UsageError(f"{name} are {value!r}; allowed are whole numbers {least}..{MAX_STEPS}")
 
     @property
@@ -52,7 +52,7 @@ class Schedule:
 
     @property
     def latency(self) -> int:
-        """Time steps from the first step of a sample's input to its prediction."""
+        """Time steps from the first step of a sample's input to the last window's end: the read-out's, or a side branch's."""
         return self.steps + self.depth
 
 

@@ -185,20 +185,35 @@ def test_stock_neurons_cost_more_than_native_ones():
 
 def test_pulses_and_biases_of_stock_neurons_are_counted():
     network = mnist()
-    bias = np.array([1, 0, -1] * 42 + [0, 0])
-    first = network.layers[0].replace(neurons=Neurons(500, v_init=3, bias=bias))
+    bias = np.array([1, 0, -257] * 42 + [0, 0])  # no single weight says 257
+    first = network.layers[0].replace(neurons=Neurons(500, v_init=257, bias=bias))
     network = network.replace(
         layers=(first, *(x.replace(neurons=Neurons(500, "hard", v_init=3)) for x in network.layers[1:]))
     )
     result = run_of(network, 8, blank=1)
     mapping = map_network(network, OHEO_GULCH, "stock")
     found = estimate(network, result, OHEO_GULCH, mapping)
-    assert found[first.name].synaptic_operations == 3 * 128 + 84 * 9
+    assert found[first.name].synaptic_operations == (2 + 2) * 128 + 3 * 42 * 9
+    # Axons: two say 257; 1 and -257 = -256 - 1 are weights of three signs and exponents.
+    plain = network.replace(layers=(first.replace(neurons=Neurons(500)), *network.layers[1:]))
+    axons = [map_network(each, OHEO_GULCH, "stock")[first.name].usage["axons_in"].largest for each in (plain, network)]
+    assert axons[1] - axons[0] == 2 + 3
     assert [found[x.name].synaptic_operations for x in network.layers[1:]] == [x.size for x in network.layers[1:]]
     # The clock's neurons: two that keep quiet, and a first potential for each depth. The constant one spikes in every step.
     assert mapping["(clock)"].size == 2 + len(network.layers) and mapping["(constants)"].size == 1
     assert found["(constants)"].messages == 9 * mapping["(constants)"].receivers
     assert found["(constants)"].macs == found["(clock)"].macs == 0
+
+
+@pytest.mark.lava
+def test_weights_are_counted_as_lava_gets_them():
+    from rmp_lava.backends.lava_pulses import _mantissas
+    from rmp_lava.backends.stock_weights import MAX_VALUE, weights_for
+
+    chance = np.random.default_rng(0)
+    for values in (np.arange(-400, 400), chance.integers(-MAX_VALUE, MAX_VALUE + 1, (8, 4, 4)), np.zeros(3, dtype=int)):
+        lines = _mantissas(values, "bias")
+        assert weights_for(values) == (sum(np.count_nonzero(line) for line in lines.values()), len(lines))
 
 
 def test_a_run_without_counts_has_no_energy():

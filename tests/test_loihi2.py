@@ -415,6 +415,13 @@ def test_numbers_that_stock_neurons_cannot_say_are_obstacles(neurons, obstacle):
             report.raise_if_blocked()
 
 
+def test_sums_that_lava_would_wrap_are_an_obstacle():
+    layer = Layer("wide", (1,), (Dense(INPUT, [[255] * 129]),), Neurons(1000))
+    report = lowering_report(SpikingNetwork("wide", Input((129,), "current", 65535), (layer,), "int"), 4)
+    (found,) = [each for each in report.differences if each.severity == "obstacle"]
+    assert (found.kind, found.layer) == ("sums", "wide") and "2155773825" in found.found
+
+
 def test_real_numbers_are_an_obstacle():
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[1.0, 2.0]], np.float32)),), Neurons(1.5))
     report = lowering_report(SpikingNetwork("real", Input((2,), "spikes"), (layer,), readout="count"), 4)

@@ -258,7 +258,7 @@ def test_stock_neurons_need_room_for_their_synapses_and_relays():
     assert map_network(odd, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 60 + 2
     with_bias = a.replace(neurons=Neurons(500, v_init=3, bias=np.array([1] * 30)))
     found = map_network(network.replace(layers=(with_bias, b, c)), LOIHI2, "stock")["a"]
-    assert found.usage["axons_in"].largest == 20 + 30 + 2 + 1 + 2
+    assert found.usage["axons_in"].largest == 20 + 30 + 2 + 1 + 1
     start = network.replace(layers=(a.replace(neurons=Neurons(500, "hard", v_init=3)), b, c))
     assert map_network(start, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 1
 

@@ -173,7 +173,7 @@ def _check_call(backend: str, realisation: str, record: Collection[str], seed: i
         raise UsageError(f"{unknown[0]!r} cannot be recorded; choose from {', '.join(RECORDS)}")
     if backend == "fast" and realisation == "stock":
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
-    if not isinstance(seed, Integral) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise UsageError(f"seed is {seed!r}; it must be a whole number of 0 or more")
     if strict and backend in ("lava", "loihi2"):
         raise UsageError(

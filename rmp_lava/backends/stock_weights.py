@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..errors import BackendError
 
 MAX_MANTISSA = 255
@@ -38,3 +40,16 @@ def _terms(value: int) -> list[tuple[int, int]]:
         return [(value >> exponent, exponent)]
     low = value & ((1 << MAX_EXPONENT) - 1)
     return [(value >> MAX_EXPONENT, MAX_EXPONENT), (low, 0)]
+
+
+def weights_for(values: np.ndarray) -> tuple[int, int]:
+    """How many weights say an array of whole numbers, and of how many signs and exponents these are.
+
+    `backends.lava_pulses` has a bundle of synapses for each sign and exponent.
+    """
+    found = [
+        (value > 0, exponent, int(count))
+        for value, count in zip(*np.unique(values, return_counts=True), strict=True)
+        for _, exponent in (_terms(abs(int(value))) if value else ())
+    ]
+    return sum(count for *_, count in found), len({(sign, exponent) for sign, exponent, _ in found})

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backends.parts import populations as populations_of
 from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
+from ..neuron import STATE_SHIFT
 from ..pooling import shared_block
 
 CLOCK, CONSTANTS = "(clock)", "(constants)"
@@ -188,31 +189,37 @@ def _block_of_dense(synapse: Synapse, source: tuple[int, ...]) -> int:
 def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
     """With what stock neurons have beside their synapses: see `backends.lava_stock`.
 
-    The threshold comes back through a synapse, two weights keep quiet once a period, one says the first potential, and a bias has
-    one for each sign. Of neurons without soft reset only the first potential comes as a pulse.
+    The threshold comes back through a synapse, two weights keep quiet once a period, others say first potentials and biases.
+    Of neurons without soft reset only the first potential comes as a pulse.
     """
-    from ..backends.stock_weights import is_one_weight
+    from ..backends.stock_weights import is_one_weight, weights_for
 
     def lines(source: str, number: int) -> tuple[SynapseDemand, ...]:
         return (SynapseDemand(source, "dense", 1, bits),) * number
 
-    size, start = demand.size, bool(neurons.v_init)
+    size = demand.size
+    start, _ = weights_for(np.array([int(neurons.v_init)]))
     if neurons.reset != "soft":
         return replace(demand, synapses=demand.synapses + lines(CLOCK, start), pulse_operations=start * size)
     threshold = int(neurons.threshold)
     own = SynapseDemand(demand.name, "one_to_one", size, bits)
     selves = (own,) * (1 if threshold == neurons.threshold and is_one_weight(threshold) else 2)
     bias = neurons.bias_per_neuron(demand.shape)
+    units = np.zeros(1) if bias is None else np.floor_divide(bias * 2.0**neurons.bias_exponent, 1 << STATE_SHIFT)
+    operations, bundles = weights_for(units)
     return replace(
         demand,
-        synapses=demand.synapses + selves + lines(CLOCK, 2 + start) + lines(CONSTANTS, 0 if bias is None else 2),
+        synapses=demand.synapses + selves + lines(CLOCK, 2 + start) + lines(CONSTANTS, bundles),
         pulse_operations=(2 + start) * size,
-        constant_operations=0 if bias is None else int(np.count_nonzero(bias)),
+        constant_operations=operations,
     )
 
 
 def _pulses(network: SpikingNetwork) -> list[Demand]:
-    """The neurons that pulse: one for each step in which something has to come, two where one weight cannot say it."""
+    """The neurons that pulse: one for each step in which something has to come, two where pulses keep quiet.
+
+    At most so many: steps that are a period apart share theirs.
+    """
     clock, constants = set(), set()
     for _, neurons, _, depth in populations_of(network):
         soft = neurons.reset == "soft"

@@ -1,6 +1,7 @@
-"""Looks at compressed data before the HDF5 library (2.0) does, which inflates all that is there, whatever it declares.
+"""Looks at filtered data before the HDF5 library (2.0) does, which inflates all that is there, whatever it declares.
 
-A chunk of one byte may hold a gzip stream of gigabytes, and a dataset may ask for several decompressions in a row.
+A chunk of one byte may hold a gzip stream of gigabytes, and a dataset may ask for several decompressions in a row. Out of a chunk
+that comes out too short the library copies what lies behind it in memory.
 (HDF5 File Format Specification 3.0, section IV.A.2.l; zlib, RFC 1950.)
 """
 
@@ -11,7 +12,7 @@ import zlib
 import h5py
 import numpy as np
 
-_HARMLESS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
+_SHUFFLE, _GZIP, _CHECKSUM = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32
 _CHECKSUM_BYTES = 4
 
 
@@ -22,29 +23,37 @@ def filters_of(dataset: h5py.Dataset) -> list[int]:
 
 
 def are_understood(filters: list[int]) -> bool:
-    """Whether they are those of `save`, or fewer: shuffle, gzip at most once, and checksums."""
-    return all(number in (*_HARMLESS, h5py.h5z.FILTER_DEFLATE) for number in filters) and len(set(filters)) == len(
-        filters
-    )
+    """Whether they are those of `save`, or fewer: shuffle before gzip, each at most once, and a checksum anywhere."""
+    once = len(set(filters)) == len(filters) and set(filters) <= {_SHUFFLE, _GZIP, _CHECKSUM}
+    # What is shuffled after it was compressed is another stream when it is read.
+    return once and (not {_SHUFFLE, _GZIP} <= set(filters) or filters.index(_SHUFFLE) < filters.index(_GZIP))
 
 
-def keep_their_size(dataset: h5py.Dataset, filters: list[int]) -> bool:
-    """Whether no stored chunk is more than a chunk, neither as it is stored nor inflated.
+def are_whole(dataset: h5py.Dataset, filters: list[int]) -> bool:
+    """Whether every stored chunk comes out of the filters with the bytes of a chunk, neither more nor fewer.
 
     Inflates each chunk once more than reading does, into no more memory than a chunk takes; `ValueError` for a damaged one.
     """
-    if h5py.h5z.FILTER_DEFLATE not in filters:
-        return True
-    bit = 1 << filters.index(h5py.h5z.FILTER_DEFLATE)
-    most = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize + _CHECKSUM_BYTES
+    if not filters:
+        return True  # of these the library knows the size
+    size = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
     offsets: list[tuple[int, ...]] = []
     dataset.id.chunk_iter(lambda stored: offsets.append(stored.chunk_offset))
     for offset in offsets:
-        mask, content = dataset.id.read_direct_chunk(offset)
-        try:
-            inflated = content if mask & bit else zlib.decompressobj().decompress(content, most + 1)
-        except zlib.error as error:
-            raise ValueError(f"a chunk of {dataset.name} cannot be inflated: {error}") from None
-        if len(inflated) > most:
+        skipped, content = dataset.id.read_direct_chunk(offset)
+        applied = [number for i, number in enumerate(filters) if not skipped & 1 << i]
+        expected = size + _CHECKSUM_BYTES * (_CHECKSUM in applied)
+        if _GZIP in applied:
+            if _CHECKSUM in applied and applied.index(_CHECKSUM) > applied.index(_GZIP):
+                expected = size  # the checksum is that of the compressed bytes, and lies behind them
+            content = _inflated(content, expected + 1, dataset.name)
+        if len(content) != expected:
             return False
     return True
+
+
+def _inflated(content: bytes, most: int, name: str) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(content, most)
+    except zlib.error as error:
+        raise ValueError(f"a chunk of {name} cannot be inflated: {error}") from None

@@ -2,8 +2,9 @@
 
 Variable-length strings lie in global heaps: chains of objects, each of which says where the next one begins. An object of size 0
 leads back to itself; the library follows it, and nothing can interrupt it there. It also allocates whatever a string claims.
-Names lie in local heaps, whose free blocks are a chain too: one that leads back to itself never ends either.
-(HDF5 File Format Specification 3.0, sections III.D, III.E and VIII.)
+Names lie in local heaps, whose free blocks are a chain too: one that leads back to itself never ends either. Many names may lie
+in a fractal heap, which may be compressed: the library inflates all that its block holds.
+(HDF5 File Format Specification 3.0, sections III.D, III.E, III.G and VIII.)
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import h5py
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _HEADER = 16
 _LOCAL = b"HEAP\0\0\0\0"
+_FRACTAL = b"FRHP\0"
 _NO_BLOCK = (1, 2**64 - 1)
 """Ends a chain of free blocks: as the library writes it, and the undefined address of the specification."""
 
 
 def heaps_end(path: Path, file: h5py.File) -> bool:
-    """Whether every heap of a file, global or local, is a chain that comes to its end.
+    """Whether every heap of a file, global or local, is a chain that comes to its end, and no fractal heap is compressed.
 
     Heaps do not overlap, and their parts have 16 bytes at least: so many parts that the file cannot hold them side by side are
     refused too, as following them takes time with the square of the file's size.
@@ -30,6 +32,11 @@ def heaps_end(path: Path, file: h5py.File) -> bool:
     if file.id.get_create_plist().get_sizes() != (8, 8):
         return False  # other widths shift every field; HDF5 writes 8 bytes unless told otherwise
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        position = data.find(_FRACTAL)
+        while position >= 0:
+            if data[position + 7 : position + 9] != b"\0\0":  # length of the description of its filters
+                return False
+            position = data.find(_FRACTAL, position + 1)
         for signature, parts_of in ((_SIGNATURE, _objects), (_LOCAL, _free_blocks)):
             left = len(data) // _HEADER
             position = data.find(signature)

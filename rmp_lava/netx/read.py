@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import NetFileError, NetworkError
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
-from .chunks import are_understood, filters_of, keep_their_size
+from .chunks import are_understood, are_whole, filters_of
 from .heap import heaps_end, variable_length
 
 FORMAT_VERSION = 1
@@ -30,6 +30,7 @@ _FREE_BYTES = 2**20
 """That a file may declare beyond what its size stands for: small values, and chunks that are not filled."""
 _PRICE = 2**16
 """Bytes that each dataset costs beside its own, as reading takes time; one in a file takes 100 bytes, which stand for more."""
+_PRICE_OF_CHUNK = 2**12
 _LARGEST_TRANSFORM = 16
 _OURS = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
@@ -138,18 +139,19 @@ class _Group:
         filters = filters_of(node)
         if not are_understood(filters):
             raise self.fail(
-                f"{self.where(key)} has filters {filters}; only gzip (1), shuffle (2) and checksums (3) are read, each once; "
+                f"{self.where(key)} has filters {filters}; only shuffle (2), gzip (1) after it and a checksum (3) are read; "
                 "write it anew with those"
             )
-        self.budget.left -= node.nbytes + _PRICE
+        chunks = 0 if node.chunks is None else node.id.get_num_chunks()
+        self.budget.left -= node.nbytes + _PRICE + _PRICE_OF_CHUNK * chunks
         if self.budget.left < 0:
             raise self.fail(
                 f"{self.where(key)} and what was read before it declare more bytes than a file of this size can hold; export "
                 "it again"
             )
-        if not keep_their_size(node, filters):
+        if not are_whole(node, filters):
             raise self.fail(
-                f"{self.where(key)} holds more bytes than it declares; the file is damaged, export it again"
+                f"{self.where(key)} holds more or fewer bytes than it declares; the file is damaged, export it again"
             )
         return node
 

@@ -23,7 +23,7 @@ from ...schedule import Schedule, schedule
 from ..parts import populations
 from ..stock import QUIET, reset_interval
 from ..stock_weights import MAX_VALUE, is_one_weight
-from ..synapses import LARGEST_CONV_SUM, largest_sum
+from ..synapses import LARGEST_CONV_SUM, LARGEST_SUM, largest_sum
 
 Severity = Literal["obstacle", "difference", "caution", "information"]
 LARGEST_POTENTIAL = 2**17
@@ -43,8 +43,8 @@ class Difference:
     severity : {"obstacle", "difference", "caution", "information"}
         It cannot be deployed; spikes will differ; spikes may differ, as public reports have it; what lowering does.
     kind : str
-        "numbers", "threshold", "v_init", "bias", "convolution", "period", "reset", "relay", "range", "boundary", "wrap",
-        "spikes", "leak", "accumulator", "input" or "width".
+        "numbers", "threshold", "v_init", "bias", "convolution", "sums", "period", "reset", "relay", "range", "boundary",
+        "wrap", "spikes", "leak", "accumulator", "input" or "width".
     layer : str
         Its name, "input" or "network".
     found : str
@@ -197,6 +197,9 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Difference]:
                 remedy = f"quantise it to +-{MAX_VALUE} weight units at most"
                 yield Difference("obstacle", "bias", name, "its bias is larger than synapses say", remedy)
     for layer in network:
+        if largest_sum(network, *layer.synapses) >= LARGEST_SUM:
+            found = f"sums can reach {largest_sum(network, *layer.synapses)}, and Lava adds in 32 bits"
+            yield Difference("obstacle", "sums", layer.name, found, "use fewer input levels")
         for synapse in layer.synapses:
             largest = largest_sum(network, synapse)
             if isinstance(synapse, Conv) and largest >= LARGEST_CONV_SUM:
