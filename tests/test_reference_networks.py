@@ -29,15 +29,31 @@ VGG_SPIKES = {
     **{"conv5_1": 579, "conv5_2": 564, "conv5_3": 716, "dense1": 440, "dense2": 335, "dense3": 0},
 }
 RESNET_OUTPUT = [
-    [5120, -6912, 9728, 5632, 10880, 1024, -10368, 3328, -1408, -14080],
-    [4352, -13568, 16768, 5504, 8192, 2816, -4608, 6400, -8704, -14208],
+    [48256, -88192, 57472, 76800, -37632, 12032, -30976, -34176, 28544, -5888],
+    [47360, -142720, -32768, 178944, -3584, 70144, -17536, -92288, 57472, -32384],
 ]
 RESNET_SPIKES = {
-    **{"input": 24064, "stack.conv1": 35177, "stack.conv2": 28427, "stack.conv3": 17563},
-    **{"stage1.0.conv1": 6626, "stage1.0.conv2": 6546, "stage1.1.conv1": 4394, "stage1.1.conv2": 6037},
-    **{"stage2.0.conv1": 2217, "stage2.0.conv2": 2066, "stage2.1.conv1": 1769, "stage2.1.conv2": 2100},
-    **{"stage3.0.conv1": 773, "stage3.0.conv2": 702, "stage3.1.conv1": 303, "stage3.1.conv2": 238},
-    **{"stage4.0.conv1": 18, "stage4.0.conv2": 85, "stage4.1.conv1": 0, "stage4.1.conv2": 97, "dense": 0},
+    "input": 24064,
+    "stack.conv1": 51472,
+    "stack.conv2": 54041,
+    "stack.conv3": 31346,
+    "stage1.0.conv1": 12251,
+    "stage1.0.conv2": 11448,
+    "stage1.1.conv1": 7755,
+    "stage1.1.conv2": 11483,
+    "stage2.0.conv1": 3458,
+    "stage2.0.conv2": 4129,
+    "stage2.1.conv1": 2935,
+    "stage2.1.conv2": 4055,
+    "stage3.0.conv1": 1476,
+    "stage3.0.conv2": 1365,
+    "stage3.1.conv1": 865,
+    "stage3.1.conv2": 947,
+    "stage4.0.conv1": 153,
+    "stage4.0.conv2": 262,
+    "stage4.1.conv1": 33,
+    "stage4.1.conv2": 827,
+    "dense": 0,
 }
 
 
@@ -64,7 +80,9 @@ def test_soft_reset_reaches_the_best_hard_reset_accuracy_in_at_most_half_the_ste
 
 def test_steps_and_accuracies_that_the_readme_names(digits):
     soft, hard = (
-        rmp_lava.run(rmp_lava.load(FOLDER / f"digits-{reset}.net"), digits.test_images, 512).accuracy_at(digits.test_labels)
+        rmp_lava.run(rmp_lava.load(FOLDER / f"digits-{reset}.net"), digits.test_images, 512).accuracy_at(
+            digits.test_labels
+        )
         for reset in ("soft", "hard")
     )
 
