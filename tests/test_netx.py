@@ -522,6 +522,21 @@ def test_data_outside_the_file_is_not_read(net, tmp_path):
     refusal(net, "lies outside the file")
 
 
+def refusal_in_little_memory(path: Path) -> str:
+    """The last line of what a process says that loads a file with 256 MiB beyond what Python and h5py have."""
+    program = f"""
+        import resource
+        from rmp_lava.netx import load
+        limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 2**28
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        load({str(path)!r})
+    """
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is limited by what Linux tells")
+    child = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+    return child.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "shape, dtype", [((2**40,), "i1"), ((2**16, 2**16, 2**16), "f8"), ((2**28,), "f8"), ((1,), f"S{2**31 - 1}")]
 )
@@ -531,17 +546,7 @@ def test_huge_declarations_are_refused_before_anything_is_allocated(net, shape, 
         del file[key]
         file.create_dataset(key, shape, dtype=dtype, chunks=(1,) * len(shape))
     # Less than any of the sizes declared, more than Python with h5py needs beyond what it has.
-    program = f"""
-        import resource, sys
-        from rmp_lava.netx import load
-        limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 2**28
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        load({str(net)!r})
-    """
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("memory is limited by what Linux tells")
-    child = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
-    message = child.stderr.splitlines()[-1]
+    message = refusal_in_little_memory(net)
     assert "NetFileError" in message and key in message and ("declares" in message or "is no text" in message)
 
 
@@ -610,17 +615,7 @@ def test_chunks_are_not_inflated_beyond_what_they_declare(net, deflates, found):
         del file["layer/1/type"]
         chunk_of(file, "layer/1/type", bytes(2**29), deflates=deflates)
     # Less than the chunk inflates to, which HDF5 would allocate where no tracer of Python sees it.
-    program = f"""
-        import resource
-        from rmp_lava.netx import load
-        limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 2**28
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        load({str(net)!r})
-    """
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("memory is limited by what Linux tells")
-    child = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
-    message = child.stderr.splitlines()[-1]
+    message = refusal_in_little_memory(net)
     assert "NetFileError" in message and "/layer/1/type" in message and found in message
 
 
