@@ -1,4 +1,4 @@
-"""Shared by all tests: hypothesis profiles, skipping of Lava tests, and `strategies.py` under its own name."""
+"""Shared by all tests: hypothesis profiles, skipping of Lava tests, a file, and two modules under their own names."""
 
 from __future__ import annotations
 
@@ -24,6 +24,24 @@ def _load(name: str) -> None:
 
 
 _load("strategies")
+_load("net_files")
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    """A file with every key of the format."""
+    from net_files import conv_network
+
+    from rmp_lava.netx import save
+
+    return save(conv_network(), tmp_path / "a.net")
+
+
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 def pytest_collection_modifyitems(items):
