@@ -13,12 +13,10 @@ from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
-SOFT, HARD, SHARED, TRAINED = "#1f6fb4", "#c2702f", "#7a4fa0", "#6b7078"
-_RESETS = {
-    "soft": ("soft reset", SOFT),
-    "hard": ("hard reset", HARD),
-    "shared": ("hard reset, soft's thresholds", SHARED),
-}
+from .tables import RESETS  # noqa: E402
+
+SOFT, HARD, TRAINED = "#1f6fb4", "#c2702f", "#6b7078"
+_COLOURS = {"soft": SOFT, "hard": HARD, "shared": "#7a4fa0"}
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -53,12 +51,12 @@ def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]
         figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
         handles: dict[str, Line2D] = {}
         for alpha, line in zip(_alphas(measured), itertools.cycle(_LINES)):
-            for kind, (words, colour) in _RESETS.items():
+            for kind, colour in _COLOURS.items():
                 curve = measured["curves"].get(f"{kind}-{alpha:g}-integer")
                 if curve is not None:
                     accuracy = _percent(curve["accuracy"])
                     axes.plot(range(1, len(accuracy) + 1), accuracy, color=colour, linestyle=line)
-                    handles[words] = Line2D([], [], color=colour)
+                    handles[RESETS[kind]] = Line2D([], [], color=colour)
             handles[f"α = {alpha:g}"] = Line2D([], [], color=TRAINED, linestyle=line)
         trained = 100 * measured["trained"]
         axes.axhline(trained, color=TRAINED, linewidth=0.8)

@@ -65,7 +65,8 @@ def _beside(accuracy: float, trained: float) -> str:
 
 
 _THRESHOLDS = {"own": "own thresholds", "soft": "soft reset's thresholds"}
-_CURVES = {"soft": "soft reset", "hard": "hard reset", "shared": "hard reset, soft reset's thresholds"}
+RESETS = {"soft": "soft reset", "hard": "hard reset", "shared": "hard reset, soft reset's thresholds"}
+"""Beginnings of the names of curves (see `resets.THRESHOLDS`), in words."""
 
 
 def _sooner_of_each(pairs: Sequence[dict[str, Any]]) -> str:
@@ -95,7 +96,7 @@ def resets_table(measured: dict[str, Any]) -> list[str]:
     rows = []
     for name, curve in curves.items():
         reset, alpha, form = name.split("-")
-        rows.append((f"{_CURVES[reset]}, {form}", alpha, *_at(curve, steps), _rate(curve), _saturated(curve)))
+        rows.append((f"{RESETS[reset]}, {form}", alpha, *_at(curve, steps), _rate(curve), _saturated(curve)))
     rows.append(("trained network", None, *[None] * (len(steps) - 1), percent(measured["trained"]), None, None))
     columns = (
         "",
