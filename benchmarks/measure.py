@@ -70,8 +70,10 @@ def _lava(job: dict) -> dict:
     spikes = spikes[: job["batch"], : job["steps"]]
     resident = machine.resident()
     # Leaky neurons are Lava's own; RMP neurons are a Process of rmp-lava's.
-    realisation = "stock" if any(layer.neurons.is_leaky for layer in network) else "native"
-    result = rmp_lava.run(network, spikes, job["steps"], "lava", realisation=realisation, conv_model=job["conv_model"])
+    implementation = "stock" if any(layer.neurons.is_leaky for layer in network) else "native"
+    result = rmp_lava.run(
+        network, spikes, job["steps"], "lava", implementation=implementation, conv_model=job["conv_model"]
+    )
     return {
         "seconds": [result.seconds],
         "resident_before": resident,
@@ -111,7 +113,7 @@ def _conversion(job: dict) -> dict:
     """VGG-16 with batch normalisation for T = 16, by `convert`'s default method; random weights and images (seeded)."""
     import torch
 
-    from rmp_lava.ann.models import MODELS
+    from rmp_lava.training.models import MODELS
 
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)

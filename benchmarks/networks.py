@@ -65,7 +65,7 @@ NETWORKS = {
         None,
         "lava-dl's own `pilotnet_lif/network.net`: leaky neurons, hard reset, input neurons. No peer row: the peers' "
         "neurons differ; compare with `pilotnet-if`, which has the same shapes. Lava runs its unmodified neurons here "
-        "(realisation `stock`).",
+        "(implementation `stock`).",
     ),
     "vgg16": Spec("VGG-16, 3x32x32", Size(64, 32, 1, 1, 1), None),
     "resnet20": Spec("ResNet-20, 3x32x32", Size(64, 32, 1, 8, 1), None),

@@ -16,7 +16,7 @@ from lava.proc.io.source import RingBuffer as Source
 from sklearn.datasets import load_digits
 
 import rmp_lava
-from rmp_lava.backends.lava_build import build, lava_shape
+from rmp_lava.backends.lava.build import build, lava_shape
 from rmp_lava.encoding import encode
 from rmp_lava.schedule import schedule
 

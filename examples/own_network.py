@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import rmp_lava
-from rmp_lava.ann.data import load
 from rmp_lava.report.tables import console, findings_table
+from rmp_lava.training.data import load
 
 
 class Block(nn.Module):

@@ -16,11 +16,11 @@ import numpy as np
 from matplotlib import pyplot
 
 import rmp_lava
-from rmp_lava.ann.data import load
-from rmp_lava.ann.train import train
 from rmp_lava.network import Neurons
 from rmp_lava.neuron import initial_state, step
 from rmp_lava.report.tables import console, findings_table
+from rmp_lava.training.data import load
+from rmp_lava.training.train import train
 
 digits = load("digits")
 trained = train("digits-cnn", digits, epochs=30)

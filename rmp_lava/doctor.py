@@ -85,7 +85,7 @@ def _try_core() -> str:
 
 
 def _try_data(name: str) -> str:
-    from .ann.data import load
+    from .training.data import load
 
     dataset = load(name)
     return f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images, {dataset.located}"
@@ -102,9 +102,9 @@ def _try_gpu() -> str:
 
 
 def _lava() -> Diagnosis:
-    from .backends import lava_sim
+    from .backends.lava import simulator
 
-    reason = lava_sim.availability()
+    reason = simulator.availability()
     if reason:
         found, _, remedy = reason.partition("; ")
         return Diagnosis("Lava CPU simulator", False, found, remedy)

@@ -23,7 +23,7 @@ class Run:
     ----------
     backend, execution : str
         The backend, and in words what really computed (versions, number format, kernels).
-    realisation : {"native", "stock"}
+    implementation : {"native", "stock"}
         RMP neurons of their own, or Lava's unmodified LIF with a self-synapse.
     schedule : Schedule
     output : numpy.ndarray
@@ -63,7 +63,7 @@ class Run:
 
     backend: str
     execution: str
-    realisation: str
+    implementation: str
     schedule: Schedule
     output: np.ndarray
     message_counts: Mapping[str, np.ndarray]
@@ -118,6 +118,12 @@ class Run:
         """Layer name -> synaptic operations of an average sample."""
         return {name: float(operations.mean()) for name, operations in self.synaptic_operations.items()}
 
+    def limits_reached(self) -> str:
+        """Which layers overflowed and how often, or an empty string."""
+        found = [f"{name}: {count:,} saturated updates" for name, count in self.saturations.items() if count]
+        found += [f"{name}: {count:,} inputs beyond 2^17" for name, count in self.large_inputs.items() if count]
+        return ", ".join(found)
+
     def spikes_per_neuron(self, network: SpikingNetwork) -> dict[str, float]:
         """Layer name -> spikes per neuron and sample."""
         return {
@@ -131,7 +137,7 @@ class Run:
         return {
             "backend": self.backend,
             "execution": self.execution,
-            "realisation": self.realisation,
+            "implementation": self.implementation,
             "samples": self.samples,
             "steps": self.schedule.steps,
             "period": self.schedule.period,

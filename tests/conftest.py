@@ -1,10 +1,8 @@
-"""Shared by all tests: hypothesis profiles, skipping of Lava tests, a file, and two modules under their own names."""
+"""Shared by all tests: hypothesis profiles, skipping of Lava tests, and a file."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,17 +12,6 @@ _ANY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", **_ANY)
 settings.register_profile("ci", derandomize=True, print_blob=True, **_ANY)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
-
-
-def _load(name: str) -> None:
-    """Make a file beside this one importable; importlib mode leaves sys.path alone, and tests/ is no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-
-_load("strategies")
-_load("net_files")
 
 
 @pytest.fixture
@@ -45,7 +32,7 @@ def no_waiting_for_the_disk():
 
 
 def pytest_collection_modifyitems(items):
-    from rmp_lava.backends.lava_sim import availability
+    from rmp_lava.backends.lava.simulator import availability
 
     reason = availability()
     if reason:

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rmp_lava.ann.data import as_float, load
-from rmp_lava.ann.lazy_images import Images
-from rmp_lava.ann.models import model_spec
 from rmp_lava.errors import UsageError
-from rmp_lava.workflow.samples import from_dataset
+from rmp_lava.sources.images import from_dataset
+from rmp_lava.training.data import as_float, load
+from rmp_lava.training.data.lazy_images import Images
+from rmp_lava.training.models import model_spec
 
 UNTRAINED = "synthetic, untrained: no accuracy"
 _BLOCK_BYTES = 2**28

@@ -21,11 +21,11 @@ from torch import nn
 
 import rmp_lava
 from benchmarks.machine import peak_resident
-from rmp_lava.ann.checkpoint import load_model
-from rmp_lava.ann.lazy_images import Images
-from rmp_lava.ann.models import model_spec
 from rmp_lava.errors import RmpLavaError, UsageError
 from rmp_lava.neuron import STATE_SHIFT
+from rmp_lava.training.checkpoint import load_model
+from rmp_lava.training.data.lazy_images import Images
+from rmp_lava.training.models import model_spec
 
 from .large_images import Shown, blocks, bring_images, settle
 

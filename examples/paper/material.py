@@ -11,13 +11,13 @@ import numpy as np
 from torch import nn
 
 import rmp_lava
-from rmp_lava.ann.checkpoint import load_model
-from rmp_lava.ann.data import Dataset, as_float, load, split_validation
-from rmp_lava.ann.train import evaluate
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.restore import restore
 from rmp_lava.errors import UsageError
 from rmp_lava.files import sha256_of
+from rmp_lava.training.checkpoint import load_model
+from rmp_lava.training.data import Dataset, as_float, load, split_validation
+from rmp_lava.training.train import evaluate
 
 from .store import Store, checksum
 

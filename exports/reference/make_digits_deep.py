@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import rmp_lava
-from rmp_lava.ann.data import load
-from rmp_lava.conversion.room import board_ranges
+from rmp_lava.conversion.headroom import board_ranges
+from rmp_lava.training.data import load
 
 STEPS = 16
 CHANNELS = 8

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..choices import Implementation, listed, options
 from ..encoding import check_images
 from ..errors import RangeOverflowError, UsageError
 from ..network import SpikingNetwork
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .loihi2 import Board
 
 BACKENDS = ("reference", "fast", "lava", "loihi2")
-REALISATIONS = ("native", "stock")
 CONV_MODELS = ("blas", "lava")
 KERNELS = ("auto", "int8", "float32")
 RECORDS = ("counts", "spikes", "potentials")
@@ -35,7 +35,7 @@ def run(
     steps: int,
     backend: str = "fast",
     *,
-    realisation: str | None = None,
+    implementation: str | None = None,
     seed: int = 0,
     blank: int | None = None,
     power_of_two: bool | None = None,
@@ -62,7 +62,7 @@ def run(
     steps : int
         T, steps of each population's window per sample, see `rmp_lava.schedule`.
     backend : {"reference", "fast", "lava", "loihi2"}
-    realisation : {"native", "stock"} or None
+    implementation : {"native", "stock"} or None
         RMP neurons of their own, or made of Lava's unmodified LIF with a self-synapse (backends reference, lava, loihi2). None:
         "stock" on loihi2, unless there is a neuron program, else "native".
     seed : int
@@ -118,9 +118,9 @@ def run(
     """
     if backend not in BACKENDS:
         raise UsageError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
-    if realisation is None:
-        realisation = "stock" if backend == "loihi2" and neuron_program is None else "native"
-    _check_call(backend, realisation, record, seed, strict)
+    if implementation is None:
+        implementation = "stock" if backend == "loihi2" and neuron_program is None else "native"
+    _check_call(backend, implementation, record, seed, strict)
     options = {
         "fast": {"device": device, "kernel": kernel, "memory": memory, "confidence": confidence},
         "lava": {"conv_model": conv_model},
@@ -129,49 +129,49 @@ def run(
     }
     _refuse_foreign_options(backend, options)
     _check_options(network, kernel, memory, confidence, time_limit, conv_model)
-    if neuron_program is not None and (realisation != "native" or not network.is_integer):
+    if neuron_program is not None and (implementation != "native" or not network.is_integer):
         raise UsageError(
-            "a neuron program takes the place of native neurons of integer networks; use realisation 'native'"
+            "a neuron program takes the place of native neurons of integer networks; use implementation 'native'"
         )
     if measure not in (None, *MEASURED_INPUTS):
         raise UsageError(f"measure {measure!r} is unknown; choose one of {', '.join(MEASURED_INPUTS)}")
     power_of_two = backend == "loihi2" if power_of_two is None else power_of_two
-    plan = schedule(network, steps, blank=_blank(blank, realisation), power_of_two=power_of_two)
+    plan = schedule(network, steps, blank=_blank(blank, implementation), power_of_two=power_of_two)
     images = check_images(images, network.input)
     common = {"seed": seed, "record": record, "progress": progress}
     if backend == "reference":
         from . import reference
 
-        result = reference.run(network, images, plan, realisation=realisation, **common)
+        result = reference.run(network, images, plan, implementation=implementation, **common)
     elif backend == "fast":
         from . import fast
 
         chosen = {"device": device or "cpu", "kernel": kernel or "auto", "memory": memory, "confidence": confidence}
         result = fast.run(network, images, plan, **chosen, **common)
     elif backend == "lava":
-        from . import lava_sim
+        from .lava import simulator
 
         chosen = {"conv_model": conv_model or "blas", **options["lava or loihi2"]}
-        result = lava_sim.run(network, images, plan, realisation=realisation, **chosen, **common)
+        result = simulator.run(network, images, plan, implementation=implementation, **chosen, **common)
     else:
         from . import loihi2
 
         chosen = {"board": board, "measure_input": measure, **options["lava or loihi2"]}
-        result = loihi2.run(network, images, plan, realisation=realisation, **chosen, **common)
+        result = loihi2.run(network, images, plan, implementation=implementation, **chosen, **common)
     if strict:
         _refuse_overflow(result)
     return result
 
 
-def _check_call(backend: str, realisation: str, record: Collection[str], seed: int, strict: bool) -> None:
-    if realisation not in REALISATIONS:
-        raise UsageError(f"realisation {realisation!r} is unknown; choose one of {', '.join(REALISATIONS)}")
+def _check_call(backend: str, implementation: str, record: Collection[str], seed: int, strict: bool) -> None:
+    if implementation not in options(Implementation):
+        raise UsageError(f"implementation {implementation!r} is unknown; choose one of {listed(Implementation)}")
     if isinstance(record, str):
         raise UsageError(f"record is the text {record!r}; give a collection such as ({record!r},)")
     unknown = sorted(set(record) - set(RECORDS))
     if unknown:
         raise UsageError(f"{unknown[0]!r} cannot be recorded; choose from {', '.join(RECORDS)}")
-    if backend == "fast" and realisation == "stock":
+    if backend == "fast" and implementation == "stock":
         raise UsageError("backend 'fast' has native neurons only; use 'reference' or 'lava' for stock ones")
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise UsageError(f"seed is {seed!r}; it must be a whole number of 0 or more")
@@ -181,10 +181,10 @@ def _check_call(backend: str, realisation: str, record: Collection[str], seed: i
         )
 
 
-def _blank(blank: int | None, realisation: str) -> int:
-    least = 1 if realisation == "stock" else 0
+def _blank(blank: int | None, implementation: str) -> int:
+    least = 1 if implementation == "stock" else 0
     if blank is not None and blank < least:
-        raise UsageError(f"blank steps are {blank}; realisation {realisation!r} takes {least} or more")
+        raise UsageError(f"blank steps are {blank}; implementation {implementation!r} takes {least} or more")
     return least if blank is None else blank
 
 
@@ -224,7 +224,7 @@ def _check_options(
 
 def _refuse_overflow(result: Run) -> None:
     # What wraps is what saturates next, so it is named first; the definition's own input has no limit.
-    for name, count in result.large_inputs.items() if result.realisation == "stock" else ():
+    for name, count in result.large_inputs.items() if result.implementation == "stock" else ():
         if count:
             raise RangeOverflowError(
                 f"stock neurons of layer {name!r} wrapped {count} times at 2^17 weight units of current or potential; convert "

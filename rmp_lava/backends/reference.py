@@ -19,7 +19,7 @@ from ..neuron import State, initial_state, step
 from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
-from .parts import batch_size, count_stream, empty_part, join
+from .batches import batch_size, count_stream, empty_part, join
 from .stock import simulate_stock
 from .synapses import apply
 
@@ -32,20 +32,20 @@ def run(
     plan: Schedule,
     *,
     seed: int = 0,
-    realisation: str = "native",
+    implementation: str = "native",
     record: Collection[str] = (),
     progress: bool = False,
     leak: int = 0,
 ) -> Run:
     """Run samples through a network; see `rmp_lava.run`.
 
-    `realisation="stock"` models RMP neurons made of Lava's unmodified LIF and a self-synapse, with everything that
+    `implementation="stock"` models RMP neurons made of Lava's unmodified LIF and a self-synapse, with everything that
     differs there: the wrapping 24-bit current, messages that cross the reset between two samples, and with `leak` 1 membranes
     that lose 1/4096 a step, as on a board that takes no smaller decay than du = 0.
     """
-    if realisation == "stock" and not network.is_integer:
+    if implementation == "stock" and not network.is_integer:
         raise BackendError("stock neurons exist in integers only; quantise the network first")
-    simulate = _simulate if realisation == "native" else partial(simulate_stock, leak=leak)
+    simulate = _simulate if implementation == "native" else partial(simulate_stock, leak=leak)
     started = time.perf_counter()
     parts, carry = [], {}
     with Progress("reference simulation", len(images), shown=progress) as bar:
@@ -53,13 +53,13 @@ def run(
             messages = encode(network.input, batch, plan.steps, seed=seed, first_sample=first)
             parts.append(simulate(network, messages, plan, record, carry))
             bar.advance(len(batch))
-    name = "reference stock LIF with self-synapse" if realisation == "stock" else "reference neuron"
+    name = "reference stock LIF with self-synapse" if implementation == "stock" else "reference neuron"
     return join(
         plan,
         parts,
         backend="reference",
         execution=f"numpy {np.__version__}, float64 sums, {name}",
-        realisation=realisation,
+        implementation=implementation,
         seconds=time.perf_counter() - started,
     )
 

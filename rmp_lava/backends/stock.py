@@ -17,10 +17,10 @@ import numpy as np
 
 from ..errors import BackendError
 from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork
+from ..network import populations as populations_of
 from ..neuron import MAX_STATE, STATE_SHIFT, decay, widened, wrap24
 from ..schedule import Schedule
-from .parts import count_stream, empty_part
-from .parts import populations as populations_of
+from .batches import count_stream, empty_part
 from .synapses import apply
 
 LEAD_IN = 1

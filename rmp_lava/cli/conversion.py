@@ -92,7 +92,7 @@ def check(
     from ..conversion.check import CheckReport
     from ..conversion.check import check as run_check
     from ..report.tables import findings_table
-    from ..workflow.targets import load_target, shape_for
+    from ..sources.models import load_target, shape_for
 
     if Path(target).suffix == ".net":
         raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
@@ -179,7 +179,7 @@ def convert(
 
     Shows the accuracy of each stage, and layer by layer how well rates say activations. The trained network is kept beside.
     """
-    from ..workflow.conversion import convert_model
+    from ..conversion.pipeline import convert_model
 
     network, material = bring(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "")

@@ -9,29 +9,29 @@ from ..errors import UsageError
 from .common import ThresholdForm, console_for, write_json
 
 if TYPE_CHECKING:
-    from ..workflow.conversion import Conversion
-    from ..workflow.keep import Kept
-    from ..workflow.samples import Material
-    from ..workflow.targets import Target
+    from ..conversion.pipeline import Conversion
+    from ..sources.companions import Kept
+    from ..sources.images import Material
+    from ..sources.models import Target
 
 
 def quantising(profile: str, threshold_form: ThresholdForm, strict: bool, for_board: bool):
     """Options of the integers as the workflow takes them."""
-    from ..workflow.conversion import Quantising
+    from ..conversion.pipeline import Quantising
 
     return Quantising(profile, threshold_form.value, strict, for_board)
 
 
 def measuring(calibration: int | None, validation: int | None, seed: int):
     """Options of the images as the workflow takes them."""
-    from ..workflow.conversion import Measuring
+    from ..conversion.pipeline import Measuring
 
     return Measuring(calibration, validation, seed)
 
 
 def place(output: Path | None, target: Target, ending: str) -> Path:
     """Where the network is written, if nothing of the user's is replaced there."""
-    from ..workflow.keep import check_places
+    from ..sources.companions import check_places
 
     path = output or target.place.with_name(f"{target.place.name}{ending}.net")
     if target.kind == "net" and path.exists() and path.samefile(target.path):
@@ -50,8 +50,8 @@ def bring(
     labels: Path | None,
 ) -> tuple[Target, Material]:
     """The network and the images to convert it with; the images say the shape where nothing else does."""
-    from ..workflow.samples import material_for
-    from ..workflow.targets import load_target, parse_shape
+    from ..sources.images import material_for
+    from ..sources.models import load_target, parse_shape
 
     network = load_target(target, weights)
     if images is None and data is None:
@@ -69,11 +69,10 @@ def finish(
     json_path: Path | None,
 ) -> None:
     """Write the network and what belongs to it, and show what was measured."""
-    from ..report.gates import gates_table
-    from ..report.tables import WIDE, network_table
-    from ..workflow.conversion import describe_loss
-    from ..workflow.keep import save_with_ann
-    from ..workflow.stages import stage_table
+    from ..conversion.pipeline import describe_loss
+    from ..report.fidelity import gates_table
+    from ..report.tables import WIDE, network_table, stage_table
+    from ..sources.companions import save_with_ann
 
     kept = save_with_ann(conversion.integer, path, target, for_lava_dl=for_lava_dl)
     console = console_for(json_path)

@@ -34,7 +34,7 @@ class Neurons(str, Enum):
     stock = "stock"
 
 
-Realisation = Annotated[Neurons, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")]
+Implementation = Annotated[Neurons, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")]
 
 
 def profiles(
@@ -79,7 +79,7 @@ def _head(profile) -> dict:
 def fit(
     net: Annotated[Path, NET],
     profile: Annotated[str, BOARD] = "oheo_gulch",
-    realisation: Realisation = Neurons.native,
+    implementation: Implementation = Neurons.native,
     steps: Steps = None,
     data: Annotated[
         str | None, typer.Option(help=f"{DATA_NAMES}; with --data-dir alone the network's own, else no images.")
@@ -108,11 +108,11 @@ def fit(
     from ..report.tables import WIDE
 
     network = netx.load(net)
-    mapping = map_network(network, profile, realisation.value)
-    stock = realisation is Neurons.stock
+    mapping = map_network(network, profile, implementation.value)
+    stock = implementation is Neurons.stock
     if not stock and any(each is not None for each in (steps, data, images, data_dir, samples, leak, seed)):
         raise UsageError(
-            "--steps, images, --samples, --leak and --seed say what differs with stock neurons; pass --realisation stock too"
+            "--steps, images, --samples, --leak and --seed say what differs with stock neurons; pass --implementation stock too"
         )
     if samples is not None and data is images is data_dir is None:
         raise UsageError("--samples is given, but no images; pass --data, --data-dir or --images too")
@@ -136,8 +136,8 @@ def fit(
 
 def _lowering(network, steps, data, images, data_dir, samples: int | None, leak: int, seed: int):
     from ..backends.loihi2 import lowering_report
-    from ..workflow.compare import steps_for
-    from ..workflow.samples import images_for
+    from ..report.runs import steps_for
+    from ..sources.images import images_for
 
     values = None
     if any(each is not None for each in (data, images, data_dir)):
@@ -161,7 +161,7 @@ def estimate(
     data_dir: DataDirectory = None,
     samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = _SAMPLES,
     steps: Steps = None,
-    realisation: Realisation = Neurons.native,
+    implementation: Implementation = Neurons.native,
     seed: SpikeSeed = 0,
     json_path: Json = None,
 ) -> None:
@@ -174,15 +174,15 @@ def estimate(
     from ..hardware import estimate as make_estimate
     from ..hardware import load_profile, map_network
     from ..report import hardware as report
-    from ..workflow.compare import steps_for
-    from ..workflow.samples import images_for
+    from ..report.runs import steps_for
+    from ..sources.images import images_for
 
     network = netx.load(net)
     chosen = load_profile(profile)
-    mapping = map_network(network, chosen, realisation.value)
+    mapping = map_network(network, chosen, implementation.value)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     # Stock neurons send the same spikes; each of their periods needs a blank step.
-    blank = 1 if realisation is Neurons.stock else None
+    blank = 1 if implementation is Neurons.stock else None
     result = run_network(network, values, steps_for(network, steps), "fast", blank=blank, seed=seed, progress=True)
     found = make_estimate(network, result, chosen, mapping)
     console = console_for(json_path)
@@ -190,8 +190,10 @@ def estimate(
         console.print(shown(found))
     for line in report.describe_estimate(found):
         console.print(line)
-    if realisation is Neurons.stock:
-        console.print("A period is T + 1 steps here; a board may take longer ones: see `rmp-lava fit --realisation stock`.")
+    if implementation is Neurons.stock:
+        console.print(
+            "A period is T + 1 steps here; a board may take longer ones: see `rmp-lava fit --implementation stock`."
+        )
     summary = found.summary() | {"data": what}
     if truth is not None:
         summary["accuracy"] = result.accuracy(truth)

@@ -32,7 +32,7 @@ class Backend(str, Enum):
     loihi2 = "loihi2"
 
 
-class Realisation(str, Enum):
+class Implementation(str, Enum):
     native = "native"
     stock = "stock"
 
@@ -62,7 +62,7 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     from .. import netx
     from ..report.provenance import provenance_tables
     from ..report.tables import WIDE, network_table
-    from ..workflow.kept import describe_kept
+    from ..sources.kept import describe_kept
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)
@@ -124,8 +124,8 @@ def run(
     samples: Samples = None,
     steps: Steps = None,
     backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = Backend.fast,
-    realisation: Annotated[
-        Realisation | None,
+    implementation: Annotated[
+        Implementation | None,
         typer.Option(
             help="Neurons: native RMP, or stock LIF with a self-synapse.", show_default="native; stock on loihi2"
         ),
@@ -173,10 +173,10 @@ def run(
     """
     from .. import netx
     from ..backends import run as run_network
-    from ..neurobench import neurobench
+    from ..report.neurobench import neurobench
+    from ..report.runs import compare_with_reference, describe_run, steps_for
     from ..report.tables import activity_table
-    from ..workflow.compare import compare_with_reference, describe_run, steps_for
-    from ..workflow.samples import images_for
+    from ..sources.images import images_for
 
     if compare and backend is Backend.reference:
         raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")
@@ -195,7 +195,7 @@ def run(
         values,
         steps,
         backend.value,
-        realisation=None if realisation is None else realisation.value,
+        implementation=None if implementation is None else implementation.value,
         record=record,
         strict=strict,
         device=device,

@@ -37,9 +37,9 @@ def report(
     _check(output, figures)
     from .. import netx
     from ..report.page.page import make_page, write_page
+    from ..report.runs import steps_for
     from ..report.tables import console
-    from ..workflow.compare import steps_for
-    from ..workflow.samples import images_for
+    from ..sources.images import images_for
 
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)

@@ -34,7 +34,7 @@ def demo(
 
     Train, convert, quantise, export, load, run on Lava, compare every spike.
     """
-    from ..workflow.demo import run_demo, show_demo
+    from .demo import run_demo, show_demo
 
     result = run_demo(steps=steps, lava_samples=samples, seed=seed, folder=output, report=console_for(json_path).print)
     show_demo(result, console_for(json_path))
@@ -48,7 +48,9 @@ def train(
     output: Annotated[Path | None, typer.Option(help="Checkpoint; exports/MODEL.pt if omitted.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help=f"{DATA_NAMES}; the model's own if omitted. The network gets as many outputs as there are classes."),
+        typer.Option(
+            help=f"{DATA_NAMES}; the model's own if omitted. The network gets as many outputs as there are classes."
+        ),
     ] = None,
     data_dir: DataDirectory = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
@@ -60,7 +62,9 @@ def train(
     ] = False,
     scale_norm: Annotated[
         bool,
-        typer.Option("--scale-norm", help="Normalise in training by scale alone: neither normalisation nor bias is left."),
+        typer.Option(
+            "--scale-norm", help="Normalise in training by scale alone: neither normalisation nor bias is left."
+        ),
     ] = False,
     levels: Annotated[
         int | None,
@@ -78,7 +82,8 @@ def train(
         Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="Checkpoint whose weights to start with, for example to go on with other --levels.")
+        Path | None,
+        typer.Option(help="Checkpoint whose weights to start with, for example to go on with other --levels."),
     ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -89,11 +94,11 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node N -m rmp_lava train ... --device cuda
     """
-    from ..ann.data import load
-    from ..ann.distributed import is_leader
-    from ..ann.models import model_spec
-    from ..ann.train import train as run_training
     from ..report.tables import percent, table
+    from ..training.data import load
+    from ..training.distributed import is_leader
+    from ..training.models import model_spec
+    from ..training.train import train as run_training
 
     spec = model_spec(model)
     name = data or spec.dataset

@@ -75,7 +75,7 @@ def tune(
 
     Trains through the spikes on the training images; NAME.tune.pt beside the output is written after each epoch.
     """
-    from ..workflow.conversion import tune_model
+    from ..conversion.pipeline import tune_model
 
     network, material = bring(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "-tuned")

@@ -22,13 +22,13 @@ from ..network import Layer, SpikingNetwork
 from ..neuron import STATE_SHIFT
 from ..progress import Progress
 from ..schedule import Schedule, schedule
+from .activation_scales import distributions
 from .analog import AnalogNetwork
 from .balancing import Balancing
 from .histogram import Histogram
 from .refine import Refined, refine
 from .replay import Replay
 from .scale import scale_synapses, set_threshold
-from .spike_values import distributions
 
 CALIBRATION_IMAGES = 128
 """Images whose spikes are compared with activations; distributions are those of all images."""

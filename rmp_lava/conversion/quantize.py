@@ -12,12 +12,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..backends.stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD
-from ..backends.stock_weights import is_one_weight
 from ..errors import ConversionError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..neuron import STATE_SHIFT, Range
+from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD
+from ..stock_weights import is_one_weight
 
 THRESHOLD_FORMS = ("stock", "free", "dense_rec")
 MAX_DENSE_REC_THRESHOLD = 254

@@ -11,10 +11,10 @@ from torch import nn
 
 from ..hardware import Profile
 from ..network import INPUT, Layer, SpikingNetwork
+from .activation_scales import least_error_spike_values
 from .analog import AnalogNetwork, activations
 from .fake_quantize import attach_quantizers, image_levels
 from .spike_activations import ClipFloor, Integrate, MeanOverTime, SpikeValue
-from .spike_values import least_error_spike_values
 
 Dynamics = Literal["rates", "spikes"]
 DYNAMICS = ("rates", "spikes")

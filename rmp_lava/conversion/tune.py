@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..ann.augment import augment
-from ..ann.lazy_images import Images
 from ..encoding import check_images
 from ..errors import CheckpointError, DataError, UsageError
 from ..files import check_writable
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
+from ..training.data.augment import augment
+from ..training.data.lazy_images import Images
 from . import tune_session as session
 from .analog import AnalogNetwork
 from .quantize import THRESHOLD_FORMS
@@ -88,7 +88,7 @@ def tune(
     profile, threshold_form
         As `rmp_lava.conversion.quantize.quantize` will be called.
     augmentation : {"none", "crop-flip", "crop-flip-cutout"}
-        See `rmp_lava.ann.augment`.
+        See `rmp_lava.training.data.augment`.
     precision : {"float32", "bfloat16"}
         Of the sums during training; validation is float32.
     validation : tuple of (images, labels), optional

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from ..ann.augment import AUGMENTATIONS
-from ..ann.lazy_images import Images
-from ..ann.lazy_images import checksum as content_checksum
-from ..ann.torch_file import read_torch_file, write_torch_file
 from ..errors import CheckpointError, UsageError
 from ..network import SpikingNetwork
+from ..training.data.augment import AUGMENTATIONS
+from ..training.data.lazy_images import Images
+from ..training.data.lazy_images import checksum as content_checksum
+from ..training.torch_file import read_torch_file, write_torch_file
 from .analog import AnalogNetwork
 from .tunable import DYNAMICS, TunableNetwork
 

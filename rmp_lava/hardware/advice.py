@@ -64,25 +64,25 @@ def obstacles_for(network: SpikingNetwork, profile: Profile) -> tuple[str, ...]:
     return (f"{found}; convert with --encoding rate or poisson",)
 
 
-def warnings_for(network: SpikingNetwork, profile: Profile, realisation: str) -> tuple[str, ...]:
+def warnings_for(network: SpikingNetwork, profile: Profile, implementation: str) -> tuple[str, ...]:
     """What a network would meet on a board that a map of cores does not show."""
     found = [f"layer {trap.layer!r}: {trap.found}, so {trap.remedy}" for trap in traps(network, profile)]
     delay, limit = longest_delay(network), profile["cores.delay_max"]
-    if realisation == "native" and limit is not None and delay > limit:
+    if implementation == "native" and limit is not None and delay > limit:
         found.append(
             f"the shortest of unequal paths needs a delay of {delay} steps, and synapses have {limit}; "
             "put layers into the short path"
         )
-    return (*found, *_lengthened(network, profile, realisation))
+    return (*found, *_lengthened(network, profile, implementation))
 
 
-def _lengthened(network: SpikingNetwork, profile: Profile, realisation: str) -> Iterator[str]:
+def _lengthened(network: SpikingNetwork, profile: Profile, implementation: str) -> Iterator[str]:
     """The period that a board makes of that of the T for which the network was balanced, if it is another."""
     base, balanced = profile["cores.reset_interval_base"], network.provenance.get("balance")
     steps = balanced.get("steps") if hasattr(balanced, "get") else None
     if base is None or not isinstance(steps, int):
         return
-    blank, period = int(realisation == "stock"), 1
+    blank, period = int(implementation == "stock"), 1
     while period < steps + blank:
         period *= base
     if period > steps + blank:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..backends.parts import populations as populations_of
 from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
+from ..network import populations as populations_of
 from ..neuron import STATE_SHIFT
 from ..pooling import shared_block
 
@@ -119,19 +119,19 @@ def weight_bits(weight: np.ndarray, limit: int) -> int:
     return min(max(span - ((common & -common).bit_length() - 1), 1), limit)
 
 
-def demands(network: SpikingNetwork, *, realisation: str, bits: int, slots: int) -> list[Demand]:
+def demands(network: SpikingNetwork, *, implementation: str, bits: int, slots: int) -> list[Demand]:
     """All populations in the network's order: neurons of the input first, if it has any, and relays beside their source.
 
     Parameters
     ----------
-    realisation : {"native", "stock"}
+    implementation : {"native", "stock"}
         Stock neurons have a synapse to themselves, further ones for pulses, biases and initial potentials, and relays.
     bits : int
         Bits of a weight at most.
     slots : int
         Places of a core that a native neuron with soft reset takes.
     """
-    stock = realisation == "stock"
+    stock = implementation == "stock"
 
     def population(name: str, shape: tuple[int, ...], neurons: Neurons, synapses: tuple[SynapseDemand, ...]) -> Demand:
         role = "input" if name == INPUT else "layer"
@@ -192,7 +192,7 @@ def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
     The threshold comes back through a synapse, two weights keep quiet once a period, others say first potentials and biases.
     Of neurons without soft reset only the first potential comes as a pulse.
     """
-    from ..backends.stock_weights import is_one_weight, weights_for
+    from ..stock_weights import is_one_weight, weights_for
 
     def lines(source: str, number: int) -> tuple[SynapseDemand, ...]:
         return (SynapseDemand(source, "dense", 1, bits),) * number

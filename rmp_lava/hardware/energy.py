@@ -177,7 +177,7 @@ class Estimate:
         return {
             "status": "estimated, not measured",
             "profile": self.profile.name,
-            "realisation": self.mapping.realisation,
+            "implementation": self.mapping.implementation,
             "samples": self.samples,
             "steps": self.steps,
             "step_seconds": self.step_seconds,
@@ -222,7 +222,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
     profile : str or Profile
         Name or path of a hardware profile.
     mapping : Mapping or None
-        Made from the profile and the run's realisation if omitted.
+        Made from the profile and the run's implementation if omitted.
 
     Returns
     -------
@@ -243,7 +243,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
             "run the network on backend 'fast' or 'reference'"
         )
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    mapping = mapping or map_network(network, profile, result.realisation)
+    mapping = mapping or map_network(network, profile, result.implementation)
     steps = result.schedule.steps if result.steps_used is None else float(result.steps_used.mean())
     layers = tuple(_layer(layer, result, steps, profile) for layer in mapping.layers)
     step = max([layer.step_seconds for layer in layers] + _shortest_steps(mapping))

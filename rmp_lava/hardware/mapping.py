@@ -6,7 +6,7 @@ from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, replace
 from math import ceil
 
-from ..backends import REALISATIONS
+from ..choices import Implementation, listed, options
 from ..errors import ProfileError, UsageError
 from ..network import INPUT, SpikingNetwork
 from .advice import obstacles_for, remedies_for, warnings_for
@@ -23,7 +23,7 @@ class Mapping:
     Parameters
     ----------
     profile : Profile
-    realisation : {"native", "stock"}
+    implementation : {"native", "stock"}
     layers : tuple of LayerMapping
         Input neurons first, if the network has any; relays of stock neurons beside their source.
     warnings : tuple of str
@@ -37,7 +37,7 @@ class Mapping:
     """
 
     profile: Profile
-    realisation: str
+    implementation: str
     layers: tuple[LayerMapping, ...]
     warnings: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Mapping:
         """Plain values for JSON."""
         return {
             "profile": self.profile.name,
-            "realisation": self.realisation,
+            "implementation": self.implementation,
             "fits": self.fits,
             "cores": self.cores,
             "cores_available": self.cores_available,
@@ -114,7 +114,7 @@ class Mapping:
         }
 
 
-def map_network(network: SpikingNetwork, profile: str | Profile, realisation: str = "native") -> Mapping:
+def map_network(network: SpikingNetwork, profile: str | Profile, implementation: str = "native") -> Mapping:
     """Map a network to the cores of a board.
 
     Parameters
@@ -123,7 +123,7 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
         Integer; of a float one each weight is counted with all bits that the profile has.
     profile : str or Profile
         Name or path of a hardware profile; a chip counts as a board with one chip.
-    realisation : {"native", "stock"}
+    implementation : {"native", "stock"}
         RMP neurons of their own, or stock LIF neurons, whose synapses to themselves and relays need room too.
 
     Returns
@@ -135,10 +135,10 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
     ProfileError
         If the profile cannot be read, or does not know how many chips the board has.
     UsageError
-        If the realisation is unknown.
+        If the implementation is unknown.
     """
-    if realisation not in REALISATIONS:
-        raise UsageError(f"realisation is {realisation!r}; choose one of {', '.join(REALISATIONS)}")
+    if implementation not in options(Implementation):
+        raise UsageError(f"implementation is {implementation!r}; choose one of {listed(Implementation)}")
     profile = load_profile(profile) if isinstance(profile, str) else profile
     if profile.chips is None:
         raise ProfileError(
@@ -147,16 +147,16 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
         )
     populations = demands(
         network,
-        realisation=realisation,
+        implementation=implementation,
         bits=profile["cores.weight_bits"],
         slots=profile["cores.slots_per_soft_reset_neuron"],
     )
     shapes = {INPUT: network.input.shape}
     result = Mapping(
         profile,
-        realisation,
+        implementation,
         place_all(populations, shapes, profile),
-        warnings_for(network, profile, realisation),
+        warnings_for(network, profile, implementation),
         tuple(f"cores.{key}" for key in profile.sections["cores"] if profile[f"cores.{key}"] is None),
         obstacles=obstacles_for(network, profile),
     )
@@ -167,7 +167,7 @@ def map_network(network: SpikingNetwork, profile: str | Profile, realisation: st
         return place_all(changed, shapes, profile)
 
     remedies = remedies_for(result.layers, populations, profile, layers_of)
-    if realisation == "stock":
+    if implementation == "stock":
         native = map_network(network, profile, "native")
         fit = "fit" if native.fits else "do not fit either"
         remedies += (f"native neurons take {native.cores:,} cores and {fit}",)

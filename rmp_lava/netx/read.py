@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import NetFileError, NetworkError
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
-from .chunks import are_understood, are_whole, filters_of
-from .heap import heaps_end, variable_length
+from .untrusted.chunks import are_understood, are_whole, filters_of
+from .untrusted.heap import heaps_end, variable_length
 
 FORMAT_VERSION = 1
 MAX_ELEMENTS = 2**28

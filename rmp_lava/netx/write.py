@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import NetFileError
 from ..files import write_atomically
 from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
+from .lava_dl_loader import lava_dl_obstacles, self_synapse
 from .read import FORMAT_VERSION, load
-from .stock import lava_dl_obstacles, self_synapse
 
 UNKNOWN_TO_LAVA_DL = {"soft": "RMP", "hard": "IF", "none": "INTEGRATOR"}
 

@@ -20,6 +20,8 @@ _RESOURCES = {
     "axons_out": "axons out",
 }
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
+
 def engineering(value: float | None, unit: str) -> str:
     """Three digits with the prefix that suits them; a dash for None."""
     if value is None:
@@ -80,7 +82,7 @@ def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
     rows.append(("all", *empty[: len(empty) - 5], cores, "", "", "", "", "", ""))
     shapes = ("shape", "on a core") if wide else ()
     columns = ("layer", *shapes, "cores", "neurons", "words", "axons in", "axons out", "limit", "used")
-    title = f"Fullest core of each layer, {mapping.profile.name}, {mapping.realisation} neurons"
+    title = f"Fullest core of each layer, {mapping.profile.name}, {mapping.implementation} neurons"
     return table(title, columns, rows, text_columns=1)
 
 

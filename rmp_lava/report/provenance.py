@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from ..conversion.layer_gate import LayerGate
-from ..workflow.stages import Stage, stage_table
-from .gates import gates_table
-from .tables import is_number, percent, table
+from ..conversion.layer_fidelity import LayerGate
+from ..conversion.stages import Stage
+from .fidelity import gates_table
+from .tables import is_number, percent, stage_table, table
 
 _IN_TABLES_OF_THEIR_OWN = ("stages", "gates")
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..conversion.check import CheckReport
+from ..conversion.stages import Stage
 from ..network import Conv, SpikingNetwork
 from ..neuron import STATE_SHIFT
 from ..results import Run
@@ -138,6 +139,14 @@ def curve_table(curves: Mapping[str, Any]) -> Table:
         for t in curve_steps(longest)
     ]
     return table("Accuracy against T, steps", ("T", *curves), rows, text_columns=0)
+
+
+def stage_table(stages: tuple[Stage, ...], steps: int | None) -> Table:
+    """The stages of a conversion, one below the other; `steps` is T where it is known."""
+    rows = [(s.name, s.note or "none", f"{s.images:,}", percent(s.accuracy)) for s in stages]
+    columns = ("stage", "limits reached", "images", "accuracy")
+    known = "" if steps is None else f", T = {steps}"
+    return table(f"Accuracy on validation images{known}", columns, rows, text_columns=2)
 
 
 def findings_table(report: CheckReport) -> Table:

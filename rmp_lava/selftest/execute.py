@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from ..backends import lava_sim, loihi2, run
-from ..backends.lava_job import supervise
+from ..backends import loihi2, run
+from ..backends.lava import simulator
+from ..backends.lava.job import supervise
 from ..backends.loihi2 import Board
 from ..errors import BackendUnavailableError, UsageError
 from ..network import SpikingNetwork
@@ -93,7 +94,7 @@ class LavaSimulator:
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
         """Run a network of stock neurons."""
-        return trial.on("lava", realisation="stock", time_limit=time_limit)
+        return trial.on("lava", implementation="stock", time_limit=time_limit)
 
 
 class Loihi2:
@@ -110,7 +111,7 @@ class Loihi2:
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
         """Run a network of stock neurons."""
-        return trial.on("loihi2", realisation="stock", board=self.board, time_limit=time_limit)
+        return trial.on("loihi2", implementation="stock", board=self.board, time_limit=time_limit)
 
 
 def executor_for(backend: str, board: Board | None = None) -> Executor:
@@ -131,7 +132,7 @@ def executor_for(backend: str, board: Board | None = None) -> Executor:
     if backend == "lava" and board is not None:
         raise UsageError(f"{board.describe()} is for backend 'loihi2'; backend 'lava' has no board")
     if backend == "lava":
-        reason, hint = lava_sim.availability(), ""
+        reason, hint = simulator.availability(), ""
     else:
         board = board or Board.from_environment()
         reason, hint = loihi2.availability() or loihi2.unreachable(board), "; --backend lava simulates it"

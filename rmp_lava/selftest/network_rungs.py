@@ -23,8 +23,8 @@ MEANS = "each part passed alone, so it is how they work together: the size of th
 
 
 def digits() -> Rung:
-    from ..ann.data import load
     from ..netx import load as load_net
+    from ..training.data import load
 
     return Rung(
         "digits",
@@ -61,9 +61,9 @@ def _net_file() -> Path:
 def _vgg16(width: float) -> SpikingNetwork:
     import torch
 
-    from ..ann.models import MODELS
     from ..conversion import convert
     from ..conversion.quantize import quantize
+    from ..training.models import MODELS
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

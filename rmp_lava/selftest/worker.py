@@ -1,6 +1,6 @@
 """The child process in which a circuit runs on Lava: `python -m rmp_lava.selftest.worker JOB_FOLDER`.
 
-As for networks (`rmp_lava.backends.lava_worker`): Lava forks, hangs and leaves processes behind, so it gets a group of its own.
+As for networks (`rmp_lava.backends.lava.worker`): Lava forks, hangs and leaves processes behind, so it gets a group of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from ..backends.lava_worker import run_steps, serve
+from ..backends.lava.worker import run_steps, serve
 from .circuit import from_summary
 
 

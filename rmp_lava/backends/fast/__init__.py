@@ -22,7 +22,7 @@ from ...network import SpikingNetwork
 from ...progress import Progress
 from ...results import Run
 from ...schedule import Schedule
-from ..parts import join
+from ..batches import join
 from . import neurons
 from .batching import choose_batching
 from .layers import Prepared
@@ -95,7 +95,7 @@ def run(
         order=None if in_order else np.argsort(rows),
         backend="fast",
         execution=f"torch {torch.__version__} on {device}, {prepared.describe()}, {_describe_neurons(network, place)}",
-        realisation="native",
+        implementation="native",
         seconds=time.perf_counter() - started,
     )
 

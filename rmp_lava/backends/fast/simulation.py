@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from ...encoding import Encoder
-from ...network import INPUT
+from ...network import INPUT, populations
 from ...schedule import Schedule
-from ..parts import count_messages, empty_part, populations
+from ..batches import count_messages, empty_part
 from .batching import Batching
 from .confidence import exit_probability
 from .layers import LayerSimulation, Prepared

@@ -1,7 +1,7 @@
 """Backend `loihi2`: a Loihi 2 board through INRC access. Never run on hardware.
 
 What a network becomes there, and what will differ, is `lowering_report`; the same graph runs on the CPU simulator
-(`lava_sim.run(..., realisation="stock", adapters=True)`), which is tested. Asking for the chip without having it is an error,
+(`simulator.run(..., implementation="stock", adapters=True)`), which is tested. Asking for the chip without having it is an error,
 never a simulation.
 """
 
@@ -18,7 +18,7 @@ from ...measurement import Measurement
 from ...network import INPUT, SpikingNetwork
 from ...results import Run
 from ...schedule import Schedule
-from ..lava_job import collect, job_folder, probed_layers, supervise, write_messages
+from ..lava.job import collect, job_folder, probed_layers, supervise, write_messages
 from .board import GENERATIONS, Board
 from .lowering import Difference, LoweringReport, deployed_schedule, lowering_report
 from .requirements import Requirement, availability, requirements, unreachable
@@ -49,7 +49,7 @@ def run(
     plan: Schedule,
     *,
     seed: int = 0,
-    realisation: str = "stock",
+    implementation: str = "stock",
     record: Collection[str] = (),
     board: Board | None = None,
     neuron_program: str | None = None,
@@ -63,7 +63,7 @@ def run(
     ----------
     plan : Schedule
         Whose period is a power of two (`deployed_schedule`).
-    realisation : {"stock", "native"}
+    implementation : {"stock", "native"}
         "native" needs a `neuron_program`.
     record : collection
         Layers are observed only where it asks for it: each spike that leaves the chip takes time.
@@ -82,10 +82,10 @@ def run(
         If the network cannot be deployed, or the run fails.
     """
     board = Board.from_environment() if board is None else board
-    _require(network, plan, realisation, board, neuron_program)
-    if measure_input is not None and realisation == "native":
-        raise UsageError("stock neurons are measured only; run realisation 'native' without measuring")
-    job = _job(network, plan, len(images), record, realisation, board, neuron_program)
+    _require(network, plan, implementation, board, neuron_program)
+    if measure_input is not None and implementation == "native":
+        raise UsageError("stock neurons are measured only; run implementation 'native' without measuring")
+    job = _job(network, plan, len(images), record, implementation, board, neuron_program)
     with job_folder(network, plan, job) as folder:
         write_messages(network, images, plan, seed, folder / "messages.npy")
         outcome = supervise(folder, len(images), time_limit, progress)
@@ -95,8 +95,8 @@ def run(
             folder,
             record,
             backend="loihi2",
-            execution=f"{outcome['execution']}, {_neuron(realisation, neuron_program)}; {NEVER_RUN} by its authors",
-            realisation=realisation,
+            execution=f"{outcome['execution']}, {_neuron(implementation, neuron_program)}; {NEVER_RUN} by its authors",
+            implementation=implementation,
             seconds=outcome["seconds"],
         )
     if measure_input is None:
@@ -166,15 +166,15 @@ def measure(
 
 
 def _require(
-    network: SpikingNetwork, plan: Schedule, realisation: str, board: Board, neuron_program: str | None
+    network: SpikingNetwork, plan: Schedule, implementation: str, board: Board, neuron_program: str | None
 ) -> None:
     """Refuse whatever is known to fail before anything is compiled or a board is taken."""
     reason = availability() or unreachable(board)
     if reason:
         raise BackendUnavailableError(f"backend 'loihi2' cannot run: {reason}; backends 'fast' and 'lava' simulate")
-    if (realisation == "native") != (neuron_program is not None):
+    if (implementation == "native") != (neuron_program is not None):
         raise UsageError(
-            "realisation 'native' takes a neuron program for neuro-cores, which has to be yours, and 'stock' takes none; "
+            "implementation 'native' takes a neuron program for neuro-cores, which has to be yours, and 'stock' takes none; "
             "pass both or neither"
         )
     if plan.period & (plan.period - 1):
@@ -183,7 +183,7 @@ def _require(
         )
     if not network.is_integer:
         raise BackendError("boards hold integers only; quantise the network first")
-    if realisation == "stock":
+    if implementation == "stock":
         lowering_report(network, plan.steps, blank=plan.blank).raise_if_blocked()
 
 
@@ -192,7 +192,7 @@ def _job(
     plan: Schedule,
     samples: int,
     record: Collection[str],
-    realisation: str,
+    implementation: str,
     board: Board,
     neuron_program: str | None,
 ) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _job(
         observed |= {INPUT, *(layer.name for layer in network)}
     return {
         "target": "loihi2",
-        "realisation": realisation,
+        "implementation": implementation,
         "conv_model": "lava",
         "samples": samples,
         "record_spikes": "spikes" in record,
@@ -230,5 +230,5 @@ def _measuring_job(
     return job | {"observed": [], "probed": [], "embedded": input == "chip"}
 
 
-def _neuron(realisation: str, neuron_program: str | None) -> str:
-    return f"native RMP by {neuron_program}" if realisation == "native" else "unmodified LIF with self-synapse"
+def _neuron(implementation: str, neuron_program: str | None) -> str:
+    return f"native RMP by {neuron_program}" if implementation == "native" else "unmodified LIF with self-synapse"

@@ -16,13 +16,12 @@ from ...encoding import check_images
 from ...errors import BackendError
 from ...hardware import load_profile
 from ...hardware.advice import traps
-from ...network import INPUT, Conv, SpikingNetwork
+from ...network import INPUT, Conv, SpikingNetwork, populations
 from ...neuron import STATE_SHIFT, Range
 from ...results import Run
 from ...schedule import Schedule, schedule
-from ..parts import populations
+from ...stock_weights import MAX_VALUE, is_one_weight
 from ..stock import QUIET, reset_interval
-from ..stock_weights import MAX_VALUE, is_one_weight
 from ..synapses import LARGEST_CONV_SUM, LARGEST_SUM, largest_sum
 
 Severity = Literal["obstacle", "difference", "caution", "information"]
@@ -159,7 +158,7 @@ def lowering_report(
     found += _of_ranges(network, plan, ranges)
     some = images[: max(1, exact)]
     expected = fast.run(network, some, plan, seed=seed, record=("spikes",))
-    stock = reference.run(network, some, plan, seed=seed, realisation="stock", record=("spikes",), leak=leak)
+    stock = reference.run(network, some, plan, seed=seed, implementation="stock", record=("spikes",), leak=leak)
     found += _of_spikes(expected, stock)
     return LoweringReport(plan, tuple(found), len(some), ranges)
 

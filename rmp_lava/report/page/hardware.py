@@ -97,7 +97,7 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     rows.append(("all", _cores(mapping), "", "", "", "", "", ""))
     columns = ("layer", "cores", "neurons", "words", "axons in", "axons out", "scarcest", "used")
     table = (
-        f"Estimated, {mapping.realisation} neurons: what the fullest core of each layer holds, and which of its resources is "
+        f"Estimated, {mapping.implementation} neurons: what the fullest core of each layer holds, and which of its resources is "
         "scarcest."
     )
     colours = (*palette.marks([layer.origin or layer.name for layer in mapping.layers]), "")

@@ -9,15 +9,15 @@ import numpy as np
 
 from ...backends import run
 from ...conversion.analog import AnalogNetwork, activations
-from ...conversion.layer_gate import LayerComparison, LayerGate
+from ...conversion.layer_fidelity import LayerComparison, LayerGate
+from ...conversion.stages import trained_stage
 from ...conversion.trace import trace
 from ...encoding import make_input
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
 from ...neuron import STATE_SHIFT
-from ...workflow.kept import UNCHANGED, kept_states
-from ...workflow.stages import trained_stage
-from ...workflow.targets import Target, load_target
+from ...sources.kept import UNCHANGED, kept_states
+from ...sources.models import Target, load_target
 
 IMAGES = 64
 _NEURONS = 1000

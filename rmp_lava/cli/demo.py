@@ -1,0 +1,170 @@
+"""The whole way once, on real digits: train, convert, quantise, export, load, run on Lava, compare every spike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from .. import netx
+from ..backends import run
+from ..backends.lava import simulator
+from ..conversion.pipeline import Measuring, convert_model
+from ..conversion.stages import Stage, trained_stage
+from ..errors import UsageError
+from ..network import SpikingNetwork
+from ..report.runs import compare_with_reference
+from ..report.tables import activity_table, curve_table, percent, table
+from ..results import Run
+from ..schedule import MAX_STEPS
+from ..sources.images import from_dataset
+from ..training.data import load
+from ..training.train import train
+
+MODEL = "digits-cnn"
+OPTIONS = {"method": "paper", "encoding": "rate", "percentile": 99.9, "pooling": "fold", "readout": "potential"}
+"""Of the exported network: the paper's balancing, with deterministic input, and thresholds that leave out the rarest sums."""
+COMPARISON_OPTIONS = {
+    "method": "paper",
+    "encoding": "current",
+    "percentile": 100.0,
+    "pooling": "layer",
+    "readout": "count",
+}
+"""Of the comparison of resets, as the paper balances: the largest V_in as threshold, pooling by spiking neurons, output
+spikes counted; with a constant current as input, so that no random spikes blur the comparison."""
+COMPARISON_STEPS = 128
+CALIBRATION_IMAGES = 256
+BLANK_STEPS = 1
+"""Between two samples on Lava: stock neurons need one."""
+SOFT, HARD = "largest thresholds, soft reset (RMP)", "largest thresholds, hard reset"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Everything that the demo measured; accuracies are on the held-out quarter of the digits."""
+
+    network: SpikingNetwork
+    net_path: Path
+    stages: tuple[Stage, ...]
+    curves: dict[str, np.ndarray]
+    run: Run
+    lava_missing: str | None
+
+    @property
+    def steps_to_hard_best(self) -> tuple[float, int, int | None]:
+        """(hard reset's best accuracy, T at which it first reaches it, T at which soft reset does)."""
+        hard, soft = self.curves[HARD], self.curves[SOFT]
+        reached = np.flatnonzero(soft >= hard.max())
+        return float(hard.max()), int(hard.argmax()) + 1, int(reached[0]) + 1 if len(reached) else None
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        best, hard_steps, soft_steps = self.steps_to_hard_best
+        return {
+            "net": str(self.net_path),
+            "stages": [
+                {"name": s.name, "images": s.images, "accuracy": s.accuracy, "note": s.note} for s in self.stages
+            ],
+            "accuracy_at": {name: curve.tolist() for name, curve in self.curves.items()},
+            "hard_best_accuracy": best,
+            "hard_best_steps": hard_steps,
+            "soft_steps_to_hard_best": soft_steps,
+            "lava_missing": self.lava_missing,
+            "run": self.run.summary(self.network),
+        }
+
+
+def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: Callable[[str], None]) -> Demo:
+    """Run the demo; `report` is told each step as it begins."""
+    if lava_samples < 1:
+        raise UsageError(f"samples are {lava_samples}; run at least 1")
+    if not 1 <= steps <= MAX_STEPS:
+        raise UsageError(f"steps are {steps}; allowed are 1..{MAX_STEPS}")
+    dataset = load("digits")
+    report(f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch norm")
+    trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
+    report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")
+    common = {
+        "name": MODEL,
+        "provenance": {"checkpoint": "demo.pt", "training_seed": seed},
+        "measuring": Measuring(CALIBRATION_IMAGES, seed=seed),
+        "stages": False,  # measured below, on held-out digits
+    }
+    material = from_dataset(dataset)
+    conversion = convert_model(trained.model, material, steps=steps, **OPTIONS, **common)
+    report("3  Export, and load again")
+    path = netx.save(conversion.integer, folder / "demo.net")
+    network = netx.load(path)
+    images, labels = dataset.test_images, dataset.test_labels
+    report(f"4  Simulate {len(images)} held-out digits")
+    floating = run(conversion.floating, images, steps, seed=seed, progress=True)
+    integer = run(network, images, steps, seed=seed, progress=True)
+    stages = [
+        trained_stage(trained.model, images, labels),
+        Stage("float SNN", len(images), floating.accuracy(labels), "backend fast"),
+        Stage("integer SNN", len(images), integer.accuracy(labels), "backend fast"),
+    ]
+    curves = {"exported network": integer.accuracy_at(labels)}
+    report(f"5  Compare soft with hard reset, thresholds as in the paper, T up to {COMPARISON_STEPS}")
+    for reset, name in (("soft", SOFT), ("hard", HARD)):
+        options = COMPARISON_OPTIONS | common | {"steps": COMPARISON_STEPS, "reset": reset}
+        compared = convert_model(trained.model, material, **options)
+        curves[name] = run(compared.integer, images, COMPARISON_STEPS, seed=seed, progress=True).accuracy_at(labels)
+    missing = simulator.availability()
+    if missing is None:
+        stages += _lava_stages(network, images[:lava_samples], labels[:lava_samples], steps, seed, report)
+    return Demo(network, path, tuple(stages), curves, integer, missing)
+
+
+def _lava_stages(
+    network: SpikingNetwork,
+    images: np.ndarray,
+    labels: np.ndarray,
+    steps: int,
+    seed: int,
+    report: Callable[[str], None],
+) -> list[Stage]:
+    stages = []
+    options = {"seed": seed, "blank": BLANK_STEPS}
+    for implementation, name in (("native", "Lava, RMP neurons"), ("stock", "Lava, stock LIF neurons")):
+        report(f"6  Run {len(images)} of them on the Lava CPU simulator: {name.removeprefix('Lava, ')}")
+        result = run(
+            network,
+            images,
+            steps,
+            "lava",
+            implementation=implementation,
+            record=("spikes", "potentials"),
+            time_limit=600,
+            progress=True,
+            **options,
+        )
+        differences = compare_with_reference(network, images, result, options)
+        note = "; ".join(differences) or "every spike and final potential equals the reference"
+        stages.append(Stage(name, len(images), result.accuracy(labels), note))
+    return stages
+
+
+def show_demo(demo: Demo, console: Console) -> None:
+    """Print the demo's tables."""
+    rows = [(s.name, f"{s.images:,}", percent(s.accuracy), s.note) for s in demo.stages]
+    if demo.lava_missing:
+        rows.append(("Lava", "0", "not run", demo.lava_missing))
+    result = table("Stages (held-out digits)", ("stage", "images", "accuracy", ""), rows)
+    result.columns[3].justify = "left"
+    console.print()
+    console.print(result)
+    console.print(curve_table(demo.curves))
+    best, hard_steps, soft_steps = demo.steps_to_hard_best
+    reached = f"after {soft_steps} steps" if soft_steps else "not within these steps"
+    console.print(
+        f"With the paper's thresholds (largest V_in) hard reset is best after {hard_steps} steps ({percent(best)}); "
+        f"soft reset reaches that {reached}.\n"
+    )
+    console.print(activity_table(demo.network, demo.run))
+    console.print(f"The network is in {demo.net_path}; look at it with: rmp-lava info {demo.net_path}")

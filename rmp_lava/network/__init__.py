@@ -1,0 +1,34 @@
+"""The one data structure: a `SpikingNetwork` of layers, each with its synapses and one population of neurons.
+
+Everything that happens on the way (conversion, balancing, quantisation, export, simulation, deployment) takes a
+`SpikingNetwork` and gives one. All classes are frozen and their arrays read-only; a pass makes a new network.
+
+Shapes follow PyTorch: an image is (channels, height, width), a flat population (neurons,). Flattening is C order.
+Two number formats exist: `"float"` (real weights, real threshold) and `"int"` (the integers that Loihi 2 stores).
+Thresholds, initial potentials and currents are given in weight units in both.
+"""
+
+from ..choices import Encoding, NumberFormat, Readout, Reset
+from .layers import INPUT, Input, Layer
+from .neurons import NO_MEMORY, Neurons
+from .populations import Population, populations
+from .spiking_network import SpikingNetwork
+from .synapses import Conv, Dense, Synapse
+
+__all__ = [
+    "INPUT",
+    "NO_MEMORY",
+    "Conv",
+    "Dense",
+    "Encoding",
+    "Input",
+    "Layer",
+    "Neurons",
+    "NumberFormat",
+    "Population",
+    "Readout",
+    "Reset",
+    "SpikingNetwork",
+    "Synapse",
+    "populations",
+]

@@ -1,0 +1,198 @@
+"""Checks that a `SpikingNetwork` is consistent; called whenever one is made, whatever it was made from."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..choices import NumberFormat, Readout, listed, options
+from ..errors import NetworkError
+from .layers import INPUT, Layer
+from .neurons import NO_MEMORY, Neurons
+from .synapses import Synapse
+
+if TYPE_CHECKING:
+    from .spiking_network import SpikingNetwork
+
+# Register widths of Loihi that the neuron's definition rests on (lava/proc/lif/models.py, PyLifModelBitAcc): they are
+# part of what an integer network *is*; what a given chip allows beyond that stands in hw_profiles/.
+MAX_THRESHOLD = 2**17 - 1
+MIN_BIAS, MAX_BIAS = -(2**12), 2**12 - 1
+MAX_BIAS_EXPONENT = 7
+MIN_WEIGHT, MAX_WEIGHT = -256, 255
+MAX_LEVELS = 2**16 - 1
+
+
+def validate(network: SpikingNetwork) -> None:
+    """Raise `NetworkError` at the first contradiction in a network."""
+    if network.number_format not in options(NumberFormat):
+        raise NetworkError(f"number format {network.number_format!r} is unknown; it is 'float' or 'int'")
+    if network.readout not in options(Readout):
+        raise NetworkError(f"read-out {network.readout!r} is unknown; it is one of {listed(Readout)}")
+    if not network.layers:
+        raise NetworkError(f"network {network.name!r} has no layers; it needs at least one")
+    _validate_input(network)
+    shapes = {INPUT: network.input.shape}
+    for layer in network.layers:
+        _validate_layer(layer, shapes, network)
+        shapes[layer.name] = layer.shape
+    if network.readout == "count" and network.output.neurons.reset == "none":
+        raise NetworkError(
+            f"layer {network.output.name!r} never spikes (reset 'none'), but spikes are to be counted; "
+            "use read-out 'potential'"
+        )
+    if not all(isinstance(name, str) for name in network.class_names):
+        raise NetworkError(f"class names of network {network.name!r} are {network.class_names!r}; expected texts")
+    if network.class_names and len(network.class_names) != network.output.size:
+        raise NetworkError(
+            f"network {network.name!r} has {len(network.class_names)} class names for {network.output.size} outputs"
+        )
+    _validate_json(network.provenance, "provenance")
+    scale = network.provenance.get("output_scale")
+    if scale is not None and (type(scale) not in (int, float) or not 0 < scale <= sys.float_info.max):
+        raise NetworkError(
+            f"provenance output_scale is {str(scale)[:40]}; it must be a positive number, or be left out"
+        )
+
+
+def _validate_input(network: SpikingNetwork) -> None:
+    source = network.input
+    _validate_shape(source.shape, "input")
+    if source.levels is None:
+        if network.is_integer or source.encoding != "current":
+            raise NetworkError(
+                "input levels are missing; only the current encoding of a float network takes real-valued messages"
+            )
+    elif type(source.levels) is not int or not 1 <= source.levels <= MAX_LEVELS:
+        raise NetworkError(f"input levels are {source.levels!r}; allowed are whole numbers 1..{MAX_LEVELS}")
+    if source.encoding == "rate" and source.neurons is None:
+        raise NetworkError("rate encoding needs input neurons that turn the pixel into spikes")
+    if source.encoding in ("poisson", "spikes") and source.neurons is None and source.levels != 1:
+        raise NetworkError(f"{source.encoding} input sends single spikes, but levels are {source.levels}; expected 1")
+    if source.neurons is not None:
+        # Input neurons compute with whole numbers in either format: pixels come as 8-bit levels.
+        _validate_neurons(source.neurons, source.shape, "input", integer=True)
+        if source.neurons.reset == "none":
+            raise NetworkError("input neurons never spike (reset 'none'); use 'soft' or 'hard'")
+
+
+def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network: SpikingNetwork) -> None:
+    if not layer.name.isprintable() or layer.name.strip() in ("", ".") or "/" in layer.name:
+        raise NetworkError(f"layer name {layer.name!r} is not allowed; use printable characters without '/'")
+    if layer.name in shapes:
+        raise NetworkError(f"layer name {layer.name!r} stands twice; names are unique and {INPUT!r} is the input's")
+    _validate_shape(layer.shape, layer.name)
+    if not layer.synapses:
+        raise NetworkError(f"layer {layer.name!r} has no synapses; nothing would ever reach it")
+    for synapse in layer.synapses:
+        if synapse.source not in shapes:
+            raise NetworkError(
+                f"layer {layer.name!r} has a synapse from {synapse.source!r}, which does not stand before it: "
+                "the source is missing, or the network has a cycle; sources come before their targets"
+            )
+        try:
+            shape = synapse.output_shape(shapes[synapse.source])
+        except NetworkError as error:
+            raise NetworkError(f"layer {layer.name!r}: {error}") from None
+        if shape != layer.shape:
+            raise NetworkError(
+                f"layer {layer.name!r} has shape {layer.shape}, but its synapses from {synapse.source!r} "
+                f"give {shape}; they must agree"
+            )
+        _validate_weight(synapse, layer.name, network.is_integer)
+    _validate_neurons(layer.neurons, layer.shape, layer.name, network.is_integer)
+    _validate_json(layer.record, f"record of layer {layer.name!r}")
+
+
+def _validate_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) not in (1, 3) or min(shape, default=0) < 1:
+        raise NetworkError(
+            f"{name!r} has shape {shape}; expected (channels, height, width) or (neurons,), all positive"
+        )
+
+
+def _validate_weight(synapse: Synapse, layer: str, integer: bool) -> None:
+    weight = synapse.weight
+    where = f"layer {layer!r}, weights from {synapse.source!r}"
+    if integer:
+        if weight.dtype.kind not in "iu":
+            raise NetworkError(f"{where} are {weight.dtype}; an integer network holds whole numbers")
+        if weight.size and (weight.min() < MIN_WEIGHT or weight.max() > MAX_WEIGHT):
+            worst = weight.min() if weight.min() < MIN_WEIGHT else weight.max()
+            raise NetworkError(
+                f"{where} contain {worst}; 8-bit weights are {MIN_WEIGHT}..{MAX_WEIGHT}, so quantise again"
+            )
+    elif weight.dtype.kind != "f":
+        raise NetworkError(f"{where} are {weight.dtype}; a float network holds floating-point weights")
+    elif not np.isfinite(weight).all():
+        raise NetworkError(f"{where} contain NaN or infinity; train or load the network again")
+
+
+def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
+    for name in ("threshold", "v_init"):
+        value = getattr(neurons, name)
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise NetworkError(f"layer {layer!r}: {name} is {value!r}; expected a number")
+        if not math.isfinite(value):
+            raise NetworkError(f"layer {layer!r}: {name} is {value}; expected a finite number")
+        if integer and value != int(value):
+            raise NetworkError(f"layer {layer!r}: {name} is {value}; an integer network holds whole numbers")
+    if neurons.threshold <= 0 or (integer and neurons.threshold > MAX_THRESHOLD):
+        allowed = f"1..{MAX_THRESHOLD} (17 bits)" if integer else "positive numbers"
+        raise NetworkError(f"layer {layer!r}: threshold is {neurons.threshold}; allowed are {allowed}")
+    if integer and abs(neurons.v_init) > MAX_THRESHOLD:
+        raise NetworkError(
+            f"layer {layer!r}: v_init is {neurons.v_init}; allowed are -{MAX_THRESHOLD}..{MAX_THRESHOLD}"
+        )
+    if neurons.is_leaky:
+        if not integer:
+            raise NetworkError(f"layer {layer!r} has current or voltage decay; leaky neurons exist in integers only")
+        if neurons.reset == "soft":
+            raise NetworkError(f"layer {layer!r} is leaky with a soft reset; lava-dl's CUBA neuron resets hard")
+        for name in ("current_decay", "voltage_decay"):
+            if not _is_whole(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
+                raise NetworkError(f"layer {layer!r}: {name} is {getattr(neurons, name)}; allowed are 0..{NO_MEMORY}")
+    _validate_bias(neurons, shape, layer, integer)
+
+
+def _validate_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
+    bias = neurons.bias
+    if bias is None:
+        return
+    if bias.shape not in ((), (shape[0],), shape):
+        raise NetworkError(
+            f"layer {layer!r}: bias has shape {bias.shape}; expected one value, one per channel {(shape[0],)} "
+            f"or one per neuron {shape}"
+        )
+    if not integer:
+        if bias.dtype.kind != "f" or not np.isfinite(bias).all():
+            raise NetworkError(f"layer {layer!r}: bias must be finite floating-point numbers in a float network")
+        return
+    if bias.dtype.kind not in "iu":
+        raise NetworkError(f"layer {layer!r}: bias is {bias.dtype}; an integer network holds whole numbers")
+    if bias.min() < MIN_BIAS or bias.max() > MAX_BIAS:
+        raise NetworkError(
+            f"layer {layer!r}: bias mantissa reaches {int(np.abs(bias).max())}; allowed are {MIN_BIAS}..{MAX_BIAS} (13 bits)"
+        )
+    if not _is_whole(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
+        raise NetworkError(
+            f"layer {layer!r}: bias exponent is {neurons.bias_exponent}; allowed are 0..{MAX_BIAS_EXPONENT}"
+        )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _validate_json(mapping: Mapping[str, Any], what: str) -> None:
+    try:
+        same = json.loads(json.dumps(dict(mapping), allow_nan=False)) == dict(mapping)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NetworkError(f"{what} cannot be written as JSON ({error}); use plain numbers, strings, lists") from None
+    if not same:
+        raise NetworkError(f"{what} changes when written as JSON; use lists, not tuples, and texts as keys")

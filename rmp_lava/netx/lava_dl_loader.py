@@ -1,0 +1,114 @@
+"""What lava-dl's unmodified loader, `lava.lib.dl.netx.hdf5.Network`, would make of a network.
+
+The loader ignores what it does not know. A network may be written in its terms only where it gives identical spikes;
+everything else gets neuron types that the loader does not know, so that it stops instead of running another network.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..network import Conv, Dense, Layer, SpikingNetwork
+
+STOCK_BIAS_EXPONENT = 6
+"""The loader sets this exponent for every bias (netx/hdf5.py, get_neuron_params)."""
+
+
+def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
+    """Why the unmodified loader cannot run this network with identical spikes; empty if it can.
+
+    The membrane potential of soft-reset neurons then lives in a register that wraps at +-2^17 weight units; whether
+    that happens depends on the input (backend reference, implementation stock, counts it).
+    """
+    obstacles = []
+    if not network.is_integer:
+        obstacles.append("weights are not integers; quantise the network first")
+    if not network.is_chain:
+        obstacles.append("layers do not form a chain; the loader connects each layer to the one before it")
+    if network.input.neurons is not None and network.input.neurons.reset != "hard":
+        obstacles.append("the input is rate-coded by RMP neurons; the loader has none, so use another encoding")
+    if network.input.neurons is not None and network.input.neurons.v_init != 0:
+        obstacles.append("the input's neurons have a v_init that is not 0; the loader starts every neuron at 0")
+    if network.input.neurons is not None and network.input.neurons.bias is not None:
+        obstacles.append("the input's neurons have a bias, which the loader takes for a part of how images are scaled")
+    by_reason: dict[str, list[str]] = {}
+    for layer in network:
+        for reason in _layer_obstacles(layer, layer is network.output):
+            by_reason.setdefault(reason, []).append(repr(layer.name))
+    for reason, names in by_reason.items():
+        obstacles.append(f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}")
+    return obstacles
+
+
+def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
+    neurons, synapse = layer.neurons, layer.synapses[0]
+    obstacles = []
+    if neurons.v_init != 0:
+        obstacles.append("v_init is not 0; the loader starts every neuron at 0, so convert with --v-init zero")
+    if neurons.bias is not None and neurons.reset != "hard":
+        obstacles.append("has a bias, which the loader would not integrate in this neuron; --calibrate none adds none")
+    if neurons.bias is not None and neurons.bias_exponent != STOCK_BIAS_EXPONENT:
+        obstacles.append(f"bias exponent is {neurons.bias_exponent}; the loader takes {STOCK_BIAS_EXPONENT}")
+    if neurons.bias is not None and len(layer.shape) == 3 and neurons.bias.ndim == 3:
+        obstacles.append("has a bias per neuron; the loader takes one per channel")
+    if neurons.reset == "none" and not (is_output and isinstance(synapse, Dense)):
+        obstacles.append("integrates without spiking; the loader knows that of a dense output layer only")
+    if neurons.reset == "soft":
+        obstacles += _soft_reset_obstacles(layer)
+    elif isinstance(synapse, Dense) and not _dense_survives(synapse.weight):
+        obstacles.append("the loader would round or clip its weights")
+    return obstacles
+
+
+def _soft_reset_obstacles(layer: Layer) -> list[str]:
+    synapse, threshold = layer.synapses[0], int(layer.neurons.threshold)
+    if isinstance(synapse, Conv):
+        return [
+            "a convolution with soft reset, for which the loader has no recurrent synapses; convert with --reset hard"
+        ]
+    if threshold % 2 or threshold > 254:
+        return [
+            f"threshold {threshold} is no self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"
+        ]
+    # The values of `self_synapse`, without its (n, n).
+    if not _dense_survives(synapse.weight, np.array([-threshold] if layer.size == 1 else [-threshold, 0])):
+        return ["the loader would round or clip its weights"]
+    return []
+
+
+def self_synapse(layer: Layer) -> np.ndarray:
+    """The recurrent weights (n, n) that subtract the threshold one step after a spike."""
+    return -int(layer.neurons.threshold) * np.eye(layer.size, dtype=np.int16)
+
+
+def _dense_survives(*parts: np.ndarray) -> bool:
+    """Whether Lava's fixed-point Dense, as the loader sets it up, computes with exactly these weights.
+
+    The loader takes a layer's weights and recurrent weights to one scale, and gives each a Dense of its own.
+    Follows netx/utils.py `optimize_weight_bits` and lava/utils/weightutils.py `clip_weights` and `truncate_weights`.
+    """
+    parts = tuple(part.astype(np.int64) for part in parts)
+    weight = np.concatenate([part.ravel() for part in parts])
+    low, high = int(weight.min()), int(weight.max())
+    if low == high == 0:
+        return False  # the loader divides by the largest weight
+    if high < 0 or low >= 0:
+        mixed, scale = False, (-256 / low if high < 0 else 255 / high)
+    else:
+        mixed, scale = True, min(127 / high if high else np.inf, -128 / low)
+    shift = int(np.floor(np.log2(scale))) + mixed
+    if shift < 0:
+        return False
+    precision = next((n for n in range(8, 0, -1) if not (weight % 2**n).any()), 0)
+    bits = 8 - shift - (precision - mixed)
+    return all(_is_held(part << shift, bits) for part in parts)
+
+
+def _is_held(weight: np.ndarray, bits: int) -> bool:
+    """Whether Dense keeps weights as they are; it decides on the sign mode by itself, and calls all <= 0 inhibitory."""
+    low, high = int(weight.min()), int(weight.max())
+    signed = low < 0 < high
+    magnitude = -weight if low < 0 and not signed else weight
+    clipped = np.clip(magnitude, -256 if signed else 0, 255)
+    truncate = 8 - bits + signed
+    return truncate >= 0 and np.array_equal((clipped >> truncate) << truncate, magnitude)

@@ -1,0 +1,1 @@
+"""What is looked at in a file before the HDF5 library may read it."""

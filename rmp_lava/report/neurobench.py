@@ -1,0 +1,107 @@
+"""The items that NeuroBench reports, of a network and a run of it (Yik et al., Nature Communications 16, 1545, 2025).
+
+Algorithm track: footprint, connection sparsity, activation sparsity, synaptic operations, correctness. System track: execution
+rate, latency, power and energy, which only a board gives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..network import INPUT, SpikingNetwork, Synapse
+from ..results import Run
+
+STATE_BYTES = {"int": 3, "float": 4}
+"""Of a membrane potential: 24 bits on the chip."""
+WEIGHT_BYTES = {"int": 1, "float": 4}
+
+
+def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = None) -> dict[str, Any]:
+    """NeuroBench's items by its names; None for what this run cannot say.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+    result : Run
+        Its counts are those of the observation windows; blank steps are not in them.
+    accuracy : float or None
+        Share of correct predictions.
+
+    Returns
+    -------
+    dict
+        "footprint" : bytes of weights, thresholds, biases and potentials. "connection_sparsity" : share of stored weights that
+        are zero. "activation_sparsity" : share of neuron updates without spike. "synaptic_operations" : per sample; dense, and
+        effective ones as accumulates (spikes) or multiply-accumulates (graded input). "model_execution_rate_hz",
+        "latency_s", "power_w", "energy_per_inference_j" : measured on a board. "measured" : whether these are.
+    """
+    weights = [synapse.weight for layer in network for synapse in layer.synapses]
+    zero = sum(int(weight.size - np.count_nonzero(weight)) for weight in weights)
+    return {
+        "correctness": None if accuracy is None else {"accuracy": accuracy},
+        "footprint": footprint(network),
+        "connection_sparsity": zero / sum(weight.size for weight in weights),
+        "activation_sparsity": _activation_sparsity(network, result),
+        "synaptic_operations": _operations(network, result),
+        **_measured(result),
+    }
+
+
+def footprint(network: SpikingNetwork) -> int:
+    """Bytes of all weights (8 bits), thresholds and biases (2 bytes each), and membrane potentials (24 bits); real numbers: 4."""
+    other = 2 if network.is_integer else 4
+    total = network.parameter_count * WEIGHT_BYTES[network.number_format]
+    for layer in network:
+        biases = 0 if layer.neurons.bias is None else layer.neurons.bias.size
+        total += other * (1 + biases) + layer.size * STATE_BYTES[network.number_format]
+    return total
+
+
+def _activation_sparsity(network: SpikingNetwork, result: Run) -> float | None:
+    """Of layers that spike at all; None where not every one was observed."""
+    spiking = [layer for layer in network if layer.neurons.reset != "none"]
+    if not spiking or any(layer.name not in result.spike_counts for layer in spiking):
+        return None
+    updates = sum(result.neuron_updates[layer.name] for layer in spiking)
+    return 1 - sum(result.spike_counts[layer.name] for layer in spiking) / updates
+
+
+def _operations(network: SpikingNetwork, result: Run) -> dict[str, float | None]:
+    """Per sample. A layer that reads graded messages multiplies; all others add."""
+    dense = sum(
+        float(_connections(synapse, network.source_shape(synapse.source))) * result.schedule.steps
+        for layer in network
+        for synapse in layer.synapses
+    )
+    if any(layer.name not in result.synaptic_operations for layer in network):
+        return {"dense": dense, "effective_macs": None, "effective_acs": None}
+    graded = network.input.neurons is None and network.input.levels != 1
+    multiplies = {layer.name for layer in network if graded and any(s.source == INPUT for s in layer.synapses)}
+    effective = result.operations_per_sample
+    return {
+        "dense": dense,
+        "effective_macs": sum(count for name, count in effective.items() if name in multiplies),
+        "effective_acs": sum(count for name, count in effective.items() if name not in multiplies),
+    }
+
+
+def _connections(synapse: Synapse, shape: tuple[int, ...]) -> int:
+    """As many as there would be without zero weights."""
+    return int(synapse.replace(weight=np.ones_like(synapse.weight)).fan_out(shape).sum())
+
+
+def _measured(result: Run) -> dict[str, Any]:
+    found = result.measurement
+    if found is None:
+        names = ("model_execution_rate_hz", "latency_s", "power_w", "energy_per_inference_j")
+        return dict.fromkeys(names) | {"measured": False}
+    watts, _ = found.watts("total")
+    return {
+        "model_execution_rate_hz": 1 / found.seconds_per_sample,
+        "latency_s": found.time["avg_time_per_step"] * 1e-6 * result.schedule.latency,
+        "power_w": watts,
+        "energy_per_inference_j": watts * found.seconds_per_sample,
+        "measured": True,
+    }

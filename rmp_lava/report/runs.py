@@ -1,0 +1,76 @@
+"""Say what a run did, and whether it equals the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backends import run
+from ..errors import UsageError
+from ..network import SpikingNetwork
+from ..results import Run
+from .tables import percent
+
+
+def steps_for(network: SpikingNetwork, steps: int | None) -> int:
+    """T from the user, or the one that the network was balanced for; `UsageError` if neither is known."""
+    if steps is not None:
+        return steps
+    balanced = network.provenance.get("balance")
+    if isinstance(balanced, dict) and isinstance(balanced.get("steps"), int):
+        return balanced["steps"]
+    raise UsageError(f"network {network.name!r} does not say for how many steps it is meant; pass --steps")
+
+
+def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
+    """What ran, on what, with which result, in sentences."""
+    lines = [f"Ran {what} on: {result.execution}, {result.seconds:.1f} s"]
+    if accuracy is not None:
+        lines.append(f"Accuracy: {percent(accuracy)}")
+    if result.steps_used is not None:
+        used = result.steps_used
+        lines.append(
+            f"Left as soon as confident: {used.mean():.1f} of {result.schedule.steps} steps on average, "
+            f"{np.median(used):g} in the median; {percent((used == result.schedule.steps).mean())} of the samples stayed"
+        )
+    saturation = result.limits_reached()
+    if saturation:
+        lines.append(f"Limits reached: {saturation}")
+    if result.implementation == "stock":
+        lines.append(f"Stock neurons: {_crossing(result)}")
+    return lines
+
+
+def _crossing(result: Run) -> str:
+    crossing = {name: count for name, count in result.boundary_spikes.items() if count}
+    if not crossing:
+        return "no potential reaches across a reset into the next sample"
+    listed = ", ".join(f"{name} in {count:,} samples" for name, count in crossing.items())
+    return f"potentials beyond what the blank step takes off reach into the next sample: {listed}; more --blank steps avoid it"
+
+
+def compare_with_reference(
+    network: SpikingNetwork, images: np.ndarray, result: Run, options: dict[str, Any]
+) -> list[str]:
+    """Where a run recorded with spikes and potentials differs from the reference's; empty if nowhere."""
+    expected = run(
+        network,
+        images,
+        result.schedule.steps,
+        "reference",
+        implementation=result.implementation,
+        record=("spikes", "potentials"),
+        progress=True,
+        **options,
+    )
+    differences = []
+    for name, spikes in expected.spikes.items():
+        count = int((spikes != result.spikes[name]).sum())
+        if count:
+            differences.append(f"layer {name!r}: {count:,} spikes differ")
+    for name, potentials in expected.potentials.items():
+        count = int((potentials != result.potentials[name]).sum())
+        if count:
+            differences.append(f"layer {name!r}: {count:,} final potentials differ")
+    return differences

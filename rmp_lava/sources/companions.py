@@ -1,0 +1,207 @@
+"""Keep the trained network beside the `.net` made from it: its weights, and ONNX for those without its code."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import io
+import tempfile
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from .. import netx
+from ..conversion.tracing.export_front import batch_of
+from ..conversion.tracing.reading import Model
+from ..errors import CheckpointError, NetFileError, UsageError
+from ..files import check_writable, prepared
+from ..network import SpikingNetwork
+from ..training.checkpoint import save_checkpoint
+from .kept import UNCHANGED, kept_states
+from .models import Target
+
+_LONGEST_REASON = 160
+_SUFFIXES = (".ann.pt", ".ann.pt2", ".onnx")
+"""Of the files beside NAME.net, each NAME with one of these."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a network was written, what lies beside it, and what was left out and why."""
+
+    net: Path
+    files: dict[str, Path]
+    left_out: tuple[str, ...]
+
+
+def check_places(path: Path) -> None:
+    """Make sure, before anything is computed, that writing NAME.net and what lies beside it replaces no file of the user's.
+
+    What an earlier conversion has written may be replaced: NAME.net itself, and the files that it names with their SHA-256.
+
+    Raises
+    ------
+    UsageError
+        If the path is no `.net`, or a file stands where one is to be written.
+    NetFileError
+        If nothing can be written there.
+    """
+    if path.suffix != ".net":
+        raise UsageError(f"output is {path}; name a file that ends in .net")
+    check_writable(path, NetFileError)
+    earlier = _earlier_files(path)
+    for file in _beside(path):
+        if file.exists() and file not in earlier:
+            raise UsageError(
+                f"{file} exists and is not what an earlier conversion has written to keep with {path.name}, so it is not "
+                "replaced; move it, or choose another --output"
+            )
+
+
+def _beside(path: Path) -> list[Path]:
+    return [path.with_suffix(suffix) for suffix in _SUFFIXES]
+
+
+def _earlier_files(path: Path) -> set[Path]:
+    """Files beside a `.net` that an earlier conversion has written to keep with it, and that nobody has changed since.
+
+    Only those of the same NAME: a copied or foreign NAME.net names files that belong to another one, or to the user.
+    """
+    try:
+        provenance = netx.load(path).provenance
+    except NetFileError:
+        return set()
+    named = {path.with_name(file) for file, state in kept_states(path, provenance).values() if state == UNCHANGED}
+    return named & set(_beside(path))
+
+
+def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_lava_dl: bool = False) -> Kept:
+    """Write NAME.net, and beside it NAME.ann.pt (a program: NAME.ann.pt2) and NAME.onnx, each whole or not at all.
+
+    The network's provenance gets the names and SHA-256 of both, so that it can be told whether they belong together.
+
+    Raises
+    ------
+    NetFileError, CheckpointError
+        If a file cannot be written, or as `rmp_lava.save` does.
+    """
+    contents, left_out = {}, []
+    for key, make in (("ann", lambda: _ann(target)), ("onnx", lambda: _onnx(target.model, network.input.shape))):
+        try:
+            suffix, content = make()
+            contents[key] = (path.with_suffix(suffix), content)
+        except _LeftOutError as error:
+            left_out.append(str(error))
+    provenance = {
+        key: {"file": file.name, "sha256": hashlib.sha256(content).hexdigest()}
+        for key, (file, content) in contents.items()
+    }
+    files = {key: file for key, (file, _) in contents.items()}
+    kept = network.replace(provenance=dict(network.provenance) | provenance)
+    superseded = _earlier_files(path) - set(files.values())
+    with ExitStack() as beside:  # nothing has its name before everything is on disk
+        for file, content in contents.values():
+            beside.enter_context(prepared(file, content, CheckpointError))
+        netx.save(kept, path, for_lava_dl=for_lava_dl)
+    for file in superseded:  # they belong to the network that was replaced
+        file.unlink(missing_ok=True)
+    return Kept(path, files, tuple(left_out))
+
+
+class _LeftOutError(Exception):
+    """A file that cannot be made here; says why and what to do."""
+
+
+def _ann(target: Target) -> tuple[str, bytes]:
+    """Suffix and content of the trained network's file, such that `rmp-lava convert` takes it again."""
+    buffer = io.BytesIO()
+    if target.kind == "program":
+        try:
+            content = target.path.read_bytes()
+        except OSError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() != target.provenance["program_sha256"]:
+            raise _LeftOutError(
+                f"The trained network is not kept: {target.path} has changed since it was read; keep it yourself"
+            )
+        return ".ann.pt2", content
+    if target.kind == "net":
+        raise _LeftOutError(
+            f"The trained network is not kept: it is what {target.path.name} stands for; keep that file"
+        )
+    if isinstance(target.model, ExportedProgram):
+        torch.export.save(target.model, buffer)
+        return ".ann.pt2", buffer.getvalue()
+    state = target.model.state_dict()
+    if not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise _LeftOutError(
+            "The trained network is not kept: its state dict holds more than tensors; keep it yourself with torch.save"
+        )
+    if target.kind == "checkpoint":
+        return ".ann.pt", _checkpoint(target)
+    torch.save({name: value.detach().cpu().contiguous() for name, value in state.items()}, buffer)
+    return ".ann.pt", buffer.getvalue()
+
+
+def _checkpoint(target: Target) -> bytes:
+    """A checkpoint again, but without what only a training needs."""
+    metadata = {key: value for key, value in target.checkpoint.items() if key not in ("model", "options")}
+    name, options = target.checkpoint["model"], target.checkpoint["options"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ann.pt"
+        save_checkpoint(path, model_name=name, model=target.model, options=options, metadata=metadata)
+        return path.read_bytes()
+
+
+class _Plain(nn.Module):
+    """A network whose mode stays as it is: exported programs have none, and refuse to be asked."""
+
+    def __init__(self, call) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.call(image)
+
+    def train(self, mode: bool = True) -> _Plain:
+        return self
+
+
+def _onnx(model: Model, shape: tuple[int, ...]) -> tuple[str, bytes]:
+    """Suffix and content of the ONNX file: input "image", output "logits", any number of images where possible."""
+    if importlib.util.find_spec("onnx") is None:
+        raise _LeftOutError(
+            'ONNX is left out, because the package onnx is missing; install it with: pip install ".[onnx]"'
+        )
+    program = isinstance(model, ExportedProgram)
+    state = model.state_dict if program else model.state_dict()
+    like = next((v for v in state.values() if torch.is_tensor(v) and v.is_floating_point()), torch.zeros(()))
+    batch = batch_of(model) if program else None
+    example = torch.zeros((batch or 2, *shape), dtype=like.dtype, device=like.device)
+    axes = {"image": {0: "images"}, "logits": {0: "images"}} if batch is None else None
+    # The exporter through TorchScript needs no package besides onnx; newer versions of PyTorch have to be asked for it.
+    way = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    buffer = io.BytesIO()
+    names = {"input_names": ["image"], "output_names": ["logits"]}
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            call = _Plain(model.module()) if program else model.eval()
+            torch.onnx.export(call, (example,), buffer, dynamic_axes=axes, **names, **way)
+            _check_onnx(buffer.getvalue())
+    except Exception as error:  # PyTorch and ONNX raise errors of many kinds
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:_LONGEST_REASON]
+        raise _LeftOutError(f"ONNX is left out, because the network could not be exported ({reason})") from None
+    return ".onnx", buffer.getvalue()
+
+
+def _check_onnx(content: bytes) -> None:
+    import onnx
+
+    onnx.checker.check_model(onnx.load_from_string(content))

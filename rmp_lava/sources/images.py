@@ -1,0 +1,228 @@
+"""Images that the commands work on: a data set's, or arrays of the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..encoding import check_images
+from ..errors import DataError, UsageError
+from ..network import Input, SpikingNetwork
+from ..training.data import VALIDATION_FRACTION, Dataset, as_float, load, split_validation
+from ..training.data.lazy_images import Images
+
+MAX_IMAGE_BYTES = 2**33
+CALIBRATION_IMAGES = 512
+"""For thresholds and biases, unless the user says otherwise or has fewer."""
+VALIDATION_IMAGES = 1000
+"""On which stages are measured, unless the user says otherwise: they are simulated."""
+_HELD_OUT = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Images to convert and to measure with; no test image is among them.
+
+    Attributes
+    ----------
+    train_images, validation_images : numpy.ndarray or LazyImages
+        (N, *shape), float32 in [0, 1] or uint8 that means value / 255; those of a large data set stay on disk.
+    train_labels, validation_labels : numpy.ndarray or None
+        int64 (N,); None where the user gave none.
+    class_names : tuple of str
+    what : str
+        In words.
+    provenance : dict
+        JSON values.
+    """
+
+    train_images: Images
+    train_labels: np.ndarray | None
+    validation_images: Images
+    validation_labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    what: str
+    provenance: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return self.train_images.shape[1:]
+
+    def calibration(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Training images for thresholds and biases, float32, and their labels where there are any.
+
+        Drawn at random, because data sets may be sorted by class. Raises `UsageError` if there are not as many.
+        """
+        chosen = _draw(len(self.train_images), count, CALIBRATION_IMAGES, seed, "calibration")
+        labels = self.train_labels
+        return as_float(self.train_images[chosen]), None if labels is None else labels[chosen]
+
+    def validation(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Validation images, float32, and their labels where there are any, drawn at random; raises as `calibration`."""
+        chosen = _draw(len(self.validation_images), count, VALIDATION_IMAGES, seed, "validation")
+        labels = self.validation_labels
+        return as_float(self.validation_images[chosen]), None if labels is None else labels[chosen]
+
+
+def from_dataset(dataset: Dataset, validation_fraction: float = VALIDATION_FRACTION) -> Material:
+    """The training part of a data set, divided as `train` divides it with this fraction."""
+    split = split_validation(dataset, validation_fraction)
+    return Material(
+        split.train_images,
+        split.train_labels,
+        split.validation_images,
+        split.validation_labels,
+        tuple(dataset.class_names),
+        f"data set {dataset.name}",
+        {"dataset": dataset.name, "data_source": dataset.source, "validation_fraction": validation_fraction},
+    )
+
+
+def material_for(
+    data: str | None,
+    data_directory: Path | None,
+    images: Path | None,
+    labels: Path | None,
+    shape: tuple[int, ...] | None,
+    validation_fraction: float = VALIDATION_FRACTION,
+) -> Material:
+    """Images to convert with: of a data set by name, or of the user's .npy files.
+
+    Parameters
+    ----------
+    data, data_directory, images, labels
+        As the user gave them; one of `data` and `images`.
+    shape : tuple of int or None
+        That the network takes, where it is known.
+    validation_fraction : float
+        Of a data set, with which the network was trained: its validation images have shaped no weight.
+
+    Raises
+    ------
+    UsageError, DataError
+        If they cannot be meant, are missing, or do not fit the shape.
+    """
+    _refuse_both(data, data_directory, images, labels)
+    if images is None:
+        if data is None:
+            raise UsageError("thresholds are set with training images, and none are given; pass --data or --images")
+        material = from_dataset(load(data, data_directory), validation_fraction)
+        if shape is not None and material.shape != shape:
+            raise DataError(
+                f"data set {data!r} has images of shape {material.shape}, but the network takes {shape}; choose the data "
+                "set that it was trained on"
+            )
+        return material
+    values = load_array(images)
+    values = check_images(values, Input(shape or values.shape[1:], "current"))
+    return _own(values, None if labels is None else _labels(labels, len(values)), images.name)
+
+
+def images_for(
+    network: SpikingNetwork,
+    data: str | None,
+    data_directory: Path | None,
+    images: Path | None,
+    labels: Path | None,
+    samples: int | None,
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """(images, labels or None, what they are): the first of the user's own arrays, or a data set's test images.
+
+    Fewer than all of these are drawn at random, always the same ones, because data sets may be sorted by class.
+    """
+    if samples is not None and samples < 1:
+        raise UsageError(f"samples are {samples}; run at least 1")
+    _refuse_both(data, data_directory, images, labels)
+    if images is not None:
+        values = load_array(images)
+        truth = None if labels is None else _labels(labels, len(values))[:samples]
+        check_classes(network, truth, ())
+        return values[:samples], truth, f"first {len(values[:samples]):,} images of {images.name}"
+    name = data or network.provenance.get("dataset")
+    if not isinstance(name, str):
+        raise UsageError(f"network {network.name!r} names no data set; pass --data or --images")
+    dataset = load(name, data_directory)
+    check_classes(network, None, dataset.class_names)
+    available = len(dataset.test_images)
+    if samples is None or samples >= available:
+        return as_float(dataset.test_images), dataset.test_labels, f"all {available:,} test images of {name}"
+    chosen = _draw(available, samples, samples, 0, "run")
+    what = f"{samples:,} of {available:,} test images of {name}, drawn at random"
+    return as_float(dataset.test_images[chosen]), dataset.test_labels[chosen], what
+
+
+def check_classes(network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...]) -> None:
+    """Raise `DataError` where images are of other classes than the network's outputs."""
+    outputs = network.output.size
+    classes = len(class_names) or (0 if labels is None else int(labels.max()) + 1)
+    if (class_names and classes != outputs) or classes > outputs:
+        raise DataError(
+            f"the images are of {classes} classes, but network {network.name!r} has {outputs} outputs; choose the data that "
+            "it was trained on"
+        )
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array of a .npy file, mapped into memory and never unpickled; raises `DataError`."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is not a file; pass a .npy file")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header fails in NumPy's parser of Python literals, in any way
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path} is not a readable .npy file ({reason}); save it with numpy.save") from None
+    if not isinstance(array, np.ndarray) or array.nbytes > MAX_IMAGE_BYTES or not array.ndim:
+        raise DataError(f"{path} is no array of at most {MAX_IMAGE_BYTES >> 30} GiB; save one array with numpy.save")
+    return array
+
+
+def _refuse_both(data: str | None, data_directory: Path | None, images: Path | None, labels: Path | None) -> None:
+    if images is None and labels is not None:
+        raise UsageError("labels are given without images; a data set brings its own, so pass --images too or neither")
+    if images is not None and data is not None:
+        raise UsageError(f"both images and the data set {data!r} are given; pass one of them")
+    if images is not None and data_directory is not None:
+        raise UsageError(
+            f"both images and the folder {data_directory} of a data set are given; leave --data-dir or --images out"
+        )
+
+
+def _labels(path: Path, count: int) -> np.ndarray:
+    labels = load_array(path)
+    if labels.shape != (count,):
+        raise DataError(f"{path} has shape {labels.shape}; expected one label per image, ({count},)")
+    if labels.dtype.kind not in "iu" or count and not 0 <= int(labels.min()) <= int(labels.max()) < 2**63:
+        raise DataError(f"labels of {path} are not all whole numbers from 0; give each image the index of its class")
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _own(images: np.ndarray, labels: np.ndarray | None, name: str) -> Material:
+    """Arrays of the user's, of which a tenth is held out for validation."""
+    if len(images) < 2:
+        raise DataError(f"{name} holds 1 image; give at least 2, of which one in ten is held out to measure on")
+    # RandomState, because its stream is frozen for all versions of NumPy; that of default_rng is not.
+    order = np.random.RandomState(0).permutation(len(images))
+    held_out = max(1, round(_HELD_OUT * len(images)))
+    kept, out = np.sort(order[held_out:]), np.sort(order[:held_out])
+    return Material(
+        images[kept],
+        None if labels is None else labels[kept],
+        images[out],
+        None if labels is None else labels[out],
+        (),
+        f"images of {name}",
+        {"images": name},
+    )
+
+
+def _draw(available: int, count: int | None, usual: int, seed: int, what: str) -> np.ndarray:
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; it must be 0 or more")
+    if count is not None and not 1 <= count <= available:
+        raise UsageError(f"{what} takes {count} images; allowed are 1..{available}")
+    count = min(usual, available) if count is None else count
+    return np.random.default_rng(seed).permutation(available)[:count]

@@ -1,0 +1,261 @@
+"""Bring a trained network: from a checkpoint, an exported program, a function with a state dict, or a `.net`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
+
+from .. import netx
+from ..conversion.analog import AnalogNetwork
+from ..conversion.restore import restore
+from ..conversion.tracing.reading import Model
+from ..errors import CheckpointError, UsageError
+from ..files import sha256_of
+from ..training.checkpoint import load_model
+from ..training.data import DATASETS, VALIDATION_FRACTION
+from ..training.models import model_spec
+from ..training.torch_file import read_torch_file
+from .kept import UNCHANGED, kept_states
+from .program_file import read_program, shape_of
+
+EXPORTS = Path("exports")
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A trained network that a command was given.
+
+    Attributes
+    ----------
+    name : str
+        Of the spiking network to be made.
+    model : torch.nn.Module or torch.export.ExportedProgram
+    kind : {"checkpoint", "program", "function", "net"}
+    place : Path
+        Where results go unless the user says otherwise, without suffix: beside the file, or in `exports`.
+    shape : tuple of int or None
+        Of one input, where it is known.
+    dataset : str or None
+        That it was trained on, where it is known.
+    provenance : dict
+        Where it comes from; JSON values.
+    path : Path or None
+        Of the checkpoint, the program or the `.net`.
+    checkpoint : mapping
+        Of a checkpoint its metadata, with the model's name and options.
+    """
+
+    name: str
+    model: Model
+    kind: str
+    place: Path
+    shape: tuple[int, ...] | None
+    dataset: str | None
+    provenance: dict[str, Any]
+    path: Path | None = None
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def validation_fraction(self) -> float:
+        """Of its data set, that was held out when it was trained; the usual one where nothing says so."""
+        found = (self.checkpoint or self.provenance).get("validation_fraction")
+        return found if isinstance(found, float) and 0 < found < 1 else VALIDATION_FRACTION
+
+
+def load_target(target: str, weights: Path | None = None) -> Target:
+    """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, `package.module:function`, or a `.net`.
+
+    What integers of a `.net` stand for is restored, see `rmp_lava.conversion.restore`.
+
+    Parameters
+    ----------
+    target : str
+    weights : Path, optional
+        State dict for the network that the function returns.
+
+    Raises
+    ------
+    UsageError, CheckpointError, NetFileError
+        If the target cannot be meant or read, or the weights do not fit it.
+    """
+    if ":" in target and not Path(target).exists():
+        return _from_function(target, weights)
+    if weights is not None:
+        raise UsageError(
+            f"weights are given for {target}, which brings its own; pass package.module:function with them, or neither"
+        )
+    path = Path(target)
+    ways = {".pt2": _from_program, ".net": _from_net}
+    return ways.get(path.suffix, _from_checkpoint)(path)
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """The shape of one input as a user writes it, such as 3,32,32; raises `UsageError`."""
+    try:
+        sizes = tuple(int(n) for n in text.split(","))
+        torch.empty((1, *sizes), device="meta")
+        if min(sizes) < 1 or torch.Size(sizes).numel() > 2**28:
+            raise ValueError
+    except (ValueError, RuntimeError, OverflowError, TypeError):
+        raise UsageError(
+            f"shape {text!r} is not understood or too large; write whole numbers, such as 3,32,32"
+        ) from None
+    return sizes
+
+
+def shape_for(target: Target, given: str | None) -> tuple[int, ...]:
+    """The shape of one input: what the user says, or what the target knows; raises `UsageError` if neither does."""
+    if given is not None:
+        return parse_shape(given)
+    if target.shape is None:
+        raise UsageError(f"network {target.name!r} needs the shape of one input; pass it, for example --shape 3,32,32")
+    return target.shape
+
+
+def _from_checkpoint(path: Path) -> Target:
+    try:
+        model, metadata = load_model(path)
+    except CheckpointError:
+        _explain_state_dict(path)
+        raise
+    spec, dataset = model_spec(metadata["model"]), metadata.get("dataset")
+    return Target(
+        name=metadata["model"],
+        model=model,
+        kind="checkpoint",
+        place=path.with_suffix(""),
+        shape=spec.input_shape,
+        dataset=dataset if dataset in DATASETS else spec.dataset,
+        provenance={
+            "checkpoint": path.name,
+            "checkpoint_sha256": sha256_of(path),
+            "model_options": metadata["options"],
+        },
+        path=path,
+        checkpoint=metadata,
+    )
+
+
+def _explain_state_dict(path: Path) -> None:
+    """Weights alone are what most users have: say what else is needed."""
+    try:
+        content = read_torch_file(path)
+    except CheckpointError:
+        return
+    if isinstance(content, dict) and content and all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise UsageError(
+            f"{path} is a state dict, weights without their network; pass package.module:function that builds it, with "
+            f"--weights {path}"
+        )
+
+
+def _from_program(path: Path) -> Target:
+    program = read_program(path)
+    return Target(
+        name=path.stem,
+        model=program,
+        kind="program",
+        place=path.with_suffix(""),
+        shape=shape_of(program),
+        dataset=None,
+        provenance={"program": path.name, "program_sha256": sha256_of(path)},
+        path=path,
+    )
+
+
+def _from_net(path: Path) -> Target:
+    network = netx.load(path)
+    name, state = kept_states(path, network.provenance).get("ann", ("", ""))
+    if state == UNCHANGED:
+        better, function = path.with_name(name), network.provenance.get("function")
+        how = f"take that, {better}"
+        if isinstance(function, str) and better.suffix == ".pt":  # weights alone
+            how = f"take that, {function} --weights {better}, or move {better} away where that function is lost"
+        raise UsageError(f"the trained network of {path} lies beside it, without any rounding; {how}")
+    analog = restore(network)
+    dataset = analog.provenance.get("dataset")
+    return Target(
+        name=network.name,
+        model=AnalogNetwork(analog),
+        kind="net",
+        place=path.with_name(f"{path.stem}-again"),  # not over the file that it comes from
+        shape=network.input.shape,
+        dataset=dataset if dataset in DATASETS else None,
+        provenance={**analog.provenance, "restored_from": path.name, "restored_sha256": sha256_of(path)},
+        path=path,
+    )
+
+
+def _from_function(target: str, weights: Path | None) -> Target:
+    model = _call(target)
+    name = target.partition(":")[2]
+    provenance = {"function": target}
+    if weights is not None:
+        _load_weights(target, model, weights)
+        provenance |= {"weights": weights.name, "weights_sha256": sha256_of(weights)}
+    return Target(name, model, "function", EXPORTS / name, None, None, provenance)
+
+
+def _call(target: str) -> nn.Module:
+    module_name, _, function_name = target.partition(":")
+    sys.path.insert(0, "")  # as `python -m` does: modules of the current folder
+    try:
+        function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:  # it is the user's module, which may raise anything
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{target} cannot be found ({reason}); write package.module:function") from None
+    finally:
+        sys.path.remove("")
+    try:
+        model = function()
+    except Exception as error:  # the function is the user's, and may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{target}() failed ({reason}); it is called without arguments") from error
+    if not isinstance(model, (nn.Module, ExportedProgram)):
+        raise UsageError(f"{target} returns {type(model).__name__}; it must return a torch.nn.Module")
+    return model
+
+
+def _load_weights(target: str, model: Model, path: Path) -> None:
+    """Put a state dict into a network; every name and shape has to fit."""
+    if isinstance(model, ExportedProgram):
+        raise UsageError(f"{target} returns an exported program, which has its weights; leave out --weights")
+    state = read_torch_file(path)
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        found = f"the entries {_listed(state)}" if isinstance(state, dict) else f"a {type(state).__name__}"
+        raise CheckpointError(f"{path} is no state dict but holds {found}; save it with torch.save(model.state_dict())")
+    own = model.state_dict()
+    problems = [
+        f"{name} has shape {tuple(value.shape)} instead of {tuple(own[name].shape)}"
+        for name, value in state.items()
+        if name in own and not is_lazy(own[name]) and value.shape != own[name].shape
+    ]
+    if not problems:
+        try:
+            # It knows which entries older versions of a module did not have yet.
+            missing, unexpected = model.load_state_dict(state, strict=False)
+        except Exception as error:  # the network may load its state in a way of its own
+            raise CheckpointError(f"{path} does not fit {target} ({' '.join(str(error).split())})") from None
+        problems += [f"missing {_listed(missing)}"] if missing else []
+        problems += [f"unexpected {_listed(unexpected)}"] if unexpected else []
+    if problems:
+        remedy = "pass the state dict of this very network"
+        if all(str(name).startswith("module.") for name in state):
+            remedy = "its names begin with 'module.', as DataParallel's do, so save that of model.module"
+        raise CheckpointError(f"{path} does not fit {target}: {'; '.join(problems[:_MOST_NAMES])}; {remedy}")
+
+
+def _listed(names) -> str:
+    names = [str(name) for name in names]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

@@ -1,0 +1,55 @@
+"""What a weight of stock neurons can say: a mantissa of 8 bits and an exponent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import BackendError
+
+MAX_MANTISSA = 255
+MAX_EXPONENT = 7
+MAX_VALUE = MAX_MANTISSA << MAX_EXPONENT
+
+
+def is_one_weight(value: int) -> bool:
+    """Whether one weight of a single sign says this value exactly: mantissa <= 255 times 2^exponent, exponent <= 7."""
+    return 0 < value <= MAX_VALUE and len(_terms(value)) == 1
+
+
+def terms(value: int, what: str) -> list[tuple[int, int]]:
+    """(mantissa, exponent) of one or two weights whose sum is exactly `value`.
+
+    Raises
+    ------
+    BackendError
+        If it is larger than two weights can say; `what` names it for the user.
+    """
+    if not 0 < value <= MAX_VALUE:
+        raise BackendError(
+            f"{what} is {value}, which synapses of stock neurons cannot say; allowed are 1..{MAX_VALUE}, "
+            "so quantise with a smaller scale or use implementation 'native'"
+        )
+    return _terms(value)
+
+
+def _terms(value: int) -> list[tuple[int, int]]:
+    exponent = min((value & -value).bit_length() - 1, MAX_EXPONENT)
+    if value >> exponent <= MAX_MANTISSA:
+        # The largest exponent that keeps the value whole is not needed; the smallest that fits is the same number.
+        exponent = max(0, value.bit_length() - 8)
+        return [(value >> exponent, exponent)]
+    low = value & ((1 << MAX_EXPONENT) - 1)
+    return [(value >> MAX_EXPONENT, MAX_EXPONENT), (low, 0)]
+
+
+def weights_for(values: np.ndarray) -> tuple[int, int]:
+    """How many weights say an array of whole numbers, and of how many signs and exponents these are.
+
+    `backends.lava_pulses` has a bundle of synapses for each sign and exponent.
+    """
+    found = [
+        (value > 0, exponent, int(count))
+        for value, count in zip(*np.unique(values, return_counts=True), strict=True)
+        for _, exponent in (_terms(abs(int(value))) if value else ())
+    ]
+    return sum(count for *_, count in found), len({(sign, exponent) for sign, exponent, _ in found})

@@ -1,0 +1,222 @@
+"""Training checkpoints.
+
+A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plain Python values:
+
+    format          "rmp-lava-checkpoint"
+    format_version  2 (1 had no options; it is read as if all were at their defaults)
+    model           name in `rmp_lava.training.models.MODELS`
+    options         what the model was built with: width, batch_norm, ...; plain values
+    state_dict      weights, float32, and the counters of batch normalisation
+    metadata        what the weights are: data set and its source, seed, epochs, accuracies, torch version
+    training        optimizer, random states and history to resume from, or None
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import CheckpointError, UsageError
+from .models import MODELS, Option, model_spec
+from .torch_file import read_torch_file, write_torch_file
+
+FORMAT = "rmp-lava-checkpoint"
+FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The checked content of a checkpoint file.
+
+    Attributes
+    ----------
+    model_name : str
+        A key of `MODELS`.
+    options : dict
+        All options of the model, valid.
+    state_dict : dict of str to torch.Tensor
+        On the CPU, finite, with the model's names, types (float32; int64 for counters) and shapes.
+    metadata : dict
+        Data set and source, seed, epochs, accuracies, torch version; plain Python values.
+    training : dict or None
+        What `train` needs to resume; only that it is a dictionary is checked here.
+    """
+
+    model_name: str
+    options: dict[str, Option]
+    state_dict: dict[str, torch.Tensor]
+    metadata: dict[str, Any]
+    training: dict[str, Any] | None
+
+
+def save_checkpoint(
+    path: str | os.PathLike,
+    *,
+    model_name: str,
+    model: nn.Module,
+    metadata: Mapping[str, Any],
+    options: Mapping[str, Option] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint; at every moment the path holds either the old file or the whole new one.
+
+    Parameters
+    ----------
+    path : path-like
+        Where to write; its folder must exist.
+    model_name : str
+        A key of `MODELS`.
+    model : nn.Module
+        The network whose weights are stored.
+    metadata : mapping
+        Plain Python values: str, int, float, bool, None, lists and dictionaries of these.
+    options : mapping, optional
+        What the model was built with; options left out are at their defaults.
+    training : mapping, optional
+        State to resume from: tensors and plain Python values.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written.
+    UsageError
+        If the model or an option is unknown, or an option is out of range.
+    """
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": model_name,
+        "options": model_spec(model_name).settle(options),
+        "state_dict": {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()},
+        "metadata": dict(metadata),
+        "training": None if training is None else dict(training),
+    }
+    write_torch_file(path, content)
+
+
+def load_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network of a checkpoint, on the CPU and in evaluation mode, and the checkpoint's metadata.
+
+    The metadata's entries "model" and "options" say what was built. Raises `CheckpointError` as `load_checkpoint` does.
+    """
+    checkpoint = load_checkpoint(path)
+    model = _blank(checkpoint.model_name, checkpoint.options)
+    # Copied, because a file may let tensors share memory, which training on would write through.
+    weights = {
+        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in checkpoint.state_dict.items()
+    }
+    model.load_state_dict(weights, assign=True)
+    identity = {"model": checkpoint.model_name, "options": checkpoint.options}
+    return model.eval(), checkpoint.metadata | identity
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read and check a checkpoint. Nothing in the file is executed, and nothing of it is believed.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, empty, truncated, damaged, no checkpoint, of a newer format, of an unknown model, if it
+        holds objects that could run code, or weights that do not fit the model or are not finite.
+    """
+    content = read_torch_file(path)
+    _check_header(path, content)
+    options = _checked_options(path, content)
+    _check_weights(path, content["model"], options, content.get("state_dict"))
+    metadata, training = content.get("metadata"), content.get("training")
+    if not isinstance(metadata, dict) or not _is_plain(metadata):
+        raise CheckpointError(f"checkpoint {path} has no metadata dictionary of plain values; train again")
+    if not isinstance(training, (dict, type(None))):
+        raise CheckpointError(f"checkpoint {path} has a {type(training).__name__} as training state; train again")
+    return Checkpoint(content["model"], options, content["state_dict"], metadata, training)
+
+
+def _check_header(path: str | os.PathLike, content: Any) -> None:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"file {path} is a PyTorch file but no checkpoint of rmp-lava; name one from `train`")
+    version = content.get("format_version")
+    if type(version) is not int or version < 1:
+        raise CheckpointError(f"checkpoint {path} has format version {version!r}; 1 to {FORMAT_VERSION} is allowed")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {path} has format version {version}, but at most {FORMAT_VERSION} is known; upgrade rmp-lava"
+        )
+    model_name = content.get("model")
+    if not isinstance(model_name, str) or model_name not in MODELS:
+        raise CheckpointError(
+            f"checkpoint {path} is of model {model_name!r}, but known are {', '.join(MODELS)}; upgrade rmp-lava or "
+            "name another checkpoint"
+        )
+
+
+def _checked_options(path: str | os.PathLike, content: dict[str, Any]) -> dict[str, Option]:
+    options = {} if content["format_version"] == 1 else content.get("options")
+    if not isinstance(options, dict):
+        raise CheckpointError(f"checkpoint {path} has a {type(options).__name__} as options; train again")
+    try:
+        return MODELS[content["model"]].settle(options)
+    except UsageError as error:
+        reason = str(error).partition(";")[0]
+        raise CheckpointError(
+            f"checkpoint {path} cannot be built ({reason}); train again or upgrade rmp-lava"
+        ) from None
+
+
+def _blank(model_name: str, options: Mapping[str, Option]) -> nn.Module:
+    """The network without memory for its weights, and without drawing any."""
+    with torch.device("meta"):
+        return MODELS[model_name].build(**options)
+
+
+def _check_weights(path: str | os.PathLike, model_name: str, options: Mapping[str, Option], state_dict: Any) -> None:
+    expected = _blank(model_name, options).state_dict()
+    if not isinstance(state_dict, dict) or set(state_dict) != set(expected):
+        found = _listed(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
+        raise CheckpointError(
+            f"checkpoint {path} has weights {found}, but model {model_name!r} has {_listed(expected)}; train again"
+        )
+    for name, tensor in expected.items():
+        _check_tensor(path, name, tensor, state_dict[name])
+
+
+def _listed(names: Iterable[Any], most: int = 8) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_tensor(path: str | os.PathLike, name: str, expected: torch.Tensor, tensor: Any) -> None:
+    allowed = _described(expected)
+    if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cpu":
+        raise CheckpointError(f"checkpoint {path} has no tensor {name} of {allowed}; train again")
+    if tensor.dtype != expected.dtype or tensor.shape != expected.shape:
+        raise CheckpointError(
+            f"checkpoint {path} has {name} as {_described(tensor)}, but {allowed} is allowed; train again"
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(f"checkpoint {path} has weights in {name} that are NaN or infinite; train again")
+
+
+def _described(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _is_plain(value: Any, depth: int = 4, seen: set[tuple[int, int]] | None = None) -> bool:
+    """Whether a value is made of plain Python values only; the limit of depth also ends cycles.
+
+    A list that stands in many places is looked at once for each depth, or a small file could ask for hours.
+    """
+    if not isinstance(value, (dict, list)):
+        return value is None or isinstance(value, (str, int, float))
+    seen = set() if seen is None else seen
+    if (id(value), depth) in seen:
+        return True
+    seen.add((id(value), depth))
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_plain(item, depth - 1, seen) for item in items)

@@ -1,0 +1,118 @@
+"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009): where they lie, in which of their layouts, and what is in them.
+
+Three layouts are read: the Python download (`cifar-10-batches-py`, `cifar-100-python`, as torchvision leaves them), the
+binary download (`cifar-10-batches-bin`, `cifar-100-binary`), and one image file per picture in `train/<class>/` and
+`test/<class>/` of a folder or of a .zip file. The last is often JPEG; `Dataset.source` says so, because accuracies on
+re-encoded images do not compare to the last tenth with those on the original.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DataError
+from .cifar_batches import Download, read_binary_batches, read_pickled_batches
+from .image_files import FolderImages, ZipImages, read_images
+from .places import DATA_VARIABLE, named_place
+
+CIFAR10 = Download(
+    title="CIFAR-10",
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    pickled="cifar-10-batches-py",
+    binary="cifar-10-batches-bin",
+    train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+    test="test_batch",
+    labels="labels",
+)
+# The fine labels' names; the coarse ones, twenty superclasses, are not used.
+CIFAR100 = Download(
+    title="CIFAR-100",
+    classes=tuple(
+        "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle "
+        "caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant "
+        "flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man "
+        "maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree "
+        "plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper "
+        "snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train "
+        "trout tulip turtle wardrobe whale willow_tree wolf woman worm".split()
+    ),
+    pickled="cifar-100-python",
+    binary="cifar-100-binary",
+    train=("train",),
+    test="test",
+    labels="fine_labels",
+    labels_before=1,
+    names=("meta", "fine_label_names"),
+)
+SHAPE = (3, 32, 32)
+
+Part = tuple[np.ndarray, np.ndarray]
+Found = tuple[Part, Part, str, Path]
+
+
+def read(download: Download, directory: str | os.PathLike | None) -> Found:
+    """Training part, test part, what they are and where they were read from.
+
+    A part is images (uint8, (N, 3, 32, 32)) and labels (int64). Raises `DataError` if files are missing or malformed.
+    """
+    title, place = download.title, named_place(directory)
+    if place is None:
+        raise DataError(
+            f"{title} does not come with this package; fetch it with torchvision and name its folder with --data-dir "
+            f"or {DATA_VARIABLE}"
+        )
+    if os.path.isfile(place):
+        return _read_zip(download, place)
+    names = [spelled for name in (title, title.replace("-", "")) for spelled in (name.lower(), name)]
+    folders = (place, *(place / name for name in names))
+    for layout in (_read_download, _read_image_folder):  # the original before re-encoded images
+        for folder in folders:
+            found = layout(download, folder)
+            if found is not None:
+                return found
+    # Not CIFAR-100's archive for CIFAR-10.
+    archives = sorted({file for name in names for file in place.glob(f"{name}[!0-9]*zip") if file.suffix == ".zip"})
+    if len(archives) > 1:
+        found = ", ".join(file.name for file in archives)
+        raise DataError(f"folder {place} holds several .zip files of {title} ({found}); name the file that is meant")
+    if archives:
+        return _read_zip(download, archives[0])
+    raise DataError(
+        f"{title} was not found in {place}; name a folder that holds {download.pickled}, {download.binary}, or "
+        "train/<class>/ and test/<class>/, or a .zip file of the latter"
+    )
+
+
+def _read_download(download: Download, folder: Path) -> Found | None:
+    """One of the downloads, in the folder or the folder itself; None if it holds none."""
+    first = download.train[0]
+    for name, file, reader in (
+        (download.pickled, first, read_pickled_batches),
+        (download.binary, f"{first}.bin", read_binary_batches),
+    ):
+        for candidate in (folder / name, folder):
+            # Of images in folders, too, one may be called `train`.
+            if os.path.exists(candidate / file) and not os.path.isdir(candidate / file):
+                train, test = reader(download, candidate)
+                return train, test, download.title, candidate
+    return None
+
+
+def _read_image_folder(download: Download, folder: Path) -> Found | None:
+    if os.path.isdir(folder / "train") and os.path.isdir(folder / "test"):
+        return _read_image_files(download, FolderImages(folder))
+    return None
+
+
+def _read_zip(download: Download, path: Path) -> Found:
+    with ZipImages(path) as source:
+        return _read_image_files(download, source)
+
+
+def _read_image_files(download: Download, source: FolderImages | ZipImages) -> Found:
+    parts = read_images(source, ("train", "test"), download.classes, SHAPE, f"reading {download.title}")
+    kinds = "/".join(source.kinds)
+    return parts[0], parts[1], f"{download.title} ({kinds})", source.path

@@ -1,0 +1,220 @@
+"""The downloads of CIFAR-10 and CIFAR-100, Python pickles and binary records, read without trust.
+
+A pickle is a program. These are unpickled with stand-ins for numpy's classes, so that nothing in a file is executed and
+numpy restores nothing from it: the stand-ins only keep what they are given, and what they keep is checked.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+
+PIXELS = 3 * 32 * 32
+
+# The largest original, training images of CIFAR-100, has 155 MB; memory while reading is a small multiple.
+_MAX_BYTES = 2**28
+# That one has some 200,000 instructions.
+_MAX_OPCODES = _MAX_MEMO = 2**19
+_OPCODES = frozenset(
+    "PROTO STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE APPEND APPENDS SETITEM SETITEMS TUPLE TUPLE1 TUPLE2 TUPLE3 "
+    "BINPUT LONG_BINPUT BINGET LONG_BINGET SHORT_BINSTRING BINSTRING SHORT_BINBYTES BINBYTES BINUNICODE "
+    "BININT BININT1 BININT2 NONE NEWTRUE NEWFALSE GLOBAL REDUCE BUILD".split()
+)
+
+Part = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Download:
+    """One of the data sets, as its author packed it.
+
+    Attributes
+    ----------
+    title : str
+        For messages.
+    classes : tuple of str
+    pickled, binary : str
+        Folders of the two downloads.
+    train : tuple of str
+    test : str
+        Files of the training part and the test part; binary ones end in .bin.
+    labels : str
+        Key of the labels in a pickled file.
+    labels_before : int
+        Bytes of other labels that stand before a binary record's label.
+    names : tuple of str or None
+        Pickled file of class names, and its key: they must be `classes`. None: not looked at.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    pickled: str
+    binary: str
+    train: tuple[str, ...]
+    test: str
+    labels: str
+    labels_before: int = 0
+    names: tuple[str, str] | None = None
+
+
+def read_pickled_batches(download: Download, folder: Path) -> tuple[Part, Part]:
+    """Training and test part of the Python download; a part is images (uint8, (N, 3, 32, 32)) and labels (int64).
+
+    Raises `DataError` if a file is missing, too large, damaged, or holds anything but the arrays and plain values of
+    the original.
+    """
+    if download.names is not None:
+        _check_names(download, folder)
+    train = [_read_pickle(download, folder / name) for name in download.train]
+    return _join(train), _read_pickle(download, folder / download.test)
+
+
+def read_binary_batches(download: Download, folder: Path) -> tuple[Part, Part]:
+    """As `read_pickled_batches`, of the binary download: records of label bytes and 3,072 pixels."""
+    train = [_read_binary(download, folder / f"{name}.bin") for name in download.train]
+    return _join(train), _read_binary(download, folder / f"{download.test}.bin")
+
+
+def _join(parts: list[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    images, labels = zip(*parts, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _read_bytes(download: Download, path: Path) -> bytes:
+    try:
+        if not os.path.isfile(path):
+            raise DataError(f"{download.title} file {path} is missing or no regular file; fetch the data set again")
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise DataError(f"{download.title} file {path} has {size:,} bytes; at most {_MAX_BYTES:,} are allowed")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{download.title} file {path} cannot be read ({error.strerror or error}); check its permissions"
+        ) from error
+
+
+def _read_binary(download: Download, path: Path) -> Part:
+    content = np.frombuffer(_read_bytes(download, path), dtype=np.uint8)
+    size = download.labels_before + 1 + PIXELS
+    if not len(content) or len(content) % size:
+        raise DataError(
+            f"{download.title} file {path} has {len(content):,} bytes, which is no multiple of {size:,}; fetch it again"
+        )
+    records = content.reshape(-1, size)
+    return _part(download, path, records[:, -PIXELS:], records[:, download.labels_before])
+
+
+def _check_names(download: Download, folder: Path) -> None:
+    """Labels are indices of these names: in another order they would mean other classes."""
+    file, key = download.names
+    (names,) = _read_dictionary(download, folder / file, (key,))
+    found = names if isinstance(names, list) else []
+    found = [name.decode("ascii", "replace") if isinstance(name, bytes) else name for name in found]
+    if found != list(download.classes):
+        raise DataError(
+            f"{download.title} file {folder / file} does not name the {len(download.classes)} classes of the original in "
+            "their order; fetch the data set again"
+        )
+
+
+def _read_dictionary(download: Download, path: Path, keys: tuple[str, ...]) -> tuple[Any, ...]:
+    content = _unpickle(download, path, _read_bytes(download, path))
+    if not isinstance(content, dict):
+        raise DataError(f"{download.title} file {path} holds a {type(content).__name__}, no dictionary; fetch it again")
+    return tuple(content.get(key.encode(), content.get(key)) for key in keys)
+
+
+def _read_pickle(download: Download, path: Path) -> Part:
+    data, labels = _read_dictionary(download, path, ("data", download.labels))
+    pixels = data.array() if isinstance(data, _Array) else None
+    if pixels is None or pixels.ndim != 2 or pixels.shape[1] != PIXELS:
+        raise DataError(f"{download.title} file {path} has no pixels of uint8 (N, {PIXELS:,}); fetch it again")
+    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 256 for label in labels):
+        raise DataError(f"{download.title} file {path} has no list of labels; fetch it again")
+    return _part(download, path, pixels, np.array(labels, dtype=np.uint8))
+
+
+def _part(download: Download, path: Path, pixels: np.ndarray, labels: np.ndarray) -> Part:
+    if not len(pixels) or len(pixels) != len(labels) or labels.max() >= len(download.classes):
+        largest = labels.max() if len(labels) else "none"
+        raise DataError(
+            f"{download.title} file {path} has {len(pixels):,} images and {len(labels):,} labels up to {largest}; allowed are "
+            f"equally many, at least one, with labels up to {len(download.classes) - 1}, so fetch it again"
+        )
+    return pixels.reshape(-1, 3, 32, 32).copy(), labels.astype(np.int64)
+
+
+def _unpickle(download: Download, path: Path, content: bytes) -> Any:
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            # A memo index far away would make the unpickler take memory for all before it.
+            far = "BINPUT" in opcode.name and argument > _MAX_MEMO
+            if opcode.name not in _OPCODES or far or count > _MAX_OPCODES:
+                raise pickle.UnpicklingError(f"{opcode.name} does not occur so in the original")
+        return _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except Exception as error:
+        # On bytes made to mislead it the unpickler may raise anything; all of it means the same here.
+        raise DataError(
+            f"{download.title} file {path} is damaged or not the original's (something else than arrays and plain values, which "
+            f"could run code, so it was not loaded: {type(error).__name__}); fetch it again"
+        ) from error
+
+
+class _Array:
+    """In the place of a numpy array: keeps the state that a pickle gives it."""
+
+    def __init__(self, *_: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def array(self) -> np.ndarray | None:
+        """The array that the state describes, if it is one of uint8 in C or Fortran order with all its bytes."""
+        if not isinstance(self.state, tuple) or len(self.state) != 5:
+            return None
+        _, shape, kind, is_fortran, content = self.state
+        if not isinstance(kind, _Type) or not isinstance(content, bytes) or not isinstance(shape, tuple):
+            return None
+        if kind.name not in ("u1", b"u1") or len(shape) != 2 or not all(type(size) is int for size in shape):
+            return None
+        if min(shape) < 0 or shape[0] * shape[1] != len(content):
+            return None
+        return np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if is_fortran else "C")
+
+
+class _Type:
+    """In the place of a numpy dtype: keeps its name."""
+
+    def __init__(self, name: Any = None, *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_STAND_INS = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _STAND_INS:
+            raise pickle.UnpicklingError("a class or function that the original does not use")
+        return _STAND_INS[module, name]

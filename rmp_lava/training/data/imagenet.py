@@ -1,0 +1,113 @@
+"""ImageNet (Russakovsky et al., IJCV 2015) or any images in class folders, too many for memory: decoded when needed.
+
+The layout is that of torchvision's ImageFolder: `train/<class>/` and `val/<class>/` (or `test/<class>/`), JPEG or PNG of
+any size. As torchvision's evaluation does, the shorter side is resized to 256 pixels and 224x224 are cropped from the
+centre, in training too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+from .image_files import FolderImages, decoding_errors, is_rubbish, pillow, quoted, sorted_files
+from .lazy_images import LazyImages
+from .places import DATA_VARIABLE, named_place
+
+SHAPE = (3, 224, 224)
+SHORTER_SIDE = 256
+MAX_IMAGES = 2**21
+"""ImageNet has 1.33 million."""
+MAX_FILE_BYTES = 2**25
+MAX_PIXELS = 2**26
+MAX_RATIO = 100
+"""Of an image's sides: a narrow one would be enormous once its shorter side has 256 pixels."""
+
+_FOLDERS = ("", "imagenet", "ImageNet")
+_TEST_PARTS = ("val", "test")
+
+Part = tuple[LazyImages, np.ndarray]
+
+
+def read(directory: str | os.PathLike | None) -> tuple[Part, Part, tuple[str, ...], str, Path]:
+    """Training part, test part, names of the classes, what they are and their folder; no image is decoded yet.
+
+    A part is images (N, 3, 224, 224) and labels (int64). The classes are the folders of `train`, sorted. The test part is
+    `val` where there is one, because the labels of ImageNet's own test images are not public.
+
+    Raises
+    ------
+    DataError
+        If Pillow is missing, the folder is not found, or a file is misplaced; later, when an image is read that is too large,
+        damaged, or no image.
+    """
+    reader = pillow()
+    root, test_part = _find(directory)
+    source = FolderImages(root, ("train", test_part), MAX_FILE_BYTES)
+    class_names = _class_names(root / "train")
+    parts = sorted_files(source, source.parts, class_names, MAX_IMAGES)
+
+    def read_one(name: str) -> np.ndarray:
+        return decode(reader, source.read(name), f"{quoted(name)} in {root}")
+
+    train, test = ((LazyImages(np.array(names, dtype=object), read_one, SHAPE, "imagenet"), y) for names, y in parts)
+    kinds = "/".join(source.kinds)
+    return train, test, class_names, f"ImageNet in class folders ({kinds}), {test_part} as test images", root
+
+
+def decode(reader: Any, content: bytes, what: str) -> np.ndarray:
+    """An image as torchvision's Resize(256) and CenterCrop(224) give it: uint8 (3, 224, 224).
+
+    `reader` is Pillow's module Image. Raises `DataError` if the content is no JPEG or PNG, damaged, or of absurd size.
+    """
+    with decoding_errors(what):
+        with reader.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            width, height = image.size
+            # From the header, before memory is taken for pixels.
+            shorter, longer = sorted(image.size)
+            if width * height > MAX_PIXELS or longer > MAX_RATIO * shorter:
+                raise DataError(
+                    f"image {what} has {width}x{height} pixels; at most {MAX_PIXELS:,} are allowed, and sides of a ratio of at "
+                    f"most {MAX_RATIO}, so take it out"
+                )
+            # Some are grey or CMYK.
+            scaled = int(SHORTER_SIDE * longer / shorter)
+            size = (scaled, SHORTER_SIDE) if width > height else (SHORTER_SIDE, scaled)
+            resized = image.convert("RGB").resize(size, reader.Resampling.BILINEAR)
+    left, top = (round((n - crop) / 2) for n, crop in zip(size, SHAPE[:0:-1], strict=True))
+    cropped = resized.crop((left, top, left + SHAPE[2], top + SHAPE[1]))
+    return np.asarray(cropped).transpose(2, 0, 1)
+
+
+def _find(directory: str | os.PathLike | None) -> tuple[Path, str]:
+    """The folder, and which of its parts has the test images."""
+    place = named_place(directory)
+    if place is None:
+        raise DataError(
+            "ImageNet does not come with this package; unpack it into train/<class>/ and val/<class>/ and name the folder "
+            f"with --data-dir or {DATA_VARIABLE}"
+        )
+    for folder in (place / name for name in _FOLDERS):
+        if os.path.isdir(folder / "train"):
+            for part in _TEST_PARTS:
+                if os.path.isdir(folder / part):
+                    return folder, part
+    raise DataError(
+        f"ImageNet was not found in {place}; name a folder that holds train/<class>/ and val/<class>/ (or test/<class>/)"
+    )
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    try:
+        with os.scandir(folder) as entries:
+            names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not is_rubbish(entry.name)))
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be read ({error.strerror or error}); check its permissions") from error
+    if len(names) < 2:
+        raise DataError(f"folder {folder} holds {len(names)} class folders; at least 2 are needed")
+    return names

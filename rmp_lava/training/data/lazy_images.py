@@ -1,0 +1,107 @@
+"""Images on disk that stand for an array: selected like one, and decoded only when their pixels are needed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+from ...progress import Progress
+
+MAX_DECODED_BYTES = 2**30
+"""Of images that are in memory at once; as float32 they take four times as much."""
+_LONG = 1000
+"""Images whose decoding takes seconds and has a bar; batches of a training, which has one, are smaller."""
+_THREADS = 8
+"""Each may hold a whole photograph while it is made smaller."""
+
+
+class LazyImages:
+    """An array of images, uint8 (N, C, H, W), whose pixels are on disk.
+
+    An index array, a mask or a slice selects images and decodes none; a number decodes that one. `numpy.asarray` decodes all
+    that are selected, and raises `DataError` where they would take more than `MAX_DECODED_BYTES`.
+
+    Parameters
+    ----------
+    names : numpy.ndarray
+        Of dtype object, (N,) texts: which image each is.
+    read : callable
+        From a name to the image, uint8 (C, H, W); called from several threads. What is wrong with a file it says by `DataError`.
+    image_shape : tuple of int
+        (C, H, W).
+    what : str
+        Whose images these are, for messages.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(
+        self, names: np.ndarray, read: Callable[[str], np.ndarray], image_shape: tuple[int, int, int], what: str
+    ) -> None:
+        self._names, self._read, self._image_shape, self._what = names, read, image_shape, what
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        return (len(self._names), *self._image_shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images if they were decoded."""
+        return len(self) * int(np.prod(self._image_shape))
+
+    @property
+    def names(self) -> list[str]:
+        """Which image each is."""
+        return list(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: Any) -> LazyImages | np.ndarray:
+        chosen = self._names[index]
+        if isinstance(chosen, str):
+            return self._read(chosen)
+        return LazyImages(chosen, self._read, self._image_shape, self._what)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.nbytes > MAX_DECODED_BYTES:
+            most = MAX_DECODED_BYTES // int(np.prod(self._image_shape))
+            raise DataError(
+                f"{len(self):,} images of {self._what} would take {self.nbytes / 2**30:.1f} GiB; at most {most:,} are "
+                "decoded at once, so take fewer (`rmp-lava run --samples`), or block by block"
+            )
+        images = np.empty(self.shape, dtype=np.uint8)
+        workers = max(1, min(_THREADS, os.cpu_count() or 1, len(self)))
+        bar = Progress(f"decoding {self._what}", len(self), shown=len(self) >= _LONG)
+        with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool, bar:
+            # Decoders warn of odd metadata, which photographs have. Not in each thread: filters are shared.
+            warnings.simplefilter("ignore")
+            try:
+                for i, image in enumerate(pool.map(self._read, self._names)):
+                    images[i] = image
+                    bar.advance()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return images if dtype is None else images.astype(dtype, copy=False)
+
+
+Images = np.ndarray | LazyImages
+
+
+def checksum(images: Images, start: int = 0) -> int:
+    """CRC-32 of an array's content, continued from another one; of images on disk of their names, as reading them takes long."""
+    if isinstance(images, LazyImages):
+        for name in images.names:
+            start = zlib.crc32(name.encode("utf-8", "surrogateescape") + b"\0", start)
+        return start
+    return zlib.crc32(np.ascontiguousarray(images), start)

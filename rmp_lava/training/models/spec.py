@@ -1,0 +1,128 @@
+"""What an entry of the model registry says, and the options that a model can be built with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from ...errors import UsageError
+from ..recipe import Recipe
+
+MAX_WIDTH = 4.0
+MAX_CLASSES = 100_000
+MAX_LEVELS = 256
+"""Beyond it rounding is finer than bfloat16, in which layers may be trained."""
+
+Option = bool | int | float
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """An entry of `MODELS`.
+
+    Attributes
+    ----------
+    name : str
+        Its key in `MODELS`.
+    builder : callable
+        From all options as keywords to a freshly initialised network from images (N, C, H, W) to logits (N, K).
+    input_shape : tuple of int
+        Shape (C, H, W) of one image, float32 in [0, 1].
+    classes : int
+        Number K of logits, unless the option `classes` says another.
+    dataset : str or None
+        Name of the data set that the network is meant for, as `rmp_lava.training.data.load` takes it; None if this package
+        cannot load it.
+    recipe : Recipe
+        Hyperparameters without normalisation, used unless the caller gives others.
+    normalised_recipe : Recipe or None
+        The same with normalisation; None if the network has no such form.
+    options : mapping of str to bool, int or float
+        The options that the network takes, with their defaults: `width` (factor on the channels of every layer but the
+        last), `batch_norm` (modern form, instead of the paper's without batch normalisation and bias), `scale_norm`
+        (normalised while training, but without normalisation and bias once that is folded, see `layers.ScaleNorm`),
+        `classes`, `dropout` (probability), `levels` (0 for ReLU; else activations are clipped, and rounded to so many
+        levels while training, see `layers.RoundedReLU`; with a normalisation only).
+    constrained : bool
+        Whether `rmp_lava.training.constraints.violations` must find nothing when the network is built without batch
+        normalisation. False for residual networks: the rule sees chains only. A network built with normalisation departs
+        from the rule on purpose; conversion folds it.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    input_shape: tuple[int, int, int]
+    classes: int
+    dataset: str | None
+    recipe: Recipe
+    normalised_recipe: Recipe | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    constrained: bool = True
+
+    def settle(self, options: Mapping[str, Any] | None = None) -> dict[str, Option]:
+        """All options of the network, those not given at their defaults.
+
+        Raises
+        ------
+        UsageError
+            If an option is unknown or out of range, or needs another one.
+        """
+        given = dict(options or {})
+        for name, value in given.items():
+            if name not in self.options:
+                allowed = f"its options are {', '.join(self.options)}" if self.options else "it has none"
+                raise UsageError(f"model {self.name!r} has no option {name!r}; {allowed}, so leave it out")
+            allowed = _departure(name, value)
+            if allowed:
+                raise UsageError(f"option {name} of model {self.name!r} is {value!r}; give {allowed}")
+        settled = {name: type(default)(given.get(name, default)) for name, default in self.options.items()}
+        if settled.get("batch_norm") and settled.get("scale_norm"):
+            raise UsageError(f"model {self.name!r} is given both batch_norm and scale_norm; choose one normalisation")
+        if settled.get("levels") and not self._is_normalised(settled):
+            raise UsageError(
+                f"option levels of model {self.name!r} needs normalisation, which keeps activations in the range of the levels; "
+                "give batch_norm=True (--batch-norm) or scale_norm=True (--scale-norm) too, or leave levels out"
+            )
+        return settled
+
+    def build(self, **options: Option) -> nn.Module:
+        """A freshly initialised network; draws from PyTorch's random state. Raises `UsageError` as `settle` does."""
+        return self.builder(**self.settle(options))
+
+    def outputs(self, options: Mapping[str, Option]) -> int:
+        """Number K of logits of the network with these options."""
+        return int(self.settle(options).get("classes", self.classes))
+
+    def recipe_for(self, options: Mapping[str, Option]) -> Recipe:
+        """Hyperparameters for the network with these options."""
+        if self._is_normalised(self.settle(options)) and self.normalised_recipe is not None:
+            return self.normalised_recipe
+        return self.recipe
+
+    def is_constrained(self, options: Mapping[str, Option]) -> bool:
+        """Whether the network with these options must keep the paper's constraints; see `constrained`."""
+        return self.constrained and not self._is_normalised(self.settle(options))
+
+    @staticmethod
+    def _is_normalised(settled: Mapping[str, Option]) -> bool:
+        return bool(settled.get("batch_norm") or settled.get("scale_norm"))
+
+
+def _departure(name: str, value: Any) -> str | None:
+    """What is allowed for an option, if the value is something else."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if name in ("batch_norm", "scale_norm"):
+        return None if isinstance(value, bool) else "True or False"
+    if name == "classes":
+        fits = number and isinstance(value, int) and 2 <= value <= MAX_CLASSES
+        return None if fits else f"an integer from 2 to {MAX_CLASSES:,}"
+    if name == "levels":
+        fits = number and isinstance(value, int) and 0 <= value <= MAX_LEVELS
+        return None if fits else f"an integer from 0 to {MAX_LEVELS}"
+    if name == "width":
+        return None if number and 0 < value <= MAX_WIDTH else f"a number above 0 and at most {MAX_WIDTH:g}"
+    return None if number and 0 <= value < 1 else "a number from 0 to less than 1"

@@ -1,0 +1,110 @@
+"""Hyperparameters of a training, checked once, and the learning rate that follows from them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+from .data.augment import AUGMENTATIONS, MIXINGS
+
+OPTIMIZERS = ("adam", "sgd", "muon")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters of a training; the learning rate rises linearly, then falls to zero along half a cosine.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the training images.
+    batch_size : int
+        Images per step.
+    learning_rate : float
+        The largest learning rate: that of the first step, or of the end of the warm-up.
+    optimizer : str
+        'adam' (Kingma, Ba, ICLR 2015), 'sgd' with Nesterov's momentum of 0.9 (Sutskever et al., ICML 2013), or 'muon' for
+        networks whose convolutions are normalised, see `rmp_lava.training.muon`; its learning rate is a relative change.
+    weight_decay : float
+        Factor of the squared weights in the loss, of convolutions and dense layers; those of batch normalisation and
+        biases do not decay.
+    augmentation : str
+        'none', or 'crop-flip': each image is padded by 4 zeros, cropped at random to its size, and flipped or not; or
+        'crop-flip-cutout', which sets a random square of it to zero as well. See `rmp_lava.training.data.augment`.
+    mixing : str
+        'none', or 'cutmix': every second image gets a rectangle of another one and as much of its label. See
+        `rmp_lava.training.data.augment.cut_mix`.
+    label_smoothing : float
+        Part of each label that is spread over all classes (Szegedy et al., CVPR 2016), 0 to less than 1.
+    warmup : float
+        Part of all steps in which the learning rate rises, 0 to less than 1.
+    precision : str
+        'float32', or 'bfloat16': layers compute in bfloat16 where PyTorch's autocast says so, weights stay float32.
+        Accuracies are measured in float32 either way. Slow on processors without bfloat16 instructions.
+    channels_last : bool
+        Memory order of images and weights; faster for large convolutions.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of range.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    # The defaults are what a checkpoint of format version 1 was trained with, which says nothing about them.
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    augmentation: str = "none"
+    mixing: str = "none"
+    label_smoothing: float = 0.0
+    warmup: float = 0.0
+    precision: str = "float32"
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            check_integer(name, getattr(self, name), 1)
+        if not _is_number(self.learning_rate) or self.learning_rate <= 0:
+            raise UsageError(f"learning_rate is {self.learning_rate!r}; give a positive number")
+        if not _is_number(self.weight_decay) or self.weight_decay < 0:
+            raise UsageError(f"weight_decay is {self.weight_decay!r}; give a number of at least 0")
+        for name in ("label_smoothing", "warmup"):
+            if not _is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; give a number from 0 to less than 1")
+        choices = (
+            ("optimizer", OPTIMIZERS),
+            ("augmentation", AUGMENTATIONS),
+            ("mixing", MIXINGS),
+            ("precision", PRECISIONS),
+        )
+        for name, allowed in choices:
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        if not isinstance(self.channels_last, bool):
+            raise UsageError(f"channels_last is {self.channels_last!r}; give True or False")
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of step number `step`, from 0, of a training of `steps` steps.
+
+        A formula and not a scheduler object, so that there is no scheduler state to save and restore.
+        """
+        progress = step / steps
+        if progress < self.warmup:
+            return self.learning_rate * min(1.0, (step + 1) / (self.warmup * steps))
+        fallen = (progress - self.warmup) / (1 - self.warmup)
+        return self.learning_rate * (1 + math.cos(math.pi * fallen)) / 2
+
+
+def check_integer(name: str, value: Any, lowest: int) -> None:
+    """Raise `UsageError` if a value is no integer of at least `lowest` that fits 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**63:
+        raise UsageError(f"{name} is {value!r}; give an integer of at least {lowest}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,375 @@
+"""Training of the networks of the registry: reproducible, resumable, and safe to interrupt."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import CheckpointError, DataError, UsageError
+from ..files import check_writable, sha256_of
+from ..progress import Progress
+from . import session
+from .checkpoint import load_checkpoint
+from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
+from .data.augment import augment, cut_mix
+from .data.lazy_images import Images, LazyImages
+from .distributed import Processes, joined, process_count
+from .models import ModelSpec, Option, model_spec
+from .recipe import Recipe
+from .session import EpochRecord, Settings, State
+
+_EVALUATION_BATCH = 500
+_EVALUATION_VALUES = _EVALUATION_BATCH * 3 * 32 * 32
+"""Fewer images at once where they are larger: their activations have to fit into memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """A finished training.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The trained network in evaluation mode, on the device of the training.
+    history : tuple of EpochRecord
+    train_accuracy, validation_accuracy, test_accuracy : float
+        Of the final weights without dropout, in [0, 1]. Test images are looked at once, after the last epoch.
+    seconds : float
+        Time spent in epochs, those before an interruption included.
+    """
+
+    model: nn.Module
+    history: tuple[EpochRecord, ...]
+    train_accuracy: float
+    validation_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+
+def train(
+    model_name: str,
+    dataset: Dataset,
+    *,
+    options: Mapping[str, Option] | None = None,
+    seed: int = 0,
+    checkpoint_path: str | os.PathLike | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    device: str = "cpu",
+    validation_fraction: float = VALIDATION_FRACTION,
+    start_from: str | os.PathLike | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    **hyperparameters: Any,
+) -> TrainResult:
+    """Train a network of `MODELS`.
+
+    Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the training was
+    interrupted and resumed. The caller's random state is left as it was. If interrupted (Ctrl-C), the checkpoint of the
+    last complete epoch stays valid.
+
+    Where `torchrun` has started several processes, each takes an equal share of every batch, with random numbers and batch
+    statistics of its own; the first one writes the checkpoint and calls `on_epoch`.
+
+    Parameters
+    ----------
+    model_name : str
+        A key of `MODELS`.
+    dataset : Dataset
+        Its training part is divided by `split_validation(dataset, validation_fraction)`.
+    options : mapping, optional
+        Options of the model (`ModelSpec.options`), such as `{"width": 0.5, "batch_norm": True}`.
+    seed : int
+        Seed of weights, order of images, augmentation and dropout; 0 or more.
+    checkpoint_path : path-like, optional
+        Written after each epoch; an existing file is replaced. If omitted, nothing is written.
+    resume : bool
+        Go on from the checkpoint, which must come from a training with the same arguments.
+    progress : bool
+        Show a bar on a terminal.
+    device : str
+        'cpu' or 'cuda', with or without an index.
+    validation_fraction : float
+        Part of the training images that is held out.
+    start_from : path-like, optional
+        Checkpoint of a network with the same tensors, whose weights this training starts with; its options may differ in
+        what has no weights, such as `levels`. Nothing else of that training is taken over.
+    on_epoch : callable, optional
+        Called with the record of each epoch once its checkpoint is written.
+    **hyperparameters
+        Fields of `Recipe`, such as `epochs` or `learning_rate`; taken from the model's recipe if omitted.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    UsageError
+        If an argument is out of range, the device is missing, the checkpoint comes from other arguments, or the
+        training diverges.
+    DataError
+        If the data set does not fit the model.
+    CheckpointError
+        If the checkpoint cannot be read or written.
+    """
+    spec = model_spec(model_name)
+    chosen = spec.settle(options)
+    _check_dataset(spec, chosen, dataset)
+    weights = None if start_from is None else load_checkpoint(start_from).state_dict
+    settings = Settings(
+        model=model_name,
+        options=chosen,
+        recipe=_recipe(spec, chosen, hyperparameters),
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        device=device,
+        processes=process_count(),
+        start=None if start_from is None else sha256_of(start_from),
+    )
+    if resume and checkpoint_path is None:
+        raise UsageError("resuming needs a checkpoint, but no checkpoint path was given; give one or do not resume")
+    if checkpoint_path is not None:
+        check_writable(checkpoint_path, CheckpointError)
+    with joined(device) as processes, session.own_random_state(settings):
+        state = session.start(spec, settings, weights)
+        if resume:
+            session.resume(checkpoint_path, state, settings)
+        if not processes.leads:
+            checkpoint_path, progress, on_epoch = None, False, None
+        return _run(dataset, state, settings, processes, checkpoint_path, progress, on_epoch)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: Images | torch.Tensor, labels: np.ndarray | torch.Tensor) -> float:
+    """Accuracy of a network in [0, 1], in evaluation mode; the mode is put back afterwards.
+
+    Parameters
+    ----------
+    model : nn.Module
+        From images (N, C, H, W) to logits (N, K).
+    images : numpy.ndarray, LazyImages or torch.Tensor
+        Shape (N, C, H, W), N >= 1, as in `Dataset`: float32, or uint8 that means value / 255.
+    labels : numpy.ndarray or torch.Tensor
+        int64, shape (N,).
+
+    Raises
+    ------
+    DataError
+        If there are no images, or not as many labels.
+    """
+    if not len(images) or len(images) != len(labels):
+        raise DataError(f"{len(images)} images and {len(labels)} labels were given; give equally many, at least one")
+    labels = torch.as_tensor(labels)
+    size = max(1, min(_EVALUATION_BATCH, _EVALUATION_VALUES // math.prod(images.shape[1:])))
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    was_training = model.training
+    model.eval()
+    try:
+        correct = 0
+        for start in range(0, len(images), size):
+            batch_images = torch.as_tensor(_in_memory(images[start : start + size]))
+            predicted = model(_values(batch_images.to(device))).argmax(dim=1)
+            correct += int((predicted == labels[start : start + size].to(device)).sum())
+    finally:
+        model.train(was_training)
+    return correct / len(images)
+
+
+def _recipe(spec: ModelSpec, options: Mapping[str, Option], changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of the model with these options, with the caller's changes; None changes nothing."""
+    known = [entry.name for entry in fields(Recipe)]
+    for name in changes:
+        if name not in known:
+            raise UsageError(f"hyperparameter {name!r} is unknown; choose from {', '.join(known)}")
+    return replace(spec.recipe_for(options), **{name: value for name, value in changes.items() if value is not None})
+
+
+def _check_dataset(spec: ModelSpec, options: Mapping[str, Option], dataset: Dataset) -> None:
+    other = f"use data set {spec.dataset!r} or another model" if spec.dataset else "use another data set or model"
+    if dataset.input_shape != spec.input_shape:
+        raise DataError(
+            f"data set {dataset.name!r} has images of shape {dataset.input_shape}, but model {spec.name!r} takes "
+            f"{spec.input_shape}; {other}"
+        )
+    if len(dataset.class_names) != spec.outputs(options):
+        classes = f"give its option classes={len(dataset.class_names)}, or " if "classes" in options else ""
+        raise DataError(
+            f"data set {dataset.name!r} has {len(dataset.class_names)} classes, but model {spec.name!r} has "
+            f"{spec.outputs(options)} outputs; {classes}{other}"
+        )
+
+
+def _run(
+    dataset: Dataset,
+    state: State,
+    settings: Settings,
+    processes: Processes,
+    path: str | os.PathLike | None,
+    progress: bool,
+    on_epoch: Callable[[EpochRecord], None] | None,
+) -> TrainResult:
+    """Run the epochs that are left and measure the outcome."""
+    split = split_validation(dataset, settings.validation_fraction)
+    images = split.train_images
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(images).to(settings.device)
+    labels = torch.from_numpy(split.train_labels).to(settings.device)
+    _check_batches(state, settings, len(images))
+    epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings))
+    model = processes.wrapped(state.model)
+    with Progress(f"training {settings.model}", epochs * steps, shown=progress) as bar:
+        bar.update(len(state.history) * steps)
+        while len(state.history) < epochs:
+            started = time.perf_counter()
+            loss, train_accuracy = _run_epoch(state, model, settings, processes, images, labels, bar)
+            validation_accuracy = evaluate(state.model, split.validation_images, split.validation_labels)
+            state.history.append(EpochRecord(len(state.history) + 1, loss, train_accuracy, validation_accuracy))
+            state.seconds += time.perf_counter() - started
+            if path is not None:
+                session.save(path, state, settings, _description(dataset))
+            if on_epoch is not None:
+                on_epoch(state.history[-1])
+    accuracies = {
+        "train_accuracy": evaluate(state.model, images, labels),
+        "test_accuracy": evaluate(state.model, dataset.test_images, dataset.test_labels),
+    }
+    if path is not None:
+        session.save(path, state, settings, {**_description(dataset), **accuracies})
+    return TrainResult(
+        model=state.model.eval(),
+        history=tuple(state.history),
+        validation_accuracy=state.history[-1].validation_accuracy,
+        seconds=state.seconds,
+        **accuracies,
+    )
+
+
+def _run_epoch(
+    state: State,
+    model: nn.Module,
+    settings: Settings,
+    processes: Processes,
+    images: torch.Tensor | LazyImages,
+    labels: torch.Tensor,
+    bar: Progress,
+) -> tuple[float, float]:
+    """Mean loss and accuracy of one pass over the training images; `model` is the state's, as the processes share it."""
+    recipe = settings.recipe
+    model.train()
+    order = _batches(processes.from_first(torch.randperm(len(images))), settings)
+    processes.seed_apart(settings.seed, len(state.history))
+    total_loss = torch.zeros((), dtype=torch.float64, device=settings.device)
+    correct = torch.zeros((), dtype=torch.int64, device=settings.device)
+    for step, chosen in enumerate(order, start=len(state.history) * len(order)):
+        for group in state.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(step, recipe.epochs * len(order))
+        of_all, chosen = len(chosen), processes.share_of(chosen.to(settings.device))
+        batch_images, kept = _prepare(_batch_of(images, chosen), recipe)
+        batch_labels = labels[chosen]
+        device_type = torch.device(settings.device).type
+        with torch.autocast(device_type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = model(batch_images)
+        loss = _loss(logits.float(), batch_labels, kept, recipe.label_smoothing)
+        state.optimizer.zero_grad()
+        # Shares may differ by an image: so weighted, the mean over the processes is the mean over the batch.
+        (loss * (len(chosen) * processes.count / of_all)).backward()
+        state.optimizer.step()
+        total_loss += loss.detach() * len(chosen)
+        correct += (logits.detach().argmax(dim=1) == batch_labels).sum()
+        bar.advance()
+    processes.agree(state.model)
+    total_loss, correct = processes.total(total_loss), processes.total(correct)
+    _check_finite(state, settings, float(total_loss))
+    return float(total_loss) / len(images), int(correct) / len(images)
+
+
+def _batches(order: torch.Tensor, settings: Settings) -> list[torch.Tensor]:
+    """Parts of the batch size; too short a last part joins the one before, as one image alone cannot be normalised."""
+    size = settings.recipe.batch_size
+    parts = list(order.split(size))
+    if size > 1 and len(parts) > 1 and len(parts[-1]) < 2 * settings.processes:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _check_batches(state: State, settings: Settings, images: int) -> None:
+    smallest = min(settings.recipe.batch_size, images)
+    if settings.processes > 1 and smallest < 2 * settings.processes:
+        raise UsageError(
+            f"a batch of model {settings.model!r} would have {smallest} images for {settings.processes} processes; give a "
+            f"batch_size of at least {2 * settings.processes}"
+        )
+    if smallest == 1 and any(isinstance(module, _BatchNorm) for module in state.model.modules()):
+        raise UsageError(
+            f"a batch of model {settings.model!r} would have 1 image, but batch normalisation needs at least 2; give a "
+            "larger batch_size"
+        )
+
+
+def _batch_of(images: torch.Tensor | LazyImages, chosen: torch.Tensor) -> torch.Tensor:
+    """Images of these indices, on the device of the indices."""
+    if isinstance(images, torch.Tensor):
+        return images[chosen]
+    return torch.from_numpy(_in_memory(images[chosen.cpu().numpy()])).to(chosen.device)
+
+
+def _in_memory(images: Images | torch.Tensor) -> np.ndarray | torch.Tensor:
+    return np.asarray(images) if isinstance(images, LazyImages) else images
+
+
+def _prepare(images: torch.Tensor, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Augmented images as the network takes them, in the memory order of the recipe; what `cut_mix` kept of each."""
+    images, kept = augment(images, recipe.augmentation, torch.default_generator), None
+    if recipe.mixing == "cutmix":
+        images, kept = cut_mix(images, torch.default_generator)
+    order = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    return _values(images).contiguous(memory_format=order), kept
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor | None, smoothing: float) -> torch.Tensor:
+    """Mean cross-entropy, of mixed images with both labels."""
+    if kept is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    own, other = (
+        functional.cross_entropy(logits, of, label_smoothing=smoothing, reduction="none")
+        for of in (labels, labels.flip(0))
+    )
+    return (kept * own + (1 - kept) * other).mean()
+
+
+def _values(images: torch.Tensor) -> torch.Tensor:
+    """`rmp_lava.training.data.datasets.as_float` for tensors."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def _check_finite(state: State, settings: Settings, loss: float) -> None:
+    """Stop before a diverged training overwrites the last good checkpoint."""
+    if not math.isfinite(loss) or not all(
+        bool(torch.isfinite(tensor).all()) for tensor in state.model.state_dict().values()
+    ):
+        raise UsageError(
+            f"training of {settings.model!r} diverged in epoch {len(state.history) + 1} with learning rate "
+            f"{settings.recipe.learning_rate}; give a smaller one"
+        )
+
+
+def _description(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "source": dataset.source,
+        "class_names": list(dataset.class_names),
+        "validation_seed": VALIDATION_SEED,
+        "train_accuracy": None,
+        "test_accuracy": None,
+    }

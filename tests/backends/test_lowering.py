@@ -1,0 +1,189 @@
+"""The graph that is deployed, on the Lava simulator: with a board's timing, with its input embedded, with leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import EVERYTHING, assert_same_run
+
+import rmp_lava
+from rmp_lava.backends import fast, loihi2, reference
+from rmp_lava.backends.lava import simulator
+from rmp_lava.backends.lava.job import job_folder, supervise, write_messages
+from rmp_lava.conversion.headroom import make_room
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import BackendError
+from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.schedule import schedule
+from rmp_lava.training.data import load
+
+pytestmark = [pytest.mark.lava, pytest.mark.slow]
+
+STEPS = 5
+PLAN = {"blank": 1, "power_of_two": True}
+
+
+def residual(source: Input, unit: int = 1) -> SpikingNetwork:
+    """Convolutions, a path that is shorter and one that starts at the input, biases and initial potentials."""
+    rng = np.random.default_rng(4)
+
+    def weight(*shape):
+        return (2 * rng.integers(-20, 40, shape)).astype(np.int16)
+
+    conv1 = Conv(INPUT, weight(3, 2, 3, 3), padding=(1, 1))
+    conv2 = Conv("conv1", weight(3, 3, 3, 3), stride=(1, 2), padding=(1, 1))
+    skip = Conv("conv1", weight(3, 3, 1, 1), stride=(1, 2))
+    image = Conv(INPUT, weight(3, 2, 1, 1), stride=(1, 2))
+    shape2 = conv2.output_shape((3, 4, 6))
+    layers = (
+        Layer("conv1", (3, 4, 6), (conv1,), Neurons(120 * unit, v_init=60, bias=np.array([9, -4, 0], np.int16))),
+        Layer("conv2", shape2, (conv2,), Neurons(257)),
+        Layer("add", shape2, (Conv("conv2", weight(3, 3, 1, 1)), skip, image), Neurons(40 * unit, v_init=-7)),
+        Layer("read-out", (4,), (Dense("add", weight(4, int(np.prod(shape2)))),), Neurons(9, "none")),
+    )
+    return SpikingNetwork("residual", source, layers, "int")
+
+
+def images(network: SpikingNetwork, samples: int) -> np.ndarray:
+    return np.random.default_rng(5).random((samples, *network.input.shape), dtype=np.float32)
+
+
+SOURCES = {"rate": (make_input("rate", (2, 4, 6)), 1), "current": (make_input("current", (2, 4, 6), 63), 100)}
+"""What sends the messages, and how much larger the thresholds are that they take."""
+
+
+@pytest.mark.parametrize("implementation", ["native", "stock"])
+@pytest.mark.parametrize("encoding", SOURCES)
+def test_adapters_shift_everything_together(encoding, implementation):
+    """A reset that is not as late as the messages would cut off each sample's first steps."""
+    network = residual(*SOURCES[encoding])
+    some, plan = images(network, 3), schedule(network, STEPS, **PLAN)
+    found = simulator.run(
+        network, some, plan, implementation=implementation, record=EVERYTHING, adapters=True, time_limit=120
+    )
+    expected = fast.run(network, some, plan, record=EVERYTHING)
+    assert all(expected.spike_counts[name] for name in ("conv1", "conv2", "add"))
+    assert_same_run(found, expected)
+
+
+@pytest.mark.parametrize("encoding", SOURCES)
+def test_an_embedded_input_makes_the_spikes_of_its_image(encoding):
+    network = residual(*SOURCES[encoding])
+    some, plan = images(network, 1), schedule(network, STEPS, **PLAN)
+    found = simulator.run(network, some, plan, implementation="stock", record=EVERYTHING, embedded=True, time_limit=120)
+    expected = fast.run(network, some, plan, record=EVERYTHING)
+    for layer in network:
+        np.testing.assert_array_equal(found.spikes[layer.name], expected.spikes[layer.name], err_msg=layer.name)
+        np.testing.assert_array_equal(found.potentials[layer.name], expected.potentials[layer.name])
+    assert (INPUT in found.message_counts) == (encoding == "rate")  # a rate code's neurons still spike
+
+
+@pytest.mark.parametrize("where", ["chip", "host"])
+def test_what_is_measured_on_a_board_runs_where_nobody_looks(where):
+    """The job of a measurement, without its probe: no sink, and with the input on the chip no source either."""
+    network = residual(*SOURCES["rate"])
+    plan = loihi2.deployed_schedule(network, STEPS)
+    job = loihi2._measuring_job(network, plan, 3, loihi2.Board(), where) | {"target": "adapted"}
+    with job_folder(network, plan, job) as folder:
+        write_messages(network, images(network, 1 if where == "chip" else 3), plan, 0, folder / "messages.npy")
+        outcome = supervise(folder, 3, 120, progress=False)
+    steps_in = 0 if where == "chip" else 2
+    assert outcome["steps"] == 1 + steps_in + 3 * plan.period + network.depth + 1
+    assert "adapters as delays" in outcome["execution"]
+
+
+def test_the_trained_digits_network_classifies_as_on_backend_fast():
+    network = rmp_lava.load(Path(__file__).parents[2] / "exports" / "reference" / "digits-soft.net")
+    digits = load("digits")
+    network = make_room(network, digits.train_images[:200], 32)  # balanced for more than a register holds
+    some, plan = digits.test_images[:10], schedule(network, 32, **PLAN)
+    expected = fast.run(network, some, plan, record=EVERYTHING)
+    found = simulator.run(network, some, plan, implementation="stock", adapters=True, record=EVERYTHING, time_limit=300)
+    assert expected.accuracy(digits.test_labels[:10]) >= 0.5 and plan.period == 64
+    assert_same_run(found, expected)
+
+
+def test_the_trained_vgg16_classifies_as_on_backend_fast():
+    network = rmp_lava.load(Path(__file__).parents[2] / "exports" / "reference" / "vgg16-cifar.net")
+    # Patches of noise: CIFAR-10 does not come with this package.
+    coarse = np.random.default_rng(0).random((1, *network.input.shape[:1], 4, 4), dtype=np.float32)
+    some = coarse.repeat(8, axis=2).repeat(8, axis=3)
+    network = make_room(network, some, 2)
+    plan, record = schedule(network, 2, **PLAN), ("spikes", "potentials")
+    expected = fast.run(network, some, plan, record=record)
+    found = simulator.run(network, some, plan, implementation="stock", adapters=True, record=record, time_limit=600)
+    assert network.depth == 16 and min(expected.spike_counts[layer.name] for layer in network.layers[:-1]) > 0
+    assert_same_run(found, expected)
+
+
+def test_leak_on_lava_is_the_one_that_the_reference_foresees():
+    network = residual(*SOURCES["current"])
+    some, plan = images(network, 2), schedule(network, 30, **PLAN)
+    options = {"implementation": "stock", "record": EVERYTHING}
+    found = simulator.run(network, some, plan, leak=1, time_limit=120, **options)
+    assert_same_run(found, reference.run(network, some, plan, leak=1, **options))
+    without = reference.run(network, some, plan, **options)
+    assert any((found.potentials[layer.name] != without.potentials[layer.name]).any() for layer in network)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_reset_amid_the_blank_steps_is_as_foreseen(steps):
+    """With a backlog that the pulse cannot silence, and biases that act in blank steps too."""
+    one = np.array([[1]], np.int16)
+    bias = np.array([30], np.int16)
+    layers = (
+        Layer("soft", (1,), (Dense(INPUT, 100 * one),), Neurons(40, v_init=9)),
+        Layer("biased", (1,), (Dense("soft", 20 * one),), Neurons(30, bias=bias)),
+        Layer("hard", (1,), (Dense("biased", 20 * one),), Neurons(15, "hard", v_init=3, bias=bias)),
+        Layer("read-out", (1,), (Dense("hard", one), Dense("soft", one)), Neurons(1, "none", v_init=-5)),
+    )
+    network = SpikingNetwork("backlog", make_input("current", (1,), 255), layers, "int")
+    some, plan = np.array([[1], [0], [0.7]], np.float32), schedule(network, steps, blank=steps, power_of_two=True)
+    assert plan.period == 2 * steps
+    options = {"implementation": "stock", "record": EVERYTHING}
+    expected = reference.run(network, some, plan, **options)
+    assert_same_run(simulator.run(network, some, plan, time_limit=120, **options), expected)
+    native = reference.run(network, some, plan, record=EVERYTHING)
+    for name in native.spikes:
+        np.testing.assert_array_equal(native.spikes[name], expected.spikes[name], err_msg=name)
+    short = reference.run(network, some, schedule(network, steps, blank=1), **options)
+    assert not expected.boundary_spikes["soft"] and bool(short.boundary_spikes["soft"]) == (steps == 4)
+
+
+def test_a_neuron_program_of_the_users_own_takes_the_place_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "own_neuron.py").write_text(OWN_NEURON)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    layer = Layer("a", (1,), (Dense(INPUT, np.array([[10]], np.int16)),), Neurons(25))
+    network = SpikingNetwork("one", Input((1,), "spikes"), (layer,), "int", "count")
+    plan, some = schedule(network, 8), np.ones((1, 8, 1), np.uint8)
+    run = simulator.run(network, some, plan, neuron_program="own_neuron:EveryStep", record=("spikes",), time_limit=60)
+    assert run.spikes["a"].reshape(-1).tolist() == [1] * 8 and "own_neuron:EveryStep" in run.execution
+    for program, sentence in [
+        ("own_neuron:Missing", "cannot be imported"),
+        ("own_neuron", "package.module:ProcessModel"),
+        ("no_such_module:X", "cannot be imported"),
+        ("own_neuron:np", "no ProcessModel of rmp_lava.processes.rmp.RMP"),
+    ]:
+        with pytest.raises(BackendError, match=sentence):
+            simulator.run(network, some, plan, neuron_program=program, time_limit=60)
+
+
+OWN_NEURON = """
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from rmp_lava.processes.rmp import RMP
+from rmp_lava.processes.rmp_models import PyRmpModelFixed
+
+
+@implements(proc=RMP, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class EveryStep(PyRmpModelFixed):
+    def run_spk(self):
+        self.a_in.recv()
+        self.s_out.send(np.ones(self.v.shape, dtype=bool))
+"""

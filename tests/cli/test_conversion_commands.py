@@ -1,0 +1,371 @@
+"""Stages and images of a conversion: the right images, the right network, nothing measured on what it was tuned with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rmp_lava.conversion import pipeline as workflow
+from rmp_lava.conversion.divergence import TrainedOutputs
+from rmp_lava.conversion.pipeline import Quantising, convert_model, tune_model
+from rmp_lava.conversion.stages import Stage, trained_stage
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import ConversionError, DataError, ProfileError, RangeOverflowError, UsageError
+from rmp_lava.sources import images as samples
+from rmp_lava.sources.images import Material, from_dataset, material_for
+from rmp_lava.training.data import Dataset
+
+CLASSES = 4
+
+
+def labelled(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose brightest quarter is their class, sorted by class."""
+    random = np.random.default_rng(seed)
+    labels = np.sort(random.integers(0, CLASSES, count))
+    images = random.random((count, 1, 4, 4), dtype=np.float32) * 0.5
+    for image, label in zip(images, labels, strict=True):
+        image[0, 2 * (label // 2) : 2 * (label // 2) + 2, 2 * (label % 2) : 2 * (label % 2) + 2] += 0.5
+    return images, labels.astype(np.int64)
+
+
+def dataset(as_bytes: bool = False) -> Dataset:
+    (images, labels), (test_images, test_labels) = labelled(400), labelled(20, 1)
+    if as_bytes:
+        images, test_images = ((a * 255).astype(np.uint8) for a in (images, test_images))
+    return Dataset("quarters", images, labels, test_images, test_labels, ("a", "b", "c", "d"), "made here")
+
+
+def calibration_images() -> np.ndarray:
+    return from_dataset(dataset()).calibration(None, seed=0)[0]
+
+
+def exact() -> nn.Module:
+    """A network that knows the classes without training."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 2, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4))
+    with torch.no_grad():
+        model[0].weight.fill_(0.25)
+        model[0].bias.fill_(-0.3)
+        model[4].weight.zero_()
+        for label in range(4):
+            model[4].weight[label, label::4] = 1.0
+        model[4].bias.copy_(torch.tensor([0.0, 0.01, 0.02, 0.03]))
+    return model.eval()
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_strict_finds_what_saturates_with_labels_and_without(with_labels):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 4))
+    with torch.no_grad():
+        model[1].weight.fill_(0.1)
+        model[1].weight[3].fill_(-1.0)  # whose potential falls without end
+    material = from_dataset(dataset())
+    if not with_labels:
+        material = replace(material, train_labels=None, validation_labels=None)
+    with pytest.raises(RangeOverflowError, match="saturated its 24-bit membrane potential"):
+        convert_model(model.eval(), material, steps=32, quantising=Quantising(strict=True))
+    assert convert_model(model, material, steps=32).gates
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_stages_of_a_network_that_loses_nothing(as_bytes):
+    data = dataset(as_bytes)
+    model = exact()
+    conversion = convert_model(model, from_dataset(data), steps=32, name="quarters")
+    assert [stage.name for stage in conversion.stages] == [
+        "trained ANN",
+        "folded",
+        "clipped",
+        "float SNN",
+        "integer SNN",
+    ]
+    assert all(stage.images == 40 and stage.accuracy == 1.0 for stage in conversion.stages)
+    assert [gate.layer for gate in conversion.gates] == [layer.name for layer in conversion.integer]
+    assert all(gate.correlation > 0.98 for gate in conversion.gates)
+    provenance = conversion.integer.provenance
+    assert provenance["dataset"] == "quarters" and provenance["method"] == "low-latency"
+    assert provenance["stages"] == conversion.summary()["stages"] and len(provenance["gates"]) == 2
+    assert provenance["balance"]["images"] == 360 and conversion.integer.class_names == ("a", "b", "c", "d")
+
+
+def test_each_stage_measures_its_own_network(monkeypatch):
+    """A float network whose read-out is turned over shows in its stage, and in no stage before it."""
+
+    def turned(network, *arguments, **options):
+        result = real(network, *arguments, **options)
+        last = result.layers[-1]
+        synapses = tuple(s.replace(weight=-s.weight) for s in last.synapses)
+        return result.replace(layers=(*result.layers[:-1], last.replace(synapses=synapses)))
+
+    real = workflow.balance_best
+    monkeypatch.setattr(workflow, "balance_best", turned)
+    conversion = convert_model(exact(), from_dataset(dataset()), steps=32)
+    accuracies = {stage.name: stage.accuracy for stage in conversion.stages}
+    assert accuracies["trained ANN"] == accuracies["folded"] == accuracies["clipped"] == 1.0
+    assert accuracies["float SNN"] < 0.5 and accuracies["integer SNN"] < 0.5
+    assert conversion.gates[0].correlation > 0.98 and conversion.gates[1].correlation < 0
+    assert conversion.summary()["first_loss"].startswith("The loss begins at layer '4'")
+
+
+def test_what_is_lost_is_said_even_if_no_layer_begins_it():
+    conversion = convert_model(exact(), from_dataset(dataset()), steps=32)
+    assert workflow.describe_loss(conversion).startswith("No layer begins a loss: the lowest correlation is")
+    last = Stage("integer SNN", 40, conversion.stages[0].accuracy - 0.08)
+    lossy = replace(conversion, stages=(*conversion.stages[:-1], last))
+    assert workflow.describe_loss(lossy).startswith("8.0 points are lost, but no single layer begins it")
+
+
+def test_options_of_the_method_can_be_changed_one_by_one():
+    material = from_dataset(dataset())
+    paper = convert_model(exact(), material, steps=8, method="paper", stages=False).floating
+    assert paper.input.encoding == "poisson" and paper.provenance["balance"]["thresholds"] == "v_in"
+    mixed = convert_model(
+        exact(), material, steps=8, method="paper", encoding="rate", v_init="half", percentile=99.0, stages=False
+    ).floating
+    assert mixed.input.encoding == "rate"
+    assert mixed.provenance["balance"] == paper.provenance["balance"] | {"v_init": "half", "percentile": 99.0}
+    with pytest.raises(UsageError, match="percentile is given"):
+        convert_model(exact(), material, steps=8, percentile=99.0)
+    assert convert_model(exact(), material, steps=8, percentile=99.0, thresholds="activation", stages=False).steps == 8
+
+
+def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
+    data = dataset()
+    material = from_dataset(data)
+    chosen, truth = material.calibration(40, seed=0)
+    of_training = {image.tobytes(): label for image, label in zip(data.train_images, data.train_labels, strict=True)}
+    held_out = {image.tobytes() for image in material.validation_images}
+    assert all(image.tobytes() in of_training and image.tobytes() not in held_out for image in chosen)
+    assert [of_training[image.tobytes()] for image in chosen] == truth.tolist() and set(truth) == {0, 1, 2, 3}
+    assert np.array_equal(chosen, material.calibration(40, seed=0)[0])
+    assert not np.array_equal(chosen, material.calibration(40, seed=1)[0])
+    images, labels = material.validation(10, seed=0)
+    assert all(image.tobytes() in held_out for image in images)
+    assert [of_training[image.tobytes()] for image in images] == labels.tolist()
+
+
+@pytest.mark.parametrize("what", ["accuracy", "outputs"])
+def test_thresholds_are_searched_with_the_calibration_images(what):
+    material = from_dataset(dataset())
+    options = {"steps": 4, "thresholds": "activation", "alpha": 6.0, "stages": False, "search": what}
+    conversion = convert_model(exact(), material, **options)
+    record = conversion.integer.provenance["search"]
+    assert record["objective"] == what and record["images"] == (360 if what == "accuracy" else 256)
+    gained = record["after"] - record["before"]
+    assert gained > 0.05 if what == "accuracy" else gained < -0.3 * record["before"]
+    assert conversion.floating.layers[0].record["alpha"] < 6.0
+    assert "search" not in convert_model(exact(), material, steps=4, stages=False).integer.provenance
+    unlabelled = replace(material, train_labels=None)
+    if what == "accuracy":
+        with pytest.raises(UsageError, match="needs labels of the images; give them, or search for outputs"):
+            convert_model(exact(), unlabelled, **options)
+    else:
+        assert convert_model(exact(), unlabelled, **options).integer.provenance["search"] == record
+
+
+def test_a_search_may_follow_a_tuning_and_compares_with_the_network_before_it():
+    options = {"steps": 2, "epochs": 1, "batch_size": 64, "learning_rate": 1e-9}
+    searched = tune_model(exact(), from_dataset(dataset()), search="outputs", **options)
+    plain = tune_model(exact(), from_dataset(dataset()), **options)
+    record = searched.integer.provenance["search"]
+    trained = TrainedOutputs(
+        trace(exact(), make_input("current", (1, 4, 4)), calibration_images()), calibration_images()
+    )
+    assert record["before"] == pytest.approx(trained.divergence(plain.floating, 2), rel=1e-4)
+    assert record["after"] == pytest.approx(trained.divergence(searched.floating, 2), rel=1e-4)
+    assert record["after"] < record["before"] and "search" not in plain.integer.provenance
+
+
+def test_a_search_for_something_else_is_refused():
+    with pytest.raises(UsageError, match="search is 'alpha'; choose one of 'accuracy', 'outputs'"):
+        convert_model(exact(), from_dataset(dataset()), steps=4, search="alpha")
+
+
+@pytest.mark.parametrize("count", [0, 361, -1])
+def test_more_calibration_images_than_there_are(count):
+    with pytest.raises(UsageError, match="allowed are 1..360"):
+        from_dataset(dataset()).calibration(count, seed=0)
+
+
+def test_bytes_are_values_in_the_unit_interval():
+    material = from_dataset(dataset(as_bytes=True))
+    values, _ = material.calibration(None, seed=0)
+    assert values.dtype == np.float32 and 0.4 < values.max() <= 1
+
+
+def test_a_model_in_half_precision_or_for_one_image_or_in_training_mode_is_measured_as_it_is():
+    images, labels = labelled(30)
+    model = exact().bfloat16().train()
+    assert trained_stage(model, images, labels).accuracy == 1.0
+    program = torch.export.export(exact(), (torch.rand(7, 1, 4, 4),), strict=False)
+    assert trained_stage(program, images, labels).accuracy == 1.0  # 30 is no multiple of 7
+
+
+@pytest.mark.parametrize("most", [16, None])
+def test_a_program_for_a_range_of_batch_sizes_is_measured_in_such(most):
+    images, labels = labelled(30)
+    size = torch.export.Dim("n", min=2, max=most)
+    program = torch.export.export(exact(), (torch.rand(7, 1, 4, 4),), dynamic_shapes=({0: size},), strict=False)
+    for count in (30, 17):  # 17 leaves one image over, fewer than the program takes
+        assert trained_stage(program, images[-count:], labels[-count:]).accuracy == 1.0
+
+
+def test_outputs_that_are_images_of_one_pixel_are_measured():
+    images, labels = labelled(30)
+    assert trained_stage(nn.Sequential(exact(), nn.Unflatten(1, (4, 1, 1))), images, labels).accuracy == 1.0
+
+
+def test_a_trained_network_that_fails_says_so_in_a_sentence():
+    with pytest.raises(
+        ConversionError, match=r"the trained network fails on 30 images at once \(.*\); it has to take any"
+    ):
+        trained_stage(nn.Sequential(nn.Flatten(), nn.Linear(3, 4)), *labelled(30))
+
+
+def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
+    monkeypatch.setattr(workflow, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    for pass_ in (convert_model, tune_model):
+        with pytest.raises(ProfileError, match="'loihi9' is unknown"):
+            pass_(exact(), from_dataset(dataset()), steps=4, quantising=Quantising(profile="loihi9"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"device": "cuda:7"}, "device 'cuda:7' is not there"),
+        ({"precision": "float16"}, "precision is 'float16'"),
+        (
+            {"resume": True, "checkpoint_path": Path("missing.pt")},
+            "missing.pt does not exist, so there is nothing to resume",
+        ),
+    ],
+)
+def test_settings_of_a_tuning_are_looked_at_before_anything_is_balanced(monkeypatch, settings, words):
+    monkeypatch.setattr(workflow, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    with pytest.raises(UsageError, match=words):
+        tune_model(exact(), from_dataset(dataset()), steps=4, **settings)
+
+
+def test_tuning_measures_and_remembers():
+    records = []
+    material = from_dataset(dataset())
+    conversion = tune_model(exact(), material, steps=4, epochs=2, batch_size=64, on_epoch=records.append)
+    assert [stage.name for stage in conversion.stages] == [
+        "trained ANN",
+        "clipped, tuned",
+        "float SNN, tuned",
+        "integer SNN, tuned",
+    ]
+    assert conversion.tuning == tuple(records) and len(records) == 2
+    assert conversion.stages[-1].accuracy >= 0.95
+    assert conversion.integer.provenance["balance"]["thresholds"] == "tuned"
+    assert all(layer.neurons.v_init > 0 for layer in conversion.floating.layers[:-1])
+
+
+# Images of the user's own
+
+
+def saved(folder, images, labels=None):
+    np.save(folder / "x.npy", images)
+    if labels is None:
+        return folder / "x.npy", None
+    np.save(folder / "y.npy", labels)
+    return folder / "x.npy", folder / "y.npy"
+
+
+def test_own_images_are_divided_and_keep_their_labels(tmp_path):
+    images, labels = labelled(50)
+    material = material_for(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
+    assert len(material.train_images) == 45 and len(material.validation_images) == 5
+    of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    for part, truth in (
+        (material.train_images, material.train_labels),
+        (material.validation_images, material.validation_labels),
+    ):
+        assert [of[image.tobytes()] for image in part] == truth.tolist()
+    assert len({i.tobytes() for i in material.train_images} | {i.tobytes() for i in material.validation_images}) == 50
+
+
+def test_own_images_without_labels_measure_layers_only(tmp_path):
+    material = material_for(None, None, *saved(tmp_path, labelled(50)[0]), None)
+    conversion = convert_model(exact(), material, steps=8)
+    assert conversion.stages == () and len(conversion.gates) == 2 and conversion.integer.class_names == ()
+    with pytest.raises(UsageError, match="needs labels"):
+        tune_model(exact(), material, steps=4)
+
+
+@pytest.mark.parametrize(
+    "images, labels, found",
+    [
+        (np.zeros((9, 1, 4, 4)), np.zeros(8, int), "one label per image"),
+        (np.zeros((9, 1, 4, 4)), np.zeros(9), "not all whole numbers"),
+        (np.zeros((9, 1, 4, 4)), np.full(9, -1), "not all whole numbers"),
+        (np.zeros((1, 1, 4, 4)), None, "holds 1 image"),
+        (np.zeros((9, 1, 5, 5)), None, "images have shape (9, 1, 5, 5)"),
+        (np.full((9, 1, 4, 4), 255, np.uint8), None, "divide 8-bit pixels by 255"),
+        (np.full((9, 1, 4, 4), np.nan), None, "NaN"),
+    ],
+)
+def test_own_images_that_cannot_be_meant(tmp_path, images, labels, found):
+    with pytest.raises(DataError) as error:
+        material_for(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
+    assert found in str(error.value)
+
+
+def test_labels_beyond_the_outputs_are_refused(tmp_path):
+    images, labels = labelled(50)
+    material = material_for(None, None, *saved(tmp_path, images, labels + 1), None)
+    with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
+        convert_model(exact(), material, steps=4)
+    # Among the held-out images too.
+    material = material_for(None, None, *saved(tmp_path, images, labels), None)
+    material.validation_labels[0] = 4
+    with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
+        convert_model(exact(), material, steps=4)
+
+
+@pytest.mark.parametrize("labels", [np.full(50, "a"), np.full(50, np.nan), np.full(50, -1), np.zeros(50) + 0.5])
+def test_labels_that_cannot_be_meant_are_refused_where_a_network_runs(tmp_path, labels):
+    network = trace(exact(), make_input("current", (1, 4, 4)))
+    with pytest.raises(DataError, match="are not all whole numbers from 0"):
+        samples.images_for(network, None, None, *saved(tmp_path, labelled(50)[0], labels), None)
+
+
+def test_a_damaged_header_is_refused_in_a_sentence(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(b"}", b"(", 1))  # NumPy's parser raises a TokenError
+    with pytest.raises(DataError, match="x.npy is not a readable .npy file"):
+        samples.load_array(tmp_path / "x.npy")
+
+
+def test_a_data_set_of_other_classes_is_refused():
+    data = dataset()
+    material = Material(**vars(from_dataset(data)) | {"class_names": ("a", "b", "c", "d", "e")})
+    with pytest.raises(DataError, match="5 classes"):
+        convert_model(exact(), material, steps=4)
+
+
+def test_a_data_set_of_another_shape_is_refused(monkeypatch):
+    monkeypatch.setattr(samples, "load", lambda name, directory: dataset())
+    with pytest.raises(DataError, match=r"images of shape \(1, 4, 4\), but the network takes \(3, 4, 4\)"):
+        material_for("quarters", None, None, None, (3, 4, 4))
+
+
+def test_some_of_a_sorted_data_sets_test_images_are_of_all_classes_and_keep_their_labels(monkeypatch):
+    data = dataset(as_bytes=True)
+    monkeypatch.setattr(samples, "load", lambda name, directory: data)
+    network = convert_model(exact(), from_dataset(data), steps=2, stages=False).integer
+    images, labels, what = samples.images_for(network, None, None, None, None, 12)
+    assert what == "12 of 20 test images of quarters, drawn at random" and set(labels) == {0, 1, 2, 3}
+    by_image = {(i / np.float32(255)).tobytes(): n for i, n in zip(data.test_images, data.test_labels, strict=True)}
+    assert [by_image[image.tobytes()] for image in images] == labels.tolist()
+    everything, _, what = samples.images_for(network, None, None, None, None, 500)
+    assert len(everything) == 20 and what == "all 20 test images of quarters"

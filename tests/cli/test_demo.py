@@ -1,0 +1,75 @@
+"""The demo's claims, measured by the demo itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rmp_lava.backends.lava import simulator
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    command = [
+        sys.executable,
+        "-m",
+        "rmp_lava",
+        "demo",
+        "--output",
+        str(folder / "exports"),
+        "--json",
+        str(folder / "demo.json"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=folder, env=environment())
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "demo.json").read_text()) | {"text": done.stdout}
+
+
+def environment() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[2])
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+
+
+def accuracy(summary: dict, stage: str) -> float:
+    return next(s["accuracy"] for s in summary["stages"] if s["name"] == stage)
+
+
+@pytest.mark.slow
+def test_digits_are_learned_and_kept_in_integers(summary):
+    assert accuracy(summary, "trained ANN") >= 0.97
+    assert accuracy(summary, "integer SNN") >= accuracy(summary, "trained ANN") - 0.01
+    assert len(summary["accuracy_at"]["exported network"]) == 64
+
+
+@pytest.mark.slow
+def test_the_network_that_the_demo_names_is_there(summary):
+    assert os.path.isfile(summary["net"])
+    assert os.path.basename(summary["net"]) in summary["text"]
+
+
+@pytest.mark.slow
+def test_soft_reset_reaches_hard_resets_best_earlier(summary):
+    # How much earlier depends on the training, and so on the machine; test_reference_networks.py has it in numbers.
+    assert summary["soft_steps_to_hard_best"] < summary["hard_best_steps"]
+
+
+@pytest.mark.slow
+@pytest.mark.lava
+@pytest.mark.parametrize("stage", ["Lava, RMP neurons", "Lava, stock LIF neurons"])
+def test_fifty_digits_on_lava_equal_the_reference_spike_for_spike(summary, stage):
+    found = next(s for s in summary["stages"] if s["name"] == stage)
+    assert found["images"] >= 50
+    assert found["note"] == "every spike and final potential equals the reference"
+
+
+@pytest.mark.slow
+def test_without_lava_the_demo_says_that_it_did_not_run(summary):
+    if simulator.availability() is None:
+        assert summary["lava_missing"] is None
+    else:
+        assert summary["lava_missing"] in summary["text"].replace("\n", " ") or "not run" in summary["text"]
+        assert not any(s["name"].startswith("Lava") for s in summary["stages"])

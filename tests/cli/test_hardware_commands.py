@@ -1,0 +1,222 @@
+"""The commands `profiles`, `fit` and `estimate`: what they print, their JSON, exit codes, and errors of one sentence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from compiled_networks import mnist, pilotnet
+
+from rmp_lava import cli
+from rmp_lava.hardware import load_profile
+from rmp_lava.netx import save
+from rmp_lava.report.hardware import engineering
+
+REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference" / "digits-soft.net"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Call the command line in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (ended.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("nets")
+    return {network.name: save(network, folder / f"{network.name}.net") for network in (pilotnet(), mnist())}
+
+
+def test_profiles_are_listed(call):
+    code, output, _ = call("profiles")
+    assert code == 0
+    for name in ("loihi1", "kapoho_bay", "oheo_gulch", "hala_point"):
+        assert name in output
+    found = json.loads(call("profiles", "--json", "-")[1])["profiles"]
+    chips = {each["name"]: (each["chip"], each["chips"], each["usable_cores"]) for each in found}
+    assert chips["hala_point"] == ("loihi2", 1152, 140544) and chips["loihi2"] == ("loihi2", 1, 122)
+    assert chips["vpx"] == ("loihi2", None, None) and "unknown" in output
+    assert "unknown chips" in call("profiles", "vpx")[1]
+
+
+def test_a_profile_is_shown_with_every_source(call):
+    code, output, _ = call("profiles", "oheo_gulch")
+    assert code == 0 and "documented, of the board" in output and "unknown" in output
+    found = json.loads(call("profiles", "oheo_gulch", "--json", "-")[1])["values"]
+    assert set(found) == {key for key, _ in load_profile("oheo_gulch")}
+    assert found["board.chips"]["value"] == 1 and "brief" in found["board.chips"]["source"]
+    assert found["energy.static_power"]["of_the_board"] and not found["cores.neurons"]["of_the_board"]
+    assert found["energy.hop"]["value"] is None and found["energy.hop"]["source"]
+
+
+def test_a_network_that_fits(call, nets):
+    code, output, error = call("fit", nets["pilotnet"])
+    assert code == 0 and error == ""
+    assert "Fits: 74 of 122 usable cores of oheo_gulch." in output
+    assert "never run on hardware" in output and "Warning: layer 'conv1'" in output
+    found = json.loads(call("fit", nets["pilotnet"], "--json", "-")[1])
+    assert found["fits"] and found["cores"] == 74 and [layer["cores"] for layer in found["layers"]][:2] == [13, 25]
+
+
+def test_what_differs_on_a_board_is_said_of_stock_neurons(call, tmp_path):
+    path = tmp_path / "lowering.json"
+    stock = ("fit", REFERENCE, "--implementation", "stock")
+    code, output, error = call(*stock, "--steps", 20, "--data", "digits", "--samples", 8, "--json", path)
+    assert code == 0 and error == "" and "On 4 images, simulated exactly, spikes differ" in output
+    found = json.loads(path.read_text())["lowering"]
+    assert found["schedule"]["period"] == 32 and found["images"] == 4
+    assert {"range", "wrap", "spikes"} <= {each["kind"] for each in found["differences"]}
+    assert "depends on the images" in call(*stock)[1]
+    code, _, error = call("fit", REFERENCE, "--steps", 20)
+    assert code == 2 and "pass --implementation stock too" in error
+
+
+def test_stock_neurons_of_a_network_without_steps_are_mapped_all_the_same(call, nets):
+    code, output, _ = call("fit", nets["mnist"], "--implementation", "stock")
+    assert code == 0 and "depends on T" in output
+
+
+def test_a_network_that_does_not_fit_has_exit_code_1_and_remedies(call, nets, tmp_path):
+    board = tmp_path / "small.toml"
+    board.write_text(
+        'name = "small"\ndescription = "few cores"\nchip = "loihi2"\n'
+        '[board.chips]\nvalue = 1\nunit = "chip"\nkind = "documented"\nsource = "x"\n'
+        '[cores.usable_per_chip]\nvalue = 40\nunit = "core"\nkind = "documented"\nsource = "x"\n'
+    )
+    code, output, error = call("fit", nets["pilotnet"], "--profile", board, "--json", tmp_path / "fit.json")
+    assert code == 1 and error == ""
+    assert "Does not fit: 74 cores, and the board small has 40." in output
+    assert "board oheo_gulch has 122 cores on 1 chip" in output
+    found = json.loads((tmp_path / "fit.json").read_text())
+    assert not found["fits"] and len(found["remedies"]) == 2 and "40 cores" in found["remedies"][1]
+
+
+def test_a_layer_that_no_core_holds_is_named_and_not_counted(call, tmp_path):
+    board = tmp_path / "narrow.toml"
+    board.write_text(
+        'name = "narrow"\ndescription = "few words"\nchip = "loihi2"\n'
+        '[board.chips]\nvalue = 1\nunit = "chip"\nkind = "documented"\nsource = "x"\n'
+        '[cores.synapse_words]\nvalue = 100\nunit = "word"\nkind = "documented"\nsource = "x"\n'
+    )
+    code, output, _ = call("fit", REFERENCE, "--profile", board, "--json", tmp_path / "fit.json")
+    layers = json.loads((tmp_path / "fit.json").read_text())["layers"]
+    others = sum(layer["cores"] for layer in layers if not layer["obstacles"])
+    assert code == 1 and f"however it is split; the others take {others} cores." in " ".join(output.split())
+    _, output, _ = call("estimate", REFERENCE, "--profile", board, "--samples", 2, "--steps", 4)
+    assert f">{others}" in call("fit", REFERENCE, "--profile", board)[1]
+    hopeless = [layer["name"] for layer in layers if layer["obstacles"]]
+    assert hopeless and f"as if one core could hold all of {', '.join(hopeless)}" in " ".join(output.split())
+
+
+def test_stock_neurons_take_more(call, nets):
+    native, stock = (
+        json.loads(call("fit", REFERENCE, "--implementation", each, "--json", "-")[1]) for each in ("native", "stock")
+    )
+    words = [sum(layer["usage"]["synapse_words"]["largest"] for layer in each["layers"]) for each in (native, stock)]
+    assert words[1] > words[0]
+
+
+def test_an_estimate_is_called_one_and_says_what_is_missing(call, tmp_path):
+    path = tmp_path / "estimate.json"
+    code, output, _ = call("estimate", REFERENCE, "--samples", 3, "--steps", 8, "--json", path)
+    assert code == 0
+    for part in ("Estimated, per inference of 8 steps on oheo_gulch", "Left out:", "hops between cores", "3 simulated"):
+        assert part in output
+    assert "never run on hardware" in output and "measured" not in output.replace("Never measured", "")
+    assert "Uncertainty: one public measurement with counters, lava-dl's PilotNet LIF" in " ".join(output.split())
+    found = json.loads(path.read_text())
+    assert found["status"] == "estimated, not measured" and found["samples"] == 3
+    assert found["dynamic_joules"] == pytest.approx(sum(layer["joules"] for layer in found["layers"]))
+    assert [other["steps"] for other in found["other_steps"]] == [4, 8, 16]
+    assert found["coefficients"]["message"]["value"] is None
+    stock = json.loads(
+        call("estimate", REFERENCE, "--samples", 3, "--steps", 8, "--implementation", "stock", "--json", "-")[1]
+    )
+    assert stock["dynamic_joules"] > found["dynamic_joules"] and stock["implementation"] == "stock"
+
+
+def test_an_estimate_of_ones_own_images(call, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 1, 8, 8)))
+    code, output, _ = call("estimate", REFERENCE, "--images", tmp_path / "x.npy", "--steps", 4, "--profile", "loihi1")
+    assert code == 0 and "static power unknown" in output
+
+
+@pytest.mark.parametrize(
+    "arguments, found",
+    [
+        (("profiles", "loihi3"), "hardware profile 'loihi3' is unknown; do you mean loihi2"),
+        (("profiles", "none.toml"), "none.toml cannot be read"),
+        (("fit", "none.net"), "none.net does not exist"),
+        (("fit", REFERENCE, "--profile", "abacus"), "'abacus' is unknown; choose"),
+        (("fit", REFERENCE, "--samples", "3"), "say what differs with stock neurons; pass --implementation stock too"),
+        (("fit", REFERENCE, "--seed", "3"), "say what differs with stock neurons; pass --implementation stock too"),
+        (
+            ("fit", REFERENCE, "--implementation", "stock", "--steps", "4", "--samples", "3"),
+            "--samples is given, but no images",
+        ),
+        (
+            ("fit", REFERENCE, "--implementation", "stock", "--steps", "4", "--data-dir", "here"),
+            "but directory here was given",
+        ),
+        (("fit", REFERENCE, "--profile", "vpx"), "vpx: board.chips is unknown"),
+        (("estimate", REFERENCE, "--profile", "vpx"), "vpx: board.chips is unknown"),
+        (("estimate", REFERENCE, "--profile", "abacus"), "'abacus' is unknown"),
+        (("estimate", REFERENCE, "--steps", "0"), "steps are 0"),
+        (("estimate", REFERENCE, "--samples", "0"), "samples are 0"),
+        (("estimate", REFERENCE, "--data", "cifar"), "data set 'cifar' is unknown"),
+    ],
+)
+def test_errors_are_one_sentence(call, arguments, found):
+    code, _, error = call(*arguments)
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1 and found in error
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_tables_keep_to_the_terminal(call, nets, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    code, output, _ = call("fit", nets["pilotnet"])
+    lines = [line for line in output.split("\n") if "│" in line]
+    assert code == 0 and lines and ("24x32x99" in output) == (columns == "120")
+    # No cell is broken into two lines: each layer and the sum have one each.
+    assert len(lines) == 11
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0, "0 J"),
+        (1.0, "1 J"),
+        (0.6835, "684 mJ"),
+        (0.00099951, "1 mJ"),
+        (0.0009994, "999 uJ"),
+        (12.3456e-6, "12.3 uJ"),
+        (23.6e-12, "23.6 pJ"),
+        (4e-15, "0.004 pJ"),
+        (1234.0, "1,230 J"),
+        (None, "-"),
+    ],
+)
+def test_three_digits_with_a_prefix(value, text):
+    assert engineering(value, "J") == text

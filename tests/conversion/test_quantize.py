@@ -1,0 +1,322 @@
+"""Quantisation: ranges are kept, the threshold is exact, every loss is counted, and the spikes stay almost the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from rmp_lava.backends import run
+from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.balancing import Balancing
+from rmp_lava.conversion.quantize import THRESHOLD_FORMS, quantize
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import ConversionError, UsageError
+from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.netx import lava_dl_obstacles
+from rmp_lava.stock_weights import is_one_weight
+
+
+def one_layer(weight, threshold=1.0, *, source="poisson", record=None, **neurons) -> SpikingNetwork:
+    weight = np.asarray(weight, dtype=np.float32)
+    layer = Layer("a", weight.shape[:1], (Dense(INPUT, weight),), Neurons(threshold, **neurons), record or {})
+    readout = "potential" if neurons.get("reset") == "none" else "count"
+    return SpikingNetwork("one", make_input(source, weight.shape[1:]), (layer,), "float", readout)
+
+
+def quantized(network, form="free", **options) -> Layer:
+    return quantize(network, threshold_form=form, **options).layers[0]
+
+
+@st.composite
+def weights(draw):
+    """Of one sign or two, over the whole range of float32 that a training could leave."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    weight = rng.normal(size=(draw(st.integers(1, 5)), draw(st.integers(1, 6))))
+    kind = draw(st.sampled_from(["mixed", "positive", "negative", "skewed", "sparse"]))
+    if kind in ("positive", "negative"):
+        weight = np.abs(weight) * (1 if kind == "positive" else -1)
+    elif kind == "skewed":
+        weight = np.where(weight > 0, weight, weight / 1000)
+    elif kind == "sparse":
+        weight = np.where(rng.random(weight.shape) < 0.3, weight, 0)
+    return (weight * 10.0 ** draw(st.integers(-30, 30))).astype(np.float32)
+
+
+@given(weights(), st.floats(0.05, 200), st.sampled_from(THRESHOLD_FORMS), st.sampled_from(["poisson", "current"]))
+def test_ranges_are_kept_and_the_threshold_is_exact(weight, ratio, form, source):
+    assume(weight.any())
+    network = one_layer(weight, float(ratio * np.abs(weight).max()), source=source)
+    try:
+        result = quantize(network, threshold_form=form)
+    except ConversionError as error:
+        # A threshold of at most 254 that holds a pixel's levels too leaves a small weight nothing.
+        assert "all weights of layer 'a' would be rounded to zero beside a threshold" in str(error)
+        assert (form, source) == ("dense_rec", "current") and ratio > 10
+        return
+    layer, levels = result.layers[0], result.input.largest_message
+    found, threshold, scale = layer.synapses[0].weight, layer.neurons.threshold, layer.record["scale"]
+    if weight.min() < 0 < weight.max():
+        assert not (found % 2).any() and found.min() >= -256 and found.max() <= 254
+        step = 2
+    else:
+        step, largest = (2, 254) if form == "dense_rec" else (1, 255)
+        assert np.abs(found).max() <= largest and not (step == 2 and (found % 2).any())
+    # Rounding is all that happens to a weight; clipping happens to none.
+    assert np.abs(found - weight.astype(np.float64) * scale).max() <= step / 2 + 1e-6
+    assert ((found == 0) | (np.sign(found) == np.sign(weight))).all()
+    assert scale * network.layers[0].neurons.threshold * levels == pytest.approx(threshold, rel=1e-12)
+    assert {"stock": is_one_weight(threshold), "dense_rec": threshold % 2 == 0 and threshold <= 254, "free": True}[form]
+    assert 1 <= threshold <= 2**17 - 1
+
+
+@given(weights(), st.floats(0.5, 20))
+def test_weights_use_their_bits_fully(weight, ratio):
+    assume(weight.any())
+    network = one_layer(weight, float(ratio * np.abs(weight).max()))
+    for form, least in (("free", 1.0), ("stock", 1 - 1 / 128)):
+        found = quantized(network, form).synapses[0].weight
+        # One threshold step (of at least 127) is lost to the floor; the largest weight then rounds by one step.
+        low, high = float(weight.min()), float(weight.max())
+        if low < 0 < high:
+            used = max(found.max() / 254, found.min() / -256)
+        else:
+            used = np.abs(found).max() / 255
+        assert used >= least * (1 - 1 / 100) - 1 / 127
+
+
+@pytest.mark.parametrize("form", THRESHOLD_FORMS)
+def test_thresholds_that_fit_exactly_stay(form):
+    layer = quantized(one_layer([[-2.56, 1.0]], 1.28), form)
+    np.testing.assert_array_equal(layer.synapses[0].weight, [[-256, 100]])
+    assert layer.neurons.threshold == 128
+
+
+def test_stock_thresholds_cost_little():
+    """What one weight can say: 255 times a power of two up to 2^7; the weights follow the threshold exactly."""
+    free, stock, rec = (quantized(one_layer([[2.54, -1.0]], 9.99), form) for form in ("free", "stock", "dense_rec"))
+    assert (free.neurons.threshold, stock.neurons.threshold, rec.neurons.threshold) == (999, 996, 254)
+    assert stock.record["threshold_is_one_weight"] and not free.record["threshold_is_one_weight"]
+    assert rec.record["weight_error"] > stock.record["weight_error"]
+
+
+def test_dense_rec_networks_run_in_lava_dl():
+    network = one_layer([[2.54, -1.0], [0.3, 0.7]], 9.99)
+    assert not lava_dl_obstacles(quantize(network, threshold_form="dense_rec"))
+    assert lava_dl_obstacles(quantize(network, threshold_form="free"))
+
+
+@given(weights(), st.floats(0, 1), st.sampled_from(["poisson", "current"]))
+def test_v_init_and_bias_scale_with_the_threshold(weight, share, source):
+    assume(weight.any())
+    threshold = float(3 * np.abs(weight).max())
+    potential = {"v_init": share * threshold, "bias": np.full(len(weight), share * threshold)}
+    neurons = quantized(one_layer(weight, threshold, source=source, **potential)).neurons
+    assert abs(neurons.v_init - share * neurons.threshold) <= 0.5 + 1e-6
+    bias = int(neurons.bias[0]) * 2.0 ** (neurons.bias_exponent - 6)
+    assert abs(bias - share * neurons.threshold) <= 1 + 1e-6 * neurons.threshold
+    assert isinstance(neurons.v_init, int)
+
+
+# Graded messages
+
+
+def test_current_levels_leave_the_threshold_its_bits():
+    full, reduced = (
+        quantize(one_layer([[1.0, -1.0]], t, source="current"), threshold_form="stock") for t in (0.1, 10.0)
+    )
+    assert full.input.levels == 255
+    # 10 / 1 * 254 * 255 does not fit what one weight can say (32,640); 15 levels nearly do.
+    assert reduced.input.levels == 15
+    assert reduced.layers[0].neurons.threshold <= 255 << 7
+    assert reduced.layers[0].record["input_levels"] == 15
+    assert quantize(one_layer([[1.0, -1.0]], 10.0, source="current"), threshold_form="free").input.levels == 31
+
+
+def test_levels_that_are_given_stay():
+    network = one_layer([[1.0, -1.0]], 0.1).replace(input=Input((2,), "current", 63))
+    assert quantize(network).input.levels == 63
+
+
+def test_messages_and_spikes_into_one_layer_have_no_joint_scale():
+    first = one_layer([[1.0, -1.0], [0.5, 0.5]], source="current")
+    both = Layer("b", (1,), (Dense("a", [[1.0, 1.0]]), Dense(INPUT, [[1.0, 1.0]])), Neurons(1.0))
+    with pytest.raises(ConversionError, match="'b' receives graded messages and spikes"):
+        quantize(first.replace(layers=(*first.layers, both)))
+
+
+# Read-out and bias
+
+
+def test_calibrated_potentials_of_a_read_out_fit():
+    rng = np.random.default_rng(0)
+    network = one_layer(rng.normal(size=(4, 30)), reset="none")
+    images = rng.random((10, 30)).astype(np.float32)
+    network = network.replace(
+        layers=(network.layers[0].replace(synapses=(Dense(INPUT, np.abs(rng.normal(size=(4, 30)))),)),)
+    )
+    balanced = balance(network, images, 200)
+    integer = quantize(balanced)
+    result = run(integer, images, 200, "reference", record=("potentials",))
+    assert not result.saturations["a"]
+    peak = np.abs(result.potentials["a"]).max() / 64
+    assert 0.4 * (2**17 - 1) < peak < 0.6 * (2**17 - 1)  # room for twice what calibration saw, and use of it
+    unscaled = run(quantize(network), images, 200, "reference")
+    assert unscaled.saturations["a"]
+
+
+def test_a_read_out_has_room_for_the_longest_run_that_is_meant():
+    images = np.random.default_rng(0).random((20, 12)).astype(np.float32)
+    network = one_layer(np.random.default_rng(1).random((3, 12)), reset="none")
+    balanced = balance(network, images, 8)
+    usual, long = quantize(balanced), quantize(balanced, steps=256)
+    assert quantize(balanced, steps=8) == usual
+    assert run(usual, images, 14).saturations == {"a": 0}
+    assert run(usual, images, 256).saturations["a"] > 0
+    assert run(long, images, 256).saturations == {"a": 0}
+    # Both mean the same in the trained network's units.
+    said = [run(each, images, 8).output * each.provenance["output_scale"] for each in (usual, long)]
+    np.testing.assert_allclose(*said, rtol=0.05)
+
+
+@pytest.mark.parametrize("bias, exponent", [(10.0, 6), (-10.0, 6), (20.0, 7), (-32.0, 7)])
+def test_bias_within_its_bits(bias, exponent):
+    neurons = quantized(one_layer([[1.0, -1.0]], 1.0, bias=np.array([bias]))).neurons
+    assert neurons.bias_exponent == exponent
+    found = neurons.bias[0] * 2.0**exponent / 64 / neurons.threshold
+    assert found == pytest.approx(bias, abs=2.0**exponent / 64 / 254)
+
+
+@pytest.mark.parametrize("form", THRESHOLD_FORMS)
+def test_a_bias_beyond_its_register_takes_bits_from_the_weights_and_is_not_clipped(form):
+    # 100 units of 254 would be 25,400, and the register ends at 4095 * 2 = 8,190.
+    bias = np.array([100.0, 1.0, -100.0])
+    layer = quantized(one_layer([[1.0, -1.0], [1.0, 1.0], [0.0, 1.0]], bias=bias), form)
+    found = layer.neurons.bias * 2.0 ** (layer.neurons.bias_exponent - 6) / layer.neurons.threshold
+    np.testing.assert_allclose(found, bias, atol=0.05)
+    assert 60 <= layer.neurons.threshold <= 82
+
+
+def test_a_bias_beyond_its_register_takes_levels_from_graded_messages_first():
+    network = one_layer([[1.0, -1.0]], 1.0, source="current", bias=np.array([0.2]))
+    assert quantize(network, threshold_form="free").input.levels == 127
+    network = one_layer([[1.0, -1.0]], 1.0, source="current", bias=np.array([5.0]))
+    integer = quantize(network, threshold_form="free")
+    assert integer.input.levels == 63 and integer.layers[0].synapses[0].weight.max() < 30
+
+
+# Refusals
+
+
+def test_float_network_is_untouched():
+    network = one_layer([[1.0, -0.3]], 0.7, bias=np.array([0.1]), v_init=0.2)
+    copy = one_layer([[1.0, -0.3]], 0.7, bias=np.array([0.1]), v_init=0.2)
+    quantize(network)
+    assert network == copy
+
+
+def test_a_read_out_that_would_keep_no_weight_is_refused():
+    # Before, a run of many steps got a read-out of zeros, at the accuracy of guessing and without a word.
+    weight = np.array([[0.5, -0.2]], dtype=np.float32)
+    for peak, fits in ((1e3, True), (1e8, False)):
+        layer = Layer("out", (1,), (Dense(INPUT, weight),), Neurons(1.0, "none"), {"potential_peak": peak})
+        network = SpikingNetwork("long", make_input("rate", (2,)), (layer,), "float")
+        if fits:
+            assert quantize(network).output.synapses[0].weight.any()
+        else:
+            with pytest.raises(
+                ConversionError, match="all weights of layer 'out' would be rounded to zero.*fewer steps"
+            ):
+                quantize(network)
+
+
+def test_integers_are_not_quantised_again():
+    with pytest.raises(UsageError, match="holds integers already"):
+        quantize(quantize(one_layer([[1.0, -1.0]])))
+
+
+def test_unknown_form():
+    with pytest.raises(UsageError, match="stock, free, dense_rec"):
+        quantize(one_layer([[1.0]]), threshold_form="exact")
+
+
+@pytest.mark.parametrize(
+    "weight, threshold, found", [([[0.0, 0.0]], 1.0, "only zero weights"), ([[1.0, -1.0]], 1e-4, "threshold 0.0001")]
+)
+def test_layers_that_cannot_be_quantised_are_named(weight, threshold, found):
+    with pytest.raises(ConversionError) as caught:
+        quantize(one_layer(weight, threshold))
+    assert "layer 'a'" in str(caught.value) and found in str(caught.value)
+
+
+def test_everything_is_recorded():
+    layer = quantized(one_layer([[1.0, -0.001, 0.5]], 2.0), "stock")
+    record = layer.record
+    assert record["threshold_float"] == 2.0 and record["zero_weights"] == 1
+    assert record["largest_possible_input"] == int(np.clip(layer.synapses[0].weight, 0, None).sum())
+    assert record["input_may_wrap_in_stock_neurons"] is False
+    found, weight = layer.synapses[0].weight, np.array([[1.0, -0.001, 0.5]], dtype=np.float32).astype(float)
+    error = np.sqrt(((found / record["scale"] - weight) ** 2).sum() / (weight**2).sum())
+    assert record["weight_error"] == pytest.approx(error)
+    wide = quantized(one_layer(np.ones((1, 600)), 2.0))
+    assert wide.record["largest_possible_input"] == 600 * 255 and wide.record["input_may_wrap_in_stock_neurons"]
+
+
+# What it is for
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("form, least", [("free", 0.995), ("stock", 0.995), ("dense_rec", 0.9)])
+def test_integer_rates_follow_float_rates(seed, form, least):
+    rng = np.random.default_rng(seed)
+    shapes, layers, source = [(60, 40), (50, 60), (10, 50)], [], INPUT
+    for i, shape in enumerate(shapes):
+        weight = rng.normal(size=shape) * np.sqrt(2 / shape[1])
+        layers.append(Layer(f"layer{i}", shape[:1], (Dense(source, weight),), Neurons(1.0)))
+        source = f"layer{i}"
+    network = SpikingNetwork("random", make_input("poisson", (40,)), tuple(layers), "float", "count")
+    images = rng.random((20, 40)).astype(np.float32)
+    network = balance(network, images, 100, Balancing(percentile=99.0))
+    integer = quantize(network, threshold_form=form)
+    one, other = (run(n, images, 100, seed=seed, record=("counts",)).neuron_counts for n in (network, integer))
+    for layer in network:
+        correlation = np.corrcoef(one[layer.name].ravel(), other[layer.name].ravel())[0, 1]
+        assert correlation > least, layer.name
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_dense_rec_form_is_what_lava_dls_loader_runs_whatever_the_signs(sign):
+    rng = np.random.default_rng(3)
+    layers = (
+        Layer("a", (5,), (Dense(INPUT, rng.random((5, 7), dtype=np.float32)),), Neurons(1.3)),
+        Layer("b", (3,), (Dense("a", sign * rng.random((3, 5), dtype=np.float32)),), Neurons(0.9)),
+    )
+    network = SpikingNetwork("signs", make_input("poisson", (7,)), layers, "float", "count")
+    assert lava_dl_obstacles(quantize(network, threshold_form="dense_rec")) == []
+
+
+def test_a_chip_without_graded_messages_takes_no_pixels_as_currents():
+    with pytest.raises(ConversionError, match="chip 'loihi1' sends messages up to 1, .* encoding 'rate' or 'poisson'"):
+        quantize(one_layer([[1.0, -0.5]], source="current"), "loihi1")
+    for source in ("rate", "poisson"):
+        assert quantize(one_layer([[1.0, -0.5]], source=source), "loihi1").is_integer
+
+
+def test_ranges_leave_room_in_the_register_of_stock_neurons():
+    """Else potentials that are far below zero wrap there and come out above the threshold."""
+    source = make_input("current", (2,))
+    weight = np.array([[1.0, -0.5], [-1.0, -0.9]], np.float32)
+    first = Layer("a", (2,), (Dense(INPUT, weight),), Neurons(0.2))
+    second = Layer("b", (1,), (Dense("a", weight[:1]),), Neurons(0.9))
+    network = SpikingNetwork("deep", source, (first, second), readout="count")
+    images = np.array([[1.0, 0.5], [0.2, 1.0]], np.float32)
+    ranges = run(network, images, 8).potential_ranges
+    assert ranges["a"][0] == pytest.approx(8 * -1.45)
+    wide, fitting = quantize(network), quantize(network, ranges=ranges)
+    assert run(wide, images, 8).potential_ranges["a"][0] == -(2**23) + 1  # saturated
+    low = run(fitting, images, 8).potential_ranges["a"][0] / 64
+    assert -0.81 * 2**17 < low < -0.7 * 2**17
+    assert fitting["b"].replace(record={}) == wide["b"].replace(record={})  # it had room
+    with pytest.raises(UsageError, match="ranges have no layer 'a'"):
+        quantize(network, ranges={"b": (0, 1)})

@@ -1,0 +1,753 @@
+"""What trace makes of a network computes what the network computes, whatever it is built from."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from foreign_models import (
+    Asking,
+    BasicBlock,
+    DenseNet,
+    MobileNetV2,
+    Normalised,
+    OptionA,
+    PreActivationBlock,
+    ResNet,
+    Shuffle,
+    Twice,
+    mobilenet_v1,
+    settle,
+    vgg_bn,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import prune
+
+from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.check import check
+from rmp_lava.conversion.trace import trace
+from rmp_lava.conversion.tracing import maps
+from rmp_lava.encoding import make_input
+from rmp_lava.network import Conv, SpikingNetwork
+
+
+def conv(inputs, outputs, kernel, **changed) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, bias=False, **changed)
+
+
+def linear(inputs, outputs) -> nn.Linear:
+    return nn.Linear(inputs, outputs, bias=False)
+
+
+def random_images(shape: tuple[int, ...], seed: int = 1) -> torch.Tensor:
+    """Not those that trace itself compares on."""
+    return torch.rand(3, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_traced_exactly(
+    model: nn.Module, shape: tuple[int, ...], pooling: str = "fold", expected: torch.Tensor | None = None
+) -> SpikingNetwork:
+    images = random_images(shape)
+    report = check(model, images)
+    assert report.convertible, report.obstacles
+    network = trace(model, make_input("current", shape), images, pooling=pooling)
+    with torch.no_grad():
+        expected = model.eval()(random_images(shape, 2)) if expected is None else expected
+        found = AnalogNetwork(network)(random_images(shape, 2))
+    torch.testing.assert_close(found, expected.flatten(1).float(), rtol=0, atol=1e-4 * float(expected.abs().max()))
+    return network
+
+
+def names(network: SpikingNetwork) -> list[str]:
+    return [layer.name for layer in network]
+
+
+# Sequential networks under the paper's constraints
+
+
+@st.composite
+def models(draw):
+    """Sequential networks of convolutions, poolings of all kinds, nested containers, and dense layers at the end."""
+    torch.manual_seed(draw(st.integers(0, 1000)))
+    shape = channels, height, width = draw(st.integers(1, 3)), draw(st.integers(3, 11)), draw(st.integers(3, 11))
+    modules: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 3))):
+        block: list[nn.Module] = []
+        if draw(st.booleans()):
+            kernel = draw(st.tuples(st.integers(1, min(3, height)), st.integers(1, min(3, width))))
+            stride, padding = draw(st.integers(1, 2)), draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+            groups = draw(st.sampled_from([1, channels]))
+            outputs = groups * draw(st.integers(1, 2))
+            block += [conv(channels, outputs, kernel, stride=stride, padding=padding, groups=groups), nn.ReLU()]
+            channels = outputs
+            height = (height + 2 * padding[0] - kernel[0]) // stride + 1
+            width = (width + 2 * padding[1] - kernel[1]) // stride + 1
+        if draw(st.booleans()):
+            kernel = draw(st.tuples(st.integers(1, min(3, height)), st.integers(1, min(3, width))))
+            stride = draw(st.sampled_from([kernel, (1, 1), (2, 2), (3, 1)]))
+            block += [nn.AvgPool2d(kernel, stride)]
+            height, width = (height - kernel[0]) // stride[0] + 1, (width - kernel[1]) // stride[1] + 1
+        block += [nn.Dropout(0.5)] if draw(st.booleans()) else []
+        modules += [nn.Sequential(*block)] if draw(st.booleans()) else block
+    modules += [nn.Flatten()]
+    size = channels * height * width
+    if draw(st.booleans()):
+        modules += [linear(size, 5), nn.ReLU(), nn.Identity()]
+        size = 5
+    return nn.Sequential(*modules, linear(size, 3)), shape
+
+
+@settings(max_examples=80)
+@given(models(), st.sampled_from(["fold", "layer"]))
+def test_the_traced_network_computes_what_the_model_computes(case, pooling):
+    model, shape = case
+    assert_traced_exactly(model, shape, pooling)
+
+
+@pytest.mark.parametrize("pooling", ["fold", "layer"])
+@pytest.mark.parametrize(
+    "pool, padding",
+    [
+        (2, 1),
+        (3, 1),
+        (nn.AvgPool2d(3, 2), 0),
+        (nn.AvgPool2d(3, 2), 1),
+        (nn.AvgPool2d(2, 3), 1),
+        (nn.AvgPool2d((1, 2)), (0, 1)),
+    ],
+)
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)])
+def test_pooling_before_a_convolution(pool, padding, size, pooling):
+    pool = nn.AvgPool2d(pool) if isinstance(pool, int) else pool
+    features = nn.Sequential(conv(2, 3, 3, padding=1), nn.ReLU(), pool, conv(3, 4, (2, 3), padding=padding), nn.ReLU())
+    outputs = features(torch.zeros(1, 2, *size)).numel()
+    assert_traced_exactly(nn.Sequential(*features, nn.Flatten(), linear(outputs, 3)), (2, *size), pooling)
+
+
+def test_folding_leaves_no_layer_where_it_is_exact():
+    layers = [
+        conv(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        conv(4, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+    ]
+    named = zip(("conv1", "relu1", "pool1", "conv2", "relu2", "pool2"), layers, strict=True)
+    model = nn.Sequential(OrderedDict(named, flatten=nn.Flatten(), dense=linear(16, 10)))
+    assert len(assert_traced_exactly(model, (1, 8, 8), "fold").layers) == 3
+    assert [layer.name for layer in assert_traced_exactly(model, (1, 8, 8), "layer")] == [
+        "conv1",
+        "pool1",
+        "conv2",
+        "pool2",
+        "dense",
+    ]
+
+
+def test_a_pooling_that_cannot_be_folded_becomes_a_layer_and_says_so():
+    # 7 pixels pooled by 2 leave one out, on which the padding's zeros would fall.
+    model = nn.Sequential(
+        conv(1, 2, 1), nn.ReLU(), nn.AvgPool2d(2), conv(2, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), linear(18, 2)
+    )
+    network = assert_traced_exactly(model, (1, 7, 7), "fold")
+    assert [layer.name for layer in network] == ["0", "2", "3", "6"]
+    assert "2 cannot be folded" in network["3"].record["pooling"]
+
+
+def test_a_pooling_that_would_make_an_enormous_matrix_becomes_a_layer_and_says_so(monkeypatch):
+    model = nn.Sequential(conv(1, 2, 1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), linear(32, 3))
+    monkeypatch.setattr(maps, "LARGEST_MATRIX", 3 * 128)
+    folded = assert_traced_exactly(model, (1, 8, 8), "fold")
+    assert [layer.name for layer in folded] == ["0", "4"] and folded["4"].synapses[0].weight.shape == (3, 128)
+    # One element more than is allowed; the weights themselves may be as many as they are.
+    monkeypatch.setattr(maps, "LARGEST_MATRIX", 3 * 128 - 1)
+    kept = assert_traced_exactly(model, (1, 8, 8), "fold")
+    assert [layer.name for layer in kept] == ["0", "2", "4"] and kept["4"].synapses[0].weight.shape == (3, 32)
+    assert (
+        kept["4"].record["pooling"]
+        == "2 would make an enormous matrix of the weights behind it and is a layer of its own"
+    )
+    (finding,) = [f for f in check(model, np.zeros((2, 1, 8, 8), np.float32)).findings if f.layer == "2"]
+    assert finding.severity == "information" and finding.remedy.startswith(
+        "a layer of its own: it would make an enormous"
+    )
+    # What may be negative no neurons can hold: it is folded whatever the size.
+    signed = nn.Sequential(conv(1, 2, 1), nn.AvgPool2d(2), nn.Flatten(), linear(32, 3))
+    assert len(assert_traced_exactly(signed, (1, 8, 8), "fold").layers) == 1
+
+
+def test_poolings_one_after_the_other_and_before_everything():
+    model = nn.Sequential(
+        nn.AvgPool2d(2), conv(1, 2, 1), nn.ReLU(), nn.AvgPool2d(2), nn.AvgPool2d(2), nn.Flatten(), linear(8, 2)
+    )
+    assert_traced_exactly(model, (1, 16, 16), "fold")
+    assert_traced_exactly(model, (1, 16, 16), "layer")
+
+
+class Reading(nn.Module):
+    """A pooling that two convolutions, or a convolution and an addition, read."""
+
+    def __init__(self, pool: nn.Module, adds: bool) -> None:
+        super().__init__()
+        self.first, self.pool, self.adds = conv(1, 2, 1), pool, adds
+        self.a, self.b, self.last = conv(2, 2, 3, padding=1), conv(2, 2, 3, padding=1), nn.LazyLinear(2, bias=False)
+
+    def forward(self, x):
+        x = self.pool(torch.relu(self.first(x)))
+        other = x if self.adds else torch.relu(self.b(x))
+        return self.last(torch.relu(self.a(x) + other).flatten(1))
+
+
+@pytest.mark.parametrize("adds", [True, False])
+@pytest.mark.parametrize(("pool", "pooling"), [(nn.AvgPool2d(2), "layer"), (nn.AvgPool2d(3, 2, 1), "fold")])
+def test_a_pooling_that_two_branches_read_is_one_population(adds, pool, pooling):
+    torch.manual_seed(0)
+    model = Reading(pool, adds)
+    model(torch.rand(1, 1, 8, 8))
+    network = assert_traced_exactly(model, (1, 8, 8), pooling)
+    assert names(network) == ["first", "pool", *["b"] * (not adds), "a", "last"]
+    report = check(model, np.zeros((2, 1, 8, 8), np.float32), pooling=pooling)
+    # Said once. (Beside an addition, where nothing is in the way, the same pooling is folded as well.)
+    said = [f.remedy for f in report.findings if f.layer == "pool" and f.severity == "information"]
+    assert len([text for text in said if text.startswith("a layer of its own")]) == 1
+
+
+def test_names_of_arguments_that_numpy_has():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = conv(1, 2, 3), conv(1, 2, 3), linear(4, 2)
+
+        def forward(self, x):
+            both = torch.cat((torch.relu(self.a(x)), torch.relu(self.b(x))), axis=1)
+            return self.c(both.mean(axis=(2, 3), keepdims=True).flatten(1))
+
+    assert_traced_exactly(Named(), (1, 6, 6))
+
+
+def test_a_module_used_twice_is_two_layers():
+    torch.manual_seed(0)
+    shared, relu = conv(2, 2, 3, padding=1), nn.ReLU()
+    model = nn.Sequential(shared, relu, shared, relu, nn.Flatten(), linear(32, 2))
+    network = assert_traced_exactly(model, (2, 4, 4), "fold")
+    assert [layer.name for layer in network] == ["0", "2", "5"]
+
+
+def test_nested_modules_keep_their_names():
+    model = nn.Sequential(
+        nn.Sequential(conv(1, 1, 1), nn.Sequential(nn.ReLU(), conv(1, 1, 1))), nn.ReLU(), nn.Flatten(), linear(16, 2)
+    )
+    network = assert_traced_exactly(model, (1, 4, 4), "fold")
+    assert [layer.name for layer in network] == ["0.0", "0.1.1", "3"]
+
+
+def test_features_without_height_and_width():
+    assert_traced_exactly(nn.Sequential(linear(6, 4), nn.ReLU(), linear(4, 2)), (6,), "fold")
+
+
+def test_the_read_out():
+    model = nn.Sequential(linear(6, 4), nn.ReLU(), linear(4, 2))
+    source = make_input("poisson", (6,))
+    assert trace(model, source, readout="potential").output.neurons.reset == "none"
+    assert trace(model, source, readout="count").output.neurons.reset == "soft"
+
+
+def test_conv_is_traced_with_all_its_options():
+    module = nn.Conv2d(4, 6, (2, 3), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2, bias=False)
+    model = nn.Sequential(module, nn.ReLU(), nn.Flatten(), linear(6 * 4 * 3, 2))
+    network = assert_traced_exactly(model, (4, 6, 7), "fold")
+    first = network.layers[0].synapses[0]
+    assert isinstance(first, Conv) and (first.stride, first.padding, first.dilation, first.groups) == (
+        (2, 1),
+        (1, 0),
+        (1, 2),
+        2,
+    )
+
+
+# Whatever else people build
+
+
+FOREIGN = {
+    "ResNet": (lambda: ResNet(BasicBlock), (3, 8, 8)),
+    "pre-activation ResNet": (lambda: ResNet(PreActivationBlock), (3, 9, 9)),
+    "shortcut without weights": (OptionA, (3, 8, 8)),
+    "depthwise separable": (mobilenet_v1, (3, 9, 9)),
+    "linear bottlenecks": (MobileNetV2, (3, 16, 16)),
+    "VGG with batch normalisation": (vgg_bn, (3, 16, 16)),
+    "DenseNet": (DenseNet, (3, 8, 8)),
+    "shuffled channels": (Shuffle, (3, 8, 8)),
+    "called three times": (Twice, (3, 8, 8)),
+    "normalised input": (Normalised, (3, 8, 8)),
+    "by export": (Asking, (3, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("pooling", ["fold", "layer"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_networks(name, pooling):
+    torch.manual_seed(0)
+    build, shape = FOREIGN[name]
+    assert_traced_exactly(settle(build()), shape, pooling)
+
+
+def test_residual_blocks_keep_the_names_of_their_convolutions():
+    network = assert_traced_exactly(settle(ResNet()), (3, 8, 8))
+    blocks = [f"layer{i}.{j}.conv{k}" for i in (1, 2) for j in (0, 1) for k in (1, 2)]
+    assert names(network) == ["conv1", *blocks, "bn", "fc"]
+    sources = {s.source: s for s in network["layer1.0.conv2"].synapses}
+    assert set(sources) == {"layer1.0.conv1", "conv1"}
+    identity = sources["conv1"]  # one weight of 1 for each channel
+    assert identity.groups == 4 and identity.weight.shape == (4, 1, 1, 1) and (identity.weight == 1).all()
+    assert {s.source for s in network["layer2.0.conv2"].synapses} == {"layer2.0.conv1", "layer1.1.conv2"}
+
+
+def test_a_layer_called_three_times_is_three_populations():
+    model = Twice()
+    network = assert_traced_exactly(model, (3, 8, 8))
+    assert names(network) == ["conv", "conv#2", "conv#3", "linear"]
+    assert all(
+        np.array_equal(network[n].synapses[0].weight, network["conv"].synapses[0].weight) for n in names(network)[:3]
+    )
+    (finding,) = (f for f in check(model, random_images((3, 8, 8))).information if "3 times" in f.found)
+    assert finding.layer == "conv" and "copied" in finding.remedy
+
+
+def test_clips_are_kept_and_reported():
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(108, 8), nn.Hardtanh(0, 0.25), nn.Linear(8, 4), nn.ReLU(),
+        nn.Linear(4, 2),
+    )  # fmt: skip
+    with torch.no_grad():
+        model[0].weight *= 30
+    network = assert_traced_exactly(model, (1, 8, 8))
+    assert [layer.record.get("clip") for layer in network] == [6.0, 0.25, None, None]
+    found = [f.layer for f in check(model, random_images((1, 8, 8))).information if "clipped" in f.found]
+    assert found == ["1", "4"]
+
+
+def test_normalisation_inside_gives_biases_of_their_own_to_the_border():
+    network = assert_traced_exactly(Normalised(), (3, 8, 8))
+    bias = network["conv1"].neurons.bias
+    assert bias.shape == (4, 8, 8) and len(np.unique(bias[0, 2:-2, 2:-2].round(5))) == 1
+    assert abs(bias[0, 0, 0] - bias[0, 4, 4]) > 1e-3
+    assert assert_traced_exactly(NormalisedUnpadded(), (3, 8, 8))["conv1"].neurons.bias.shape == (4,)
+
+
+class NormalisedUnpadded(Normalised):
+    def __init__(self):
+        super().__init__(padding=0)
+        self.linear = nn.Linear(4 * 4, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).to(dtype)
+    report = check(settle(model), random_images((1, 8, 8)))
+    assert report.convertible
+    assert any(str(dtype).removeprefix("torch.") in f.found for f in report.information)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        expected = copy.deepcopy(model).float()(random_images((1, 8, 8), 2))
+    assert_traced_exactly(model, (1, 8, 8), expected=expected)
+    assert all(torch.equal(before[k], v) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
+
+
+def test_double_precision():
+    model = settle(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).double())
+    expected = model(random_images((1, 8, 8), 2).double()).detach()
+    assert_traced_exactly(model, (1, 8, 8), expected=expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_gpu():
+    model = settle(ResNet())
+    expected = model(random_images((3, 8, 8), 2)).detach()
+    model.cuda()
+    assert_traced_exactly(model, (3, 8, 8), expected=expected)
+    assert all(p.is_cuda for p in model.parameters())
+
+
+def test_nothing_in_the_model_is_changed():
+    model = settle(ResNet())
+    model.train()
+    model.layer1[0].bn1.eval()  # frozen by the user
+    modes = [m.training for m in model.modules()]
+    before = copy.deepcopy(model.state_dict())
+    attributes = {name: set(vars(module)) for name, module in model.named_modules()}
+    check(model, random_images((3, 8, 8)))
+    trace(model, make_input("current", (3, 8, 8)))
+    assert [m.training for m in model.modules()] == modes
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
+
+
+class Counting(nn.Module):
+    """Counts its calls in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return self.linear(x)
+
+
+def test_buffers_are_put_back():
+    model = Counting()
+    trace(model, make_input("current", (4,)))
+    assert model.calls == 0
+
+
+class InPlace(nn.Module):
+    """What `x` is changes behind its back: by a function, by an operator, and through a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 3, 3, padding=1), nn.Linear(108, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        flat = x.flatten(1)
+        kept = x
+        functional.relu(x, True)
+        y = functional.relu(self.second(x))
+        y += kept
+        x *= 0.5
+        return self.last(y.flatten(1)) + self.last(flat)
+
+
+def test_changes_in_place_reach_every_name_of_a_tensor():
+    torch.manual_seed(3)
+    assert_traced_exactly(InPlace(), (1, 8, 8))
+
+
+class Decorated(nn.Conv2d):
+    """A convolution whose forward is not PyTorch's: it standardises its weights."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return functional.conv2d(x, weight / weight.std(), self.bias, self.stride, self.padding)
+
+
+def test_weights_are_read_as_they_act():
+    torch.manual_seed(0)
+    parametrized = nn.utils.parametrizations.weight_norm(nn.Linear(36, 8))
+    with torch.no_grad():
+        parametrized.parametrizations.weight.original0 *= 3
+    model = nn.Sequential(
+        Decorated(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), parametrized, nn.ReLU(), nn.Linear(8, 2)
+    )
+    network = assert_traced_exactly(model, (1, 8, 8))
+    assert names(network) == ["0", "4", "6"]
+    assert not np.allclose(network["0"].synapses[0].weight, model[0].weight.detach().numpy())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_weight_norm_by_hooks_and_pruning():
+    linear = nn.utils.weight_norm(nn.Linear(6, 4))
+    with torch.no_grad():
+        linear.weight_g *= 2  # weight itself is stale now
+    pruned = nn.Linear(4, 2)
+    prune.random_unstructured(pruned, "weight", 0.5)
+    network = assert_traced_exactly(nn.Sequential(linear, nn.ReLU(), pruned), (6,))
+    assert np.count_nonzero(network.output.synapses[0].weight) == 4
+
+
+@pytest.mark.parametrize("where", ["network", "layer", "input of a layer"])
+def test_hooks_act_in_the_traced_network_too(where):
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    if where == "input of a layer":
+        model[2].register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2 + 1,))
+    else:
+        (model if where == "network" else model[0]).register_forward_hook(lambda module, inputs, output: output * 2 + 1)
+    assert_traced_exactly(model, (4,))
+
+
+def test_wrappers_are_taken_off():
+    model = settle(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    assert names(trace(nn.DataParallel(model), make_input("current", (4,)))) == ["0", "2"]
+
+
+# torch.export
+
+
+def test_networks_that_fx_cannot_follow_keep_their_names():
+    report = check(settle(Asking()), random_images((3, 8, 8)))
+    assert report.convertible
+    assert names(trace(settle(Asking()), make_input("current", (3, 8, 8)))) == ["conv1", "conv2", "head.2"]
+
+
+@pytest.mark.parametrize("build, shape", [(vgg_bn, (3, 16, 16)), (ResNet, (3, 8, 8)), (Shuffle, (3, 8, 8))])
+def test_a_program_from_a_file(tmp_path, build, shape):
+    torch.manual_seed(0)
+    model = settle(build())
+    torch.export.save(torch.export.export(model, (torch.rand(2, *shape),), strict=False), tmp_path / "model.pt2")
+    program = torch.export.load(tmp_path / "model.pt2")
+    network = trace(program, make_input("current", shape), random_images(shape))
+    with torch.no_grad():
+        found, expected = AnalogNetwork(network)(random_images(shape, 2)), model(random_images(shape, 2))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+    assert names(network) == names(trace(model, make_input("current", shape)))
+    assert names(network) == names(trace(program, make_input("current", shape)))  # the program is as it was
+
+
+def test_a_program_of_one_image(tmp_path):
+    model = settle(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)))
+    program = torch.export.export(model, (torch.rand(1, 1, 8, 8),), strict=False)
+    assert len(trace(program, make_input("current", (1, 8, 8)), random_images((1, 8, 8))).layers) == 2
+
+
+# One operation at a time
+
+
+class Functional(nn.Module):
+    """A convolution with ReLU, any function, and a linear layer."""
+
+    def __init__(self, function, shape):
+        super().__init__()
+        self.conv, self.function = nn.Conv2d(2, 4, 3, padding=1), function
+        with torch.no_grad():
+            size = function(torch.zeros(2, 4, *shape)).flatten(1).shape[1]
+        self.linear = nn.Linear(size, 3)
+
+    def forward(self, x):
+        return self.linear(self.function(self.conv(x).relu()).flatten(1))
+
+
+FUNCTIONS = {
+    "mean": lambda x: x.mean((2, 3)),
+    "mean of mean": lambda x: x.mean(-1).mean(-1),
+    "mean over one axis": lambda x: x.mean(3),
+    "mean keeping axes": lambda x: torch.mean(x, (-2, -1), keepdim=True).squeeze(-1).squeeze(-1),
+    "sum": lambda x: x.sum((2, 3)),
+    "padded pooling": lambda x: functional.avg_pool2d(x, 3, 2, 1),
+    "pooling with a divisor": lambda x: functional.avg_pool2d(x, (2, 1), divisor_override=5),
+    "ceil_mode where it changes nothing": lambda x: functional.avg_pool2d(x, 2, ceil_mode=True),
+    "adaptive": lambda x: functional.adaptive_avg_pool2d(x, (2, None)),
+    "adaptive enlargement": lambda x: functional.adaptive_avg_pool2d(functional.avg_pool2d(x, (6, 8)), (3, 5)),
+    "identity": lambda x: x.clone().contiguous().detach(),
+    "constants": lambda x: 1.5 - (2 * x + torch.arange(4.0).view(1, 4, 1, 1)) / -3 + 0.5,
+    "a picture of constants": lambda x: x - torch.arange(48.0).view(6, 8) / 50,
+    "gain by pixel, then flat": lambda x: x.flatten(1) * torch.arange(192.0),
+    "pad": lambda x: functional.pad(x, (1, 2, 0, 1)),
+    "crop": lambda x: functional.pad(x, (-1, 0, -2, -1)),
+    "slices": lambda x: x[:, 1:3, 1:, ::3],
+    "chunks": lambda x: torch.cat([x.chunk(4, 1)[i] for i in (3, 0, 1, 1)], dim=1),
+    "split and add": lambda x: torch.add(*x.split([2, 2], dim=1), alpha=0.5),
+    "concatenation": lambda x: torch.cat([x, functional.avg_pool2d(x, 3, 1, 1), -x], 1),
+    "flat concatenation": lambda x: torch.cat([x.flatten(1), x.mean((2, 3)), 2 * x.flatten(1)], 1),
+    "channels last": lambda x: x.permute(0, 2, 3, 1),
+    "transposed image": lambda x: x.transpose(2, 3).reshape(x.shape[0], -1),
+    "broadcast addition": lambda x: (x.mean((2, 3), keepdim=True).expand(-1, -1, 6, 8)).flatten(1),
+    "dtype and back": lambda x: x.double().float(),
+    "relu again": lambda x: functional.relu(functional.relu(x)),
+    "clamp": lambda x: torch.clamp(x - 0.2, min=0).clamp(0, 0.3),
+    "ceiling of what is rectified": lambda x: torch.relu(x - 0.2).clamp(max=0.3),
+    "sum with itself": lambda x: x + x,
+    "batch norm": lambda x: functional.batch_norm(
+        x, torch.arange(4.0), torch.ones(4) * 2, torch.arange(4.0), torch.ones(4)
+    ),
+    "constant matrix": lambda x: x.flatten(1) @ torch.linspace(-1, 1, 192 * 5).view(192, 5),
+}
+
+
+@pytest.mark.parametrize("pooling", ["fold", "layer"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name, pooling):
+    torch.manual_seed(0)
+    assert_traced_exactly(Functional(FUNCTIONS[name], (6, 8)), (2, 6, 8), pooling)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_by_export(name):
+    torch.manual_seed(0)
+    model, shape = Functional(FUNCTIONS[name], (6, 8)).eval(), (2, 6, 8)
+    program = torch.export.export(model, (torch.rand(2, *shape),), strict=False)
+    network = trace(program, make_input("current", shape), random_images(shape))
+    with torch.no_grad():
+        found, expected = AnalogNetwork(network)(random_images(shape, 2)), model(random_images(shape, 2))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+@settings(max_examples=60)
+@given(
+    first=st.tuples(
+        st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2), st.sampled_from([1, 2, 4])
+    ),
+    second=st.tuples(st.integers(1, 3), st.integers(1, 2), st.just(0), st.integers(1, 2), st.sampled_from([1, 2, 4])),
+    size=st.tuples(st.integers(9, 12), st.integers(9, 12)),
+)
+def test_two_convolutions_without_a_relu_are_one(first, second, size):
+    def any_conv(kernel, stride, padding, dilation, groups):
+        return nn.Conv2d(4, 4, (kernel, max(1, kernel - 1)), stride, padding, dilation, groups)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(any_conv(*first), any_conv(*second), nn.ReLU())
+    try:
+        outputs = model(torch.zeros(1, 4, *size)).numel()
+    except RuntimeError:
+        return  # the kernel is larger than what the first one leaves
+    network = assert_traced_exactly(nn.Sequential(*model, nn.Flatten(), nn.Linear(outputs, 2)), (4, *size))
+    assert names(network) == ["1", "4"]
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 3), (3, 4), (4, 5)])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_padding_by_word(kernel, dilation, padding):
+    model = nn.Sequential(nn.Conv2d(1, 2, kernel, padding=padding, dilation=dilation), nn.ReLU(), nn.Flatten())
+    size = model(torch.zeros(1, 1, 11, 10)).numel()
+    assert_traced_exactly(nn.Sequential(*model, nn.Linear(size, 2)), (1, 11, 10))
+
+
+@pytest.mark.parametrize("padding", [(1, 0, 0, 0), (0, 1, 0, 2), (2, 0, 1, 3), (-1, 2, 1, -2)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_uneven_padding_before_a_convolution(padding, stride, dilation):
+    model = nn.Sequential(
+        nn.ZeroPad2d(padding), nn.Conv2d(1, 2, (3, 2), stride, dilation=dilation), nn.ReLU(), nn.Flatten()
+    )
+    size = model(torch.zeros(1, 1, 9, 8)).numel()
+    network = assert_traced_exactly(nn.Sequential(*model, nn.Linear(size, 2)), (1, 9, 8))
+    assert len(network.layers) == 2
+
+
+def test_endings():
+    features = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    network = assert_traced_exactly(nn.Sequential(*features), (1, 8, 8))
+    assert len(network.layers) == 2 and network.output.synapses[0].groups == 3
+    network = assert_traced_exactly(nn.Sequential(*features), (1, 8, 8), "layer")
+    assert len(network.layers) == 2
+    network = assert_traced_exactly(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), (4,))
+    assert len(network.layers) == 2 and np.array_equal(network.output.synapses[0].weight, np.eye(3))
+
+
+def test_softmax_at_the_end_is_left_out():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    images = random_images((4,), 2)
+    for last in (nn.Softmax(dim=1), nn.LogSoftmax(dim=-1)):
+        network = assert_traced_exactly(nn.Sequential(*model, last), (4,), expected=model(images).detach())
+        assert names(network) == ["0", "2"]
+
+
+def test_biases_are_as_small_as_they_can_be():
+    model = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 2, bias=False))
+    network = assert_traced_exactly(model, (1, 8, 8))
+    assert network["0"].neurons.bias.shape == (3,) and network["3"].neurons.bias is None
+
+
+def test_what_does_not_reach_the_output_is_left_out():
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.unused, self.last = nn.Linear(4, 3), nn.Linear(3, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            x = self.first(x).relu()
+            self.unused(x).relu()
+            return self.last(x)
+
+    network = assert_traced_exactly(Auxiliary(), (4,))
+    assert names(network) == ["first", "last"]
+    report = check(Auxiliary(), random_images((4,)))
+    assert [f.layer for f in report.information if "output" in f.found] == ["unused"]
+
+
+# Random graphs
+
+
+@st.composite
+def graphs(draw):
+    """Blocks of convolutions, batch normalisation, pooling, additions and concatenations, with any activation order."""
+
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts, self.plan, channels = nn.ModuleList(), [], 2
+            for _ in range(draw(st.integers(1, 4))):
+                kind = draw(st.sampled_from(["plain", "residual", "concat", "pool", "pre", "shortcut", "depthwise"]))
+                groups = channels if kind == "depthwise" else 1
+                conv = nn.Conv2d(channels, channels, 3, 1, 1, groups=groups, bias=draw(st.booleans()))
+                norm = nn.BatchNorm2d(channels) if draw(st.booleans()) else nn.Identity()
+                relu = draw(st.sampled_from([nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6()]))
+                one = nn.Conv2d(channels, channels, 1)
+                self.parts.append(nn.ModuleList([conv, norm, relu, one]))
+                self.plan.append(kind)
+                channels *= 2 if kind == "concat" else 1
+            self.channels = channels
+            self.last = nn.Linear(channels, 3)
+
+        def forward(self, x):
+            for kind, (conv, norm, relu, one) in zip(self.plan, self.parts, strict=True):
+                if kind == "residual":
+                    x = relu(norm(conv(x)) + x)
+                elif kind == "concat":
+                    x = relu(torch.cat([x, norm(conv(x))], 1))
+                elif kind == "pool":
+                    x = functional.avg_pool2d(relu(norm(conv(x))), 2, 1)
+                elif kind == "pre":
+                    x = relu(x + conv(relu(norm(x))))
+                elif kind == "shortcut":
+                    y = norm(conv(x))
+                    y += one(x)
+                    x = relu(y)
+                else:
+                    x = relu(norm(conv(x)))
+            return self.last(x.mean((2, 3)))
+
+    torch.manual_seed(draw(st.integers(0, 1000)))
+    return settle(Graph())
+
+
+@settings(max_examples=40)
+@given(graphs(), st.sampled_from(["fold", "layer"]))
+def test_random_graphs(model, pooling):
+    assert_traced_exactly(model, (2, 7, 6), pooling)
+
+
+# torchvision
+
+
+def without_max_pooling(model: nn.Module) -> nn.Module:
+    """As the check advises."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+    return model
+
+
+def torchvision_models():
+    try:
+        import torchvision.models as models
+    except (ImportError, RuntimeError) as error:  # built for another PyTorch
+        pytest.skip(f"torchvision does not load: {error}")
+    return models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, size", [("resnet18", 64), ("vgg11_bn", 32), ("mobilenet_v2", 32), ("squeezenet1_1", 64)]
+)
+def test_torchvision(name, size):
+    torch.manual_seed(0)
+    model = settle(getattr(torchvision_models(), name)())
+    images = random_images((3, size, size))[:2]
+    pools = [n for n, m in model.named_modules() if isinstance(m, nn.MaxPool2d)]
+    assert [f.layer for f in check(model, images).obstacles] == pools
+    model = without_max_pooling(model)
+    network = trace(model, make_input("current", (3, size, size)), images)
+    with torch.no_grad():
+        found, expected = AnalogNetwork(network)(images), model(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))

@@ -1,0 +1,444 @@
+"""Mapping: the compiler's printed tables, limits that are kept, and answers that change with the profile."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compiled_networks import mnist, pilotnet, weights
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmp_lava.backends.loihi2 import lowering_report
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import ProfileError, UsageError
+from rmp_lava.hardware import Profile, load_profile, map_network
+from rmp_lava.hardware.demand import weight_bits
+from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.report.hardware import describe_mapping
+
+LOIHI2 = load_profile("loihi2")
+RESOURCES = ("neurons", "synapse_words", "axons_in", "axons_out", "groups")
+
+
+def changed(profile: Profile, **values) -> Profile:
+    """A profile with other numbers in its section `cores`."""
+    cores = {
+        key: dataclasses.replace(quantity, value=values.get(key, quantity.value))
+        for key, quantity in profile.sections["cores"].items()
+    }
+    return dataclasses.replace(profile, sections={**profile.sections, "cores": cores})
+
+
+def network_of(shape, *layers: Layer, readout="count") -> SpikingNetwork:
+    return SpikingNetwork("n", make_input("poisson", shape), layers, "int", readout)
+
+
+def dense(name, source, inputs, outputs, **neurons) -> Layer:
+    return Layer(name, (outputs,), (Dense(source, weights((outputs, inputs), -256, 254)),), Neurons(500, **neurons))
+
+
+# lava-dl, netx/pilotnet_snn/benchmark.ipynb: AxonIn, Neurons, Synapses, AxonMap as printed (whole part of the mean), Cores.
+PILOTNET = {
+    "input": (1, 3168, 0, 1015, 13),
+    "conv1": (2, 3072, 81, 253, 25),
+    "conv2": (2, 2160, 864, 113, 13),
+    "conv3": (2, 2688, 1620, 112, 3),
+    "conv4": (1, 2048, 2160, 29, 3),
+    "conv5": (1, 2048, 2880, 1280, 2),
+    "dense1": (2560, 8, 7253, 8, 12),
+    "dense2": (100, 50, 1300, 50, 1),
+    "dense3": (50, 10, 150, 10, 1),
+    "dense4": (10, 1, 10, 1, 1),
+}
+
+
+def assert_as_printed(mapping, names) -> None:
+    assert mapping.cores == 74 and mapping.fits and mapping.chips == 1
+    for layer, name in zip(mapping.layers, names, strict=True):
+        axons, neurons, words, axon_map, cores = PILOTNET[name]
+        usage = layer.usage
+        assert layer.cores == cores, name
+        assert int(usage["axons_in"].mean) == axons, name
+        assert int(usage["synapse_words"].mean) == words, name
+        assert int(usage["axons_out"].mean) == axon_map, name
+        # Of convolutions the compiler prints a full block, of dense layers the mean.
+        assert (usage["neurons"].largest if len(layer.shape) == 3 else int(usage["neurons"].mean)) == neurons, name
+
+
+def test_pilotnet_as_the_compiler_placed_it():
+    assert_as_printed(map_network(pilotnet(), "oheo_gulch"), PILOTNET)
+
+
+@pytest.mark.lava
+def test_lava_dls_pilotnet_file_as_the_compiler_placed_it():
+    import importlib.util
+
+    import rmp_lava
+
+    site = Path(importlib.util.find_spec("lava").submodule_search_locations[0]).parent
+    network = rmp_lava.load(site / "tests/lava/lib/dl/netx/gts/pilotnet_lif/network.net")
+    assert_as_printed(map_network(network, "oheo_gulch"), PILOTNET)
+
+
+def test_mnist_as_the_compiler_placed_it():
+    """Printed in per cent: of 16,000 axons and words, and 4096 neurons."""
+    mapping = map_network(mnist(), "oheo_gulch")
+    assert [layer.cores for layer in mapping.layers] == [3, 1, 1]
+    for name, axons, words, axon_map, neurons in (
+        ("b", 0.80, 16.80, 0.40, 1.56),
+        ("c", 0.40, 1.60, 0.06, 0.24),
+    ):
+        usage = mapping[name].usage
+        assert 100 * usage["axons_in"].mean / 16000 == pytest.approx(axons, abs=0.005)
+        assert 100 * usage["synapse_words"].mean / 16000 == pytest.approx(words, abs=0.005)
+        assert 100 * usage["axons_out"].mean / 16000 == pytest.approx(axon_map, abs=0.005)
+        assert 100 * usage["neurons"].mean / 4096 == pytest.approx(neurons, abs=0.005)
+    # 50 neurons on each of 3 cores would be more than the layer has, so these are printed of a full core. There are fewer
+    # here, because that compiler's version took 12,544 words where PilotNet's stopped at 12,000.
+    first = mapping["a"].usage
+    assert 100 * first["axons_in"].largest / 16000 == pytest.approx(4.90, abs=0.005)
+    assert 100 * first["synapse_words"].largest / 16000 == pytest.approx(78.40, rel=0.10)
+    assert 100 * first["axons_out"].largest / 16000 == pytest.approx(0.31, rel=0.10)
+    assert 100 * first["neurons"].largest / 4096 == pytest.approx(1.22, rel=0.10)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "blocks"), [(128, [47, 47, 34]), (47, [47]), (94, [47, 47]), (95, [31, 31, 31, 2])]
+)
+def test_cores_are_filled_as_far_as_their_number_stays(neurons, blocks):
+    mapping = map_network(network_of((784,), dense("a", INPUT, 784, neurons)), "oheo_gulch")
+    usage = mapping["a"].usage["neurons"]
+    assert (mapping["a"].cores, usage.largest) == (len(blocks), max(blocks))
+    assert usage.mean == pytest.approx(sum(blocks) / len(blocks))
+
+
+def test_words_of_one_core_as_the_mnist_table_prints_them():
+    mapping = map_network(network_of((784,), dense("a", INPUT, 784, 50)), changed(LOIHI2, synapse_words=16000))
+    assert mapping["a"].cores == 1
+    assert mapping["a"].usage["synapse_words"].largest / 16000 == 0.784
+
+
+@st.composite
+def chains(draw):
+    """Networks of a few convolutions and dense layers, with profiles so small that they have to be split."""
+    shape = (draw(st.integers(1, 5)), draw(st.integers(3, 12)), draw(st.integers(3, 20)))
+    layers, source, at = [], INPUT, shape
+    for i in range(draw(st.integers(0, 3))):
+        channels, kernel, stride = draw(st.integers(1, 20)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        groups = draw(st.sampled_from([1, at[0]]))
+        weight = np.full((channels * groups, at[0] // groups, kernel, kernel), 3)
+        conv = Conv(source, weight, (stride, stride), (1, 1), groups=groups)
+        at = conv.output_shape(at)
+        layers.append(Layer(f"c{i}", at, (conv,), Neurons(10)))
+        source = f"c{i}"
+    outputs = draw(st.integers(1, 50))
+    layers.append(Layer("d", (outputs,), (Dense(source, np.full((outputs, prod(at)), 3)),), Neurons(10)))
+    profile = changed(
+        LOIHI2,
+        neurons=draw(st.integers(16, 500)),
+        synapse_words=draw(st.integers(50, 3000)),
+        axons_out=draw(st.integers(20, 500)),
+    )
+    return network_of(shape, *layers), profile
+
+
+@given(chains(), st.sampled_from(["native", "stock"]))
+def test_every_neuron_has_one_place_and_every_limit_is_kept(drawn, implementation):
+    network, profile = drawn
+    mapping = map_network(network, profile, implementation)
+    assert [layer.name for layer in mapping.layers if layer.role != "pulses"] == [layer.name for layer in network]
+    for layer in mapping.layers:
+        assert layer.usage["neurons"].mean * layer.cores == pytest.approx(layer.size)
+        assert layer.usage["neurons"].largest <= prod(layer.block)
+        for name in RESOURCES:
+            use = layer.usage[name]
+            assert 0 <= use.mean <= use.largest
+            assert layer.fits == all(u.largest <= u.limit for u in layer.usage.values())
+    assert mapping.fits == (all(layer.fits for layer in mapping.layers) and mapping.cores <= mapping.cores_available)
+
+
+@pytest.mark.parametrize(
+    "name, number, layers",
+    [
+        ("neurons", 1000, {"input", "conv1", "conv2", "conv3", "conv4", "conv5"}),
+        ("synapse_words", 2600, {"dense1"}),
+        ("axons_out", 100, {"input", "conv1", "conv2", "conv3", "conv5"}),
+        ("index_bits_dense", 30, {"dense1"}),
+    ],
+)
+def test_changing_a_number_changes_the_answer_where_it_binds(name, number, layers):
+    before, after = map_network(pilotnet(), LOIHI2), map_network(pilotnet(), changed(LOIHI2, **{name: number}))
+    more = {b.name for b, a in zip(before.layers, after.layers, strict=True) if a.cores > b.cores}
+    assert more == layers and after.cores > before.cores
+
+
+def test_dense_zeros_are_stored_and_kernels_stored_once():
+    full = np.full((100, 400), 8)
+    sparse = full.copy()
+    sparse[:, 1:] = 0
+    of = {
+        name: map_network(network_of((400,), Layer("a", (100,), (Dense(INPUT, w),), Neurons(9))), LOIHI2)["a"]
+        for name, w in (("full", full), ("sparse", sparse))
+    }
+    assert of["full"].usage == of["sparse"].usage
+    conv = Conv(INPUT, np.full((4, 2, 3, 3), 8), (1, 1), (1, 1))
+    words = [
+        map_network(network_of((2, n, n), Layer("a", (4, n, n), (conv,), Neurons(9))), LOIHI2)["a"].usage[
+            "synapse_words"
+        ]
+        for n in (5, 90)
+    ]
+    assert words[0] == words[1]
+
+
+@given(
+    st.integers(-128, 127),
+    st.integers(-128, 127),
+    st.integers(0, 5),
+)
+def test_weight_bits_hold_the_weights_and_no_fewer_do(a, b, shift):
+    array = np.array([a, b], dtype=np.int16) << shift
+    bits = weight_bits(array, 99)
+    if not array.any():
+        assert bits == 99
+        return
+    step = int(np.gcd.reduce(array))
+    step &= -step
+    low, high = int(array.min()) // step, int(array.max()) // step
+
+    def held(n: int) -> bool:
+        if low < 0 < high:
+            return -(2 ** (n - 1)) <= low and high < 2 ** (n - 1)
+        return max(abs(low), abs(high)) < 2**n
+
+    assert held(bits) and not held(bits - 1)
+
+
+@pytest.mark.lava
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 9, 30, 127]))
+def test_weight_bits_are_lava_dls_for_mixed_weights(seed, largest):
+    from lava.lib.dl.netx.utils import optimize_weight_bits
+
+    rng = np.random.default_rng(seed)
+    array = (2 * rng.integers(-largest, largest + 1, 40)).astype(np.int16)
+    if array.min() < 0 < array.max():
+        assert weight_bits(array, 8) == optimize_weight_bits(array.copy())[1]
+
+
+def test_real_weights_take_all_bits():
+    assert weight_bits(np.array([0.5, -0.25], dtype=np.float32), 8) == 8
+
+
+def test_stock_neurons_need_room_for_their_synapses_and_relays():
+    a, b = dense("a", INPUT, 20, 30), dense("b", "a", 30, 10)
+    skip = Dense("a", weights((10, 30), -256, 254))
+    c = Layer("c", (10,), (Dense("b", weights((10, 10), -256, 254)), skip), Neurons(500))
+    network = network_of((20,), a, b, c)
+    native, stock = map_network(network, LOIHI2), map_network(network, LOIHI2, "stock")
+    assert [layer.name for layer in stock.layers] == ["a", "a +1", "b", "c", "(clock)"]
+    # Two pulses for the layers at each depth, each neuron to those of one depth only.
+    assert stock["(clock)"].size == 6 and stock["(clock)"].usage["axons_out"].largest == 6
+    # One synapse for each neuron to itself, and two lines for the pulse.
+    assert stock["a"].usage["axons_in"].largest == native["a"].usage["axons_in"].largest + 30 + 2
+    assert stock["a"].usage["axons_out"].largest == native["a"].usage["axons_out"].largest + 30
+    relay = stock["a +1"]
+    assert (relay.role, relay.size, relay.origin, relay.usage["axons_in"].largest) == ("relay", 30, "a", 30)
+    # A threshold that no single weight says takes two synapses.
+    odd = network.replace(layers=(a.replace(neurons=Neurons(257)), b, c))
+    assert map_network(odd, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 60 + 2
+    with_bias = a.replace(neurons=Neurons(500, v_init=3, bias=np.array([1] * 30)))
+    found = map_network(network.replace(layers=(with_bias, b, c)), LOIHI2, "stock")["a"]
+    assert found.usage["axons_in"].largest == 20 + 30 + 2 + 1 + 1
+    start = network.replace(layers=(a.replace(neurons=Neurons(500, "hard", v_init=3)), b, c))
+    assert map_network(start, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 1
+
+
+def test_chips_without_graded_messages_take_no_pixels_as_currents():
+    network = network_of((8,), dense("a", INPUT, 8, 4)).replace(input=make_input("current", (8,), 127))
+    assert map_network(network, "loihi2").fits
+    found = map_network(network, "loihi1")
+    assert not found.fits and found.cores == 1 and found.summary()["obstacles"] == list(found.obstacles)
+    said = "the input sends messages up to 127, and loihi1 none above 1; convert with --encoding rate or poisson"
+    assert describe_mapping(found)[0] == f"Does not fit: {said}."
+    crowded = map_network(network, changed(load_profile("loihi1"), axons_in=4))
+    assert not crowded.has_room and f"Nor otherwise: {said}." in describe_mapping(crowded)
+    assert map_network(network.replace(input=make_input("rate", (8,))), "loihi1").fits
+
+
+def test_soft_reset_takes_two_places_on_loihi1():
+    network = network_of((10,), dense("a", INPUT, 10, 600), dense("b", "a", 600, 5, reset="hard"))
+    assert map_network(network, "loihi1")["a"].cores == 2
+    hard = network.replace(layers=(dense("a", INPUT, 10, 600, reset="hard"), network.layers[1]))
+    assert map_network(hard, "loihi1")["a"].cores == 1
+
+
+CHANNELS = [1, 1, 0, 2, 2, 0, 4, 4, 4, 0, 8, 8, 8, 0, 8, 8, 8]
+"""Of VGG-16's convolutions, in 64; 0 is average pooling."""
+
+
+def vgg16(width: float = 64, *, fold: bool = False) -> SpikingNetwork:
+    """VGG-16 at CIFAR size: average pooling as neurons of its own, or folded into 6 x 6 kernels with stride 2."""
+    layers, shape, pooled = [], (3, 32, 32), False
+
+    def add(synapse) -> None:
+        nonlocal shape
+        shape = synapse.output_shape(shape)
+        layers.append(Layer(f"l{len(layers)}", shape, (synapse,), Neurons(1.0)))
+
+    def source() -> str:
+        return layers[-1].name if layers else INPUT
+
+    for channels in CHANNELS:
+        if channels == 0 and not fold:
+            add(Conv(source(), np.ones((shape[0], 1, 2, 2), np.float32), (2, 2), groups=shape[0]))
+        elif channels == 0:
+            pooled = True
+        else:
+            kernel, stride, padding = ((6, 6), (2, 2), (2, 2)) if pooled else ((3, 3), (1, 1), (1, 1))
+            add(Conv(source(), np.ones((round(channels * width), shape[0], *kernel), np.float32), stride, padding))
+            pooled = False
+    for outputs in (round(64 * width), round(64 * width), 10):
+        add(Dense(source(), np.ones((outputs, prod(shape)), np.float32)))
+    return SpikingNetwork("vgg16", make_input("poisson", (3, 32, 32)), tuple(layers), "float", "count")
+
+
+def test_pooling_folded_into_wide_kernels_is_too_much_for_a_core():
+    mapping = map_network(vgg16(fold=True), "hala_point")
+    assert not mapping.fits and mapping.cores < mapping.cores_available
+    # Of 256 channels: 36 lists each, of which none is shorter than two words.
+    assert f"{256 * 36 * 2:,} synapse words even for a single neuron" in mapping.remedies[0]
+    assert "--pooling layer" in mapping.remedies[0]
+    assert map_network(vgg16(), "hala_point").fits
+
+
+def test_vgg16_is_answered_at_once_with_remedies_that_hold():
+    network = vgg16()
+    started = time.perf_counter()
+    mapping = map_network(network, "oheo_gulch")
+    assert time.perf_counter() - started < 5
+    assert not mapping.fits and mapping.chips > 1
+    board, width = mapping.remedies
+    larger = load_profile(board.split()[1])
+    assert map_network(network, larger).fits and map_network(network, larger).cores == mapping.cores
+    factor = float(width.split()[1])
+    assert f"fits {mapping.cores_available:,} cores" in width
+    narrow = map_network(vgg16(64 * factor), "oheo_gulch")
+    assert narrow.fits and f"(takes {narrow.cores:,})" in width
+    wider = map_network(vgg16(64 * (factor + 0.05)), "oheo_gulch")
+    assert not wider.fits
+
+
+def test_residual_networks_are_answered_too():
+    from rmp_lava.conversion.trace import trace
+    from rmp_lava.training.models import model_spec
+
+    spec = model_spec("resnet20-cifar")
+    network = trace(spec.builder(**spec.settle({})).eval(), make_input("poisson", spec.input_shape))
+    started = time.perf_counter()
+    native, stock = map_network(network, "kapoho_point"), map_network(network, "kapoho_point", "stock")
+    assert time.perf_counter() - started < 5
+    assert native.fits and stock.cores > native.cores
+    assert {layer.role for layer in stock.layers} == {"layer", "relay", "pulses"}
+
+
+def test_a_layer_that_no_splitting_makes_fit():
+    network = network_of((20000,), dense("a", INPUT, 20000, 4))
+    mapping = map_network(network, "oheo_gulch")
+    assert not mapping.fits and not mapping["a"].fits
+    assert "'a' needs 20,000 synapse words even for a single neuron, and a core has 12,000" in mapping.remedies[0]
+    mapping = map_network(network, changed(LOIHI2, synapse_words=10**6))
+    assert not mapping.fits and mapping["a"].binding == "axons_in"
+    assert "'a' needs 20,000 input axons" in mapping.remedies[0] and "16,000" in mapping.remedies[0]
+
+
+def test_warnings_of_traps():
+    wide = Conv(INPUT, np.full((1, 1, 3, 3), 8), (1, 1), (1, 1))
+    network = network_of((1, 30, 256), Layer("a", (1, 30, 256), (wide,), Neurons(9)))
+    width, large = map_network(network, LOIHI2).warnings
+    assert "'a': images are 256 columns wide" in width and "column 255" in width
+    assert "the input has 7,680 values" in large and "6,728" in large
+    assert map_network(network, "loihi1").warnings == ()
+    cautions = {each.kind: each.found for each in lowering_report(network, 4).of("caution")}
+    assert f"layer 'a': {cautions['width']}, so " in width and f"layer 'a': {cautions['input']}, so " in large
+    # At 255 columns the last one is beside the column that loses spikes.
+    for columns, number in ((255, 1), (254, 0)):
+        narrow = network_of((1, 26, columns), Layer("a", (1, 26, columns), (wide,), Neurons(9)))
+        assert len(map_network(narrow, LOIHI2).warnings) == number
+    steps = network.replace(layers=network.layers, provenance={"balance": {"steps": 48}})
+    assert map_network(steps, LOIHI2).warnings[-1] == (
+        "T = 48 takes a period of 64 steps, as the periodic reset needs a power of 2; T = 64 would take no longer"
+    )
+    steps = steps.replace(provenance={"balance": {"steps": 64}})
+    assert not any("power" in warning for warning in map_network(steps, LOIHI2).warnings)
+    stock = "T = 64 with a blank step takes a period of 128 steps"
+    assert map_network(steps, LOIHI2, "stock").warnings[-1].startswith(stock)
+    assert "take no longer" not in map_network(steps, LOIHI2, "stock").warnings[-1]
+    steps = steps.replace(provenance={"balance": {"steps": 63}})
+    assert not any("blank" in warning for warning in map_network(steps, LOIHI2, "stock").warnings)
+
+
+def test_each_trap_is_where_the_profile_has_it():
+    wide = Conv(INPUT, np.full((1, 1, 3, 3), 8), (1, 1), (1, 1))
+    network = network_of((1, 4, 40), Layer("a", (1, 4, 40), (wide,), Neurons(9))).replace(
+        provenance={"balance": {"steps": 32}}
+    )
+    assert map_network(network, LOIHI2).warnings == ()
+    traps = {"conv_width_multiple": 32, "conv_input_neurons": 100}
+    section = {key: dataclasses.replace(q, value=traps[key]) for key, q in LOIHI2.sections["traps"].items()}
+    cores = changed(LOIHI2, reset_interval_base=3).sections["cores"]
+    profile = dataclasses.replace(LOIHI2, sections={**LOIHI2.sections, "traps": section, "cores": cores})
+    width, large, period = map_network(network, profile).warnings
+    assert "column 31" in width and "from 100 on" in large and "a power of 3; T = 81 would" in period
+
+
+def test_a_board_whose_chips_are_not_public_answers_nothing():
+    with pytest.raises(ProfileError, match='vpx: board.chips is unknown.*chip = "loihi2"') as caught:
+        map_network(mnist(), "vpx")
+    assert "\n" not in str(caught.value)
+
+
+def test_cores_of_what_does_not_fit_are_not_counted_as_the_networks():
+    mapping = map_network(vgg16(fold=True), "hala_point")
+    assert mapping.cores_of_others == sum(layer.cores for layer in mapping.layers if layer.fits) < mapping.cores
+    assert map_network(mnist(), "hala_point").cores_of_others is None
+
+
+def test_multiply_accumulates_are_the_trained_networks_where_pooling_was_folded_in():
+    apart, folded = map_network(vgg16(), "hala_point"), map_network(vgg16(fold=True), "hala_point")
+    pooled = {layer.name for layer in apart.layers if layer.shape[1:] == () or layer.macs > layer.size * 4}
+    assert sum(layer.macs for layer in folded.layers) == sum(apart[name].macs for name in pooled)
+
+
+def test_a_pooling_that_was_folded_into_a_dense_layer_multiplies_nothing():
+    block = np.array([[[2, 4], [6, -8]], [[10, 2], [-4, 6]], [[6, 6], [8, 2]]])
+    conv = Layer("a", (1, 4, 6), (Conv(INPUT, np.full((1, 1, 1, 1), 8)),), Neurons(9))
+    for weight, macs in (
+        (np.ones((1, 2, 3), int).repeat(2, 1).repeat(2, 2) * 2, 6 * 1),
+        (block[:, :1, :1].repeat(4, 1).repeat(6, 2), 3 * 6),
+        (np.arange(48).reshape(2, 4, 6), 2 * 24),
+    ):
+        outputs = len(weight)
+        read = Layer("b", (outputs,), (Dense("a", weight.reshape(outputs, 24)),), Neurons(9))
+        assert map_network(network_of((1, 4, 6), conv, read), LOIHI2)["b"].macs == macs
+
+
+def test_a_delay_beyond_what_synapses_have():
+    layers = [dense("l0", INPUT, 4, 4)]
+    layers += [dense(f"l{i}", f"l{i - 1}", 4, 4) for i in range(1, 10)]
+    last = layers[-1]
+    layers[-1] = last.replace(synapses=(*last.synapses, Dense("l0", weights((4, 4), -256, 254))))
+    network = network_of((4,), *layers)
+    assert map_network(network, "loihi2").warnings == ()
+    assert "a delay of 8 steps, and synapses have 7" in map_network(network, "loihi1").warnings[0]
+
+
+def test_what_cannot_be_meant():
+    with pytest.raises(UsageError, match="implementation is 'half'; choose one of native, stock"):
+        map_network(mnist(), "oheo_gulch", "half")
+    with pytest.raises(ProfileError, match="oheo_gulch"):
+        map_network(mnist(), "oheo_gluch")

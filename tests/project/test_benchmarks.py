@@ -1,0 +1,185 @@
+"""The benchmarks' own parts: networks, the page; no measurement."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import rmp_lava
+from rmp_lava.network import Input, Neurons
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    if not (ROOT / "benchmarks").is_dir():
+        pytest.skip("benchmarks/ is part of the repository, not of the package")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import machine, measure, networks, render, run
+
+    yield {"machine": machine, "measure": measure, "networks": networks, "render": render, "run": run}
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
+def test_every_layer_spikes_at_a_realistic_rate(benchmarks, name):
+    network = benchmarks["networks"].build(name)
+    spikes = benchmarks["networks"].spikes_for(network, 2, 32)
+    result = rmp_lava.run(network, spikes, 32, "fast")
+    for layer in network:
+        rate = result.spike_counts[layer.name] / 2 / 32 / layer.size
+        assert 0.02 < rate < 0.2, layer.name
+    assert not any(result.saturations.values())
+
+
+def test_networks_have_the_sizes_of_their_originals(benchmarks):
+    networks = benchmarks["networks"]
+    vgg = networks.build("vgg16", width=0.125)
+    assert [layer.shape[0] for layer in vgg][:13] == [8, 8, 16, 16, 32, 32, 32, 64, 64, 64, 64, 64, 64]
+    assert len(networks.convolutions(vgg)) == 13
+    resnet = networks.build("resnet20")
+    assert sum(s.weight.shape[-1] == 3 for layer in resnet for s in layer.synapses if s.weight.ndim == 4) == 19
+    assert networks.build("digits-cnn") == networks.build("digits-cnn")
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
+def test_fast_counts_what_a_simulator_without_delays_counts(benchmarks, name, tmp_path):
+    networks, measure = benchmarks["networks"], benchmarks["measure"]
+    network = networks.build(name)
+    spikes = networks.spikes_for(network, 3, 16)
+    rmp_lava.save(network, tmp_path / "network.net")
+    np.save(tmp_path / "spikes.npy", spikes)
+    job = {"kind": "fast", "network": str(tmp_path / "network.net"), "spikes": str(tmp_path / "spikes.npy")}
+    job |= {"batch": 3, "steps": 16, "threads": 1, "least_seconds": 0.0001, "check_samples": 2, "check_steps": 9}
+    answer = measure.measure(job)
+    assert answer["counts"] == networks.expected_counts(network, spikes[:2, :9])
+    assert answer["sample_steps"] == 48
+    assert all(0 < rate < 0.3 for rate in answer["rates"].values())
+
+
+def test_networks_with_neurons_of_another_kind_are_expected_to_spike_as_the_reference(benchmarks):
+    networks = benchmarks["networks"]
+    digits = networks.build("digits-cnn")
+    driven = digits.replace(input=Input((1, 8, 8), "spikes", levels=200, neurons=Neurons(50, "hard")))
+    spikes = networks.spikes_for(driven, 2, 6)
+    assert spikes.max() == 100  # one spike each
+    found = networks.expected_counts(driven, spikes)
+    result = rmp_lava.run(driven, spikes, 6, "fast")
+    assert found == {layer.name: result.message_counts[layer.name].tolist() for layer in driven}
+    # Input neurons that answer each message with a spike change nothing for the layers behind them.
+    assert found == networks.expected_counts(digits, spikes // 100)
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+def test_steps_of_lava_count_until_the_last_window_closes(benchmarks, tmp_path):
+    networks, measure = benchmarks["networks"], benchmarks["measure"]
+    network = networks.build("digits-cnn")
+    spikes = networks.spikes_for(network, 2, 5)
+    rmp_lava.save(network, tmp_path / "network.net")
+    np.save(tmp_path / "spikes.npy", spikes)
+    job = {"kind": "lava", "network": str(tmp_path / "network.net"), "spikes": str(tmp_path / "spikes.npy")}
+    answer = measure.measure(job | {"batch": 2, "steps": 5, "conv_model": "blas"})
+    assert answer["counts"] == networks.expected_counts(network, spikes)
+    assert answer["sample_steps"] == 2 * 5 + 3
+
+
+def test_the_input_of_a_sample_does_not_depend_on_the_batch(benchmarks):
+    networks = benchmarks["networks"]
+    network = networks.build("digits-cnn")
+    assert np.array_equal(networks.spikes_for(network, 3, 8)[:2], networks.spikes_for(network, 2, 8))
+
+
+def measurement(seconds, engine, **more):
+    job = {"engine": engine, "batch": 4, "steps": 8, "network_name": "net"}
+    memory = {"resident_before": 2**27, "resident_peak": 2**28}
+    return (
+        {"seconds": [seconds], "job": job, "execution": f"{engine} ran", "environment": {"torch": "2"}} | memory | more
+    )
+
+
+@pytest.fixture
+def results(benchmarks):
+    run, counts = benchmarks["run"], {"layer": [5, 7]}
+    found = {
+        "engines/net/fast/1": measurement(0.032, "fast", counts=counts, rates={"layer": 0.1}),
+        "engines/net/fast/2": measurement(0.064, "fast", counts=counts, rates={"layer": 0.1}),
+        "engines/net/sinabs/1": measurement(0.128, "sinabs", counts=counts),
+        "engines/net/norse-iaf/1": measurement(0.256, "norse-iaf", counts={"layer": [5, 1]}),
+        "engines/net/lava-stock/1": measurement(9.6, "lava-stock", counts={"layer": [9]}, sample_steps=96),
+        "engines/net/lava-blas/1": {"error": "Lava | failed", "job": {"batch": 1, "steps": 8}},
+        "growth/steps/8": measurement(1.0, "fast"),
+        "growth/steps/16": measurement(2.0, "fast"),
+        "throughput/core": measurement(
+            1.0,
+            "fast",
+            layers=[{"name": "c", "multiplications": 500, "seconds": {"int8": 1e-4, "float32": 1e-3}}],
+        ),
+    }
+    network = {"title": "A network", "note": "", "neurons": 3, "parameters": 9, "multiplications": 500, "depth": 1}
+    return {
+        "format": run.FORMAT,
+        "date": "2026-01-01",
+        "machine": benchmarks["machine"].describe(),
+        "commit": "abc",
+        "settings": json.loads(json.dumps(vars(run.quick_settings(1)))),
+        "networks": {"net": network | {"expected": {"checked": counts, "lava": {"layer": [9]}}}},
+        "measurements": found,
+    }
+
+
+def test_page_shows_medians_ratios_and_differences(benchmarks, results):
+    page = benchmarks["render"].markdown(results)
+    section = page.split("## A network")[1].split("\n## ")[0]
+    rows = {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("|")}
+    assert "1.5 (1..2)" in rows["rmp-lava fast"]
+    assert "| 2.7 | 67 | 256 (128) | all 12 equal |" in rows["rmp-lava fast"]
+    assert "| 1 | 25 |" in rows["sinabs"]
+    assert "-50.0%; most in layer: 6 for 12" in rows["norse (IAF, resets to zero)"]
+    assert "all 9 equal" in rows["Lava, its own Conv"]
+    assert "not measured: Lava / failed" in rows["Lava, our BLAS Conv"]
+    assert "| 1e-05 | 1e-05 (c) | 1e-06 | 6.67e-07 | 7% |\n" in page
+    assert "convolutions take 0.10 ms per sample-step, `fast` 1.50, the fastest peer 4.00." in page
+    assert "`fast` would be 40.0 times as fast as that peer; it is 2.7 times as fast." in page
+    assert len({line.count("|") for line in rows.values()}) == 1
+
+
+def test_conversion_is_measured_and_shown(benchmarks, tmp_path):
+    command = ["--quick", "--rounds", "2", "--conversion", "--folder", str(tmp_path)]
+    done = CliRunner().invoke(benchmarks["run"].app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "VGG-16 with batch normalisation at 0.125 of its channels" in done.output
+    assert re.search(r"with 16 calibration images: \d+ s \(\d+ to \d+ in 2 rounds\)", done.output)
+    measured = json.loads((tmp_path / "results.json").read_text())["measurements"]
+    assert list(measured) == ["conversion/1", "conversion/2"] and measured["conversion/1"]["seconds"][0] > 0
+
+
+def test_pictures_are_written(benchmarks, results, tmp_path):
+    pytest.importorskip("matplotlib")
+    paths = benchmarks["render"].write(results, tmp_path)
+    assert [path.name for path in paths] == ["benchmarks.md", "benchmarks-engines.png", "benchmarks-steps.png"]
+    assert all(path.stat().st_size for path in paths)
+
+
+def test_results_of_an_earlier_version_are_refused(benchmarks, results, tmp_path):
+    file = tmp_path / "results.json"
+    command = ["--render", str(file), "--to", str(tmp_path / "page")]
+    file.write_text(json.dumps(results | {"format": 1}))
+    refused = CliRunner().invoke(benchmarks["run"].app, command, env={"COLUMNS": "300"})
+    assert refused.exit_code == 2 and "has format 1; this version renders 2, so measure again" in refused.output
+    assert not (tmp_path / "page").exists()
+    file.write_text(json.dumps(results))
+    assert CliRunner().invoke(benchmarks["run"].app, command).exit_code == 0
+    assert (tmp_path / "page" / "benchmarks.md").is_file()
+
+
+def test_machine_is_described(benchmarks):
+    machine = benchmarks["machine"]
+    description = machine.describe()
+    assert description["cores"] >= 1 and description["memory"] > 2**28
+    assert machine.peak_resident() > 2**20
+    assert machine.environment()["python"] == sys.version.split()[0]

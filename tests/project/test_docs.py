@@ -1,0 +1,83 @@
+"""What the README and the examples promise is run."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import rmp_lava
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def run_script(text: str, folder: Path) -> str:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + text
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quick_start_is_made_of_targets_that_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    quick_start = README.split("## Quick start")[1].split("##")[0]
+    commands = re.findall(r"^    make (\S+)$", quick_start, re.MULTILINE)
+    assert commands == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in commands)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/loihi.md"])
+def test_documents_name_commands_and_options_that_exist(document):
+    from typer.main import get_command
+
+    from rmp_lava.cli import app
+
+    commands = get_command(app).commands
+    text = (ROOT / document).read_text(encoding="utf-8").replace("\\\n", "")
+    lines = re.findall(r"^    rmp-lava (\S+)(.*?)(?:#.*)?$", text, re.MULTILINE)
+    assert len(lines) >= 6
+    for name, arguments in lines:
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", arguments)) <= known
+
+
+def test_readme_python_runs(tmp_path):
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    accuracy = float(run_script(snippet, tmp_path).split()[0])
+    assert accuracy > 0.95
+    assert (tmp_path / "exports" / "digits.net").is_file()
+
+
+def test_links_in_the_documents_lead_somewhere():
+    documents = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    assert len(documents) >= 5
+    for document in documents:
+        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8")):
+            target = document.parent / path if path else document
+            assert target.exists(), f"{document}: {path}"
+            if anchor:
+                titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in [title.lower().replace(" ", "-") for title in titles], f"{document}: #{anchor}"
+
+
+def test_example_own_network(tmp_path):
+    output = run_script((ROOT / "examples" / "own_network.py").read_text(encoding="utf-8"), tmp_path)
+    assert "obstacle" in output
+    assert float(re.search(r"([\d.]+)% of 450 test images", output)[1]) > 90
+
+
+@pytest.mark.lava
+def test_example_lava_processes(tmp_path):
+    shutil.copy(ROOT / "exports" / "reference" / "digits-soft.net", tmp_path / "digits.net")
+    code = (ROOT / "examples" / "lava_processes.py").read_text(encoding="utf-8")
+    code = code.replace('"exports/reference/digits-soft.net"', '"digits.net"')
+    counts = re.search(r"digit 0: spikes per class \[(.*)\], prediction 0", run_script(code, tmp_path))[1]
+    network = rmp_lava.load(tmp_path / "digits.net")
+    image = (load_digits().images[0] / 16).reshape(1, *network.input.shape).astype(np.float32)
+    expected = rmp_lava.run(network, image, 64, "reference").output[0]
+    assert [int(count) for count in counts.split(",")] == expected.tolist()

@@ -1,0 +1,321 @@
+"""The experiments of examples/paper: what they measure, that they go on where they were interrupted, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+import rmp_lava
+from rmp_lava.errors import DataError, UsageError
+from rmp_lava.training.checkpoint import load_model, save_checkpoint
+from rmp_lava.training.data import load
+from rmp_lava.training.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="examples/ is part of the repository only")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("paper") / "digits.pt"
+    train("digits-cnn", load("digits"), epochs=10, checkpoint_path=path, progress=False)
+    return path
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from examples.paper import curves, material, neuron, resets, store
+
+    return {"curves": curves, "material": material, "neuron": neuron, "resets": resets, "store": store}
+
+
+def call(*arguments: object, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "examples.paper", *map(str, arguments), "--output", str(folder / "out")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+SMALL = ("--images", 60, "--calibration", 40, "--reset-steps", 24, "--reset-images", 50, "--alpha", 1)
+SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--way", "poisson", "--few-steps", 4)
+
+
+@pytest.mark.slow
+def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
+    page = tmp_path / "results.md"
+    done = call("--network", f"digits={checkpoint}", *SMALL, "--page", page, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out, text = tmp_path / "out", page.read_text()
+    results = json.loads((out / "results.json").read_text())["networks"]["digits"]
+    # An independent run of the kept network gives the numbers that are reported.
+    model, _ = load_model(checkpoint)
+    digits = load("digits")
+    shown = np.random.default_rng(1).permutation(len(digits.test_images))[:50]
+    network = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "hard-1" / "network.net"), steps=24)
+    again = rmp_lava.run(network, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
+    np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
+    # With soft reset's thresholds, too: the same integers, reset to zero.
+    soft = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "soft-1" / "network.net"), steps=24)
+    hard = soft.map_layers(lambda layer: layer.replace(neurons=layer.neurons.replace(reset="hard")))
+    shared = rmp_lava.run(hard, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
+    np.testing.assert_allclose(results["resets"]["curves"]["shared-1-integer"]["accuracy"], shared)
+    assert [pair["thresholds"] for pair in results["resets"]["pairs"]] == ["own", "soft"]
+    assert f"| hard reset, soft reset's thresholds, integer | 1 | {100 * shared[7]:.2f} |" in text
+    assert f"| hard reset, integer | 1 | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
+    with (out / "digits-resets.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 and float(rows[-1]["hard-1-integer"]) == pytest.approx(again[-1])
+    shown, many = np.random.default_rng(1).permutation(len(digits.test_images))[:55], {}
+    assert "55 test images, drawn at random; trained network" in text
+    for experiment in ("lossless", "settled"):
+        network = rmp_lava.load(out / "digits" / experiment / "network.net")
+        again = rmp_lava.run(network, digits.test_images[shown], 16).accuracy_at(digits.test_labels[shown])
+        np.testing.assert_allclose(results[experiment]["accuracy"], again)
+        assert f"| accuracy (%) | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
+        many[experiment] = again[15]
+    assert results["lossless"]["accuracy"] != results["settled"]["accuracy"]
+    row = results["latency"][0]
+    assert row["seeds"] == 3 and row["spread"] > 0 and "(3 seeds)" in text
+    best = max((many["lossless"], "paper's thresholds"), (many["settled"], "least error"))[1]
+    trained, few, many = (100 * of["accuracy"] for of in (results["trained"], row, {"accuracy": max(many.values())}))
+    of_some = 100 * results["settled"]["trained"]
+    summary = f"| {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - of_some:+.2f}), {best} |"
+    assert f"| digits | {trained:.2f} {summary}" in text
+    assert f"training {100 * load_model(checkpoint)[1]['train_accuracy']:.2f} %" in text
+    for name in ("neuron", "digits-resets", "digits-activity", "digits-latency"):
+        assert (out / f"{name}.svg").is_file() and (tmp_path / f"results-{name}.png").read_bytes()[1:4] == b"PNG"
+        assert f"(results-{name}.png)" in text
+    # Once more: nothing is measured again, and the page is the same.
+    before = {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
+    assert call("--network", f"digits={checkpoint}", *SMALL, "--page", page, folder=tmp_path).returncode == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--only", "all"),
+            "experiment 'all' is unknown; choose from neuron, resets, lossless, settled, latency, tuned",
+        ),
+        (("--only", "latency"), "only experiment 'neuron' needs no network; give --network"),
+        (("--only", "neuron", "--notes", "missing.md"), "notes missing.md are not there"),
+        (("--only", "vgg:resets"), "--only names network 'vgg', which no --network brings"),
+        (("--only", "vgg:all"), "experiment 'all' is unknown"),
+        (("--reset-encoding", "morse"), "encoding 'morse' is unknown; choose from poisson, rate, current"),
+        (("--way", "fast"), "way 'fast' is unknown; choose from current"),
+        (("--network", "a/b=c.pt"), "'a/b=c.pt' is not NAME=FILE"),
+        (("--network", "digits"), "'digits' is not NAME=FILE"),
+        (("--tuned", "vgg=a.net"), "--tuned names network 'vgg', which no --network brings"),
+        (("--network", "a=missing.pt"), "missing.pt does not exist"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, arguments, words):
+    done = call(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ") and words in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--images", "--few-steps", "--lossless-images", "--reset-steps", "--calibration"])
+def test_numbers_below_one_are_refused(tmp_path, option):
+    done = call(option, "-440", folder=tmp_path)
+    assert done.returncode == 2 and option in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_what_is_tuned_is_looked_at_before_anything_is_measured(paper, tmp_path):
+    from examples.paper.__main__ import _tuned, _wanted
+
+    soft = f"a={ROOT / 'exports' / 'reference' / 'digits-soft.net'}"
+    assert _tuned([soft], _wanted(None, ["a"])) == {"a": [ROOT / "exports" / "reference" / "digits-soft.net"]}
+    with pytest.raises(UsageError, match="but --only leaves out latency and tuned"):
+        _tuned([soft], _wanted(["lossless"], ["a"]))
+    network = rmp_lava.load(ROOT / "exports" / "reference" / "digits-soft.net")
+    rmp_lava.save(network.replace(provenance={}), tmp_path / "a.net")
+    with pytest.raises(UsageError, match="does not say for how many steps"):
+        _tuned([f"a={tmp_path / 'a.net'}"], _wanted(None, ["a"]))
+
+
+def test_a_training_that_is_not_finished_is_refused(paper, checkpoint, tmp_path):
+    model, metadata = load_model(checkpoint)
+    metadata = metadata | {"epochs": 400, "epochs_done": 41}
+    save_checkpoint(tmp_path / "a.pt", model_name="digits-cnn", model=model, metadata=metadata)
+    with pytest.raises(UsageError, match="a.pt holds 41 of 400 epochs; finish its training"):
+        paper["material"].bring_network("a", tmp_path / "a.pt")
+
+
+def test_other_test_images_are_other_measurements(paper, checkpoint, tmp_path):
+    trained = paper["material"].bring_network("digits", checkpoint)
+    material = paper["material"].bring_images([trained], None, 20, 40)
+    store = paper["store"].Store(tmp_path)
+    network = rmp_lava.quantize(rmp_lava.convert(trained.model, material.calibration, steps=4))
+    other = dataclasses.replace(material, labels=(material.labels + 1) % 10)
+    curves = [paper["curves"].simulate(store, "x", network, each, 4, {}) for each in (material, other)]
+    assert curves[0].accuracy[-1] > 0.8 > 0.2 > curves[1].accuracy[-1]
+    before, after = (paper["material"].trained_accuracy(store, trained, each)["accuracy"] for each in (material, other))
+    assert before > 0.8 > 0.2 > after
+
+
+def test_experiments_of_all_networks_and_of_one(paper):
+    from examples.paper.__main__ import EXPERIMENTS, _wanted
+
+    assert _wanted(["neuron", "a:resets", "b:latency", "b:tuned"], ["a", "b"]) == {
+        None: {"neuron"},
+        "a": {"neuron", "resets"},
+        "b": {"neuron", "latency", "tuned"},
+    }
+    assert _wanted(None, ["a"]) == {None: set(EXPERIMENTS), "a": set(EXPERIMENTS)}
+
+
+def test_a_measurement_is_made_once_for_the_same_settings(paper, tmp_path):
+    store, made = paper["store"].Store(tmp_path), []
+    for settings in ({"steps": 8}, {"steps": 8}, {"steps": 16}, {"steps": 16}):
+        result = store.once("a/b", settings, lambda settings=settings: made.append(1) or {"is": settings["steps"]})
+        assert result == {"is": settings["steps"]}
+    assert len(made) == 2
+    forced = paper["store"].Store(tmp_path, again=True)
+    for _ in range(2):  # again means once more, not each time
+        forced.once("a/b", {"steps": 16}, lambda: made.append(1) or {})
+    assert len(made) == 3
+    (tmp_path / "a" / "b.json").write_text("{")
+    with pytest.raises(DataError, match="b.json is damaged; delete it"):
+        store.once("a/b", {"steps": 16}, dict)
+
+
+def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, checkpoint, tmp_path, monkeypatch):
+    curves, store = paper["curves"], paper["store"].Store(tmp_path)
+    monkeypatch.setattr(curves, "BLOCK", 20)
+    trained = paper["material"].bring_network("digits", checkpoint)
+    material = paper["material"].bring_images([trained], None, 60, 40)
+    network = rmp_lava.quantize(rmp_lava.convert(trained.model, material.calibration, steps=4))
+    ran, run = [], rmp_lava.run
+
+    def interrupted(*arguments, **options):
+        ran.append(options["seed"])
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(rmp_lava, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        curves.simulate(store, "x", network, material, 6, {})
+    curve = curves.simulate(store, "x", network, material, 6, {})
+    assert ran == [0, 1, 1, 2]
+    whole = run(network, material.test, 6)
+    np.testing.assert_allclose(curve.accuracy, whole.accuracy_at(material.labels))
+    assert curve.spikes * 60 == pytest.approx(sum(n for name, n in whole.spike_counts.items() if name != "input"))
+    # Other numbers of images measure only the blocks that are not there: a fourth one, of 10 images.
+    assert curves.simulate(store, "x", network, material.first(40), 6, {}).images == 40 and ran == [0, 1, 1, 2]
+    more = paper["material"].bring_images([trained], None, 70, 40)
+    again = paper["store"].Store(tmp_path)
+    assert curves.simulate(again, "x", network, more, 6, {}).images == 70 and ran == [0, 1, 1, 2, 3]
+
+
+def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):
+    measured = paper["neuron"].measure_neuron(paper["store"].Store(tmp_path))
+    rates = np.array(measured["rates_in"])
+    for eta in map(float, measured["out"]["soft"]):
+        soft, hard = (np.array(measured["out"][reset][str(eta)]) for reset in ("soft", "hard"))
+        np.testing.assert_allclose(soft, np.minimum(rates / eta, 1), atol=2e-3)
+        np.testing.assert_allclose(hard, rates / np.ceil(eta), atol=2e-3)
+
+
+def test_how_much_sooner_is_counted_from_the_first_step_that_is_as_good(paper):
+    def curve(*accuracy: float):
+        return paper["curves"].Curve(np.array(accuracy), 10, {"a": 0.1}, 0.0, 0.0, 0)
+
+    hard = curve(0.1, 0.2, 0.6, 0.5)
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard, 0.79)
+    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.6, 3, 2, 1.5)
+    assert pair["sooner_at"] == {"0.5": 1.5, "0.75": 1.5, "0.9": None, "0.95": None}
+    pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard, 0.8)
+    assert pair["soft_steps"] is None and pair["times_sooner"] is None
+    # Hard reset that always names the most frequent class is best at step 1; that is no accuracy to be compared with.
+    pair = paper["resets"].compare(1.0, curve(0.1, 0.15, 0.15, 0.6), curve(0.15, 0.1, 0.1, 0.1), 0.7, chance=0.15)
+    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.15, None, 4, None)
+
+
+def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
+    from examples.paper.tables import summary_table
+
+    def row(way: str, accuracy: float) -> dict:
+        return {"way": way, "steps": 8, "accuracy": accuracy}
+
+    def pairs(*times: float | None, thresholds: str = "own") -> dict:
+        of_all = {"thresholds": thresholds, "hard_steps": 8, "soft_steps": 4}
+        return {"pairs": [of_all | {"times_sooner": each} for each in times]}
+
+    networks = {
+        "a": {
+            "trained": {"accuracy": 0.9},
+            "latency": [row("rate", 0.7), row("current", 0.89)],
+            "resets": pairs(2.0, 4.5),
+        },
+        "b": {
+            "trained": {"accuracy": 0.8},
+            "lossless": {"accuracy": [0.1, 0.79], "trained": 0.8},
+            "settled": {"accuracy": [0.7, 0.81], "trained": 0.82},  # of fewer images
+            "resets": pairs(3.0, None),
+        },
+        "c": {"trained": {"accuracy": 0.7}, "resets": pairs(3.0, 3.0)},
+        "d": {
+            "trained": {"accuracy": 0.7},
+            "resets": {"pairs": [{"thresholds": "own", "times_sooner": None, "hard_steps": None, "soft_steps": 4}]},
+        },
+        "e": {
+            "trained": {"accuracy": 0.7},
+            "resets": {"pairs": pairs(1.0, None)["pairs"] + pairs(2.0, 2.5, thresholds="soft")["pairs"]},
+        },
+    }
+    assert summary_table(networks) == [
+        "| network | trained | T = 8 | T = 2 | soft reset is as good as hard reset's best |",
+        "|---|---|---|---|---|",
+        "| a | 90.00 | 89.00 (-1.00), current | - | 2.0 to 4.5 times sooner |",
+        "| b | 80.00 | - | 81.00 (-1.00), least error | not at every alpha |",
+        "| c | 70.00 | - | - | 3.0 times sooner |",
+        "| d | 70.00 | - | - | at every alpha; hard reset stays at chance |",
+        "| e | 70.00 | - | - | own thresholds: not at every alpha; soft reset's thresholds: 2.0 to 2.5 times sooner |",
+    ]
+
+
+def test_tutorial_ends_with_its_figure(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "tutorial.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "soft reset: 29 spikes in 100 steps" in done.stdout and "hard reset: 25 spikes" in done.stdout
+    assert "is the same from the file: True" in done.stdout
+    assert (tmp_path / "exports" / "tutorial.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
+def test_documents_call_the_experiments_with_options_that_exist(paper, document):
+    from examples.paper.__main__ import main
+
+    known = {option for parameter in typer.main.get_command(_app(main)).params for option in parameter.opts}
+    calls = [
+        line for line in (ROOT / document).read_text().splitlines() if line.startswith("    python -m examples.paper")
+    ]
+    assert calls or document != "README.md"
+    for line in calls:
+        assert set(re.findall(r"--[a-z-]+", line)) <= known
+
+
+def _app(function) -> typer.Typer:
+    app = typer.Typer()
+    app.command()(function)
+    return app

@@ -1,0 +1,583 @@
+"""The report: one file that leads nowhere, says everything or why not, and shows what was really run."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmp_lava import cli, load, run, save
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import UsageError
+from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+from rmp_lava.hardware import load_profile, map_network
+from rmp_lava.report.page import cores, drawing, measure, page, raster, rates, style, svg, words
+
+SECTIONS = [
+    "network",
+    "accuracy",
+    "stages",
+    "raster",
+    "rates",
+    "activity",
+    "quantisation",
+    "cores",
+    "energy",
+    "provenance",
+]
+FIGURES = ["accuracy", "activity", "cores", "energy", "network", "raster", "rates"]
+EVIL = "<img src=x onerror=alert(1)>"
+EVIL_NAME = '"></style></svg><script>alert(2)</script>{{ 7 * 7 }}\ud800\x07'
+
+
+class Reader(HTMLParser):
+    """What a browser would make of a page, as far as these tests ask."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.ids, self.links, self.styles, self.text = [], [], [], [], []
+        self.missing: dict[str, str] = {}
+        self.captions: dict[str, list[str]] = {}
+        self.section, self.figures, self._in, self._says_missing = "", {}, [], False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.tags.append((tag, given))
+        self._in.append(tag)
+        if tag == "section":
+            self.section = given["id"]
+        if tag == "figure":
+            self.figures.setdefault(self.section, []).append(given.get("class", "picture"))
+        if tag == "figcaption":
+            self.captions.setdefault(self.section, []).append("")
+        self._says_missing = given.get("class") == "missing"
+        if "id" in given:
+            self.ids.append(given["id"])
+        self.links += [value for key, value in attributes if key in ("href", "src", "xlink:href", "action", "data")]
+        self.styles += [value for key, value in attributes if key in ("style", "clip-path", "fill", "stroke", "filter")]
+
+    def handle_data(self, data):
+        if self._in and self._in[-1] == "style":
+            self.styles.append(data)
+        else:
+            self.text.append(data)
+        if "figcaption" in self._in:
+            self.captions[self.section][-1] += data
+        if self._says_missing:
+            self.missing[self.section] = self.missing.get(self.section, "") + data
+
+    def handle_endtag(self, tag):
+        while self._in and self._in.pop() != tag:
+            pass
+        self._says_missing = False
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def run_main(*arguments) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return ended.value.code or 0
+
+
+def small(
+    *, name: str = "small", layer: str = "a", encoding: str = "current", steps: int = 6, **more
+) -> SpikingNetwork:
+    """A residual network of a few neurons, in integers."""
+    rng = np.random.default_rng(0)
+    weight = lambda *shape: (2 * rng.integers(-40, 60, shape)).astype(np.int16)  # noqa: E731
+    layers = (
+        Layer(
+            layer,
+            (3, 5, 5),
+            (Conv(INPUT, weight(3, 1, 3, 3), padding=(1, 1)),),
+            Neurons(900 if encoding == "current" else 60),
+        ),
+        Layer("b", (3, 5, 5), (Conv(layer, weight(3, 3, 3, 3), padding=(1, 1)),), Neurons(200)),
+        Layer("c", (4,), (Dense("b", weight(4, 75)), Dense(layer, weight(4, 75))), Neurons(400, reset="none")),
+    )
+    provenance = {"balance": {"steps": steps}} | more.pop("provenance", {})
+    source = make_input(encoding, (1, 5, 5), levels=15 if encoding == "current" else None)
+    return SpikingNetwork(name, source, layers, "int", provenance=provenance, **more)
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(1).random((7, 1, 5, 5), dtype=np.float32)
+
+
+def make(network: SpikingNetwork, folder: Path, images: np.ndarray, labels=None, **options) -> page.Page:
+    save(network, folder / "n.net")
+    return page.make_page(load(folder / "n.net"), folder / "n.net", images, labels, "7 images", 6, **options)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Path:
+    """A folder with a converted network, what was trained beside it, its page and its figures."""
+    folder = tmp_path_factory.mktemp("digits")
+    assert run_main("train", "digits-cnn", "--epochs", 2, "--output", folder / "d.pt") == 0
+    assert run_main("convert", folder / "d.pt", "--steps", 8, "--calibration", 50, "--validation", 50) == 0
+    assert run_main("report", folder / "d.net", "--samples", 40, "--figures", folder / "figures") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits_page(digits) -> Reader:
+    return Reader((digits / "d.html").read_text(encoding="utf-8"))
+
+
+# One file
+
+
+def assert_leads_nowhere(reader: Reader) -> None:
+    forbidden = {"script", "link", "iframe", "object", "embed", "base", "form", "use-external", "foreignobject"}
+    assert not forbidden & {tag for tag, _ in reader.tags}
+    assert not [key for _, given in reader.tags for key in given if key.startswith("on")]
+    for link in reader.links:
+        assert link.startswith("#") or link.startswith("data:image/png;base64,"), link
+        assert not link.startswith("#") or link[1:] in reader.ids, link
+    style = " ".join(reader.styles)
+    assert "@import" not in style and "expression(" not in style
+    for target in re.findall(r"url\(([^)]*)\)", style):
+        assert target.strip("\"'")[1:] in reader.ids, target
+    assert len(reader.ids) == len(set(reader.ids))
+    (policy,) = [given["content"] for tag, given in reader.tags if tag == "meta" and "http-equiv" in given]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_page_is_one_file_that_leads_nowhere(digits_page):
+    assert_leads_nowhere(digits_page)
+    assert any(link.startswith("data:") for link in digits_page.links), "the images of the samples are missing"
+
+
+def test_hostile_names_and_provenance_are_text(tmp_path, images):
+    provenance = {
+        EVIL: {"deep": EVIL_NAME},
+        "stages": [{"name": EVIL, "images": 3, "accuracy": 0.5, "note": EVIL_NAME}],
+    }
+    network = small(layer=EVIL, class_names=(EVIL, "$\\frac", "b", "c"), provenance=provenance)
+    # A file could hold any name of a network, though not of a layer.
+    network = network.replace(name=EVIL_NAME)
+    save(network.replace(name="n"), tmp_path / "n.net")
+    html = page.make_page(network, tmp_path / "n.net", images, np.zeros(7, int), EVIL, 6, arguments=("x", EVIL)).html
+    reader = Reader(html.encode("utf-8").decode("utf-8"))
+    assert_leads_nowhere(reader)
+    assert not [tag for tag, _ in reader.tags if tag == "img"]
+    (heading,) = re.findall("<h1>(.*?)</h1>", html)
+    assert "&lt;script&gt;alert(2)" in heading and "{{ 7 * 7 }}" in heading
+    assert EVIL in reader.words and "alert(2)</script>" in reader.words
+
+
+def test_names_with_dollars_and_foreign_scripts_are_drawn_as_they_are(tmp_path, images):
+    made = make(small(layer="$x^{2$ 漢字"), tmp_path, images)
+    assert "$x^{2$ 漢字" in Reader(made.html).words
+    (drawn,) = [each for each in made.pictures if each.key == "network"]
+    texts = [
+        element.text
+        for element in ElementTree.fromstring(svg.to_svg(drawn.wide)).iter()
+        if element.tag.endswith("}text")
+    ]
+    assert "$x^{2$ 漢字" in texts
+
+
+# Everything, or why not
+
+
+def test_every_section_of_a_converted_network_shows_something(digits_page):
+    assert [given["id"] for tag, given in digits_page.tags if tag == "section"] == SECTIONS
+    assert set(digits_page.figures) == set(SECTIONS) and not digits_page.missing
+    for section in ("accuracy", "raster", "rates", "cores", "energy", "network", "activity"):
+        assert "picture" in digits_page.figures[section], section
+
+
+def test_what_is_missing_is_explained(tmp_path, images):
+    reader = Reader(make(small(), tmp_path, images).html)
+    assert [given["id"] for tag, given in reader.tags if tag == "section"] == SECTIONS
+    assert set(reader.missing) == {"stages", "rates"}
+    assert "does not say what each stage" in reader.missing["stages"]
+    assert "names no trained network" in reader.missing["rates"]
+    assert "The images have no labels; pass --labels" in reader.words
+    assert "Accuracy 1" not in reader.words
+
+
+def test_float_networks_have_no_quantisation(tmp_path, images):
+    network = small()
+    as_float = network.replace(
+        number_format="float",
+        input=make_input("current", (1, 5, 5)),
+        layers=tuple(
+            layer.replace(
+                synapses=tuple(s.replace(weight=s.weight / 64.0) for s in layer.synapses),
+                neurons=layer.neurons.replace(threshold=1.5, v_init=0.0),
+            )
+            for layer in network
+        ),
+    )
+    reader = Reader(make(as_float, tmp_path, images).html)
+    assert "real numbers" in reader.missing["quantisation"]
+
+
+def test_estimates_say_so_in_each_place(digits_page):
+    text = digits_page.words
+    assert "Never run on hardware" in text and "never run on hardware" in text
+    for number in ("Cores 3 estimated", "per inference, estimated, dynamic"):
+        assert number in text
+    for section in ("cores", "energy"):
+        assert len(digits_page.captions[section]) == len(digits_page.figures[section]) >= 2
+        for caption in digits_page.captions[section]:
+            assert "stimated" in caption or "Published energies" in caption, caption
+
+
+def test_epochs_of_tuning_are_a_table(tmp_path, images):
+    tuning = {"steps": 4, "history": [[1, 0.5, 0.8, None], [2, 0.25, 0.9, 0.875]]}
+    reader = Reader(make(small(provenance={"tune": [tuning]}), tmp_path, images).html)
+    assert reader.figures["provenance"] == ["table"] * 3
+    assert "epoch loss training validation 1 0.5000 80.00 % – 2 0.2500 90.00 % 87.50 %" in reader.words
+    assert "tune.1.steps 4" in reader.words and "history" not in reader.words
+
+
+def test_on_paper_only_captions_above_tables_are_tied_to_what_follows(digits_page):
+    # A break-after of the last element of a section holds for the section, and would tie it to the next one.
+    print_rules = "".join(digits_page.styles).split("@media print")[1]
+    tied = re.findall(r"([^{};]*)\{ break-after: avoid", re.sub(r"/\*.*?\*/", "", print_rules))
+    assert [rule.strip() for rule in tied] == ["tbody tr:nth-child(-n+3)", "h2, .table figcaption"]
+
+
+def test_gates_of_the_conversion_are_shown_where_the_trained_network_is_gone(tmp_path, images):
+    gate = {
+        "layer": "a",
+        "correlation": 0.987654,
+        "image_correlation": None,
+        "error": 0.1,
+        "silent": 0.2,
+        "saturated": 0.3,
+    }
+    broken = [gate | {"layer": 7}, gate | {"error": "x"}, "gate", gate | {"error": float("1e309")}]
+    found = json.loads(json.dumps([gate, *broken[:3]]))
+    reader = Reader(make(small(provenance={"gates": found}), tmp_path, images).html)
+    assert reader.figures["rates"] == ["table"] and "0.9877" in reader.words and "measured when" in reader.words
+
+
+@pytest.mark.parametrize(
+    "stages", [None, "x", 3, [1, {}], [{"name": 1, "accuracy": 0.5}], [{"name": "a", "accuracy": "b"}]]
+)
+def test_stages_that_are_none_are_not_shown(tmp_path, images, stages):
+    reader = Reader(make(small(provenance={"stages": stages}), tmp_path, images).html)
+    assert "stages" in reader.missing
+
+
+# What is shown is what was run
+
+
+def test_the_headline_is_that_of_the_run(digits, digits_page):
+    from rmp_lava.sources.images import images_for
+
+    network = load(digits / "d.net")
+    images, labels, _ = images_for(network, None, None, None, None, 40)
+    result = run(network, images, 8)
+    right = int((result.predictions == labels).sum())
+    spikes = sum(result.spike_counts[layer.name] for layer in network) / 40
+    text = digits_page.words
+    assert f"Accuracy {100 * right / 40:.1f} % {right} of 40" in text
+    assert f"Spikes {spikes:,.0f} per inference" in text
+    assert f"Synaptic operations {sum(result.operations_per_sample.values()):,.0f} per inference" in text
+    for stage in network.provenance["stages"]:
+        assert f"{stage['name']} {stage['note'] or 'none'} {stage['images']} {100 * stage['accuracy']:.2f} %" in text
+
+
+def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network(digits):
+    import torch
+
+    from rmp_lava.training.checkpoint import load_model
+    from rmp_lava.training.data import load as load_data
+
+    network, images = load(digits / "d.net"), load_data("digits").test_images[:40]
+    found = rates.compare_rates(network, digits / "d.net", images, None, 8, 0)
+    assert not found.missing and found.images == 40
+    result = run(network, images, 8, record=("counts",))
+    first, last = found.layers[0], found.layers[-1]
+    which = rates.spread(first.layer.size, 1000)
+    counts = result.neuron_counts[first.layer.name].reshape(40, -1)[:, which]
+    np.testing.assert_allclose(first.said, counts / 8, rtol=1e-6)
+    model, _ = load_model(digits / "d.pt")
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(last.activations, logits, rtol=1e-3, atol=1e-3)
+    together = np.corrcoef(last.said.ravel(), last.activations.ravel())[0, 1]
+    assert last.gate.correlation == pytest.approx(together, abs=1e-4) and together > 0.9
+
+
+def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path, images):
+    network = load(digits / "d.net")
+    save(network, tmp_path / "d.net")
+    compare = lambda n: rates.compare_rates(n, tmp_path / "d.net", images, None, 8, 0).missing  # noqa: E731
+    assert "beside the file, is not there" in compare(network)
+    (tmp_path / "d.ann.pt").write_bytes(b"another")
+    assert "is another file than" in compare(network)
+    (tmp_path / "d.pt").write_bytes(b"beside, but not named so")
+    for name in ("../d.pt", "a\0b", "", ".."):
+        elsewhere = dict(network.provenance) | {"ann": {"file": name, "sha256": ""}}
+        assert "beside the file, is not there" in compare(network.replace(provenance=elsewhere))
+    (tmp_path / "d.ann.pt").write_bytes((digits / "d.ann.pt").read_bytes())
+    foreign = network.replace(provenance=dict(network.provenance) | {"function": "os:abort"})
+    assert "code that a file names is not run" in compare(foreign)
+
+
+@pytest.mark.parametrize("encoding", ["poisson", "current", "rate"])
+def test_a_raster_is_the_beginning_of_the_run(images, monkeypatch, encoding):
+    network = small(encoding=encoding)
+    monkeypatch.setattr(measure, "RASTER_STEPS", 5)
+    found = measure._raster(network, images, 9, 3)
+    whole = run(network, images, 9, seed=3, record=("spikes",))
+    assert (found.samples, found.steps) == (3, 5)
+    for name, spikes in found.spikes.items():
+        np.testing.assert_array_equal(spikes, whole.spikes[name][:3, :5], err_msg=name)
+
+
+def test_a_raster_takes_bounded_memory(images, monkeypatch):
+    network = small()
+    per_step = network.neuron_count + 4 * 25
+    monkeypatch.setattr(measure, "_RASTER_BYTES", 2 * per_step)
+    found = measure._raster(network, images, 9, 0)
+    assert (found.samples, found.steps) == (1, 2)
+
+
+def test_a_raster_draws_few_spikes_of_a_busy_network():
+    network = small(encoding="poisson")
+    busy = {
+        name: np.ones((3, 256, *shape), np.uint8)
+        for name, shape in (("input", (1, 5, 5)), ("a", (3, 5, 5)), ("b", (3, 5, 5)))
+    }
+    found = raster.neurons_shown(network, measure.Raster(busy | {"c": np.zeros((3, 256, 4))}, np.zeros(3), 3, 256))
+    assert list(found) == ["input", "a", "b"]  # the read-out never spikes
+    assert sum(3 * 256 * len(which) for which in found.values()) <= raster._MOST_SPIKES
+    assert all(len(which) >= raster._FEWEST for which in found.values())
+
+
+# Pictures
+
+
+def test_figures_are_written_as_svg_with_text_and_as_png(digits):
+    folder = digits / "figures"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{f}.{s}" for f in FIGURES for s in ("svg", "png"))
+    for name in FIGURES:
+        root = ElementTree.parse(folder / f"{name}.svg").getroot()
+        assert any(element.tag.endswith("}text") for element in root.iter()), name
+        assert "var(" not in (folder / f"{name}.svg").read_text(encoding="utf-8")
+        assert (folder / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_colours_of_the_page_know_both_backgrounds(digits):
+    html = (digits / "d.html").read_text(encoding="utf-8")
+    pictures = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
+    used = set(re.findall(r"var\((--[a-z0-9]+)\)", html))
+    light, dark = (
+        dict(re.findall(r"(--[a-z0-9]+): (#[0-9a-f]{6});", part)) for part in re.findall(r":root \{(.*?)\}", html)
+    )
+    assert used <= set(light) == set(dark)
+    assert {"--layer0", "--layer1", "--layer2", "--ink", "--term0"} <= used
+    assert not re.findall(r"(?:fill|stroke): #(?!fff)", pictures), "a colour that is not one of the palette's"
+    assert len({light[f"--layer{i}"] for i in range(3)}) == 3
+
+
+def test_a_layer_has_one_colour_in_all_pictures():
+    colours = style.palette([f"l{i}" for i in range(40)])
+    assert len(set(colours.layers.values())) == 40
+    assert not set(colours.layers.values()) & {style.INK, style.MUTED, style.RULE, style.PAPER, *style.TERMS}
+    assert colours.marks(["l3", "relay of l3"]) == ("layer3", "ink")
+
+
+def test_settings_of_the_users_matplotlib_change_nothing():
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.fonttype": "path", "text.usetex": False, "font.size": 30}):
+        before = dict(matplotlib.rcParams)
+        drawn = style.picture(
+            "k", "t", "c", lambda wide: drawing.network_drawing(small(), style.palette(["a", "b", "c"]), wide)
+        )
+        assert b">stored<" not in svg.to_svg(drawn.wide) and b"weights" in svg.to_svg(drawn.wide)
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, images):
+    board = tmp_path / "narrow.toml"
+    board.write_text(
+        'name = "narrow"\ndescription = "few words"\nchip = "loihi2"\n'
+        '[board.chips]\nvalue = 1\nunit = "chip"\nkind = "documented"\nsource = "x"\n'
+        '[cores.synapse_words]\nvalue = 60\nunit = "word"\nkind = "documented"\nsource = "x"\n'
+    )
+    mapping = map_network(small(), str(board))
+    assert [layer.name for layer in mapping.layers if not layer.fits] == ["c"]
+    assert len(cores.squares(mapping).layers) == mapping.cores_of_others
+    text = Reader(make(small(), tmp_path, images, profile=str(board)).html).words
+    others = mapping.cores_of_others
+    assert f"Cores > {others} estimated; does not fit" in text
+    assert f"the network takes {others} cores without c;" in text and "even the smallest part of c" in text
+    assert "c: none, as no core holds a part." in text
+    assert "as if one core could hold all of c." in text and f"all > {others}" in text
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("all 450 test images of digits", "On all 450 test images of digits."),
+        ("200 of 450 test images of digits, drawn at random", "On 200 of 450 test images"),
+        ("first 7 images of x.npy", "On the first 7 images of x.npy."),
+    ],
+)
+def test_the_headline_names_the_images(what, said):
+    network = small()
+    assert said in Reader(page.render(network, (), (), style.palette(["a", "b", "c"]), what)).words
+
+
+@given(st.lists(st.sets(st.integers(0, 11), min_size=1, max_size=4), min_size=1, max_size=12))
+@settings(max_examples=60)
+def test_arcs_of_any_graph_do_not_lie_on_each_other(sources):
+    names = [INPUT, *(f"n{i}" for i in range(1, len(sources) + 1))]
+    layers = tuple(
+        Layer(
+            names[i],
+            (2,),
+            tuple(Dense(names[s], np.ones((2, 2), np.int16)) for s in {min(s, i - 1) for s in given}),
+            Neurons(5),
+        )
+        for i, given in enumerate(sources, 1)
+    )
+    network = SpikingNetwork("n", make_input("poisson", (2,)), layers, "int")
+    found = drawing.lanes(network)
+    rows = {name: i for i, name in enumerate(names)}
+    assert set(found) == {
+        (rows[s.source], rows[layer.name])
+        for layer in layers
+        for s in layer.synapses
+        if rows[layer.name] - rows[s.source] > 1
+    }
+    for one, lane in found.items():
+        for other, its_lane in found.items():
+            assert one == other or lane != its_lane or one[1] <= other[0] or other[1] <= one[0]
+
+
+def test_the_core_map_has_a_square_for_each_core():
+    mapping = map_network(small(), "oheo_gulch")
+    found = cores.squares(mapping)
+    assert len(found.layers) == mapping.cores and found.each == 1
+    assert found.per_chip == load_profile("oheo_gulch")["cores.usable_per_chip"]
+    assert [found.layers.count(i) for i in range(len(mapping.layers))] == [layer.cores for layer in mapping.layers]
+    many = replace(mapping, layers=tuple(replace(layer, cores=5001) for layer in mapping.layers))
+    found = cores.squares(many)
+    assert found.each > 1 and len(found.layers) <= cores._MOST_SQUARES + len(many.layers)
+    assert all(0 <= cores.load(layer) <= 1 for layer in mapping.layers)
+
+
+@pytest.mark.parametrize("chips", [1, 2, 7, 30])
+@pytest.mark.parametrize("wide", [True, False])
+def test_core_maps_of_any_size_stay_within_their_figure(chips, wide):
+    mapping = map_network(small(), "oheo_gulch")
+    usable = mapping.profile["cores.usable_per_chip"]
+    each = max(1, chips * usable // len(mapping.layers))
+    many = replace(mapping, layers=tuple(replace(layer, cores=each) for layer in mapping.layers))
+    with style.drawing():
+        figure = cores.core_map(many, style.palette(["a", "b", "c"]), wide)
+        (axes,) = figure.axes
+        width, height = figure.get_size_inches()
+        for patch in axes.patches:
+            (left, top), (right, bottom) = patch.get_path().get_extents().get_points()
+            assert -1e-6 <= left and right <= width + 1e-6 and -1e-6 <= top and bottom <= height + 1e-6
+
+
+# Words
+
+
+def test_wilson_interval():
+    # Newcombe (Statistics in Medicine 17, 1998), table I, method 3.
+    assert words.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert words.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0, "0 J"),
+        (9.86e-6, "9.86 µJ"),
+        (0.00099996, "1.00 mJ"),
+        (1234.0, "1.23 kJ"),
+        (5e-13, "0.500 pJ"),
+        (float("inf"), "unknown J"),
+    ],
+)
+def test_quantities(value, text):
+    assert words.quantity(value, "J") == text
+
+
+def test_labels_are_short_and_printable():
+    assert words.label("abc") == "abc"
+    assert words.label("a\nb\x00") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
+    long = words.label("features.0.block.convolution")
+    assert len(long) == words.LONGEST_LABEL and long.startswith("features.0") and long.endswith("nvolution")
+
+
+# Errors
+
+
+@pytest.fixture
+def error(capsys):
+    def call(*arguments) -> str:
+        capsys.readouterr()
+        assert run_main(*arguments) == 2
+        text = capsys.readouterr().err
+        assert text.startswith("error: ") and text.count("\n") == 1, text
+        return text
+
+    return call
+
+
+def test_errors_are_one_sentence(digits, tmp_path, error):
+    net = digits / "d.net"
+    assert "name a file that ends in .html" in error("report", net, "--output", tmp_path / "d.net")
+    assert "pass one of them" in error("report", net, "--data", "digits", "--images", "x.npy")
+    assert "profile" in error("report", net, "--samples", 2, "--profile", "loihi9")
+    assert "at least 1" in error("report", net, "--samples", 0)
+    (tmp_path / "folder.html").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "measure", lambda *_, **__: pytest.fail("ran before what cannot work was named"))
+        assert "cannot be written" in error("report", net, "--samples", 2, "--output", tmp_path / "folder.html")
+        assert "is a file, not a folder" in error("report", net, "--samples", 2, "--figures", net)
+        assert "vpx: board.chips is unknown" in error("report", net, "--samples", 2, "--profile", "vpx")
+
+
+def test_missing_packages_are_named_before_anything_runs(digits, tmp_path, error, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "jinja2" else find(name, *more))
+    text = error("report", tmp_path / "not-there.net")
+    assert "needs jinja2" in text and ".[report]" in text
+
+
+def test_a_page_that_cannot_be_written_leaves_the_older_one(digits, tmp_path, monkeypatch):
+    made = page.Page("new", ())
+    (tmp_path / "p.html").write_text("old")
+    monkeypatch.setattr(
+        "rmp_lava.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(UsageError, match="No space left"):
+        page.write_page(made, tmp_path / "p.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.html"] and (tmp_path / "p.html").read_text() == "old"

@@ -1,0 +1,457 @@
+"""The ladder: what it expects is right, what it runs is what it says, and a fault in any rung is found and explained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rmp_lava.backends import loihi2, run
+from rmp_lava.errors import BackendError, UsageError
+from rmp_lava.network import Conv
+from rmp_lava.selftest.circuit import Circuit, Recording, from_summary
+from rmp_lava.selftest.execute import LavaSimulator, Loihi2, run_circuit
+from rmp_lava.selftest.ladder import RungResult, circuits, climb, ladder, passed, summary
+from rmp_lava.selftest.model import DOCUMENTED, predict
+from rmp_lava.selftest.network_rungs import FULL, digits, vgg16
+from rmp_lava.selftest.rung import Rung, bursts
+from rmp_lava.selftest.verdict import SPIKES, STATE, explain, first_difference
+
+CIRCUITS = {rung.name: rung for rung in circuits()}
+by_circuit = pytest.mark.parametrize("name", CIRCUITS)
+
+
+def same_spikes(rung: Rung, one: Recording, other: Recording) -> bool:
+    return all(np.array_equal(one.spikes[name], other.spikes[name]) for name in rung.expected.spikes)
+
+
+def prediction(rung: Rung, suspect) -> Recording:
+    return predict(suspect.circuit or rung.subject, suspect.rules)
+
+
+class Replaying:
+    """Says what was recorded before; of a rung that was not recorded, what is expected. Not a chip, not a simulator."""
+
+    backend = "replay"
+    board = None
+
+    def __init__(self, **recordings) -> None:
+        self.recordings = recordings
+        self.asked: list[Circuit] = []
+
+    def circuit(self, circuit, time_limit):
+        self.asked.append(circuit)
+        rung = next(rung for rung in self.rungs if rung.subject is circuit)
+        found = self.recordings.get(rung.name.replace(" ", "_"), rung.expected)
+        if isinstance(found, BackendError):
+            raise found
+        return found
+
+
+# --- what is expected
+
+
+@by_circuit
+def test_expectations_follow_from_the_documented_rules(name):
+    # Written out by hand on one side, step by step in plain integers on the other.
+    rung = CIRCUITS[name]
+    found = predict(rung.subject)
+    for population, spikes in rung.expected.spikes.items():
+        np.testing.assert_array_equal(found.spikes[population], spikes, err_msg=population)
+    for population, u in rung.expected.currents.items():
+        np.testing.assert_array_equal(found.currents[population], u, err_msg=population)
+
+
+@by_circuit
+def test_each_suspect_would_be_seen_and_told_from_the_others(name):
+    # By spikes alone, as a chip may not show its states.
+    rung = CIRCUITS[name]
+    assert rung.suspects
+    known = [("expected", rung.expected)]
+    for suspect in rung.suspects:
+        found = prediction(rung, suspect)
+        assert not [other for other, each in known if same_spikes(rung, each, found)], suspect.means
+        known.append((suspect.means, found))
+
+
+@by_circuit
+def test_weights_are_what_a_synapse_can_say(name):
+    # Else Lava rounds them, and the rung tests the rounding.
+    for connection in CIRCUITS[name].subject.connections:
+        weight = connection.weight
+        mixed = weight.min() < 0 < weight.max()
+        assert np.abs(weight).max() <= (256 if mixed else 255) and 0 <= connection.exponent <= 7
+        assert not mixed or not (weight % 2).any()
+
+
+@by_circuit
+def test_every_population_is_connected_to_the_others(name):
+    # Lava runs only what is connected with the Process that is started: the rest would stay silent without a word.
+    circuit = CIRCUITS[name].subject
+    reached = {circuit.cells[0].name}
+    for _ in circuit.connections:
+        for each in circuit.connections:
+            if {each.source, each.target} & reached:
+                reached |= {each.source, each.target}
+    assert reached == {part.name for part in (*circuit.lines, *circuit.cells)}
+
+
+@by_circuit
+def test_a_circuit_survives_json(name):
+    circuit = CIRCUITS[name].subject
+    again = from_summary(json.loads(json.dumps(circuit.summary())))
+    assert json.dumps(again.summary()) == json.dumps(circuit.summary())
+    assert [each.reset for each in again.cells] == [each.reset for each in circuit.cells]
+
+
+def test_names_are_told_apart_and_each_rung_says_something():
+    assert len(CIRCUITS) == len(circuits())
+    for rung in CIRCUITS.values():
+        for text in (rung.tests, rung.reason, rung.means, rung.remedy, *(s.means for s in rung.suspects)):
+            assert text and not text.endswith(".")
+
+
+def test_bursts_are_spiked_off_a_threshold_at_a_time():
+    assert bursts(6, 2, 10, np.array([10, 11, 31, -5])).T.tolist() == [
+        [0, 0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+    ]
+
+
+# --- explanations
+
+
+@by_circuit
+def test_each_suspect_is_named_when_a_recording_shows_it(name):
+    rung = CIRCUITS[name]
+    for suspect in rung.suspects:
+        found = prediction(rung, suspect)
+        for recording in (found, Recording(found.spikes)):  # a chip may not show its states
+            difference = first_difference(rung, rung.expected, recording)
+            (explanation,) = explain(rung, rung.expected, recording, difference)
+            assert (explanation.means, explanation.remedy) == (suspect.means, suspect.remedy)
+
+
+@by_circuit
+def test_what_no_suspect_explains_is_not_explained_by_one(name):
+    rung = CIRCUITS[name]
+    spikes = {population: 1 - each for population, each in rung.expected.spikes.items()}
+    difference = first_difference(rung, rung.expected, Recording(spikes))
+    (explanation,) = explain(rung, rung.expected, Recording(spikes), difference)
+    assert explanation.means == f"{rung.means}, in no way that was foreseen" and explanation.remedy == rung.remedy
+
+
+def test_the_first_difference_is_the_earliest_of_all_populations():
+    rung = CIRCUITS["always on"]
+    spikes = {name: each.copy() for name, each in rung.expected.spikes.items()}
+    spikes["always"][9, 1] = 0
+    spikes["soft"][4, 0] = 0
+    difference = first_difference(rung, rung.expected, Recording(spikes, rung.expected.currents))
+    assert (difference.population, difference.neuron, difference.step) == ("soft", (0,), 5)
+    assert str(difference) == "step 5, soft[0]: no spike, expected a spike"
+    assert difference.what == SPIKES and difference.sample is None
+
+
+def test_a_state_is_looked_at_where_spikes_are_right():
+    rung = CIRCUITS["du = -1"]
+    difference = first_difference(rung, rung.expected, Recording(rung.expected.spikes, {"cell": np.array([6399])}))
+    assert difference.what == STATE and (difference.expected, difference.found) == (6400, 6399)
+    assert "is 6399, expected 6400" in str(difference)
+    assert first_difference(rung, rung.expected, Recording(rung.expected.spikes)) is None
+
+
+@pytest.mark.parametrize("spikes", [{}, {"cell": np.zeros((23, 1), int)}])
+def test_a_recording_of_another_shape_is_an_error(spikes):
+    rung = CIRCUITS["du = -1"]
+    with pytest.raises(BackendError, match="rung 'du = -1' has recorded .* of 'cell', expected spikes of shape"):
+        first_difference(rung, rung.expected, Recording(spikes))
+
+
+# --- the ladder
+
+
+def climbed(replaying: Replaying, **options):
+    replaying.rungs = list(CIRCUITS.values())[:4]
+    return list(climb(replaying.rungs, replaying, **options))
+
+
+def test_the_ladder_stops_at_the_first_difference():
+    rung = CIRCUITS["du = -1"]
+    results = climbed(Replaying(**{"du_=_-1": prediction(rung, rung.suspects[1])}))
+    assert [result.verdict for result in results] == ["passed", "differs", "not run", "not run"]
+    assert not passed(results) and results[1].explanations[0].means == rung.suspects[1].means
+
+
+def test_the_ladder_goes_on_where_asked():
+    rung = CIRCUITS["du = -1"]
+    results = climbed(Replaying(**{"du_=_-1": prediction(rung, rung.suspects[1])}), keep_going=True)
+    assert [result.verdict for result in results] == ["passed", "differs", "passed", "passed"]
+    assert not passed(results)
+
+
+def test_a_rung_that_cannot_run_stops_the_ladder_too():
+    results = climbed(Replaying(wiring=BackendError("the board hangs")))
+    assert [result.verdict for result in results] == ["failed", "not run", "not run", "not run"]
+    assert results[0].error == "the board hangs"
+
+
+def test_the_summary_holds_what_a_report_needs():
+    rung = CIRCUITS["du = -1"]
+    replaying = Replaying(**{"du_=_-1": prediction(rung, rung.suspects[0])})
+    results = climbed(replaying)
+    found = json.loads(json.dumps(summary(replaying.rungs, results, replaying), allow_nan=False))
+    assert found["backend"] == "replay" and found["board"] is None
+    assert found["on_hardware"] is False and found["passed"] is False
+    assert {"python", "system", "lava-nc", "lava-loihi", "numpy"} <= set(found["versions"])
+    wiring, persists, *_ = found["rungs"]
+    assert wiring["expected"] == wiring["found"] == {"spikes": {"cells": [[3], [6], [8, 9]]}, "u": wiring["found"]["u"]}
+    assert persists["expected"]["spikes"] == {"cell": [[4, 7, 10, 13, 16, 19, 22]]}
+    assert persists["found"]["spikes"] == {"cell": [[]]} and persists["execution"] == "plain integers"
+    assert persists["difference"]["step"] == 4 and persists["explanations"][0]["means"] == rung.suspects[0].means
+    assert persists["circuit"]["cells"][0]["du"] == -1
+
+
+def test_the_summary_names_the_board_even_where_nothing_came_back():
+    # The first rung's error is all that a board that hangs leaves.
+    rung = CIRCUITS["wiring"]
+    failed = RungResult(rung, "failed", error="the board hangs")
+    found = summary([rung], [failed], Loihi2(loihi2.Board(node="og-1")))
+    assert found["board"] == "Loihi 2 N3B3, SLURM node og-1" and found["on_hardware"] is False
+
+
+def test_a_summary_amid_the_ladder_has_not_passed():
+    rungs = list(CIRCUITS.values())[:2]
+    replaying = Replaying()
+    replaying.rungs = rungs
+    found = summary(rungs, [next(climb(rungs, replaying))], replaying)
+    assert [rung["verdict"] for rung in found["rungs"]] == ["passed", "not run"] and found["passed"] is False
+
+
+def test_rungs_are_chosen_by_name_in_the_ladder_s_order():
+    assert [rung.name for rung in ladder(["dense", "wiring"])] == ["wiring", "dense"]
+    with pytest.raises(UsageError, match="full is for rung 'vgg16'"):
+        ladder(["wiring"], full=True)
+    with pytest.raises(UsageError, match="rung 'wirring' is unknown; choose from 'wiring', .*'vgg16'"):
+        ladder(["wirring"])
+
+
+# --- networks
+
+
+def networks(name: str) -> Rung:
+    return {"digits": digits, "vgg16": vgg16}[name]()
+
+
+@pytest.fixture(scope="module", params=["digits", "vgg16"])
+def network_rung(request) -> Rung:
+    return networks(request.param)
+
+
+@pytest.mark.slow
+def test_networks_stay_within_what_stock_neurons_bear(network_rung):
+    assert_bearable(network_rung)
+
+
+@pytest.mark.slow
+def test_the_full_vgg16_does_too():
+    assert_bearable(vgg16(FULL))
+
+
+def assert_bearable(rung: Rung) -> None:
+    """No potential wraps, none crosses into the next sample, each layer spikes: else a right chip would differ."""
+    trial = rung.subject
+    found = run(trial.network, trial.images, trial.steps, "reference", implementation="stock", power_of_two=True)
+    assert not any(found.large_inputs.values()) and not any(found.boundary_spikes.values())
+    period = found.schedule.period
+    assert period & (period - 1) == 0
+    silent = [
+        layer.name for layer in trial.network if layer.neurons.reset != "none" and not found.spike_counts[layer.name]
+    ]
+    assert not silent
+
+
+def changed_layer(rung: Rung, index: int, change) -> Rung:
+    """The rung on a network with one layer changed; what is expected stays."""
+    network = rung.subject.network
+    layers = list(network.layers)
+    layers[index] = change(layers[index])
+    faulty = network.replace(layers=tuple(layers))
+    return replace(rung, subject=replace(rung.subject, network=faulty), expected=rung.expectation())
+
+
+def with_weight(layer, change):
+    synapse, *others = layer.synapses
+    weight = synapse.weight.copy()
+    change(weight)
+    return layer.replace(synapses=(synapse.replace(weight=weight), *others))
+
+
+def zero_half(weight):
+    weight[:, : weight.shape[1] // 2 + 1] = 0
+
+
+FAULTS = {
+    "weights": lambda layer: with_weight(layer, zero_half),
+    "threshold": lambda layer: layer.replace(neurons=layer.neurons.replace(threshold=layer.neurons.threshold * 2)),
+    "v_init": lambda layer: layer.replace(neurons=layer.neurons.replace(v_init=layer.neurons.threshold)),
+}
+
+
+def explained(rung: Rung, found: Recording):
+    expected = rung.expectation()
+    difference = first_difference(rung, expected, found)
+    return difference, explain(rung, expected, found, difference)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1, -2])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_layer_is_named(network_rung, fault, index):
+    layer = network_rung.subject.network.layers[index]
+    faulty = changed_layer(network_rung, index, FAULTS[fault])
+    difference, explanation = explained(faulty, faulty.subject.on("reference"))
+    assert difference.population == layer.name and difference.sample == 0
+    if "first one that differs" in explanation.means:
+        assert (
+            f"layer {layer.name!r} ({'conv' if isinstance(layer.synapses[0], Conv) else 'dense'}, " in explanation.means
+        )
+        sources = ", ".join(repr(synapse.source) for synapse in layer.synapses)
+        assert f"from {sources} is right" in explanation.means
+    else:  # some of these faults do nothing but to delay
+        assert f"layer {layer.name!r} spikes one step" in explanation.means
+
+
+def test_a_network_s_late_layer_and_its_spoilt_sample_are_told_apart():
+    rung = digits()
+    expected = rung.expectation()
+    rung = replace(rung, expected=expected)
+    late = {
+        name: np.roll(each, 1, axis=1) * (np.arange(each.shape[1]) > 0).reshape(1, -1, *[1] * (each.ndim - 2))
+        for name, each in expected.spikes.items()
+    }
+    assert explained(rung, Recording(late))[1].means == "layer 'conv' spikes one step late"
+    second = {name: each.copy() for name, each in expected.spikes.items()}
+    second["block1.conv1"][1, 5] ^= 1
+    difference, explanation = explained(rung, Recording(second))
+    assert str(difference).startswith("step 6, block1.conv1[0, 0, 0] of sample 1: ")
+    assert explanation.means.startswith("sample 0 is right and sample 1 is not, from layer 'block1.conv1' on")
+    potentials = {**expected.currents, "dense": expected.currents["dense"] + 1}
+    assert "final potential of layer 'dense' is not" in explained(rung, Recording(expected.spikes, potentials))[1].means
+
+
+# --- on Lava
+
+
+@pytest.fixture(scope="module")
+def lava() -> LavaSimulator:
+    return LavaSimulator()
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+@by_circuit
+def test_a_circuit_passes_on_lava(lava, name):
+    (result,) = climb([CIRCUITS[name]], lava, time_limit=120)
+    assert result.verdict == "passed", (result.error, str(result.difference))
+    # Every recorded state too, not only what the rung looks at.
+    model = predict(CIRCUITS[name].subject)
+    for population, u in model.currents.items():
+        np.testing.assert_array_equal(result.found.currents[population], u, err_msg=population)
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wiring", "bias", "pulse", "reset", "boundary", "conv"])
+def test_a_circuit_gives_the_same_through_adapters(name):
+    # With the timing of a board, whose adapters take a step each; resets and biases must move along.
+    rung = CIRCUITS[name]
+    found = run_circuit(rung.subject, "adapted", 120)
+    assert "adapters as delays" in found.execution
+    assert first_difference(rung, rung.expected, Recording(found.spikes)) is None
+
+
+@pytest.mark.lava
+def test_a_board_without_lava_loihi_is_an_error_in_the_worker_too():
+    if loihi2.availability() is None:
+        pytest.skip("lava-loihi is here")
+    with pytest.raises(BackendError, match="Lava failed: .*lava-loihi"):
+        run_circuit(CIRCUITS["wiring"].subject, "loihi2", 60, loihi2.Board(partition="oheogulch"))
+
+
+@by_circuit
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_circuit_with_late_lines_does_the_same_later(name, steps):
+    circuit = CIRCUITS[name].subject
+    if not circuit.lines:
+        assert circuit.later(steps) is circuit
+        return
+    late = replace(circuit.later(steps), steps=circuit.steps + steps)
+    late = late.with_messages(lambda messages: np.concatenate([np.zeros((steps, *messages.shape[1:]), int), messages]))
+    expected, found = predict(circuit), predict(late)
+    for population, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(found.spikes[population][steps:], spikes, err_msg=population)
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+def test_networks_pass_on_lava(lava, network_rung):
+    (result,) = climb([network_rung], lava, time_limit=300)
+    assert result.verdict == "passed", (result.error, str(result.difference))
+
+
+def narrow_sums() -> Circuit:
+    """What a step's input is if it stops at the ends of 16 bits: 32767, and later -32768."""
+    circuit = CIRCUITS["wide sum"].subject
+    one, two = np.array([[1, 0, 0, 0, 0, 0]]), np.array([[0, 0, 0, 0, 1, 0]])
+    stopping = circuit.with_connection(0, weight=255 * one).with_connection(1, weight=-255 * two)
+    rest = [replace(stopping.connections[0], weight=weight, exponent=0) for weight in (127 * one, -128 * two)]
+    return replace(stopping, connections=(*stopping.connections, *rest))
+
+
+def no_wrap() -> Circuit:
+    """What is left if u stops at its end: the spikes that take it over the end and back do nothing."""
+    return CIRCUITS["u wraps"].subject.without(3).with_connection(2, weight=np.array([[0, 1, 0, 0]]))
+
+
+def planted(rung: Rung) -> tuple[Circuit, str]:
+    """A circuit that does on Lava what a suspect does on a chip, and the suspect's explanation."""
+    stand_ins = {"wide sum": (narrow_sums, 1), "u wraps": (no_wrap, 0)}  # registers that Lava does not have
+    if rung.name in stand_ins:
+        make, index = stand_ins[rung.name]
+        return make(), rung.suspects[index].means
+    suspect = [each for each in rung.suspects if each.circuit is not None and each.rules == DOCUMENTED][-1]
+    return suspect.circuit, suspect.means
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+@by_circuit
+def test_a_fault_planted_on_lava_is_found_and_explained(lava, name):
+    rung = CIRCUITS[name]
+    circuit, means = planted(rung)
+    (result,) = climb([replace(rung, subject=circuit)], lava, time_limit=120)
+    assert result.verdict == "differs"
+    # The faulty circuit is what "the chip" runs; suspects are those of the rung.
+    (explanation,) = explain(rung, rung.expected, result.found, result.difference)
+    assert explanation.means == means
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["weights", "threshold"])
+def test_a_fault_planted_into_a_network_on_lava_is_found(lava, network_rung, fault):
+    faulty = changed_layer(network_rung, 1, FAULTS[fault])
+    (result,) = climb([faulty], lava, time_limit=300)
+    assert result.verdict == "differs"
+    assert result.difference.population == network_rung.subject.network.layers[1].name
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+def test_a_circuit_that_takes_too_long_is_an_error(lava):
+    (result,) = climb([CIRCUITS["wiring"]], lava, time_limit=0.2)
+    assert result.verdict == "failed" and "time limit of 0.2 s" in result.error
