@@ -1,8 +1,9 @@
-"""Shared by all tests: hypothesis profiles, skipping of Lava tests, and a file."""
+"""Shared by all tests: Hypothesis profiles, skipping of Lava tests, no waiting for the disk, and a file."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ from hypothesis import HealthCheck, settings
 _ANY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", **_ANY)
 settings.register_profile("ci", derandomize=True, print_blob=True, **_ANY)
+# A tenth of the examples, always the same ones: `make check` chooses it by --hypothesis-profile=fast.
+settings.register_profile("fast", max_examples=10, derandomize=True, database=None, **_ANY)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are written whole or not at all, which costs an fsync each; tests need none, as no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture
@@ -24,18 +35,13 @@ def net(tmp_path) -> Path:
     return save(conv_network(), tmp_path / "a.net")
 
 
-@pytest.fixture(scope="module")
-def no_waiting_for_the_disk():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
-
-
 def pytest_collection_modifyitems(items):
+    if not any(item.get_closest_marker("lava") for item in items):
+        return
     from rmp_lava.backends.lava.simulator import availability
 
     reason = availability()
     if reason:
         for item in items:
-            if "lava" in item.keywords and item.get_closest_marker("lava"):
+            if item.get_closest_marker("lava"):
                 item.add_marker(pytest.mark.skip(reason=reason))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import (
     ENCODINGS,
     EVERYTHING,
@@ -81,21 +82,21 @@ def fast_is(batching, *, compiled):
         yield
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(cases(leaky=True), batchings(), st.sampled_from(["auto", "float32"]), st.booleans())
 def test_fast_equals_reference(case, batching, kernel, compiled):
     with fast_is(batching, compiled=compiled):
         assert_fast_agrees(case, kernel=kernel)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(cases(integer=False, max_layers=3), batchings(), st.booleans())
 def test_fast_equals_reference_in_float_where_no_sum_is_rounded(case, batching, compiled):
     with fast_is(batching, compiled=compiled):
         assert_fast_agrees(case)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.sampled_from(["soft", "hard", "none"]), st.sampled_from([(), (3,), (3, 4, 5)]), st.booleans(), seeds)
 def test_compiled_float_neurons_round_as_pytorch_does(reset, bias_shape, constant, seed):
     """Of sums that are rounded, where the order of operations shows."""
@@ -124,7 +125,7 @@ def test_random_networks_are_not_silent():
     # The comparisons above prove nothing about networks in which nothing happens.
     busy = []
 
-    @settings(max_examples=100, derandomize=True, database=None)
+    @settings(max_examples=examples(100), derandomize=True, database=None)
     @given(cases())
     def collect(case):
         result = case.run("reference")
@@ -144,7 +145,7 @@ def test_prediction_at_t_is_that_of_a_run_of_t_steps(case):
         np.testing.assert_array_equal(full.predictions_at[:, steps - 1], part.predictions)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(cases(leaky=True), st.sampled_from(["native", "stock"]))
 def test_result_of_the_reference_does_not_depend_on_the_batch_size(case, implementation):
     if implementation == "stock":
@@ -158,7 +159,7 @@ def test_result_of_the_reference_does_not_depend_on_the_batch_size(case, impleme
         assert_same_report(one_by_one, together)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(cases(encodings=tuple(set(ENCODINGS) - {"poisson"})), st.sampled_from(["fast", "reference"]))
 def test_samples_do_not_influence_each_other(case, backend):
     together = case.run(backend)
@@ -180,7 +181,7 @@ def test_poisson_spikes_of_a_sample_depend_on_its_index_and_the_seed_only():
 
 
 # What stock neurons do differently happens in two places only, and both are reported.
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(cases(stock=True))
 def test_stock_equals_native_unless_a_report_says_otherwise(case):
     case.blank = max(1, case.blank)
@@ -298,7 +299,7 @@ def brute_force_operations(synapse, stream):
     return out.flatten(1).sum(1).numpy()
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(networks(max_layers=2))
 def test_fan_out_is_the_number_of_synapses_of_each_neuron(network):
     for layer in network:
@@ -311,7 +312,7 @@ def test_fan_out_is_the_number_of_synapses_of_each_neuron(network):
             np.testing.assert_array_equal(fan_out.reshape(-1), each)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cases())
 def test_synaptic_operations_are_messages_times_weights(case):
     result = case.run("fast")

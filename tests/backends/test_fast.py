@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import cases, seeds
 
 import rmp_lava
@@ -118,7 +119,7 @@ def convolutions(draw):
 
 
 # oneDNN crashes where a window sees padding only, and is wrong for some single windows (torch 2.3 to 2.13).
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(convolutions(), st.sampled_from(["auto", "float32"]), st.sampled_from([torch.float32, torch.float64]))
 def test_sums_are_exact_for_every_shape(convolution, kernel, dtype):
     images, synapse = convolution
@@ -333,7 +334,7 @@ def test_confident_samples_leave_early_and_the_others_stay(readout):
     assert result.neuron_updates["last"] == 3 * sum(used)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(cases(leaky=True), st.floats(0.34, 1.0))
 def test_early_exit_gives_what_the_whole_run_gave_at_that_step(case, confidence):
     case.network = case.network.replace(provenance={"output_scale": 0.003})

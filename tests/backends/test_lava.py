@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
+from profiles import examples
 from strategies import MAX_STOCK, MAX_THRESHOLD, Case, assert_same_run, cases, make_images
 
 import rmp_lava
@@ -18,7 +19,7 @@ from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingN
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
 
 # A run costs seconds, mostly to start and to end a process per ProcessModel: few examples, and no search for smaller ones.
-few = settings(max_examples=5, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+few = settings(max_examples=examples(5), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 def branches(source, *populations, readout="potential"):

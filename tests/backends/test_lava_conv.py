@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import Case, assert_same_run
 
 import rmp_lava
@@ -123,7 +124,7 @@ PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "num_message_bit
 
 @lava
 @overflow
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(geometries(), kinds(MESSAGES), st.integers(0, 2**32 - 1))
 @example(
     ({**PLAIN, "input_shape": (3, 3, 20)}, (2, 3, 3, 20)), (("one sign", "ends"), ["16 bits", "nothing", "graded"]), 0
@@ -150,7 +151,7 @@ def test_sums_beside_a_limit_are_exact_and_wrap_as_lavas_do(largest, sign):
 
 
 @lava
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(geometries(), kinds(MESSAGES.keys() - {"32 bits"}), st.integers(0, 2**32 - 1))
 def test_real_numbers_are_those_of_lavas_model(geometry, kinds, seed):
     arguments, messages, weights = drawn(geometry, kinds, seed)

@@ -25,6 +25,7 @@ from foreign_models import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
@@ -103,7 +104,7 @@ def models(draw):
     return nn.Sequential(*modules, linear(size, 3)), shape
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(models(), st.sampled_from(["fold", "layer"]))
 def test_the_traced_network_computes_what_the_model_computes(case, pooling):
     model, shape = case
@@ -580,7 +581,7 @@ def test_functions_by_export(name):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     first=st.tuples(
         st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2), st.sampled_from([1, 2, 4])
@@ -710,7 +711,7 @@ def graphs(draw):
     return settle(Graph())
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(graphs(), st.sampled_from(["fold", "layer"]))
 def test_random_graphs(model, pooling):
     assert_traced_exactly(model, (2, 7, 6), pooling)

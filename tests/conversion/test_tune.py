@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import networks, seeds
 from torch import nn
 from torch.nn import functional
@@ -236,7 +237,7 @@ def test_read_out_is_the_mean_over_time():
     seeds,
     st.sampled_from(["stock", "free"]),
 )
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form):
     rng = np.random.default_rng(seed)
     nonzero = lambda w: np.where(np.any(w), w, w + np.float32(0.5))  # noqa: E731

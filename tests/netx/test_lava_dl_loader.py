@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import WEIGHT_KINDS, integer_weights
 
 import rmp_lava
@@ -346,7 +347,7 @@ def matrices(draw):
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(matrices())
 @example(np.array([[-128, 0]]))
 @example(np.array([[-128, 127]]))
@@ -367,7 +368,7 @@ def test_dense_weights_said_to_survive_do(weight):
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(WEIGHT_KINDS), st.integers(0, 2**32 - 1), st.integers(0, 3))
 def test_quantised_dense_weights_survive(kind, seed, smaller):
     # The forms that quantize gives: all bits used, odd ones only where there is one sign.
@@ -380,7 +381,7 @@ def test_quantised_dense_weights_survive(kind, seed, smaller):
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(matrices(), st.integers(1, 254))
 @example(np.array([[126, -128]]), 128)
 @example(np.array([[2, -2]]), 4)

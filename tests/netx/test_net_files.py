@@ -21,14 +21,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from net_files import conv_network, refusal, replace
+from profiles import examples
 from strategies import networks
 
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.netx import lava_dl_obstacles, load, save
-
-pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 WHOLE = [[10, -4, 6], [2, 8, -6]]
 
@@ -51,7 +50,7 @@ def odd_network() -> SpikingNetwork:
 # Round trip
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data(), st.booleans())
 def test_random_networks_come_back_equal(tmp_path_factory, data, integer):
     network = data.draw(networks(integer=integer))
@@ -67,7 +66,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(TEXT, st.lists(TEXT, min_size=3, max_size=3), st.dictionaries(TEXT, JSON, max_size=4), JSON)
 def test_texts_and_records_come_back_equal(tmp_path_factory, name, classes, provenance, value):
     network = conv_network()
@@ -224,7 +223,7 @@ def test_truncated_files_are_refused(tmp_path, image):
     assert read_damaged(tmp_path, content) == network
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(seed=st.integers(0, 2**32), flips=st.integers(1, 8))
 def test_flipped_bytes_are_refused_or_leave_a_valid_network(tmp_path_factory, image, seed, flips):
     _, content = image

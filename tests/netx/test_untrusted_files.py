@@ -18,8 +18,6 @@ from rmp_lava.encoding import make_input
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.netx import load, save
 
-pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
-
 
 def test_links_are_not_followed(net, tmp_path):
     with h5py.File(tmp_path / "other.net", "w") as other:

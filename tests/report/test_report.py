@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 from rmp_lava import cli, load, run, save
 from rmp_lava.encoding import make_input
@@ -449,7 +450,7 @@ def test_the_headline_names_the_images(what, said):
 
 
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1, max_size=4), min_size=1, max_size=12))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_arcs_of_any_graph_do_not_lie_on_each_other(sources):
     names = [INPUT, *(f"n{i}" for i in range(1, len(sources) + 1))]
     layers = tuple(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 from rmp_lava.errors import CheckpointError
 from rmp_lava.training import checkpoint, torch_file
@@ -266,7 +267,7 @@ def whole_file(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_truncation_anywhere_is_noticed(tmp_path, whole_file, data):
     path = tmp_path / "a.pt"
@@ -275,7 +276,7 @@ def test_truncation_anywhere_is_noticed(tmp_path, whole_file, data):
         load_checkpoint(path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_flipped_bit_never_changes_weights_silently(tmp_path, whole_file, position, bit):
     path = tmp_path / "a.pt"

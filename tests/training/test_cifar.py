@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 from rmp_lava.cli import app
 from rmp_lava.errors import DataError
@@ -217,7 +218,7 @@ def test_archive_that_is_damaged_doubled_or_mixed_is_refused(tmp_path):
     check_message(refused(path), "several data sets side by side")
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_flipped_bit_in_an_archive_never_changes_images_silently(tmp_path, position, bit):
     path = tmp_path / "a.zip"
@@ -381,7 +382,7 @@ def test_pickle_of_other_content_is_refused(tmp_path, content, words):
     check_message(refused(tmp_path), "test_batch", words)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(position=st.integers(0, 250), byte=st.integers(0, 255))
 def test_no_bytes_crash_the_unpickling(tmp_path, position, byte):
     folder = tmp_path / "cifar-10-batches-py"
