@@ -13,8 +13,8 @@ from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import PySendModelFixed
 from lava.proc.io.source import RingBuffer as Source
 
+from ..backends.board import Board
 from ..backends.loihi2 import api
-from ..backends.loihi2.board import Board
 from .lava_ends import CpuEnds
 
 ON_THE_HOST = {Source: PySendModelFixed, Sink: PyReceiveModelFixed}

@@ -11,12 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from ..backends import loihi2, run
+from ..backends.board import Board
+from ..backends.circuit import Circuit, Recording
 from ..backends.lava import simulator
 from ..backends.lava.job import supervise
-from ..backends.loihi2 import Board
 from ..errors import BackendUnavailableError, UsageError
 from ..network import SpikingNetwork
-from .circuit import Circuit, Recording
 
 WORKER = "rmp_lava.selftest.worker"
 

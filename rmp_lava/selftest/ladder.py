@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..backends.circuit import Circuit, Recording
 from ..errors import BackendError, UsageError
 from . import neuron_rungs, range_rungs, synapse_rungs, timing_rungs
-from .circuit import Circuit, Recording
 from .execute import Executor
 from .network_rungs import FULL, NARROW, digits, vgg16
 from .rung import Rung

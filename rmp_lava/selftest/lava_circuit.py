@@ -15,7 +15,7 @@ from lava.proc.lif.process import LIF, LIFReset
 from lava.proc.sparse.process import Sparse
 from scipy.sparse import csr_matrix
 
-from .circuit import Cells, Circuit, Connection, Recording
+from ..backends.circuit import Cells, Circuit, Connection, Recording
 from .lava_ends import CpuEnds
 
 

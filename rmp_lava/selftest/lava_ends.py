@@ -68,7 +68,7 @@ class AdaptedEnds(CpuEnds):
 def ends_of(job: dict[str, Any]) -> CpuEnds:
     """Ends for a job's target, "cpu", "adapted" or "loihi2"; the last one with its board."""
     if job["target"] == "loihi2":
-        from ..backends.loihi2.board import Board
+        from ..backends.board import Board
         from .chip_ends import ChipEnds
 
         return ChipEnds(Board(**job["board"]))

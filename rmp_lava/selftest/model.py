@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .circuit import Cells, Circuit, Connection, Recording
+from ..backends.circuit import Cells, Circuit, Connection, Recording
 
 SHIFT = 6
 """Inputs and thresholds stand 6 bits above the states' least bit."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .circuit import Cells, Circuit, Connection, Lines, Recording
+from ..backends.circuit import Cells, Circuit, Connection, Lines, Recording
 from .model import Rules
 from .rung import Rung, Suspect, at_steps
 

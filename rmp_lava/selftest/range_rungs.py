@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .circuit import Circuit, Connection, Recording
+from ..backends.circuit import Circuit, Connection, Recording
 from .model import Rules
 from .neuron_rungs import UNIT, membrane, self_synapse, spikes_of
 from .rung import Rung, Suspect, at_steps

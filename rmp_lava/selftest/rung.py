@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .circuit import Circuit, Recording
+from ..backends.circuit import Circuit, Recording
 from .execute import Trial
 from .model import DOCUMENTED, Rules
 

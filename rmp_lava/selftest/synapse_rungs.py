@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .circuit import Cells, Circuit, Connection, Lines, Recording
+from ..backends.circuit import Cells, Circuit, Connection, Lines, Recording
 from .neuron_rungs import FORGOTTEN, SHOWN, UNIT, membrane, self_synapse, spikes_of
 from .rung import Rung, Suspect, at_steps, bursts
 

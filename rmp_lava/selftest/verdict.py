@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..backends.circuit import Recording
 from ..errors import BackendError
 from ..network import Conv
-from .circuit import Recording
 from .execute import Trial
 from .model import predict
 from .rung import Rung

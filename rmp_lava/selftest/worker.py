@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from ..backends.circuit import from_summary
 from ..backends.lava.worker import run_steps, serve
-from .circuit import from_summary
 
 
 def main(folder: Path) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rmp_lava.backends import loihi2, run
+from rmp_lava.backends.circuit import Circuit, Recording, from_summary
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import Conv
-from rmp_lava.selftest.circuit import Circuit, Recording, from_summary
 from rmp_lava.selftest.execute import LavaSimulator, Loihi2, run_circuit
 from rmp_lava.selftest.ladder import RungResult, circuits, climb, ladder, passed, summary
 from rmp_lava.selftest.model import DOCUMENTED, predict

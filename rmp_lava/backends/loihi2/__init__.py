@@ -18,8 +18,8 @@ from ...measurement import Measurement
 from ...network import INPUT, SpikingNetwork
 from ...results import Run
 from ...schedule import Schedule
+from ..board import GENERATIONS, Board
 from ..lava.job import collect, job_folder, probed_layers, supervise, write_messages
-from .board import GENERATIONS, Board
 from .lowering import Difference, LoweringReport, deployed_schedule, lowering_report
 from .requirements import Requirement, availability, requirements, unreachable
 

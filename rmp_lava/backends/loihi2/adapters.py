@@ -11,10 +11,10 @@ from lava.magma.core.process.variable import Var
 from ...network import SpikingNetwork
 from ...processes.io import Delay, MessageSource, SpikeSink, StateSink
 from ...processes.io_models import PyDelayFixed, PyMessageSourceFixed, PySpikeSinkFixed, PyStateSink
+from ..board import Board
 from ..lava.adapters import AdaptedEntry, Ends, adapted_steps_in
 from ..lava.population import Population
 from . import api
-from .board import Board
 
 ON_THE_HOST = {
     MessageSource: PyMessageSourceFixed,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import BackendError, BackendUnavailableError
-from .board import Board
+from ..board import Board
 from .contract import CONTRACT, ApiName, problems
 
 RUN_CONFIG = "lava.magma.core.run_configs.Loihi2HwCfg"

@@ -14,7 +14,7 @@ from enum import Enum
 from types import ModuleType, UnionType
 from typing import Any
 
-from .board import GENERATIONS
+from ..board import GENERATIONS
 
 _LAVA = "lava-nc 0.10.0, "
 _PILOTNET = "https://github.com/lava-nc/lava-dl, tutorials/lava/lib/dl/netx/pilotnet_snn/"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import UsageError
-from .board import Board
+from ..board import Board
 from .contract import problems
 
 LAVA, LAVA_LOIHI = "0.10.0", "0.7.0"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...errors import UsageError
+from ..errors import UsageError
 
 GENERATIONS = ("N3B2", "N3B3", "N3C1", "N3D1")
 """Steppings of Loihi 2 that lava-nc 0.10.0 knows; most INRC boards are N3B3."""
