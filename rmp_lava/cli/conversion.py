@@ -107,7 +107,7 @@ def check(
     count = len(report.obstacles)
     console.print("This network converts." if not count else f"{count} obstacle{'s' if count > 1 else ''} in the way.")
     findings = [
-        {"severity": f.severity, "layer": f.layer, "found": f.found, "remedy": f.remedy} for f in report.findings
+        {"severity": f.severity, "where": f.where, "found": f.found, "remedy": f.remedy} for f in report.findings
     ]
     write_json(json_path, {"convertible": report.convertible, "findings": findings})
     if count:

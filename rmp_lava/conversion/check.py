@@ -1,4 +1,4 @@
-"""Say everything that is in the way of a conversion, all at once and before anything is done."""
+"""List every obstacle to a conversion at once, before anything is converted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from .trace import as_array, examine
-from .tracing.findings import CheckReport, Finding
+from .tracing.findings import CheckReport
 from .tracing.reading import Model
 
-__all__ = ["CheckReport", "Finding", "check"]
+__all__ = ["CheckReport", "check"]
 
 
 def check(model: Model, example: np.ndarray | torch.Tensor, *, pooling: str = "fold") -> CheckReport:
-    """Look for everything that keeps a network from being converted, and for everything that conversion will change.
+    """List everything that prevents the conversion of a network, and everything that conversion will change.
 
     Parameters
     ----------
@@ -21,12 +21,12 @@ def check(model: Model, example: np.ndarray | torch.Tensor, *, pooling: str = "f
     example : array
         (N, C, H, W) or (N, features): one or more inputs in [0, 1].
     pooling : {"fold", "layer"}
-        What `trace` is going to do with average pooling.
+        As for `trace`.
 
     Returns
     -------
     CheckReport
-        All obstacles, those behind other obstacles too. Nothing is changed, and nothing is raised for what is found.
+        All obstacles, including those downstream of other obstacles. Nothing is changed or raised.
     """
     _, analysis = examine(model, as_array(example), pooling)
     return CheckReport(analysis.findings)

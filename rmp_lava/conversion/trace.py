@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from ..errors import ConversionError, UsageError
+from ..findings import Finding
 from ..network import INPUT, Input, Layer, Readout, SpikingNetwork
 from .analog import AnalogNetwork
 from .tracing.analysis import Analysis, analyse
-from .tracing.findings import CheckReport, Finding
+from .tracing.findings import CheckReport
 from .tracing.reading import Model, Reading, read, unsuitable_example
 from .tracing.verify import verify
 

@@ -151,8 +151,8 @@ def stage_table(stages: tuple[Stage, ...], steps: int | None) -> Table:
 
 def findings_table(report: CheckReport) -> Table:
     """Everything that a check found."""
-    rows = [(f.severity, f.layer, f.found, f.remedy) for f in report.findings]
-    return table("Check", ("", "layer", "found", "what to do, or what is done"), rows, text_columns=4)
+    rows = [(f.severity, f.where, f.found, f.remedy) for f in report.findings]
+    return table("Check", ("", "where", "found", "what to do, or what is done"), rows, text_columns=4)
 
 
 def console(*, stderr: bool = False) -> Console:

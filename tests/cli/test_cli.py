@@ -341,7 +341,7 @@ def test_a_network_that_does_not_convert(work, call, monkeypatch, tmp_path):
     for part in ("use ReLU", "nn.AvgPool2d", "2 obstacles in the way."):
         assert part in output
     report = json.loads((tmp_path / "found.json").read_text())
-    assert not report["convertible"] and [f["layer"] for f in report["findings"]] == ["1", "2"]
+    assert not report["convertible"] and [f["where"] for f in report["findings"]] == ["1", "2"]
 
 
 def test_obstacles_are_listed_before_information(work, call, monkeypatch):

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import rmp_lava
 from rmp_lava.conversion import convert
-from rmp_lava.conversion.check import Finding, check
+from rmp_lava.conversion.check import check
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
@@ -241,7 +241,7 @@ UNSUITABLE = {
 def test_every_obstacle_is_found_and_nothing_else(what):
     build, example, expected = UNSUITABLE[what]
     obstacles = check(build(), example).obstacles
-    assert [f.layer for f in obstacles] == [layer for layer, _ in expected], obstacles
+    assert [f.where for f in obstacles] == [layer for layer, _ in expected], obstacles
     for finding, (_, text) in zip(obstacles, expected, strict=True):
         assert text in finding.found
         assert len(finding.remedy) > 10 and "\n" not in finding.found + finding.remedy
@@ -254,7 +254,7 @@ def test_what_check_finds_stops_trace(what):
     with pytest.raises(ConversionError) as caught:
         trace(model, make_input("current", example.shape[1:]), example)
     for finding in check(model, example).obstacles:
-        assert repr(finding.layer) in str(caught.value) and finding.found in str(caught.value)
+        assert repr(finding.where) in str(caught.value) and finding.found in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -319,7 +319,7 @@ def test_a_single_operation_in_the_way(what):
 )
 def test_examples_that_do_not_fit(example, found):
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2))
-    assert any(found in f.found and f.layer == "input" for f in check(model, example).obstacles)
+    assert any(found in f.found and f.where == "input" for f in check(model, example).obstacles)
 
 
 def test_the_remedy_for_values_out_of_range_works():
@@ -379,7 +379,7 @@ def test_an_example_of_another_shape_than_the_input():
 def information(model: nn.Module, *shape: int, **options) -> dict[str, str]:
     report = check(model, images(*shape), **options)
     assert report.convertible, report.obstacles
-    return {f.layer: f"{f.found}: {f.remedy}" for f in report.information}
+    return {f.where: f"{f.found}: {f.remedy}" for f in report.information}
 
 
 def test_changes_of_a_residual_network():
@@ -434,14 +434,13 @@ def test_the_public_name():
     assert rmp_lava.check is check
     report = rmp_lava.check(nn.Linear(4, 2), images(4))
     assert report.findings == () and report.raise_if_blocked() is None
-    assert Finding("information", "a", "b", "c") == Finding("information", "a", "b", "c")
 
 
 def test_a_program_with_obstacles_from_a_file(tmp_path):
     model = settle(vgg_bn(nn.MaxPool2d))
     torch.export.save(torch.export.export(model, (torch.rand(2, 3, 16, 16),), strict=False), tmp_path / "model.pt2")
     obstacles = check(torch.export.load(tmp_path / "model.pt2"), images(3, 16, 16)).obstacles
-    assert [f.layer for f in obstacles] == ["3", "10"]
+    assert [f.where for f in obstacles] == ["3", "10"]
     obstacles = check(torch.export.load(tmp_path / "model.pt2"), images(3, 8, 8)).obstacles
     assert "does not fit" in obstacles[0].found
 

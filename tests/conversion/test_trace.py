@@ -175,7 +175,7 @@ def test_a_pooling_that_would_make_an_enormous_matrix_becomes_a_layer_and_says_s
         kept["4"].record["pooling"]
         == "2 would make an enormous matrix of the weights behind it and is a layer of its own"
     )
-    (finding,) = [f for f in check(model, np.zeros((2, 1, 8, 8), np.float32)).findings if f.layer == "2"]
+    (finding,) = [f for f in check(model, np.zeros((2, 1, 8, 8), np.float32)).findings if f.where == "2"]
     assert finding.severity == "information" and finding.remedy.startswith(
         "a layer of its own: it would make an enormous"
     )
@@ -216,7 +216,7 @@ def test_a_pooling_that_two_branches_read_is_one_population(adds, pool, pooling)
     assert names(network) == ["first", "pool", *["b"] * (not adds), "a", "last"]
     report = check(model, np.zeros((2, 1, 8, 8), np.float32), pooling=pooling)
     # Said once. (Beside an addition, where nothing is in the way, the same pooling is folded as well.)
-    said = [f.remedy for f in report.findings if f.layer == "pool" and f.severity == "information"]
+    said = [f.remedy for f in report.findings if f.where == "pool" and f.severity == "information"]
     assert len([text for text in said if text.startswith("a layer of its own")]) == 1
 
 
@@ -318,7 +318,7 @@ def test_a_layer_called_three_times_is_three_populations():
         np.array_equal(network[n].synapses[0].weight, network["conv"].synapses[0].weight) for n in names(network)[:3]
     )
     (finding,) = (f for f in check(model, random_images((3, 8, 8))).information if "3 times" in f.found)
-    assert finding.layer == "conv" and "copied" in finding.remedy
+    assert finding.where == "conv" and "copied" in finding.remedy
 
 
 def test_clips_are_kept_and_reported():
@@ -330,7 +330,7 @@ def test_clips_are_kept_and_reported():
         model[0].weight *= 30
     network = assert_traced_exactly(model, (1, 8, 8))
     assert [layer.record.get("clip") for layer in network] == [6.0, 0.25, None, None]
-    found = [f.layer for f in check(model, random_images((1, 8, 8))).information if "clipped" in f.found]
+    found = [f.where for f in check(model, random_images((1, 8, 8))).information if "clipped" in f.found]
     assert found == ["1", "4"]
 
 
@@ -662,7 +662,7 @@ def test_what_does_not_reach_the_output_is_left_out():
     network = assert_traced_exactly(Auxiliary(), (4,))
     assert names(network) == ["first", "last"]
     report = check(Auxiliary(), random_images((4,)))
-    assert [f.layer for f in report.information if "output" in f.found] == ["unused"]
+    assert [f.where for f in report.information if "output" in f.found] == ["unused"]
 
 
 # Random graphs
@@ -746,7 +746,7 @@ def test_torchvision(name, size):
     model = settle(getattr(torchvision_models(), name)())
     images = random_images((3, size, size))[:2]
     pools = [n for n, m in model.named_modules() if isinstance(m, nn.MaxPool2d)]
-    assert [f.layer for f in check(model, images).obstacles] == pools
+    assert [f.where for f in check(model, images).obstacles] == pools
     model = without_max_pooling(model)
     network = trace(model, make_input("current", (3, size, size)), images)
     with torch.no_grad():

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from ...findings import Finding
 from ...network import Layer
 from . import expressions
 from .builder import APART, Builder, SilentObstacleError
 from .calls import Call, Calls, Ref
 from .expressions import Expression
-from .findings import Finding, ObstacleError
+from .findings import ObstacleError
 from .maps import NotComposableError
 from .operations import OPERATIONS
 from .remedies import obstacle

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...findings import Finding
 from ...network import INPUT, Layer, Neurons
 from . import expressions
 from .calls import Call, Calls, Ref
 from .expressions import Expression
-from .findings import Finding, ObstacleError
+from .findings import ObstacleError
 from .maps import Diagonal, NotComposableError
 from .remedies import obstacle
 

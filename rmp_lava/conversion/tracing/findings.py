@@ -1,63 +1,47 @@
-"""What a check finds: obstacles, and changes that conversion makes."""
+"""What a check reports of a network, and how an operation reports that it has no spiking form."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ...errors import ConversionError
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One obstacle, or one change that conversion makes.
-
-    Parameters
-    ----------
-    severity : {"obstacle", "information"}
-    layer : str
-        Name of the module, or "input" / "model"; a function's name stands behind that of the module that calls it.
-    found : str
-    remedy : str
-        What to do about an obstacle; what is done about information.
-    """
-
-    severity: Literal["obstacle", "information"]
-    layer: str
-    found: str
-    remedy: str
+from ...findings import Finding, of_severity
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Everything that `check` found."""
+    """Everything that `check` found.
+
+    A finding's `where` is the name of a module, "input" or "model"; a function is named after the module that calls it.
+    Its severity is "obstacle" or "information".
+    """
 
     findings: tuple[Finding, ...]
 
     @property
     def obstacles(self) -> tuple[Finding, ...]:
         """What has to change before the network converts."""
-        return tuple(f for f in self.findings if f.severity == "obstacle")
+        return of_severity(self.findings, "obstacle")
 
     @property
     def information(self) -> tuple[Finding, ...]:
         """What conversion changes."""
-        return tuple(f for f in self.findings if f.severity == "information")
+        return of_severity(self.findings, "information")
 
     @property
     def convertible(self) -> bool:
-        """Whether nothing is in the way."""
+        """Whether there is no obstacle."""
         return not self.obstacles
 
     def raise_if_blocked(self) -> None:
         """Raise `ConversionError` with every obstacle if there is one."""
         if self.obstacles:
-            listed = "; ".join(f"layer {f.layer!r} {f.found}: {f.remedy}" for f in self.obstacles)
+            listed = "; ".join(f"layer {f.where!r} {f.found}: {f.remedy}" for f in self.obstacles)
             raise ConversionError(f"the network cannot be converted: {listed}")
 
 
 class ObstacleError(Exception):
-    """One operation cannot be converted; carries what a `Finding` says."""
+    """One operation cannot be converted; carries `found` and `remedy` of a `Finding`."""
 
     def __init__(self, found: str, remedy: str) -> None:
         super().__init__(found)

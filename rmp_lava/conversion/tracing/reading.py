@@ -12,9 +12,9 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
+from ...findings import Finding
 from . import export_front, fx_front
 from .calls import Calls, Ref, UntraceableError
-from .findings import Finding
 from .remedies import is_known, obstacle
 
 Model = nn.Module | ExportedProgram
@@ -53,7 +53,7 @@ def read(model: Model, example: np.ndarray) -> Reading:
     findings += _number_of_inputs(fx_front.inputs_of(model))
     precision, device = _computes_in(list(model.parameters()))
     findings += _precision(precision)
-    if any(f.layer == "model" and f.severity == "obstacle" for f in findings):
+    if any(f.where == "model" and f.severity == "obstacle" for f in findings):
         return Reading(None, tuple(findings + _unsuitable_modules(model)), images, precision)
     with _undisturbed(model):
         try:
@@ -94,7 +94,7 @@ def _read_program(program: ExportedProgram, images: np.ndarray) -> Reading:
     parameters = [p for p in program.state_dict.values() if isinstance(p, torch.Tensor)]
     precision, device = _computes_in(parameters)
     findings += _precision(precision)
-    if any(f.layer == "model" and f.severity == "obstacle" for f in findings):
+    if any(f.where == "model" and f.severity == "obstacle" for f in findings):
         return Reading(None, tuple(findings), images, precision)
     batch = export_front.batch_of(program) or len(images)
     images = np.resize(images, (batch, *images.shape[1:])).astype(np.float32)
