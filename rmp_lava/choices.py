@@ -10,6 +10,15 @@ Encoding = Literal["poisson", "rate", "current", "spikes"]
 Readout = Literal["count", "potential"]
 Implementation = Literal["native", "stock"]
 """Of the RMP neuron: a neuron model of its own, or Lava's unmodified LIF with a self-synapse."""
+Backend = Literal["reference", "fast", "lava", "loihi2"]
+Record = Literal["counts", "spikes", "potentials"]
+"""What a run keeps of every layer: spike count per neuron, every spike, final membrane potentials."""
+Kernel = Literal["auto", "int8", "float32"]
+"""What computes the weighted sums of backend fast."""
+ConvModel = Literal["blas", "lava"]
+"""What computes convolutions on backend lava: matrix products, or Lava's own model."""
+MeasuredInput = Literal["chip", "host"]
+"""Where the input of a measurement comes from: held by the network on the chip, or sent by the host in each step."""
 
 
 def options(choice: Any) -> tuple[str, ...]:

@@ -20,12 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .network import NO_MEMORY, Neurons
-
-STATE_SHIFT = 6
-"""Threshold, input and v_init are aligned to the 24-bit state by this many bits (`vth_shift`, `act_shift` in Lava)."""
-MAX_STATE = 2**23 - 1
-CURRENT_LIMIT = 2**17
-"""Stock neurons keep the shifted input in a wrapping 24-bit register: inputs of this size differ there."""
+from .registers import MAX_STATE, REGISTER_LIMIT, to_state_units
 
 Range = tuple[float, float] | tuple[int, int]
 """(smallest, largest) value of a state, in state units of integer networks and in weight units of float ones."""
@@ -54,7 +49,7 @@ class State:
 def initial_state(neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool) -> State:
     """State before the first step of a sample."""
     if integer:
-        v = np.full((samples, *shape), int(neurons.v_init) << STATE_SHIFT, dtype=np.int64)
+        v = np.full((samples, *shape), to_state_units(int(neurons.v_init)), dtype=np.int64)
     else:
         v = np.full((samples, *shape), neurons.v_init, dtype=np.float64)
     return State(v, np.zeros_like(v) if neurons.is_leaky else None)
@@ -78,9 +73,9 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
     if not integer:
         state.v += a if bias is None else a + bias
     else:
-        threshold = int(threshold) << STATE_SHIFT
-        current = a.astype(np.int64) << STATE_SHIFT
-        state.large_inputs += int(np.count_nonzero(np.abs(a) >= CURRENT_LIMIT))
+        threshold = to_state_units(int(threshold))
+        current = to_state_units(a.astype(np.int64))
+        state.large_inputs += int(np.count_nonzero(np.abs(a) >= REGISTER_LIMIT))
         if neurons.is_leaky:
             current = state.u = wrap24(decay(state.u, neurons.current_decay) + current)
             if neurons.current_decay != NO_MEMORY:

@@ -22,7 +22,7 @@ from torch import nn
 import rmp_lava
 from benchmarks.machine import peak_resident
 from rmp_lava.errors import RmpLavaError, UsageError
-from rmp_lava.neuron import STATE_SHIFT
+from rmp_lava.registers import to_weight_units
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data.lazy_images import Images
 from rmp_lava.training.models import model_spec
@@ -130,7 +130,7 @@ def _convert_and_run(
         for some, images in blocks(shown.test):
             # Another seed for each block: samples are counted from 0 in each run.
             result = rmp_lava.run(network, images, steps, backend="fast", seed=seed + some.start, progress=True)
-            said[some] = result.output * (network.provenance["output_scale"] / steps / (1 << STATE_SHIFT))
+            said[some] = to_weight_units(result.output) * (network.provenance["output_scale"] / steps)
             for name, count in result.spike_counts.items():
                 spikes[name] = spikes.get(name, 0) + count
     made = {

@@ -18,14 +18,16 @@ import numpy as np
 from ..errors import BackendError
 from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork
 from ..network import populations as populations_of
-from ..neuron import MAX_STATE, STATE_SHIFT, decay, widened, wrap24
+from ..neuron import decay, widened, wrap24
+from ..registers import MAX_STATE, to_state_units
 from ..schedule import Schedule
+from ..stock_weights import MAX_VALUE
 from .batches import count_stream, empty_part
 from .synapses import apply
 
 LEAD_IN = 1
 """Steps before the first sample: the pulses for the input's neurons travel in it."""
-QUIET = 2 * (255 << 7)
+QUIET = 2 * MAX_VALUE
 """Weight units that the pulse in the last blank step takes off a potential: about half of the 24-bit register."""
 
 
@@ -138,8 +140,8 @@ class _StockPopulation:
     def __init__(self, neurons: Neurons, shape: tuple[int, ...], leak: int) -> None:
         self.neurons, self.shape, self.leak = neurons, shape, leak
         self.soft = neurons.reset == "soft"
-        self.threshold = int(neurons.threshold) << STATE_SHIFT
-        self.v_init = int(neurons.v_init) << STATE_SHIFT
+        self.threshold = to_state_units(int(neurons.threshold))
+        self.v_init = to_state_units(int(neurons.v_init))
         bias = neurons.bias_per_neuron(shape)
         self.bias = 0 if bias is None else bias.astype(np.int64) << neurons.bias_exponent
         self.u = np.zeros(shape, dtype=np.int64)
@@ -197,7 +199,7 @@ class _StockPopulation:
         self.pulse, self.decays = v_init, False
 
     def _step(self, a: np.ndarray, last_spikes: np.ndarray, *, bias: np.ndarray | int) -> np.ndarray:
-        current = (a << STATE_SHIFT) + self.pulse
+        current = to_state_units(a) + self.pulse
         self.pulse = 0
         if self.soft:
             current = current - self.threshold * last_spikes.astype(np.int64) + bias

@@ -7,11 +7,6 @@ import numpy as np
 from ..errors import BackendError
 from ..network import INPUT, Conv, Dense, SpikingNetwork, Synapse
 
-LARGEST_CONV_SUM = 2**23
-"""Lava's fixed-point Conv wraps its sums to 24 signed bits of weight units (lava/proc/conv/models.py)."""
-LARGEST_SUM = 2**31
-"""Lava's fixed-point Dense and ports add in 32 signed bits."""
-
 
 def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
     """Synaptic input (samples, steps, *target shape) float64 that a stream (samples, steps, *source shape) causes."""

@@ -19,8 +19,8 @@ from ..encoding import check_images
 from ..errors import ConversionError, UsageError
 from ..hardware import load_profile
 from ..network import Layer, SpikingNetwork
-from ..neuron import STATE_SHIFT
 from ..progress import Progress
+from ..registers import to_weight_units
 from ..schedule import Schedule, schedule
 from .activation_scales import distributions
 from .analog import AnalogNetwork
@@ -243,7 +243,7 @@ def _smallest_spike_values(layer: Layer, values: np.ndarray) -> np.ndarray:
 def _largest_bias_over_weight() -> float:
     """The largest bias over the largest weight, both in weight units."""
     limits = load_profile("loihi2").limits
-    bias = limits["bias_mantissa_max"].value * 2.0 ** (limits["bias_exponent_max"].value - STATE_SHIFT)
+    bias = to_weight_units(limits["bias_mantissa_max"].value * 2.0 ** limits["bias_exponent_max"].value)
     return bias / limits["weight_mixed_max"].value
 
 

@@ -15,7 +15,7 @@ import torch
 
 from ..hardware import Profile
 from ..network import INPUT, Dense, Layer, Neurons, SpikingNetwork
-from ..neuron import STATE_SHIFT
+from ..registers import to_weight_units
 from .analog import AnalogNetwork
 from .quantize import _choose_scale, _must_be_even, _quantize_input, _quantize_neurons, _Scale
 
@@ -99,7 +99,7 @@ class FakeQuantizer:
     def _round_bias(self, bias: torch.Tensor, scale: _Scale) -> torch.Tensor:
         neurons = Neurons(self._threshold(), bias=bias.cpu().numpy())
         quantized = _quantize_neurons(neurons, scale, self.profile)
-        units = quantized.bias.astype(np.float64) * 2.0 ** (quantized.bias_exponent - STATE_SHIFT)
+        units = to_weight_units(quantized.bias.astype(np.float64) * 2.0**quantized.bias_exponent)
         return torch.from_numpy(np.asarray(units / scale.potential, np.float32)).to(bias.device)
 
 

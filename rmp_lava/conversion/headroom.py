@@ -11,10 +11,8 @@ from ..errors import UsageError
 from ..hardware import Profile, load_profile
 from ..network import Layer, Neurons, SpikingNetwork
 from ..neuron import Range
+from ..registers import REGISTER_LIMIT
 from .quantize import RANGE_SHARE, real_bias, shrunk
-
-_REGISTER = 2**17
-"""Weight units of the register, to each side."""
 
 
 def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, seed: int = 0) -> dict[str, Range]:
@@ -34,7 +32,7 @@ def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, see
     plan = deployed_schedule(network, steps)
     if reset_interval(plan) != plan.period:
         return dict(ranges)
-    stretch = _REGISTER / (_REGISTER - QUIET)
+    stretch = REGISTER_LIMIT / (REGISTER_LIMIT - QUIET)
     return {name: (low * stretch if low < 0 else low, high) for name, (low, high) in ranges.items()}
 
 

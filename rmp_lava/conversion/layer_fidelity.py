@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..network import Layer, SpikingNetwork
-from ..neuron import STATE_SHIFT
+from ..registers import to_weight_units
 
 _CONSTANT = 1e-12
 """Values whose variance is below this share of their mean square do not vary but for rounding."""
@@ -72,8 +72,8 @@ class LayerComparison:
         self.layer, self.steps = layer, steps
         self.integrates = layer.neurons.reset == "none"
         if self.integrates:
-            unit = 1 << STATE_SHIFT if network.is_integer else 1
-            value = np.asarray(network.provenance["output_scale"] / unit)
+            scale = network.provenance["output_scale"]
+            value = np.asarray(to_weight_units(scale) if network.is_integer else scale)
         else:
             value = np.asarray(balanced[layer.name].record["spike_value"], np.float64)
         self.per_count = (value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value) / steps

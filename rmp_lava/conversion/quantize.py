@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import ConversionError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
-from ..neuron import STATE_SHIFT, Range
+from ..neuron import Range
+from ..registers import STATE_SHIFT, to_state_units, to_weight_units
 from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD
 from ..stock_weights import is_one_weight
 
@@ -244,7 +245,7 @@ def real_bias(neurons: Neurons) -> np.ndarray | None:
     """The bias of integer neurons in weight units."""
     if neurons.bias is None:
         return None
-    return neurons.bias.astype(np.float64) * 2.0 ** (neurons.bias_exponent - STATE_SHIFT)
+    return to_weight_units(neurons.bias.astype(np.float64) * 2.0**neurons.bias_exponent)
 
 
 def _readout_scale(layer: Layer, profile: Profile) -> float:
@@ -313,7 +314,7 @@ def _quantize_neurons(neurons: Neurons, scale: _Scale, profile: Profile) -> Neur
     if neurons.bias is None:
         return neurons.replace(threshold=scale.threshold, v_init=v_init)
     limit, largest_exponent = profile["bias_mantissa_max"], profile["bias_exponent_max"]
-    state = neurons.bias.astype(np.float64) * scale.potential * (1 << STATE_SHIFT)
+    state = to_state_units(neurons.bias.astype(np.float64) * scale.potential)
     # From STATE_SHIFT on the bias is a whole number of weight units, which synapses of stock neurons can say too.
     exponent = STATE_SHIFT
     while exponent < largest_exponent and np.abs(state).max() > limit << exponent:

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
 from ..network import populations as populations_of
-from ..neuron import STATE_SHIFT
 from ..pooling import shared_block
+from ..registers import to_weight_units
 
 CLOCK, CONSTANTS = "(clock)", "(constants)"
 """Populations that pulse stock neurons, once in a period or in every step: see `backends.lava_pulses`."""
@@ -205,7 +205,7 @@ def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
     own = SynapseDemand(demand.name, "one_to_one", size, bits)
     selves = (own,) * (1 if threshold == neurons.threshold and is_one_weight(threshold) else 2)
     bias = neurons.bias_per_neuron(demand.shape)
-    units = np.zeros(1) if bias is None else np.floor_divide(bias * 2.0**neurons.bias_exponent, 1 << STATE_SHIFT)
+    units = np.zeros(1) if bias is None else np.floor(to_weight_units(bias * 2.0**neurons.bias_exponent))
     operations, bundles = weights_for(units)
     return replace(
         demand,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ProfileError
-from ..network.validate import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_LEVELS, MAX_THRESHOLD, MAX_WEIGHT, MIN_WEIGHT
+from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_LEVELS, MAX_THRESHOLD, MAX_WEIGHT, MIN_WEIGHT
 
 KINDS = ("documented", "derived", "unknown")
 ENERGY = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12}

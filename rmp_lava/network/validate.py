@@ -12,20 +12,21 @@ import numpy as np
 
 from ..choices import NumberFormat, Readout, listed, options
 from ..errors import NetworkError
+from ..registers import (
+    MAX_BIAS,
+    MAX_BIAS_EXPONENT,
+    MAX_LEVELS,
+    MAX_THRESHOLD,
+    MAX_WEIGHT,
+    MIN_BIAS,
+    MIN_WEIGHT,
+)
 from .layers import INPUT, Layer
 from .neurons import NO_MEMORY, Neurons
 from .synapses import Synapse
 
 if TYPE_CHECKING:
     from .spiking_network import SpikingNetwork
-
-# Register widths of Loihi that the neuron's definition rests on (lava/proc/lif/models.py, PyLifModelBitAcc): they are
-# part of what an integer network *is*; what a given chip allows beyond that stands in hw_profiles/.
-MAX_THRESHOLD = 2**17 - 1
-MIN_BIAS, MAX_BIAS = -(2**12), 2**12 - 1
-MAX_BIAS_EXPONENT = 7
-MIN_WEIGHT, MAX_WEIGHT = -256, 255
-MAX_LEVELS = 2**16 - 1
 
 
 def validate(network: SpikingNetwork) -> None:

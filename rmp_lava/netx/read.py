@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import NetFileError, NetworkError
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
+from ..registers import MAX_THRESHOLD
 from .untrusted.chunks import are_understood, are_whole, filters_of
 from .untrusted.heap import heaps_end, variable_length
 
@@ -420,4 +421,4 @@ def _read_integrator(group: _Group) -> Neurons:
         current_decay, voltage_decay = group.pair("integrator_decays", 0)
         threshold = group.integer("integrator_threshold")
         return Neurons(threshold, "none", current_decay=current_decay, voltage_decay=voltage_decay)
-    return Neurons(threshold=2**17 - 1, reset="none", current_decay=0, voltage_decay=NO_MEMORY)
+    return Neurons(threshold=MAX_THRESHOLD, reset="none", current_decay=0, voltage_decay=NO_MEMORY)

@@ -12,7 +12,7 @@ from rich.table import Table
 from ..conversion.check import CheckReport
 from ..conversion.stages import Stage
 from ..network import Conv, SpikingNetwork
-from ..neuron import STATE_SHIFT
+from ..registers import to_weight_units
 from ..results import Run
 
 WIDE = 110
@@ -122,7 +122,7 @@ def _range(limits: tuple[float, float] | None, integer: bool) -> str:
     """Smallest and largest potential in weight units."""
     if limits is None:
         return "not recorded"
-    low, high = (limit / (1 << STATE_SHIFT) if integer else limit for limit in limits)
+    low, high = (to_weight_units(limit) if integer else limit for limit in limits)
     return f"{low:,.0f} .. {high:,.0f}" if integer else f"{low:.3g} .. {high:.3g}"
 
 

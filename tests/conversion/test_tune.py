@@ -29,6 +29,7 @@ from rmp_lava.errors import CheckpointError, ConversionError, DataError, UsageEr
 from rmp_lava.hardware import load_profile
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.pooling import repeat_in_blocks
+from rmp_lava.registers import to_weight_units
 from rmp_lava.training.data import load
 from rmp_lava.training.data.augment import PADDING, crop_flip
 
@@ -105,7 +106,7 @@ def simulated(network: SpikingNetwork, images: np.ndarray, steps: int) -> np.nda
             total = sum(_sums(s, messages[s.source][t]) for s in layer.synapses)
             out.append(neuron.step(layer.neurons, state, total, integer=integer))
         messages[layer.name] = np.stack(out).astype(np.float64)
-    return state.v / (1 << neuron.STATE_SHIFT) if integer else state.v
+    return to_weight_units(state.v) if integer else state.v
 
 
 def _sums(synapse, source: np.ndarray) -> np.ndarray:
@@ -258,7 +259,7 @@ def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form):
                 found = repeat_in_blocks(found, synapse.weight.shape[-1] // found.shape[-1])
             np.testing.assert_allclose(found, synapse.weight, rtol=1e-5, atol=1e-3)
         if bias is not None:
-            units = layer.neurons.bias * 2.0 ** (layer.neurons.bias_exponent - neuron.STATE_SHIFT)
+            units = to_weight_units(layer.neurons.bias * 2.0**layer.neurons.bias_exponent)
             np.testing.assert_allclose(bias.detach().numpy() * scale * levels, units, rtol=1e-5, atol=1e-3)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...network import SpikingNetwork
-from ...neuron import STATE_SHIFT
+from ...registers import to_weight_units
 
 
 def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) ->
     """
     scale = network.provenance["output_scale"]
     if network.is_integer and network.readout == "potential":
-        scale /= 1 << STATE_SHIFT
+        scale = to_weight_units(scale)
     outputs = scores.astype(np.float64) * (scale / steps)
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return 1 / powers.sum(axis=1)

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy import float32, float64, int32, uint8
 
-from ...neuron import MAX_STATE, STATE_SHIFT
+from ...registers import MAX_STATE, STATE_SHIFT
 
 VERSION = numba.__version__
 BLOCK = 2048

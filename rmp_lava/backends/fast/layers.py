@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...network import INPUT, Layer, SpikingNetwork
-from ...neuron import CURRENT_LIMIT
+from ...registers import REGISTER_LIMIT
 from ..synapses import largest_sum
 from .neurons import make_population
 from .streams import ConstantStream, Stream
@@ -91,7 +91,7 @@ class LayerSimulation:
         # What a step of a sample costs: its sums, or its messages where a kernel has to convert them.
         converted = [int(np.prod(sums.shape)) for sums in self.sums if sums.kernel != "int8"]
         self.block_size = max([layer.size, *converted]) * (2 if self.dtype == torch.float64 else 1)
-        self.counts_large = prepared.bounds[layer.name] >= CURRENT_LIMIT
+        self.counts_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
         self.large_inputs = 0
 
     def currents(self, streams: dict[str, Stream], steps: slice, rows: slice) -> torch.Tensor:
@@ -114,7 +114,7 @@ class LayerSimulation:
             return torch.zeros((1, rows.stop - rows.start, self.layer.size), dtype=self.dtype, device=self.device)
         if self.counts_large:
             repeated = 1 if len(total) > 1 else steps.stop - steps.start
-            self.large_inputs += int(torch.count_nonzero(total.abs() >= CURRENT_LIMIT)) * repeated
+            self.large_inputs += int(torch.count_nonzero(total.abs() >= REGISTER_LIMIT)) * repeated
         return total
 
     def _current(self, stream: Stream, sums: Sums, steps: slice, rows: slice) -> torch.Tensor | None:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ...network import NO_MEMORY, Neurons
-from ...neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT, Range
+from ...neuron import Range
+from ...registers import MAX_STATE, REGISTER_LIMIT, STATE_SHIFT
 from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
 
 WHY_NOT_COMPILED = ""
@@ -27,9 +28,9 @@ def make_population(
 ) -> Population:
     """A population at the start of its samples; `largest_input` bounds the size of its inputs, in weight units."""
     # A current without memory is just the input, unless that wraps.
-    keeps_current = neurons.is_leaky and (neurons.current_decay != NO_MEMORY or largest_input >= CURRENT_LIMIT)
+    keeps_current = neurons.is_leaky and (neurons.current_decay != NO_MEMORY or largest_input >= REGISTER_LIMIT)
     # A current wraps once a step, by 2^24: inputs of more than 2^18 can take it beyond any number of 32 bits.
-    wide = integer and largest_input >= (2 * CURRENT_LIMIT if keeps_current else EXACT_FLOAT32)
+    wide = integer and largest_input >= (2 * REGISTER_LIMIT if keeps_current else EXACT_FLOAT32)
     if integer and fused is not None and device.type == "cpu" and not (wide and keeps_current):
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     if not integer and fused is not None and device.type == "cpu" and not neurons.is_leaky:

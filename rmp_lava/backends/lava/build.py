@@ -22,9 +22,10 @@ from ...errors import BackendError
 from ...network import INPUT, Conv, Layer, Neurons, SpikingNetwork, Synapse, populations
 from ...processes.io import Delay
 from ...processes.rmp import RMP
+from ...registers import MAX_CONV_SUM, MAX_DENSE_SUM
 from ...schedule import Schedule
 from ..stock import LEAD_IN
-from ..synapses import LARGEST_CONV_SUM, LARGEST_SUM, apply, largest_sum
+from ..synapses import apply, largest_sum
 from .population import Population, lava_bias, lava_shape, relay
 from .stock_lif import StockBuilder
 
@@ -202,15 +203,15 @@ def _connect(
 def _check_sums(network: SpikingNetwork, layer: Layer) -> None:
     """Refuse sums that Lava would wrap without a word; what stock neurons wrap, the reference models and counts."""
     for synapse in layer.synapses:
-        if isinstance(synapse, Conv) and largest_sum(network, synapse) >= LARGEST_CONV_SUM:
+        if isinstance(synapse, Conv) and largest_sum(network, synapse) >= MAX_CONV_SUM:
             raise BackendError(
                 f"a convolution from {synapse.source!r} can reach sums of {largest_sum(network, synapse)}, which Lava's Conv "
-                f"wraps at {LARGEST_CONV_SUM}; use fewer input levels"
+                f"wraps at {MAX_CONV_SUM}; use fewer input levels"
             )
-    if largest_sum(network, *layer.synapses) >= LARGEST_SUM:
+    if largest_sum(network, *layer.synapses) >= MAX_DENSE_SUM:
         raise BackendError(
             f"layer {layer.name!r} can reach sums of {largest_sum(network, *layer.synapses)}, which Lava wraps at "
-            f"{LARGEST_SUM}; use fewer input levels"
+            f"{MAX_DENSE_SUM}; use fewer input levels"
         )
 
 

@@ -24,8 +24,8 @@ from ... import netx
 from ...encoding import encode
 from ...errors import BackendError
 from ...network import INPUT, SpikingNetwork, populations
-from ...neuron import STATE_SHIFT
 from ...progress import Progress
+from ...registers import to_state_units
 from ...results import Run
 from ...schedule import Schedule
 from ..batches import count_messages, empty_part, join
@@ -184,7 +184,7 @@ def collect(
         neurons = network[name].neurons
         if neurons.reset == "soft":
             # The self-synapse's subtraction for the last step's spike is still under way.
-            potentials[name] = potentials[name] - (last[name] * (int(neurons.threshold) << STATE_SHIFT))
+            potentials[name] = potentials[name] - last[name] * to_state_units(int(neurons.threshold))
     output = network.output.name
     scores = counts[output] if network.readout == "count" else potentials[output]
     part = empty_part()

@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 
 from ...errors import BackendError
 from ...network import NO_MEMORY
-from ...neuron import MAX_STATE, STATE_SHIFT
+from ...registers import MAX_STATE, STATE_SHIFT, to_state_units
 from ...stock_weights import MAX_VALUE, terms
 
 LONGEST_PERIOD = MAX_STATE >> STATE_SHIFT
@@ -83,12 +83,12 @@ class Pulses:
         """Make the neurons and connect everything that was collected."""
         if self._clock.lines:
             missing = self.period - self._clock.steps
-            neurons = _spontaneous(self.period - 1, bias=1, v=missing << STATE_SHIFT)
+            neurons = _spontaneous(self.period - 1, bias=1, v=to_state_units(missing))
             _connect(neurons, self._clock, processes)
         if self._constant.lines:
             # Two weight units a step, threshold one: in every step, once the first one is reached.
             earlier = 2 * (self._constant.steps - 1) - 1
-            neurons = _spontaneous(1, bias=2, v=-earlier << STATE_SHIFT)
+            neurons = _spontaneous(1, bias=2, v=to_state_units(-earlier))
             _connect(neurons, self._constant, processes)
 
     def _collect(self, source: _Lines, step: int, parts: list[np.ndarray], target: Target, what: str) -> None:

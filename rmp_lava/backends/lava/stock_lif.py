@@ -13,15 +13,12 @@ from lava.proc.lif.process import LIFReset
 
 from ...errors import BackendError
 from ...network import NO_MEMORY, Neurons
-from ...neuron import STATE_SHIFT
+from ...registers import REGISTER_LIMIT, STATE_SHIFT
 from ...schedule import Schedule
 from ...stock_weights import terms
 from ..stock import QUIET, check_start, reset_interval
 from .population import Population, lava_bias, lava_shape, one_to_one
 from .pulses import Pulses, in_parts
-
-NEVER = 2**17
-"""A threshold that no saturated 24-bit state exceeds: what lava-dl gives a layer that shall not spike."""
 
 
 class StockBuilder:
@@ -41,7 +38,7 @@ class StockBuilder:
         check_start(name, neurons)
         process = LIFReset(
             shape=lava_shape(shape),
-            vth=NEVER if neurons.reset == "none" else neurons.threshold,
+            vth=REGISTER_LIMIT if neurons.reset == "none" else neurons.threshold,
             du=self.leak - 1 if soft else neurons.current_decay - 1,
             dv=NO_MEMORY if soft else neurons.voltage_decay,
             bias_mant=0 if soft else lava_bias(neurons, shape),

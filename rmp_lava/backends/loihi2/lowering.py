@@ -17,16 +17,15 @@ from ...errors import BackendError
 from ...hardware import load_profile
 from ...hardware.advice import traps
 from ...network import INPUT, Conv, SpikingNetwork, populations
-from ...neuron import STATE_SHIFT, Range
+from ...neuron import Range
+from ...registers import MAX_CONV_SUM, MAX_DENSE_SUM, REGISTER_LIMIT, STATE_SHIFT, to_weight_units
 from ...results import Run
 from ...schedule import Schedule, schedule
 from ...stock_weights import MAX_VALUE, is_one_weight
 from ..stock import QUIET, reset_interval
-from ..synapses import LARGEST_CONV_SUM, LARGEST_SUM, largest_sum
+from ..synapses import largest_sum
 
 Severity = Literal["obstacle", "difference", "caution", "information"]
-LARGEST_POTENTIAL = 2**17
-"""Weight units at which the current's 24-bit register wraps."""
 MARGIN = 0.9
 """Share of that register which potentials may take; scales are chosen for 0.8 on calibration images (`quantize`)."""
 NARROW_ACCUMULATOR = 2**15
@@ -152,8 +151,7 @@ def lowering_report(
     images = check_images(images, network.input)
     measured = fast.run(network, images, plan, seed=seed)
     ranges = {
-        name: (low / (1 << STATE_SHIFT), high / (1 << STATE_SHIFT))
-        for name, (low, high) in measured.potential_ranges.items()
+        name: (to_weight_units(low), to_weight_units(high)) for name, (low, high) in measured.potential_ranges.items()
     }
     found += _of_ranges(network, plan, ranges)
     some = images[: max(1, exact)]
@@ -196,12 +194,12 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Difference]:
                 remedy = f"quantise it to +-{MAX_VALUE} weight units at most"
                 yield Difference("obstacle", "bias", name, "its bias is larger than synapses say", remedy)
     for layer in network:
-        if largest_sum(network, *layer.synapses) >= LARGEST_SUM:
+        if largest_sum(network, *layer.synapses) >= MAX_DENSE_SUM:
             found = f"sums can reach {largest_sum(network, *layer.synapses)}, and Lava adds in 32 bits"
             yield Difference("obstacle", "sums", layer.name, found, "use fewer input levels")
         for synapse in layer.synapses:
             largest = largest_sum(network, synapse)
-            if isinstance(synapse, Conv) and largest >= LARGEST_CONV_SUM:
+            if isinstance(synapse, Conv) and largest >= MAX_CONV_SUM:
                 found = f"a convolution can reach sums of {largest}, and Lava's wraps"
                 yield Difference("obstacle", "convolution", layer.name, found, "use fewer input levels")
 
@@ -250,12 +248,12 @@ def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]
             continue
         low, high = ranges[name]
         # The last blank step's pulse goes below, unless a reset comes before it.
-        least = LARGEST_POTENTIAL - (QUIET if reset_interval(plan) == plan.period else 0)
-        share = max(high / LARGEST_POTENTIAL, -low / least)
+        least = REGISTER_LIMIT - (QUIET if reset_interval(plan) == plan.period else 0)
+        share = max(high / REGISTER_LIMIT, -low / least)
         if share > MARGIN:
             # Backend fast saturates a state unit before the register wraps.
             severity = "difference" if share > 0.9999 else "caution"
-            register = f"{-least:,} .. {LARGEST_POTENTIAL:,}"
+            register = f"{-least:,} .. {REGISTER_LIMIT:,}"
             found = f"potentials of {low:,.0f} .. {high:,.0f} take {share:.0%} of the register ({register})"
             remedy = "convert with --for-board, so that the scale leaves room; what is beyond wraps to the other sign"
             yield Difference(severity, "range", name, found, remedy)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...network import INPUT, Layer, SpikingNetwork
-from ...neuron import CURRENT_LIMIT, MAX_STATE, STATE_SHIFT
+from ...registers import MAX_STATE, REGISTER_LIMIT, STATE_SHIFT
 from ..provenance import kept_gates
 from ..tables import is_number
 from .measure import Measured
@@ -149,7 +149,7 @@ def quantisation_section(measured: Measured, palette: Palette) -> Section:
         "saturations",
     )
     limits = [f"{name}: {n:,}" for name, n in result.large_inputs.items() if n]
-    what = f"Neuron updates whose input reached ±{CURRENT_LIMIT:,}"
+    what = f"Neuron updates whose input reached ±{REGISTER_LIMIT:,}"
     text = [f"{what}, in {plural(result.samples, 'sample')}: {', '.join(limits)}."] if limits else []
     caption = (
         "Scale: weight units per real unit. Rounding error: root mean square over that of the weights. Threshold and initial "

@@ -15,7 +15,7 @@ from ...conversion.trace import trace
 from ...encoding import make_input
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
-from ...neuron import STATE_SHIFT
+from ...registers import to_weight_units
 from ...sources.kept import UNCHANGED, kept_states
 from ...sources.models import Target, load_target
 
@@ -161,8 +161,8 @@ def _drawn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(what is said, activation) of the neurons that are drawn, float32 (images, neurons)."""
     if layer.neurons.reset == "none":
-        unit = 1 << STATE_SHIFT if network.is_integer else 1
-        said, meant = output * (network.provenance["output_scale"] / unit / steps), found
+        scale = network.provenance["output_scale"] / steps
+        said, meant = output * (to_weight_units(scale) if network.is_integer else scale), found
     else:
         value = np.asarray(layer.record["spike_value"], np.float64)
         value = value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value
