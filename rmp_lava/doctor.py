@@ -144,10 +144,10 @@ def _loihi2() -> list[Diagnosis]:
 
     return [
         Diagnosis(
-            f"Loihi 2 ({NEVER_RUN}): {each.name}",
-            each.state == "found",
-            each.found if each.state == "found" else f"{each.state}: {each.found}",
-            "" if each.state == "found" else each.remedy,
+            f"Loihi 2 ({NEVER_RUN}): {each.where}",
+            each.severity == "ok",
+            each.found if each.severity == "ok" else f"{each.kind}: {each.found}",
+            each.remedy,
         )
         for each in requirements()
     ]

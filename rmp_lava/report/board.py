@@ -5,16 +5,18 @@ from __future__ import annotations
 from rich.table import Table
 
 from ..backends.loihi2 import LoweringReport
+from ..choices import options
+from ..findings import Severity
 from ..measurement import Measurement
 from .hardware import engineering
 from .tables import table
 
 
 def lowering_table(report: LoweringReport) -> Table:
-    """Everything that differs, the gravest first."""
-    order = ("obstacle", "difference", "caution", "information")
-    found = sorted(report.differences, key=lambda each: order.index(each.severity))
-    rows = [(each.severity, each.layer, each.found, each.remedy) for each in found]
+    """Everything that differs, the most severe first."""
+    order = options(Severity)
+    found = sorted(report.findings, key=lambda each: order.index(each.severity))
+    rows = [(each.severity, each.where, each.found, each.remedy) for each in found]
     columns = ("", "layer", "what differs on a board", "what to do, or what is done")
     return table("Stock neurons on Loihi 2 (never run on hardware)", columns, rows, text_columns=4)
 

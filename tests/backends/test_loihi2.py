@@ -330,18 +330,18 @@ def test_boards_that_cannot_be_meant_are_refused(make, sentence):
 
 
 def test_each_requirement_has_a_state_and_what_is_not_found_a_remedy():
-    found = {each.name: each for each in requirements({"PATH": "/nowhere"})}
+    found = {each.where: each for each in requirements({"PATH": "/nowhere"})}
     assert list(found)[:3] == ["Python 3.10", "lava-nc 0.10.0", "lava-loihi 0.7.0"]
-    assert all(each.state == "found" or each.remedy for each in found.values())
-    assert found["lava-loihi 0.7.0"].state == "missing" and "inrc_interest" in found["lava-loihi 0.7.0"].remedy
-    assert "no sinfo" in found["board"].found
+    assert all(each.severity == "ok" or each.remedy for each in found.values())
+    assert found["lava-loihi 0.7.0"].kind == "missing" and "inrc_interest" in found["lava-loihi 0.7.0"].remedy
+    assert "sinfo is not installed" in found["board"].found
     contradiction = requirements({"SLURM": "1", "NXSDKHOST": "h"})[-1]
-    assert contradiction.state == "mismatch" and "both SLURM" in contradiction.found
+    assert contradiction.kind == "mismatch" and "both SLURM" in contradiction.found
 
 
 def test_another_python_is_a_mismatch(monkeypatch):
     monkeypatch.setattr("sys.version_info", (3, 12, 1))
-    assert requirements({})[0].state == "mismatch" and loihi2.availability().startswith("Python 3.10: this is")
+    assert requirements({})[0].kind == "mismatch" and loihi2.availability().startswith("Python 3.10: this is")
 
 
 @pytest.mark.parametrize("options", [{}, {"board": Board(host="192.0.2.1")}, {"measure": "chip"}])
@@ -418,8 +418,8 @@ def test_numbers_that_stock_neurons_cannot_say_are_obstacles(neurons, obstacle):
 def test_sums_that_lava_would_wrap_are_an_obstacle():
     layer = Layer("wide", (1,), (Dense(INPUT, [[255] * 129]),), Neurons(1000))
     report = lowering_report(SpikingNetwork("wide", Input((129,), "current", 65535), (layer,), "int"), 4)
-    (found,) = [each for each in report.differences if each.severity == "obstacle"]
-    assert (found.kind, found.layer) == ("sums", "wide") and "2155773825" in found.found
+    (found,) = [each for each in report.findings if each.severity == "obstacle"]
+    assert (found.kind, found.where) == ("sums", "wide") and "2155773825" in found.found
 
 
 def test_real_numbers_are_an_obstacle():
@@ -437,7 +437,7 @@ def test_period_relays_and_thresholds_of_two_weights_are_said():
     )
     report = lowering_report(SpikingNetwork("skip", Input((1,), "spikes"), layers, "int", "count"), 8)
     assert report.schedule.period == 16
-    found = {(each.kind, each.layer): each for each in report.of("information")}
+    found = {(each.kind, each.where): each for each in report.of("information")}
     assert set(found) == {
         ("threshold", "a"),
         ("period", "network"),
@@ -484,7 +484,7 @@ def test_leak_is_counted_in_spikes():
     spikes = np.ones((1, 4, 1), np.uint8)
     assert lowering_report(network, 4, spikes).of("difference") == ()
     found = {each.kind: each for each in lowering_report(network, 4, spikes, leak=1).of("difference")}
-    assert set(found) == {"leak", "spikes"} and found["spikes"].layer == "a"
+    assert set(found) == {"leak", "spikes"} and found["spikes"].where == "a"
 
 
 def test_a_backlog_crosses_unless_blank_steps_leave_room_for_a_reset():

@@ -85,7 +85,7 @@ def test_what_differs_on_a_board_is_said_of_stock_neurons(call, tmp_path):
     assert code == 0 and error == "" and "On 4 images, simulated exactly, spikes differ" in output
     found = json.loads(path.read_text())["lowering"]
     assert found["schedule"]["period"] == 32 and found["images"] == 4
-    assert {"range", "wrap", "spikes"} <= {each["kind"] for each in found["differences"]}
+    assert {"range", "wrap", "spikes"} <= {each["kind"] for each in found["findings"]}
     assert "depends on the images" in call(*stock)[1]
     code, _, error = call("fit", REFERENCE, "--steps", 20)
     assert code == 2 and "pass --implementation stock too" in error

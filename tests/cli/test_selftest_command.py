@@ -154,7 +154,7 @@ def test_a_board_that_cannot_be_asked_for_is_refused_before_any_rung(call, monke
     monkeypatch.setenv("PATH", "/nowhere")
     code, output, error = call("--backend", "loihi2", "--partition", "oheogulch")
     assert code == 2 and output == "" and error.count("\n") == 1
-    assert "there is no sinfo here, so SLURM cannot be asked for Loihi 2 N3B3, SLURM partition oheogulch" in error
+    assert "sinfo is not installed here, so SLURM cannot be asked for Loihi 2 N3B3, SLURM partition oheogulch" in error
 
 
 def test_missing_lava_is_refused(call, monkeypatch):

@@ -20,15 +20,13 @@ from ...results import Run
 from ...schedule import Schedule
 from ..board import GENERATIONS, Board
 from ..lava.job import collect, job_folder, probed_layers, supervise, write_messages
-from .lowering import Difference, LoweringReport, deployed_schedule, lowering_report
-from .requirements import Requirement, availability, requirements, unreachable
+from .lowering import LoweringReport, deployed_schedule, lowering_report
+from .requirements import availability, requirements, unreachable
 
 __all__ = [
     "GENERATIONS",
     "Board",
-    "Difference",
     "LoweringReport",
-    "Requirement",
     "availability",
     "deployed_schedule",
     "lowering_report",

@@ -1,4 +1,4 @@
-"""What a machine needs to run networks on a board, what it has of that, and how to get the rest."""
+"""What a machine needs to run networks on a board, which of it is installed, and how to get the rest."""
 
 from __future__ import annotations
 
@@ -9,114 +9,102 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from ...errors import UsageError
+from ...findings import Finding, of_severity
 from ..board import Board
 from .contract import problems
 
 LAVA, LAVA_LOIHI = "0.10.0", "0.7.0"
-"""Releases that belong together, and that the contract was read from."""
+"""Matching releases; the contract was derived from these."""
 API = "API of lava-loihi"
 _INRC = "INRC members get it from Intel: write to inrc_interest@intel.com"
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """One thing that is needed.
+def requirements(environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Every requirement, in the order in which they can be met; nothing is raised, and no board is contacted.
 
-    Parameters
-    ----------
-    name : str
-    state : {"found", "missing", "mismatch"}
-        "mismatch": there, but another version, or another API than in the contract.
-    found, remedy : str
-        In words.
+    Severity "ok" means that it is met, "obstacle" that no network can run on Loihi 2 without it, "caution" that one might.
+    `kind` is "found", "missing", or "mismatch" for another version, or another API than in the contract.
     """
-
-    name: str
-    state: Literal["found", "missing", "mismatch"]
-    found: str
-    remedy: str = ""
-
-
-def requirements(environment: Mapping[str, str] = os.environ) -> list[Requirement]:
-    """Each requirement in the order in which they can be met; nothing is raised, no board is asked."""
-    found = [_python(), _package("lava-nc", "lava.magma", LAVA, "pip install '.[lava]' in the checkout")]
     extension = _package("lava-loihi", "lava.utils.loihi2_profiler", LAVA_LOIHI, _INRC)
-    found += [extension, _driver()]
-    if extension.state == "missing":
-        found.append(Requirement(API, "missing", "not compared: lava-loihi is not there", _INRC))
-    else:
-        found.append(_api())
-    return [*found, _board(environment)]
+    missing = extension.kind == "missing"
+    return [
+        _python(),
+        _package("lava-nc", "lava.magma", LAVA, "pip install '.[lava]' in the checkout"),
+        extension,
+        _driver(),
+        Finding("obstacle", API, "not compared because lava-loihi is missing", _INRC, "missing") if missing else _api(),
+        _board(environment),
+    ]
 
 
 def availability() -> str | None:
-    """Why this machine's software cannot run networks on Loihi 2, or None if it can; a board is another matter."""
-    for each in requirements():
-        # Another version that keeps to the contract is no reason; the driver is lava-loihi's business.
-        blocks = each.name in ("Python 3.10", API) or each.name.startswith("lava-") and each.state == "missing"
-        if blocks and each.state != "found":
-            return f"{each.name}: {each.found} ({each.remedy})"
-    return None
+    """Why this machine's software cannot run networks on Loihi 2, or None if it can; boards are not considered."""
+    first = next(iter(of_severity(requirements(), "obstacle")), None)
+    return None if first is None else f"{first.where}: {first.found} ({first.remedy})"
 
 
 def unreachable(board: Board, path: str | None = None) -> str | None:
-    """Why this machine cannot ask for a board at all, or None; whether it is there and free shows when it is taken."""
-    tool, meaning = ("sinfo", "SLURM") if board.uses_slurm else ("ping", "the network")
+    """Why this machine cannot request a board at all, or None; whether it exists and is free shows only when it is taken."""
+    tool, service = ("sinfo", "SLURM") if board.uses_slurm else ("ping", "the network")
     if shutil.which(tool, path=path) is None:
-        return f"there is no {tool} here, so {meaning} cannot be asked for {board.describe()}"
+        return f"{tool} is not installed here, so {service} cannot be asked for {board.describe()}"
     return None
 
 
-def _python() -> Requirement:
+def _met(name: str, found: str) -> Finding:
+    return Finding("ok", name, found, kind="found")
+
+
+def _python() -> Finding:
     version = platform.python_version()
     if sys.version_info[:2] == (3, 10):
-        return Requirement("Python 3.10", "found", version)
-    return Requirement(
-        "Python 3.10", "mismatch", f"this is {version}", "make a Python 3.10 environment: make demo does"
-    )
+        return _met("Python 3.10", version)
+    remedy = "make a Python 3.10 environment: make demo does"
+    return Finding("obstacle", "Python 3.10", f"this is {version}", remedy, "mismatch")
 
 
-def _package(name: str, module: str, version: str, remedy: str) -> Requirement:
+def _package(name: str, module: str, version: str, remedy: str) -> Finding:
     wanted = f"{name} {version}"
     if not _is_there(module):
-        return Requirement(wanted, "missing", "not installed", remedy)
+        return Finding("obstacle", wanted, "not installed", remedy, "missing")
     try:
         installed = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Requirement(wanted, "mismatch", "its modules are there without a version", remedy)
-    return Requirement(wanted, "found" if installed == version else "mismatch", installed, remedy)
+        return Finding("caution", wanted, "its modules are present, but without a version", remedy, "mismatch")
+    if installed == version:
+        return _met(wanted, installed)
+    # Another version may keep to the contract.
+    return Finding("caution", wanted, installed, remedy, "mismatch")
 
 
-def _driver() -> Requirement:
+def _driver() -> Finding:
     if _is_there("nxcore"):
-        return Requirement("nxcore", "found", "installed")
-    return Requirement("nxcore", "missing", "the driver that lava-loihi calls is not installed", _INRC)
+        return _met("nxcore", "installed")
+    # lava-loihi calls it, not this package.
+    return Finding("caution", "nxcore", "the driver that lava-loihi calls is not installed", _INRC, "missing")
 
 
-def _api() -> Requirement:
+def _api() -> Finding:
     found = problems()
     if not found:
-        return Requirement(API, "found", "as in the contract (rmp_lava/backends/loihi2/contract.py)")
+        return _met(API, "as in the contract (rmp_lava/backends/loihi2/contract.py)")
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-    return Requirement(API, "mismatch", found[0] + more, f"install lava-loihi {LAVA_LOIHI}")
+    return Finding("obstacle", API, found[0] + more, f"install lava-loihi {LAVA_LOIHI}", "mismatch")
 
 
-def _board(environment: Mapping[str, str]) -> Requirement:
+def _board(environment: Mapping[str, str]) -> Finding:
     try:
         board = Board.from_environment(environment)
     except UsageError as problem:
-        return Requirement("board", "mismatch", str(problem), "set LOIHI_GEN, and PARTITION, BOARD or NXSDKHOST")
+        remedy = "set LOIHI_GEN, and PARTITION, BOARD or NXSDKHOST"
+        return Finding("caution", "board", str(problem), remedy, "mismatch")
     reason = unreachable(board, environment.get("PATH"))
     if reason:
-        remedy = (
-            "log in to an INRC machine, or set NXSDKHOST for a board of your own" if board.uses_slurm else "install it"
-        )
-        return Requirement("board", "missing", reason, remedy)
-    return Requirement("board", "found", f"{board.describe()}; not asked whether it is free")
+        login = "log in to an INRC machine, or set NXSDKHOST for a board in your own network"
+        return Finding("caution", "board", reason, login if board.uses_slurm else "install it", "missing")
+    return _met("board", f"{board.describe()}; not checked whether it is free")
 
 
 def _is_there(module: str) -> bool:
