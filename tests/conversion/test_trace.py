@@ -554,7 +554,10 @@ FUNCTIONS = {
     "dtype and back": lambda x: x.double().float(),
     "relu again": lambda x: functional.relu(functional.relu(x)),
     "clamp": lambda x: torch.clamp(x - 0.2, min=0).clamp(0, 0.3),
-    "ceiling of what is rectified": lambda x: torch.relu(x - 0.2).clamp(max=0.3),
+    "ceiling after a ReLU": lambda x: torch.relu(x - 0.2).clamp(max=0.3),
+    "minimum with a tensor": lambda x: torch.minimum(torch.tensor(0.3), torch.relu(x - 0.2)),
+    "min with a full tensor": lambda x: torch.min(torch.relu(x - 0.2), torch.full((4, 1, 8), 0.3)),
+    "ceiling, and the values below it": lambda x: (lambda y: y + y.clamp(max=0.3))(torch.relu(x - 0.2)),
     "sum with itself": lambda x: x + x,
     "batch norm": lambda x: functional.batch_norm(
         x, torch.arange(4.0), torch.ones(4) * 2, torch.arange(4.0), torch.ones(4)
@@ -579,6 +582,73 @@ def test_functions_by_export(name):
     with torch.no_grad():
         found, expected = AnalogNetwork(network)(random_images(shape, 2)), model(random_images(shape, 2))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+class Ceiling(nn.Module):
+    """A ReLU, any function of its activations, and a dense layer; all weights are multiples of 1/16."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.function, self.dense = nn.Conv2d(1, 3, 3), function, nn.Linear(48, 4)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_((48 * parameter).round() / 16)
+
+    def forward(self, x):
+        return self.dense(self.function(functional.relu(self.conv(x))).flatten(1))
+
+
+CEILINGS = {
+    "clamp": lambda x: x.clamp(max=0.5),
+    "clamp on both sides": lambda x: x.clamp(0, 0.5),
+    "clamp in place": lambda x: x.clamp_(max=0.5),
+    "minimum": lambda x: torch.minimum(x, torch.tensor(0.5)),
+    "minimum, constant first": lambda x: torch.minimum(torch.full((3, 4, 4), 0.5), x),
+    "min": lambda x: torch.min(x, torch.tensor([0.5])),
+    "method": lambda x: x.min(torch.tensor(0.5)),
+    "twice": lambda x: x.clamp(max=0.5).clamp(max=0.75),
+    "lower one last": lambda x: functional.relu6(x).clamp(max=0.5),
+    "after a view": lambda x: x.flatten(1).clamp(max=0.5),
+    "unclipped values that nothing reads": lambda x: (functional.relu(x + 1), x.clamp(max=0.5))[1],
+    "before two readers": lambda x: (lambda y: y + functional.relu(y - 0.125))(x.clamp(max=0.5)),
+}
+
+
+@pytest.mark.parametrize("name", CEILINGS)
+def test_a_ceiling_after_a_relu_clips_the_relu(name):
+    model = Ceiling(CEILINGS[name])
+    network = assert_traced_exactly(model, (1, 6, 6))
+    assert len(network.layers) == 2 + (name == "before two readers")
+    assert network["conv"].record["clip"] == 0.5
+    images = (random_images((1, 6, 6)) * 16).round() / 16  # every sum is exact in float32
+    with torch.no_grad():
+        expected = functional.relu(model.conv(images)).clamp(max=0.5)
+        found = {module.layer.name: value for module, _, value in AnalogNetwork(network).walk(images)}["conv"]
+        assert torch.equal(AnalogNetwork(network)(images), model(images))
+    assert (expected == 0.5).any() and (expected < 0.5).any()
+    assert torch.equal(found.reshape(expected.shape), expected)
+    clips = [f for f in check(model, images).information if "clipped at 0.5" in f.found]
+    assert clips and all("in layer 'conv'" in f.remedy for f in clips)
+
+
+READ_TWICE = {
+    "by an addition": lambda x: x + x.clamp(max=0.5),
+    "by another ReLU": lambda x: x.clamp(max=0.5) + functional.relu(x - 0.25),
+    "by another ceiling": lambda x: x.clamp(max=0.5) + x.clamp(max=0.25),
+}
+
+
+@pytest.mark.parametrize("name", READ_TWICE)
+def test_a_ceiling_is_a_layer_of_its_own_where_the_unclipped_activations_are_read_too(name):
+    network = assert_traced_exactly(Ceiling(READ_TWICE[name]), (1, 6, 6))
+    assert len(network.layers) == 3 + (name != "by an addition")
+    assert "clip" not in network["conv"].record and network.layers[1].record["clip"] == 0.5
+
+
+def test_a_ceiling_on_the_input_is_a_layer():
+    model = nn.Sequential(nn.Hardtanh(0, 0.5), linear(6, 4), nn.ReLU(), linear(4, 2))
+    assert [layer.record.get("clip") for layer in assert_traced_exactly(model, (6,))] == [0.5, None, None]
 
 
 @settings(max_examples=examples(60))

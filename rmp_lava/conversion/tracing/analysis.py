@@ -47,7 +47,7 @@ def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
     for i, call in enumerate(calls.calls):
         walk.follow(i + 1, call)
     walk.finish(calls.output)
-    found = tuple(dict.fromkeys(walk.findings + walk.copied_findings() + walk.folded_findings()))
+    found = tuple(dict.fromkeys(walk.findings + walk.clip_findings() + walk.copied_findings() + walk.folded_findings()))
     blocked = any(f.severity == "obstacle" for f in found)
     return Analysis(() if blocked else tuple(walk.layers), found, walk.logits)
 
@@ -138,6 +138,7 @@ class _Walk(Builder):
             remedy = "read out by a layer that only integrates, with the weights of what stands behind the ReLU"
             self.inform("model", "ends behind its last ReLU", remedy)
         self._prune()
+        self.merge_ceilings()
 
     def _prune(self) -> None:
         used = {self.layers[-1].name}
@@ -148,6 +149,14 @@ class _Walk(Builder):
             if layer.name not in used:
                 self.inform(layer.name, "does not reach the output", "left out")
         self.layers = [layer for layer in self.layers if layer.name in used]
+
+    def clip_findings(self) -> list[Finding]:
+        """One finding for each clipped ReLU, with the layer that clips."""
+        reason = "a neuron fires at most once per step, so the clip becomes its threshold"
+        return [
+            Finding("information", module, f"is a ReLU clipped at {clip:g}", f"kept in layer {name!r}: {reason}")
+            for module, clip, name in self._clips
+        ]
 
     def copied_findings(self) -> list[Finding]:
         """One finding for all weights that are used more than once."""

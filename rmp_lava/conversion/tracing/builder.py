@@ -54,6 +54,10 @@ class Builder:
         self._unknown: set[str] = set()
         self._weights: dict[tuple, list[str]] = {}
         self._has_weights = False
+        self._clips: list[tuple[str, float, str]] = []
+        """Of each clipped ReLU its module, the clip, and the population."""
+        self._ceilings: dict[str, str] = {}
+        """Populations that only clip the activations of another one, and the other one."""
         # Terms of an expression -> the population that was made to hold it, as several branches may read it.
         self._populations: dict[int, tuple[tuple, str]] = {}
         self._values: list[Any] = [self._input(calls.values[0])]
@@ -190,9 +194,32 @@ class Builder:
     def population(
         self, call: Call, x: Expression, *, clip: float | None = None, name: str | None = None
     ) -> Expression:
-        """Make a population of neurons that rectify x."""
+        """Make a population of neurons that rectify x, and clip it if asked to."""
         self._append(call.layer, x, name, {} if clip is None else {"clip": clip})
+        if clip is not None:
+            made, source = self.layers[-1].name, expressions.population_of(x)
+            self._clips.append((call.layer, clip, made))
+            if source not in (None, INPUT) and source not in self._unknown:
+                self._ceilings[made] = source
         return self._last_population(x)
+
+    def merge_ceilings(self) -> None:
+        """Make a ceiling on the activations of a population the clip of that population, where nothing else reads them."""
+        for name in tuple(self._ceilings):
+            source = self._ceilings[name]
+            layers = {layer.name: layer for layer in self.layers}
+            readers = [layer.name for layer in self.layers for s in layer.synapses if s.source == source]
+            if name not in layers or readers != [name]:
+                continue
+            held, ceiling = layers[source], layers[name]
+            lowest = min(ceiling.record["clip"], held.record.get("clip", math.inf))
+            layers[source] = held.replace(record={**ceiling.record, **held.record, "clip": lowest})
+            del layers[name]
+            new = {name: source}
+            self.layers = [_reading(layer, new) for layer in layers.values()]
+            self._ceilings = {made: new.get(of, of) for made, of in self._ceilings.items()}
+            self._clips = [(module, clip, new.get(made, made)) for module, clip, made in self._clips]
+            self._folded = {note: [new.get(made, made) for made in into] for note, into in self._folded.items()}
 
     def inform(self, layer: str, found: str, remedy: str) -> None:
         """Report a change."""
@@ -260,6 +287,12 @@ class Builder:
 
     def _add(self, severity, layer: str, found: str, remedy: str) -> None:
         self.findings.append(Finding(severity, layer or "model", found, remedy))
+
+
+def _reading(layer: Layer, renamed: dict[str, str]) -> Layer:
+    """The layer with sources of other names."""
+    synapses = tuple(s.replace(source=renamed.get(s.source, s.source)) for s in layer.synapses)
+    return layer.replace(synapses=synapses)
 
 
 def _seen_as(x: Expression, name: str) -> Expression:

@@ -83,6 +83,15 @@ def of_population(source: str, shape: Shape, view: Shape) -> Expression:
     return Expression(shape, (Term(source, maps.Diagonal(np.float64(1.0).reshape(()), shape)),), view)
 
 
+def population_of(x: Expression) -> str | None:
+    """The population whose activations x is, element by element; None if it is anything else."""
+    if len(x.terms) != 1 or x.bias is not None or x.order is not None:
+        return None
+    (term,) = x.terms
+    whole = isinstance(term.linear, maps.Diagonal) and term.linear.shape == x.shape
+    return term.source if whole and (term.linear.gain == 1).all() else None
+
+
 def aligned(x: Expression) -> Expression:
     """The same tensor without `order`: chosen channels become rows of the maps, every n-th pixel a stride.
 

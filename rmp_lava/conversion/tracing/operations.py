@@ -170,7 +170,26 @@ def _structural(x: Expression, value: np.ndarray) -> np.ndarray:
 def rectify(builder: Builder, call: Call) -> Expression:
     """ReLU, ReLU6, Hardtanh and clamp: a new population, unless nothing negative can come."""
     low, high = _bounds(call)
-    x = builder.straight(call, call.argument(0, "input"))
+    return _clipped(builder, call, builder.straight(call, call.argument(0, "input")), low, high)
+
+
+def minimum(builder: Builder, call: Call) -> Expression:
+    """The elementwise minimum with a constant: a ReLU clipped there, if nothing negative can come."""
+    first, second = call.argument(0, "input"), call.argument(1, "other")
+    ref, value = (first, second) if isinstance(first, Ref) else (second, first)
+    if not isinstance(ref, Ref) or not isinstance(value, torch.Tensor):  # of two activations, or along an axis
+        raise obstacle(call.op)
+    x, ceiling = builder.straight(call, ref), constant(value, call)
+    if x.view != tuple(call.result.shape[1:]) or not ceiling.size or (ceiling != ceiling.flat[0]).any():
+        raise ObstacleError(
+            f"({call.op}) takes the minimum with constants that differ from element to element",
+            "clip all elements at the same constant and train again",
+        )
+    high = float(ceiling.flat[0])
+    return _clipped(builder, call, x, -math.inf, None if high == math.inf else high)
+
+
+def _clipped(builder: Builder, call: Call, x: Expression, low: float, high: float | None) -> Expression:
     if low == -math.inf and expressions.is_nonnegative(x):
         low = 0.0  # a ceiling only, as in relu(x).clamp(max=1)
     if low != 0 or high is not None and not 0 < high < math.inf:
@@ -181,14 +200,7 @@ def rectify(builder: Builder, call: Call) -> Expression:
     if high is None and len(x.terms) == 1 and not any(r == 2 for r, _ in x.labels) and expressions.is_nonnegative(x):
         builder.inform(call.layer, "rectifies what is never negative", "left out: it has no effect")
         return x
-    y = builder.population(call, x, clip=high)
-    if high is not None:
-        name = y.terms[0].source
-        remedy = (
-            f"kept in layer {name!r}: neurons cannot say more than one spike a step, so its threshold takes the clip"
-        )
-        builder.inform(call.layer, f"is a ReLU clipped at {high:g}", remedy)
-    return y
+    return builder.population(call, x, clip=high)
 
 
 def _bounds(call: Call) -> tuple[float, float | None]:
@@ -290,6 +302,7 @@ OPERATIONS = {
     "linear": linear, "matmul": matmul, "mm": matmul, "addmm": addmm,
     "batch_norm": functional_batch_norm, "aten_batch_norm": batch_norm,
     "relu": rectify, "relu6": rectify, "hardtanh": rectify, "clamp": rectify, "clamp_min": rectify, "clamp_max": rectify,
+    "minimum": minimum, "min": minimum,
     "add": add, "sub": add, "rsub": add, "mul": multiply, "div": divide, "neg": negative,
     "dropout": dropout, "dropout1d": dropout, "dropout2d": dropout, "dropout3d": dropout, "alpha_dropout": dropout,
     "feature_dropout": dropout, "feature_alpha_dropout": dropout, "stochastic_depth": stochastic_depth,
