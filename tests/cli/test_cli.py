@@ -188,7 +188,7 @@ def test_bad_networks(work, tmp_path, error, command, change, found):
 def test_what_is_no_network(work, tmp_path, error, command):
     assert "does not exist" in error(command, tmp_path / "none.net")
     assert "not a file" in error(command, tmp_path)
-    assert "is no .net file" in error(command, work / "d.pt")
+    assert "is not a .net file" in error(command, work / "d.pt")
     (tmp_path / "short.net").write_bytes((work / "d.net").read_bytes()[:5000])
     assert "short.net" in error(command, tmp_path / "short.net")
 

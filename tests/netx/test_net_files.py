@@ -192,7 +192,7 @@ def test_no_file(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"a", b"PK\x03\x04", b"layer\n" * 500])
 def test_other_files(tmp_path, content):
     (tmp_path / "a.net").write_bytes(content)
-    assert refusal(tmp_path / "a.net", "is no .net file").endswith("pass one that `rmp-lava convert` has written")
+    assert refusal(tmp_path / "a.net", "is not a .net file").endswith("pass one that `rmp-lava convert` has written")
 
 
 def test_file_that_ends_after_its_signature(tmp_path):
@@ -255,7 +255,7 @@ def test_string_that_claims_gigabytes_is_refused(theirs):
     assert damaged[offset : offset + 4] == b"\4\0\0\0"
     damaged[offset + 3] = 0xF0
     theirs.write_bytes(damaged)
-    refusal(theirs, "/layer/1/neuron/type is a text of 4026531844 bytes")
+    refusal(theirs, "/layer/1/neuron/type is a string of 4026531844 bytes")
 
 
 def test_endless_heap_of_strings_is_refused(theirs):
@@ -343,7 +343,7 @@ def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
         ("layer/1/weight", np.zeros((2, 3, 3), dtype=int), "(2, 3, 3)"),
         ("layer/1/weight", np.full((2, 1, 3, 3), 300), "300; 8-bit weights are -256..255"),
         ("layer/1/weight", np.full((2, 1, 3, 3), np.nan), "NaN"),
-        ("layer/1/weight", np.full((2, 1, 3, 3), 0.5), "whole numbers are expected"),
+        ("layer/1/weight", np.full((2, 1, 3, 3), 0.5), "integers are expected"),
         ("layer/1/weight", np.full((2, 1, 3, 3), 2**64 - 5, dtype=np.uint64), "/layer/1/weight"),
         ("layer/1/weight", np.zeros((2, 1, 3, 3), dtype=complex), "numbers are expected"),
         ("layer/1/weight", np.zeros((2, 1, 3, 3), dtype=[("a", int)]), "numbers are expected"),
@@ -355,18 +355,18 @@ def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
         ("layer/2/groups", 3, "3 groups"),
         ("layer/1/neuron/vThMant", 0, "threshold is 0"),
         ("layer/1/neuron/vThMant", 2**20, "threshold is 1048576"),
-        ("layer/1/neuron/vThMant", 1.5, "whole numbers are expected"),
+        ("layer/1/neuron/vThMant", 1.5, "integers are expected"),
         ("layer/1/neuron/vThMant", [1, 2], "one number is expected"),
         ("layer/1/neuron/vInit", 2**17, "v_init is 131072"),
         ("layer/1/neuron/gradedSpike", True, "graded spikes"),
         ("layer/1/neuron/type", np.bytes_("SDNN"), "'SDNN'"),
-        ("layer/1/neuron/type", 7, "is no text"),
+        ("layer/1/neuron/type", 7, "is not a single string"),
         ("layer/1/neuron/iDecay", 100, "leaky with a soft reset"),
         ("layer/2/neuron/vDecay", 4097, "voltage_decay is 4097"),
         ("layer/1/bias", [5000, 0], "bias mantissa reaches 5000"),
         ("layer/2/neuron/biasExp", 8, "bias exponent is 8"),
         ("layer/1/type", np.array([b"average"]), "layer 1 has type 'average'"),
-        ("layer/1/type", np.array([b"conv", b"conv"]), "is no text"),
+        ("layer/1/type", np.array([b"conv", b"conv"]), "is not a single string"),
         ("layer/0/type", np.array([b"dense"]), "the first layer must be of type 'input'"),
         ("layer/1/source", b"c", "a cycle"),
         ("layer/1/source", b"a", "a cycle"),
@@ -376,7 +376,7 @@ def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
         ("layer/2/name", b"input", "stands twice"),
         ("layer/2/synapse/1/type", np.array([b"delta"]), "'delta'; expected conv or dense"),
         ("layer/1/record", b"{", "not valid JSON"),
-        ("layer/1/record", b"[1]", "JSON of another kind; expected dict"),
+        ("layer/1/record", b"[1]", "JSON of another type; expected dict"),
         ("layer/1/record", b'{"a": NaN}', "JSON"),
         ("layer/1/record", b"[" * 100_000, "/layer/1/record"),
         ("rmp_lava/provenance", b'"text"', "expected dict"),
