@@ -238,14 +238,12 @@ def tune_model(
         progress=True,
         **settings,
     )
-    floating = balance(tuned, calibration, steps, TUNED, seed=measuring.seed, progress=True)
+    floating = balance(tuned.network, calibration, steps, TUNED, seed=measuring.seed, progress=True)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, seed=measuring.seed, progress=True)
-    conversion = _quantized(tuned, floating, steps, quantising, calibration, measuring.seed)
+    conversion = _quantized(tuned.network, floating, steps, quantising, calibration, measuring.seed)
     measured = _measured(conversion, model, images, labels, quantising.strict, measuring.seed, tuned=True)
-    # From the network, so that epochs before an interruption are there too.
-    history = tuple(TuneRecord(*record) for record in tuned.provenance["tune"][-1]["history"])
-    return Conversion(**vars(measured) | {"tuning": history})
+    return Conversion(**vars(measured) | {"tuning": tuned.history})
 
 
 def _trace(

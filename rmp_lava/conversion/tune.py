@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,14 @@ TEMPERATURE = 2.0
 Labelled = tuple[np.ndarray, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned network, and one record for each epoch, those before an interruption included."""
+
+    network: SpikingNetwork
+    history: tuple[TuneRecord, ...]
+
+
 def tune(
     network: SpikingNetwork,
     images: np.ndarray,
@@ -61,7 +69,7 @@ def tune(
     resume: bool = False,
     device: str = "cpu",
     on_epoch: Callable[[TuneRecord], None] | None = None,
-) -> SpikingNetwork:
+) -> Tuned:
     """Fine-tune weights, biases and thresholds with Adam and a learning rate that falls to zero along half a cosine.
 
     Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the tuning was
@@ -110,8 +118,8 @@ def tune(
 
     Returns
     -------
-    SpikingNetwork
-        Float, in analog form, not rounded. The record of each spiking layer holds "threshold", the spike value in units
+    Tuned
+        The network is float, in analog form, not rounded. The record of each spiking layer holds "threshold", the spike value in units
         of its activation, and "clip", the same number, because activations do not go beyond it. For the result to hold,
         neurons have to start from half their thresholds. `provenance["tune"]` lists settings and history of all tunings.
 
@@ -273,11 +281,12 @@ def _batch(images: Images, chosen: np.ndarray, device: str) -> torch.Tensor:
     return batch.float() / 255 if images.dtype == np.uint8 else batch.float()
 
 
-def _result(state: TuneState, settings: TuneSettings) -> SpikingNetwork:
+def _result(state: TuneState, settings: TuneSettings) -> Tuned:
     network = state.model.to_network()
     entry: dict[str, Any] = asdict(settings) | {"history": [list(astuple(record)) for record in state.history]}
     earlier = list(network.provenance.get("tune", []))
-    return network.replace(provenance=dict(network.provenance) | {"tune": [*earlier, entry]})
+    network = network.replace(provenance=dict(network.provenance) | {"tune": [*earlier, entry]})
+    return Tuned(network, tuple(state.history))
 
 
 def _check_network(network: SpikingNetwork, threshold_form: str) -> None:

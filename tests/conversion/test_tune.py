@@ -379,7 +379,7 @@ def digits() -> tuple[SpikingNetwork, tuple, tuple]:
 def quick(**changed) -> SpikingNetwork:
     network, (images, labels), _ = digits()
     arguments = {"steps": 2, "dynamics": "rates", "epochs": 2, "batch_size": 100, "learning_rate": 1e-3, **changed}
-    return tune(arguments.pop("network", network), images, labels, **arguments)
+    return tune(arguments.pop("network", network), images, labels, **arguments).network
 
 
 def interrupt_after(epoch):
@@ -534,7 +534,7 @@ def test_images_of_8_bits_are_the_same_as_their_fractions():
     whole = np.rint(images * 255).astype(np.uint8)
     fractions = whole.astype(np.float32) / 255
     settings = {"epochs": 1, "batch_size": 100}
-    one, other = (tune(network, each, labels, 2, **settings) for each in (whole, fractions))
+    one, other = (tune(network, each, labels, 2, **settings).network for each in (whole, fractions))
     assert all(a.synapses == b.synapses and a.record == b.record for a, b in zip(one, other, strict=True))
 
 

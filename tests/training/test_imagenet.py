@@ -313,7 +313,9 @@ def test_tuning_gives_the_same_network_as_from_memory(monkeypatch):
 
     def tuned(data: Dataset):
         validation = (data.test_images, data.test_labels)
-        return tune(analog, data.train_images, data.train_labels, 2, epochs=1, batch_size=8, validation=validation)
+        return tune(
+            analog, data.train_images, data.train_labels, 2, epochs=1, batch_size=8, validation=validation
+        ).network
 
     first, second = tuned(whole), tuned(lazy)
     assert first.layers == second.layers
