@@ -71,9 +71,7 @@ def _lava(job: dict) -> dict:
     resident = machine.resident()
     # Leaky neurons are Lava's own; RMP neurons are a Process of rmp-lava's.
     implementation = "stock" if any(layer.neurons.is_leaky for layer in network) else "native"
-    result = rmp_lava.run(
-        network, spikes, job["steps"], "lava", implementation=implementation, conv_model=job["conv_model"]
-    )
+    result = rmp_lava.run(network, spikes, job["steps"], rmp_lava.Lava(implementation, conv_model=job["conv_model"]))
     return {
         "seconds": [result.seconds],
         "resident_before": resident,

@@ -114,12 +114,12 @@ def _lava() -> Diagnosis:
 def _try_lava() -> str:
     import numpy as np
 
-    from .backends import run
+    from .backends import Lava, run
     from .errors import BackendError
 
     network, images = _tiny_network()
     expected = run(network, images, 8, "reference", record=("spikes",))
-    found = run(network, images, 8, "lava", record=("spikes",), time_limit=120)
+    found = run(network, images, 8, Lava(time_limit=120), record=("spikes",))
     if not all(np.array_equal(expected.spikes[name], found.spikes[name]) for name in expected.spikes):
         raise BackendError("Lava gives other spikes than the reference; this is a defect, please report it")
     return f"spikes equal the reference's; {found.execution}"

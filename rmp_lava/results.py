@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .choices import Implementation
 from .errors import DataError
 from .measurement import Measurement
 from .network import INPUT, SpikingNetwork
@@ -63,7 +64,7 @@ class Run:
 
     backend: str
     execution: str
-    implementation: str
+    implementation: Implementation
     schedule: Schedule
     output: np.ndarray
     message_counts: Mapping[str, np.ndarray]

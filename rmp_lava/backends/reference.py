@@ -20,6 +20,7 @@ from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
 from .batches import batch_size, count_stream, empty_part, join
+from .options import Reference
 from .stock import simulate_stock
 from .synapses import apply
 
@@ -30,9 +31,9 @@ def run(
     network: SpikingNetwork,
     images: np.ndarray,
     plan: Schedule,
+    options: Reference = Reference(),
     *,
     seed: int = 0,
-    implementation: str = "native",
     record: Collection[str] = (),
     progress: bool = False,
     leak: int = 0,
@@ -43,6 +44,7 @@ def run(
     differs there: the wrapping 24-bit current, messages that cross the reset between two samples, and with `leak` 1 membranes
     that lose 1/4096 a step, as on a board that takes no smaller decay than du = 0.
     """
+    implementation = options.implementation
     if implementation == "stock" and not network.is_integer:
         raise BackendError("stock neurons exist in integers only; quantise the network first")
     simulate = _simulate if implementation == "native" else partial(simulate_stock, leak=leak)

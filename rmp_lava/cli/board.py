@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated
 
 import typer
+
+from ..choices import MeasuredInput
 
 Partition = Annotated[str | None, typer.Option(help="SLURM partition to take a Loihi 2 board from (backend loihi2).")]
 Node = Annotated[str | None, typer.Option(help="SLURM node: this board and no other (backend loihi2).")]
@@ -18,11 +19,6 @@ NeuronProgram = Annotated[
     str | None,
     typer.Option(help="package.module:ProcessModel of RMP, your own (backends lava, loihi2). Its code runs."),
 ]
-
-
-class MeasuredInput(str, Enum):
-    chip = "chip"
-    host = "host"
 
 
 Measure = Annotated[

@@ -11,8 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from .. import netx
-from ..backends import run
+from ..backends import Lava, run
 from ..backends.lava import simulator
+from ..choices import Implementation
 from ..conversion.pipeline import Measuring, convert_model
 from ..conversion.stages import Stage, trained_stage
 from ..errors import UsageError
@@ -130,21 +131,23 @@ def _lava_stages(
     report: Callable[[str], None],
 ) -> list[Stage]:
     stages = []
-    options = {"seed": seed, "blank": BLANK_STEPS}
-    for implementation, name in (("native", "Lava, RMP neurons"), ("stock", "Lava, stock LIF neurons")):
+    neurons: tuple[tuple[Implementation, str], ...] = (
+        ("native", "Lava, RMP neurons"),
+        ("stock", "Lava, stock LIF neurons"),
+    )
+    for implementation, name in neurons:
         report(f"6  Run {len(images)} of them on the Lava CPU simulator: {name.removeprefix('Lava, ')}")
         result = run(
             network,
             images,
             steps,
-            "lava",
-            implementation=implementation,
+            Lava(implementation, time_limit=600),
             record=("spikes", "potentials"),
-            time_limit=600,
+            seed=seed,
+            blank=BLANK_STEPS,
             progress=True,
-            **options,
         )
-        differences = compare_with_reference(network, images, result, options)
+        differences = compare_with_reference(network, images, result, seed)
         note = "; ".join(differences) or "every spike and final potential equals the reference"
         stages.append(Stage(name, len(images), result.accuracy(labels), note))
     return stages

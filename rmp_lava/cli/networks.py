@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..choices import Backend, ConvModel, Implementation, Kernel
 from ..errors import UsageError
 from .board import Generation, Host, Leak, Measure, NeuronProgram, Node, Partition, chosen_board
 from .common import (
@@ -24,29 +25,8 @@ from .common import (
     write_json,
 )
 
-
-class Backend(str, Enum):
-    reference = "reference"
-    fast = "fast"
-    lava = "lava"
-    loihi2 = "loihi2"
-
-
-class Implementation(str, Enum):
-    native = "native"
-    stock = "stock"
-
-
-class Kernel(str, Enum):
-    auto = "auto"
-    int8 = "int8"
-    float32 = "float32"
-
-
-class ConvModel(str, Enum):
-    blas = "blas"
-    lava = "lava"
-
+if TYPE_CHECKING:
+    from ..backends import BackendOptions
 
 _NUMBERS = {"int": "Loihi's integers", "float": "real numbers"}
 
@@ -123,7 +103,7 @@ def run(
     data_dir: DataDirectory = None,
     samples: Samples = None,
     steps: Steps = None,
-    backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = Backend.fast,
+    backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = "fast",
     implementation: Annotated[
         Implementation | None,
         typer.Option(
@@ -178,37 +158,39 @@ def run(
     from ..report.tables import activity_table
     from ..sources.images import images_for
 
-    if compare and backend is Backend.reference:
+    if compare and backend == "reference":
         raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")
     if compare and confidence is not None:
         raise UsageError(
             "--compare needs every step of every sample, which --confidence cuts short; leave one of them out"
         )
+    chosen = backend_options(
+        backend,
+        implementation=implementation,
+        device=device,
+        kernel=kernel,
+        memory=None if memory is None else memory * 2**20,
+        confidence=confidence,
+        conv_model=conv_model,
+        time_limit=time_limit,
+        neuron_program=neuron_program,
+        measure=measure,
+        board=chosen_board(partition, node, host, generation, leak),
+    )
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     steps = steps_for(network, steps)
-    power_of_two = power_of_two or backend is Backend.loihi2
-    options = {"blank": blank, "power_of_two": power_of_two, "seed": seed}
-    record = ("spikes", "potentials") if compare else ()
     result = run_network(
         network,
         values,
         steps,
-        backend.value,
-        implementation=None if implementation is None else implementation.value,
-        record=record,
+        chosen,
+        seed=seed,
+        blank=blank,
+        power_of_two=power_of_two or backend == "loihi2",
+        record=("spikes", "potentials") if compare else (),
         strict=strict,
-        device=device,
-        kernel=None if kernel is None else kernel.value,
-        memory=None if memory is None else memory * 2**20,
-        confidence=confidence,
-        time_limit=time_limit,
-        conv_model=None if conv_model is None else conv_model.value,
-        neuron_program=neuron_program,
-        board=chosen_board(partition, node, host, generation, leak),
-        measure=None if measure is None else measure.value,
         progress=True,
-        **options,
     )
     console = console_for(json_path)
     console.print(activity_table(network, result))
@@ -223,7 +205,7 @@ def run(
 
         console.print(figures_table(result.measurement))
     if compare:
-        differences = compare_with_reference(network, values, result, options)
+        differences = compare_with_reference(network, values, result, seed)
         summary["differences_from_reference"] = differences
         console.print(
             "Every spike and final potential equals the reference." if not differences else "; ".join(differences)
@@ -231,6 +213,28 @@ def run(
     write_json(json_path, summary)
     if compare and differences:
         raise typer.Exit(1)
+
+
+def backend_options(backend: Backend, **given: Any) -> BackendOptions:
+    """The value of a backend from the options given on the command line; None: not given.
+
+    Raises
+    ------
+    UsageError
+        If an option is not one of this backend's.
+    """
+    from ..backends.options import KINDS
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    names = {kind: {field.name for field in fields(of)} for kind, of in KINDS.items()}
+    for name, value in chosen.items():
+        if name not in names[backend] and value != getattr(KINDS[backend], name, None):
+            owners = " or ".join(repr(kind) for kind in KINDS if name in names[kind])
+            what = "a board" if name == "board" else f"--{name.replace('_', '-')} {value}"
+            raise UsageError(f"{what} is for backend {owners}; backend {backend!r} does not accept it")
+    if backend == "loihi2" and "neuron_program" in chosen:
+        chosen.setdefault("implementation", "native")
+    return KINDS[backend](**{name: value for name, value in chosen.items() if name in names[backend]})
 
 
 def doctor(json_path: Json = None) -> None:

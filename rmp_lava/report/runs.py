@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..backends import run
+from ..backends import Reference, run
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..results import Run
@@ -50,19 +48,17 @@ def _crossing(result: Run) -> str:
     return f"potentials beyond what the blank step takes off reach into the next sample: {listed}; more --blank steps avoid it"
 
 
-def compare_with_reference(
-    network: SpikingNetwork, images: np.ndarray, result: Run, options: dict[str, Any]
-) -> list[str]:
+def compare_with_reference(network: SpikingNetwork, images: np.ndarray, result: Run, seed: int) -> list[str]:
     """Where a run recorded with spikes and potentials differs from the reference's; empty if nowhere."""
     expected = run(
         network,
         images,
         result.schedule.steps,
-        "reference",
-        implementation=result.implementation,
+        Reference(result.implementation),
         record=("spikes", "potentials"),
+        seed=seed,
+        blank=result.schedule.blank,
         progress=True,
-        **options,
     )
     differences = []
     for name, spikes in expected.spikes.items():

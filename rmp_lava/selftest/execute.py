@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..backends import loihi2, run
+from ..backends import BackendOptions, Lava, loihi2, run
+from ..backends import Loihi2 as OnBoard
 from ..backends.board import Board
 from ..backends.circuit import Circuit, Recording
 from ..backends.lava import simulator
@@ -39,7 +40,7 @@ class Trial:
     images: np.ndarray
     steps: int
 
-    def on(self, backend: str, **options) -> Recording:
+    def on(self, backend: BackendOptions) -> Recording:
         """What a backend of `rmp_lava.run` makes of it."""
         result = run(
             self.network,
@@ -48,7 +49,6 @@ class Trial:
             backend,
             power_of_two=True,
             record=("spikes", "potentials"),
-            **options,
         )
         return Recording(
             {layer.name: result.spikes[layer.name] for layer in self.network},
@@ -94,7 +94,7 @@ class LavaSimulator:
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
         """Run a network of stock neurons."""
-        return trial.on("lava", implementation="stock", time_limit=time_limit)
+        return trial.on(Lava("stock", time_limit=time_limit))
 
 
 class Loihi2:
@@ -111,7 +111,7 @@ class Loihi2:
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
         """Run a network of stock neurons."""
-        return trial.on("loihi2", implementation="stock", board=self.board, time_limit=time_limit)
+        return trial.on(OnBoard(self.board, time_limit=time_limit))
 
 
 def executor_for(backend: str, board: Board | None = None) -> Executor:

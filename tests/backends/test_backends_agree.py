@@ -23,7 +23,7 @@ from strategies import (
     seeds,
 )
 
-from rmp_lava.backends import fast, reference, run
+from rmp_lava.backends import Fast, Lava, Reference, fast, reference, run
 from rmp_lava.backends.fast.batching import Batching
 from rmp_lava.backends.fast.neurons import fused, make_population
 from rmp_lava.backends.synapses import apply
@@ -59,7 +59,7 @@ def assert_same_report(a, b):
 
 
 def assert_fast_agrees(case, **options):
-    a, b = case.run("fast", **options), case.run("reference")
+    a, b = case.run(Fast(**options)), case.run("reference")
     assert_same_run(a, b)
     assert_same_report(a, b)
     return a
@@ -133,7 +133,7 @@ def test_random_networks_are_not_silent():
         busy.append(all(rate > 0 for rate in rates[:-1]) and (rates[-1] > 0 or case.network.readout == "potential"))
 
     collect()
-    assert np.mean(busy) > 0.4
+    assert np.mean(busy) > 0.35  # 0.40 to 0.45, depending on the modules that Hypothesis finds constants in
 
 
 @given(cases(chain=True, max_layers=3))
@@ -150,10 +150,10 @@ def test_prediction_at_t_is_that_of_a_run_of_t_steps(case):
 def test_result_of_the_reference_does_not_depend_on_the_batch_size(case, implementation):
     if implementation == "stock":
         assume(not any(layer.neurons.is_leaky and layer.neurons.v_init for layer in case.network))
-    together = case.run("reference", implementation=implementation)
+    together = case.run(Reference(implementation))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference, "BATCH_BYTES", 1)
-        one_by_one = case.run("reference", implementation=implementation)
+        one_by_one = case.run(Reference(implementation))
     assert_same_run(one_by_one, together)
     if implementation == "native":
         assert_same_report(one_by_one, together)
@@ -185,7 +185,7 @@ def test_poisson_spikes_of_a_sample_depend_on_its_index_and_the_seed_only():
 @given(cases(stock=True))
 def test_stock_equals_native_unless_a_report_says_otherwise(case):
     case.blank = max(1, case.blank)
-    native, stock = case.run("reference"), case.run("reference", implementation="stock")
+    native, stock = case.run("reference"), case.run(Reference("stock"))
     reported = [*stock.boundary_spikes.values(), *stock.large_inputs.values(), *native.saturations.values()]
     # Input neurons are a population too, whose saturation only the stock run counts.
     reported += [stock.saturations.get(INPUT, 0)]
@@ -198,7 +198,7 @@ def test_stock_membrane_at_the_limit_is_reported(sign):
     # 1024 times 128 is 2^17 weight units: one more than the native register holds, and one that u can hold.
     network = dense_network(Input((1,), "current", 1024), ([[sign * 128]], Neurons(MAX_STOCK)))
     case = Case(network, np.ones((1, 1), np.float32), 1)
-    native, stock = case.run("reference"), case.run("reference", implementation="stock")
+    native, stock = case.run("reference"), case.run(Reference("stock"))
     assert native.potentials["layer0"] != stock.potentials["layer0"]
     assert native.saturations["layer0"] == 1
     assert stock.saturations["layer0"] + stock.large_inputs["layer0"] > 0
@@ -212,7 +212,7 @@ def test_strict_refuses_what_wraps_in_stock_neurons_only():
     result = run(network, images, 1, "reference", strict=True)
     assert result.large_inputs["layer0"] == 1 and not result.saturations["layer0"]
     with pytest.raises(RangeOverflowError, match="stock neurons of layer 'layer0' wrapped 1 times"):
-        run(network, images, 1, "reference", implementation="stock", strict=True)
+        run(network, images, 1, Reference("stock"), strict=True)
 
 
 def test_largest_weights_thresholds_and_states_agree():
@@ -397,14 +397,12 @@ def test_fractions_of_messages_and_options_of_other_backends_are_refused():
     with pytest.raises(DataError, match="fractions"):
         run(network, np.full((1, 4, 1), 0.9), 4)
     spikes = np.ones((1, 4, 1))
-    for options in (
-        {"seed": -1},
-        {"device": "cuda", "backend": "reference"},
-        {"time_limit": 3.0},
-        {"time_limit": -1.0},
-    ):
-        with pytest.raises(UsageError):
-            run(network, spikes, 4, **options)
+    with pytest.raises(UsageError, match="seed is -1"):
+        run(network, spikes, 4, seed=-1)
+    with pytest.raises(UsageError, match="time limit is -1.0; it must be a positive number"):
+        run(network, spikes, 4, Lava(time_limit=-1.0))
+    with pytest.raises(TypeError, match="kernel"):
+        run(network, spikes, 4, kernel="int8")
     result = run(network, spikes, 4)
     with pytest.raises(DataError, match="one per sample"):
         result.accuracy(np.zeros((1, 1)))
@@ -416,7 +414,7 @@ def test_fractions_of_messages_and_options_of_other_backends_are_refused():
         ({"steps": 4.0}, "steps are 4.0; allowed are whole numbers 1.."),
         ({"blank": 1.5}, "blank steps are 1.5"),
         ({"seed": 1.5}, "seed is 1.5"),
-        ({"record": "spikes"}, "record is the text 'spikes'; give a collection such as .'spikes',."),
+        ({"record": "spikes"}, "record is the string 'spikes'; pass a collection such as .'spikes',."),
     ],
 )
 def test_arguments_of_other_types_are_refused(arguments, found):

@@ -18,7 +18,7 @@ from profiles import examples
 from strategies import cases, seeds
 
 import rmp_lava
-from rmp_lava.backends import fast, run
+from rmp_lava.backends import Fast, fast, run
 from rmp_lava.backends.fast import synapses
 from rmp_lava.backends.fast.batching import choose_batching
 from rmp_lava.backends.fast.confidence import exit_probability
@@ -56,16 +56,16 @@ IMAGES = np.full((3, 2, 6, 6), 0.4, np.float32)
 def test_int8_is_refused_for_weights_that_it_cannot_hold(weight, reason):
     network = network_of(weight)
     with pytest.raises(BackendError, match=reason):
-        run(network, IMAGES, 4, kernel="int8")
+        run(network, IMAGES, 4, Fast(kernel="int8"))
     assert "float32 sums" in run(network, IMAGES, 4).execution
 
 
 def test_int8_is_refused_for_graded_messages_and_real_weights():
     graded = network_of(np.array([[2, 4]]), make_input("current", (2,), 255))
     with pytest.raises(BackendError, match="graded"):
-        run(graded, np.ones((1, 2)), 4, kernel="int8")
+        run(graded, np.ones((1, 2)), 4, Fast(kernel="int8"))
     with pytest.raises(BackendError, match="quantise the network"):
-        run(network_of(np.array([[0.5, 0.25]])), np.ones((1, 2)), 4, kernel="int8")
+        run(network_of(np.array([[0.5, 0.25]])), np.ones((1, 2)), 4, Fast(kernel="int8"))
 
 
 def missing(*_):
@@ -87,7 +87,7 @@ def test_execution_names_the_kernel_of_each_layer(monkeypatch):
     monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", missing)
     assert "float32 sums" in run(network, np.ones((1, 2)), 4).execution
     with pytest.raises(BackendError, match="does not have it"):
-        run(network_of(even), np.ones((1, 2)), 4, kernel="int8")
+        run(network_of(even), np.ones((1, 2)), 4, Fast(kernel="int8"))
 
 
 def test_a_kernel_that_is_not_exact_here_is_not_used(monkeypatch):
@@ -96,7 +96,7 @@ def test_a_kernel_that_is_not_exact_here_is_not_used(monkeypatch):
     network = network_of(np.array([[[[2]], [[-4]]]]))
     assert "float32 sums" in run(network, IMAGES, 4).execution
     with pytest.raises(BackendError, match="not exact"):
-        run(network, IMAGES, 4, kernel="int8")
+        run(network, IMAGES, 4, Fast(kernel="int8"))
 
 
 @st.composite
@@ -195,7 +195,7 @@ def test_too_small_a_budget_is_refused_with_the_number_needed():
     with pytest.raises(
         UsageError, match="memory budget of 100 bytes is too small: one step of one sample needs [0-9]+"
     ):
-        run(network, np.ones((1, 2)), 4, memory=100)
+        run(network, np.ones((1, 2)), 4, Fast(memory=100))
 
 
 PEAK = """
@@ -274,7 +274,7 @@ def _fail_amid_threads(monkeypatch, failure, type_of_failure):
 
     monkeypatch.setattr(fast.BatchSimulation, "_advance", interrupted)
     with pytest.raises(type_of_failure):
-        run(network, np.ones((60, 2)), 2**20, memory=2**24)
+        run(network, np.ones((60, 2)), 2**20, Fast(memory=2**24))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fast")]
 
 
@@ -282,7 +282,7 @@ def test_a_sufficient_budget_is_enough_for_a_confidence_too():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        run(classifier("count"), np.ones((2, 3)), 8, confidence=0.9, memory=2**22)
+        run(classifier("count"), np.ones((2, 3)), 8, Fast(confidence=0.9, memory=2**22))
     finally:
         torch.set_num_threads(before)
 
@@ -319,7 +319,7 @@ def classifier(readout):
 def test_confident_samples_leave_early_and_the_others_stay(readout):
     network = classifier(readout)
     images = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0, 0.2, 1], [0, 0, 0]], np.float32)
-    result = run(network, images, 40, confidence=0.9, record=("counts", "spikes", "potentials"))
+    result = run(network, images, 40, Fast(confidence=0.9), record=("counts", "spikes", "potentials"))
     full = run(network, images, 40, record=("counts", "spikes", "potentials"))
     used = result.steps_used
     assert used[0] < 10 and used[2] < 40 and used[3] == 40
@@ -338,7 +338,7 @@ def test_confident_samples_leave_early_and_the_others_stay(readout):
 @given(cases(leaky=True), st.floats(0.34, 1.0))
 def test_early_exit_gives_what_the_whole_run_gave_at_that_step(case, confidence):
     case.network = case.network.replace(provenance={"output_scale": 0.003})
-    early, full = case.run("fast", confidence=confidence), case.run("fast")
+    early, full = case.run(Fast(confidence=confidence)), case.run("fast")
     for i, used in enumerate(early.steps_used):
         expected = full.predictions[i] if used == case.steps else full.predictions_at[i, used - 1]
         assert early.predictions[i] == expected
@@ -358,7 +358,7 @@ def test_confidence_is_that_of_the_trained_network():
     for each in (network, rmp_lava.quantize(network)):
         found = exit_probability(each, run(each, images, 256).output, 256)
         assert np.abs(found - trained).mean() < 0.02
-    whole, early = (run(rmp_lava.quantize(network), images, 64, confidence=c) for c in (None, 0.9))
+    whole, early = (run(rmp_lava.quantize(network), images, 64, Fast(confidence=c)) for c in (None, 0.9))
     assert early.steps_used.mean() < 40
     assert early.accuracy(labels) > whole.accuracy(labels) - 0.02
 
@@ -371,12 +371,10 @@ def test_a_scale_that_no_network_has_is_refused(scale):
 
 def test_confidence_needs_a_scale_and_a_probability():
     network = network_of(np.ones((4, 2), np.int16))
-    with pytest.raises(UsageError, match="in units of the trained network"):
-        run(network, np.ones((1, 2)), 4, confidence=0.9)
+    with pytest.raises(UsageError, match="has no output scale"):
+        run(network, np.ones((1, 2)), 4, Fast(confidence=0.9))
     with pytest.raises(UsageError, match="confidence is 1.5"):
-        run(classifier("count"), np.ones((1, 3)), 4, confidence=1.5)
-    with pytest.raises(UsageError, match="confidence 0.9 is for backend 'fast'"):
-        run(classifier("count"), np.ones((1, 3)), 4, "reference", confidence=0.9)
+        run(classifier("count"), np.ones((1, 3)), 4, Fast(confidence=1.5))
 
 
 def test_graded_16_bit_messages_are_recorded_as_they_were_sent():

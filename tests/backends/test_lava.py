@@ -12,6 +12,7 @@ from profiles import examples
 from strategies import MAX_STOCK, MAX_THRESHOLD, Case, assert_same_run, cases, make_images
 
 import rmp_lava
+from rmp_lava.backends import Lava, Reference
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -32,8 +33,8 @@ def branches(source, *populations, readout="potential"):
 
 
 def assert_lava_agrees(case, implementation="native"):
-    lava = case.run("lava", implementation=implementation)
-    reference = case.run("reference", implementation=implementation)
+    lava = case.run(Lava(implementation))
+    reference = case.run(Reference(implementation))
     assert_same_run(lava, reference)
     return lava, reference
 
@@ -310,7 +311,7 @@ def test_graded_sums_of_32_bits_are_refused():
         with pytest.raises(
             BackendError, match="layer 'branch0' can reach sums of 2155773825, which Lava wraps at 2147483648"
         ):
-            Case(network, np.ones((1, 129), np.float32), 2).run("lava", implementation=implementation)
+            Case(network, np.ones((1, 129), np.float32), 2).run(Lava(implementation))
 
 
 def test_leaky_neurons_are_stock_only():
@@ -325,9 +326,9 @@ def test_leaky_neurons_with_v_init_are_refused():
     # v_init comes through a synapse, which a leaky neuron would keep in its current.
     neurons = Neurons(50, "hard", v_init=40, current_decay=1000, voltage_decay=100)
     case = Case(branches(Input((1,), "spikes"), ([[9]], neurons), readout="count"), np.ones((1, 6, 1), np.uint8), 6)
-    for backend in ("lava", "reference"):
+    for backend in (Lava("stock"), Reference("stock")):
         with pytest.raises(BackendError, match="v_init"):
-            case.run(backend, implementation="stock")
+            case.run(backend)
 
 
 def test_random_leaky_populations_in_stock_neurons():

@@ -34,7 +34,7 @@ def small_network():
 
 
 def run(steps=3, samples=2, **options):
-    return rmp_lava.run(small_network(), np.ones((samples, steps, 3)), steps, "lava", **options)
+    return rmp_lava.run(small_network(), np.ones((samples, steps, 3)), steps, rmp_lava.Lava(**options))
 
 
 def processes():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rmp_lava
-from rmp_lava.backends import loihi2
+from rmp_lava.backends import Loihi2, loihi2
 from rmp_lava.backends.loihi2 import Board, api, lowering_report, requirements
 from rmp_lava.backends.loihi2.contract import CONTRACT, ApiName, Member, Parameter, problems
 from rmp_lava.encoding import make_input
@@ -344,32 +344,33 @@ def test_another_python_is_a_mismatch(monkeypatch):
     assert requirements({})[0].kind == "mismatch" and loihi2.availability().startswith("Python 3.10: this is")
 
 
-@pytest.mark.parametrize("options", [{}, {"board": Board(host="192.0.2.1")}, {"measure": "chip"}])
+@pytest.mark.parametrize("options", [Loihi2(), Loihi2(board=Board(host="192.0.2.1")), Loihi2(measure="chip")])
 def test_asking_for_the_chip_without_having_it_is_an_error_and_nothing_runs(options, monkeypatch):
     monkeypatch.setattr("rmp_lava.backends.lava.job.subprocess.Popen", None)
     network = one_layer(Neurons(120))
     with pytest.raises(BackendUnavailableError, match="^backend 'loihi2' cannot run: .*simulate$"):
-        rmp_lava.run(network, np.ones((1, 4, 2), np.uint8), 4, "loihi2", **options)
+        rmp_lava.run(network, np.ones((1, 4, 2), np.uint8), 4, options)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (
-            {"backend": "fast", "board": Board(partition="kp", leak=1)},
-            r"board 'Loihi 2 N3B3, SLURM partition kp, membranes with leak \(du = 0\)' is for backend 'loihi2'; backend 'fast'",
-        ),
-        ({"backend": "lava", "measure": "chip"}, "measure 'chip' is for backend 'loihi2'"),
-        ({"backend": "fast", "neuron_program": "a:b"}, "is for backend 'lava or loihi2'; backend 'fast' has none"),
-        ({"backend": "loihi2", "measure": "both"}, "measure 'both' is unknown; choose one of chip, host"),
-        ({"backend": "loihi2", "neuron_program": "a:b", "implementation": "stock"}, "use implementation 'native'"),
-        ({"backend": "loihi2", "strict": True}, "backend 'loihi2' does not see saturation"),
-        ({"backend": "loihi2", "kernel": "int8"}, "kernel 'int8' is for backend 'fast'"),
+        ({"measure": "both"}, "measure 'both' is unknown; choose one of chip, host"),
+        ({"neuron_program": "a:b"}, "'stock' does not accept one"),
+        ({"implementation": "native"}, "'native' requires neuron_program"),
+        ({"implementation": "native", "neuron_program": "a:b", "measure": "chip"}, "only stock neurons are measured"),
+        ({"implementation": "other"}, "implementation 'other' is unknown; choose one of native, stock"),
+        ({"time_limit": 0}, "time limit is 0; it must be a positive number of seconds"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, sentence):
     with pytest.raises(UsageError, match=sentence):
-        rmp_lava.run(one_layer(Neurons(120)), np.ones((1, 4, 2), np.uint8), 4, **options)
+        Loihi2(**options)
+
+
+def test_a_run_on_a_board_cannot_be_strict():
+    with pytest.raises(UsageError, match="backend 'loihi2' does not detect saturation"):
+        rmp_lava.run(one_layer(Neurons(120)), np.ones((1, 4, 2), np.uint8), 4, "loihi2", strict=True)
 
 
 def test_what_is_known_to_fail_is_refused_before_a_board_is_taken(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from strategies import EVERYTHING, assert_same_run
 
 import rmp_lava
-from rmp_lava.backends import fast, loihi2, reference
+from rmp_lava.backends import Reference, fast, loihi2, reference
 from rmp_lava.backends.lava import simulator
 from rmp_lava.backends.lava.job import job_folder, supervise, write_messages
 from rmp_lava.conversion.headroom import make_room
@@ -121,10 +121,9 @@ def test_the_trained_vgg16_classifies_as_on_backend_fast():
 def test_leak_on_lava_is_the_one_that_the_reference_foresees():
     network = residual(*SOURCES["current"])
     some, plan = images(network, 2), schedule(network, 30, **PLAN)
-    options = {"implementation": "stock", "record": EVERYTHING}
-    found = simulator.run(network, some, plan, leak=1, time_limit=120, **options)
-    assert_same_run(found, reference.run(network, some, plan, leak=1, **options))
-    without = reference.run(network, some, plan, **options)
+    found = simulator.run(network, some, plan, implementation="stock", leak=1, time_limit=120, record=EVERYTHING)
+    assert_same_run(found, reference.run(network, some, plan, Reference("stock"), leak=1, record=EVERYTHING))
+    without = reference.run(network, some, plan, Reference("stock"), record=EVERYTHING)
     assert any((found.potentials[layer.name] != without.potentials[layer.name]).any() for layer in network)
 
 
@@ -142,13 +141,13 @@ def test_a_reset_amid_the_blank_steps_is_as_foreseen(steps):
     network = SpikingNetwork("backlog", make_input("current", (1,), 255), layers, "int")
     some, plan = np.array([[1], [0], [0.7]], np.float32), schedule(network, steps, blank=steps, power_of_two=True)
     assert plan.period == 2 * steps
-    options = {"implementation": "stock", "record": EVERYTHING}
-    expected = reference.run(network, some, plan, **options)
-    assert_same_run(simulator.run(network, some, plan, time_limit=120, **options), expected)
+    expected = reference.run(network, some, plan, Reference("stock"), record=EVERYTHING)
+    found = simulator.run(network, some, plan, implementation="stock", time_limit=120, record=EVERYTHING)
+    assert_same_run(found, expected)
     native = reference.run(network, some, plan, record=EVERYTHING)
     for name in native.spikes:
         np.testing.assert_array_equal(native.spikes[name], expected.spikes[name], err_msg=name)
-    short = reference.run(network, some, schedule(network, steps, blank=1), **options)
+    short = reference.run(network, some, schedule(network, steps, blank=1), Reference("stock"), record=EVERYTHING)
     assert not expected.boundary_spikes["soft"] and bool(short.boundary_spikes["soft"]) == (steps == 4)
 
 

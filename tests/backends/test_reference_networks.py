@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import rmp_lava
+from rmp_lava.backends import Lava, Reference
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.restore import restore
 from rmp_lava.hardware import map_network
@@ -118,9 +119,9 @@ def test_reference_and_fast_agree_on_a_trained_network(digits):
 @pytest.mark.parametrize("implementation", ["native", "stock"])
 def test_lava_agrees_on_a_trained_network(digits, implementation):
     network = rmp_lava.load(FOLDER / "digits-soft.net")
-    images, options = digits.test_images[:50], {"implementation": implementation, "record": ("spikes", "potentials")}
-    expected = rmp_lava.run(network, images, 24, "reference", **options)
-    found = rmp_lava.run(network, images, 24, "lava", time_limit=600, **options)
+    images, record = digits.test_images[:50], ("spikes", "potentials")
+    expected = rmp_lava.run(network, images, 24, Reference(implementation), record=record)
+    found = rmp_lava.run(network, images, 24, Lava(implementation, time_limit=600), record=record)
     for layer in network:
         assert np.array_equal(expected.spikes[layer.name], found.spikes[layer.name])
         assert np.array_equal(expected.potentials[layer.name], found.potentials[layer.name])

@@ -283,7 +283,10 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         ),
         (("run", "d.net", "--images", "x.npy", "--data-dir", "here"), "both images and the folder here of a data set"),
         (("run", "d.net", "--device", "abacus"), "device 'abacus' cannot be used"),
-        (("run", "d.net", "--samples", "1", "--implementation", "stock"), "native neurons only"),
+        (
+            ("run", "d.net", "--samples", "1", "--implementation", "stock"),
+            "is for backend 'reference' or 'lava' or 'loihi2'",
+        ),
         (
             ("run", "none.net", "--json", "d.pt/x.json"),
             "x.json cannot be written (d.pt is a file, not a folder); choose",

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from rmp_lava import cli
+from rmp_lava.backends.circuit import Recording
 from rmp_lava.backends.lava import simulator
 from rmp_lava.errors import BackendError
 from rmp_lava.selftest import execute
-from rmp_lava.backends.circuit import Recording
 from rmp_lava.selftest.model import predict
 
 

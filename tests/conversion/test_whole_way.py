@@ -14,7 +14,7 @@ from strategies import Case, assert_same_run, make_images, networks, seeds
 from torch import nn
 
 import rmp_lava
-from rmp_lava.backends import fast, run
+from rmp_lava.backends import Lava, Reference, fast, run
 from rmp_lava.backends.lava import simulator
 from rmp_lava.conversion import METHODS, convert
 from rmp_lava.conversion.analog import AnalogNetwork, activations
@@ -116,9 +116,7 @@ def test_converted_network_keeps_its_spikes_in_a_file_and_on_every_backend(name,
 @pytest.mark.parametrize("name", ["resnet20-cifar", *FOREIGN])
 def test_lava_agrees_with_the_reference(name, implementation):
     case = Case(integer(name, True, "low-latency"), images(name)[:2], STEPS)
-    assert_same_run(
-        case.run("lava", implementation=implementation), case.run("reference", implementation=implementation)
-    )
+    assert_same_run(case.run(Lava(implementation)), case.run(Reference(implementation)))
 
 
 @pytest.mark.lava

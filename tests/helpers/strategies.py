@@ -5,13 +5,15 @@ Structure is drawn, so that it shrinks; the numbers in arrays come from a drawn 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
 from hypothesis import strategies as st
 
-from rmp_lava.backends import run
+from rmp_lava.backends import BackendOptions, Lava, run
+from rmp_lava.backends.options import options_of
+from rmp_lava.choices import Backend
 from rmp_lava.encoding import make_input
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 from rmp_lava.results import Run
@@ -35,14 +37,14 @@ class Case:
     power_of_two: bool = False
     seed: int = 0
 
-    def run(self, backend: str = "reference", **changed) -> Run:
-        settings = {"blank": self.blank, "power_of_two": self.power_of_two, "seed": self.seed, "record": EVERYTHING}
-        if backend == "lava":
-            settings["time_limit"] = 120
-        if changed.get("implementation") == "stock":
-            settings["blank"] = max(1, self.blank)
+    def run(self, backend: Backend | BackendOptions = "reference", **changed) -> Run:
+        chosen = options_of(backend)
+        if isinstance(chosen, Lava) and chosen.time_limit is None:
+            chosen = replace(chosen, time_limit=120)
+        blank = max(1, self.blank) if chosen.implementation == "stock" else self.blank
+        settings = {"blank": blank, "power_of_two": self.power_of_two, "seed": self.seed, "record": EVERYTHING}
         images = changed.pop("images", self.images)
-        return run(self.network, images, changed.pop("steps", self.steps), backend, **(settings | changed))
+        return run(self.network, images, changed.pop("steps", self.steps), chosen, **(settings | changed))
 
 
 def assert_same_run(a: Run, b: Run) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rmp_lava.backends import loihi2, run
+from rmp_lava.backends import Reference, loihi2, run
 from rmp_lava.backends.circuit import Circuit, Recording, from_summary
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import Conv
@@ -264,7 +264,7 @@ def test_the_full_vgg16_does_too():
 def assert_bearable(rung: Rung) -> None:
     """No potential wraps, none crosses into the next sample, each layer spikes: else a right chip would differ."""
     trial = rung.subject
-    found = run(trial.network, trial.images, trial.steps, "reference", implementation="stock", power_of_two=True)
+    found = run(trial.network, trial.images, trial.steps, Reference("stock"), power_of_two=True)
     assert not any(found.large_inputs.values()) and not any(found.boundary_spikes.values())
     period = found.schedule.period
     assert period & (period - 1) == 0

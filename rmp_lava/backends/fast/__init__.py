@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from ...encoding import Encoder
-from ...errors import BackendError, BackendUnavailableError
+from ...errors import BackendError, BackendUnavailableError, UsageError
 from ...network import SpikingNetwork
 from ...progress import Progress
 from ...results import Run
 from ...schedule import Schedule
 from ..batches import join
+from ..options import Fast
 from . import neurons
 from .batching import choose_batching
 from .layers import Prepared
@@ -33,13 +34,10 @@ def run(
     network: SpikingNetwork,
     images: np.ndarray,
     plan: Schedule,
+    options: Fast = Fast(),
     *,
     seed: int = 0,
     record: Collection[str] = (),
-    device: str = "cpu",
-    kernel: str = "auto",
-    memory: int | None = None,
-    confidence: float | None = None,
     progress: bool = False,
 ) -> Run:
     """Run samples through a network; see `rmp_lava.run`.
@@ -54,8 +52,12 @@ def run(
     BackendUnavailableError
         If the device does not exist.
     """
-    place = _device(device)
-    if kernel == "int8" and not network.is_integer:
+    place = _device(options.device)
+    if options.confidence is not None and network.provenance.get("output_scale") is None:
+        raise UsageError(
+            f"network {network.name!r} has no output scale, which confidence needs; convert it again with this version"
+        )
+    if options.kernel == "int8" and not network.is_integer:
         raise BackendError("kernel 'int8' is for integer networks; quantise the network first")
     batching = choose_batching(
         network,
@@ -63,15 +65,15 @@ def run(
         len(images),
         device=place.type,
         threads=torch.get_num_threads(),
-        memory=memory,
-        step_by_step=confidence is not None,
+        memory=options.memory,
+        step_by_step=options.confidence is not None,
     )
     started = time.perf_counter()
     with (
         torch.no_grad(),
         Progress("fast simulation, steps of samples", len(images) * plan.steps, shown=progress) as bar,
     ):
-        prepared = Prepared(network, place, kernel)
+        prepared = Prepared(network, place, options.kernel)
         batches = range(0, len(images), batching.samples)
 
         def simulate(first: int, stopped: threading.Event) -> tuple[np.ndarray, list]:
@@ -83,7 +85,7 @@ def run(
             encoder = Encoder(
                 network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
             )
-            simulation = BatchSimulation(prepared, encoder, plan, batching, record, confidence=confidence)
+            simulation = BatchSimulation(prepared, encoder, plan, batching, record, confidence=options.confidence)
             return [(first + rows, part) for rows, part in simulation.run(ended)]
 
         found = [part for parts in _in_threads(simulate, batches, batching.workers) for part in parts]
@@ -94,7 +96,7 @@ def run(
         [part for _, part in found],
         order=None if in_order else np.argsort(rows),
         backend="fast",
-        execution=f"torch {torch.__version__} on {device}, {prepared.describe()}, {_describe_neurons(network, place)}",
+        execution=f"torch {torch.__version__} on {options.device}, {prepared.describe()}, {_describe_neurons(network, place)}",
         implementation="native",
         seconds=time.perf_counter() - started,
     )

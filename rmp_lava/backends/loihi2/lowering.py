@@ -23,6 +23,7 @@ from ...registers import MAX_CONV_SUM, MAX_DENSE_SUM, REGISTER_LIMIT, STATE_SHIF
 from ...results import Run
 from ...schedule import Schedule, schedule
 from ...stock_weights import MAX_VALUE, is_one_weight
+from ..options import Reference
 from ..stock import QUIET, reset_interval
 from ..synapses import largest_sum
 
@@ -133,7 +134,7 @@ def lowering_report(
     found += _of_ranges(network, plan, ranges)
     some = images[: max(1, exact)]
     expected = fast.run(network, some, plan, seed=seed, record=("spikes",))
-    stock = reference.run(network, some, plan, seed=seed, implementation="stock", record=("spikes",), leak=leak)
+    stock = reference.run(network, some, plan, Reference("stock"), seed=seed, record=("spikes",), leak=leak)
     found += _of_spikes(expected, stock)
     return LoweringReport(plan, tuple(found), len(some), ranges)
 
