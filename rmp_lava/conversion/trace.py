@@ -1,4 +1,4 @@
-"""From any feed-forward PyTorch network to a float `SpikingNetwork` with the same weights and thresholds of 1."""
+"""Trace any feed-forward PyTorch network into a `SpikingNetwork` in analog form: same weights, thresholds of 1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trace(
     pooling: str = "fold",
     readout: Readout = "potential",
 ) -> SpikingNetwork:
-    """The spiking network of a PyTorch network in analog form: trained weights and biases, not balanced yet.
+    """The spiking network of a PyTorch network in analog form: trained weights and biases, thresholds not set.
 
     Every ReLU makes a population; everything linear between populations becomes their synapses and biases. The result
     is compared with the network's own output on the example before it is returned.
@@ -33,14 +33,14 @@ def trace(
     Parameters
     ----------
     model : torch.nn.Module or torch.export.ExportedProgram
-        On any device and in any floating-point precision; left as it is. An `AnalogNetwork` is in this form already.
+        On any device and in any floating-point precision; not changed. An `AnalogNetwork` is in analog form already.
     source : Input
         Whose shape is an image's.
     example : array, optional
-        (N, *source.shape) in [0, 1]; the first two are run. Without it, random images are.
+        (N, *source.shape) in [0, 1]; the first two are run. Random images if omitted.
     pooling : {"fold", "layer"}
-        Fold average pooling into the next layer's weights where that is exact, or keep it as a layer of its own RMP
-        neurons, as the paper does.
+        Fold average pooling into the next layer's weights where that is exact, or keep it as a layer of RMP neurons,
+        as in the paper.
     readout : {"potential", "count"}
         Whether the last layer only integrates, or spikes.
 
@@ -53,7 +53,7 @@ def trace(
     Raises
     ------
     ConversionError
-        With every obstacle, if the network cannot be converted.
+        With every obstacle, if the network cannot be converted; if the images or the traced network differ from it.
     """
     if pooling not in ("fold", "layer"):
         raise UsageError(f"pooling is {pooling!r}; choose 'fold' or 'layer'")
@@ -63,6 +63,7 @@ def trace(
         example = np.random.default_rng(0).random((2, *source.shape), dtype=np.float32)
     reading, analysis = examine(model, as_array(example), pooling)
     CheckReport(analysis.findings).raise_if_blocked()
+    assert reading is not None and analysis.logits is not None  # as there is no obstacle
     if reading.images.shape[1:] != source.shape:
         raise ConversionError(
             f"the example has images of shape {reading.images.shape[1:]}, but the input is of shape {source.shape}; "
@@ -72,7 +73,7 @@ def trace(
     if readout == "potential":
         layers[-1] = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     network = SpikingNetwork("network", source, tuple(layers), "float", readout)
-    # A read-out that spikes rectifies, which the original does not: compare with one that does not.
+    # A spiking read-out rectifies, the original does not: compare with one that only integrates.
     plain = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     compared = network.replace(layers=(*layers[:-1], plain), readout="potential")
     verify(compared, reading.images, analysis.logits, reading.precision)
@@ -80,11 +81,11 @@ def trace(
 
 
 def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Readout) -> SpikingNetwork:
-    """A network that is in analog form already, with another input and read-out."""
+    """A network that is in analog form already, with the given input and read-out."""
     if pooling == "layer":
         raise UsageError(
-            f"network {network.name!r} has its pooling folded or in layers already, so pooling 'layer' would change nothing; "
-            "leave it out, or convert its model"
+            f"network {network.name!r} is in analog form, so pooling 'layer' would have no effect; omit it, or convert the "
+            "original model"
         )
     if network.input.shape != source.shape:
         raise ConversionError(f"images are of shape {source.shape}, but the network takes {network.input.shape}")
@@ -95,7 +96,7 @@ def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Rea
 
 
 def examine(model: Model, example: np.ndarray, pooling: str) -> tuple[Reading | None, Analysis]:
-    """Run a network and analyse what it does; the analysis has the findings of everything, the example too."""
+    """Run a network and analyse its calls; the analysis has all findings, including those about the example."""
     findings = tuple(unsuitable_example(example))
     if example.dtype.kind not in "fiub" or example.ndim < 2 or not example.size:
         return None, Analysis((), findings, None)
@@ -106,22 +107,22 @@ def examine(model: Model, example: np.ndarray, pooling: str) -> tuple[Reading | 
     analysis = analyse(reading.calls, pooling=pooling)
     findings = tuple(dict.fromkeys(findings + analysis.findings)) + tuple(_mixed_sources(analysis.layers))
     if not reading.agrees and not any(f.severity == "obstacle" for f in findings):
-        found = "gives something else than its layers say"
-        remedy = "remove forward hooks, randomness, and whatever is remembered from call to call"
+        found = "does not compute what its layers compute"
+        remedy = "remove forward hooks, randomness, and state that is kept between calls"
         findings += (Finding("obstacle", "model", found, remedy),)
     return reading, Analysis(analysis.layers, findings, analysis.logits)
 
 
 def _mixed_sources(layers: tuple[Layer, ...]) -> Iterator[Finding]:
-    """Layers that will not quantise with every encoding; whether that is in the way only the encoding says."""
+    """Layers that cannot be quantised with current encoding; whether that matters depends on the encoding."""
     for layer in layers:
         sources = {synapse.source for synapse in layer.synapses}
         if INPUT in sources and len(sources) > 1:
             yield Finding(
                 "information",
                 layer.record.get("module", layer.name),
-                "receives the image beside spikes",
-                "kept, but graded pixels and spikes have no joint scale in integers: convert with encoding 'rate' or "
+                "receives both the image and spikes",
+                "kept, but graded pixels and spikes have no common integer scale: convert with encoding 'rate' or "
                 "'poisson', not 'current', or put a layer with ReLU between the image and it",
             )
 

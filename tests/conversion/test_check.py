@@ -281,12 +281,15 @@ SINGLE = {
     "mean over channels": (lambda x: x.mean(1), "averages over channels"),
     "linear layer on an axis": (lambda x: functional.linear(x, torch.ones(2, 6)), "on the last axis"),
     "transposed": (lambda x: x.transpose(2, 3) + x, "has rearranged"),
-    "gain by pixel": (lambda x: functional.avg_pool2d(x * torch.rand(6, 6), 2), "another factor for each pixel"),
+    "gain by pixel": (
+        lambda x: functional.avg_pool2d(x * torch.rand(6, 6), 2),
+        "multiplies each pixel by another factor",
+    ),
     "lower bound": (lambda x: x.clamp(min=0.1), "clips to [0.1, inf]"),
     "upper bound only": (lambda x: (x - 1).clamp(max=1.0), "clips to [-inf, 1]"),
     "minimum of two activations": (lambda x: torch.minimum(x, x.flip(2)), "(minimum) is not supported"),
     "minimum along an axis": (lambda x: x.min(1)[0], "(min) is not supported"),
-    "other ceilings": (lambda x: torch.minimum(x, torch.rand(4, 1, 1)), "differ from element to element"),
+    "other ceilings": (lambda x: torch.minimum(x, torch.rand(4, 1, 1)), "differ between elements"),
     "ceiling of negative values": (lambda x: torch.minimum(x - 1, torch.ones(1)), "clips to [-inf, 1]"),
     "padding with ones": (lambda x: functional.pad(x, (1, 1, 1, 1), value=1.0), "pads with 1"),
     "padding by reflection": (lambda x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "pads with 'reflect'"),
@@ -365,8 +368,8 @@ def test_what_changes_from_call_to_call_is_noticed():
             return self.linear(x) * self.calls
 
     (finding,) = check(Alternating(), images(4)).obstacles
-    assert "something else than its layers say" in finding.found
-    with pytest.raises(ConversionError, match="remembered from call to call"):
+    assert "does not compute what its layers compute" in finding.found
+    with pytest.raises(ConversionError, match="state that is kept between calls"):
         trace(Alternating(), make_input("current", (4,)))
 
 
@@ -402,12 +405,12 @@ def test_changes_of_all_kinds():
     found = information(model, 3, 8, 8)
     for layer, text in {
         "model": "float16", "0": "pads with zeros: folded", "2": "dropout: left out", "3": "clipped at 6",
-        "4": "average pooling: folded into the weights of layer '6'", "5": "no ReLU behind it: folded",
+        "4": "average pooling: folded into the weights of layer '6'", "5": "not followed by a ReLU: folded",
         "8": "left out: it has no effect", "9": "a layer of its own", "14": "softmax at the end: left out",
     }.items():  # fmt: skip
         assert text in found[layer]
     assert set(found) == {"model", "0", "2", "3", "4", "5", "8", "9", "14"}
-    assert "asked for" in information(model, 3, 8, 8, pooling="layer")["4"]
+    assert "as requested" in information(model, 3, 8, 8, pooling="layer")["4"]
 
 
 class BesideTheImage(nn.Module):
@@ -491,7 +494,7 @@ def test_the_command_sees_noise_in_a_network_that_makes_zeros_of_zeros(tmp_path)
     (tmp_path / "noisy_of_tests.py").write_text(NOISY)
     command = [sys.executable, "-m", "rmp_lava", "check", "noisy_of_tests:Noisy", "--shape", "8"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "gives something else" in done.stdout, done.stderr
+    assert done.returncode == 2 and "does not compute what its layers compute" in done.stdout, done.stderr
 
 
 def test_graphs_that_pytorch_prints_where_it_gives_up_are_not_shown(tmp_path):

@@ -173,7 +173,7 @@ def test_a_pooling_that_would_make_an_enormous_matrix_becomes_a_layer_and_says_s
     assert [layer.name for layer in kept] == ["0", "2", "4"] and kept["4"].synapses[0].weight.shape == (3, 32)
     assert (
         kept["4"].record["pooling"]
-        == "2 would make an enormous matrix of the weights behind it and is a layer of its own"
+        == "2 would make an enormous matrix of the next layer's weights and is a layer of its own"
     )
     (finding,) = [f for f in check(model, np.zeros((2, 1, 8, 8), np.float32)).findings if f.where == "2"]
     assert finding.severity == "information" and finding.remedy.startswith(
@@ -215,7 +215,7 @@ def test_a_pooling_that_two_branches_read_is_one_population(adds, pool, pooling)
     network = assert_traced_exactly(model, (1, 8, 8), pooling)
     assert names(network) == ["first", "pool", *["b"] * (not adds), "a", "last"]
     report = check(model, np.zeros((2, 1, 8, 8), np.float32), pooling=pooling)
-    # Said once. (Beside an addition, where nothing is in the way, the same pooling is folded as well.)
+    # Reported once. (In the addition the same pooling is folded as well.)
     said = [f.remedy for f in report.findings if f.where == "pool" and f.severity == "information"]
     assert len([text for text in said if text.startswith("a layer of its own")]) == 1
 

@@ -1,4 +1,4 @@
-"""Walk the calls of a network: make populations of what is rectified, and collect everything there is to say."""
+"""Walk the calls of a network: make populations of rectified expressions, and collect all findings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Analysis:
     layers: tuple[Layer, ...]
     findings: tuple[Finding, ...]
     logits: torch.Tensor | None
-    """What the network gave for the images that it was recorded with, before a softmax that is left out."""
+    """Outputs for the images of the recording, before a softmax that is left out."""
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
     ----------
     calls : Calls
     pooling : {"fold", "layer"}
-        See `rmp_lava.conversion.trace.trace`.
+        As for `rmp_lava.conversion.trace.trace`.
     """
     walk = _Walk(calls, pooling)
     for i, call in enumerate(calls.calls):
@@ -53,10 +53,10 @@ def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
 
 
 class _Walk(Builder):
-    """A builder that is led through the calls."""
+    """A builder that follows the calls in order."""
 
     def follow(self, number: int, call: Call) -> None:
-        """Take one call into account."""
+        """Apply one call."""
         assert number == len(self._values)
         try:
             value = self._follow(call)
@@ -78,13 +78,13 @@ class _Walk(Builder):
             raise obstacle(call.op)
         value = handler(self, call)
         if isinstance(value, Expression) and value.softmax == call.layer:
-            self._before_softmax[call.layer] = self.tensor(first)
+            self._before_softmax[call.layer] = self.tensor(call.argument(0, "input"))
         if isinstance(value, Expression) and isinstance(call.result, (tuple, list)):
             value = (value,) + (None,) * (len(call.result) - 1)
         return value
 
     def _overwrite(self, call: Call, value: Any) -> None:
-        """An operation in place changes every tensor that shares its memory."""
+        """An in-place operation changes every tensor that shares its memory."""
         target = self.tensor(call.args[0])
         for i, other in enumerate(self._tensors[: len(self._values) - 1]):
             if not _shares_memory(target, other):
@@ -104,7 +104,7 @@ class _Walk(Builder):
         return None
 
     def finish(self, output: Any) -> None:
-        """Make the read-out of what the network returns, and drop what does not lead there."""
+        """Make the read-out of the network's output, and drop layers that do not reach it."""
         refs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Ref)]
         if not isinstance(output, Ref):
             kind = (
@@ -112,7 +112,7 @@ class _Walk(Builder):
                 if refs
                 else "returns nothing that depends on the input"
             )
-            self._add("obstacle", "model", kind, "return one tensor (N, classes) only, for example from a wrapper")
+            self._add("obstacle", "model", kind, "return one tensor (N, classes), for example from a wrapper")
             return
         x = self.values(output)
         if not self._has_weights:
@@ -129,14 +129,14 @@ class _Walk(Builder):
         try:
             self._append("output", expressions.aligned(x), None, {})
         except (ObstacleError, NotComposableError):
-            text = "returns elements in an order that no layer can give"
+            text = "returns elements in an order that no layer can produce"
             self._add("obstacle", "model", text, "return (N, classes)")
             return
         if x.hold:
             self.inform(x.hold, "is average pooling at the end", "part of the read-out")
         if not any(rank == 2 for rank, _ in x.labels):
-            remedy = "read out by a layer that only integrates, with the weights of what stands behind the ReLU"
-            self.inform("model", "ends behind its last ReLU", remedy)
+            remedy = "read out by a layer that only integrates, with the weights of what follows the ReLU"
+            self.inform("model", "ends after its last ReLU", remedy)
         self._prune()
         self.merge_ceilings()
 
@@ -159,7 +159,7 @@ class _Walk(Builder):
         ]
 
     def copied_findings(self) -> list[Finding]:
-        """One finding for all weights that are used more than once."""
+        """One finding for each weight that is used more than once."""
         found = []
         for names in self._weights.values():
             if len(names) > 1:
@@ -170,7 +170,7 @@ class _Walk(Builder):
         return found
 
     def folded_findings(self) -> list[Finding]:
-        """One finding for everything that was folded, with the layers that it is in now."""
+        """One finding for each folded operation, with the layers that it is folded into."""
         found = []
         for note, names in self._folded.items():
             into = ", ".join(repr(name) for name in dict.fromkeys(names) if name)
@@ -187,7 +187,7 @@ def _container(output: Any) -> str:
 
 
 def _same_elements(target: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors on the same memory have the same elements in the same order, in whatever shape."""
+    """Whether two tensors in the same memory have the same elements in the same order, in any shape."""
     if target.data_ptr() != other.data_ptr() or target.numel() != other.numel():
         return False
     alike = target.shape == other.shape and target.stride() == other.stride()

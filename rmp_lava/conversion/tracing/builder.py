@@ -1,4 +1,4 @@
-"""Make populations of expressions, and collect what there is to say: what the operations work with."""
+"""Make populations of expressions and collect findings: the state that the operations work on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...findings import Finding
+from ...findings import Finding, Severity
 from ...network import INPUT, Layer, Neurons
 from . import expressions
 from .calls import Call, Calls, Ref
@@ -21,17 +21,17 @@ from .remedies import obstacle
 
 APART = {
     "unfolded": "cannot be folded exactly",
-    "enormous": "would make an enormous matrix of the weights behind it",
+    "enormous": "would make an enormous matrix of the next layer's weights",
 }
-"""Kind of a pooling's note: why it is not folded, although it was to be."""
+"""For each kind of a pooling's note, why the pooling is not folded as requested."""
 
 
 class SilentObstacleError(Exception):
-    """An operation that only fails because of an obstacle before it, which has been reported."""
+    """An operation fails because of an obstacle upstream that is reported already."""
 
 
 class Builder:
-    """What is known of a network up to some call; the operations reach it through the methods.
+    """The network up to some call.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Builder:
         """Of each clipped ReLU its module, the clip, and the population."""
         self._ceilings: dict[str, str] = {}
         """Populations that only clip the activations of another one, and the other one."""
-        # Terms of an expression -> the population that was made to hold it, as several branches may read it.
+        # Id of the terms of an expression -> the population made to hold it, which several branches may read.
         self._populations: dict[int, tuple[tuple, str]] = {}
         self._values: list[Any] = [self._input(calls.values[0])]
 
@@ -71,26 +71,26 @@ class Builder:
     # What the operations use
 
     def values(self, ref: Ref) -> Any:
-        """The expression of a tensor (or the tuple of them), as it is."""
+        """The expression of a tensor, or the tuple of them."""
         return self._values[ref.number]
 
     def tensor(self, ref: Ref) -> torch.Tensor:
-        """What PyTorch computed there."""
+        """The tensor that PyTorch computed."""
         return self._tensors[ref.number]
 
     def take(self, call: Call, ref: Ref) -> Expression:
-        """An expression that is going to be calculated with."""
+        """The expression of an operand; a pooling that is to be kept becomes a population here."""
         x = self.values(ref)
         if not isinstance(x, Expression):
             raise obstacle(call.op)
         if x.softmax:
-            text = "divides by a sum of activations: leave it out, or keep it at the very end of the network only"
+            text = "divides by a sum of activations: remove it, or use it at the very end of the network only"
             self._add("obstacle", x.softmax, "is a softmax inside the network", text)
             return self._opaque(x.view)
         return self._held(x) if x.hold else x
 
     def straight(self, call: Call, ref: Ref) -> Expression:
-        """The same, with its elements where PyTorch sees them."""
+        """The expression of an operand, with its elements in PyTorch's order."""
         x = self.take(call, ref)
         if x.order is None:
             return x
@@ -105,7 +105,7 @@ class Builder:
             ) from None
 
     def image(self, call: Call) -> Expression:
-        """The first argument, an image (N, channels, height, width)."""
+        """The first argument, which must be an image (N, channels, height, width)."""
         x = self.straight(call, call.argument(0, "input"))
         if not x.is_image:
             self.give_up_silently(x)
@@ -116,7 +116,7 @@ class Builder:
         return x
 
     def broadcast(self, call: Call, x: Expression) -> Expression:
-        """An expression enlarged to the view of the call's result."""
+        """An expression broadcast to the view of the call's result."""
         view = tuple(call.result.shape[1:])
         if x.view == view or not _broadcasts(x.view, view):
             return x
@@ -139,7 +139,7 @@ class Builder:
         return value[0]
 
     def give_up_silently(self, *parts: Any) -> None:
-        """Stop here without another finding if something before has been in the way already."""
+        """Stop without another finding if an operand is downstream of an obstacle."""
         for x in parts:
             if isinstance(x, Expression) and any(term.source in self._unknown for term in x.terms):
                 raise SilentObstacleError
@@ -147,9 +147,9 @@ class Builder:
     def composed(
         self, call: Call, x: Expression, operation: Callable[[Expression], Expression], *, enormous: bool = False
     ) -> Expression:
-        """`operation(x)`; where that has no exact form, of a population that holds x, if x is never negative.
+        """`operation(x)`; if that is not exact, `operation` of a population that holds x, which must never be negative.
 
-        `enormous`: the exact form is much larger than both parts, so that a pooling is rather held.
+        `enormous`: the composed map is much larger than its parts, so a pooling in x becomes a population instead.
         """
         pools = [note for note in x.notes if note.kind == "pooling"]
         if not (enormous and pools and expressions.is_nonnegative(x)):
@@ -158,11 +158,11 @@ class Builder:
                 return operation(x)
             except NotComposableError:
                 pass
-        behind = [name for rank, name in x.labels if rank == 2]
+        linear_before = [name for rank, name in x.labels if rank == 2]
         whole = len(x.terms) == 1 and isinstance(x.terms[0].linear, Diagonal) and x.bias is None
         if whole or not expressions.is_nonnegative(x):
             self.give_up_silently(x)
-            raise self._not_composable(call, behind)
+            raise self._not_composable(call, linear_before)
         name = pools[-1].layer if pools else None
         notes = tuple(note for note in x.notes if note not in pools)
         known = self._known(x)
@@ -170,8 +170,8 @@ class Builder:
         if known is None:
             self._remember(x)
         if not pools and known is None:
-            text = "kept as a layer of its own: nothing negative can come, so its neurons lose nothing"
-            self.inform(self.layers[-1].name, "has no ReLU behind it", text)
+            text = "kept as a layer of its own: its inputs are never negative, so its neurons lose nothing"
+            self.inform(self.layers[-1].name, "is not followed by a ReLU", text)
         kind = "enormous" if enormous else "unfolded"
         apart = tuple(replace(note, kind=kind) for note in pools)
         for note in apart:
@@ -179,16 +179,16 @@ class Builder:
         try:
             return replace(operation(held), notes=apart)
         except NotComposableError:
-            raise self._not_composable(call, behind) from None
+            raise self._not_composable(call, linear_before) from None
 
-    def _not_composable(self, call: Call, behind: list[str]) -> ObstacleError:
-        if behind:
+    def _not_composable(self, call: Call, linear_before: list[str]) -> ObstacleError:
+        if linear_before:
             return ObstacleError(
-                f"has no ReLU between it and {behind[-1]!r}, and the two are not one layer together",
-                f"put a ReLU after {behind[-1]!r}, or do without one of the two, and train again",
+                f"has no ReLU between it and {linear_before[-1]!r}, and the two are not one layer together",
+                f"put a ReLU after {linear_before[-1]!r}, or remove one of the two, and train again",
             )
         return ObstacleError(
-            "calculates with another factor for each pixel", "use one factor for each channel, or put a ReLU before it"
+            "multiplies each pixel by another factor", "use one factor for each channel, or put a ReLU before it"
         )
 
     def population(
@@ -226,14 +226,14 @@ class Builder:
         self._add("information", layer, found, remedy)
 
     def count_weights(self, call: Call) -> None:
-        """Notice a layer with weights."""
+        """Record a layer with weights."""
         self._has_weights = True
         weight = call.argument(1, "weight")
         key = (weight.data_ptr(), tuple(weight.shape))
         self._weights.setdefault(key, []).append(call.layer)
 
     def _opaque(self, view: tuple[int, ...]) -> Expression:
-        """A source that stands for what could not be followed, so that the search goes on behind it."""
+        """A placeholder for an expression that could not be followed, so that the search continues downstream."""
         name = f"unknown {len(self._unknown)}"
         self._unknown.add(name)
         shape = view if len(view) in (1, 3) else (math.prod(view),)
@@ -245,16 +245,16 @@ class Builder:
             return known
         self._append(x.hold, x, x.hold, {})
         self._remember(x)
-        self.inform(x.hold, "is average pooling", "a layer of its own spiking neurons, as asked for")
+        self.inform(x.hold, "is average pooling", "a layer of its own with spiking neurons, as requested")
         return self._last_population(x)
 
     def _known(self, x: Expression) -> Expression | None:
-        """The population that holds x since another branch has read it, None if there is none."""
+        """The population that holds x because another branch reads it; None if there is none."""
         terms, name = self._populations.get(id(x.terms), (None, ""))
         return _seen_as(x, name) if terms is x.terms else None
 
     def _remember(self, x: Expression) -> None:
-        # Views of one expression share its terms; kept, so that no others get their id.
+        # Views of one expression share its terms. The terms are kept, so that their id stays unique.
         self._populations[id(x.terms)] = (x.terms, self.layers[-1].name)
 
     def _last_population(self, x: Expression) -> Expression:
@@ -265,7 +265,7 @@ class Builder:
         labels = [label for _, label in sorted(x.labels, key=lambda label: -label[0])] or [fallback]
         module = name or next((label for label in labels if _printable(label) not in taken), labels[0])
         name = _unique(_printable(module), taken)
-        if self._is_unknown(x):  # there is no such network, but the search goes on
+        if self._is_unknown(x):  # nothing will be converted, but the search continues
             self._unknown.add(name)
             self.layers.append(Layer(name, x.shape, (), Neurons(1.0)))
             return
@@ -273,10 +273,10 @@ class Builder:
             synapses = expressions.synapses(x)
         except NotComposableError:
             raise ObstacleError(
-                "has no exact form as one layer of synapses", "put a ReLU before it, or flatten after the ReLU"
+                "cannot be written exactly as one layer of synapses", "put a ReLU before it, or flatten after the ReLU"
             ) from None
         if not synapses:
-            raise ObstacleError("does not depend on the input", "leave it out")
+            raise ObstacleError("does not depend on the input", "remove it")
         for note in x.notes:
             self._folded.setdefault(note, []).append(name)
         neurons = Neurons(1.0, bias=_compact(x.bias))
@@ -285,8 +285,8 @@ class Builder:
     def _is_unknown(self, x: Expression) -> bool:
         return any(term.source in self._unknown for term in x.terms)
 
-    def _add(self, severity, layer: str, found: str, remedy: str) -> None:
-        self.findings.append(Finding(severity, layer or "model", found, remedy))
+    def _add(self, severity: Severity, where: str, found: str, remedy: str) -> None:
+        self.findings.append(Finding(severity, where or "model", found, remedy))
 
 
 def _reading(layer: Layer, renamed: dict[str, str]) -> Layer:
@@ -296,7 +296,7 @@ def _reading(layer: Layer, renamed: dict[str, str]) -> Layer:
 
 
 def _seen_as(x: Expression, name: str) -> Expression:
-    """The layer of this name, which was made of x, seen as x was."""
+    """The activations of the layer of this name, which was made of x, in the view of x."""
     return replace(expressions.of_population(name, x.shape, x.view), order=x.order, moved=x.moved)
 
 
@@ -307,7 +307,7 @@ def _folded_record(x: Expression) -> dict:
 
 
 def _compact(bias: np.ndarray | None) -> np.ndarray | None:
-    """float32, with one value for each channel where that says it all; None for zeros."""
+    """float32, with one value per channel where each channel has one; None for zeros."""
     if bias is None or not bias.any():
         return None
     bias = bias.astype(np.float32)

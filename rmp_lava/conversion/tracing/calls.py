@@ -1,22 +1,25 @@
-"""The one form in which both front ends write a network down: a list of calls with what each of them gave.
+"""The form in which both front ends record a network: a list of calls with their results.
 
-Calls are executed while they are recorded, on two images, so every shape is one that PyTorch found.
+Calls are executed while they are recorded, on two images, so every shape is the one that PyTorch computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
+from .modules import Lowered
+
 
 class UntraceableError(Exception):
-    """A front end cannot follow the network; the text says why."""
+    """A front end cannot follow the network; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,11 @@ class Call:
     op : str
         Name without underscores around it: "conv2d", "relu", "add"; or a module's class.
     layer : str
-        Name for the user: the module's, or the function's behind that of the module around it.
+        Name for the user: the module's, or the calling module's followed by the function's.
     args, kwargs
-        As in PyTorch; a `Ref` stands for what depends on the input, everything else is there itself.
+        As in PyTorch; a `Ref` takes the place of a tensor that depends on the input.
     result
-        What PyTorch gave: a tensor, or a tuple or list of tensors.
+        From PyTorch: a tensor, or a tuple or list of tensors.
     run : callable
         The operation itself, `run(*args, **kwargs)`.
     in_place : bool
@@ -61,9 +64,9 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Calls:
-    """A network: `calls[i]` gives `Ref(i + 1)`; `output` holds the `Ref`s that the network returns.
+    """A network: `calls[i]` computes `Ref(i + 1)`, `values[i]` is the value of `Ref(i)` after the run.
 
-    `values[i]` is what `Ref(i)` was when the network had run.
+    `output` holds the `Ref`s that the network returns.
     """
 
     calls: tuple[Call, ...]
@@ -86,13 +89,29 @@ _QUERIES = {"size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "
             "assert_tensor_metadata"}  # fmt: skip
 _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
 _KEYWORDS = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
-"""NumPy's names of arguments, which PyTorch takes too."""
+"""NumPy's names of arguments, which PyTorch accepts as well."""
 _TRUSTED = {"torch", "_operator", "operator", "builtins", "math"}
 _OVERWRITING = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"}
 
 
+class Front(Protocol):
+    """What `record` asks of a front end."""
+
+    def constant(self, node: Node) -> Any:
+        """The value of a `get_attr` node."""
+
+    def layer(self, node: Node) -> str:
+        """The name of a call for the user."""
+
+    def module(self, node: Node) -> nn.Module:
+        """The module of a `call_module` node."""
+
+    def lowered(self, module: nn.Module, args: tuple, kwargs: Mapping) -> Lowered | None:
+        """The function that a module calls, if it is known."""
+
+
 def canonical(target: Any) -> str:
-    """The name of an operation, whatever its spelling: a method's name, a function, an overload of `torch.ops`."""
+    """One name for all spellings of an operation: a method's name, a function, an overload of `torch.ops`."""
     if isinstance(target, torch._ops.OpOverload):
         name = target._schema.name.split("::")[1]
         name = "aten_batch_norm" if name == "batch_norm" else name
@@ -109,8 +128,8 @@ def canonical(target: Any) -> str:
     return _NAMES.get(name, name)
 
 
-def record(graph: Graph, given: Mapping[Node, Any], source: Node, front) -> Calls:
-    """Run a graph node by node and write down the calls that depend on the input.
+def record(graph: Graph, given: Mapping[Node, Any], source: Node, front: Front) -> Calls:
+    """Run a graph node by node and record the calls that depend on the input.
 
     Parameters
     ----------
@@ -119,12 +138,10 @@ def record(graph: Graph, given: Mapping[Node, Any], source: Node, front) -> Call
         The values of all placeholders.
     source : torch.fx.Node
         The placeholder that is the input.
-    front
-        `front.constant(node)` is the value of a `get_attr` node, `front.module(node)` the module of a call,
-        `front.layer(node)` the name for the user, `front.lowered(module, args, kwargs)` the operations of a module as
-        (op, args, kwargs) or None.
+    front : Front
     """
-    values, refs, calls, kept = dict(given), {source: Ref(0)}, [], [given[source]]
+    values, refs, kept = dict(given), {source: Ref(0)}, [given[source]]
+    calls: list[Call] = []
     output: Any = None
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -148,19 +165,21 @@ def record(graph: Graph, given: Mapping[Node, Any], source: Node, front) -> Call
     return Calls(tuple(calls), tuple(kept), output)
 
 
-def _operation(node: Node, front) -> tuple[str, Callable]:
+def _operation(node: Node, front: Front) -> tuple[str, Callable]:
     if node.op == "call_module":
         module = front.module(node)
         return type(module).__name__, module
-    if node.op == "call_method":
-        return canonical(node.target), lambda x, *args, **kwargs: getattr(x, node.target)(*args, **kwargs)
-    return canonical(node.target), node.target
+    target = node.target
+    if isinstance(target, str):  # call_method
+        method = target
+        return canonical(target), lambda x, *args, **kwargs: getattr(x, method)(*args, **kwargs)
+    return canonical(target), target
 
 
-def _call(node: Node, op: str, args: tuple, kwargs: Mapping, result: Any, run: Callable, front) -> Call:
+def _call(node: Node, op: str, args: tuple, kwargs: Mapping, result: Any, run: Callable, front: Front) -> Call:
     layer = front.layer(node)
     kwargs = {_KEYWORDS.get(name, name): value for name, value in kwargs.items()}
-    if node.op == "call_module":
+    if isinstance(run, nn.Module):
         lowered = front.lowered(run, args, kwargs)
         in_place = bool(getattr(run, "inplace", False))
         if lowered is not None:
@@ -170,7 +189,7 @@ def _call(node: Node, op: str, args: tuple, kwargs: Mapping, result: Any, run: C
 
 
 def _overwrites(target: Any, op: str, args: tuple, kwargs: Mapping) -> bool:
-    """Whether an operation changes its first argument: by its name, or by a flag, which may come by position."""
+    """Whether an operation changes its first argument: by its name, or by a flag, which may be positional."""
     spelling = target if isinstance(target, str) else getattr(target, "__name__", "")
     if isinstance(target, torch._ops.OpOverload):
         spelling = target._schema.name

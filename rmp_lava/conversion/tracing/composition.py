@@ -1,4 +1,4 @@
-"""Two linear maps of images, one after the other, as one convolution."""
+"""Compose two linear maps of images into one convolution."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ def then_convolution(first: Map, second: Convolution) -> Convolution:
     Raises
     ------
     NotComposableError
-        If `second` pads with zeros where `first`, continued over its own border, would not give zeros.
+        If `second` pads with zeros where `first`, continued beyond its border, would not be zero.
     """
     a, b = as_convolution(first), second
     if not all(_zeros_agree(a, b, axis) for axis in (0, 1)):
         raise NotComposableError
-    kernel, dilation, place = zip(*(_common_kernel(a, b, axis) for axis in (0, 1)), strict=True)
+    height, row_dilation, rows = _common_kernel(a, b, 0)
+    width, column_dilation, columns = _common_kernel(a, b, 1)
     product, groups, inputs = _channel_product(a, b)
-    weight = np.zeros((b.weight.shape[0], inputs, *kernel))
+    weight = np.zeros((b.weight.shape[0], inputs, height, width))
     for u in range(b.kernel[0]):
         for v in range(b.kernel[1]):
-            weight[:, :, place[0](u)[:, None], place[1](v)[None, :]] += product(u, v)
+            weight[:, :, rows(u)[:, None], columns(v)[None, :]] += product(u, v)
     return Convolution(
         weight,
         a.source_shape,
         b.size,
-        tuple(s * t for s, t in zip(a.stride, b.stride, strict=True)),
-        tuple(p + s * q for p, s, q in zip(a.start, a.stride, b.start, strict=True)),
-        dilation,
+        (a.stride[0] * b.stride[0], a.stride[1] * b.stride[1]),
+        (a.start[0] + a.stride[0] * b.start[0], a.start[1] + a.stride[1] * b.start[1]),
+        (row_dilation, column_dilation),
         groups,
     )
 
 
 def _zeros_agree(a: Convolution, b: Convolution, axis: int) -> bool:
-    """Whether `a`, continued beyond its output as far as `b` reads there, reads nothing but zeros itself."""
+    """Whether `a`, continued beyond its output as far as `b` reads there, reads zeros only."""
     if b.start[axis] > 0 and (a.kernel[axis] - 1) * a.dilation[axis] >= a.stride[axis] + a.start[axis]:
         return False
     last = (b.size[axis] - 1) * b.stride[axis] - b.start[axis] + (b.kernel[axis] - 1) * b.dilation[axis]
@@ -47,8 +48,8 @@ def _zeros_agree(a: Convolution, b: Convolution, axis: int) -> bool:
     return last < a.size[axis] or beyond >= a.source_shape[1 + axis]
 
 
-def _common_kernel(a: Convolution, b: Convolution, axis: int):
-    """Size and dilation of the common kernel, and where the weights of `a` go for position u of `b`."""
+def _common_kernel(a: Convolution, b: Convolution, axis: int) -> tuple[int, int, Callable[[int], np.ndarray]]:
+    """Size and dilation of the common kernel, and the places of the weights of `a` for position u of `b`."""
     k, d, m = a.kernel[axis], a.dilation[axis], b.kernel[axis]
     step = a.stride[axis] * b.dilation[axis]
     if k == 1:
@@ -59,16 +60,16 @@ def _common_kernel(a: Convolution, b: Convolution, axis: int):
 
 
 def _channel_product(a: Convolution, b: Convolution) -> tuple[Callable[[int, int], np.ndarray], int, int]:
-    """The weights of all of `a` seen through position (u, v) of `b`, their groups, and their input channels a group."""
+    """The weights of `a` after position (u, v) of `b`, their groups, and their input channels per group."""
     middle, groups = a.weight.shape[0], math.gcd(a.groups, b.groups)
-    if a.groups == middle == a.source_shape[0]:  # one channel each: the groups of b remain
+    if a.groups == middle == a.source_shape[0]:  # depthwise: the groups of b remain
         single = a.weight.reshape(b.groups, 1, -1, *a.kernel)
 
-        def product(u: int, v: int) -> np.ndarray:
+        def depthwise(u: int, v: int) -> np.ndarray:
             grouped = b.weight[:, :, u, v].reshape(b.groups, -1, b.weight.shape[1], 1, 1)
             return (grouped * single).reshape(*b.weight.shape[:2], *a.kernel)
 
-        return product, b.groups, b.weight.shape[1]
+        return depthwise, b.groups, b.weight.shape[1]
     if b.groups == middle == b.weight.shape[0]:
         return lambda u, v: b.weight[:, :, u, v, None, None] * a.weight, a.groups, a.weight.shape[1]
     right, left = regrouped(a, groups).weight, regrouped(b, groups).weight

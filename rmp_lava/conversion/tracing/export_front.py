@@ -1,4 +1,4 @@
-"""Write a network down from `torch.export`: for forwards that `torch.fx` cannot follow, and for `.pt2` files."""
+"""Record a network from `torch.export`: for forwards that `torch.fx` cannot follow, and for `.pt2` files."""
 
 from __future__ import annotations
 
@@ -6,31 +6,35 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import OutputKind
+from torch.export.graph_signature import ExportGraphSignature, OutputKind
 
-from .calls import Calls, UntraceableError, record
+from .calls import Calls, Front, UntraceableError, record
 
 
-class _Front:
-    lowered = None
-
+class _Front(Front):
     def __init__(self, program: ExportedProgram) -> None:
         signature = program.graph_signature
         self._program = program
         self._names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
 
     def constant(self, node: fx.Node) -> Any:
-        return getattr(self._program.graph_module, node.target)
+        return getattr(self._program.graph_module, str(node.target))
+
+    def module(self, node: fx.Node) -> nn.Module:
+        raise UntraceableError(f"torch.export: the program calls the module {node.target}")
+
+    def lowered(self, module: nn.Module, args: tuple, kwargs: Mapping) -> None:
+        return None
 
     def layer(self, node: fx.Node) -> str:
-        """The module whose weights are used, else the module that the call stands in."""
+        """The module whose weights are used, else the module that makes the call."""
         for source in node.all_input_nodes:
             name = self._names.get(source.name) or next(
                 (self._names[n.name] for n in source.all_input_nodes if n.name in self._names), ""
@@ -46,7 +50,7 @@ class _Front:
 
 
 def export(model: nn.Module, images: torch.Tensor) -> ExportedProgram:
-    """The network as `torch.export` sees it; raises `UntraceableError` with its reason if it cannot."""
+    """The network as an exported program; raises `UntraceableError` with PyTorch's reason if that fails."""
     reasons = []
     for strict in (False, True):
         try:
@@ -59,7 +63,7 @@ def export(model: nn.Module, images: torch.Tensor) -> ExportedProgram:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the pages of graphs that PyTorch logs and prints where it gives up; the reason is in its error."""
+    """Suppress the graphs that PyTorch logs and prints when an export fails; its error holds the reason."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -71,14 +75,14 @@ def quiet() -> Iterator[None]:
 
 
 def batch_of(program: ExportedProgram) -> int | None:
-    """How many images a program takes at once; None if any number."""
+    """The number of images that a program takes at once; None if it is not fixed."""
     node = _source(program)
     size = node.meta["val"].shape[0] if node.meta["val"].ndim else None
     return size if isinstance(size, int) else None
 
 
 def batch_limits(program: ExportedProgram) -> tuple[int, int]:
-    """The fewest and the most images that a program takes at once, as far as its batch is one size or a range of them."""
+    """The smallest and the largest batch that a program takes, if its batch is one size or a range of sizes."""
     fixed = batch_of(program)
     if fixed is not None:
         return fixed, fixed
@@ -87,7 +91,7 @@ def batch_limits(program: ExportedProgram) -> tuple[int, int]:
     allowed = program.range_constraints.get(size)
     if allowed is None:
         return 1, sys.maxsize
-    # Bounds may be infinite symbols, which compare with numbers but are none.
+    # Bounds may be infinite symbols, which compare with numbers but do not convert to int.
     most = sys.maxsize if allowed.upper >= sys.maxsize else int(allowed.upper)
     return max(1, int(allowed.lower)), most
 
@@ -125,7 +129,7 @@ def _source(program: ExportedProgram) -> fx.Node:
     return next(node for node in program.graph.nodes if node.op == "placeholder" and node.name == names[0])
 
 
-def _tensor_name(signature, placeholder: str) -> str | None:
+def _tensor_name(signature: ExportGraphSignature, placeholder: str) -> str | None:
     for names in (
         signature.inputs_to_parameters,
         signature.inputs_to_buffers,

@@ -1,4 +1,4 @@
-"""Tensors of a network as affine expressions: linear maps of rectified populations, and a constant."""
+"""Tensors of a network as affine expressions: linear maps of rectified populations, plus a constant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...network import Synapse
 from . import maps
 from .composition import then_convolution
 from .maps import Convolution, Map, NotComposableError, Shape
@@ -14,7 +15,7 @@ from .maps import Convolution, Map, NotComposableError, Shape
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """A map of one population, added to the elements from `offset` (in C order) on."""
+    """A map of one population; its output is added to the elements from `offset` on (in C order)."""
 
     source: str
     linear: Map
@@ -22,13 +23,13 @@ class Term:
 
     @property
     def span(self) -> slice:
-        """The elements that it is added to."""
+        """The elements that its output is added to."""
         return slice(self.offset, self.offset + math.prod(self.linear.shape))
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something that was folded on the way, to be reported with the layers that it ends up in."""
+    """An operation that was folded, to be reported with the layers that it is folded into."""
 
     layer: str
     found: str
@@ -37,28 +38,28 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """One tensor, of one image.
+    """One tensor of the network, for one image.
 
     Parameters
     ----------
     shape : tuple of int
-        (channels, height, width) or (elements,): how the terms see it.
+        (channels, height, width) or (elements,): the shape of the terms' outputs.
     terms : tuple of Term
     view : tuple of int
-        PyTorch's shape without the batch: the same elements in C order, or those that `order` names.
+        PyTorch's shape without the batch: the same elements in C order, or those given by `order`.
     bias : numpy.ndarray or None
         float64, (channels, 1, 1) or of shape `shape`.
     order : numpy.ndarray or None
-        For each element of the view, in C order, the element of `shape` that it is. None: the same.
+        For each element of the view, in C order, its index in `shape`. None: the identity.
     labels : tuple of (int, str)
-        Names for a population made of this expression, with their rank.
+        Ranks and names for a population made of this expression; the highest rank comes first.
     notes : tuple of Note
     moved : str
-        Name of the operation that `order` is due to.
+        Name of the operation that caused `order`.
     hold : str
-        Name of a pooling that is to become a layer of its own before anything but the read-out uses it.
+        Name of a pooling that becomes a layer of its own before anything but the read-out uses it.
     softmax : str
-        Name of a softmax that has been left out here.
+        Name of a softmax that is left out here.
     """
 
     shape: Shape
@@ -74,7 +75,7 @@ class Expression:
 
     @property
     def is_image(self) -> bool:
-        """Whether PyTorch sees (channels, height, width) and the terms do, too."""
+        """Whether the tensor is (channels, height, width) both in PyTorch and in the terms."""
         return len(self.shape) == 3 and self.view == self.shape and self.order is None
 
 
@@ -88,17 +89,18 @@ def population_of(x: Expression) -> str | None:
     if len(x.terms) != 1 or x.bias is not None or x.order is not None:
         return None
     (term,) = x.terms
-    whole = isinstance(term.linear, maps.Diagonal) and term.linear.shape == x.shape
-    return term.source if whole and (term.linear.gain == 1).all() else None
+    if not isinstance(term.linear, maps.Diagonal) or term.linear.shape != x.shape or (term.linear.gain != 1).any():
+        return None
+    return term.source
 
 
 def aligned(x: Expression) -> Expression:
-    """The same tensor without `order`: chosen channels become rows of the maps, every n-th pixel a stride.
+    """The same tensor without `order`: selected channels become rows of the maps, every n-th pixel a stride.
 
     Raises
     ------
     NotComposableError
-        If pixels are rearranged in another way.
+        If pixels are rearranged in any other way.
     """
     if x.order is None:
         return x
@@ -131,16 +133,20 @@ def _chosen(x: Expression, channels: np.ndarray) -> Expression:
 def _subsampling(shape: Shape, inner: np.ndarray) -> Convolution:
     """The depthwise convolution that picks these pixels of an image, if they are a regular grid."""
     rows, columns = inner[:, 0] // shape[2], inner[0] % shape[2]
-    steps = [int(places[1] - places[0]) if len(places) > 1 else 1 for places in (rows, columns)]
-    grid = [places[0] + step * np.arange(len(places)) for places, step in zip((rows, columns), steps, strict=True)]
-    if min(steps) < 1 or not np.array_equal(inner, grid[0][:, None] * shape[2] + grid[1][None, :]):
+    stride, size = (_step(rows), _step(columns)), (len(rows), len(columns))
+    grid = [first + step * np.arange(n) for first, step, n in zip((rows[0], columns[0]), stride, size, strict=True)]
+    if min(stride) < 1 or not np.array_equal(inner, grid[0][:, None] * shape[2] + grid[1][None, :]):
         raise NotComposableError
     start = (-int(rows[0]), -int(columns[0]))
-    return Convolution(np.ones((shape[0], 1, 1, 1)), shape, inner.shape, tuple(steps), start, groups=shape[0])
+    return Convolution(np.ones((shape[0], 1, 1, 1)), shape, size, stride, start, groups=shape[0])
+
+
+def _step(places: np.ndarray) -> int:
+    return int(places[1] - places[0]) if len(places) > 1 else 1
 
 
 def scaled(x: Expression, factor: np.ndarray) -> Expression:
-    """`factor * x`; factor () or as `structural` gives it."""
+    """`factor * x`; factor () or as returned by `structural`."""
     terms = []
     for term in x.terms:
         terms.append(replace(term, linear=maps.scaled(term.linear, _part(factor, term, x.shape))))
@@ -149,7 +155,7 @@ def scaled(x: Expression, factor: np.ndarray) -> Expression:
 
 
 def _part(factor: np.ndarray, term: Term, shape: Shape) -> np.ndarray:
-    """That part of a factor that concerns a term, in the shape of the term's map."""
+    """The part of a factor that applies to a term, in the shape of the term's output."""
     if factor.ndim == 0 or term.linear.shape == shape:
         return factor
     if len(term.linear.shape) == 3 and len(shape) == 3 and math.prod(factor.shape[1:]) == 1:
@@ -159,26 +165,27 @@ def _part(factor: np.ndarray, term: Term, shape: Shape) -> np.ndarray:
 
 
 def shifted(x: Expression, constant: np.ndarray) -> Expression:
-    """`x + constant`; constant () or as `structural` gives it."""
+    """`x + constant`; constant () or as returned by `structural`."""
     if constant.ndim == 0:
         constant = np.full((x.shape[0],) + (1,) * (len(x.shape) - 1), float(constant))
     return replace(x, bias=constant if x.bias is None else x.bias + constant)
 
 
 def structural(x: Expression, constant: np.ndarray) -> np.ndarray:
-    """A constant that PyTorch broadcasts to the view, in the shape that `scaled` and `shifted` take.
+    """A constant that PyTorch broadcasts to the view, in the shape for `scaled` and `shifted`.
 
     Raises
     ------
     NotComposableError
-        If it would enlarge the tensor.
+        If broadcasting would enlarge the tensor.
     """
     if constant.size == 1:
         return constant.reshape(())
     if constant.ndim > len(x.view):
         raise NotComposableError
-    constant = constant.reshape((1,) * (len(x.view) - constant.ndim) + constant.shape)
-    if any(n not in (1, m) for n, m in zip(constant.shape, x.view, strict=True)):
+    shape: Shape = (1,) * (len(x.view) - constant.ndim) + constant.shape
+    constant = constant.reshape(shape)
+    if any(n not in (1, m) for n, m in zip(shape, x.view, strict=True)):
         raise NotComposableError
     if math.prod(constant.shape[1:]) == 1 and x.view[0] == x.shape[0]:
         return constant.reshape((-1,) + (1,) * (len(x.shape) - 1))
@@ -186,7 +193,7 @@ def structural(x: Expression, constant: np.ndarray) -> np.ndarray:
 
 
 def flattened(x: Expression) -> Expression:
-    """The same tensor with its terms seen as flat."""
+    """The same tensor with flat terms."""
     if len(x.shape) == 1:
         return x
     bias = None if x.bias is None else np.broadcast_to(x.bias, x.shape).reshape(-1)
@@ -194,7 +201,7 @@ def flattened(x: Expression) -> Expression:
 
 
 def added(x: Expression, y: Expression) -> Expression:
-    """`x + y`; their views are equal and neither is reordered."""
+    """`x + y`; the views are equal and neither is reordered."""
     if x.shape != y.shape:
         x, y = flattened(x), flattened(y)
     biases = [b for b in (x.bias, y.bias) if b is not None]
@@ -208,11 +215,14 @@ def added(x: Expression, y: Expression) -> Expression:
 
 
 def concatenated(parts: list[Expression], view: Shape) -> Expression:
-    """Along the first axis of the view; none is reordered."""
+    """Concatenate along the first axis of the view; no part is reordered."""
     if any(len(x.shape) != 3 or x.shape[1:] != parts[0].shape[1:] for x in parts):
         parts = [flattened(x) for x in parts]
     shape = (sum(x.shape[0] for x in parts), *parts[0].shape[1:])
-    terms, labels, notes, offset = [], (), (), 0
+    terms: list[Term] = []
+    labels: tuple[tuple[int, str], ...] = ()
+    notes: tuple[Note, ...] = ()
+    offset = 0
     for x in parts:
         terms += [replace(term, offset=term.offset + offset) for term in x.terms]
         offset += math.prod(x.shape)
@@ -227,12 +237,12 @@ def concatenated(parts: list[Expression], view: Shape) -> Expression:
 
 
 def convolved(x: Expression, conv: Convolution) -> Expression:
-    """A convolution of an image; its labels and notes are the caller's business.
+    """A convolution of an image; the caller sets labels and notes.
 
     Raises
     ------
     NotComposableError
-        If a term and the convolution have no common form.
+        If a term and the convolution are not one convolution together.
     """
     terms = []
     for term in x.terms:
@@ -244,19 +254,19 @@ def convolved(x: Expression, conv: Convolution) -> Expression:
         else:
             whole = maps.embedded(term.linear, term.offset, x.shape)
             terms.append(Term(term.source, then_convolution(whole, conv)))
-    bias = None if x.bias is None else _convolved_bias(x, conv)
+    bias = None if x.bias is None else _convolved_bias(x.bias, x.shape, conv)
     return replace(x, shape=conv.shape, terms=tuple(terms), view=conv.shape, bias=bias)
 
 
-def _convolved_bias(x: Expression, conv: Convolution) -> np.ndarray:
-    """One value a channel where every window sees the whole bias, else one for each position."""
-    image = maps.convolved_image(np.broadcast_to(x.bias, x.shape), conv)
+def _convolved_bias(bias: np.ndarray, shape: Shape, conv: Convolution) -> np.ndarray:
+    """One value per channel if no window reads padding, else one per position."""
+    image = maps.convolved_image(np.broadcast_to(bias, shape), conv)
     ends = [
         (n - 1) * s - p + (k - 1) * d
         for n, s, p, k, d in zip(conv.size, conv.stride, conv.start, conv.kernel, conv.dilation, strict=True)
     ]
-    inside = all(p <= 0 for p in conv.start) and all(e < n for e, n in zip(ends, x.shape[1:], strict=True))
-    return image[:, :1, :1] if inside and math.prod(x.bias.shape[1:]) == 1 else image
+    inside = all(p <= 0 for p in conv.start) and all(e < n for e, n in zip(ends, shape[1:], strict=True))
+    return image[:, :1, :1] if inside and math.prod(bias.shape[1:]) == 1 else image
 
 
 def multiplied(x: Expression, weight: np.ndarray) -> Expression:
@@ -270,13 +280,13 @@ def multiplied(x: Expression, weight: np.ndarray) -> Expression:
 
 
 def makes_enormous_matrix(x: Expression, weight: np.ndarray) -> bool:
-    """Whether `multiplied` would make more of the weights than they are, and more than `maps.LARGEST_MATRIX`."""
+    """Whether `multiplied` would need more weights than `weight` has, and more than `maps.LARGEST_MATRIX`."""
     elements = sum(len(weight) * math.prod(term.linear.source_shape) for term in x.terms)
     return elements > max(weight.size, maps.LARGEST_MATRIX)
 
 
 def _columns_in_place(weight: np.ndarray, order: np.ndarray, size: int) -> np.ndarray:
-    """Columns added up where elements stand that several of them read."""
+    """Columns moved to the elements that they read; columns that read the same element are added."""
     result = np.zeros((size, len(weight)))
     by_place = np.argsort(order, kind="stable")
     places, starts, counts = np.unique(order[by_place], return_index=True, return_counts=True)
@@ -287,24 +297,24 @@ def _columns_in_place(weight: np.ndarray, order: np.ndarray, size: int) -> np.nd
 
 
 def rearranged(x: Expression, index: np.ndarray, view: Shape) -> Expression:
-    """The elements of the view that `index` names, in the shape `view`."""
+    """The elements `index` of the view, in the shape `view`."""
     order = index if x.order is None else x.order[index]
     same = order.size == math.prod(x.shape) and np.array_equal(order, np.arange(order.size))
     return replace(x, view=view, order=None if same else order)
 
 
 def is_nonnegative(x: Expression) -> bool:
-    """Whether no image can make any element negative: populations are rectified and the input lies in [0, 1]."""
+    """Whether no element can be negative: populations are rectified and the input is in [0, 1]."""
     return (x.bias is None or x.bias.min() >= 0) and all(maps.is_nonnegative(term.linear) for term in x.terms)
 
 
-def synapses(x: Expression) -> tuple:
-    """The terms as synapses of one population of shape `x.shape`, those of a source and geometry together.
+def synapses(x: Expression) -> tuple[Synapse, ...]:
+    """The terms as synapses of one population of shape `x.shape`; terms of equal source and geometry are added.
 
     Raises
     ------
     NotComposableError
-        If a term has no such form.
+        If a term is neither a convolution nor a matrix of acceptable size.
     """
     by_source: dict[str, list[Map]] = {}
     for term in x.terms:
@@ -320,7 +330,7 @@ def _form(linear: Map, shape: Shape) -> Map:
     return maps.as_matrix(linear) if len(shape) == 1 else linear
 
 
-def _synapse(source: str, linear: Map, shape: Shape):
+def _synapse(source: str, linear: Map, shape: Shape) -> Synapse:
     return maps.synapse(source, _form(linear, shape))
 
 

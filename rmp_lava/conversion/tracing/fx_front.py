@@ -1,32 +1,33 @@
-"""Write a network down by symbolic tracing with `torch.fx`."""
+"""Record a network by symbolic tracing with `torch.fx`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from .calls import Calls, UntraceableError, record
-from .modules import has_hooks, is_leaf, lowered
+from . import modules
+from .calls import Calls, Front, UntraceableError, record
 
 
 class _Tracer(fx.Tracer):
-    """Keeps PyTorch's own modules whole, takes parameters as constants, and leaves the network as it is."""
+    """Does not trace into PyTorch's own modules, takes parameters as constants, and does not change the network."""
 
     def __init__(self) -> None:
         super().__init__()
         self.constants: dict[str, torch.Tensor] = {}
         self.modules: dict[str, nn.Module] = {}
-        self._path, self._uses = "", {}
+        self._path = ""
+        self._uses: dict[tuple[str, nn.Module], int] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_leaf(m)
+        return modules.is_leaf(m)
 
     def path_of_module(self, mod: nn.Module) -> str:
-        """Where the module stands below the one that calls it; its second name where it is called a second time."""
+        """The path of a module below the one that calls it; its second name on the second call."""
         around = self.root.get_submodule(self._path)
         names = [name for name, child in around.named_modules(remove_duplicate=False) if child is mod and name]
         if not names:
@@ -36,11 +37,11 @@ class _Tracer(fx.Tracer):
         name = names[min(use, len(names) - 1)]
         return f"{self._path}.{name}" if self._path else name
 
-    def call_module(self, m: nn.Module, forward, args: tuple, kwargs: dict) -> Any:
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
         path = self.path_of_module(m)
         self.modules[path] = m
         if self.is_leaf_module(m, path):
-            if has_hooks(m):
+            if modules.has_hooks(m):
                 raise UntraceableError(f"layer {path!r} has a forward hook")
             return self.create_proxy("call_module", path, args, kwargs)
         outer, self._path = self._path, path
@@ -52,7 +53,7 @@ class _Tracer(fx.Tracer):
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict) -> Any:
         return attr_val
 
-    def create_node(self, *args, **kwargs) -> fx.Node:
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
         node.meta["around"] = self._path
         return node
@@ -65,28 +66,30 @@ class _Tracer(fx.Tracer):
         return super().create_arg(a)
 
 
-class _Front:
+class _Front(Front):
     def __init__(self, tracer: _Tracer) -> None:
         self._tracer = tracer
-        self.lowered = lowered
 
     def constant(self, node: fx.Node) -> torch.Tensor:
-        return self._tracer.constants[node.target]
+        return self._tracer.constants[str(node.target)]
 
     def module(self, node: fx.Node) -> nn.Module:
-        return self._tracer.modules[node.target]
+        return self._tracer.modules[str(node.target)]
+
+    def lowered(self, module: nn.Module, args: tuple, kwargs: Mapping) -> modules.Lowered | None:
+        return modules.lowered(module, args, kwargs)
 
     def layer(self, node: fx.Node) -> str:
         if node.op == "call_module":
-            return node.target
+            return str(node.target)
         around = node.meta["around"]
         if isinstance(self._tracer.root.get_submodule(around), (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)):
-            return around  # a class of the user's that calls the function itself
+            return around  # a user's subclass that calls the function itself
         return f"{around}.{node.name}" if around else node.name
 
 
 def inputs_of(model: nn.Module) -> list[str]:
-    """Names of the inputs that a network cannot do without."""
+    """Names of the required inputs of a network."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(model.forward).parameters.values()
     return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
@@ -98,13 +101,13 @@ def read(model: nn.Module, images: torch.Tensor) -> Calls:
     Raises
     ------
     UntraceableError
-        If its forward decides by values, or does what `torch.fx` cannot follow.
+        If its forward branches on values, or `torch.fx` cannot follow it.
     """
     tracer = _Tracer()
     try:
         defaults = dict(_defaults(model))
         graph = tracer.trace(model, concrete_args=defaults or None)
-    except Exception as error:  # whatever the network's own code raises on a proxy
+    except Exception as error:  # any error of the network's own code on a proxy
         raise UntraceableError(f"torch.fx: {_first_line(error)}") from error
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     given = {node: default for node, default in zip(placeholders[1:], defaults.values(), strict=False)}

@@ -1,8 +1,8 @@
-"""Linear maps from one population to a tensor, and how they compose.
+"""Linear maps from one population to a tensor.
 
-A tensor of a network is a sum of such maps of rectified populations, plus a constant (`expressions`). A map knows the
-shape of its source and of what it gives; images are (channels, height, width) and flatten in C order. Weights are
-float64 until a map becomes a `Synapse`, except for enormous matrices.
+A tensor of a network is a sum of such maps of rectified populations, plus a constant (`expressions`). A map has the
+shape of its source and of its output; images are (channels, height, width) and flatten in C order. Weights are float64
+until a map becomes a `Synapse`, except for very large matrices.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch.nn.grad import conv2d_input
 
 from ...network import Conv, Dense, Synapse
 
 Shape = tuple[int, ...]
+Pair = tuple[int, int]
 
 LARGEST_MATRIX = 2**26
-"""Elements of a matrix that is made only because two maps have no smaller form together (512 MB)."""
+"""Limit in elements (512 MB) of a matrix that is built only because two maps have no smaller common form."""
 
 
 class NotComposableError(Exception):
-    """Two linear maps have no exact common form as one convolution or matrix."""
+    """Two linear maps cannot be written as one convolution or matrix exactly."""
 
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """Each element times its own gain: gain () or (channels, 1, 1) or of the source's shape."""
+    """Multiplies each element by its gain: gain () or (channels, 1, 1) or of the source's shape."""
 
     gain: np.ndarray
     source_shape: Shape
@@ -55,8 +57,8 @@ class Matrix:
 class Convolution:
     """A convolution that may pad differently on its four sides, or crop.
 
-    Output (i, j) reads the source at (i, j) * stride - start + (u, v) * dilation for each (u, v) of the kernel, and zero
-    outside of the source.
+    Output (i, j) reads the source at (i, j) * stride - start + (u, v) * dilation for each (u, v) of the kernel; outside
+    the source it reads zeros.
 
     Parameters
     ----------
@@ -71,10 +73,10 @@ class Convolution:
 
     weight: np.ndarray
     source_shape: Shape
-    size: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    start: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    size: Pair
+    stride: Pair = (1, 1)
+    start: Pair = (0, 0)
+    dilation: Pair = (1, 1)
     groups: int = 1
     shape: Shape = field(init=False)
 
@@ -82,13 +84,13 @@ class Convolution:
         object.__setattr__(self, "shape", (self.weight.shape[0], *self.size))
 
     @property
-    def kernel(self) -> tuple[int, int]:
+    def kernel(self) -> Pair:
         """(height, width) in weights."""
-        return self.weight.shape[2:]
+        return (self.weight.shape[2], self.weight.shape[3])
 
     @property
     def geometry(self) -> tuple:
-        """What two convolutions must share for their weights to be added."""
+        """Equal for convolutions whose weights may be added."""
         return (self.weight.shape, self.source_shape, self.size, self.stride, self.start, self.dilation, self.groups)
 
 
@@ -101,7 +103,7 @@ def scaled(linear: Map, factor: np.ndarray) -> Map:
     Raises
     ------
     NotComposableError
-        If a convolution would need another weight at each position.
+        If a convolution would need different weights at each position.
     """
     if isinstance(linear, Diagonal):
         return replace(linear, gain=linear.gain * factor)
@@ -115,25 +117,26 @@ def scaled(linear: Map, factor: np.ndarray) -> Map:
 
 
 def as_convolution(linear: Map) -> Convolution:
-    """The map as a convolution of an image; a gain for each channel is a depthwise one of size 1.
+    """The map as a convolution of an image; one gain per channel is a depthwise convolution of size 1.
 
     Raises
     ------
     NotComposableError
-        If it is none.
+        If it is not a convolution.
     """
     if isinstance(linear, Convolution):
         return linear
-    per_pixel = linear.gain.ndim and math.prod(linear.gain.shape[1:]) != 1 if isinstance(linear, Diagonal) else True
-    if per_pixel or len(linear.source_shape) != 3:
+    if isinstance(linear, Matrix) or len(linear.source_shape) != 3:
         raise NotComposableError
-    channels, *size = linear.source_shape
+    if linear.gain.ndim and math.prod(linear.gain.shape[1:]) != 1:  # by pixel
+        raise NotComposableError
+    channels, height, width = linear.source_shape
     gain = np.broadcast_to(linear.gain.reshape(-1), (channels,))
-    return Convolution(gain[:, None, None, None].copy(), linear.source_shape, tuple(size), groups=channels)
+    return Convolution(gain[:, None, None, None].copy(), linear.source_shape, (height, width), groups=channels)
 
 
 def regrouped(conv: Convolution, groups: int) -> Convolution:
-    """The same convolution in fewer groups (a divisor), with zeros where channels do not meet."""
+    """The same convolution in fewer groups (a divisor), with zero weights between channels of different old groups."""
     if conv.groups == groups:
         return conv
     outputs, inputs, *kernel = conv.weight.shape
@@ -146,7 +149,7 @@ def regrouped(conv: Convolution, groups: int) -> Convolution:
 
 
 def then_matrix(weight: np.ndarray, linear: Map) -> Matrix:
-    """`weight` (outputs, elements of the map's output in C order) after a map."""
+    """`weight` (outputs, elements of the map's output in C order) applied after a map."""
     if isinstance(linear, Diagonal):
         if linear.gain.ndim == 0:
             product = weight if linear.gain == 1 else weight * linear.gain
@@ -155,12 +158,12 @@ def then_matrix(weight: np.ndarray, linear: Map) -> Matrix:
     elif isinstance(linear, Matrix):
         product = weight @ linear.weight
     else:
-        product = _seen_through(weight, linear)
+        product = _through_convolution(weight, linear)
     return Matrix(product, linear.source_shape)
 
 
-def _seen_through(weight: np.ndarray, conv: Convolution) -> np.ndarray:
-    """Rows of a matrix over a convolution's output as rows over its source; very many are kept in float32."""
+def _through_convolution(weight: np.ndarray, conv: Convolution) -> np.ndarray:
+    """Rows of a matrix over a convolution's output as rows over its source; float32 above `LARGEST_MATRIX` elements."""
     outputs, elements = len(weight), math.prod(conv.source_shape)
     product = np.empty((outputs, elements), np.float32 if outputs * elements > LARGEST_MATRIX else np.float64)
     symmetric, padding = symmetrically_padded(conv)
@@ -168,7 +171,7 @@ def _seen_through(weight: np.ndarray, conv: Convolution) -> np.ndarray:
     for start in range(0, outputs, rows):
         part = np.ascontiguousarray(weight[start : start + rows]).reshape(-1, *conv.shape)
         product[start : start + rows] = (
-            torch.nn.grad.conv2d_input(
+            conv2d_input(
                 (len(part), *conv.source_shape),
                 kernel,
                 torch.from_numpy(part),
@@ -184,7 +187,7 @@ def _seen_through(weight: np.ndarray, conv: Convolution) -> np.ndarray:
 
 
 def as_matrix(linear: Map) -> Matrix:
-    """The map as a matrix; raises `NotComposableError` where that would be absurdly large."""
+    """The map as a matrix; raises `NotComposableError` beyond `LARGEST_MATRIX` elements."""
     if isinstance(linear, Matrix):
         return linear
     size = math.prod(linear.shape)
@@ -194,7 +197,7 @@ def as_matrix(linear: Map) -> Matrix:
 
 
 def embedded(linear: Map, offset: int, shape: Shape) -> Map:
-    """The map with outputs of `shape`, zero but for its own ones from element `offset` on."""
+    """The map with outputs of `shape`: its own outputs from element `offset` on, zeros elsewhere."""
     if linear.shape == shape:
         return linear
     if len(shape) == 1:
@@ -210,7 +213,7 @@ def embedded(linear: Map, offset: int, shape: Shape) -> Map:
 
 
 def chosen(linear: Map, channels: np.ndarray) -> Map:
-    """Those rows (output channels, or elements of a flat output) of a map, in this order."""
+    """The given rows (output channels, or elements of a flat output) of a map, in this order."""
     if np.array_equal(channels, np.arange(linear.shape[0])):
         return linear
     if len(linear.shape) == 1:
@@ -220,27 +223,29 @@ def chosen(linear: Map, channels: np.ndarray) -> Map:
 
 
 def is_nonnegative(linear: Map) -> bool:
-    """Whether the map never gives anything negative for a source that is not."""
+    """Whether no output is negative as long as no input is."""
     return bool((linear.gain if isinstance(linear, Diagonal) else linear.weight).min() >= 0)
 
 
 def merged(maps: list[Map]) -> list[Map]:
-    """The same sum of maps of one source in fewer maps: those of the same geometry are added."""
+    """The same sum of maps of one source in fewer maps: maps of equal geometry are added."""
     by_geometry: dict[tuple, Map] = {}
     for linear in maps:
         key = (type(linear), linear.geometry if isinstance(linear, Convolution) else linear.shape)
-        other = by_geometry.get(key)
-        if other is None:
-            by_geometry[key] = linear
-        elif isinstance(linear, Diagonal):
-            by_geometry[key] = replace(linear, gain=linear.gain + other.gain)
-        else:
-            by_geometry[key] = replace(linear, weight=linear.weight + other.weight)
+        by_geometry[key] = _sum(by_geometry[key], linear) if key in by_geometry else linear
     return list(by_geometry.values())
 
 
+def _sum(a: Map, b: Map) -> Map:
+    """`a + b` of maps of equal type and geometry."""
+    if isinstance(a, Diagonal) and isinstance(b, Diagonal):
+        return replace(a, gain=a.gain + b.gain)
+    assert not isinstance(a, Diagonal) and not isinstance(b, Diagonal)
+    return replace(a, weight=a.weight + b.weight)
+
+
 def convolved_image(image: np.ndarray, conv: Convolution) -> np.ndarray:
-    """What a convolution gives for a float64 image (C_in, H, W)."""
+    """The output (C_out, *size) of a convolution for a float64 image (C_in, H, W)."""
     symmetric, padding = symmetrically_padded(conv)
     result = torch.conv2d(
         torch.from_numpy(np.ascontiguousarray(image))[None],
@@ -254,43 +259,51 @@ def convolved_image(image: np.ndarray, conv: Convolution) -> np.ndarray:
     return result[0].numpy()
 
 
-def symmetrically_padded(conv: Convolution) -> tuple[Convolution, tuple[int, int]]:
-    """The same convolution with as much padding behind as in front, its kernel enlarged by zeros where that takes some.
+def symmetrically_padded(conv: Convolution) -> tuple[Convolution, Pair]:
+    """The same convolution with equal padding on opposite sides, its kernel enlarged by zeros where that needs it.
 
     Returns
     -------
     (Convolution, (int, int))
         And its padding as (height, width).
     """
-    padding, leading, trailing = zip(*(_enlargement(conv, axis) for axis in (0, 1)), strict=True)
-    if not any(leading) and not any(trailing):
+    rows, columns = _padded_axis(conv, 0), _padded_axis(conv, 1)
+    padding, size = (rows.padding, columns.padding), (rows.size, columns.size)
+    if size == conv.kernel:
         return conv, padding
-    dilation = tuple(
-        d if front % d == 0 and back % d == 0 else 1
-        for d, front, back in zip(conv.dilation, leading, trailing, strict=True)
-    )
-    steps = [old // new for old, new in zip(conv.dilation, dilation, strict=True)]
-    front = [n // d for n, d in zip(leading, dilation, strict=True)]
-    back = [n // d for n, d in zip(trailing, dilation, strict=True)]
-    size = [f + (k - 1) * s + 1 + b for f, k, s, b in zip(front, conv.kernel, steps, back, strict=True)]
     weight = np.zeros((*conv.weight.shape[:2], *size))
-    rows, columns = (f + np.arange(k) * s for f, k, s in zip(front, conv.kernel, steps, strict=True))
-    weight[:, :, rows[:, None], columns[None, :]] = conv.weight
-    start = tuple(p + n for p, n in zip(conv.start, leading, strict=True))
+    weight[:, :, rows.places[:, None], columns.places[None, :]] = conv.weight
+    dilation, start = (rows.dilation, columns.dilation), (rows.start, columns.start)
     return replace(conv, weight=weight, dilation=dilation, start=start), padding
 
 
-def _enlargement(conv: Convolution, axis: int) -> tuple[int, int, int]:
-    """Padding on both sides, and zeros in front of and behind the kernel (in source pixels), that give the same."""
+@dataclass(frozen=True, eq=False)
+class _PaddedAxis:
+    """One axis of a symmetrically padded convolution; `places` are those of the old weights in the new kernel."""
+
+    padding: int
+    size: int
+    dilation: int
+    start: int
+    places: np.ndarray
+
+
+def _padded_axis(conv: Convolution, axis: int) -> _PaddedAxis:
     n, s, out = conv.source_shape[1 + axis], conv.stride[axis], conv.size[axis]
-    span = (conv.kernel[axis] - 1) * conv.dilation[axis] + 1
-    padding = max(conv.start[axis], 0)
-    leading = padding - conv.start[axis]
+    kernel, dilation, start = conv.kernel[axis], conv.dilation[axis], conv.start[axis]
+    span = (kernel - 1) * dilation + 1
+    padding = max(start, 0)
+    leading, trailing = padding - start, 0  # zeros before and after the kernel, in source pixels
     last = n + 2 * padding - span - leading  # where the last window could begin
     if last < (out - 1) * s:
         missing = (out - 1) * s - last
-        return padding + missing, leading + missing, 0
-    return padding, leading, max(0, last - (out * s - 1))
+        padding, leading = padding + missing, leading + missing
+    else:
+        trailing = max(0, last - (out * s - 1))
+    # The zeros are whole dilated weights, or the dilation is written into the kernel.
+    new = dilation if leading % dilation == 0 and trailing % dilation == 0 else 1
+    places = leading // new + np.arange(kernel) * (dilation // new)
+    return _PaddedAxis(padding, int(places[-1]) + 1 + trailing // new, new, start + leading, places)
 
 
 def synapse(source: str, linear: Map) -> Synapse:

@@ -1,4 +1,4 @@
-"""PyTorch's own modules as the functions that they call."""
+"""PyTorch's modules as the functions that they call."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+Lowered = tuple[str, tuple, Mapping[str, Any]]
+"""Name, arguments and keyword arguments of the function that a module calls."""
+
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def _conv(m, x):
+def _conv(m: nn.Conv2d, x: Any) -> Lowered:
     if m.padding_mode != "zeros":
         return "Conv2d", (x,), {"padding_mode": m.padding_mode}
     return "conv2d", (x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups), {}
 
 
-def _batch_norm(m, x):
+def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
     by_batch = m.training or m.running_mean is None
     return "aten_batch_norm", (x, m.weight, m.bias, m.running_mean, m.running_var, by_batch, m.momentum, m.eps), {}
 
 
-_LOWERED: dict[type[nn.Module], Callable[[Any, Any], tuple]] = {
+_LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered]] = {
     nn.Conv2d: _conv,
     nn.Linear: lambda m, x: ("linear", (x, m.weight, m.bias), {}),
     nn.ReLU: lambda m, x: ("relu", (x,), {}),
@@ -56,22 +59,26 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], tuple]] = {
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module computes what its PyTorch class computes, so that nothing inside has to be looked at."""
+    """Whether a module computes what its PyTorch class computes, so that its forward need not be traced."""
     if isinstance(module, _CONTAINERS):
         return False
     forward = type(module).forward
-    if isinstance(module, _ConvNd) and type(module)._conv_forward is not _home(module)._conv_forward:
+    if isinstance(module, _ConvNd) and _convolves(type(module)) is not _convolves(_home(module)):
         return False
     return getattr(forward, "__module__", "").startswith(("torch.nn.", "torch.ao.nn."))
 
 
+def _convolves(kind: type) -> object:
+    return getattr(kind, "_conv_forward", None)
+
+
 def _home(module: nn.Module) -> type:
-    """PyTorch's class that a module is, or is made from."""
+    """The PyTorch class that a module is an instance of, or its class derives from."""
     return next(c for c in type(module).__mro__ if c.__module__.startswith("torch.nn.modules"))
 
 
-def lowered(module: nn.Module, args: tuple, kwargs: Mapping) -> tuple[str, tuple, Mapping] | None:
-    """Name, arguments and keyword arguments of the function that a module calls; None for those not listed here."""
+def lowered(module: nn.Module, args: tuple, kwargs: Mapping) -> Lowered | None:
+    """The function that a module calls; None for modules not listed here."""
     inputs = (*args, *kwargs.values())
     if len(inputs) != 1:
         return None
@@ -82,6 +89,6 @@ def lowered(module: nn.Module, args: tuple, kwargs: Mapping) -> tuple[str, tuple
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether something may act on a module's input or output; PyTorch's own hooks only make its weights."""
+    """Whether something may change a module's input or output; PyTorch's own hooks only compute its weights."""
     hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
     return any(not type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks)

@@ -1,10 +1,11 @@
-"""What each operation with weights, each activation and each calculation with constants does to an expression."""
+"""Operations with weights, activations, and arithmetic with constants, applied to expressions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,18 +14,18 @@ from . import expressions
 from .calls import Call, Ref
 from .expressions import Expression, Note
 from .findings import ObstacleError
-from .maps import Convolution
+from .maps import Convolution, Pair
 from .remedies import obstacle
 
 if TYPE_CHECKING:
     from .builder import Builder
 
 
-def constant(value, call: Call) -> np.ndarray:
+def constant(value: object, call: Call) -> np.ndarray:
     """A number or tensor that does not depend on the input, as float64."""
     if isinstance(value, Ref):
         raise ObstacleError(
-            f"({call.op}) takes weights or bounds that depend on the input", "use parameters or buffers there"
+            f"({call.op}) takes weights or bounds that depend on the input", "use parameters or buffers instead"
         )
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().to(torch.float64).numpy()
@@ -33,7 +34,7 @@ def constant(value, call: Call) -> np.ndarray:
     return np.float64(value).reshape(())
 
 
-def number(value, call: Call) -> float:
+def number(value: object, call: Call) -> float:
     """A single constant."""
     found = constant(value, call)
     if found.size != 1:
@@ -41,8 +42,8 @@ def number(value, call: Call) -> float:
     return float(found.reshape(()))
 
 
-def pair(value) -> tuple[int, int]:
-    """One number for both axes, or (height, width)."""
+def pair(value: int | Sequence[int]) -> Pair:
+    """(height, width) of one number for both axes, or of one for each."""
     values = [int(value)] if isinstance(value, int) else [int(n) for n in value]
     return (values[0], values[-1])
 
@@ -58,13 +59,13 @@ def convolution(builder: Builder, call: Call) -> Expression:
     if padding == "valid":
         padding = 0
     if padding == "same":
-        start = tuple((k - 1) * d // 2 for k, d in zip(weight.shape[2:], dilation, strict=True))
+        start = ((weight.shape[2] - 1) * dilation[0] // 2, (weight.shape[3] - 1) * dilation[1] // 2)
     else:
         start = pair(padding)
     conv = Convolution(
         weight,
         x.shape,
-        tuple(call.result.shape[2:]),
+        pair(call.result.shape[2:]),
         pair(call.argument(3, "stride", 1)),
         start,
         dilation,
@@ -98,7 +99,7 @@ def linear(builder: Builder, call: Call) -> Expression:
 
 
 def matmul(builder: Builder, call: Call) -> Expression:
-    """A product with a constant matrix from the right: input @ weight."""
+    """input @ weight, with a constant matrix."""
     x, weight = call.argument(0, "input"), call.argument(1, "other", call.kwargs.get("mat2"))
     if isinstance(weight, Ref) or not isinstance(x, Ref) or weight.ndim != 2:
         builder.give_up_silently(*(builder.values(part) for part in (x, weight) if isinstance(part, Ref)))
@@ -114,13 +115,13 @@ def addmm(builder: Builder, call: Call) -> Expression:
     return linear(builder, replace(call, op="linear", args=(x, weight.T, bias)))
 
 
-def _weighted(builder: Builder, call: Call, x: Expression, y: Expression, bias) -> Expression:
+def _weighted(builder: Builder, call: Call, x: Expression, y: Expression, bias: object) -> Expression:
     builder.count_weights(call)
     if bias is not None:
         values = constant(bias, call)
         y = expressions.shifted(y, values.reshape((-1,) + (1,) * (len(y.shape) - 1)))
-    behind = tuple(Note(name, "has no ReLU behind it") for r, name in x.labels if r == 2)
-    return replace(y, labels=((2, call.layer),), notes=y.notes + behind)
+    linear_before = tuple(Note(name, "is not followed by a ReLU") for r, name in x.labels if r == 2)
+    return replace(y, labels=((2, call.layer),), notes=y.notes + linear_before)
 
 
 def functional_batch_norm(builder: Builder, call: Call) -> Expression:
@@ -142,7 +143,7 @@ def batch_norm(builder: Builder, call: Call) -> Expression:
     if training or mean is None or var is None:
         raise ObstacleError(
             "is batch normalisation by the statistics of each batch",
-            "use track_running_stats=True and evaluation mode, so that fixed numbers remain to be folded",
+            "use track_running_stats=True and evaluation mode, so that fixed statistics can be folded",
         )
     scale = 1 / np.sqrt(constant(var, call) + eps)
     if weight is not None:
@@ -168,13 +169,13 @@ def _structural(x: Expression, value: np.ndarray) -> np.ndarray:
 
 
 def rectify(builder: Builder, call: Call) -> Expression:
-    """ReLU, ReLU6, Hardtanh and clamp: a new population, unless nothing negative can come."""
+    """ReLU, ReLU6, Hardtanh and clamp: a new population, unless the ReLU has no effect."""
     low, high = _bounds(call)
     return _clipped(builder, call, builder.straight(call, call.argument(0, "input")), low, high)
 
 
 def minimum(builder: Builder, call: Call) -> Expression:
-    """The elementwise minimum with a constant: a ReLU clipped there, if nothing negative can come."""
+    """The elementwise minimum with a constant: a clipped ReLU, if its input is never negative."""
     first, second = call.argument(0, "input"), call.argument(1, "other")
     ref, value = (first, second) if isinstance(first, Ref) else (second, first)
     if not isinstance(ref, Ref) or not isinstance(value, torch.Tensor):  # of two activations, or along an axis
@@ -182,7 +183,7 @@ def minimum(builder: Builder, call: Call) -> Expression:
     x, ceiling = builder.straight(call, ref), constant(value, call)
     if x.view != tuple(call.result.shape[1:]) or not ceiling.size or (ceiling != ceiling.flat[0]).any():
         raise ObstacleError(
-            f"({call.op}) takes the minimum with constants that differ from element to element",
+            f"({call.op}) takes the minimum with constants that differ between elements",
             "clip all elements at the same constant and train again",
         )
     high = float(ceiling.flat[0])
@@ -198,7 +199,7 @@ def _clipped(builder: Builder, call: Call, x: Expression, low: float, high: floa
             "spiking neurons rectify: clip to [0, a] with a > 0 and train again",
         )
     if high is None and len(x.terms) == 1 and not any(r == 2 for r, _ in x.labels) and expressions.is_nonnegative(x):
-        builder.inform(call.layer, "rectifies what is never negative", "left out: it has no effect")
+        builder.inform(call.layer, "rectifies values that are never negative", "left out: it has no effect")
         return x
     return builder.population(call, x, clip=high)
 
@@ -220,7 +221,7 @@ def _bounds(call: Call) -> tuple[float, float | None]:
 
 
 def add(builder: Builder, call: Call) -> Expression:
-    """x + y, x - y, y - x, with `alpha` before the second one."""
+    """x + alpha y, x - alpha y, y - alpha x."""
     first, second = call.argument(0, "input"), call.argument(1, "other")
     alpha = number(call.argument(2, "alpha", 1), call)
     left, right = {"add": (1.0, alpha), "sub": (1.0, -alpha), "rsub": (-alpha, 1.0)}[call.op]
@@ -235,7 +236,9 @@ def add(builder: Builder, call: Call) -> Expression:
     return _with_constant(builder, call, ref, np.float64(gain).reshape(()), value, factor)
 
 
-def _with_constant(builder: Builder, call: Call, ref: Ref, gain: np.ndarray, value, factor: float) -> Expression:
+def _with_constant(
+    builder: Builder, call: Call, ref: Ref, gain: np.ndarray, value: object, factor: float
+) -> Expression:
     x = builder.broadcast(call, builder.straight(call, ref))
     shift = factor * builder.of_one_image(call, constant(value, call), x)
     y = _affine(builder, call, x, gain, shift)
@@ -271,7 +274,7 @@ def _times(builder: Builder, call: Call, ref: Ref, factor: np.ndarray) -> Expres
 
 
 def _noted(call: Call, x: Expression, y: Expression) -> Expression:
-    note = Note(call.layer, "calculates with constants")
+    note = Note(call.layer, "is arithmetic with constants")
     return replace(y, labels=(*x.labels, (0, call.layer)), notes=(*y.notes, note))
 
 
@@ -289,15 +292,20 @@ def stochastic_depth(builder: Builder, call: Call) -> Expression:
 
 
 def softmax(builder: Builder, call: Call) -> Expression:
-    """softmax(input, dim): left out at the end, in the way everywhere else."""
+    """softmax(input, dim): left out at the end, an obstacle everywhere else."""
     x = builder.values(call.argument(0, "input"))
     dim, axes = call.argument(1, "dim"), 1 + len(x.view)
     if dim is None or int(dim) % axes != 1:
-        raise ObstacleError("is a softmax over another axis than the classes", "take the softmax over axis 1, or none")
+        raise ObstacleError(
+            "is a softmax over another axis than the classes", "take the softmax over axis 1, or remove it"
+        )
     return replace(x, softmax=call.layer)
 
 
-OPERATIONS = {
+Handler = Callable[["Builder", Call], Any]
+"""Gives an expression, or a tuple of them where PyTorch gives a tuple."""
+
+OPERATIONS: dict[str, Handler] = {
     "conv2d": convolution, "Conv2d": convolution, "convolution": aten_convolution,
     "linear": linear, "matmul": matmul, "mm": matmul, "addmm": addmm,
     "batch_norm": functional_batch_norm, "aten_batch_norm": batch_norm,

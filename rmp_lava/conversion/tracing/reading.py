@@ -1,10 +1,11 @@
-"""Run a network on an example, without leaving a trace in it, and write down what it does."""
+"""Run a network on an example without changing it, and record its calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +23,10 @@ Model = nn.Module | ExportedProgram
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The calls of a network (None if it cannot be run or followed) and what was found on the way.
+    """The calls of a network (None if it cannot be run or followed) and findings.
 
-    `images` are those that it ran on, float32 on the CPU, and `precision` is the type that it computes in; `agrees` says
-    whether the recorded calls gave what the network gives.
+    `images` are the ones it ran on, float32 on the CPU; `precision` is the dtype it computes in; `agrees` tells whether
+    the recorded calls reproduce the network's output.
     """
 
     calls: Calls | None
@@ -41,7 +42,7 @@ def read(model: Model, example: np.ndarray) -> Reading:
     Parameters
     ----------
     model : torch.nn.Module or torch.export.ExportedProgram
-        Left as it is: mode of each module, parameters, buffers.
+        Its modes, parameters and buffers are restored.
     example : numpy.ndarray
         (N, ...) inputs, of which the first two are used.
     """
@@ -49,7 +50,7 @@ def read(model: Model, example: np.ndarray) -> Reading:
     images = np.concatenate([example[:2]] * 2)[:2]
     if isinstance(model, ExportedProgram):
         return _read_program(model, images)
-    findings = _weights_that_are_no_numbers(dict(model.named_parameters()) | dict(model.named_buffers()))
+    findings = _invalid_weights({**dict(model.named_parameters()), **dict(model.named_buffers())})
     findings += _number_of_inputs(fx_front.inputs_of(model))
     precision, device = _computes_in(list(model.parameters()))
     findings += _precision(precision)
@@ -67,7 +68,7 @@ def read(model: Model, example: np.ndarray) -> Reading:
         try:
             calls = _recorded(model, tensor, expected)
         except UntraceableError as error:
-            remedy = "write forward with tensor operations only, and without decisions by the values of a tensor"
+            remedy = "write forward with tensor operations only, without branches on the values of a tensor"
             findings.append(Finding("obstacle", "model", f"cannot be followed ({error})", remedy))
             return Reading(None, tuple(findings + _unsuitable_modules(model)), images, precision)
     return Reading(calls, tuple(findings), images, precision, _agrees(calls, expected))
@@ -78,19 +79,19 @@ class _DoesNotRunError(Exception):
 
 
 def _unwrapped(model: Model) -> Model:
-    """Without the wrappers that only distribute or compile a network."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = model._orig_mod
-        else:
-            return model
+    """The model inside wrappers that only distribute or compile it."""
+    while isinstance(model, nn.Module):
+        distributed = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+        inner = model.module if distributed else getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    return model
 
 
 def _read_program(program: ExportedProgram, images: np.ndarray) -> Reading:
     state = {**program.state_dict, **program.constants}
-    findings = _weights_that_are_no_numbers(state) + _number_of_inputs(list(export_front.inputs_of(program)))
+    findings = _invalid_weights(state) + _number_of_inputs(list(export_front.inputs_of(program)))
     parameters = [p for p in program.state_dict.values() if isinstance(p, torch.Tensor)]
     precision, device = _computes_in(parameters)
     findings += _precision(precision)
@@ -111,14 +112,15 @@ def _read_program(program: ExportedProgram, images: np.ndarray) -> Reading:
     return Reading(calls, tuple(findings), images, precision)
 
 
-def _recorded(model: nn.Module, tensor: torch.Tensor, expected) -> Calls:
-    """By `torch.fx`; by `torch.export` where that fails, or misses a change in place behind a view."""
+def _recorded(model: nn.Module, tensor: torch.Tensor, expected: Any) -> Calls:
+    """By `torch.fx`; by `torch.export` where that fails, or misses an in-place change through a view."""
+    calls = by_fx = None
     try:
-        calls, by_fx = fx_front.read(model, tensor.clone()), None
+        calls = fx_front.read(model, tensor.clone())
         if _agrees(calls, expected):
             return calls
     except UntraceableError as error:
-        calls, by_fx = None, error
+        by_fx = error
     try:
         exported = export_front.read(export_front.export(model, tensor.clone()), tensor.clone())
         return exported if calls is None or _agrees(exported, expected) else calls
@@ -129,7 +131,7 @@ def _recorded(model: nn.Module, tensor: torch.Tensor, expected) -> Calls:
 
 
 def _runs_on(model: nn.Module, images: np.ndarray, precision: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The images as the network takes them: two or one, as real numbers or as the whole numbers that they are."""
+    """The images as the network accepts them: two or one, in its precision or as the integers that they are."""
     tensor = torch.from_numpy(images)
     tries = [tensor.to(device, precision), tensor[:1].to(device, precision)]
     if images.dtype.kind in "iu":
@@ -139,14 +141,14 @@ def _runs_on(model: nn.Module, images: np.ndarray, precision: torch.dtype, devic
         try:
             model(candidate.clone())
             return candidate
-        except Exception as error:  # whatever the network's own code raises
+        except Exception as error:  # any error of the network's own code
             reason = reason or next(iter(str(error).strip().splitlines()), type(error).__name__)
     raise _DoesNotRunError(reason)
 
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; modes and buffers are put back afterwards."""
+    """Evaluation mode without gradients; modes and buffers are restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.eval()
@@ -177,11 +179,11 @@ def _precision(precision: torch.dtype) -> list[Finding]:
     if precision in (torch.float32, torch.float64):
         return []
     found = f"has weights in {str(precision).removeprefix('torch.')}"
-    return [Finding("information", "model", found, "taken as float32, in which everything is computed from here on")]
+    return [Finding("information", "model", found, "converted to float32, in which all later steps compute")]
 
 
-def _weights_that_are_no_numbers(tensors: dict[str, torch.Tensor]) -> list[Finding]:
-    layers = {}
+def _invalid_weights(tensors: Mapping[str, Any]) -> list[Finding]:
+    layers: dict[str, None] = {}
     for name, value in tensors.items():
         if is_lazy(value):
             return [Finding("obstacle", "model", "has lazy layers without weights", "run it once, then train it")]
@@ -199,7 +201,7 @@ def _number_of_inputs(names: list[str]) -> list[Finding]:
 
 
 def _unsuitable_modules(model: nn.Module) -> list[Finding]:
-    """What can be said by the modules alone, where forward cannot be followed."""
+    """Obstacles that the modules alone show, where forward cannot be followed."""
     found = []
     for name, module in model.named_modules():
         if is_known(type(module).__name__):
@@ -208,7 +210,7 @@ def _unsuitable_modules(model: nn.Module) -> list[Finding]:
     return found
 
 
-def _agrees(calls: Calls, expected) -> bool:
+def _agrees(calls: Calls, expected: Any) -> bool:
     if not isinstance(calls.output, Ref) or not isinstance(expected, torch.Tensor):
         return True  # reported as an obstacle of its own
     found = calls.values[calls.output.number]
@@ -218,7 +220,7 @@ def _agrees(calls: Calls, expected) -> bool:
 
 
 def unsuitable_example(values: np.ndarray) -> list[Finding]:
-    """What is wrong with an example before any network has seen it."""
+    """Obstacles in an example, whatever the network."""
     if values.dtype.kind not in "fiub":
         return [Finding("obstacle", "input", f"has dtype {values.dtype}", "pass numbers in [0, 1]")]
     found = []

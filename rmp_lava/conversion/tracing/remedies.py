@@ -1,4 +1,4 @@
-"""What to do about operations that have no spiking form here, by the name of the operation or the module's class."""
+"""Obstacles and remedies of unsupported operations, by the name of the operation or of the module's class."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from .findings import ObstacleError
 
 _ACTIVATION = "spiking neurons rectify: use ReLU (or ReLU6) there and train again"
 _MAX_POOLING = (
-    "use nn.AvgPool2d of the same kernel and stride and train again (fine-tuning is often enough), "
-    "or a convolution with that stride"
+    "use nn.AvgPool2d with the same kernel and stride, or a convolution with that stride, and train again "
+    "(fine-tuning is often enough)"
 )
 _NORM = "its mean and variance depend on the image: use BatchNorm2d, which is folded, and train again"
-_PRODUCT = "spikes only add up: leave this branch out, or use a residual addition, and train again"
+_PRODUCT = "spikes are only added: remove this branch, or use a residual addition, and train again"
 _ONE_D = "only two-dimensional convolutions are supported: use Conv2d with a kernel of height 1"
 _STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
-_UPSAMPLING = "leave the upsampling out, or train a network that classifies at the smaller size"
+_UPSAMPLING = "remove the upsampling, or train a network that classifies at the smaller size"
 
 _KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "maximum pooling": (
@@ -34,12 +34,12 @@ _KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "attention": (
         "is attention",
-        "attention multiplies activations with each other, which spikes cannot: use convolutions instead",
+        "attention multiplies activations by each other, which spikes cannot do: use convolutions instead",
         ("MultiheadAttention", "scaled_dot_product_attention", "TransformerEncoderLayer", "TransformerDecoderLayer",
          "TransformerEncoder", "TransformerDecoder", "Transformer", "multi_head_attention_forward"),
     ),
     "product": (
-        "multiplies two activations with each other", _PRODUCT,
+        "multiplies two activations", _PRODUCT,
         ("mul", "div", "matmul", "bmm", "baddbmm", "einsum", "Bilinear", "bilinear", "addcmul", "mm", "dot",
          "CosineSimilarity", "cosine_similarity"),
     ),
@@ -55,7 +55,7 @@ _KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "RNNBase", "lstm", "gru", "rnn_tanh", "rnn_relu"),
     ),
     "embedding": (
-        "is an embedding of whole numbers",
+        "is an embedding of integers",
         "spiking networks take values in [0, 1]: " + _STATE,
         ("Embedding", "EmbeddingBag", "embedding", "embedding_bag"),
     ),
@@ -94,13 +94,13 @@ _BY_NAME = {name: (found, remedy) for found, remedy, names in _KINDS.values() fo
 
 
 def is_known(name: str) -> bool:
-    """Whether an operation or a module's class is known to have no spiking form."""
+    """Whether an operation or a module's class is known to be unsupported."""
     return name in _BY_NAME
 
 
 def obstacle(name: str) -> ObstacleError:
-    """What is in the way with an operation or a module of that class."""
-    if name.startswith("scaled_dot_product"):  # with the kernel that PyTorch chose
+    """The error for an unsupported operation or a module of an unsupported class."""
+    if name.startswith("scaled_dot_product"):  # with the name of the kernel that PyTorch chose
         name = "scaled_dot_product_attention"
     found, remedy = _BY_NAME.get(
         name,

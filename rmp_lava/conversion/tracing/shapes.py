@@ -1,4 +1,4 @@
-"""Pooling, padding, concatenation, and everything that only moves elements."""
+"""Pooling, padding, concatenation, and operations that only move elements, applied to expressions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from . import expressions
 from .calls import Call, Ref
 from .expressions import Expression, Note
 from .findings import ObstacleError
-from .maps import Convolution
-from .operations import number, pair
+from .maps import Convolution, Pair
+from .operations import Handler, number, pair
 from .remedies import obstacle
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def average_pooling(builder: Builder, call: Call) -> Expression:
     stride = pair(call.argument(2, "stride") or kernel)
     padding = pair(call.argument(3, "padding", 0))
     divisor = call.argument(6, "divisor_override") or math.prod(kernel)
-    size = tuple(call.result.shape[2:])
+    size = pair(call.result.shape[2:])
     floor = tuple((n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[1:], padding, kernel, stride, strict=True))
     if size != floor:
         raise ObstacleError(
@@ -45,9 +45,9 @@ def average_pooling(builder: Builder, call: Call) -> Expression:
 def adaptive_pooling(builder: Builder, call: Call) -> Expression:
     """adaptive_avg_pool2d(input, output_size)."""
     x = builder.image(call)
-    size = tuple(call.result.shape[2:])
+    size = pair(call.result.shape[2:])
     if all(n % m == 0 for n, m in zip(x.shape[1:], size, strict=True)):
-        kernel = tuple(n // m for n, m in zip(x.shape[1:], size, strict=True))
+        kernel = (x.shape[1] // size[0], x.shape[2] // size[1])
         return _pooled(builder, call, x, kernel, kernel, (0, 0), size, 1 / math.prod(kernel))
     if all(m % n == 0 for n, m in zip(x.shape[1:], size, strict=True)):
         index = np.arange(math.prod(x.shape)).reshape(x.shape)
@@ -62,28 +62,29 @@ def adaptive_pooling(builder: Builder, call: Call) -> Expression:
 
 
 def mean(builder: Builder, call: Call) -> Expression:
-    """mean or sum over axes of an image."""
+    """mean(input, dim) or sum(input, dim) of an image."""
     x = builder.straight(call, call.argument(0, "input"))
     dims = call.argument(1, "dim")
     dims = range(1 + len(x.view)) if dims is None else [dims] if isinstance(dims, int) else dims
     view_axes = {int(dim) % (1 + len(x.view)) - 1 for dim in dims}
     if -1 in view_axes:
-        raise ObstacleError("combines different images of a batch", "treat every image by itself")
+        raise ObstacleError("combines different images of a batch", "process each image by itself")
     builder.give_up_silently(*([x] if len(x.view) not in (1, 3) else []))
     axes = _structural_axes(x)
     over = {axes[axis] for axis in view_axes if x.view[axis] > 1}
     if len(x.shape) != 3 or 0 in over:
         builder.give_up_silently(x)
         raise ObstacleError("averages over channels", "average over height and width only, or use a convolution")
-    kernel = tuple(n if 1 + axis in over else 1 for axis, n in enumerate(x.shape[1:]))
-    size = tuple(n // k for n, k in zip(x.shape[1:], kernel, strict=True))
+    height, width = x.shape[1:]
+    kernel = (height if 1 in over else 1, width if 2 in over else 1)
+    size = (height // kernel[0], width // kernel[1])
     weight = 1 / math.prod(kernel) if call.op == "mean" else 1.0
     y = _pooled(builder, call, x, kernel, (1, 1), (0, 0), size, weight)
     return replace(y, view=tuple(call.result.shape[1:]))
 
 
 def _structural_axes(x: Expression) -> dict[int, int]:
-    """For each axis of the view with more than one element, the axis of the terms' shape that it is."""
+    """For each axis of the view with more than one element, the corresponding axis of the terms' shape."""
     seen = [axis for axis, n in enumerate(x.view) if n > 1]
     inner = [axis for axis, n in enumerate(x.shape) if n > 1]
     if [x.view[axis] for axis in seen] != [x.shape[axis] for axis in inner]:
@@ -91,11 +92,13 @@ def _structural_axes(x: Expression) -> dict[int, int]:
     return dict(zip(seen, inner, strict=True))
 
 
-def _pooled(builder: Builder, call: Call, x: Expression, kernel, stride, start, size, weight: float) -> Expression:
+def _pooled(
+    builder: Builder, call: Call, x: Expression, kernel: Pair, stride: Pair, start: Pair, size: Pair, weight: float
+) -> Expression:
     if kernel == (1, 1) and stride == (1, 1) and weight == 1:
         return x
     channels = x.shape[0]
-    conv = Convolution(np.full((channels, 1, *kernel), weight), x.shape, size, stride, tuple(start), groups=channels)
+    conv = Convolution(np.full((channels, 1, *kernel), weight), x.shape, size, stride, start, groups=channels)
     keep = builder.keep_pooling and expressions.is_nonnegative(x)
     y = builder.composed(call, x, lambda x: expressions.convolved(x, conv))
     notes = y.notes if keep else (*y.notes, Note(call.layer, "is average pooling", "pooling"))
@@ -115,8 +118,8 @@ def pad(builder: Builder, call: Call) -> Expression:
     widths = [widths[0]] * 4 if len(widths) == 1 else widths + [0] * (6 - len(widths))
     left, _, top, _, front, back, *rest = widths + [0] * (6 - len(widths))
     if any(rest) or front < 0 or back < 0:
-        raise ObstacleError("pads the batch, or leaves out channels", "pad height, width or channels with zeros")
-    channels, size = x.shape[0], tuple(call.result.shape[2:])
+        raise ObstacleError("pads the batch, or removes channels", "pad height, width or channels with zeros")
+    channels, size = x.shape[0], pair(call.result.shape[2:])
     conv = Convolution(np.ones((channels, 1, 1, 1)), x.shape, size, start=(top, left), groups=channels)
     y = builder.composed(call, x, lambda x: expressions.convolved(x, conv)) if size != x.shape[1:] else x
     y = replace(y, labels=x.labels, notes=(*y.notes, Note(call.layer, "pads with zeros")))
@@ -129,7 +132,7 @@ def pad(builder: Builder, call: Call) -> Expression:
 def concatenate(builder: Builder, call: Call) -> Expression:
     """cat(tensors, dim) along channels or features."""
     refs, dim = call.argument(0, "tensors"), int(call.argument(1, "dim", 0))
-    if isinstance(refs, Ref):  # all parts of something that was split
+    if isinstance(refs, Ref):  # all parts of a tensor that was split
         raise obstacle("cat")
     if dim % call.result.ndim != 1 or not all(isinstance(ref, Ref) for ref in refs):
         raise ObstacleError(
@@ -139,19 +142,19 @@ def concatenate(builder: Builder, call: Call) -> Expression:
     view = tuple(call.result.shape[1:])
     if len(view) not in (1, 3):
         builder.give_up_silently(*parts)
-        raise ObstacleError("concatenates what is no image", "concatenate images, or flat features")
+        raise ObstacleError("concatenates tensors that are not images", "concatenate images, or flat features")
     return expressions.concatenated(parts, view)
 
 
 def unchanged(builder: Builder, call: Call) -> Expression:
     """Copies, and changes of precision."""
     if not call.result.is_floating_point():
-        raise ObstacleError(f"({call.op}) makes whole numbers of activations", "leave the rounding out")
+        raise ObstacleError(f"({call.op}) makes integers of activations", "remove the rounding")
     return builder.values(call.argument(0, "input"))
 
 
-def move(builder: Builder, call: Call):
-    """Whatever only picks and moves elements: done to their numbers, it says where each one went."""
+def move(builder: Builder, call: Call) -> Expression | tuple[Expression, ...]:
+    """Operations that only pick and move elements: applied to element indices, they show where each element goes."""
     refs = [part for part in (*call.args, *call.kwargs.values()) if isinstance(part, Ref)]
     if len(refs) != 1:
         raise obstacle(call.op)
@@ -170,11 +173,11 @@ def _moved(builder: Builder, call: Call, x: Expression, numbers: torch.Tensor, v
     each = value.numel() // batch
     if not numbers.ndim or numbers.shape[0] != batch:
         builder.give_up_silently(x)
-        raise ObstacleError("combines different images of a batch, or picks one", "treat every image by itself")
+        raise ObstacleError("combines different images of a batch, or picks one", "process each image by itself")
     index = numbers.cpu().numpy().astype(np.int64).reshape(batch, -1)
     if (index != index[0] + each * np.arange(batch)[:, None]).any() or index[0].size and index[0].max() >= each:
         builder.give_up_silently(x)
-        raise ObstacleError("combines different images of a batch", "treat every image by itself")
+        raise ObstacleError("combines different images of a batch", "process each image by itself")
     return replace(expressions.rearranged(x, index[0], tuple(numbers.shape[1:])), moved=call.layer)
 
 
@@ -188,7 +191,7 @@ _COPIES = (
     "contiguous", "clone", "detach", "alias", "to", "to_copy", "float", "half", "double", "bfloat16", "type", "type_as",
     "cuda", "cpu", "identity", "Identity", "requires_grad", "lift_fresh_copy", "lift_fresh", "positive", "pos",
 )  # fmt: skip
-SHAPES = {
+SHAPES: dict[str, Handler] = {
     "avg_pool2d": average_pooling, "adaptive_avg_pool2d": adaptive_pooling, "mean": mean, "sum": mean, "pad": pad,
     "constant_pad_nd": pad, "cat": concatenate, **dict.fromkeys(_COPIES, unchanged), **dict.fromkeys(_MOVES, move),
 }  # fmt: skip

@@ -10,12 +10,12 @@ from ...network import SpikingNetwork
 from ..analog import AnalogNetwork
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Of networks that compute in few bits themselves, as a share of their largest output; `_FLOAT` of all others."""
+"""Of networks in reduced precision, as a share of their largest output; `_FLOAT` for all others."""
 _FLOAT = 1e-3
 
 
 def verify(network: SpikingNetwork, images: np.ndarray, logits: torch.Tensor, precision: torch.dtype) -> None:
-    """Raise `ConversionError` if a traced network does not compute what the original computed.
+    """Raise `ConversionError` if a traced network does not compute what the original computes.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def verify(network: SpikingNetwork, images: np.ndarray, logits: torch.Tensor, pr
     images : numpy.ndarray
         float32 (N, ...).
     logits : torch.Tensor
-        What the original gave for them.
+        The original's outputs for them.
     precision : torch.dtype
-        In which it computed.
+        Of the original.
     """
     with torch.no_grad():
         found = AnalogNetwork(network)(torch.from_numpy(images)).numpy()
@@ -35,6 +35,6 @@ def verify(network: SpikingNetwork, images: np.ndarray, logits: torch.Tensor, pr
     error = float(np.abs(found - expected).max()) / scale
     if not error <= TOLERANCE.get(precision, _FLOAT):
         raise ConversionError(
-            f"the traced network gives something else than the original (by {error:.1%} of its largest output), which is "
-            "a defect of this package; please report the network's forward"
+            f"the traced network differs from the original (by {error:.1%} of its largest output), which is a defect of "
+            "this package; please report the network's forward"
         )
