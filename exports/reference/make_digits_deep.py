@@ -19,7 +19,7 @@ EPOCHS = 150
 
 
 class Block(nn.Module):
-    """Two convolutions and what went in, added before the last ReLU."""
+    """A residual block: two convolutions, and the block's input added before the last ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Block(nn.Module):
 
 
 def network() -> nn.Sequential:
-    """One convolution, four blocks, one dense layer; pooling is folded into the layers behind it."""
+    """One convolution, four blocks, one dense layer; conversion folds the pooling into the next layers."""
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False),
@@ -52,7 +52,7 @@ def network() -> nn.Sequential:
 
 
 def main() -> None:
-    """Train, convert, quantise so that no potential wraps on a board, save."""
+    """Train, convert, quantise so that no membrane potential overflows on a board, and save."""
     torch.manual_seed(0)
     digits = load("digits")
     images, labels = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels)

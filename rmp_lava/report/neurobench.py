@@ -1,7 +1,7 @@
-"""The items that NeuroBench reports, of a network and a run of it (Yik et al., Nature Communications 16, 1545, 2025).
+"""The metrics of NeuroBench for a network and one run of it (Yik et al., Nature Communications 16, 1545, 2025).
 
 Algorithm track: footprint, connection sparsity, activation sparsity, synaptic operations, correctness. System track: execution
-rate, latency, power and energy, which only a board gives.
+rate, latency, power and energy, which only a board measures.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from ..network import INPUT, SpikingNetwork, Synapse
 from ..results import Run
 
 STATE_BYTES = {"int": 3, "float": 4}
-"""Of a membrane potential: 24 bits on the chip."""
+"""Bytes per membrane potential, by number format: 24 bits on the chip."""
 WEIGHT_BYTES = {"int": 1, "float": 4}
 
 
 def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = None) -> dict[str, Any]:
-    """NeuroBench's items by its names; None for what this run cannot say.
+    """NeuroBench's metrics by name; None for those that this run did not measure.
 
     Parameters
     ----------
     network : SpikingNetwork
     result : Run
-        Its counts are those of the observation windows; blank steps are not in them.
+        Counts cover the windows only, without blank steps.
     accuracy : float or None
         Share of correct predictions.
 
     Returns
     -------
     dict
-        "footprint" : bytes of weights, thresholds, biases and potentials. "connection_sparsity" : share of stored weights that
-        are zero. "activation_sparsity" : share of neuron updates without spike. "synaptic_operations" : per sample; dense, and
-        effective ones as accumulates (spikes) or multiply-accumulates (graded input). "model_execution_rate_hz",
-        "latency_s", "power_w", "energy_per_inference_j" : measured on a board. "measured" : whether these are.
+        "footprint" : bytes of weights, thresholds, biases and potentials. "connection_sparsity" : share of zero weights.
+        "activation_sparsity" : share of neuron updates without a spike. "synaptic_operations" : per sample; dense, and effective
+        ones as accumulates (spikes) or multiply-accumulates (graded input). "model_execution_rate_hz", "latency_s", "power_w",
+        "energy_per_inference_j" : measured on a board. "measured" : whether these four are present.
     """
     weights = [synapse.weight for layer in network for synapse in layer.synapses]
     zero = sum(int(weight.size - np.count_nonzero(weight)) for weight in weights)
@@ -50,7 +50,7 @@ def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = No
 
 
 def footprint(network: SpikingNetwork) -> int:
-    """Bytes of all weights (8 bits), thresholds and biases (2 bytes each), and membrane potentials (24 bits); real numbers: 4."""
+    """Bytes of weights (1 each), thresholds and biases (2 each), and membrane potentials (3 each); a float takes 4."""
     other = 2 if network.is_integer else 4
     total = network.parameter_count * WEIGHT_BYTES[network.number_format]
     for layer in network:
@@ -60,7 +60,7 @@ def footprint(network: SpikingNetwork) -> int:
 
 
 def _activation_sparsity(network: SpikingNetwork, result: Run) -> float | None:
-    """Of layers that spike at all; None where not every one was observed."""
+    """Over all spiking layers; None if one of them was not recorded."""
     spiking = [layer for layer in network if layer.neurons.reset != "none"]
     if not spiking or any(layer.name not in result.spike_counts for layer in spiking):
         return None
@@ -69,7 +69,7 @@ def _activation_sparsity(network: SpikingNetwork, result: Run) -> float | None:
 
 
 def _operations(network: SpikingNetwork, result: Run) -> dict[str, float | None]:
-    """Per sample. A layer that reads graded messages multiplies; all others add."""
+    """Per sample. A layer that reads graded messages needs multiply-accumulates; all others accumulates."""
     dense = sum(
         float(_connections(synapse, network.source_shape(synapse.source))) * result.schedule.steps
         for layer in network
@@ -88,7 +88,7 @@ def _operations(network: SpikingNetwork, result: Run) -> dict[str, float | None]
 
 
 def _connections(synapse: Synapse, shape: tuple[int, ...]) -> int:
-    """As many as there would be without zero weights."""
+    """Connections of a synapse, zero weights included."""
     return int(synapse.replace(weight=np.ones_like(synapse.weight)).fan_out(shape).sum())
 
 
