@@ -1,10 +1,18 @@
-"""A table as data, with plain renderers: text for `repr`, HTML for notebooks. `report.tables` renders it on terminals."""
+"""A table as data, and its renderers: plain text for `repr`, HTML for notebooks and the report, rich for terminals."""
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_MOST_TITLE_COLUMNS = 100
 
 
 @dataclass(frozen=True)
@@ -21,12 +29,15 @@ class Table:
         Each as long as `columns`.
     text_columns : int
         That many columns at the left are text, left-aligned; the others are numbers, right-aligned.
+    total : bool
+        The last row is a sum.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: int = 1
+    total: bool = False
 
     def to_text(self, max_rows: int | None = None) -> str:
         """Lines of aligned columns, without colours; rows in the middle beyond `max_rows` become one line of dots."""
@@ -42,19 +53,50 @@ class Table:
         ]
         return "\n".join([self.title, *aligned] if self.title else aligned)
 
-    def to_html(self) -> str:
-        """A `<table>` with escaped content."""
+    def to_html(self, marks: Sequence[str] = ()) -> str:
+        """A `<table>` with escaped content.
 
-        def line(tag: str, cells: Sequence[str]) -> str:
-            aligned = (
-                f'<{tag} style="text-align:{"left" if i < self.text_columns else "right"}">{html.escape(cell)}</{tag}>'
-                for i, cell in enumerate(cells)
-            )
-            return f"<tr>{''.join(aligned)}</tr>"
+        Parameters
+        ----------
+        marks : sequence of str
+            For each row the name of a CSS variable, the colour of a dot before the row's first cell; empty for none.
+        """
 
-        title = f'<caption style="text-align:left">{html.escape(self.title)}</caption>' if self.title else ""
-        head = f"<thead>{line('th', self.columns)}</thead>" if any(self.columns) else ""
-        return f"<table>{title}{head}<tbody>{''.join(line('td', row) for row in self.rows)}</tbody></table>"
+        def cell(tag: str, column: int, text: str, mark: str = "") -> str:
+            aligned = ' class="text" style="text-align: left"' if column < self.text_columns else ""
+            dot = f'<i style="background: var(--{mark})"></i>' if mark else ""
+            return f"<{tag}{aligned}>{dot}{html.escape(printable(text))}</{tag.split()[0]}>"
+
+        body = []
+        for number, row in enumerate(self.rows):
+            first = cell('th scope="row"', 0, row[0], marks[number] if marks else "")
+            rest = "".join(cell("td", i, text) for i, text in enumerate(row[1:], 1))
+            total = ' class="total"' if self.total and number == len(self.rows) - 1 else ""
+            body.append(f"<tr{total}>{first}{rest}</tr>")
+        title = f'<caption style="text-align: left">{html.escape(printable(self.title))}</caption>' if self.title else ""
+        heads = "".join(cell('th scope="col"', i, text) for i, text in enumerate(self.columns))
+        head = f"<thead><tr>{heads}</tr></thead>" if any(self.columns) else ""
+        words = ' class="words"' if self.text_columns >= len(self.columns) else ""
+        return f"<table{words}>{title}{head}<tbody>{''.join(body)}</tbody></table>"
+
+    def __rich__(self) -> RichTable:
+        """What rich's consoles print."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        # rich wraps a title at the table's width, so the table is made as wide as its title.
+        result = RichTable(
+            title=Text(self.title, "bold") if self.title else None,
+            title_justify="left",
+            header_style="bold",
+            show_header=any(self.columns),
+            min_width=min(len(self.title), _MOST_TITLE_COLUMNS),
+        )
+        for i, column in enumerate(self.columns):
+            result.add_column(column, justify="left" if i < self.text_columns else "right", overflow="fold")
+        for number, row in enumerate(self.rows, 2):
+            result.add_row(*map(Text, row), end_section=self.total and number == len(self.rows))
+        return result
 
     def _shortened(self, max_rows: int | None) -> list[tuple[str, ...]]:
         if max_rows is None or len(self.rows) <= max_rows:
@@ -63,6 +105,14 @@ class Table:
         return [*self.rows[:top], ("...",) * len(self.columns), *self.rows[len(self.rows) - (max_rows - 1 - top) :]]
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[object]], *, text_columns: int = 1) -> Table:
+def table(
+    title: str, columns: Iterable[str], rows: Iterable[Sequence[object]], *, text_columns: int = 1, total: bool = False
+) -> Table:
     """A `Table` of any cells, as strings; the first `text_columns` columns are text, the others numbers."""
-    return Table(title, tuple(columns), tuple(tuple(str(cell) for cell in row) for row in rows), text_columns)
+    cells = tuple(tuple(str(cell) for cell in row) for row in rows)
+    return Table(title, tuple(columns), cells, text_columns, total)
+
+
+def printable(text: object) -> str:
+    """Text without the control characters and lone surrogates that neither HTML nor UTF-8 can hold."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text)).encode("utf-8", "replace").decode("utf-8")

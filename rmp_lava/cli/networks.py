@@ -42,7 +42,7 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     from .. import netx
     from ..report.provenance import provenance_tables
     from ..report.tables import WIDE, network_table
-    from ..sources.kept import describe_kept
+    from ..report.provenance import describe_kept
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)

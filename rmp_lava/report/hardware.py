@@ -1,4 +1,4 @@
-"""Tables of profiles, mappings and estimates."""
+"""Profiles, mappings and estimates as tables and sentences."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from ..hardware import Estimate, LayerMapping, Mapping, Profile
-from .tables import percent, table
+from ..tables import Table, table
+from .words import count, digits, percent, quantity, shape
 
 _RESOURCES = {
     "neurons": "neurons",
@@ -19,18 +19,6 @@ _RESOURCES = {
     "axons_in": "axons in",
     "axons_out": "axons out",
 }
-_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
-
-
-def engineering(value: float | None, unit: str) -> str:
-    """Three digits with the prefix that suits them; a dash for None."""
-    if value is None:
-        return "-"
-    if value == 0:
-        return f"0 {unit}"
-    # A value that rounds up to a thousand takes the next prefix.
-    scale, prefix = next((p for p in _PREFIXES if abs(value) >= 0.9995 * p[0]), _PREFIXES[-1])
-    return f"{float(f'{value / scale:.3g}'):,g} {prefix}{unit}"
 
 
 def profiles_table(profiles: Iterable[Profile]) -> Table:
@@ -53,49 +41,52 @@ def _known(number: int | None) -> str:
 
 
 def profile_page(profile: Profile) -> Group:
-    """Every number of a profile, each with its source below it."""
+    """Every number of a profile, with its source in the line below."""
     chips = f"{_known(profile.chips)} chip{'' if profile.chips == 1 else 's'}"
     parts: list[RenderableType] = [Text(f"{profile.name}: {profile.description}, {chips}", style="bold")]
     key_width = max(len(key) for keys in profile.sections.values() for key in keys)
     for section, keys in profile.sections.items():
         parts.append(Text(f"\n{section}", style="bold"))
-        for key, quantity in keys.items():
-            value = "-" if quantity.value is None else f"{quantity.value:,} {quantity.unit}".removesuffix(" 1")
-            kind = quantity.kind + (", of the board" if f"{section}.{key}" in profile.own else "")
+        for key, entry in keys.items():
+            value = "–" if entry.value is None else f"{entry.value:,} {entry.unit}".removesuffix(" 1")
+            kind = entry.kind + (", of the board" if f"{section}.{key}" in profile.own else "")
             parts.append(Text(f"  {key:<{key_width}}  {value:>19}  {kind}"))
-            parts.append(Padding(Text(quantity.source, style="dim"), (0, 0, 0, 6)))
+            parts.append(Padding(Text(entry.source, style="dim"), (0, 0, 0, 6)))
     return Group(*parts)
 
 
 def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
-    """Each population's cores, and what its fullest core holds; shapes and blocks where there is room."""
+    """Each population's cores, and what its fullest core holds; also shapes and blocks if `wide`."""
     rows = []
     for layer in mapping.layers:
-        usage = layer.usage
-        shapes = ("x".join(map(str, layer.shape)), "x".join(map(str, layer.block))) if wide else ()
-        numbers = [f"{usage[name].largest:,}" for name in ("neurons", "synapse_words", "axons_in", "axons_out")]
-        cores = f"{layer.cores:,}" if layer.fits else "-"
-        rows.append((layer.name, *shapes, cores, *numbers, _RESOURCES[layer.binding], _share(layer)))
-    empty = ("",) * (7 if wide else 5)
-    others = mapping.cores_of_others
-    cores = f"{mapping.cores:,}" if others is None else f">{others:,}"
-    rows.append(("all", *empty[: len(empty) - 5], cores, "", "", "", "", "", ""))
+        held = [f"{layer.usage[name].largest:,}" for name in ("neurons", "synapse_words", "axons_in", "axons_out")]
+        shapes = (shape(layer.shape), shape(layer.block)) if wide else ()
+        cores = f"{layer.cores:,}" if layer.fits else "–"
+        rows.append((layer.name, *shapes, cores, *held, _RESOURCES[layer.binding], _used(layer)))
+    rows.append(("all", *(("", "") if wide else ()), cores_taken(mapping), "", "", "", "", "", ""))
     shapes = ("shape", "on a core") if wide else ()
-    columns = ("layer", *shapes, "cores", "neurons", "words", "axons in", "axons out", "limit", "used")
+    columns = ("layer", *shapes, "cores", "neurons", "words", "axons in", "axons out", "scarcest", "used")
     title = f"Fullest core of each layer, {mapping.profile.name}, {mapping.implementation} neurons"
-    return table(title, columns, rows, text_columns=1)
+    return table(title, columns, rows, total=True)
 
 
-def _share(layer: LayerMapping) -> str:
-    share = 100 * layer.utilisation
-    return f"{share:,.0f} %" if share >= 0.5 else "<1 %"
+def cores_taken(mapping: Mapping) -> str:
+    """Cores of all layers; of those that fit on cores, if others do not."""
+    others = mapping.cores_of_others
+    return f"{mapping.cores:,}" if others is None else f"> {others:,}"
+
+
+def _used(layer: LayerMapping) -> str:
+    if not layer.fits:
+        return f"{digits(layer.utilisation)} cores"
+    return percent(layer.utilisation, 0) if layer.utilisation >= 0.005 else "<1 %"
 
 
 def describe_mapping(mapping: Mapping) -> list[str]:
     """Whether it fits, warnings and remedies, in sentences."""
     profile, board = mapping.profile, "board" if mapping.profile.is_board else "chip"
     cores = f"{mapping.cores:,} of {mapping.cores_available:,} usable cores of {profile.name}"
-    chips = f", {mapping.chips:,} of {profile.chips:,} chips" if profile.chips > 1 else ""
+    chips = f", {mapping.chips:,} of {profile.chips:,} chips" if profile.chips and profile.chips > 1 else ""
     if mapping.fits:
         lines = [f"Fits: {cores}{chips}."]
     elif mapping.has_room:
@@ -134,55 +125,48 @@ def describe_misfit(mapping: Mapping) -> str:
 
 def estimate_table(estimate: Estimate) -> Table:
     """Activity and dynamic energy of each population, per inference."""
+    layers = estimate.layers
     rows = [
         (
             layer.name,
             f"{layer.cores:,}",
-            f"{layer.synaptic_operations:,.0f}",
-            f"{layer.neuron_updates:,.0f}",
-            engineering(layer.energy, "J"),
-            percent(layer.energy / estimate.dynamic) if estimate.dynamic else "-",
-            engineering(layer.step_seconds, "s"),
+            count(layer.synaptic_operations),
+            count(layer.neuron_updates),
+            quantity(layer.energy, "J"),
+            percent(layer.energy / estimate.dynamic if estimate.dynamic else 0.0),
+            quantity(layer.step_seconds, "s"),
         )
-        for layer in estimate.layers
+        for layer in layers
     ]
-    rows.append(
-        (
-            "all",
-            f"{estimate.mapping.cores:,}",
-            f"{estimate.synaptic_operations:,.0f}",
-            f"{sum(layer.neuron_updates for layer in estimate.layers):,.0f}",
-            engineering(estimate.dynamic, "J"),
-            "",
-            engineering(estimate.step_seconds, "s"),
-        )
-    )
+    totals = (count(estimate.synaptic_operations), count(sum(layer.neuron_updates for layer in layers)))
+    energy = (quantity(estimate.dynamic, "J"), percent(1.0), quantity(estimate.step_seconds, "s"))
+    rows.append(("all", f"{estimate.mapping.cores:,}", *totals, *energy))
     columns = ("layer", "cores", "synaptic operations", "neuron updates", "dynamic energy", "share", "time of a step")
-    return table(f"Estimated, per inference of {estimate.steps:g} steps on {estimate.profile.name}", columns, rows)
+    title = f"Estimated, per inference of {estimate.steps:g} steps on {estimate.profile.name}"
+    return table(title, columns, rows, total=True)
 
 
 def steps_table(estimate: Estimate) -> Table:
-    """Half and twice as many steps."""
+    """Latency and energy for half and twice as many steps."""
     rows = [
         (
             f"{other['steps']:g}",
-            engineering(other["latency_seconds"], "s"),
-            engineering(other["dynamic"], "J"),
-            engineering(other["total"], "J"),
+            quantity(other["latency_seconds"], "s"),
+            quantity(other["dynamic"], "J"),
+            quantity(other["total"], "J"),
         )
         for other in map(estimate.at, (0.5, 1, 2))
     ]
     columns = ("T", "latency", "dynamic energy", "with static power")
-    return table("Estimated for other numbers of steps, if the rates stay", columns, rows, text_columns=0)
+    return table("Estimated for other numbers of steps, at the same firing rates", columns, rows, text_columns=0)
 
 
 def comparison_table(estimate: Estimate) -> Table:
-    """The same inference on other processors, by published figures."""
-    rows = [(f"{estimate.profile.name} (estimated, dynamic)", engineering(estimate.dynamic, "J"), "")]
-    rows += [(label, engineering(joules, "J"), source) for label, joules, source in estimate.comparisons()]
-    found = table("Published energies per operation, times the operations", ("processor", "energy", "source"), rows)
-    found.columns[2].justify = "left"
-    return found
+    """The same inference on other processors, from published figures."""
+    rows = [(f"{estimate.profile.name}, dynamic, estimated", "this estimate", quantity(estimate.dynamic, "J"))]
+    rows += [(label, source, quantity(joules, "J")) for label, joules, source in estimate.comparisons()]
+    title = "Published energies per operation, times the operations"
+    return table(title, ("processor", "source", "energy"), rows, text_columns=2)
 
 
 def describe_estimate(estimate: Estimate) -> list[str]:
@@ -190,14 +174,14 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     known = estimate.relative_uncertainty
     doubt = "" if known is None else f", uncertain by {100 * known:.0f} % at least"
     static = (
-        f"{engineering(estimate.total, 'J')} with static power"
+        f"{quantity(estimate.total, 'J')} with static power"
         if estimate.total is not None
         else "static power unknown"
     )
     rate = f"{1 / estimate.period_seconds:,.4g} inferences per second" if estimate.period_seconds else ""
     lines = [
-        f"Estimated: {engineering(estimate.dynamic, 'J')} dynamic energy per inference{doubt}; {static}.",
-        f"Estimated: prediction after {engineering(estimate.latency_seconds, 's')}, {rate}.",
+        f"Estimated: {quantity(estimate.dynamic, 'J')} dynamic energy per inference{doubt}; {static}.",
+        f"Estimated: prediction after {quantity(estimate.latency_seconds, 's')}, {rate}.",
         f"Trained network: {estimate.macs:,} multiply-accumulates per inference.",
         "Left out:",
     ]

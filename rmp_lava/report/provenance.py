@@ -1,23 +1,33 @@
-"""What a `.net` says of its own making, read from a file that anyone may have written: what is not as expected is left out."""
+"""Provenance of a `.net` file, which is untrusted: entries that are not as expected are left out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from ..conversion.layer_fidelity import LayerGate
 from ..conversion.stages import Stage
-from .fidelity import gates_table
-from .tables import is_number, percent, stage_table, table
+from ..sources.kept import kept_states
+from ..tables import Table, table
+from .tables import epochs_table, fidelity_table, stage_table
+from .words import is_number
 
-_IN_TABLES_OF_THEIR_OWN = ("stages", "gates")
+_IN_OWN_TABLES = ("stages", "gates")
+
+
+def describe_kept(net: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Key of the provenance, "ann" or "onnx" -> a sentence whether the file that was saved next to a `.net` is there."""
+    titles = {"ann": "Trained network", "onnx": "As ONNX"}
+    return {
+        key: f"{titles[key]}: {file} next to it {state} (SHA-256 {provenance[key].get('sha256')})"
+        for key, (file, state) in kept_states(net, provenance).items()
+    }
 
 
 def kept_gates(provenance: Mapping[str, Any]) -> list[LayerGate]:
-    """Gates measured when the network was converted, layer by layer."""
+    """Layer fidelity measured at the conversion."""
     fields = LayerGate.__dataclass_fields__
     return [
         LayerGate(**entry)
@@ -31,7 +41,7 @@ def kept_gates(provenance: Mapping[str, Any]) -> list[LayerGate]:
 
 
 def kept_stages(provenance: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """Stages measured when the network was converted."""
+    """Stages measured at the conversion."""
     return tuple(
         Stage(entry["name"], entry["images"], entry["accuracy"], str(entry.get("note") or ""))
         for entry in _entries(provenance, "stages")
@@ -40,24 +50,24 @@ def kept_stages(provenance: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 
 def kept_epochs(provenance: Mapping[str, Any]) -> tuple[list[tuple[str, list[list[float]]]], dict[str, Any]]:
-    """Title and epochs (number, loss, training, validation) of each tuning, and what the file says without them."""
-    said, found, rest = dict(provenance), [], []
-    for number, tuning in enumerate(_entries(said, "tune"), 1):
+    """(title, epochs) of each tuning, and the provenance without them; an epoch is (number, loss, training, validation)."""
+    remaining, found, rest = dict(provenance), [], []
+    for number, tuning in enumerate(_entries(remaining, "tune"), 1):
         history = tuning.get("history")
         if isinstance(history, list) and history and all(map(_is_epoch, history)):
             tuning = {key: value for key, value in tuning.items() if key != "history"}
-            title = f"Tuning {number}" if len(said["tune"]) > 1 else "Tuning"
+            title = f"Tuning {number}" if len(remaining["tune"]) > 1 else "Tuning"
             found.append((title, [epoch for epoch in history if epoch[0] is not None]))
         rest.append(tuning)
     if rest:
-        said["tune"] = rest
-    return found, said
+        remaining["tune"] = rest
+    return found, remaining
 
 
 def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """(path, value) of everything nested but stages and gates; lists of plain values as JSON."""
+    """(path, value) of every nested entry except stages and gates; lists of plain values as JSON."""
     for key, value in content.items():
-        if not before and key in _IN_TABLES_OF_THEIR_OWN:
+        if not before and key in _IN_OWN_TABLES:
             continue
         path = f"{before}{key}"
         if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
@@ -69,19 +79,18 @@ def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
 
 
 def provenance_tables(provenance: Mapping[str, Any]) -> Iterator[Table]:
-    """Stages, gates, epochs of tuning and everything else, as tables for the terminal."""
-    said = dict(provenance)
-    if stages := kept_stages(said):
-        balance = said.get("balance")
+    """Stages, layer fidelity, epochs of tuning and every other entry, as tables for the terminal."""
+    if stages := kept_stages(provenance):
+        balance = provenance.get("balance")
         steps = balance.get("steps") if isinstance(balance, Mapping) else None
         yield stage_table(stages, steps if type(steps) is int else None)
-    if gates := kept_gates(said):
-        yield gates_table(gates)
-    tunings, said = kept_epochs(said)
+    if gates := kept_gates(provenance):
+        yield fidelity_table(gates)
+    tunings, rest = kept_epochs(provenance)
     for title, history in tunings:
-        yield _epochs(history, title)
-    if rest := list(flattened(said)):
-        yield table("What the file says of its making", ("entry", "value"), rest, text_columns=2)
+        yield epochs_table(title, history)
+    if entries := list(flattened(rest)):
+        yield table("Provenance recorded in the file", ("entry", "value"), entries, text_columns=2)
 
 
 def _entries(provenance: Mapping[str, Any], key: str) -> list[dict]:
@@ -91,11 +100,3 @@ def _entries(provenance: Mapping[str, Any], key: str) -> list[dict]:
 
 def _is_epoch(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 4 and all(each is None or is_number(each) for each in entry)
-
-
-def _epochs(history: list[list[float]], title: str) -> Table:
-    rows = [
-        (f"{epoch:g}", "-" if loss is None else f"{loss:.4f}", percent(training), percent(validation))
-        for epoch, loss, training, validation in history
-    ]
-    return table(title, ("epoch", "loss", "training", "validation"), rows, text_columns=0)

@@ -1,74 +1,57 @@
-"""Tables for people, made with rich."""
+"""Tables of networks, runs, conversions and findings, for the terminal and the report; and the console that prints them."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from ..conversion.check import CheckReport
+from ..conversion.fidelity import LayerGate, begins_at
 from ..conversion.stages import Stage
-from ..network import Conv, SpikingNetwork
-from ..registers import to_weight_units
+from ..findings import Finding
+from ..network import Conv, Layer, SpikingNetwork
+from ..registers import MAX_STATE, to_weight_units
 from ..results import Run
+from ..tables import Table, table
+from .words import count, digits, is_number, percent, shape
 
 WIDE = 110
 """Columns of a console from which tables show more."""
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1) -> Table:
-    """A table; the first `text_columns` columns are left-aligned text, the others numbers."""
-    # rich breaks a title to the table's width; a table is made as wide as its title instead.
-    result = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", min_width=min(len(title), 100)
-    )
-    for i, column in enumerate(columns):
-        result.add_column(column, justify="left" if i < text_columns else "right", overflow="fold")
-    for row in rows:
-        result.add_row(*(str(cell) for cell in row))
+def console(*, stderr: bool = False) -> Console:
+    """The console for all output; 140 columns wide when the output is not a terminal."""
+    result = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not result.is_terminal:
+        result = Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=140)
     return result
 
 
-def percent(share: float | None) -> str:
-    """A share as a percentage with two digits; a dash for None."""
-    return "-" if share is None else f"{100 * share:.2f} %"
-
-
-def is_number(value: object) -> bool:
-    """Whether an entry of a file that anyone may have written is a finite number; whole ones may exceed every float."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
 def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
-    """Layers with shapes, weights and neurons; without the weights' number and range where there is no room for nine columns."""
+    """Layers with their shapes, synapses and neurons; number and range of weights only if `wide`."""
     rows = []
     for layer in network:
         neurons = layer.neurons
-        threshold = "-" if neurons.reset == "none" else f"{neurons.threshold:g}"
         if neurons.is_leaky:
-            reset = f"CUBA, decays {neurons.current_decay}/{neurons.voltage_decay}"
-        elif wide:
-            reset = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
+            kind = f"CUBA, decays {neurons.current_decay}/{neurons.voltage_decay}"
         else:
-            reset = {"soft": "RMP", "hard": "IF", "none": "integrates"}[neurons.reset]
+            kind = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
+            kind = kind if wide else kind.partition(" (")[0]
         first = layer.synapses[0]
-        kind = f"conv {first.weight.shape[2]}x{first.weight.shape[3]}" if isinstance(first, Conv) else "dense"
+        synapses = f"conv {shape(first.weight.shape[2:])}" if isinstance(first, Conv) else "dense"
         weights = sum(s.weight.size for s in layer.synapses)
-        low, high = min(s.weight.min() for s in layer.synapses), max(s.weight.max() for s in layer.synapses)
-        error = layer.record.get("weight_error")
+        low, high = _weight_range(layer)
         rows.append(
             (
                 layer.name,
-                f"{kind} from {', '.join(s.source for s in layer.synapses)}",
-                reset,
-                "x".join(map(str, layer.shape)),
-                *((f"{weights:,}", f"{low:g} .. {high:g}") if wide else ()),
-                threshold,
+                f"{synapses} from {', '.join(s.source for s in layer.synapses)}",
+                kind,
+                shape(layer.shape),
+                *((f"{weights:,}", f"{low:g} … {high:g}") if wide else ()),
+                "–" if neurons.reset == "none" else f"{neurons.threshold:g}",
                 f"{neurons.v_init:g}",
-                f"{100 * error:.2f} %" if is_number(error) else "-",
+                _recorded_share(layer.record.get("weight_error")),
             )
         )
     of_weights = ("weights", "range") if wide else ()
@@ -76,54 +59,85 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
     return table(f"Network {network.name!r}", columns, rows, text_columns=3)
 
 
-def activity_table(network: SpikingNetwork, run: Run) -> Table:
-    """Spikes and synaptic operations per inference, layer by layer; a dash where a board was not asked for them."""
-    counts, spikes, operations = run.spike_counts, run.spikes_per_neuron(network), run.operations_per_sample
+def quantisation_table(network: SpikingNetwork, run: Run) -> Table:
+    """What rounding to integers changed, and how much of the registers a run used."""
+    rows = []
+    for layer in network:
+        neurons, reached = layer.neurons, run.potential_ranges.get(layer.name)
+        scale, zeroed = layer.record.get("scale"), layer.record.get("zero_weights")
+        low, high = _weight_range(layer)
+        rows.append(
+            (
+                layer.name,
+                digits(float(scale)) if is_number(scale) else "–",
+                f"{low} … {high}".replace("-", "−"),
+                _recorded_share(layer.record.get("weight_error")),
+                percent(zeroed / sum(s.weight.size for s in layer.synapses), 2) if is_number(zeroed) else "–",
+                "–" if neurons.reset == "none" else f"{neurons.threshold:,}",
+                f"{neurons.v_init:,}".replace("-", "−"),
+                "–" if reached is None else percent(max(abs(n) for n in reached) / MAX_STATE),
+                f"{run.saturations[layer.name]:,}" if layer.name in run.saturations else "not counted",
+            )
+        )
+    columns = ("layer", "scale", "weights", "rounding error", "rounded to 0", "threshold", "starts at")
+    return table("Quantisation", (*columns, "register used", "saturations"), rows)
+
+
+def _weight_range(layer: Layer) -> tuple[float, float]:
+    return min(s.weight.min() for s in layer.synapses), max(s.weight.max() for s in layer.synapses)
+
+
+def _recorded_share(value: object) -> str:
+    return percent(float(value), 2) if is_number(value) else "–"
+
+
+def activity_table(network: SpikingNetwork, run: Run, *, registers: bool = True) -> Table:
+    """Spikes and synaptic operations per inference, layer by layer; a dash for what a board did not count.
+
+    With `registers`, saturated updates and ranges of potentials; without, spikes per step and shares of the operations.
+    """
+    spikes = {layer.name: run.spike_counts[layer.name] / run.samples for layer in network if layer.name in run.spike_counts}
+    operations, saturations = run.operations_per_sample, run.saturations
+    complete = all(layer.name in spikes and layer.name in operations for layer in network)
+    every = sum(operations.values()) if complete else None
+
+    def row(name: str, size: int, fired: float | None, received: float | None, *of_registers: str) -> tuple[str, ...]:
+        per_neuron = None if fired is None else fired / size
+        rate = None if per_neuron is None else per_neuron / run.schedule.steps
+        share = None if received is None or every is None else received / every if every else 0.0
+        counted = (_or_dash(count, fired), _or_dash(digits, per_neuron), _or_dash(digits, rate), _or_dash(count, received))
+        return (name, f"{size:,}", *counted, percent(share), *of_registers)
+
     rows = [
-        (
+        row(
             layer.name,
-            f"{layer.size:,}",
-            f"{counts[layer.name] / run.samples:,.1f}" if layer.name in counts else "-",
-            f"{spikes[layer.name]:.3f}" if layer.name in spikes else "-",
-            f"{operations[layer.name]:,.0f}" if layer.name in operations else "-",
-            f"{run.saturations.get(layer.name, 0):,}" if run.saturations else "not counted",
-            _range(run.potential_ranges.get(layer.name), network.is_integer),
+            layer.size,
+            spikes.get(layer.name),
+            operations.get(layer.name),
+            f"{saturations.get(layer.name, 0):,}" if saturations else "not counted",
+            _potentials(run.potential_ranges.get(layer.name), network.is_integer),
         )
         for layer in network
     ]
-    complete = all(layer.name in counts and layer.name in operations for layer in network)
-    total = sum(counts.get(layer.name, 0) for layer in network) / run.samples
-    rows.append(
-        (
-            "all",
-            f"{network.neuron_count:,}",
-            f"{total:,.1f}" if complete else "-",
-            f"{total / network.neuron_count:.3f}" if complete else "-",
-            f"{sum(operations.values()):,.0f}" if complete else "-",
-            "",
-            "",
-        )
-    )
-    columns = (
-        "layer",
-        "neurons",
-        "spikes",
-        "spikes per neuron",
-        "synaptic operations",
-        "saturated updates",
-        "potentials",
-    )
+    rows.append(row("all", network.neuron_count, sum(spikes.values()) if complete else None, every, "", ""))
+    columns = ("layer", "neurons", "spikes", "per neuron", "per neuron and step", "synaptic operations", "share")
+    columns += ("saturated updates", "potentials")
+    shown = (0, 1, 2, 3, 5, 7, 8) if registers else range(7)
     up_to = "" if run.steps_used is None else "up to "
     title = f"Activity per inference, {up_to}{run.schedule.steps} steps"
-    return table(title, columns, rows)
+    return table(title, [columns[i] for i in shown], [[cells[i] for i in shown] for cells in rows], total=True)
 
 
-def _range(limits: tuple[float, float] | None, integer: bool) -> str:
+def _or_dash(written: Callable[[float], str], value: float | None) -> str:
+    return "–" if value is None else written(value)
+
+
+def _potentials(limits: tuple[float, float] | None, integer: bool) -> str:
     """Smallest and largest potential in weight units."""
     if limits is None:
         return "not recorded"
-    low, high = (to_weight_units(limit) if integer else limit for limit in limits)
-    return f"{low:,.0f} .. {high:,.0f}" if integer else f"{low:.3g} .. {high:.3g}"
+    low, high = limits
+    return f"{to_weight_units(low):,.0f} … {to_weight_units(high):,.0f}" if integer else f"{low:.3g} … {high:.3g}"
 
 
 def curve_steps(steps: int) -> list[int]:
@@ -131,33 +145,59 @@ def curve_steps(steps: int) -> list[int]:
     return sorted({2**i for i in range(2, 21) if 2**i <= steps} | {steps})
 
 
-def curve_table(curves: Mapping[str, Any]) -> Table:
-    """Accuracy against steps; `curves` maps a name to (T,) accuracies, T may differ."""
+def curve_table(curves: Mapping[str, np.ndarray]) -> Table:
+    """Accuracy against T; `curves` maps a name to accuracies of shape (T,), where T may differ."""
     longest = max(len(curve) for curve in curves.values())
     rows = [
-        (t, *(percent(curve[t - 1]) if t <= len(curve) else "" for curve in curves.values()))
+        (t, *(percent(curve[t - 1], 2) if t <= len(curve) else "" for curve in curves.values()))
         for t in curve_steps(longest)
     ]
     return table("Accuracy against T, steps", ("T", *curves), rows, text_columns=0)
 
 
-def stage_table(stages: tuple[Stage, ...], steps: int | None) -> Table:
-    """The stages of a conversion, one below the other; `steps` is T where it is known."""
-    rows = [(s.name, s.note or "none", f"{s.images:,}", percent(s.accuracy)) for s in stages]
-    columns = ("stage", "limits reached", "images", "accuracy")
+def stage_table(stages: Iterable[Stage], steps: int | None) -> Table:
+    """Accuracy of each form of the network on its way to integers; `steps` is T if known."""
+    rows = [(s.name, s.note or "none", f"{s.images:,}", percent(s.accuracy, 2)) for s in stages]
     known = "" if steps is None else f", T = {steps}"
+    columns = ("stage", "limits reached", "images", "accuracy")
     return table(f"Accuracy on validation images{known}", columns, rows, text_columns=2)
 
 
-def findings_table(report: CheckReport) -> Table:
-    """Everything that a check found."""
-    rows = [(f.severity, f.where, f.found, f.remedy) for f in report.findings]
-    return table("Check", ("", "where", "found", "what to do, or what is done"), rows, text_columns=4)
+def fidelity_table(layers: Sequence[LayerGate], *, weights: bool = True) -> Table:
+    """How closely each layer's firing rates match the trained activations.
+
+    Errors are relative: of the root mean square activation, and of the root mean square weight. With `weights`, the weights'
+    rounding error is shown, and the layer where the loss begins and the one with the lowest correlation over images are marked.
+    """
+    known = [(layer.image_correlation, i) for i, layer in enumerate(layers) if layer.image_correlation is not None]
+    lowest = layers[min(known)[1]] if known else None
+    marks = (("loss begins", begins_at(layers)), ("lowest", lowest))
+    rows = []
+    for layer in layers:
+        correlations = (layer.correlation, layer.image_correlation)
+        mark = ", ".join(name for name, marked in marks if marked is layer)
+        rows.append(
+            (
+                layer.layer,
+                *("–" if each is None else f"{each:.4f}" for each in correlations),
+                *(percent(share) for share in (layer.error, layer.silent, layer.saturated)),
+                *((percent(layer.weight_error, 2), mark) if weights else ()),
+            )
+        )
+    columns = ("layer", "correlation", "over images", "error", "silent", "always on")
+    return table("Rates against activations, layer by layer", (*columns, *(("weight error", "") if weights else ())), rows)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """The console that all output goes through; wide enough to stay readable in a file."""
-    result = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not result.is_terminal:
-        result = Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=140)
-    return result
+def epochs_table(title: str, history: Iterable[Sequence[float | None]]) -> Table:
+    """Epochs of a training: (number, loss, training accuracy, validation accuracy) each."""
+    rows = [
+        (f"{epoch:g}", "–" if loss is None else f"{loss:.4f}", percent(training, 2), percent(validation, 2))
+        for epoch, loss, training, validation in history
+    ]
+    return table(title, ("epoch", "loss", "training", "validation"), rows, text_columns=0)
+
+
+def findings_table(findings: Iterable[Finding], title: str, where: str = "layer") -> Table:
+    """Findings in their order; `where` is the head of the column that locates them."""
+    rows = [(each.severity, each.where, each.found, each.remedy) for each in findings]
+    return table(title, ("", where, "found", "what to do, or what is done"), rows, text_columns=4)

@@ -11,15 +11,6 @@ from ..files import sha256_of
 UNCHANGED = "is there, unchanged"
 
 
-def describe_kept(net: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Of what a `.net` says is kept beside it, by its name in the provenance: a sentence whether it is there."""
-    titles = {"ann": "Trained network", "onnx": "As ONNX"}
-    return {
-        key: f"{titles[key]}: {file} beside it {state} (SHA-256 {provenance[key].get('sha256')})"
-        for key, (file, state) in kept_states(net, provenance).items()
-    }
-
-
 def kept_states(net: Path, provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Key of the provenance, "ann" or "onnx" -> (file name, what became of it: `UNCHANGED` or words for something else)."""
     states = {}

@@ -18,8 +18,9 @@ from .. import netx
 from ..conversion.analog import AnalogNetwork
 from ..conversion.restore import restore
 from ..conversion.tracing.reading import Model
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, RmpLavaError, UsageError
 from ..files import sha256_of
+from ..network import SpikingNetwork
 from ..training.checkpoint import load_model
 from ..training.data import DATASETS, VALIDATION_FRACTION
 from ..training.models import model_spec
@@ -97,6 +98,29 @@ def load_target(target: str, weights: Path | None = None) -> Target:
     path = Path(target)
     ways = {".pt2": _from_program, ".net": _from_net}
     return ways.get(path.suffix, _from_checkpoint)(path)
+
+
+def load_kept(net: Path, network: SpikingNetwork) -> Target:
+    """The trained network that was saved next to the `.net` file of a network, if it is still the same file.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, changed or unreadable, or is a state dict: code that a file names is not run.
+    """
+    name, state = kept_states(net, network.provenance).get("ann", (None, None))
+    if name is None:
+        raise CheckpointError("the file names no trained network that is saved next to it; convert it with this version")
+    if state != UNCHANGED:
+        raise CheckpointError(f"the trained network, {name!r} next to the file, {state}")
+    if "function" in network.provenance:
+        raise CheckpointError(
+            f"{name!r} holds weights whose network is built by a function; code that a file names is not run for a report"
+        )
+    try:
+        return load_target(str(net.parent / name))
+    except RmpLavaError as error:
+        raise CheckpointError(f"the trained network, {name!r}, cannot be read: {error}") from None
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

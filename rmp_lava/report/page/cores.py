@@ -13,7 +13,7 @@ from matplotlib.path import Path as Outline
 
 from ...hardware import LayerMapping, Mapping
 from .style import INK, MUTED, PAPER, RULE, Palette, canvas
-from .words import label
+from ..words import label
 
 _MOST_SQUARES = 2400
 _LEGEND_ROW = 0.17

@@ -10,7 +10,7 @@ from matplotlib.path import Path as Outline
 
 from ...network import INPUT, SpikingNetwork
 from .style import INK, MUTED, PAPER, RULE, Palette, canvas
-from .words import label, shape, synapses
+from ..words import label, shape, synapses
 
 _ENCODINGS = {
     "poisson": "Poisson spikes",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ...hardware import Estimate
 from .style import TERMS, canvas
-from .words import label, percent, quantity
+from ..words import label, percent, quantity
 
 NAMES = {
     "synaptic_operation": "synaptic operations",

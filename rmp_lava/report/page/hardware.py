@@ -5,22 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...hardware import Estimate, Mapping, estimate
-from ..hardware import describe_misfit
+from ..hardware import cores_taken, comparison_table, describe_misfit, estimate_table, mapping_table, steps_table
 from .cores import core_map, squares
 from .energy import energy_bars
 from .measure import Measured
 from .parts import Fact, Section, Sheet
 from .style import Palette, picture
-from .words import count, digits, percent, plural, quantity
-
-_RESOURCES = {
-    "neurons": "neurons",
-    "groups": "neuron groups",
-    "synapse_words": "synapse words",
-    "axons_in": "input axons",
-    "axons_out": "output axons",
-}
-
+from ..words import count, percent, plural, quantity
 
 @dataclass(frozen=True)
 class Hardware:
@@ -42,14 +33,9 @@ def hardware_facts(hardware: Hardware) -> list[Fact]:
     cores = f"estimated; {fits}{mapping.cores_available:,} usable on {mapping.profile.name}"
     static = "static power unknown" if found.total is None else f"{quantity(found.total, 'J')} with static power"
     return [
-        Fact("Cores", _cores(mapping), cores),
+        Fact("Cores", cores_taken(mapping), cores),
         Fact("Energy", quantity(found.dynamic, "J"), f"per inference, estimated, dynamic; {static}"),
     ]
-
-
-def _cores(mapping: Mapping) -> str:
-    others = mapping.cores_of_others
-    return f"{mapping.cores:,}" if others is None else f"> {others:,}"
 
 
 def cores_section(hardware: Hardware, palette: Palette) -> Section:
@@ -84,25 +70,14 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     )
     if hopeless:
         caption += f" {', '.join(hopeless)}: none, as no core holds a part."
-    rows = [
-        (
-            layer.name,
-            f"{layer.cores:,}" if layer.fits else "–",
-            *(f"{layer.usage[key].largest:,}" for key in ("neurons", "synapse_words", "axons_in", "axons_out")),
-            _RESOURCES[layer.binding],
-            percent(layer.utilisation, 0) if layer.fits else f"{digits(layer.utilisation)} cores",
-        )
-        for layer in mapping.layers
-    ]
-    rows.append(("all", _cores(mapping), "", "", "", "", "", ""))
-    columns = ("layer", "cores", "neurons", "words", "axons in", "axons out", "scarcest", "used")
-    table = (
+    sheet = Sheet(
         f"Estimated, {mapping.implementation} neurons: what the fullest core of each layer holds, and which of its resources is "
-        "scarcest."
+        "scarcest.",
+        mapping_table(mapping, wide=False),
+        (*palette.marks([layer.origin or layer.name for layer in mapping.layers]), ""),
     )
-    colours = (*palette.marks([layer.origin or layer.name for layer in mapping.layers]), "")
     shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
-    return Section("cores", "Cores", tuple(text), (shown,), (Sheet(table, columns, rows, 1, True, colours),))
+    return Section("cores", "Cores", tuple(text), (shown,), (sheet,))
 
 
 def energy_section(hardware: Hardware, palette: Palette) -> Section:
@@ -134,54 +109,18 @@ def energy_section(hardware: Hardware, palette: Palette) -> Section:
 
 
 def _sheets(found: Estimate, samples: str, palette: Palette) -> tuple[Sheet, ...]:
-    origins = {layer.name: layer.origin or layer.name for layer in found.mapping.layers}
-    layers = [
-        (
-            layer.name,
-            count(layer.synaptic_operations),
-            count(layer.neuron_updates),
-            quantity(layer.energy, "J"),
-            percent(layer.energy / found.dynamic if found.dynamic else 0.0),
-            quantity(layer.step_seconds, "s"),
-        )
-        for layer in found.layers
-    ]
-    updates = sum(layer.neuron_updates for layer in found.layers)
-    total = (count(found.synaptic_operations), count(updates), quantity(found.dynamic, "J"), percent(1.0))
-    layers.append(("all", *total, quantity(found.step_seconds, "s")))
-    colours = (*palette.marks([origins[layer.name] for layer in found.layers]), "")
-    steps = [
-        (
-            f"{other['steps']:g}",
-            quantity(other["latency_seconds"], "s"),
-            quantity(other["dynamic"], "J"),
-            "unknown" if other["total"] is None else quantity(other["total"], "J"),
-        )
-        for other in map(found.at, (0.5, 1, 2))
-    ]
-    elsewhere = [(f"{found.profile.name}, dynamic, estimated", "this report", quantity(found.dynamic, "J"))]
-    elsewhere += [(name, source, quantity(joules, "J")) for name, joules, source in found.comparisons()]
     return (
         Sheet(
             "Estimated dynamic energy per inference, and the time that the layer’s busiest core computes in a step. "
             f"Mean of {samples}.",
-            ("layer", "synaptic operations", "neuron updates", "dynamic energy", "share", "time of a step"),
-            layers,
-            1,
-            True,
-            colours,
+            estimate_table(found),
+            (*palette.marks([layer.origin or layer.name for layer in found.mapping.layers]), ""),
         ),
-        Sheet(
-            "Estimated for other numbers of steps, if the rates stay as they are.",
-            ("T", "latency", "dynamic energy", "with static power"),
-            steps,
-        ),
+        Sheet("Estimated for other numbers of steps, at the same firing rates.", steps_table(found)),
         Sheet(
             f"Published energies of one operation, times the operations of one inference ({found.macs:,} multiply-accumulates of "
-            f"the trained network, {count(found.synaptic_operations)} synaptic operations of this one). Memory and idle power "
-            "are not in all of them; see the sources.",
-            ("processor", "source", "energy"),
-            elsewhere,
-            2,
+            f"the trained network, {count(found.synaptic_operations)} synaptic operations of this one). Not all of them include "
+            "memory and idle power; see the sources.",
+            comparison_table(found),
         ),
     )

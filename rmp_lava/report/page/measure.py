@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ...backends import run
+from ...conversion.tracing.reading import Model
 from ...network import INPUT, SpikingNetwork
 from ...results import Run
 from .rates import Rates, compare_rates
 
 RASTER_SAMPLES = 3
 RASTER_STEPS = 256
-"""Longest stretch of time that a raster shows: more cannot be told apart on a page."""
+"""Most steps that a raster shows; more cannot be told apart on a page."""
 _RASTER_BYTES = 2**28
 
 
@@ -38,7 +38,7 @@ class Raster:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What the report says about the network on images.
+    """What the report shows of the network on images.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Measured:
         On all images.
     labels : numpy.ndarray or None
     what : str
-        The images, in words.
+        The images in words.
     rates : Rates
-        Against activations, or why there are none.
+        Against activations, or why they are missing.
     """
 
     network: SpikingNetwork
@@ -67,11 +67,11 @@ class Measured:
 
 def measure(
     network: SpikingNetwork,
-    net: Path,
     images: np.ndarray,
     labels: np.ndarray | None,
     what: str,
     steps: int,
+    trained: Model | str,
     *,
     seed: int = 0,
 ) -> Measured:
@@ -79,12 +79,12 @@ def measure(
 
     Parameters
     ----------
-    net : Path
-        Where the network was read: what was trained is looked for beside it.
     images, labels, what
-        As `workflow.samples.images_for` returns them.
+        As `sources.images.images_for` returns them.
     steps : int
         T.
+    trained : torch.nn.Module, torch.export.ExportedProgram or str
+        What the network was converted from, or a sentence why it is missing.
     seed : int
         Of the Poisson encoding.
 
@@ -95,12 +95,12 @@ def measure(
     """
     result = run(network, images, steps, seed=seed, progress=True)
     raster = _raster(network, images, steps, seed)
-    rates = compare_rates(network, net, images, labels, steps, seed)
+    rates = compare_rates(network, trained, images, labels, steps, seed)
     return Measured(network, result, labels, what, raster, rates, seed)
 
 
 def _raster(network: SpikingNetwork, images: np.ndarray, steps: int, seed: int) -> Raster:
-    """The first steps of a run are those of a shorter one: windows are aligned, and Poisson spikes drawn step by step."""
+    """Record a shorter run. It equals the first steps of the long one: Poisson spikes are drawn step by step."""
     per_step = network.neuron_count + 4 * int(np.prod(network.input.shape))
     samples = int(np.clip(_RASTER_BYTES // (per_step * min(steps, RASTER_STEPS)), 1, min(RASTER_SAMPLES, len(images))))
     steps = int(np.clip(_RASTER_BYTES // (per_step * samples), 1, min(steps, RASTER_STEPS)))

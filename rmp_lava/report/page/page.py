@@ -1,32 +1,34 @@
-"""One HTML file from sections: no scripts, nothing from outside, everything that is not ours escaped."""
+"""One HTML file from sections: no scripts, nothing loaded from elsewhere, everything from outside escaped."""
 
 from __future__ import annotations
 
 import itertools
-import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
+from ...conversion.tracing.reading import Model
 from ...errors import UsageError
 from ...files import write_atomically
-from ...hardware import map_network
+from ...hardware import Profile, map_network
 from ...network import SpikingNetwork
+from ...tables import printable
+from ..words import plural
 from . import layers, sections
 from .hardware import cores_section, energy_section, hardware_facts, on_board
 from .measure import measure
-from .parts import Fact, Section, Sheet
+from .parts import Fact, Section
 from .provenance import provenance_section
 from .style import Palette, Picture, palette
 from .svg import inline, to_png, to_svg
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_HARDLY_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -36,55 +38,68 @@ class Page:
     html: str
     pictures: tuple[Picture, ...]
 
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Name -> matplotlib figure in the wide form: network, accuracy, raster, rates, activity, cores, energy."""
+        return {picture.key: picture.wide for picture in self.pictures}
+
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture or table with its number."""
+    """A numbered picture in two widths, or a numbered table."""
 
     number: int
     caption: str
-    key: str = ""
     wide: Markup = Markup()
     narrow: Markup = Markup()
-    sheet: Sheet | None = None
+    html: Markup = Markup()
 
 
 def make_page(
     network: SpikingNetwork,
-    net: Path,
     images: np.ndarray,
-    labels: np.ndarray | None,
-    what: str,
-    steps: int,
+    labels: np.ndarray | None = None,
     *,
-    profile: str = "oheo_gulch",
+    steps: int,
+    trained: Model | str = "no trained network was passed",
+    what: str = "",
+    net: Path | None = None,
+    profile: str | Profile = "oheo_gulch",
     seed: int = 0,
     arguments: Sequence[str] = (),
 ) -> Page:
-    """Run a network on images and say everything about it on one page.
+    """Run a network on images and show everything about it on one page.
 
     Parameters
     ----------
-    network, net
-        The network and the `.net` file that it was read from.
-    images, labels, what
-        As `workflow.samples.images_for` returns them.
+    network : SpikingNetwork
+    images : numpy.ndarray
+        (samples, *input shape) in [0, 1].
+    labels : numpy.ndarray or None
+        (samples,); without them the page shows no accuracy.
     steps : int
         T.
-    profile : str
-        Hardware profile of the core map and the energy estimate, by name or path.
+    trained : torch.nn.Module, torch.export.ExportedProgram or str
+        What the network was converted from, to compare firing rates with its activations; or a sentence why it is missing.
+    what : str
+        The images in words.
+    net : Path or None
+        The `.net` file that the network was read from; its name and SHA-256 are shown.
+    profile : str or Profile
+        Hardware profile of the core map and the energy estimate.
     seed : int
         Of the Poisson encoding.
     arguments : sequence of str
-        Of the command that makes the page, if one does.
+        Of the command that makes the page.
 
     Raises
     ------
     UsageError, DataError, ProfileError
         As running and mapping do.
     """
-    mapping = map_network(network, profile)  # a mistake in the profile shows before anything runs
-    measured = measure(network, net, images, labels, what, steps, seed=seed)
+    mapping = map_network(network, profile)  # an error in the profile shows before anything runs
+    what = what or plural(len(images), "image")
+    measured = measure(network, images, labels, what, steps, trained, seed=seed)
     hardware = on_board(measured, mapping)
     colours = palette([layer.name for layer in network])
     found = [
@@ -100,7 +115,7 @@ def make_page(
         provenance_section(measured, net, shlex.join(arguments)),
     ]
     facts = sections.facts(measured) + hardware_facts(hardware)
-    html = render(network, facts, found, colours, measured.what)
+    html = render(network, facts, found, colours, what)
     return Page(html, tuple(picture for section in found for picture in section.pictures))
 
 
@@ -111,7 +126,7 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters["plain"] = _plain
+    environment.filters["plain"] = printable
     style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         network=network,
@@ -124,26 +139,27 @@ def render(
     )
 
 
-def _numbered(found: Sequence[Section], colours: Palette):
+def _numbered(
+    found: Sequence[Section], colours: Palette
+) -> Iterator[tuple[Section, list[_Shown], list[_Shown]]]:
     """(section, its pictures, its tables), each numbered through the page."""
     figures, tables = itertools.count(1), itertools.count(1)
     for section in found:
-        shown = [
+        pictures = [
             _Shown(
                 next(figures),
                 picture.caption,
-                picture.key,
                 inline(picture.wide, colours, f"{picture.key}-wide-", picture.title),
                 inline(picture.narrow, colours, f"{picture.key}-narrow-", picture.title),
             )
             for picture in section.pictures
         ]
-        yield section, shown, [_Shown(next(tables), sheet.caption, sheet=sheet) for sheet in section.sheets]
-
-
-def _plain(text: object) -> str:
-    """Text without what neither HTML nor UTF-8 can hold."""
-    return _HARDLY_TEXT.sub("\N{REPLACEMENT CHARACTER}", str(text)).encode("utf-8", "replace").decode("utf-8")
+        sheets = [
+            # `to_html` escapes the cells.
+            _Shown(next(tables), sheet.caption, html=Markup(replace(sheet.table, title="").to_html(sheet.marks)))
+            for sheet in section.sheets
+        ]
+        yield section, pictures, sheets
 
 
 def write_page(page: Page, output: Path, figures: Path | None = None) -> list[Path]:
@@ -154,8 +170,9 @@ def write_page(page: Page, output: Path, figures: Path | None = None) -> list[Pa
     UsageError
         If a file cannot be written.
     """
-    written = []
-    for picture in page.pictures if figures is not None else ():
-        for suffix, content in ((".svg", to_svg(picture.wide)), (".png", to_png(picture.wide))):
-            written.append(write_atomically(figures / f"{picture.key}{suffix}", content, UsageError))
-    return [write_atomically(output, page.html.encode("utf-8"), UsageError), *written]
+    written = [write_atomically(output, page.html.encode("utf-8"), UsageError)]
+    if figures is not None:
+        for picture in page.pictures:
+            for suffix, content in ((".svg", to_svg(picture.wide)), (".png", to_png(picture.wide))):
+                written.append(write_atomically(figures / f"{picture.key}{suffix}", content, UsageError))
+    return written

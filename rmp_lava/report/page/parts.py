@@ -1,31 +1,25 @@
-"""What the page is made of: sections with text, pictures and tables, and the numbers of the headline."""
+"""What the page is made of: sections with text, pictures and tables, and the figures of its headline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...tables import Table
 from .style import Picture
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table; the first `text_columns` columns are text, the others numbers. The last row is a sum where `total`.
-
-    `colours` are the CSS variables of the rows' marks, where they have some; empty: none in this row.
-    """
+    """A table with its caption; `marks` are the CSS variables of the rows' colours, empty for none."""
 
     caption: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    text_columns: int = 1
-    total: bool = False
-    colours: tuple[str, ...] = ()
+    table: Table
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; `missing` says in a sentence why something is not there."""
+    """A part of the page; `missing` explains in a sentence what is left out."""
 
     key: str
     title: str
@@ -37,7 +31,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Fact:
-    """A number of the headline, and what is to be known about it."""
+    """A figure of the headline, with its explanation."""
 
     name: str
     value: str

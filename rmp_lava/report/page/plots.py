@@ -14,7 +14,7 @@ from ...network import SpikingNetwork
 from .cores import boxes
 from .rates import LayerRates, Rates
 from .style import MUTED, NARROW, TERMS, WIDE, Palette, canvas
-from .words import digits, label, percent, quantity, wilson
+from ..words import digits, label, percent, quantity, wilson
 
 _LOG_FROM = 32
 _CELLS = 32

@@ -1,8 +1,7 @@
-"""Where the network and the page come from: versions, seeds, hashes, commands."""
+"""The page's section on where the network and the page come from: versions, seeds, hashes, commands."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,30 +10,31 @@ import numpy as np
 import torch
 
 from ... import __version__
+from ...files import sha256_of
+from ...tables import table
 from ..provenance import flattened, kept_epochs
+from ..tables import epochs_table
 from .measure import Measured
 from .parts import Section, Sheet
-from .words import percent
 
 _LONGEST, _MOST_ROWS = 240, 80
 
 
-def provenance_section(measured: Measured, net: Path, command: str) -> Section:
-    """What made the page, epochs of tuning, and what else the file says of itself.
+def provenance_section(measured: Measured, net: Path | None, command: str) -> Section:
+    """What made the page, epochs of tuning, and what else the file records.
 
     Parameters
     ----------
-    net : Path
+    net : Path or None
         The `.net` file.
     command : str
-        That made the page, or empty.
+        The command that made the page; may be empty.
     """
     result = measured.result
     made = [
         ("made", f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"),
         ("command", command or "none; from Python"),
-        ("network file", net.name),
-        ("SHA-256", hashlib.sha256(net.read_bytes()).hexdigest()),
+        *([] if net is None else [("network file", net.name), ("SHA-256", sha256_of(net))]),
         ("images", measured.what),
         ("seed", str(measured.seed)),
         ("backend", f"{result.backend}: {result.execution}; {result.seconds:.1f} s"),
@@ -46,26 +46,18 @@ def provenance_section(measured: Measured, net: Path, command: str) -> Section:
     ]
     tunings, rest = kept_epochs(measured.network.provenance)
     said = [(path[:_LONGEST], _cut(text)) for path, text in flattened(rest)]
-    text = ()
+    text = ""
     if len(said) > _MOST_ROWS:
-        text = (
-            f"The file says {len(said):,} things of itself; the first {_MOST_ROWS} are shown, all by rmp-lava info.",
-        )
-    sheets = [Sheet("This page.", ("", ""), made, 2)]
-    sheets += [_epochs(title, history[:_MOST_ROWS]) for title, history in tunings]
+        text = f"The file has {len(said):,} entries; the first {_MOST_ROWS} are shown here, all of them by rmp-lava info."
+    sheets = [Sheet("This page.", table("", ("", ""), made, text_columns=2))]
+    for title, history in tunings:
+        caption = f"{title}: mean loss of each epoch, and accuracy on training and validation images."
+        sheets.append(Sheet(caption, epochs_table(title, history[:_MOST_ROWS])))
     if said:
-        sheets.append(Sheet("What the file says of its making.", ("", ""), said[:_MOST_ROWS], 2))
-    missing = "" if said or tunings else "The file does not say where it comes from."
-    return Section("provenance", "Provenance", text, (), tuple(sheets), missing)
-
-
-def _epochs(title: str, history: list[list[float]]) -> Sheet:
-    rows = [
-        (f"{epoch:g}", "–" if loss is None else f"{loss:.4f}", percent(training, 2), percent(validation, 2))
-        for epoch, loss, training, validation in history
-    ]
-    caption = f"{title}: mean loss of each epoch, and accuracy on training and validation images."
-    return Sheet(caption, ("epoch", "loss", "training", "validation"), rows)
+        entries = table("", ("", ""), said[:_MOST_ROWS], text_columns=2)
+        sheets.append(Sheet("What the file records about how it was made.", entries))
+    missing = "" if said or tunings else "The file does not record where it comes from."
+    return Section("provenance", "Provenance", (text,) if text else (), (), tuple(sheets), missing)
 
 
 def _cut(text: str) -> str:

@@ -12,7 +12,7 @@ from ...network import INPUT, SpikingNetwork
 from .measure import Measured, Raster
 from .rates import spread
 from .style import INK, MUTED, RULE, Palette, canvas
-from .words import label
+from ..words import label
 
 _ROWS = 260
 _MOST_SPIKES = 30_000

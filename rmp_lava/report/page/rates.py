@@ -1,9 +1,8 @@
-"""What rates say against the activations that they stand for, where the trained network lies beside the `.net`."""
+"""Firing rates against the trained activations that they represent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -12,12 +11,11 @@ from ...conversion.analog import AnalogNetwork, activations
 from ...conversion.layer_fidelity import LayerComparison, LayerGate
 from ...conversion.stages import trained_stage
 from ...conversion.trace import trace
+from ...conversion.tracing.reading import Model
 from ...encoding import make_input
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
 from ...registers import to_weight_units
-from ...sources.kept import UNCHANGED, kept_states
-from ...sources.models import Target, load_target
 
 IMAGES = 64
 _NEURONS = 1000
@@ -63,66 +61,56 @@ class _MissingError(Exception):
 
 
 def compare_rates(
-    network: SpikingNetwork, net: Path, images: np.ndarray, labels: np.ndarray | None, steps: int, seed: int
+    network: SpikingNetwork,
+    trained: Model | str,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    steps: int,
+    seed: int,
 ) -> Rates:
-    """Compare a converted network's rates with the activations of the network kept beside it.
+    """Compare a converted network's firing rates with the activations of the trained network.
 
     Parameters
     ----------
-    net : Path
-        Where the network was read.
+    trained : torch.nn.Module, torch.export.ExportedProgram or str
+        What the network was converted from, or a sentence why it is missing.
     images, labels
-        Of the report; the first ones are compared, all are classified.
+        Of the report; the first `IMAGES` are compared, all are classified.
 
     Returns
     -------
     Rates
-        With a sentence where the trained network is missing, or is not the one that was kept.
+        With a sentence in `missing` if the trained network is missing or does not match.
     """
+    if isinstance(trained, str):
+        return Rates(missing=trained)
     try:
-        target = _kept(network, net)
-        analog = _traced(network, target)
+        analog = _traced(network, trained)
     except _MissingError as reason:
         return Rates(missing=str(reason))
     some = images[:IMAGES]
-    accuracy = None if labels is None else trained_stage(target.model, images, labels).accuracy
+    accuracy = None if labels is None else trained_stage(trained, images, labels).accuracy
     remark = ""
     if network.provenance.get("tune"):
         remark = "The network was tuned after training; activations are those of the trained network before that."
     return Rates(_compare(network, analog, some, steps, seed), len(some), accuracy, remark=remark)
 
 
-def _kept(network: SpikingNetwork, net: Path) -> Target:
-    name, state = kept_states(net, network.provenance).get("ann", (None, None))
-    if name is None:
-        raise _MissingError("the file names no trained network that is kept beside it; convert it with this version")
+def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork:
+    """The trained network in analog form, with the same layers."""
     if network.input.encoding == "spikes":
         raise _MissingError("the network takes spikes instead of images, which have no activations")
-    if state != UNCHANGED:
-        raise _MissingError(f"the trained network, {name!r} beside the file, {state}")
-    if "function" in network.provenance:
-        raise _MissingError(
-            f"{name!r} holds weights whose network is built by a function; code that a file names is not run for a report"
-        )
-    try:
-        return load_target(str(net.parent / name))
-    except RmpLavaError as error:
-        raise _MissingError(f"the trained network, {name!r}, cannot be read: {error}") from None
-
-
-def _traced(network: SpikingNetwork, target: Target) -> SpikingNetwork:
-    """The trained network in analog form, with the same layers."""
     shapes = [(layer.name, layer.shape) for layer in network]
     for pooling in ("fold", "layer"):
         try:
             source = make_input("current", network.input.shape)
-            analog = trace(target.model, source, pooling=pooling, readout=network.readout)
+            analog = trace(trained, source, pooling=pooling, readout=network.readout)
         except RmpLavaError as error:
             raise _MissingError(f"the trained network cannot be traced: {error}") from None
         if [(layer.name, layer.shape) for layer in analog] == shapes:
             break
     else:
-        raise _MissingError("the trained network that lies beside the file has other layers")
+        raise _MissingError("the trained network has other layers than this one")
     if any(layer.neurons.reset != "none" and "spike_value" not in layer.record for layer in network):
         raise _MissingError(
             "the file does not say what one spike of each layer stands for; convert it with this version"

@@ -1,23 +1,24 @@
-"""The page's sections on the whole network: what each says in words, numbers and pictures, or why it cannot."""
+"""The page's sections on the whole network."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..provenance import kept_stages
+from ..tables import stage_table
 from .drawing import network_drawing
 from .measure import Measured
 from .parts import Fact, Section, Sheet
 from .plots import accuracy_curve
 from .raster import neurons_shown, raster_plot
 from .style import Palette, picture
-from .words import count, digits, percent, plural, wilson
+from ..words import count, digits, percent, plural, wilson
 
 _RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
 
 
 def facts(measured: Measured) -> list[Fact]:
-    """The headline, as far as running the network says it."""
+    """The figures of the headline that a run gives."""
     result, network = measured.result, measured.network
     found = []
     if measured.labels is not None:
@@ -35,7 +36,7 @@ def facts(measured: Measured) -> list[Fact]:
 
 
 def network_section(measured: Measured, palette: Palette) -> Section:
-    """Layers, shapes and paths."""
+    """Layers, shapes and connections."""
     network = measured.network
     kinds = sorted({_RESETS[layer.neurons.reset] for layer in network.layers})
     numbers = "Loihi’s integers" if network.is_integer else "real numbers"
@@ -44,10 +45,10 @@ def network_section(measured: Measured, palette: Palette) -> Section:
         f"{plural(len(network.layers), 'layer')} with {plural(network.neuron_count, 'neuron')} and "
         f"{plural(network.parameter_count, 'stored weight')}, in {numbers}. Neurons: {', '.join(kinds)}. "
         f"The read-out is the {'spike count' if network.readout == 'count' else 'membrane potential'} of the last layer; "
-        f"it lies {plural(network.depth, 'synapse')} behind the input."
+        f"it is {plural(network.depth, 'synapse')} after the input."
     )
     caption = "Layers from the input, at the top, to the read-out; each line is one set of synapses"
-    caption += f", and arcs are the {skips} that reach a layer beside its first one." if skips else "."
+    caption += f", and arcs are the {skips} that reach a layer in addition to its first one." if skips else "."
     if not skips and not network.is_chain:
         caption = "Layers from the input, at the top, to the read-out; lines and arcs are synapses."
     drawn = picture("network", "Network", caption, lambda wide: network_drawing(network, palette, wide))
@@ -55,39 +56,32 @@ def network_section(measured: Measured, palette: Palette) -> Section:
 
 
 def stage_section(measured: Measured) -> Section:
-    """What each form of the network reaches, from the file."""
-    rows = [
-        (stage.name, stage.note or "none", f"{stage.images:,}", percent(stage.accuracy, 2))
-        for stage in kept_stages(measured.network.provenance)
-    ]
-    title = "Stages of the conversion"
-    if not rows:
+    """Accuracy of each form of the network, as the file records it."""
+    stages, title = kept_stages(measured.network.provenance), "Stages of the conversion"
+    if not stages:
         return Section(
             "stages",
             title,
-            missing="The file does not say what each stage of its conversion reached; files that convert writes from "
-            "labelled images do.",
+            missing="The file does not record the accuracy of each stage of its conversion; convert measures it on labelled images.",
         )
     caption = "Accuracy of each form of the network on the same validation images, measured when it was converted."
-    return Section(
-        "stages", title, sheets=(Sheet(caption, ("stage", "limits reached", "images", "accuracy"), rows, 2),)
-    )
+    return Section("stages", title, sheets=(Sheet(caption, stage_table(stages, None)),))
 
 
 def accuracy_section(measured: Measured, palette: Palette) -> Section:
-    """What is reached after fewer steps."""
+    """Accuracy after fewer steps."""
     result = measured.result
     title = "Accuracy against T"
     if measured.labels is None:
         truth, what = result.predictions, "agreement"
         text = (
-            "The images have no labels; pass --labels for the accuracy. Shown is how many predictions are those after the "
-            "last step already."
+            "The images have no labels; pass --labels for the accuracy. The figure shows how many predictions equal those after "
+            "the last step."
         )
         caption = f"Share of samples whose prediction after T steps is that after {plural(measured.steps, 'step')}"
     else:
-        truth, what, text = measured.labels, "accuracy", _one_sided(measured)
-        caption = "Share of samples that are classified correctly when the read-out is read after T steps"
+        truth, what, text = measured.labels, "accuracy", _one_sided(measured, measured.labels)
+        caption = "Share of samples that are classified correctly when the read-out is taken after T steps"
     curve = result.accuracy_at(truth)
     trained = measured.rates.trained_accuracy
     caption += f" ({measured.what}), with the 95 % interval (Wilson) of {plural(result.samples, 'sample')}."
@@ -97,9 +91,9 @@ def accuracy_section(measured: Measured, palette: Palette) -> Section:
     return Section("accuracy", title, (text,) if text else (), (drawn,))
 
 
-def _one_sided(measured: Measured) -> str:
-    """A sentence where images that could be of all classes are of some: data sets may be sorted."""
-    found, outputs = len(np.unique(measured.labels)), measured.network.output.size
+def _one_sided(measured: Measured, labels: np.ndarray) -> str:
+    """A sentence if the images belong to few of the classes, as the first ones of a sorted data set do."""
+    found, outputs = len(np.unique(labels)), measured.network.output.size
     if found >= min(outputs, measured.result.samples):
         return ""
     return (
@@ -121,7 +115,7 @@ def raster_section(measured: Measured, palette: Palette) -> Section:
         left_out += " The input sends each pixel as the same number in every step and is not shown."
     if network.output.neurons.reset == "none":
         left_out += " The read-out integrates without spiking."
-    truth = "; “not” names the label where it is another one" if measured.labels is not None else ""
+    truth = "; “not” names the label where it differs" if measured.labels is not None else ""
     caption = (
         f"Spikes of the first {plural(raster.samples, 'sample')}, of up to {most} neurons of each layer, evenly spread over it. "
         f"A mark is one spike. Above each column is the prediction after T steps{truth}.{stretch}{left_out}"

@@ -1,24 +1,30 @@
-"""Numbers, names and sentences as a page shows them."""
+"""How the report and the terminal write numbers and names."""
 
 from __future__ import annotations
 
 import math
+import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
-from ...network import Conv, Layer
+from ..network import Conv, Layer
 
 LONGEST_LABEL = 22
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 _Z_95 = 1.959964
-"""Of the standard normal distribution: 95 % lie within."""
+"""Quantile of the standard normal distribution for a two-sided 95 % interval."""
 
 
-def label(name: Any, longest: int = LONGEST_LABEL) -> str:
-    """A name that fits into a picture: one line, no control characters, its middle left out where it is long."""
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether an entry of an untrusted file is a finite number that a float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def label(name: object, longest: int = LONGEST_LABEL) -> str:
+    """A name shortened for a picture: one line, control characters replaced, the middle of a long name left out."""
     text = "".join(c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in str(name))
     if len(text) <= longest:
         return text
@@ -26,28 +32,31 @@ def label(name: Any, longest: int = LONGEST_LABEL) -> str:
     return f"{text[: longest - 1 - tail]}…{text[-tail:]}"
 
 
-def quantity(value: float, unit: str) -> str:
-    """Three digits, with the prefix that suits: 0.00001234 J is 12.3 µJ."""
+def quantity(value: float | None, unit: str) -> str:
+    """Three significant digits with an SI prefix: 0.00001234 J is 12.3 µJ; "unknown" for None."""
+    if value is None:
+        return "unknown"
     if not math.isfinite(value):
         return f"unknown {unit}"
     if value == 0:
         return f"0 {unit}"
+    # A value that rounds up to 1000 takes the next prefix.
     factor, prefix = next(((f, p) for f, p in _PREFIXES if abs(value) >= 0.9995 * f), _PREFIXES[-1])
     return f"{digits(value / factor)} {prefix}{unit}"
 
 
 def digits(value: float) -> str:
-    """A number with three significant digits, or whole where it is larger."""
+    """Three significant digits; an integer from 1000 on."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if abs(value) < 1000:
-        value = float(f"{value:.3g}")  # what rounds up to the next power of ten has a digit less behind the point
+        value = float(f"{value:.3g}")  # a value that rounds up to a power of ten needs one decimal place less
     places = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{places}f}" if places < 6 else f"{value:.2e}"
 
 
 def count(value: float) -> str:
-    """A number of things, which on average may be broken."""
+    """A mean number of things: one decimal place below 100, unless it is an integer."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
 
 
@@ -57,7 +66,7 @@ def percent(share: float | None, places: int = 1) -> str:
 
 
 def shape(sizes: Sequence[int]) -> str:
-    """Sizes with crosses between."""
+    """Sizes joined by crosses."""
     return "×".join(str(n) for n in sizes)
 
 
@@ -67,7 +76,7 @@ def plural(number: int, what: str, several: str = "") -> str:
 
 
 def synapses(layer: Layer) -> str:
-    """What kinds of synapses reach a layer."""
+    """The kinds of synapses of a layer."""
     kinds = []
     for synapse in layer.synapses:
         if isinstance(synapse, Conv):
