@@ -55,7 +55,7 @@ def main() -> None:
     torch.manual_seed(0)
     digits = load("digits")
     out = console()
-    out.print(findings_table(rmp_lava.check(Network(nn.MaxPool2d(2)), digits.train_images)))
+    out.print(findings_table(rmp_lava.check(Network(nn.MaxPool2d(2)), digits.train_images).findings, "Check"))
 
     model = Network(nn.AvgPool2d(2))
     train(model, torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels))

@@ -35,7 +35,7 @@ for reset in ("soft", "hard"):
 # The hard reset throws away what is above the threshold, at every spike: 25 spikes instead of 29.
 
 # %% What will change, and whether anything is in the way.
-console().print(findings_table(rmp_lava.check(trained.model, digits.train_images)))
+console().print(findings_table(rmp_lava.check(trained.model, digits.train_images).findings, "Check"))
 
 # %% Convert as the paper does: thresholds from the largest input on training images, Poisson spikes as input.
 calibration = digits.train_images[:300]

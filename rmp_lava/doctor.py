@@ -1,4 +1,4 @@
-"""Which parts of the package work on this machine: what this package computes is tried out, the rest is looked up."""
+"""Which parts of the package work on this machine: its own computations are tried, everything else is looked up."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import RmpLavaError
+from .findings import Finding
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .backends import Fast, Lava
+    from .network import SpikingNetwork
+    from .results import Run
+
+_LAVA, _LAVA_DL = "Lava CPU simulator", "lava-dl (its loader, optional)"
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """One part: whether it works, what was found, and what to do if it does not."""
-
-    part: str
-    works: bool
-    found: str
-    remedy: str = ""
-
-
-def diagnose() -> list[Diagnosis]:
-    """Try every part; nothing is raised for what does not work."""
+def diagnose() -> list[Finding]:
+    """Try every part; a part that does not work is an obstacle, never an exception."""
     return [
-        Diagnosis("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding("ok", "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *[_library(name) for name in ("torch", "numpy", "h5py")],
         _attempt("conversion and backends reference, fast", _try_core),
         _attempt("data set digits", lambda: _try_data("digits")),
@@ -36,27 +36,25 @@ def diagnose() -> list[Diagnosis]:
     ]
 
 
-def _library(name: str) -> Diagnosis:
+def _library(name: str) -> Finding:
     try:
         __import__(name)
-        return Diagnosis(name, True, importlib.metadata.version(name))
+        return Finding("ok", name, importlib.metadata.version(name))
     except Exception as error:  # a broken library can raise anything at import
-        return Diagnosis(name, False, f"cannot be imported ({error})", f"pip install --force-reinstall {name}")
+        return Finding("obstacle", name, f"cannot be imported ({error})", f"pip install --force-reinstall {name}")
 
 
-def _attempt(part: str, trial: Callable[[], str]) -> Diagnosis:
+def _attempt(part: str, trial: Callable[[], str]) -> Finding:
     try:
-        return Diagnosis(part, True, trial())
+        return Finding("ok", part, trial())
     except RmpLavaError as error:
-        found, _, remedy = str(error).partition("; ")
-        return Diagnosis(part, False, found, remedy)
+        return Finding("obstacle", part, str(error))
     except Exception as error:  # a broken installation can raise anything
-        return Diagnosis(
-            part, False, f"{type(error).__name__}: {error}", "install rmp-lava again into a fresh environment"
-        )
+        found, remedy = f"{type(error).__name__}: {error}", "install rmp-lava again into a fresh environment"
+        return Finding("obstacle", part, found, remedy)
 
 
-def _tiny_network():
+def _tiny_network() -> tuple[SpikingNetwork, np.ndarray]:
     import numpy as np
 
     from .encoding import make_input
@@ -71,17 +69,27 @@ def _tiny_network():
     return network, np.array([[0.9, 0.2], [0.3, 0.8]], dtype=np.float32)
 
 
-def _try_core() -> str:
+def _equal_to_reference(backend: Fast | Lava) -> Run:
+    """Run a tiny network on a backend; raise `BackendError` if its spikes differ from the reference's."""
     import numpy as np
 
     from .backends import run
     from .errors import BackendError
 
     network, images = _tiny_network()
-    results = [run(network, images, 8, backend, record=("spikes",)) for backend in ("reference", "fast")]
-    if not all(np.array_equal(results[0].spikes[name], results[1].spikes[name]) for name in results[0].spikes):
-        raise BackendError("backends reference and fast give different spikes; this is a defect, please report it")
-    return f"equal spikes; fast: {results[1].execution}"
+    expected = run(network, images, 8, "reference", record=("spikes",))
+    found = run(network, images, 8, backend, record=("spikes",))
+    if not all(np.array_equal(expected.spikes[name], found.spikes[name]) for name in expected.spikes):
+        raise BackendError(
+            f"backends reference and {found.backend} give different spikes; this is a defect, please report it"
+        )
+    return found
+
+
+def _try_core() -> str:
+    from .backends import Fast
+
+    return f"equal spikes; fast: {_equal_to_reference(Fast()).execution}"
 
 
 def _try_data(name: str) -> str:
@@ -97,55 +105,40 @@ def _try_gpu() -> str:
     from .errors import BackendUnavailableError
 
     if not torch.cuda.is_available():
-        raise BackendUnavailableError("PyTorch sees none; optional, pass --device cuda where there is one")
+        raise BackendUnavailableError("PyTorch finds none; it is optional, with --device cuda where there is one")
     return torch.cuda.get_device_name()
 
 
-def _lava() -> Diagnosis:
+def _lava() -> Finding:
     from .backends.lava import simulator
 
     reason = simulator.availability()
-    if reason:
-        found, _, remedy = reason.partition("; ")
-        return Diagnosis("Lava CPU simulator", False, found, remedy)
-    return _attempt("Lava CPU simulator", _try_lava)
+    return Finding("obstacle", _LAVA, reason) if reason else _attempt(_LAVA, _try_lava)
 
 
 def _try_lava() -> str:
-    import numpy as np
+    from .backends import Lava
 
-    from .backends import Lava, run
-    from .errors import BackendError
-
-    network, images = _tiny_network()
-    expected = run(network, images, 8, "reference", record=("spikes",))
-    found = run(network, images, 8, Lava(time_limit=120), record=("spikes",))
-    if not all(np.array_equal(expected.spikes[name], found.spikes[name]) for name in expected.spikes):
-        raise BackendError("Lava gives other spikes than the reference; this is a defect, please report it")
-    return f"spikes equal the reference's; {found.execution}"
+    return f"spikes equal the reference's; {_equal_to_reference(Lava(time_limit=120)).execution}"
 
 
-def _lava_dl() -> Diagnosis:
+def _lava_dl() -> Finding:
     try:
-        return Diagnosis("lava-dl (its loader, optional)", True, importlib.metadata.version("lava-dl"))
+        return Finding("ok", _LAVA_DL, importlib.metadata.version("lava-dl"))
     except importlib.metadata.PackageNotFoundError:
         version = ".".join(map(str, sys.version_info[:2]))
-        return Diagnosis(
-            "lava-dl (its loader, optional)",
-            False,
-            f"not installed for Python {version}",
-            "Python 3.10: pip install '.[lava]' in the checkout",
-        )
+        remedy = "Python 3.10: pip install '.[lava]' in the checkout"
+        return Finding("obstacle", _LAVA_DL, f"not installed for Python {version}", remedy)
 
 
-def _loihi2() -> list[Diagnosis]:
-    """What a Loihi 2 board takes, one requirement a line; no board is asked."""
+def _loihi2() -> list[Finding]:
+    """One finding per requirement of a Loihi 2 board; no board is accessed."""
     from .backends.loihi2 import NEVER_RUN, requirements
 
     return [
-        Diagnosis(
+        Finding(
+            "ok" if each.severity == "ok" else "obstacle",
             f"Loihi 2 ({NEVER_RUN}): {each.where}",
-            each.severity == "ok",
             each.found if each.severity == "ok" else f"{each.kind}: {each.found}",
             each.remedy,
         )

@@ -73,7 +73,9 @@ class Table:
             rest = "".join(cell("td", i, text) for i, text in enumerate(row[1:], 1))
             total = ' class="total"' if self.total and number == len(self.rows) - 1 else ""
             body.append(f"<tr{total}>{first}{rest}</tr>")
-        title = f'<caption style="text-align: left">{html.escape(printable(self.title))}</caption>' if self.title else ""
+        title = (
+            f'<caption style="text-align: left">{html.escape(printable(self.title))}</caption>' if self.title else ""
+        )
         heads = "".join(cell('th scope="col"', i, text) for i, text in enumerate(self.columns))
         head = f"<thead><tr>{heads}</tr></thead>" if any(self.columns) else ""
         words = ' class="words"' if self.text_columns >= len(self.columns) else ""

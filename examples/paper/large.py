@@ -29,7 +29,9 @@ import typer
 
 from rmp_lava.errors import UsageError
 from rmp_lava.files import check_writable, sha256_of
-from rmp_lava.report.tables import console, percent, table
+from rmp_lava.report.tables import console
+from rmp_lava.report.words import percent
+from rmp_lava.tables import table
 
 from .commands import called, chosen
 from .store import Store
@@ -137,7 +139,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             size = (f"{result['neurons']:,}", f"{result['weights']:,}", f"{result['images']:,}", made["steps"])
             seconds = (f"{made['seconds'][stage]:.1f} s" for stage in _STAGES)
             memory = (f"{made['peak_bytes'] / 2**30:.2f}", f"{made['net_bytes'] / 2**20:.1f}")
-            accuracies = (percent(result.get("trained_accuracy")), percent(made.get("accuracy")))
+            accuracies = (percent(result.get("trained_accuracy"), 2), percent(made.get("accuracy"), 2))
             rows.append((name, method, *size, *seconds, *memory, *(accuracies if measured else ())))
     out.print(table("The paper's large networks", columns, rows, text_columns=2))
     for name, result in results.items():

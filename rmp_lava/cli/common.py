@@ -137,10 +137,12 @@ def write_json(path: Path | None, content: dict[str, Any]) -> None:
 
 def epoch_reporter(console, epochs: int):
     """A function that prints the record of each epoch of a training."""
-    from ..report.tables import percent
+    from ..report.words import percent
 
     def report(record) -> None:
-        accuracies = f"training {percent(record.train_accuracy)}, validation {percent(record.validation_accuracy)}"
+        accuracies = (
+            f"training {percent(record.train_accuracy, 2)}, validation {percent(record.validation_accuracy, 2)}"
+        )
         console.print(f"Epoch {record.epoch} of {epochs}: loss {record.loss:.4f}, {accuracies}")
 
     return report

@@ -103,7 +103,7 @@ def check(
     report = CheckReport(report.obstacles + report.information)
     console = console_for(json_path)
     if report.findings:
-        console.print(findings_table(report))
+        console.print(findings_table(report.findings, "Check"))
     count = len(report.obstacles)
     console.print("This network converts." if not count else f"{count} obstacle{'s' if count > 1 else ''} in the way.")
     findings = [

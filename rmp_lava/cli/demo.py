@@ -19,10 +19,12 @@ from ..conversion.stages import Stage, trained_stage
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..report.runs import compare_with_reference
-from ..report.tables import activity_table, curve_table, percent, table
+from ..report.tables import activity_table, curve_table
+from ..report.words import percent
 from ..results import Run
 from ..schedule import MAX_STEPS
 from ..sources.images import from_dataset
+from ..tables import table
 from ..training.data import load
 from ..training.train import train
 
@@ -155,18 +157,16 @@ def _lava_stages(
 
 def show_demo(demo: Demo, console: Console) -> None:
     """Print the demo's tables."""
-    rows = [(s.name, f"{s.images:,}", percent(s.accuracy), s.note) for s in demo.stages]
+    rows = [(s.name, s.note, f"{s.images:,}", percent(s.accuracy, 2)) for s in demo.stages]
     if demo.lava_missing:
-        rows.append(("Lava", "0", "not run", demo.lava_missing))
-    result = table("Stages (held-out digits)", ("stage", "images", "accuracy", ""), rows)
-    result.columns[3].justify = "left"
+        rows.append(("Lava", demo.lava_missing, "0", "not run"))
     console.print()
-    console.print(result)
+    console.print(table("Stages (held-out digits)", ("stage", "", "images", "accuracy"), rows, text_columns=2))
     console.print(curve_table(demo.curves))
     best, hard_steps, soft_steps = demo.steps_to_hard_best
     reached = f"after {soft_steps} steps" if soft_steps else "not within these steps"
     console.print(
-        f"With the paper's thresholds (largest V_in) hard reset is best after {hard_steps} steps ({percent(best)}); "
+        f"With the paper's thresholds (largest V_in) hard reset is best after {hard_steps} steps ({percent(best, 2)}); "
         f"soft reset reaches that {reached}.\n"
     )
     console.print(activity_table(demo.network, demo.run))

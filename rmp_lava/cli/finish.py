@@ -70,14 +70,13 @@ def finish(
 ) -> None:
     """Write the network and what belongs to it, and show what was measured."""
     from ..conversion.pipeline import describe_loss
-    from ..report.fidelity import gates_table
-    from ..report.tables import WIDE, network_table, stage_table
+    from ..report.tables import WIDE, fidelity_table, network_table, stage_table
     from ..sources.companions import save_with_ann
 
     kept = save_with_ann(conversion.integer, path, target, for_lava_dl=for_lava_dl)
     console = console_for(json_path)
     console.print(network_table(conversion.integer, wide=console.width >= WIDE))
-    console.print(gates_table(conversion.gates))
+    console.print(fidelity_table(conversion.gates))
     if conversion.stages:
         console.print(stage_table(conversion.stages, conversion.steps))
     else:

@@ -40,9 +40,8 @@ def _messages(levels: int | None) -> str:
 def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
     """Show what a .net file holds."""
     from .. import netx
-    from ..report.provenance import provenance_tables
+    from ..report.provenance import describe_kept, provenance_tables
     from ..report.tables import WIDE, network_table
-    from ..report.provenance import describe_kept
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)
@@ -243,14 +242,9 @@ def doctor(json_path: Json = None) -> None:
     For each that does not: why, and what to do.
     """
     from ..doctor import diagnose
-    from ..report.tables import table
+    from ..report.tables import findings_table
 
     findings = diagnose()
-    rows = [("works" if f.works else "does not", f.part, f.found, f.remedy) for f in findings]
-    console_for(json_path).print(
-        table("Parts of rmp-lava on this machine", ("", "part", "found", "what to do"), rows, text_columns=4)
-    )
-    write_json(
-        json_path,
-        {"parts": [{"part": f.part, "works": f.works, "found": f.found, "remedy": f.remedy} for f in findings]},
-    )
+    console_for(json_path).print(findings_table(findings, "Parts of rmp-lava on this machine", "part"))
+    parts = [{"part": f.where, "works": f.severity == "ok", "found": f.found, "remedy": f.remedy} for f in findings]
+    write_json(json_path, {"parts": parts})

@@ -1,23 +1,26 @@
-"""The command that writes one page on a network: `report`."""
+"""The command `report`, which writes one page on a network."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError
+from ..errors import CheckpointError, UsageError
 from ..files import check_writable
 from .common import DataDirectory, Profile, Samples, SpikeSeed, Steps, TestData, TestImages, TestLabels
+
+if TYPE_CHECKING:
+    from ..conversion.tracing.reading import Model
 
 _PACKAGES = ("matplotlib", "jinja2")
 
 
 def report(
     net: Annotated[Path, typer.Argument(help="A .net file.")],
-    output: Annotated[Path | None, typer.Option(help="The page; NAME.html beside the .net file if omitted.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.")] = None,
     data: TestData = None,
     images: TestImages = None,
     labels: TestLabels = None,
@@ -25,13 +28,13 @@ def report(
     samples: Samples = None,
     steps: Steps = None,
     profile: Profile = "oheo_gulch",
-    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG and PNG too.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG and PNG files.")] = None,
     seed: SpikeSeed = 0,
 ) -> None:
     """Write one HTML page on a network.
 
-    What it is, what it does on images, what it loses, and what it would cost on a chip. The page needs nothing else: no
-    network access, no other file.
+    It shows the network, its activity and accuracy on images, what conversion lost, and estimated cores, energy and time on a
+    chip. The page is self-contained: it needs no network access and no other file.
     """
     output = output or net.with_suffix(".html")
     _check(output, figures)
@@ -40,16 +43,23 @@ def report(
     from ..report.runs import steps_for
     from ..report.tables import console
     from ..sources.images import images_for
+    from ..sources.models import load_kept
 
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
+    trained: Model | str
+    try:
+        trained = load_kept(net, network).model
+    except CheckpointError as error:
+        trained = str(error)
     page = make_page(
         network,
-        net,
         values,
         truth,
-        what,
-        steps_for(network, steps),
+        steps=steps_for(network, steps),
+        trained=trained,
+        what=what,
+        net=net,
         profile=profile,
         seed=seed,
         arguments=("rmp-lava", *sys.argv[1:]),
@@ -61,7 +71,7 @@ def report(
 
 
 def _check(output: Path, figures: Path | None) -> None:
-    """Make sure, before anything is computed, that all can be written and the page replaces nothing but a page."""
+    """Check before anything is computed that all files can be written, and that only a page can be replaced."""
     from importlib.util import find_spec
 
     if output.suffix not in (".html", ".htm"):

@@ -94,7 +94,8 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node N -m rmp_lava train ... --device cuda
     """
-    from ..report.tables import percent, table
+    from ..report.words import percent
+    from ..tables import table
     from ..training.data import load
     from ..training.distributed import is_leader
     from ..training.models import model_spec
@@ -134,9 +135,9 @@ def train(
     if not is_leader():
         return
     rows = [
-        ("training", percent(result.train_accuracy)),
-        ("validation", percent(result.validation_accuracy)),
-        ("test", percent(result.test_accuracy)),
+        ("training", percent(result.train_accuracy, 2)),
+        ("validation", percent(result.validation_accuracy, 2)),
+        ("test", percent(result.test_accuracy, 2)),
     ]
     console.print(table(f"Trained {model} on {dataset.name} in {result.seconds:.0f} s", ("images", "accuracy"), rows))
     console.print(f"Checkpoint: {path}")

@@ -1,8 +1,8 @@
 """What people see: tables and sentences for the terminal, and the report on a network as one HTML page.
 
-    page = rmp_lava.report.make_page(network, images, labels, steps=16, trained=model)
-    page.figures["raster"]                              # a matplotlib figure
-    rmp_lava.report.write_page(page, Path("page.html"))
+page = rmp_lava.report.make_page(network, images, labels, steps=16, trained=model)
+page.figures["raster"]                              # a matplotlib figure
+rmp_lava.report.write_page(page, Path("page.html"))
 """
 
 from __future__ import annotations

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from ..backends.loihi2 import LoweringReport
 from ..choices import options
 from ..findings import Severity
 from ..measurement import Measurement
-from .hardware import engineering
-from .tables import table
+from ..tables import Table, table
+from .tables import findings_table
+from .words import quantity
 
 
 def lowering_table(report: LoweringReport) -> Table:
     """Everything that differs, the most severe first."""
     order = options(Severity)
     found = sorted(report.findings, key=lambda each: order.index(each.severity))
-    rows = [(each.severity, each.where, each.found, each.remedy) for each in found]
-    columns = ("", "layer", "what differs on a board", "what to do, or what is done")
-    return table("Stock neurons on Loihi 2 (never run on hardware)", columns, rows, text_columns=4)
+    return findings_table(found, "Stock neurons on Loihi 2 (never run on hardware)")
 
 
 def describe_lowering(report: LoweringReport) -> str:
@@ -37,7 +34,7 @@ def figures_table(measurement: Measurement) -> Table:
     rows = [
         (
             each.name,
-            f"{each.value:,.4g}" if each.unit == "1" else engineering(each.value, each.unit),
+            f"{each.value:,.4g}" if each.unit == "1" else quantity(each.value, each.unit),
             each.origin,
             each.how,
         )

@@ -174,9 +174,7 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     known = estimate.relative_uncertainty
     doubt = "" if known is None else f", uncertain by {100 * known:.0f} % at least"
     static = (
-        f"{quantity(estimate.total, 'J')} with static power"
-        if estimate.total is not None
-        else "static power unknown"
+        f"{quantity(estimate.total, 'J')} with static power" if estimate.total is not None else "static power unknown"
     )
     rate = f"{1 / estimate.period_seconds:,.4g} inferences per second" if estimate.period_seconds else ""
     lines = [

@@ -8,7 +8,7 @@ from ..backends import Reference, run
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..results import Run
-from .tables import percent
+from .words import percent
 
 
 def steps_for(network: SpikingNetwork, steps: int | None) -> int:
@@ -25,12 +25,12 @@ def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
     """What ran, on what, with which result, in sentences."""
     lines = [f"Ran {what} on: {result.execution}, {result.seconds:.1f} s"]
     if accuracy is not None:
-        lines.append(f"Accuracy: {percent(accuracy)}")
+        lines.append(f"Accuracy: {percent(accuracy, 2)}")
     if result.steps_used is not None:
         used = result.steps_used
         lines.append(
             f"Left as soon as confident: {used.mean():.1f} of {result.schedule.steps} steps on average, "
-            f"{np.median(used):g} in the median; {percent((used == result.schedule.steps).mean())} of the samples stayed"
+            f"{np.median(used):g} in the median; {percent((used == result.schedule.steps).mean(), 2)} of the samples stayed"
         )
     saturation = result.limits_reached()
     if saturation:

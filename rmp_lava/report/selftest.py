@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from ..selftest.ladder import RungResult
 from ..selftest.rung import Rung
-from .tables import table
+from ..tables import Table, table
 
 COLUMNS = ("", "rung", "what it tests", "seconds")
 

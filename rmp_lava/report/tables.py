@@ -96,7 +96,9 @@ def activity_table(network: SpikingNetwork, run: Run, *, registers: bool = True)
 
     With `registers`, saturated updates and ranges of potentials; without, spikes per step and shares of the operations.
     """
-    spikes = {layer.name: run.spike_counts[layer.name] / run.samples for layer in network if layer.name in run.spike_counts}
+    spikes = {
+        layer.name: run.spike_counts[layer.name] / run.samples for layer in network if layer.name in run.spike_counts
+    }
     operations, saturations = run.operations_per_sample, run.saturations
     complete = all(layer.name in spikes and layer.name in operations for layer in network)
     every = sum(operations.values()) if complete else None
@@ -105,7 +107,12 @@ def activity_table(network: SpikingNetwork, run: Run, *, registers: bool = True)
         per_neuron = None if fired is None else fired / size
         rate = None if per_neuron is None else per_neuron / run.schedule.steps
         share = None if received is None or every is None else received / every if every else 0.0
-        counted = (_or_dash(count, fired), _or_dash(digits, per_neuron), _or_dash(digits, rate), _or_dash(count, received))
+        counted = (
+            _or_dash(count, fired),
+            _or_dash(digits, per_neuron),
+            _or_dash(digits, rate),
+            _or_dash(count, received),
+        )
         return (name, f"{size:,}", *counted, percent(share), *of_registers)
 
     rows = [
@@ -120,8 +127,8 @@ def activity_table(network: SpikingNetwork, run: Run, *, registers: bool = True)
         for layer in network
     ]
     rows.append(row("all", network.neuron_count, sum(spikes.values()) if complete else None, every, "", ""))
-    columns = ("layer", "neurons", "spikes", "per neuron", "per neuron and step", "synaptic operations", "share")
-    columns += ("saturated updates", "potentials")
+    counted = ("layer", "neurons", "spikes", "per neuron", "per neuron and step", "synaptic operations", "share")
+    columns = (*counted, "saturated updates", "potentials")
     shown = (0, 1, 2, 3, 5, 7, 8) if registers else range(7)
     up_to = "" if run.steps_used is None else "up to "
     title = f"Activity per inference, {up_to}{run.schedule.steps} steps"
@@ -185,7 +192,9 @@ def fidelity_table(layers: Sequence[LayerGate], *, weights: bool = True) -> Tabl
             )
         )
     columns = ("layer", "correlation", "over images", "error", "silent", "always on")
-    return table("Rates against activations, layer by layer", (*columns, *(("weight error", "") if weights else ())), rows)
+    return table(
+        "Rates against activations, layer by layer", (*columns, *(("weight error", "") if weights else ())), rows
+    )
 
 
 def epochs_table(title: str, history: Iterable[Sequence[float | None]]) -> Table:

@@ -110,7 +110,9 @@ def load_kept(net: Path, network: SpikingNetwork) -> Target:
     """
     name, state = kept_states(net, network.provenance).get("ann", (None, None))
     if name is None:
-        raise CheckpointError("the file names no trained network that is saved next to it; convert it with this version")
+        raise CheckpointError(
+            "the file names no trained network that is saved next to it; convert it with this version"
+        )
     if state != UNCHANGED:
         raise CheckpointError(f"the trained network, {name!r} next to the file, {state}")
     if "function" in network.provenance:

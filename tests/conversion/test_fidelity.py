@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from foreign_models import MobileNetV2, ResNet, settle
-from rich.console import Console
 from torch import nn
 
 from rmp_lava.backends import run
@@ -24,7 +22,7 @@ from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import DataError, UsageError
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
-from rmp_lava.report.fidelity import gates_table
+from rmp_lava.report.tables import fidelity_table
 
 
 def images_for(shape=(3, 16, 16), count=10, seed=1) -> np.ndarray:
@@ -374,18 +372,14 @@ def test_table_marks_the_worst_row_and_says_what_is_not_known():
         LayerGate("conv3", None, None, None, 0.0, 0.0, None),
         LayerGate("dense", 0.5, 0.6, 0.9, None, None, 0.01),
     ]
-    text = printed(measured)
-    lines = {cells[0]: cells for cells in ([c.strip() for c in line.split("│")[1:-1]] for line in text) if cells}
-    assert lines["conv1"] == ["conv1", "0.9996", "0.9910", "12.35", "50.00", "25.00", "1.23", ""]
-    assert lines["conv2"][-2:] == ["-", "loss begins"]
-    assert lines["conv3"][1:4] == ["-", "-", "-"]
-    assert lines["dense"][1:] == ["0.5000", "0.6000", "90.00", "-", "-", "1.00", "lowest"]
-    assert sum("%" in line for line in text) == 1  # units stand in the header
-    assert "loss begins, lowest" in "".join(printed([LayerGate("a", 0.1, 0.2, 1.0, 0.0, 0.0)]))
-    assert "lowest" not in "".join(printed([LayerGate("a", 1.0, None, None, 0.0, 0.0)]))
-
-
-def printed(measured: list[LayerGate]) -> list[str]:
-    target = io.StringIO()
-    Console(file=target, width=140).print(gates_table(measured))
-    return target.getvalue().splitlines()
+    rows = {row[0]: list(row) for row in fidelity_table(measured).rows}
+    assert rows["conv1"] == ["conv1", "0.9996", "0.9910", "12.3 %", "50.0 %", "25.0 %", "1.23 %", ""]
+    assert rows["conv2"][-2:] == ["–", "loss begins"]
+    assert rows["conv3"][1:4] == ["–", "–", "–"]
+    assert rows["dense"][1:] == ["0.5000", "0.6000", "90.0 %", "–", "–", "1.00 %", "lowest"]
+    assert fidelity_table([LayerGate("a", 0.1, 0.2, 1.0, 0.0, 0.0)]).rows[0][-1] == "loss begins, lowest"
+    assert fidelity_table([LayerGate("a", 1.0, None, None, 0.0, 0.0)]).rows[0][-1] == ""
+    # The page shows neither weights nor marks.
+    assert [row[:6] for row in map(list, rows.values())] == [
+        list(r) for r in fidelity_table(measured, weights=False).rows
+    ]

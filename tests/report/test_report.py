@@ -18,14 +18,16 @@ from profiles import examples
 
 from rmp_lava import cli, load, run, save
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import UsageError
+from rmp_lava.errors import CheckpointError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.sources.models import load_kept
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from rmp_lava.hardware import load_profile, map_network
-from rmp_lava.report.page import cores, drawing, measure, page, raster, rates, style, svg, words
+from rmp_lava.report import words
+from rmp_lava.report.page import cores, drawing, measure, page, raster, rates, style, svg
 
 SECTIONS = [
     "network",
@@ -127,7 +129,7 @@ def images() -> np.ndarray:
 
 def make(network: SpikingNetwork, folder: Path, images: np.ndarray, labels=None, **options) -> page.Page:
     save(network, folder / "n.net")
-    return page.make_page(load(folder / "n.net"), folder / "n.net", images, labels, "7 images", 6, **options)
+    return page.make_page(load(folder / "n.net"), images, labels, steps=6, net=folder / "n.net", **options)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +180,8 @@ def test_hostile_names_and_provenance_are_text(tmp_path, images):
     # A file could hold any name of a network, though not of a layer.
     network = network.replace(name=EVIL_NAME)
     save(network.replace(name="n"), tmp_path / "n.net")
-    html = page.make_page(network, tmp_path / "n.net", images, np.zeros(7, int), EVIL, 6, arguments=("x", EVIL)).html
+    options = {"net": tmp_path / "n.net", "arguments": ("x", EVIL)}
+    html = page.make_page(network, images, np.zeros(7, int), steps=6, what=EVIL, **options).html
     reader = Reader(html.encode("utf-8").decode("utf-8"))
     assert_leads_nowhere(reader)
     assert not [tag for tag, _ in reader.tags if tag == "img"]
@@ -213,8 +216,8 @@ def test_what_is_missing_is_explained(tmp_path, images):
     reader = Reader(make(small(), tmp_path, images).html)
     assert [given["id"] for tag, given in reader.tags if tag == "section"] == SECTIONS
     assert set(reader.missing) == {"stages", "rates"}
-    assert "does not say what each stage" in reader.missing["stages"]
-    assert "names no trained network" in reader.missing["rates"]
+    assert "does not record the accuracy of each stage" in reader.missing["stages"]
+    assert "no trained network was passed" in reader.missing["rates"]
     assert "The images have no labels; pass --labels" in reader.words
     assert "Accuracy 1" not in reader.words
 
@@ -311,7 +314,7 @@ def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network
     from rmp_lava.training.data import load as load_data
 
     network, images = load(digits / "d.net"), load_data("digits").test_images[:40]
-    found = rates.compare_rates(network, digits / "d.net", images, None, 8, 0)
+    found = rates.compare_rates(network, load_kept(digits / "d.net", network).model, images, None, 8, 0)
     assert not found.missing and found.images == 40
     result = run(network, images, 8, record=("counts",))
     first, last = found.layers[0], found.layers[-1]
@@ -326,20 +329,25 @@ def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network
     assert last.gate.correlation == pytest.approx(together, abs=1e-4) and together > 0.9
 
 
-def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path, images):
+def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path):
     network = load(digits / "d.net")
-    save(network, tmp_path / "d.net")
-    compare = lambda n: rates.compare_rates(n, tmp_path / "d.net", images, None, 8, 0).missing  # noqa: E731
-    assert "beside the file, is not there" in compare(network)
+
+    def refused(network: SpikingNetwork) -> str:
+        with pytest.raises(CheckpointError) as error:
+            load_kept(tmp_path / "d.net", network)
+        return str(error.value)
+
+    assert "next to the file, is not there" in refused(network)
     (tmp_path / "d.ann.pt").write_bytes(b"another")
-    assert "is another file than" in compare(network)
-    (tmp_path / "d.pt").write_bytes(b"beside, but not named so")
+    assert "is another file than" in refused(network)
+    (tmp_path / "d.pt").write_bytes(b"next to it, but not named so")
     for name in ("../d.pt", "a\0b", "", ".."):
         elsewhere = dict(network.provenance) | {"ann": {"file": name, "sha256": ""}}
-        assert "beside the file, is not there" in compare(network.replace(provenance=elsewhere))
+        assert "next to the file, is not there" in refused(network.replace(provenance=elsewhere))
     (tmp_path / "d.ann.pt").write_bytes((digits / "d.ann.pt").read_bytes())
     foreign = network.replace(provenance=dict(network.provenance) | {"function": "os:abort"})
-    assert "code that a file names is not run" in compare(foreign)
+    assert "code that a file names is not run" in refused(foreign)
+    assert "names no trained network" in refused(small())
 
 
 @pytest.mark.parametrize("encoding", ["poisson", "current", "rate"])
@@ -519,8 +527,12 @@ def test_wilson_interval():
         (0, "0 J"),
         (9.86e-6, "9.86 µJ"),
         (0.00099996, "1.00 mJ"),
+        (0.00099951, "1.00 mJ"),
+        (0.0009994, "999 µJ"),
         (1234.0, "1.23 kJ"),
         (5e-13, "0.500 pJ"),
+        (4e-15, "0.00400 pJ"),
+        (None, "unknown"),
         (float("inf"), "unknown J"),
     ],
 )

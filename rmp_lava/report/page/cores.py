@@ -12,8 +12,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
 from ...hardware import LayerMapping, Mapping
-from .style import INK, MUTED, PAPER, RULE, Palette, canvas
 from ..words import label
+from .style import INK, MUTED, PAPER, RULE, Palette, canvas
 
 _MOST_SQUARES = 2400
 _LEGEND_ROW = 0.17
@@ -124,7 +124,7 @@ def _number(axes: Axes, number: int, corner: np.ndarray, side: float, filled: fl
     y = corner[1] + side * (0.5 if full else (1 - filled) / 2)
     size = min(6.5, 72 * side * 0.48)
     tag = {"boxstyle": "round,pad=0.12", "facecolor": PAPER, "edgecolor": "none"} if full else None
-    axes.text(corner[0] + side / 2, y, number, color=INK, ha="center", va="center", fontsize=size, bbox=tag)
+    axes.text(corner[0] + side / 2, y, str(number), color=INK, ha="center", va="center", fontsize=size, bbox=tag)
 
 
 def boxes(corners: np.ndarray, width: float, height: float) -> Outline:
@@ -138,12 +138,8 @@ def _titles(axes: Axes, mapping: Mapping, found: Squares, per_row: int, columns:
     for chip in range(found.chips):
         row, column = divmod(chip, per_row)
         used = min(found.per_chip, len(found.layers) - chip * found.per_chip)
-        missing = chip >= mapping.profile.chips
-        text = (
-            f"chip {chip + 1}: {used} of {found.per_chip} cores"
-            if not missing
-            else f"chip {chip + 1}, not on the board"
-        )
+        missing = chip >= (mapping.profile.chips or 0)
+        text = f"chip {chip + 1}" + (", not on the board" if missing else f": {used} of {found.per_chip} cores")
         x, y = column * (columns * side + _GAP), row * (rows * side + _TITLE + _GAP)
         axes.text(x, y + _TITLE - 0.05, text, fontsize=7.5, color=MUTED, va="baseline")
 

@@ -9,8 +9,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
 from ...network import INPUT, SpikingNetwork
-from .style import INK, MUTED, PAPER, RULE, Palette, canvas
 from ..words import label, shape, synapses
+from .style import INK, MUTED, PAPER, RULE, Palette, canvas
 
 _ENCODINGS = {
     "poisson": "Poisson spikes",
@@ -91,8 +91,8 @@ def _words(axes: Axes, network: SpikingNetwork, ys: list[float], x: float, width
     first = (INPUT, _ENCODINGS[network.input.encoding], shape(network.input.shape), _size(network.input.shape), "")
     rows = [first]
     for layer in network:
-        weights = sum(synapse.weight.size for synapse in layer.synapses)
-        rows.append((label(layer.name), synapses(layer), shape(layer.shape), f"{layer.size:,}", f"{weights:,}"))
+        stored = sum(synapse.weight.size for synapse in layer.synapses)
+        rows.append((label(layer.name), synapses(layer), shape(layer.shape), f"{layer.size:,}", f"{stored:,}"))
     if not wide:
         for y, (name, kind, form, size, weights) in zip(ys, rows, strict=True):
             axes.text(x, y + 0.005, f"{name}  ", va="bottom", fontsize=8.5)

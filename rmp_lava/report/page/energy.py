@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...hardware import Estimate
-from .style import TERMS, canvas
 from ..words import label, percent, quantity
+from .style import TERMS, canvas
 
 NAMES = {
     "synaptic_operation": "synaptic operations",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...hardware import Estimate, Mapping, estimate
-from ..hardware import cores_taken, comparison_table, describe_misfit, estimate_table, mapping_table, steps_table
+from ..hardware import comparison_table, cores_taken, describe_misfit, estimate_table, mapping_table, steps_table
+from ..words import count, percent, plural, quantity
 from .cores import core_map, squares
 from .energy import energy_bars
 from .measure import Measured
 from .parts import Fact, Section, Sheet
 from .style import Palette, picture
-from ..words import count, percent, plural, quantity
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -48,11 +49,11 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     takes = f"{plural(mapping.cores, 'core')} on {plural(mapping.chips, 'chip')}"
     if hopeless:
         fits = f"but no core holds even the smallest part of {', '.join(hopeless)}, so it does not fit"
-        takes = f"{plural(mapping.cores_of_others, 'core')} without {', '.join(hopeless)}"
+        takes = f"{plural(mapping.cores_of_others or 0, 'core')} without {', '.join(hopeless)}"
     verdict = (
         f"Estimated: the network takes {takes}; the {board} "
         f"{profile.name} ({profile.description}) has {plural(mapping.cores_available, 'usable core')} on "
-        f"{plural(profile.chips, 'chip')}, {fits}. Computed by the rules of the "
+        f"{plural(profile.chips or 0, 'chip')}, {fits}. Computed by the rules of the "
         "compiler’s printed tables; never run on hardware."
     )
     text = [verdict]

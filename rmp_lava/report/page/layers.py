@@ -28,7 +28,7 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
     caption = (
         f"Spikes per step against the activation that they represent, in units of one spike per step, of up to {rates.neurons:,} "
         f"neurons per layer on {plural(rates.images, 'image')}. Stronger cells hold more pairs, on a logarithmic scale; "
-        "activations above 1, which no rate can represent, are at the right edge. The number is the correlation over all neurons. "
+        "activations above 1, which no rate represents, are at the right edge. The number is the correlation over all neurons. "
     )
     if len(spiking) < len(rates.layers):
         caption += "The read-out is in units of the trained network’s outputs."
@@ -56,9 +56,7 @@ def activity_section(measured: Measured, palette: Palette) -> Section:
         f"Spikes per neuron, and synaptic operations that the layer receives, per inference of T = {measured.steps} steps; "
         f"mean of {samples}."
     )
-    drawn = picture(
-        "activity", title, caption, lambda wide: activity_bars(network, spikes, operations, palette, wide)
-    )
+    drawn = picture("activity", title, caption, lambda wide: activity_bars(network, spikes, operations, palette, wide))
     sheet = Sheet(
         "Per inference. A synaptic operation is an incoming message times a non-zero weight that it meets, exact at the borders "
         f"of convolutions. The input sends {count(result.spike_counts[INPUT] / result.samples)} messages. Mean of {samples}.",

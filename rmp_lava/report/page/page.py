@@ -139,9 +139,7 @@ def render(
     )
 
 
-def _numbered(
-    found: Sequence[Section], colours: Palette
-) -> Iterator[tuple[Section, list[_Shown], list[_Shown]]]:
+def _numbered(found: Sequence[Section], colours: Palette) -> Iterator[tuple[Section, list[_Shown], list[_Shown]]]:
     """(section, its pictures, its tables), each numbered through the page."""
     figures, tables = itertools.count(1), itertools.count(1)
     for section in found:

@@ -11,10 +11,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from ...network import SpikingNetwork
+from ..words import digits, label, percent, quantity, wilson
 from .cores import boxes
 from .rates import LayerRates, Rates
 from .style import MUTED, NARROW, TERMS, WIDE, Palette, canvas
-from ..words import digits, label, percent, quantity, wilson
 
 _LOG_FROM = 32
 _CELLS = 32

@@ -48,7 +48,9 @@ def provenance_section(measured: Measured, net: Path | None, command: str) -> Se
     said = [(path[:_LONGEST], _cut(text)) for path, text in flattened(rest)]
     text = ""
     if len(said) > _MOST_ROWS:
-        text = f"The file has {len(said):,} entries; the first {_MOST_ROWS} are shown here, all of them by rmp-lava info."
+        text = (
+            f"The file has {len(said):,} entries; the first {_MOST_ROWS} are shown here, all of them by rmp-lava info."
+        )
     sheets = [Sheet("This page.", table("", ("", ""), made, text_columns=2))]
     for title, history in tunings:
         caption = f"{title}: mean loss of each epoch, and accuracy on training and validation images."

@@ -9,10 +9,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
 from ...network import INPUT, SpikingNetwork
+from ..words import label
 from .measure import Measured, Raster
 from .rates import spread
 from .style import INK, MUTED, RULE, Palette, canvas
-from ..words import label
 
 _ROWS = 260
 _MOST_SPIKES = 30_000
@@ -63,7 +63,7 @@ def raster_plot(measured: Measured, palette: Palette, wide: bool) -> Figure:
     for sample in range(raster.samples):
         x = left + sample * column
         axes = figure.add_axes((x / width, 0.4 / height, (column - 0.1) / width, body / height))
-        _bands(axes, raster, shown, sample, palette, gap, named=sample == 0)
+        _bands(axes, raster, shown, sample, palette, gap, width, named=sample == 0)
         _head(figure, measured, sample, x, height, column)
     figure.text(
         left / width, 0.02 / height, f"time steps, each layer in its own window of T = {measured.steps}", va="bottom"
@@ -72,10 +72,18 @@ def raster_plot(measured: Measured, palette: Palette, wide: bool) -> Figure:
 
 
 def _bands(
-    axes: Axes, raster: Raster, shown: dict[str, np.ndarray], sample: int, palette: Palette, gap: float, *, named: bool
+    axes: Axes,
+    raster: Raster,
+    shown: dict[str, np.ndarray],
+    sample: int,
+    palette: Palette,
+    gap: float,
+    width: float,
+    *,
+    named: bool,
 ) -> None:
     y, middles = 0.0, []
-    mark = float(np.clip(0.4 * 72 * axes.get_position().width * axes.figure.get_figwidth() / raster.steps, 0.6, 2.0))
+    mark = float(np.clip(0.4 * 72 * axes.get_position().width * width / raster.steps, 0.6, 2.0))
     for name, which in shown.items():
         step, neuron = np.nonzero(_of(raster, name, which)[sample])
         if len(step):
@@ -95,8 +103,10 @@ def _bands(
     axes.set_yticks(middles, [label(name, 14) for name in shown] if named else [])
     axes.tick_params(axis="y", length=0)
     axes.set_xticks([1, raster.steps] if raster.steps > 1 else [1])
-    for text, side in zip(axes.get_xticklabels(), ("left", "right"), strict=False):  # so that columns keep apart
-        text.set_horizontalalignment(side)
+    first, *others = axes.get_xticklabels()  # aligned inwards, so that the labels of two columns do not meet
+    first.set_horizontalalignment("left")
+    for last in others:
+        last.set_horizontalalignment("right")
 
 
 def _has_pictures(network: SpikingNetwork) -> bool:

@@ -6,13 +6,13 @@ import numpy as np
 
 from ..provenance import kept_stages
 from ..tables import stage_table
+from ..words import count, digits, percent, plural, wilson
 from .drawing import network_drawing
 from .measure import Measured
 from .parts import Fact, Section, Sheet
 from .plots import accuracy_curve
 from .raster import neurons_shown, raster_plot
 from .style import Palette, picture
-from ..words import count, digits, percent, plural, wilson
 
 _RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
 
@@ -62,7 +62,8 @@ def stage_section(measured: Measured) -> Section:
         return Section(
             "stages",
             title,
-            missing="The file does not record the accuracy of each stage of its conversion; convert measures it on labelled images.",
+            missing="The file does not record the accuracy of each stage of its conversion, which convert measures on "
+            "labelled images.",
         )
     caption = "Accuracy of each form of the network on the same validation images, measured when it was converted."
     return Section("stages", title, sheets=(Sheet(caption, stage_table(stages, None)),))

@@ -52,7 +52,7 @@ def inline(figure: Figure, palette: Palette, prefix: str, title: str) -> Markup:
     _clean(root, palette, prefix)
     width = figure.get_figwidth() * 96
     root.attrib = {
-        "viewBox": root.get("viewBox"),
+        "viewBox": root.get("viewBox", ""),
         "role": "img",
         "aria-label": title,
         "style": f"width: {width:.0f}px",
