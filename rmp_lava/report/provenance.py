@@ -21,7 +21,7 @@ def describe_kept(net: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
     """Key of the provenance, "ann" or "onnx" -> a sentence whether the file that was saved next to a `.net` is there."""
     titles = {"ann": "Trained network", "onnx": "As ONNX"}
     return {
-        key: f"{titles[key]}: {file} next to it {state} (SHA-256 {provenance[key].get('sha256')})"
+        key: f"{titles[key]}: {file} {state} (SHA-256 {provenance[key].get('sha256')})"
         for key, (file, state) in kept_states(net, provenance).items()
     }
 

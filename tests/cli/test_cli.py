@@ -379,7 +379,7 @@ def test_a_function_with_weights_goes_all_the_way_and_back(work, call, monkeypat
         again.provenance["weights_sha256"] == network.provenance["ann"]["sha256"] == again.provenance["ann"]["sha256"]
     )
     code, output, _ = call("info", "again.net")
-    assert code == 0 and "Trained network: again.ann.pt beside it is there, unchanged" in output
+    assert code == 0 and "Trained network: again.ann.pt is there, unchanged" in output
 
 
 def test_own_images_without_labels_give_layers_but_no_accuracy(work, call, monkeypatch, tmp_path):
