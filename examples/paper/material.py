@@ -17,7 +17,7 @@ from rmp_lava.errors import UsageError
 from rmp_lava.files import sha256_of
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data import Dataset, as_float, load, split_validation
-from rmp_lava.training.train import evaluate
+from rmp_lava.training.loop import evaluate
 
 from .store import Store, checksum
 

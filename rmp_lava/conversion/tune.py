@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,23 +18,31 @@ import torch
 from torch.nn import functional
 
 from ..encoding import check_images
-from ..errors import CheckpointError, DataError, UsageError
-from ..files import check_writable
+from ..errors import DataError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
 from ..training.data.augment import augment
 from ..training.data.lazy_images import Images
+from ..training.loop import (
+    EpochRecord,
+    evaluate,
+    in_memory,
+    mixed_precision,
+    pixel_values,
+    run_epochs,
+    set_learning_rate,
+)
+from ..training.resume import check_checkpoint_path, plain_history
 from . import tune_session as session
 from .analog import AnalogNetwork
 from .quantize import THRESHOLD_FORMS
 from .tunable import Dynamics, make_tunable
-from .tune_session import TuneRecord, TuneSettings, TuneState
+from .tune_session import TuneSettings, TuneState
 
 _CALIBRATION_IMAGES = 256
 _EVALUATION_BATCH = 100
-_EVALUATION_VALUES = _EVALUATION_BATCH * 3 * 32 * 32
-"""Fewer images at once where they are larger: their spikes have to fit into memory."""
+"""Images whose spikes have to fit into memory."""
 TEMPERATURE = 2.0
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -44,7 +52,7 @@ class Tuned:
     """A tuned network, and one record for each epoch, those before an interruption included."""
 
     network: SpikingNetwork
-    history: tuple[TuneRecord, ...]
+    history: tuple[EpochRecord, ...]
 
 
 def tune(
@@ -68,7 +76,7 @@ def tune(
     checkpoint_path: str | os.PathLike | None = None,
     resume: bool = False,
     device: str = "cpu",
-    on_epoch: Callable[[TuneRecord], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Tuned:
     """Fine-tune weights, biases and thresholds with Adam and a learning rate that falls to zero along half a cosine.
 
@@ -119,9 +127,9 @@ def tune(
     Returns
     -------
     Tuned
-        The network is float, in analog form, not rounded. The record of each spiking layer holds "threshold", the spike value in units
-        of its activation, and "clip", the same number, because activations do not go beyond it. For the result to hold,
-        neurons have to start from half their thresholds. `provenance["tune"]` lists settings and history of all tunings.
+        The network is float, in analog form, not rounded. The record of each spiking layer holds "threshold", the spike value
+        in units of its activation, and "clip", the same number, because activations do not go beyond it. For the result to
+        hold, neurons have to start from half their thresholds. `provenance["tune"]` lists settings and history of all tunings.
 
     Raises
     ------
@@ -164,12 +172,9 @@ def tune(
         device=device,
         teacher=None if teacher is None else session.network_checksum(teacher),
     )
-    if resume and checkpoint_path is None:
-        raise UsageError("resume needs the checkpoint to go on from; give checkpoint_path")
-    if checkpoint_path is not None:
-        check_writable(checkpoint_path, CheckpointError)
+    check_checkpoint_path(checkpoint_path, resume)
     state = _start(network, teacher, images, profile, settings)
-    if resume:
+    if resume and checkpoint_path is not None:
         session.resume(checkpoint_path, state, settings)
     _run(state, settings, (images, labels), validation, checkpoint_path, progress, on_epoch)
     return _result(state, settings)
@@ -197,22 +202,26 @@ def _run(
     validation: Labelled | None,
     path: str | os.PathLike | None,
     progress: bool,
-    on_epoch: Callable[[TuneRecord], None] | None,
+    on_epoch: Callable[[EpochRecord], None] | None,
 ) -> None:
-    batches = math.ceil(len(data[0]) / settings.batch_size)
-    with Progress(f"tuning for {settings.steps} steps", settings.epochs * batches, shown=progress) as bar:
-        bar.update(len(state.history) * batches)
-        while len(state.history) < settings.epochs:
-            # Derived from the weights once per epoch, so that a resumed tuning derives the same.
-            state.model.follow_levels()
-            loss, accuracy = _run_epoch(state, settings, data, bar)
-            state.model.follow_levels()
-            validated = None if validation is None else _evaluate(state, settings, validation)
-            state.history.append(TuneRecord(len(state.history) + 1, loss, accuracy, validated))
-            if path is not None:
-                session.save(path, state, settings)
-            if on_epoch is not None:
-                on_epoch(state.history[-1])
+    def run_epoch(bar: Progress) -> EpochRecord:
+        # Derived from the weights once per epoch, so that a resumed tuning derives the same.
+        state.model.follow_levels()
+        loss, accuracy = _run_epoch(state, settings, data, bar)
+        state.model.follow_levels()
+        validated = None if validation is None else _evaluate(state, validation)
+        return EpochRecord(len(state.history) + 1, loss, accuracy, validated)
+
+    run_epochs(
+        state.history,
+        settings.epochs,
+        math.ceil(len(data[0]) / settings.batch_size),
+        run_epoch,
+        label=f"tuning for {settings.steps} steps",
+        shown=progress,
+        save=None if path is None else lambda: session.save(path, state, settings),
+        on_epoch=on_epoch,
+    )
 
 
 def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Progress) -> tuple[float, float]:
@@ -222,17 +231,15 @@ def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Pr
     total_loss, correct = 0.0, 0
     order = list(_order(settings, len(state.history), len(images)))
     for step, (chosen, generator) in enumerate(order, start=len(state.history) * len(order)):
-        progress = step / (settings.epochs * len(order))
-        for group in state.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+        set_learning_rate(state.optimizer, settings.learning_rate, step, settings.epochs * len(order))
         batch = _batch(images, chosen, settings.device)
         batch = augment(batch, settings.augmentation, generator)
         target = torch.from_numpy(labels[chosen].astype(np.int64)).to(settings.device)
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        with mixed_precision(settings.device, settings.precision):
             outputs = state.model(batch)
         loss = functional.cross_entropy(outputs.float(), target)
         if state.teacher is not None:
-            loss = (loss + _divergence(state, settings, batch, outputs.float())) / 2
+            loss = (loss + _divergence(state.teacher, settings, batch, outputs.float())) / 2
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
@@ -243,13 +250,12 @@ def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Pr
     return total_loss / len(images), correct / len(images)
 
 
-def _divergence(state: TuneState, settings: TuneSettings, batch: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+def _divergence(
+    teacher: AnalogNetwork, settings: TuneSettings, batch: torch.Tensor, outputs: torch.Tensor
+) -> torch.Tensor:
     """Kullback-Leibler divergence from the teacher's softened outputs, with gradients as large as the cross-entropy's."""
-    with (
-        torch.no_grad(),
-        torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
-    ):
-        wanted = state.teacher(batch).float()
+    with torch.no_grad(), mixed_precision(settings.device, settings.precision):
+        wanted = teacher(batch).float()
     wanted, said = ((each / TEMPERATURE).log_softmax(dim=1) for each in (wanted, outputs))
     return TEMPERATURE**2 * functional.kl_div(said, wanted, reduction="batchmean", log_target=True)
 
@@ -262,28 +268,20 @@ def _order(settings: TuneSettings, epoch: int, count: int) -> Iterator[tuple[np.
         yield chosen.numpy(), generator
 
 
-@torch.no_grad()
-def _evaluate(state: TuneState, settings: TuneSettings, data: Labelled) -> float:
+def _evaluate(state: TuneState, data: Labelled) -> float:
     """Accuracy of the spiking network with rounded weights."""
     images, labels = data
     state.model.use("spikes")
-    correct = 0
-    size = max(1, min(_EVALUATION_BATCH, _EVALUATION_VALUES // math.prod(images.shape[1:])))
-    for start in range(0, len(images), size):
-        chosen = np.arange(start, min(start + size, len(images)))
-        predicted = state.model(_batch(images, chosen, settings.device)).argmax(dim=1).cpu().numpy()
-        correct += int((predicted == labels[chosen]).sum())
-    return correct / len(images)
+    return evaluate(state.model, images, labels.astype(np.int64), _EVALUATION_BATCH)
 
 
 def _batch(images: Images, chosen: np.ndarray, device: str) -> torch.Tensor:
-    batch = torch.from_numpy(np.asarray(images[chosen])).to(device)
-    return batch.float() / 255 if images.dtype == np.uint8 else batch.float()
+    return pixel_values(in_memory(images[chosen]).to(device))
 
 
 def _result(state: TuneState, settings: TuneSettings) -> Tuned:
     network = state.model.to_network()
-    entry: dict[str, Any] = asdict(settings) | {"history": [list(astuple(record)) for record in state.history]}
+    entry: dict[str, Any] = asdict(settings) | {"history": plain_history(state.history)}
     earlier = list(network.provenance.get("tune", []))
     network = network.replace(provenance=dict(network.provenance) | {"tune": [*earlier, entry]})
     return Tuned(network, tuple(state.history))

@@ -1,13 +1,12 @@
-"""Hyperparameters of a training, checked once, and the learning rate that follows from them."""
+"""Hyperparameters of a training, checked once."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UsageError
 from .data.augment import AUGMENTATIONS, MIXINGS
+from .resume import check_choice, check_integer, check_positive, is_number
 
 OPTIMIZERS = ("adam", "sgd", "muon")
 PRECISIONS = ("float32", "bfloat16")
@@ -69,42 +68,15 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             check_integer(name, getattr(self, name), 1)
-        if not _is_number(self.learning_rate) or self.learning_rate <= 0:
-            raise UsageError(f"learning_rate is {self.learning_rate!r}; give a positive number")
-        if not _is_number(self.weight_decay) or self.weight_decay < 0:
+        check_positive("learning_rate", self.learning_rate)
+        if not is_number(self.weight_decay) or self.weight_decay < 0:
             raise UsageError(f"weight_decay is {self.weight_decay!r}; give a number of at least 0")
         for name in ("label_smoothing", "warmup"):
-            if not _is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
+            if not is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a number from 0 to less than 1")
-        choices = (
-            ("optimizer", OPTIMIZERS),
-            ("augmentation", AUGMENTATIONS),
-            ("mixing", MIXINGS),
-            ("precision", PRECISIONS),
-        )
-        for name, allowed in choices:
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("augmentation", self.augmentation, AUGMENTATIONS)
+        check_choice("mixing", self.mixing, MIXINGS)
+        check_choice("precision", self.precision, PRECISIONS)
         if not isinstance(self.channels_last, bool):
             raise UsageError(f"channels_last is {self.channels_last!r}; give True or False")
-
-    def learning_rate_at(self, step: int, steps: int) -> float:
-        """Learning rate of step number `step`, from 0, of a training of `steps` steps.
-
-        A formula and not a scheduler object, so that there is no scheduler state to save and restore.
-        """
-        progress = step / steps
-        if progress < self.warmup:
-            return self.learning_rate * min(1.0, (step + 1) / (self.warmup * steps))
-        fallen = (progress - self.warmup) / (1 - self.warmup)
-        return self.learning_rate * (1 + math.cos(math.pi * fallen)) / 2
-
-
-def check_integer(name: str, value: Any, lowest: int) -> None:
-    """Raise `UsageError` if a value is no integer of at least `lowest` that fits 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**63:
-        raise UsageError(f"{name} is {value!r}; give an integer of at least {lowest}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

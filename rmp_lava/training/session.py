@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -14,27 +13,24 @@ from torch import nn
 from ..errors import CheckpointError, UsageError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .constraints import violations
+from .loop import EpochRecord
 from .models import ModelSpec, Option, model_spec
 from .models.layers import is_normalised
 from .muon import Muon
-from .recipe import Recipe, check_integer
+from .recipe import Recipe
+from .resume import (
+    StrPath,
+    check_device,
+    check_integer,
+    plain_history,
+    reporting_damage,
+    require_same_settings,
+    restore_history,
+    restore_optimizer,
+)
 
 _MOMENTUM = 0.9
 _MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",), "muon": ("momentum_buffer",)}
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch: its number from 1, mean cross-entropy in nats, accuracies in [0, 1].
-
-    `train_accuracy` is taken during the epoch, with dropout and changing weights, and of mixed images with the label of the
-    image that the other was put into; `validation_accuracy` after it.
-    """
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    validation_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_integer("seed", self.seed, 0)
-        _check_device(self.device)
+        check_device(self.device)
 
     @property
     def on_cuda(self) -> bool:
@@ -143,7 +139,7 @@ def own_random_state(settings: Settings) -> Iterator[None]:
         yield
 
 
-def save(path: str | os.PathLike, state: State, settings: Settings, description: dict[str, Any]) -> None:
+def save(path: StrPath, state: State, settings: Settings, description: dict[str, Any]) -> None:
     """Write a checkpoint that `resume` can go on from; `description` joins the settings in its metadata."""
     metadata = {
         **settings.plain(),
@@ -155,10 +151,10 @@ def save(path: str | os.PathLike, state: State, settings: Settings, description:
     }
     training = {
         "settings": settings.plain(),
-        # Without its parameter groups, which follow from the settings and whose keys change with PyTorch's versions.
+        # Without its parameter groups, see `restore_optimizer`.
         "optimizer": state.optimizer.state_dict()["state"],
         "random_states": _random_states(settings),
-        "history": [list(astuple(record)) for record in state.history],
+        "history": plain_history(state.history),
         "seconds": state.seconds,
     }
     save_checkpoint(
@@ -171,7 +167,7 @@ def save(path: str | os.PathLike, state: State, settings: Settings, description:
     )
 
 
-def resume(path: str | os.PathLike, state: State, settings: Settings) -> None:
+def resume(path: StrPath, state: State, settings: Settings) -> None:
     """Set a fresh state, and PyTorch's random state, to what a checkpoint holds.
 
     Raises
@@ -185,32 +181,15 @@ def resume(path: str | os.PathLike, state: State, settings: Settings) -> None:
     training = checkpoint.training
     if training is None:
         raise CheckpointError(f"checkpoint {path} holds weights only and cannot be resumed; train again")
-    try:
-        _compare(settings, training["settings"], path)
+    with reporting_damage(path):
+        require_same_settings(path, settings.plain(), _completed(training["settings"], settings.model))
         state.model.load_state_dict(checkpoint.state_dict)
-        _restore_optimizer(state.optimizer, settings.recipe.optimizer, training["optimizer"])
-        state.history = [_record(values) for values in training["history"]]
-        if not 1 <= len(state.history) <= settings.recipe.epochs:
-            raise ValueError("history does not fit the epochs")
+        restore_optimizer(state.optimizer, training["optimizer"], _MOMENTS[settings.recipe.optimizer])
+        state.history = restore_history(training["history"], settings.recipe.epochs)
         state.seconds = float(training["seconds"])
         torch.set_rng_state(training["random_states"]["cpu"])
         if settings.on_cuda:
             torch.cuda.set_rng_state(training["random_states"]["cuda"], settings.device)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} has a damaged training state ({type(error).__name__}); train again"
-        ) from error
-
-
-def _check_device(device: str) -> None:
-    try:
-        parsed = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise UsageError(f"device {device!r} is unknown; use 'cpu' or 'cuda'") from error
-    if parsed.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {device!r} is not supported for training; use 'cpu' or 'cuda'")
-    if parsed.type == "cuda" and (parsed.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {device!r} is not there ({torch.cuda.device_count()} CUDA devices found); use 'cpu'")
 
 
 def _random_states(settings: Settings) -> dict[str, torch.Tensor]:
@@ -220,29 +199,7 @@ def _random_states(settings: Settings) -> dict[str, torch.Tensor]:
     return states
 
 
-def _compare(settings: Settings, saved: dict[str, Any], path: str | os.PathLike) -> None:
-    # What a checkpoint of format version 1 does not say was at the defaults of today.
+def _completed(saved: dict[str, Any], model: str) -> dict[str, Any]:
+    """Saved settings; those that an older checkpoint does not have were at the defaults of today."""
     known = {e.name: e.default for e in (*fields(Recipe), *fields(Settings)) if e.default is not MISSING}
-    known |= saved
-    known["options"] = model_spec(settings.model).settle(saved.get("options"))
-    for name, value in settings.plain().items():
-        if known[name] != value:
-            raise UsageError(
-                f"checkpoint {path} was trained with {name} {known[name]!r}, but {value!r} was given; resume with the "
-                "same or train anew"
-            )
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, kind: str, saved: dict[int, dict[str, Any]]) -> None:
-    # The optimizer itself would take moments of any shape and fail, or broadcast, in its first step.
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for index, weight in enumerate(weights):
-        for name in _MOMENTS[kind]:
-            if saved[index][name].shape != weight.shape:
-                raise ValueError(f"{name} of weight {index} does not fit")
-    optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _record(values: list[float]) -> EpochRecord:
-    epoch, loss, train_accuracy, validation_accuracy = values
-    return EpochRecord(int(epoch), float(loss), float(train_accuracy), float(validation_accuracy))
+    return known | saved | {"options": model_spec(model).settle(saved.get("options"))}

@@ -15,22 +15,20 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import CheckpointError, DataError, UsageError
-from ..files import check_writable, sha256_of
+from ..errors import DataError, UsageError
+from ..files import sha256_of
 from ..progress import Progress
 from . import session
 from .checkpoint import load_checkpoint
 from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
 from .data.augment import augment, cut_mix
-from .data.lazy_images import Images, LazyImages
+from .data.lazy_images import LazyImages
 from .distributed import Processes, joined, process_count
+from .loop import EpochRecord, evaluate, in_memory, mixed_precision, pixel_values, run_epochs, set_learning_rate
 from .models import ModelSpec, Option, model_spec
 from .recipe import Recipe
-from .session import EpochRecord, Settings, State
-
-_EVALUATION_BATCH = 500
-_EVALUATION_VALUES = _EVALUATION_BATCH * 3 * 32 * 32
-"""Fewer images at once where they are larger: their activations have to fit into memory."""
+from .resume import check_checkpoint_path
+from .session import Settings, State
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,53 +136,14 @@ def train(
         processes=process_count(),
         start=None if start_from is None else sha256_of(start_from),
     )
-    if resume and checkpoint_path is None:
-        raise UsageError("resuming needs a checkpoint, but no checkpoint path was given; give one or do not resume")
-    if checkpoint_path is not None:
-        check_writable(checkpoint_path, CheckpointError)
+    check_checkpoint_path(checkpoint_path, resume)
     with joined(device) as processes, session.own_random_state(settings):
         state = session.start(spec, settings, weights)
-        if resume:
+        if resume and checkpoint_path is not None:
             session.resume(checkpoint_path, state, settings)
         if not processes.leads:
             checkpoint_path, progress, on_epoch = None, False, None
         return _run(dataset, state, settings, processes, checkpoint_path, progress, on_epoch)
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, images: Images | torch.Tensor, labels: np.ndarray | torch.Tensor) -> float:
-    """Accuracy of a network in [0, 1], in evaluation mode; the mode is put back afterwards.
-
-    Parameters
-    ----------
-    model : nn.Module
-        From images (N, C, H, W) to logits (N, K).
-    images : numpy.ndarray, LazyImages or torch.Tensor
-        Shape (N, C, H, W), N >= 1, as in `Dataset`: float32, or uint8 that means value / 255.
-    labels : numpy.ndarray or torch.Tensor
-        int64, shape (N,).
-
-    Raises
-    ------
-    DataError
-        If there are no images, or not as many labels.
-    """
-    if not len(images) or len(images) != len(labels):
-        raise DataError(f"{len(images)} images and {len(labels)} labels were given; give equally many, at least one")
-    labels = torch.as_tensor(labels)
-    size = max(1, min(_EVALUATION_BATCH, _EVALUATION_VALUES // math.prod(images.shape[1:])))
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    was_training = model.training
-    model.eval()
-    try:
-        correct = 0
-        for start in range(0, len(images), size):
-            batch_images = torch.as_tensor(_in_memory(images[start : start + size]))
-            predicted = model(_values(batch_images.to(device))).argmax(dim=1)
-            correct += int((predicted == labels[start : start + size].to(device)).sum())
-    finally:
-        model.train(was_training)
-    return correct / len(images)
 
 
 def _recipe(spec: ModelSpec, options: Mapping[str, Option], changes: Mapping[str, Any]) -> Recipe:
@@ -229,20 +188,27 @@ def _run(
     _check_batches(state, settings, len(images))
     epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings))
     model = processes.wrapped(state.model)
-    with Progress(f"training {settings.model}", epochs * steps, shown=progress) as bar:
-        bar.update(len(state.history) * steps)
-        while len(state.history) < epochs:
-            started = time.perf_counter()
-            loss, train_accuracy = _run_epoch(state, model, settings, processes, images, labels, bar)
-            validation_accuracy = evaluate(state.model, split.validation_images, split.validation_labels)
-            state.history.append(EpochRecord(len(state.history) + 1, loss, train_accuracy, validation_accuracy))
-            state.seconds += time.perf_counter() - started
-            if path is not None:
-                session.save(path, state, settings, _description(dataset))
-            if on_epoch is not None:
-                on_epoch(state.history[-1])
+
+    def run_epoch(bar: Progress) -> EpochRecord:
+        started = time.perf_counter()
+        loss, train_accuracy = _run_epoch(state, model, settings, processes, images, labels, bar)
+        validation_accuracy = evaluate(state.model, split.validation_images, split.validation_labels)
+        state.seconds += time.perf_counter() - started
+        return EpochRecord(len(state.history) + 1, loss, train_accuracy, validation_accuracy)
+
+    run_epochs(
+        state.history,
+        epochs,
+        steps,
+        run_epoch,
+        label=f"training {settings.model}",
+        shown=progress,
+        save=None if path is None else lambda: session.save(path, state, settings, _description(dataset)),
+        on_epoch=on_epoch,
+    )
     accuracies = {
         "train_accuracy": evaluate(state.model, images, labels),
+        "validation_accuracy": evaluate(state.model, split.validation_images, split.validation_labels),
         "test_accuracy": evaluate(state.model, dataset.test_images, dataset.test_labels),
     }
     if path is not None:
@@ -250,7 +216,6 @@ def _run(
     return TrainResult(
         model=state.model.eval(),
         history=tuple(state.history),
-        validation_accuracy=state.history[-1].validation_accuracy,
         seconds=state.seconds,
         **accuracies,
     )
@@ -273,13 +238,11 @@ def _run_epoch(
     total_loss = torch.zeros((), dtype=torch.float64, device=settings.device)
     correct = torch.zeros((), dtype=torch.int64, device=settings.device)
     for step, chosen in enumerate(order, start=len(state.history) * len(order)):
-        for group in state.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(step, recipe.epochs * len(order))
+        set_learning_rate(state.optimizer, recipe.learning_rate, step, recipe.epochs * len(order), recipe.warmup)
         of_all, chosen = len(chosen), processes.share_of(chosen.to(settings.device))
         batch_images, kept = _prepare(_batch_of(images, chosen), recipe)
         batch_labels = labels[chosen]
-        device_type = torch.device(settings.device).type
-        with torch.autocast(device_type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        with mixed_precision(settings.device, recipe.precision):
             logits = model(batch_images)
         loss = _loss(logits.float(), batch_labels, kept, recipe.label_smoothing)
         state.optimizer.zero_grad()
@@ -322,11 +285,7 @@ def _batch_of(images: torch.Tensor | LazyImages, chosen: torch.Tensor) -> torch.
     """Images of these indices, on the device of the indices."""
     if isinstance(images, torch.Tensor):
         return images[chosen]
-    return torch.from_numpy(_in_memory(images[chosen.cpu().numpy()])).to(chosen.device)
-
-
-def _in_memory(images: Images | torch.Tensor) -> np.ndarray | torch.Tensor:
-    return np.asarray(images) if isinstance(images, LazyImages) else images
+    return in_memory(images[chosen.cpu().numpy()]).to(chosen.device)
 
 
 def _prepare(images: torch.Tensor, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -335,7 +294,7 @@ def _prepare(images: torch.Tensor, recipe: Recipe) -> tuple[torch.Tensor, torch.
     if recipe.mixing == "cutmix":
         images, kept = cut_mix(images, torch.default_generator)
     order = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    return _values(images).contiguous(memory_format=order), kept
+    return pixel_values(images).contiguous(memory_format=order), kept
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor | None, smoothing: float) -> torch.Tensor:
@@ -347,11 +306,6 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor | None,
         for of in (labels, labels.flip(0))
     )
     return (kept * own + (1 - kept) * other).mean()
-
-
-def _values(images: torch.Tensor) -> torch.Tensor:
-    """`rmp_lava.training.data.datasets.as_float` for tensors."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def _check_finite(state: State, settings: Settings, loss: float) -> None:

@@ -490,7 +490,7 @@ def test_checkpoint_of_other_arguments_or_damaged_ones_are_refused(tmp_path):
         {"state_dict": {name: tensor * torch.nan for name, tensor in good["state_dict"].items()}},
     ):
         torch.save(good | change, path)
-        with pytest.raises(CheckpointError, match="is damaged .*; tune again"):
+        with pytest.raises(CheckpointError, match="damaged training state .*; start again"):
             quick(**go_on)
     torch.save(good | {"format": "rmp-lava-checkpoint"}, path)
     with pytest.raises(CheckpointError, match="no checkpoint of `tune`"):
@@ -554,7 +554,7 @@ def test_bfloat16_sums_give_nearly_the_same():
         ({"augmentation": "flip"}, "augmentation is 'flip'; choose one of none, crop-flip"),
         ({"precision": "float16"}, "precision is 'float16'"),
         ({"threshold_form": "any"}, "threshold_form is 'any'; choose one of stock, free, dense_rec"),
-        ({"device": "cuba"}, "device 'cuba' is not there"),
+        ({"device": "cuba"}, "device 'cuba' is unknown"),
         ({"learning_rate": 1e20}, "tuning diverged in epoch 1"),
     ],
 )

@@ -5,7 +5,8 @@ import pytest
 import rmp_lava
 from rmp_lava.errors import DataError
 from rmp_lava.training.data import load as load_data
-from rmp_lava.training.train import evaluate, train
+from rmp_lava.training.loop import evaluate
+from rmp_lava.training.train import train
 
 IMAGES = 1000
 

@@ -24,7 +24,8 @@ from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data import Dataset, as_float, imagenet, lazy_images, load, split_validation
 from rmp_lava.training.data.lazy_images import LazyImages
 from rmp_lava.training.data.places import DATA_VARIABLE
-from rmp_lava.training.train import evaluate, train
+from rmp_lava.training.loop import evaluate
+from rmp_lava.training.train import train
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -295,7 +296,7 @@ def test_training_gives_the_same_weights_as_from_memory(monkeypatch):
     whole, lazy = both_ways()
     # Two batches at once do not fit.
     monkeypatch.setattr(lazy_images, "MAX_DECODED_BYTES", 25 * 64)
-    monkeypatch.setattr("rmp_lava.training.train._EVALUATION_VALUES", 20 * 64)
+    monkeypatch.setattr("rmp_lava.training.loop.EVALUATION_BATCH", 20)
     results = [train("digits-cnn", data, epochs=2, batch_size=20, progress=False) for data in (whole, lazy)]
     first, second = (result.model.state_dict() for result in results)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -307,7 +308,7 @@ def test_training_gives_the_same_weights_as_from_memory(monkeypatch):
 def test_tuning_gives_the_same_network_as_from_memory(monkeypatch):
     whole, lazy = both_ways(40, (3, 4, 4), 3)
     monkeypatch.setattr(lazy_images, "MAX_DECODED_BYTES", 16 * 48)
-    monkeypatch.setattr("rmp_lava.conversion.tune._EVALUATION_VALUES", 16 * 48)
+    monkeypatch.setattr("rmp_lava.conversion.tune._EVALUATION_BATCH", 16)
     monkeypatch.setattr("rmp_lava.conversion.tune._CALIBRATION_IMAGES", 16)
     analog = trace(tiny(), make_input("current", (3, 4, 4)))
 

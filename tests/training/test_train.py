@@ -18,10 +18,11 @@ from rmp_lava.training import session
 from rmp_lava.training.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rmp_lava.training.data import Dataset, as_float, load, split_validation
 from rmp_lava.training.data.augment import cut_mix, cut_out
+from rmp_lava.training.loop import evaluate, learning_rate
 from rmp_lava.training.models import MODELS
 from rmp_lava.training.muon import Muon
 from rmp_lava.training.recipe import Recipe
-from rmp_lava.training.train import _loss, evaluate, train
+from rmp_lava.training.train import _loss, train
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_resuming_with_other_arguments_is_refused(digits, tmp_path, changed):
     path = tmp_path / "a.pt"
     quick(digits, epochs=4, checkpoint_path=path)
     (name,) = changed
-    with pytest.raises(UsageError, match=f"was trained with {name} .*; resume with the same"):
+    with pytest.raises(UsageError, match=f"was made with {name} .*; resume with the same"):
         quick(digits, checkpoint_path=path, resume=True, **changed)
 
 
@@ -139,7 +140,7 @@ def test_resuming_with_other_images_is_refused(digits, tmp_path):
 
 def test_resuming_without_usable_training_state_is_refused(digits, tmp_path):
     path = tmp_path / "a.pt"
-    with pytest.raises(UsageError, match="no checkpoint path"):
+    with pytest.raises(UsageError, match="no path was given"):
         quick(digits, resume=True)
     with pytest.raises(CheckpointError, match="does not exist"):
         quick(digits, checkpoint_path=path, resume=True)
@@ -240,7 +241,7 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_pa
         ({"options": {"width": 2}}, "model 'digits-cnn' has no option 'width'; it has none"),
         ({"device": "tpu9"}, "device 'tpu9' is unknown"),
         ({"device": "meta"}, "device 'meta' is not supported"),
-        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not available"),
     ],
 )
 def test_useless_argument_is_refused(digits, changed, words):
@@ -311,7 +312,7 @@ def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer, learni
     loaded, metadata = load_model(path)
     assert all(torch.equal(expected[name], tensor) for name, tensor in loaded.state_dict().items())
     assert metadata["optimizer"] == optimizer and metadata["options"]["width"] == 1 / 16
-    with pytest.raises(UsageError, match="was trained with options .*'width': 0.0625.*resume with the same"):
+    with pytest.raises(UsageError, match="was made with options .*'width': 0.0625.*resume with the same"):
         options = {"width": 1 / 8, "batch_norm": True, "classes": 3}
         colourful(dataset, checkpoint_path=path, resume=True, **chosen, options=options)
 
@@ -440,13 +441,11 @@ def test_one_image_left_over_joins_the_batch_before():
 
 
 def test_learning_rate_rises_linearly_then_falls_along_half_a_cosine():
-    recipe = Recipe(1, 1, 0.4, warmup=0.25)
-    rates = [recipe.learning_rate_at(step, 40) for step in range(40)]
+    rates = [learning_rate(0.4, step, 40, warmup=0.25) for step in range(40)]
     np.testing.assert_allclose(rates[:10], 0.04 * np.arange(1, 11))
     assert rates[10] == 0.4 and rates[25] == pytest.approx(0.2) and 0 < rates[39] < 0.002
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    plain = Recipe(1, 1, 0.4)
-    assert [plain.learning_rate_at(step, 40) for step in (0, 20)] == [0.4, pytest.approx(0.2)]
+    assert [learning_rate(0.4, step, 40) for step in (0, 20)] == [0.4, pytest.approx(0.2)]
 
 
 def test_checkpoint_of_format_version_1_resumes(digits, tmp_path):
@@ -485,7 +484,7 @@ def test_training_starts_from_another_ones_weights(tmp_path):
         torch.testing.assert_close(old, new, atol=1e-5, rtol=1e-5)
     with pytest.raises(KeyboardInterrupt):
         colourful(dataset, checkpoint_path=path, on_epoch=interrupt_after(1), **chosen)
-    with pytest.raises(UsageError, match="was trained with start '.*', but None was given"):
+    with pytest.raises(UsageError, match="was made with start '.*', but None was given"):
         colourful(dataset, checkpoint_path=path, resume=True, **{**chosen, "start_from": None})
     colourful(dataset, checkpoint_path=path, resume=True, **chosen)
     with pytest.raises(
