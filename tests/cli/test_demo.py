@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from fingerprints import STORED, fingerprint, weights_digest
 
 from rmp_lava.backends.lava import simulator
+from rmp_lava.netx import load
+from rmp_lava.training.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,16 @@ def test_digits_are_learned_and_kept_in_integers(summary):
 def test_the_network_that_the_demo_names_is_there(summary):
     assert os.path.isfile(summary["net"])
     assert os.path.basename(summary["net"]) in summary["text"]
+
+
+@pytest.mark.slow
+def test_the_demos_network_gives_the_stored_spikes(summary):
+    trained, _ = load_model(Path(summary["net"]).with_suffix(".pt"))
+    stored = STORED["demo"].get(weights_digest(trained.state_dict()))
+    if stored is None:
+        pytest.skip(f"PyTorch {torch.__version__} trains other weights on this processor than those with stored spikes")
+    found = fingerprint(load(summary["net"]))
+    assert found == {key: stored[key] for key in found}
 
 
 @pytest.mark.slow
