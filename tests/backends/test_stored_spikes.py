@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fingerprints import STORED, fingerprint
 
+from rmp_lava.backends import Reference
 from rmp_lava.netx import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "exports" / "reference"
@@ -31,7 +32,7 @@ def test_committed_files_give_the_stored_spikes(name):
 def test_the_reference_gives_the_stored_spikes(name):
     network = load(FOLDER / f"{name}.net")
     assert fingerprint(network, "reference") == STORED["committed"][name]
-    assert fingerprint(network, "reference", implementation="stock") == STORED["stock"][name]
+    assert fingerprint(network, Reference("stock")) == STORED["stock"][name]
 
 
 @pytest.mark.lava

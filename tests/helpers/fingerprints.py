@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rmp_lava.backends import run
+from rmp_lava.backends import BackendOptions, run
 from rmp_lava.network import SpikingNetwork
 
 STORED = json.loads((Path(__file__).resolve().parents[1] / "backends" / "stored_spikes.json").read_text())
@@ -33,10 +33,12 @@ def samples(network: SpikingNetwork, steps: int, count: int) -> np.ndarray:
     return random.randint(0, (network.input.levels or 1) + 1, shape) * (random.random_sample(shape) < 0.2)
 
 
-def fingerprint(network: SpikingNetwork, backend: str = "fast", *, steps: int = 8, count: int = 2, **options) -> dict:
+def fingerprint(
+    network: SpikingNetwork, backend: str | BackendOptions = "fast", *, steps: int = 8, count: int = 2
+) -> dict[str, str | int]:
     """Hashes of spikes and potentials of every layer, and the number of spikes: a network in silence shows at once."""
     images = samples(network, steps, count)
-    result = run(network, images, steps, backend, record=("spikes", "potentials"), **options)
+    result = run(network, images, steps, backend, record=("spikes", "potentials"))
     return {
         "spikes": digest({layer.name: result.spikes[layer.name] for layer in network}),
         "potentials": digest({layer.name: result.potentials[layer.name] for layer in network}),

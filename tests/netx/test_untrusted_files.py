@@ -74,7 +74,9 @@ def test_huge_declarations_are_refused_before_anything_is_allocated(net, shape, 
         file.create_dataset(key, shape, dtype=dtype, chunks=(1,) * len(shape))
     # Less than any of the sizes declared, more than Python with h5py needs beyond what it has.
     message = refusal_in_little_memory(net)
-    assert "NetFileError" in message and key in message and ("declares" in message or "is not a single string" in message)
+    assert (
+        "NetFileError" in message and key in message and ("declares" in message or "is not a single string" in message)
+    )
 
 
 def test_much_from_few_bytes_is_still_read_where_gzip_can_say_it(tmp_path):
