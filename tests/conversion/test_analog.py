@@ -1,4 +1,4 @@
-"""The analog network: PyTorch's numbers for every graph that a spiking network can be."""
+"""The analog network computes what PyTorch computes, for every graph of a spiking network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _biased(real, shape):
 
 
 def by_hand(network: SpikingNetwork, images: np.ndarray) -> dict[str, np.ndarray]:
-    """The definition, neuron by neuron and in float64, without any convolution of PyTorch's."""
+    """The definition, neuron by neuron and in float64, without PyTorch's convolutions."""
     values = {INPUT: images.astype(np.float64)}
     for layer in network:
         total = np.zeros((len(images), *layer.shape))
@@ -126,7 +126,7 @@ def test_clip_biases_of_all_shapes_and_several_synapses():
     assert found["c"].min() == 0
 
 
-def test_stream_says_which_images_and_ends_with_a_smaller_batch():
+def test_stream_yields_slices_of_images_and_ends_with_a_smaller_batch():
     network = branched()
     images = np.random.default_rng(1).random((5, 3, 5, 5), dtype=np.float32)
     seen = [(samples, name, values.shape) for samples, name, values in activations(network, images, batch=2)]
@@ -135,7 +135,7 @@ def test_stream_says_which_images_and_ends_with_a_smaller_batch():
 
 
 def test_stream_holds_no_more_activations_than_the_graph_needs():
-    """A full-width VGG-16 has more activations than fit for many images: those behind must be let go."""
+    """The activations of a full-width VGG-16 do not fit into memory for many images, so they must be freed."""
     import weakref
 
     rng = np.random.default_rng(0)
@@ -183,7 +183,7 @@ def test_untouched_network_comes_back_equal_and_a_trained_one_with_its_weights()
     ],
 )
 def test_windows_of_nothing_but_padding(size, conv):
-    """PyTorch 2.3 takes the process down with a segmentation fault at the first three."""
+    """PyTorch 2.3 crashes with a segmentation fault on the first three."""
     rng = np.random.default_rng(0)
     weight = rng.normal(size=conv.pop("shape")).astype(np.float32)
     conv = Conv(INPUT, weight, **conv)
@@ -193,7 +193,7 @@ def test_windows_of_nothing_but_padding(size, conv):
     images = torch.rand(2, *shape, requires_grad=True)
     found = analog(images)
     found.square().sum().backward()
-    # In double precision, which PyTorch computes by other means.
+    # In double precision, which PyTorch computes by another kernel.
     exact = torch.from_numpy(weight).double().requires_grad_()
     twin = images.detach().double().requires_grad_()
     expected = nn.functional.conv2d(twin, exact, None, conv.stride, conv.padding, conv.dilation, conv.groups)
@@ -203,7 +203,7 @@ def test_windows_of_nothing_but_padding(size, conv):
     torch.testing.assert_close(analog.layers[0].weights[0].grad.double(), exact.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_what_cannot_be_meant_is_refused():
+def test_invalid_arguments_are_refused():
     network = branched()
     images = np.zeros((2, 3, 5, 5), np.float32)
     with pytest.raises(DataError, match="images have shape"):

@@ -1,4 +1,4 @@
-"""The check says everything that is in the way, at once and with names, and everything that conversion changes."""
+"""The check lists every obstacle at once, by name, and everything that conversion changes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class TwoInputs(nn.Module):
 
 
 class ByValue(nn.Module):
-    """Decides by the values of a tensor, which nobody can follow."""
+    """Branches on the values of a tensor, which no front end can follow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ def test_what_check_finds_stops_trace(what):
 
 
 class Head(nn.Module):
-    """A convolution, any function, and what it gives."""
+    """A convolution, a ReLU, and any function as the output."""
 
     def __init__(self, function) -> None:
         super().__init__()
@@ -303,7 +303,7 @@ SINGLE = {
 
 
 @pytest.mark.parametrize("what", SINGLE)
-def test_a_single_operation_in_the_way(what):
+def test_a_single_unsupported_operation(what):
     function, text = SINGLE[what]
     obstacles = check(Head(function), images(3, 8, 8)).obstacles
     assert any(text in f.found for f in obstacles), obstacles
@@ -413,7 +413,7 @@ def test_changes_of_all_kinds():
     assert "as requested" in information(model, 3, 8, 8, pooling="layer")["4"]
 
 
-class BesideTheImage(nn.Module):
+class ImageAndSpikes(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(7, 2, 8)
@@ -422,13 +422,13 @@ class BesideTheImage(nn.Module):
         return self.head(torch.cat([x, self.conv(x).relu()], dim=1)).flatten(1)
 
 
-def test_an_image_beside_spikes_is_said_before_quantisation_refuses_it():
-    found = information(BesideTheImage(), 3, 8, 8)
+def test_a_layer_that_reads_image_and_spikes_is_reported_before_quantisation_refuses_it():
+    found = information(ImageAndSpikes(), 3, 8, 8)
     assert "convert with encoding 'rate' or 'poisson'" in found["head"]
     values = images(3, 8, 8)
     with pytest.raises(ConversionError, match="layer 'head' receives graded messages and spikes"):
-        quantize(convert(BesideTheImage(), values, encoding="current", steps=4))
-    assert quantize(convert(BesideTheImage(), values, encoding="rate", steps=4)).is_integer
+        quantize(convert(ImageAndSpikes(), values, encoding="current", steps=4))
+    assert quantize(convert(ImageAndSpikes(), values, encoding="rate", steps=4)).is_integer
 
 
 def test_shared_weights_under_two_names():

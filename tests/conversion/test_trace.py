@@ -1,4 +1,4 @@
-"""What trace makes of a network computes what the network computes, whatever it is built from."""
+"""A traced network computes what the original computes, whatever it is built from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def linear(inputs, outputs) -> nn.Linear:
 
 
 def random_images(shape: tuple[int, ...], seed: int = 1) -> torch.Tensor:
-    """Not those that trace itself compares on."""
+    """Images other than those that trace itself compares on."""
     return torch.rand(3, *shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -152,8 +152,8 @@ def test_folding_leaves_no_layer_where_it_is_exact():
     ]
 
 
-def test_a_pooling_that_cannot_be_folded_becomes_a_layer_and_says_so():
-    # 7 pixels pooled by 2 leave one out, on which the padding's zeros would fall.
+def test_a_pooling_that_cannot_be_folded_becomes_a_layer_and_is_reported():
+    # Pooling 7 pixels by 2 leaves one pixel out, where the padding's zeros would have to be.
     model = nn.Sequential(
         conv(1, 2, 1), nn.ReLU(), nn.AvgPool2d(2), conv(2, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), linear(18, 2)
     )
@@ -162,12 +162,12 @@ def test_a_pooling_that_cannot_be_folded_becomes_a_layer_and_says_so():
     assert "2 cannot be folded" in network["3"].record["pooling"]
 
 
-def test_a_pooling_that_would_make_an_enormous_matrix_becomes_a_layer_and_says_so(monkeypatch):
+def test_a_pooling_that_would_make_an_enormous_matrix_becomes_a_layer_and_is_reported(monkeypatch):
     model = nn.Sequential(conv(1, 2, 1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), linear(32, 3))
     monkeypatch.setattr(maps, "LARGEST_MATRIX", 3 * 128)
     folded = assert_traced_exactly(model, (1, 8, 8), "fold")
     assert [layer.name for layer in folded] == ["0", "4"] and folded["4"].synapses[0].weight.shape == (3, 128)
-    # One element more than is allowed; the weights themselves may be as many as they are.
+    # One element more than the limit. The weights themselves are not limited.
     monkeypatch.setattr(maps, "LARGEST_MATRIX", 3 * 128 - 1)
     kept = assert_traced_exactly(model, (1, 8, 8), "fold")
     assert [layer.name for layer in kept] == ["0", "2", "4"] and kept["4"].synapses[0].weight.shape == (3, 32)
@@ -179,7 +179,7 @@ def test_a_pooling_that_would_make_an_enormous_matrix_becomes_a_layer_and_says_s
     assert finding.severity == "information" and finding.remedy.startswith(
         "a layer of its own: it would make an enormous"
     )
-    # What may be negative no neurons can hold: it is folded whatever the size.
+    # Neurons cannot hold negative values, so this is folded whatever its size.
     signed = nn.Sequential(conv(1, 2, 1), nn.AvgPool2d(2), nn.Flatten(), linear(32, 3))
     assert len(assert_traced_exactly(signed, (1, 8, 8), "fold").layers) == 1
 
@@ -273,7 +273,7 @@ def test_conv_is_traced_with_all_its_options():
     )
 
 
-# Whatever else people build
+# Other architectures
 
 
 FOREIGN = {
@@ -411,7 +411,7 @@ def test_buffers_are_put_back():
 
 
 class InPlace(nn.Module):
-    """What `x` is changes behind its back: by a function, by an operator, and through a view."""
+    """Changes `x` in place by a function, by an operator, and through a view."""
 
     def __init__(self):
         super().__init__()
@@ -668,7 +668,7 @@ def test_two_convolutions_without_a_relu_are_one(first, second, size):
     try:
         outputs = model(torch.zeros(1, 4, *size)).numel()
     except RuntimeError:
-        return  # the kernel is larger than what the first one leaves
+        return  # the kernel is larger than the first convolution's output
     network = assert_traced_exactly(nn.Sequential(*model, nn.Flatten(), nn.Linear(outputs, 2)), (4, *size))
     assert names(network) == ["1", "4"]
 
@@ -791,7 +791,7 @@ def test_random_graphs(model, pooling):
 
 
 def without_max_pooling(model: nn.Module) -> nn.Module:
-    """As the check advises."""
+    """Applies the remedy of the check."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.MaxPool2d):

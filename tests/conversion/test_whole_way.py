@@ -44,7 +44,7 @@ ALL = [
 
 @cache
 def model(name: str, batch_norm: bool) -> nn.Module:
-    """A network of few channels, untrained, whose batch normalisation has seen images, so that all layers tell them apart."""
+    """An untrained network of few channels with statistics of images in its batch normalisation, so that outputs differ."""
     torch.manual_seed(0)
     options = {"width": 1 / 16, "batch_norm": batch_norm} if name not in FOREIGN and MODELS[name].options else {}
     built = FOREIGN[name][0]() if name in FOREIGN else MODELS[name].build(**options)
@@ -60,7 +60,7 @@ def model(name: str, batch_norm: bool) -> nn.Module:
 
 @cache
 def images(name: str) -> np.ndarray:
-    """Blobs: noise from pixel to pixel is all the same to a deep network."""
+    """Blobs, since a deep network does not distinguish images of pixel noise."""
     channels, height, width = FOREIGN[name][1] if name in FOREIGN else MODELS[name].input_shape
     coarse = np.random.default_rng(0).random((8, channels, 4, 4), dtype=np.float32)
     return coarse.repeat(height // 4, axis=2).repeat(width // 4, axis=3)
@@ -71,9 +71,9 @@ def balanced(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
     # A layer of DenseNet reads the image beside other layers, which needs spikes.
     options = {"encoding": "rate"} if name == "concatenation" else {}
     if method == "paper":
-        options["alpha"] = 0.3  # else nothing reaches the last of 20 layers in few steps
+        options["alpha"] = 0.3  # otherwise no spike reaches the last of 20 layers in few steps
     else:
-        options["v_init"] = "half"  # the best one for untrained networks lets some layers spike after these steps only
+        options["v_init"] = "half"  # the best value for untrained networks lets some layers fire only after these steps
     return convert(model(name, batch_norm), images(name), steps=BALANCED_FOR, method=method, **options)
 
 
@@ -83,7 +83,7 @@ def integer(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
 
 
 @pytest.mark.parametrize(("name", "batch_norm"), ALL)
-def test_nothing_is_in_the_way_and_folding_changes_nothing(name, batch_norm):
+def test_every_network_of_the_zoo_converts_and_folding_keeps_its_outputs(name, batch_norm):
     trained, some = model(name, batch_norm), images(name)
     assert check(trained, some[:1]).obstacles == ()
     network = trace(trained, make_input("current", some.shape[1:]), some[:1])
@@ -123,9 +123,9 @@ def test_lava_agrees_with_the_reference(name, implementation):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_graph_for_a_board_gives_the_spikes_of_backend_fast(name):
-    """Of every network of the zoo: stock neurons, a period of a power of two, relays, messages as late as through adapters."""
+    """Every network of the zoo with stock neurons, a power-of-two period, relays, and the delays of I/O adapters."""
     real = balanced(name, True, "low-latency")
-    network = quantize(real, ranges=run(real, images(name), STEPS).potential_ranges)  # potentials that do not wrap
+    network = quantize(real, ranges=run(real, images(name), STEPS).potential_ranges)  # potentials do not overflow
     some, plan = images(name)[:2], schedule(network, STEPS, blank=1, power_of_two=True)
     record = ("spikes", "potentials", "counts")
     expected = fast.run(network, some, plan, record=record)
@@ -134,7 +134,7 @@ def test_the_graph_for_a_board_gives_the_spikes_of_backend_fast(name):
     assert_same_run(found, expected)
 
 
-# What balancing must keep, on random graphs
+# Properties of balancing, on random graphs
 
 
 @st.composite
@@ -164,11 +164,12 @@ def reach(synapse, source: np.ndarray) -> np.ndarray:
 
 @given(analog_networks(), st.sampled_from([1, 2, 7, 64, 400]), st.booleans(), seeds)
 def test_rates_are_within_a_few_spikes_of_the_activations_however_many_steps(network, steps, channelwise, seed):
-    """So that rates, and the read-out's potential per step, converge to the activations as 1 / T.
+    """Rates, and the read-out's potential per step, converge to the activations as 1 / T.
 
-    A neuron from half its threshold, whose input up to step t is t z up to an error D, with z at most its threshold, has
-    said max(0, t z) up to D + threshold / 2: before its last spike it was above the threshold, and above it in every step
-    since it was last below. D is the sum of |W| times such errors of the sources; images as current have none.
+    Take a neuron that starts at half its threshold, with an input up to step t of t z within an error D, z at most its
+    threshold. Its spikes times its threshold are max(0, t z) within D + threshold / 2: before its last spike it was above
+    the threshold, and so in every step since it was last below. D is the sum of |W| times these errors of the sources;
+    images in current encoding have none.
     """
     some = make_images(network, 3, 1, seed)
     how = Balancing("activation", percentile=100.0, v_init="half", channelwise=channelwise)
@@ -184,18 +185,18 @@ def test_rates_are_within_a_few_spikes_of_the_activations_however_many_steps(net
         layer = network[name]
         errors[name] = sum(reach(synapse, errors[synapse.source]).reshape(layer.shape) for synapse in layer.synapses)
         if layer.neurons.reset == "none":
-            said = result.output.reshape(values.shape) * balanced.provenance["output_scale"]
+            found = result.output.reshape(values.shape) * balanced.provenance["output_scale"]
         else:
             value = by_channel(balanced[name].record["spike_value"], layer.shape)
-            said = result.neuron_counts[name] * value
+            found = result.neuron_counts[name] * value
             errors[name] = errors[name] + value / 2
-        off = np.abs(said / steps - values.numpy())
+        off = np.abs(found / steps - values.numpy())
         assert (off <= errors[name] / steps + 1e-5 * largest).all(), name
 
 
 @given(analog_networks(), st.booleans(), st.booleans(), seeds)
-def test_scaling_by_spike_values_leaves_what_relus_compute(network, by_channels, half, seed):
-    """With any spike values: layers whose outputs are rates, ReLU over threshold, say the activations."""
+def test_activation_scales_leave_what_relus_compute(network, by_channels, half, seed):
+    """With any activation scales, rates (ReLU over threshold) times scale are the activations."""
     rng = np.random.default_rng(seed)
     values = {
         layer.name: np.exp(rng.normal(size=layer.shape[:1] if by_channels and len(layer.shape) == 3 else ()))
