@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .errors import DataError
+from .network.values import Value
 
 Origin = Literal["measured", "derived", "simulated", "estimated"]
 RAILS = ("total", "vdd", "vddm", "vddio")
@@ -40,8 +41,8 @@ class Figure:
     how: str
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, eq=False)
+class Measurement(Value):
     """Readings of a board's probes while a network ran the same sample again and again.
 
     Each of `power`, `time`, `activity` and `memory` comes from a run of its own, as probes disturb each other.

@@ -1,4 +1,4 @@
-"""What a run returns, whichever backend it ran on."""
+"""What a run returns, on every backend."""
 
 from __future__ import annotations
 
@@ -8,61 +8,65 @@ from typing import Any
 
 import numpy as np
 
-from .choices import Implementation
+from .choices import Backend, Implementation
 from .errors import DataError
 from .measurement import Measurement
 from .network import INPUT, SpikingNetwork
+from .network.values import Value
 from .neuron import Range
 from .schedule import Schedule
+from .tables import Table, table
+
+_ROWS_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class Run:
-    """Result of running a network on samples.
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Value):
+    """Result of running a network on samples; compares by value, except for `seconds`.
 
     Parameters
     ----------
     backend, execution : str
-        The backend, and in words what really computed (versions, number format, kernels).
+        The backend, and what computed in words: versions, number format, kernels.
     implementation : {"native", "stock"}
-        RMP neurons of their own, or Lava's unmodified LIF with a self-synapse.
+        RMP neurons, or Lava's unmodified LIF with a self-synapse.
     schedule : Schedule
     output : numpy.ndarray
-        (samples, outputs): spike counts (int64), or membrane potentials after the last step (int64 in 1/64 of a weight
-        unit, float64 in weight units for float networks).
+        (samples, outputs): spike counts (int64), or membrane potentials after the last step (int64 in state units of 1/64
+        weight unit; float64 in weight units for float networks).
     message_counts : mapping
         Layer name (and "input") -> (samples,) int64: messages within the sample's window.
     synaptic_operations : mapping
-        Layer name -> (samples,) int64: incoming messages times the non-zero weights that each of them meets, exact at
-        the borders of convolutions, as Loihi 2 counts them.
+        Layer name -> (samples,) int64: incoming messages times the non-zero weights that each of them meets, exact at the
+        borders of convolutions, as Loihi 2 counts them.
     neuron_updates : mapping
-        Layer name (and "input" where it has neurons) -> neurons times steps over all samples.
+        Layer name (and "input" if it has neurons) -> neurons times steps, over all samples.
     neuron_counts : mapping
-        Layer name (and "input") -> (samples, *shape) int64 messages of each neuron, where "counts" are recorded.
+        Layer name (and "input") -> (samples, *shape) int64 messages per neuron, if "counts" are recorded.
     spikes : mapping
-        Layer name -> (samples, T, *shape) messages, each in its own window, where recorded: 0 or 1, or what a graded input sends.
+        Layer name (and "input") -> (samples, T, *shape) messages, each in its own window, if recorded: 0 or 1, or levels of
+        a graded input.
     potentials : mapping
-        Layer name -> (samples, *shape) membrane potential after the last step, where recorded.
+        Layer name -> (samples, *shape) membrane potential after the last step, if recorded; units as in `output`.
     predictions_at : numpy.ndarray or None
-        (samples, T): the prediction after t steps, for t = 1 .. T, where the backend computes it. After an
-        early exit it stays what it was.
+        (samples, T): the prediction after t = 1 .. T steps, if the backend computes it; constant after an early exit.
     steps_used : numpy.ndarray or None
-        (samples,) steps after which each sample was left, where the caller asked for a confidence.
+        (samples,) steps that each sample took, if the caller asked for a confidence.
     saturations, large_inputs : mapping
-        Layer name -> neuron updates that hit the 24-bit limits, and whose input reached +-2^17.
+        Layer name -> neuron updates that reached the 24-bit limits, and whose input reached +-2^17 weight units.
     potential_ranges, current_ranges : mapping
-        Layer name -> (smallest, largest) membrane potential that was compared with the threshold, and current, of neurons
-        whose current has memory; in 1/64 of a weight unit, or in weight units for float networks.
+        Layer name -> (smallest, largest) membrane potential before the threshold is applied, and current of neurons whose
+        current has memory; state units, or weight units for float networks.
     boundary_spikes : mapping
-        Layer name -> samples in whose period's last step a stock neuron with soft reset spikes: the threshold is subtracted
-        in the next sample. Empty for native neurons.
+        Layer name -> samples in whose period's last step a stock neuron with soft reset spikes, so that the next sample
+        starts with the threshold subtracted. Empty for native neurons.
     seconds : float
-        Wall time of the simulation, with encoding; of Lava without its start-up.
+        Wall time of the simulation with encoding; on Lava without its start-up.
     measurement : Measurement or None
-        What a board's probes measured; no simulation has one. Counts of a run on a board are there of observed layers only.
+        What a board's probes measured; None for simulations. A run on a board has counts of observed layers only.
     """
 
-    backend: str
+    backend: Backend
     execution: str
     implementation: Implementation
     schedule: Schedule
@@ -80,7 +84,7 @@ class Run:
     potential_ranges: Mapping[str, Range] = field(default_factory=dict)
     current_ranges: Mapping[str, Range] = field(default_factory=dict)
     boundary_spikes: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
     measurement: Measurement | None = None
 
     @property
@@ -90,7 +94,7 @@ class Run:
 
     @property
     def predictions(self) -> np.ndarray:
-        """(samples,) index of the largest output; the first one of equals."""
+        """(samples,) index of the largest output; the first one of several."""
         return self.output.argmax(axis=1)
 
     @property
@@ -116,11 +120,11 @@ class Run:
 
     @property
     def operations_per_sample(self) -> dict[str, float]:
-        """Layer name -> synaptic operations of an average sample."""
+        """Layer name -> mean synaptic operations per sample."""
         return {name: float(operations.mean()) for name, operations in self.synaptic_operations.items()}
 
     def limits_reached(self) -> str:
-        """Which layers overflowed and how often, or an empty string."""
+        """Layers that overflowed, and how often; empty if none did."""
         found = [f"{name}: {count:,} saturated updates" for name, count in self.saturations.items() if count]
         found += [f"{name}: {count:,} inputs beyond 2^17" for name, count in self.large_inputs.items() if count]
         return ", ".join(found)
@@ -156,3 +160,29 @@ class Run:
             "seconds": self.seconds,
             "measurement": None if self.measurement is None else self.measurement.summary(),
         }
+
+    def __repr__(self) -> str:
+        return f"{self._headline()}\n{self._activity().to_text(_ROWS_SHOWN)}"
+
+    def _repr_html_(self) -> str:
+        return self._activity(self._headline()).to_html()
+
+    def _headline(self) -> str:
+        return (
+            f"Run of {self.samples:,} samples on backend {self.backend!r}, {self.implementation} neurons, "
+            f"T = {self.schedule.steps}, {self.seconds:.3g} s"
+        )
+
+    def _activity(self, title: str = "") -> Table:
+        operations = self.operations_per_sample
+        rows = [
+            (
+                name,
+                f"{count / self.samples:,.1f}",
+                f"{operations[name]:,.0f}" if name in operations else "-",
+                f"{self.saturations[name]:,}" if name in self.saturations else "-",
+            )
+            for name, count in self.spike_counts.items()
+        ]
+        columns = ("layer", "messages per sample", "synaptic operations per sample", "saturated updates")
+        return table(title, columns, rows)

@@ -1,77 +1,124 @@
-"""What a batch of samples gives, and how batches become one `Run`; shared by all backends."""
+"""What one batch of samples contributes to a `Run`, and how batches become one; shared by all backends."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
+from ..choices import Backend, Implementation
 from ..network import SpikingNetwork, populations
 from ..neuron import Range
 from ..results import Run
 from ..schedule import Schedule
 
-_ARRAYS = ("message_counts", "synaptic_operations", "neuron_counts", "spikes", "potentials")
-_TOTALS = ("neuron_updates", "saturations", "large_inputs", "boundary_spikes")
-_RANGES = ("potential_ranges", "current_ranges")
+_T = TypeVar("_T")
 
 
 def batch_size(network: SpikingNetwork, plan: Schedule, budget: int) -> int:
-    """Samples at once, so that the largest layer's stream of 8-byte numbers stays within `budget` bytes; at least 1."""
+    """Samples per batch, so that the largest layer's stream of 8-byte numbers fits into `budget` bytes; at least 1."""
     largest = max([int(np.prod(network.input.shape)), *(layer.size for layer in network)])
     return max(1, budget // (8 * largest * plan.steps))
 
 
-def empty_part() -> dict:
-    """A part of a `Run` without content: its mappings by layer name; "output" and "predictions_at" are to be added."""
-    return {key: {} for key in _ARRAYS + _TOTALS + _RANGES}
+@dataclass
+class Part:
+    """One batch of a run, filled in by its backend. Mappings are by layer name; fields are those of `Run`."""
+
+    output: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    message_counts: dict[str, np.ndarray] = field(default_factory=dict)
+    synaptic_operations: dict[str, np.ndarray] = field(default_factory=dict)
+    neuron_updates: dict[str, int] = field(default_factory=dict)
+    neuron_counts: dict[str, np.ndarray] = field(default_factory=dict)
+    spikes: dict[str, np.ndarray] = field(default_factory=dict)
+    potentials: dict[str, np.ndarray] = field(default_factory=dict)
+    predictions_at: np.ndarray | None = None
+    steps_used: np.ndarray | None = None
+    saturations: dict[str, int] = field(default_factory=dict)
+    large_inputs: dict[str, int] = field(default_factory=dict)
+    potential_ranges: dict[str, Range] = field(default_factory=dict)
+    current_ranges: dict[str, Range] = field(default_factory=dict)
+    boundary_spikes: dict[str, int] = field(default_factory=dict)
+
+    def count_messages(self, network: SpikingNetwork, counts: dict[str, np.ndarray], record: Collection[str]) -> None:
+        """Enter messages per neuron, (samples, *shape) int64; layers with an uncounted source get no operations."""
+        self.message_counts = {name: count.reshape(len(count), -1).sum(axis=1) for name, count in counts.items()}
+        for layer in network:
+            if all(s.source in counts for s in layer.synapses):
+                operations = [
+                    counts[s.source].reshape(len(counts[s.source]), -1)
+                    @ s.fan_out(network.source_shape(s.source)).reshape(-1)
+                    for s in layer.synapses
+                ]
+                self.synaptic_operations[layer.name] = np.sum(operations, axis=0)  # (samples,)
+        if "counts" in record:
+            self.neuron_counts = counts
+
+    def count_streams(self, network: SpikingNetwork, streams: dict[str, np.ndarray], record: Collection[str]) -> None:
+        """Enter counts, and spikes if recorded, from the streams (samples, T, *shape) of the input and all layers."""
+        counts = {name: np.count_nonzero(stream, axis=1).astype(np.int64) for name, stream in streams.items()}
+        self.count_messages(network, counts, record)
+        samples, steps = next(iter(streams.values())).shape[:2]
+        self.neuron_updates = {each.name: each.size * steps * samples for each in populations(network)}
+        if "spikes" in record:
+            self.spikes = streams
+
+    def note(
+        self, name: str, saturations: int, large_inputs: int, v_range: Range | None, u_range: Range | None
+    ) -> None:
+        """Enter what a population's state has gone through; a range is None where nothing was seen."""
+        self.saturations[name], self.large_inputs[name] = saturations, large_inputs
+        if v_range is not None:
+            self.potential_ranges[name] = v_range
+        if u_range is not None:
+            self.current_ranges[name] = u_range
 
 
-def count_stream(part: dict, network: SpikingNetwork, streams: dict[str, np.ndarray], record: Collection[str]) -> None:
-    """Enter what streams (samples, T, *shape) of all sources and layers say of a batch that ran all its steps."""
-    counts = {name: np.count_nonzero(stream, axis=1).astype(np.int64) for name, stream in streams.items()}
-    samples, steps = next(iter(streams.values())).shape[:2]
-    count_messages(part, network, counts, record)
-    part["neuron_updates"] = {each.name: each.size * steps * samples for each in populations(network)}
-
-
-def count_messages(part: dict, network: SpikingNetwork, counts: dict[str, np.ndarray], record: Collection[str]) -> None:
-    """Enter messages per neuron (samples, *shape) int64; layers whose sources nobody counted get no operations."""
-    part["message_counts"] = {name: count.reshape(len(count), -1).sum(axis=1) for name, count in counts.items()}
-    part["synaptic_operations"] = {
-        layer.name: sum(
-            counts[s.source].reshape(len(counts[s.source]), -1) @ s.fan_out(network.source_shape(s.source)).reshape(-1)
-            for s in layer.synapses
-        )
-        for layer in network
-        if all(s.source in counts for s in layer.synapses)
-    }
-    if "counts" in record:
-        part["neuron_counts"] = counts
-
-
-def join(plan: Schedule, parts: list[dict], *, order: np.ndarray | None = None, **description) -> Run:
-    """One `Run` from the dictionaries of its batches; `order` sorts their samples, where they are not in order."""
+def join(
+    plan: Schedule,
+    parts: list[Part],
+    *,
+    backend: Backend,
+    execution: str,
+    implementation: Implementation,
+    seconds: float,
+    order: np.ndarray | None = None,
+) -> Run:
+    """One `Run` from its batches; `order` sorts the samples where they are out of order."""
 
     def concatenate(arrays: list[np.ndarray]) -> np.ndarray:
         together = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         return together if order is None else together[order]
 
-    def whole(key: str) -> np.ndarray | None:
-        return None if parts[0].get(key) is None else concatenate([part[key] for part in parts])
+    def optional(of: Callable[[Part], np.ndarray | None]) -> np.ndarray | None:
+        arrays = [array for part in parts if (array := of(part)) is not None]
+        return concatenate(arrays) if arrays else None
 
-    merged = {
-        key: {name: concatenate([part[key][name] for part in parts]) for name in parts[0][key]} for key in _ARRAYS
-    }
-    merged |= {key: {name: sum(part[key][name] for part in parts) for name in parts[0][key]} for key in _TOTALS}
-    merged |= {key: {name: _union([part[key][name] for part in parts]) for name in parts[0][key]} for key in _RANGES}
+    def merged(of: Callable[[Part], dict[str, _T]], merge: Callable[[list[_T]], _T]) -> dict[str, _T]:
+        return {name: merge([of(part)[name] for part in parts]) for name in of(parts[0])}
+
     return Run(
+        backend=backend,
+        execution=execution,
+        implementation=implementation,
         schedule=plan,
-        output=whole("output"),
-        predictions_at=whole("predictions_at"),
-        steps_used=whole("steps_used"),
-        **merged,
-        **description,
+        output=concatenate([part.output for part in parts]),
+        message_counts=merged(lambda part: part.message_counts, concatenate),
+        synaptic_operations=merged(lambda part: part.synaptic_operations, concatenate),
+        neuron_updates=merged(lambda part: part.neuron_updates, sum),
+        neuron_counts=merged(lambda part: part.neuron_counts, concatenate),
+        spikes=merged(lambda part: part.spikes, concatenate),
+        potentials=merged(lambda part: part.potentials, concatenate),
+        predictions_at=optional(lambda part: part.predictions_at),
+        steps_used=optional(lambda part: part.steps_used),
+        saturations=merged(lambda part: part.saturations, sum),
+        large_inputs=merged(lambda part: part.large_inputs, sum),
+        potential_ranges=merged(lambda part: part.potential_ranges, _union),
+        current_ranges=merged(lambda part: part.current_ranges, _union),
+        boundary_spikes=merged(lambda part: part.boundary_spikes, sum),
+        seconds=seconds,
     )
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from functools import partial
 
 import numpy as np
 
+from ..choices import Record
 from ..encoding import encode
 from ..errors import BackendError
 from ..network import INPUT, Input, SpikingNetwork
@@ -19,10 +19,10 @@ from ..neuron import State, initial_state, step
 from ..progress import Progress
 from ..results import Run
 from ..schedule import Schedule
-from .batches import batch_size, count_stream, empty_part, join
+from .batches import Part, batch_size, join
 from .options import Reference
 from .stock import simulate_stock
-from .synapses import apply
+from .synapses import apply_all
 
 BATCH_BYTES = 2**28
 
@@ -34,34 +34,37 @@ def run(
     options: Reference = Reference(),
     *,
     seed: int = 0,
-    record: Collection[str] = (),
+    record: Collection[Record] = (),
     progress: bool = False,
     leak: int = 0,
 ) -> Run:
     """Run samples through a network; see `rmp_lava.run`.
 
-    `implementation="stock"` models RMP neurons made of Lava's unmodified LIF and a self-synapse, with everything that
-    differs there: the wrapping 24-bit current, messages that cross the reset between two samples, and with `leak` 1 membranes
-    that lose 1/4096 a step, as on a board that takes no smaller decay than du = 0.
+    Parameters
+    ----------
+    leak : {0, 1}
+        1: membranes of stock neurons lose 1/4096 per step, as on a board whose smallest decay is du = 0.
     """
-    implementation = options.implementation
-    if implementation == "stock" and not network.is_integer:
+    if options.implementation == "stock" and not network.is_integer:
         raise BackendError("stock neurons exist in integers only; quantise the network first")
-    simulate = _simulate if implementation == "native" else partial(simulate_stock, leak=leak)
     started = time.perf_counter()
-    parts, carry = [], {}
+    parts: list[Part] = []
+    last_spikes: dict[str, np.ndarray] = {}  # of stock neurons, which reach into the next sample
     with Progress("reference simulation", len(images), shown=progress) as bar:
         for first, batch in batches(network, images, plan):
             messages = encode(network.input, batch, plan.steps, seed=seed, first_sample=first)
-            parts.append(simulate(network, messages, plan, record, carry))
+            if options.implementation == "stock":
+                parts.append(simulate_stock(network, messages, plan, record, last_spikes, leak))
+            else:
+                parts.append(_simulate(network, messages, record))
             bar.advance(len(batch))
-    name = "reference stock LIF with self-synapse" if implementation == "stock" else "reference neuron"
+    name = "reference neuron" if options.implementation == "native" else "reference stock LIF with self-synapse"
     return join(
         plan,
         parts,
         backend="reference",
         execution=f"numpy {np.__version__}, float64 sums, {name}",
-        implementation=implementation,
+        implementation=options.implementation,
         seconds=time.perf_counter() - started,
     )
 
@@ -73,36 +76,33 @@ def batches(network: SpikingNetwork, images: np.ndarray, plan: Schedule) -> Iter
         yield first, images[first : first + size]
 
 
-def _simulate(network: SpikingNetwork, messages: np.ndarray, plan: Schedule, record: Collection[str], _) -> dict:
-    part = empty_part()
-    streams: dict[str, np.ndarray] = {}
-    streams[INPUT] = _input_stream(network.input, messages, part)
+def _simulate(network: SpikingNetwork, messages: np.ndarray, record: Collection[str]) -> Part:
+    part = Part()
+    samples, steps = messages.shape[:2]
+    streams = {INPUT: _input_stream(network.input, messages, part)}
+    scores = np.empty((samples, steps, network.output.size))
     for layer in network:
-        currents = sum(apply(s, streams[s.source]) for s in layer.synapses)
-        state = initial_state(layer.neurons, layer.shape, len(messages), integer=network.is_integer)
+        currents = apply_all(layer.synapses, streams)  # (samples, T, *shape)
+        state = initial_state(layer.neurons, layer.shape, samples, integer=network.is_integer)
         stream = np.zeros(currents.shape, dtype=np.uint8)
-        is_output = layer is network.output
-        scores = np.empty((len(messages), plan.steps, layer.size)) if is_output else None
-        for t in range(plan.steps):
+        for t in range(steps):
             stream[:, t] = step(layer.neurons, state, currents[:, t], integer=network.is_integer)
-            if is_output:
-                scores[:, t] = state.v.reshape(len(messages), -1)
+            if layer is network.output:
+                scores[:, t] = state.v.reshape(samples, -1)
         streams[layer.name] = stream
         _note(part, layer.name, state)
         if "potentials" in record:
-            part["potentials"][layer.name] = state.v
-    count_stream(part, network, streams, record)
-    if "spikes" in record:
-        part["spikes"] = streams
+            part.potentials[layer.name] = state.v
+    part.count_streams(network, streams, record)
     if network.readout == "count":
-        scores = stream.reshape(scores.shape).cumsum(axis=1, dtype=np.int64)
-    part["output"] = scores[:, -1].astype(np.int64 if network.is_integer or network.readout == "count" else np.float64)
-    part["predictions_at"] = scores.argmax(axis=2).astype(np.int32)
+        scores = streams[network.output.name].reshape(scores.shape).cumsum(axis=1, dtype=np.int64)
+    part.output = scores[:, -1].astype(np.int64 if network.is_integer or network.readout == "count" else np.float64)
+    part.predictions_at = scores.argmax(axis=2).astype(np.int32)
     return part
 
 
-def _input_stream(source: Input, messages: np.ndarray, part: dict) -> np.ndarray:
-    """(samples, T, *shape) messages, through the input's neurons where it has some."""
+def _input_stream(source: Input, messages: np.ndarray, part: Part) -> np.ndarray:
+    """(samples, T, *shape) messages, through the input's neurons if it has any."""
     if source.neurons is None:
         return messages
     state = initial_state(source.neurons, source.shape, len(messages), integer=True)
@@ -113,9 +113,5 @@ def _input_stream(source: Input, messages: np.ndarray, part: dict) -> np.ndarray
     return spikes
 
 
-def _note(part: dict, name: str, state: State) -> None:
-    """Enter what a population's state has seen."""
-    part["saturations"][name], part["large_inputs"][name] = state.saturations, state.large_inputs
-    part["potential_ranges"][name] = state.v_range
-    if state.u_range is not None:
-        part["current_ranges"][name] = state.u_range
+def _note(part: Part, name: str, state: State) -> None:
+    part.note(name, state.saturations, state.large_inputs, state.v_range, state.u_range)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from functools import reduce
+
 import numpy as np
 
 from ..errors import BackendError
@@ -20,6 +23,11 @@ def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
     else:
         raise BackendError(f"the reference does not know synapses of type {type(synapse).__name__}")
     return result.reshape(samples, steps, *result.shape[1:])
+
+
+def apply_all(synapses: Iterable[Synapse], streams: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Summed input (samples, steps, *target shape) float64 of a layer's synapses, from the streams of their sources."""
+    return reduce(np.add, (apply(each, streams[each.source]) for each in synapses))
 
 
 def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarray:

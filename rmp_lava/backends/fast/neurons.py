@@ -11,6 +11,7 @@ import torch
 from ...network import NO_MEMORY, Neurons
 from ...neuron import Range
 from ...registers import MAX_STATE, REGISTER_LIMIT, STATE_SHIFT
+from ..batches import Part
 from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
 
 WHY_NOT_COMPILED = ""
@@ -111,6 +112,11 @@ class Population:
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all samples but those of the given rows."""
         self.v, self.u, self.counts = self.v[rows], self.u[rows], self.counts[rows]
+
+    def report(self, part: Part, name: str, large_inputs: int) -> None:
+        """Enter what the population has gone through, and count anew; ranges continue."""
+        part.note(name, self.saturations, large_inputs, self.v_range, self.u_range)
+        self.saturations = 0
 
     def _saw(self, v_low, v_high, u_low=None, u_high=None) -> None:
         self.v_range = _wider(self.v_range, v_low, v_high)

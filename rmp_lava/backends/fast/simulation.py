@@ -15,7 +15,7 @@ import torch
 from ...encoding import Encoder
 from ...network import INPUT, populations
 from ...schedule import Schedule
-from ..batches import count_messages, empty_part
+from ..batches import Part
 from .batching import Batching
 from .confidence import exit_probability
 from .layers import LayerSimulation, Prepared
@@ -62,9 +62,9 @@ class BatchSimulation:
         self.predictions_at = np.zeros((samples, plan.steps), dtype=np.int32)
         self.spikes: dict[str, np.ndarray] = {}
         self.output_counts = torch.zeros((samples, self.network.output.size), dtype=torch.int64, device=self.device)
-        self.parts: list[tuple[np.ndarray, dict]] = []
+        self.parts: list[tuple[np.ndarray, Part]] = []
 
-    def run(self, ended: Callable[[int, int], None]) -> list[tuple[np.ndarray, dict]]:
+    def run(self, ended: Callable[[int, int], None]) -> list[tuple[np.ndarray, Part]]:
         """Simulate the whole window; `ended(samples, steps)` is called after each chunk and may raise.
 
         Returns
@@ -151,30 +151,24 @@ class BatchSimulation:
             self.streams[name].keep(rows)
 
     def _finish(self, leaving: np.ndarray, steps: int) -> None:
-        """Make the part of the samples that leave; what is counted over all samples goes with the first ones."""
-        part = empty_part()
+        """Make the part of the samples that leave; totals over all samples go with the first ones."""
         rows = self.rows[leaving]
+        exact = np.int64 if self.network.is_integer or self.network.readout == "count" else np.float64
+        part = Part(
+            output=self.scores[-1][leaving].astype(exact),
+            predictions_at=self.predictions_at[rows],
+            steps_used=None if self.confidence is None else np.full(len(rows), steps),
+            spikes={name: spikes[rows] for name, spikes in self.spikes.items()},
+        )
+        part.neuron_updates, self.updates = self.updates, {name: 0 for name in self.updates}
         counts = {INPUT: self.input.neuron_counts()[leaving]}
+        if self.input.population is not None:
+            self.input.population.report(part, INPUT, 0)  # pixels have at most 16 bits
         for name, simulation in self.layers.items():
             counts[name] = simulation.population.neuron_counts()[leaving]
-            part["large_inputs"][name], simulation.large_inputs = simulation.large_inputs, 0
+            simulation.population.report(part, name, simulation.large_inputs)
+            simulation.large_inputs = 0
             if "potentials" in self.record:
-                part["potentials"][name] = simulation.population.potentials()[leaving]
-        count_messages(part, self.network, counts, self.record)
-        own = {name: simulation.population for name, simulation in self.layers.items()}
-        if self.input.population is not None:
-            own[INPUT] = self.input.population
-            part["large_inputs"][INPUT] = 0  # pixels have at most 16 bits
-        for name, population in own.items():
-            part["saturations"][name], population.saturations = population.saturations, 0
-            part["potential_ranges"][name] = population.v_range
-            if population.u_range is not None:
-                part["current_ranges"][name] = population.u_range
-        part["neuron_updates"], self.updates = self.updates, {name: 0 for name in self.updates}
-        part["spikes"] = {name: spikes[rows] for name, spikes in self.spikes.items()}
-        exact = np.int64 if self.network.is_integer or self.network.readout == "count" else np.float64
-        part["output"] = self.scores[-1][leaving].astype(exact)
-        part["predictions_at"] = self.predictions_at[rows]
-        if self.confidence is not None:
-            part["steps_used"] = np.full(len(rows), steps)
+                part.potentials[name] = simulation.population.potentials()[leaving]
+        part.count_messages(self.network, counts, self.record)
         self.parts.append((rows, part))

@@ -28,7 +28,7 @@ from ...progress import Progress
 from ...registers import to_state_units
 from ...results import Run
 from ...schedule import Schedule
-from ..batches import count_messages, empty_part, join
+from ..batches import Part, join
 
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -187,16 +187,15 @@ def collect(
             potentials[name] = potentials[name] - last[name] * to_state_units(int(neurons.threshold))
     output = network.output.name
     scores = counts[output] if network.readout == "count" else potentials[output]
-    part = empty_part()
-    count_messages(part, network, counts, record)
-    part["neuron_updates"] = {each.name: each.size * plan.steps * len(scores) for each in populations(network)}
+    part = Part(output=scores.reshape(len(scores), -1))
+    part.count_messages(network, counts, record)
+    part.neuron_updates = {each.name: each.size * plan.steps * len(scores) for each in populations(network)}
     if stock:
-        part["boundary_spikes"] = {
+        part.boundary_spikes = {
             each.name: int(crossing[each.name].reshape(len(scores), -1).any(axis=1).sum())
             for each in populations(network)
             if each.neurons.reset == "soft" and each.name in crossing
         }
-    part["spikes"] = read("spikes")
-    part["potentials"] = potentials if "potentials" in record else {}
-    part["output"] = scores.reshape(len(scores), -1)
+    part.spikes = read("spikes")
+    part.potentials = potentials if "potentials" in record else {}
     return join(plan, [part], **description)

@@ -1,0 +1,58 @@
+"""A `Run` is a value: it compares, pickles, travels to other processes and prints in a few lines."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+import rmp_lava
+from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
+
+EVERYTHING = ("counts", "spikes", "potentials")
+
+
+def network(layers: int = 2) -> SpikingNetwork:
+    return SpikingNetwork(
+        "small",
+        Input((2,), "spikes"),
+        tuple(
+            Layer(f"layer{i}", (2,), (Dense(INPUT if not i else f"layer{i - 1}", np.full((2, 2), 9)),), Neurons(5))
+            for i in range(layers)
+        ),
+        "int",
+    )
+
+
+def run(layers: int = 2, backend: str = "fast") -> rmp_lava.Run:
+    return rmp_lava.run(network(layers), np.ones((3, 4, 2)), 4, backend, record=EVERYTHING)
+
+
+def test_runs_are_equal_if_every_array_is():
+    one, other = run(), run()
+    assert one == other and replace(one, seconds=9.0) == other
+    spikes = dict(one.spikes) | {"layer1": 1 - one.spikes["layer1"]}
+    assert replace(one, spikes=spikes) != other
+    assert replace(one, output=one.output.astype(np.int32)) != other
+    assert replace(one, saturations={}) != other
+    assert one != "a run"
+
+
+def test_runs_travel_to_other_processes():
+    result = run()
+    assert copy.deepcopy(result) == result == pickle.loads(pickle.dumps(result))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(run).result() == result
+
+
+def test_a_run_prints_in_a_few_lines_without_arrays():
+    shown = repr(run(layers=20))
+    assert len(shown.splitlines()) < 12 and "array" not in shown
+    assert shown.startswith("Run of 3 samples on backend 'fast', native neurons, T = 4, ")
+    assert "layer0" in shown and "layer19" in shown and "..." in shown
+    page = run()._repr_html_()
+    assert page.startswith("<table>") and "layer1" in page and "array" not in page
