@@ -78,7 +78,7 @@ def _lava(job: dict) -> dict:
         "resident_peak": machine.peak_of_children(),
         "execution": result.execution,
         # Lava's steps are all alike, so those in which the last windows are still open count as well.
-        "sample_steps": len(spikes) * result.schedule.period + result.schedule.depth,
+        "sample_steps": result.schedule.duration(len(spikes)),
         "rates": _rates(network, result),
         "counts": _counts(result),
     }

@@ -146,6 +146,7 @@ class Run(Value):
             "samples": self.samples,
             "steps": self.schedule.steps,
             "period": self.schedule.period,
+            "latency": self.schedule.latency,
             "predictions": self.predictions.tolist(),
             "spike_counts": self.spike_counts,
             "spikes_per_neuron": self.spikes_per_neuron(network),

@@ -1,14 +1,14 @@
 """The one time convention: each population has a window of T steps per sample, and all windows are aligned.
 
-A synapse takes one step at least. The window of a layer at depth d (the longest path from the input, in synapses) starts d
-steps after the input's; paths that are shorter get the missing steps as synaptic delay. So a message that is sent in step t
-of its source's window arrives in step t of its target's window, and simulators need no delays at all: in local time, numbered
-from 1, the neuron's a[t] is the sum over synapses of W s_source[t].
+A synapse takes at least one step. The window of a layer at depth d (the longest path from the input, in synapses) starts d
+steps after the input's; shorter paths get the missing steps as synaptic delay. So a message that is sent in step t of its
+source's window arrives in step t of its target's window, and simulators need no delays at all: in local time, numbered from
+1, the neuron's a[t] is the sum over synapses of W s_source[t].
 
 At the start of its window a population is set to its initial state, and it is observed for T steps: a sample's spikes, counts
-and potentials are those of the windows, and a bias acts T times. Samples follow each other every `period` steps; `blank` steps
-between two windows are not observed. Loihi's and lava-dl's periodic reset do the same (layer k is reset at step 1 + k of each
-period). The prediction is ready `latency` steps after the sample's first input.
+and potentials are those of the windows, and a bias acts T times. Samples follow each other every `period` steps; the `blank`
+steps between two windows are not observed. Loihi's and lava-dl's periodic reset do the same (layer k is reset at step 1 + k of
+each period). The prediction is ready `latency` steps after the sample's first input.
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ class Schedule:
     Parameters
     ----------
     steps : int
-        T, steps of each population's window.
+        T, time steps of each population's window.
     depth : int
-        Steps from the start of the input's window to that of the deepest layer: the read-out, or a side branch.
+        Time steps from the start of the input's window to that of the read-out's.
     blank : int
-        Unobserved steps between a sample's window and the next one's.
+        Unobserved time steps between a sample's window and the next one's.
+    drain : int
+        Time steps from the end of the read-out's window to that of the deepest layer's: 0 unless a side branch is deeper.
     """
 
     steps: int
     depth: int
     blank: int = 0
+    drain: int = 0
 
     def __post_init__(self) -> None:
         for name, value, least in (("steps", self.steps, 1), ("blank steps", self.blank, 0)):
             if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= MAX_STEPS:
-                raise UsageError(f"{name} are {value!r}; allowed are whole numbers {least}..{MAX_STEPS}")
+                raise UsageError(f"{name} are {value!r}; allowed are integers {least}..{MAX_STEPS}")
 
     @property
     def period(self) -> int:
@@ -52,21 +55,26 @@ class Schedule:
 
     @property
     def latency(self) -> int:
-        """Time steps from the first step of a sample's input to the last window's end: the read-out's, or a side branch's."""
+        """Time steps from the first step of a sample's input to its prediction, at the end of the read-out's window."""
         return self.steps + self.depth
+
+    def duration(self, samples: int) -> int:
+        """Time steps from the first sample's input until every layer has finished the period of the last sample."""
+        return samples * self.period + self.depth + self.drain
 
 
 def schedule(network: SpikingNetwork, steps: int, *, blank: int = 0, power_of_two: bool = False) -> Schedule:
-    """The schedule of a network for windows of `steps` steps.
+    """The schedule of a network for windows of `steps` time steps.
 
     Parameters
     ----------
     blank : int
-        Unobserved steps between two samples.
+        Unobserved time steps between two samples.
     power_of_two : bool
-        Lengthen the period to the next power of two, as Loihi's periodic reset needs it (lava-dl netx, MNIST notebook).
+        Lengthen the period to the next power of two, as Loihi's periodic reset requires (lava-dl netx, MNIST notebook).
     """
-    plan = Schedule(steps, network.depth, blank)
+    depth = network.depths[network.output.name]
+    plan = Schedule(steps, depth, blank, network.depth - depth)
     if power_of_two:
-        plan = Schedule(steps, network.depth, (1 << (plan.period - 1).bit_length()) - steps)
+        plan = Schedule(steps, depth, (1 << (plan.period - 1).bit_length()) - steps, plan.drain)
     return plan

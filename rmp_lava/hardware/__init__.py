@@ -1,10 +1,9 @@
 """Hardware without hardware: profiles of chips and boards, mapping to cores, energy and time."""
 
-from .comparison import Comparison, load_comparisons
 from .energy import Estimate, LayerEstimate, estimate
-from .layer import LayerMapping, Usage
 from .mapping import Mapping, map_network
-from .profiles import Profile, load_profile, profile_names
+from .placement import LayerMapping, Usage
+from .profiles import Comparison, Profile, load_comparisons, load_profile, profile_names
 from .schema import Quantity
 
 __all__ = [

@@ -1,85 +1,55 @@
-"""What is likely to go wrong on a board, and what to change where a network does not fit: each with its number."""
+"""What is likely to go wrong on a board, and what to change where a network does not fit, each with its number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
+from ..choices import Implementation
+from ..findings import Finding
 from ..network import INPUT, Conv, SpikingNetwork
 from .demand import Demand, longest_delay, scaled
-from .layer import LayerMapping
+from .placement import RESOURCES, LayerMapping, place
 from .profiles import Profile, load_profile, profile_names
 
-WORDS = {
-    "neurons": "neurons",
-    "groups": "neuron groups",
-    "synapse_words": "synapse words",
-    "axons_in": "input axons",
-    "axons_out": "output axons",
-}
 _WIDTHS = [n / 20 for n in range(19, 0, -1)]
-
-Place = Callable[[list[Demand]], tuple[LayerMapping, ...]]
-
-
-@dataclass(frozen=True)
-class Trap:
-    """Something about a layer with which boards were seen to fail.
-
-    kind : {"width", "input"}
-    found, remedy : in words; "found, so remedy" is a sentence.
-    """
-
-    kind: str
-    layer: str
-    found: str
-    remedy: str
+"""Widths of the hidden layers that are tried, the widest first."""
 
 
-def traps(network: SpikingNetwork, profile: Profile) -> Iterator[Trap]:
-    """The known traps of convolutions that a network would meet, each once for a layer."""
+def traps(network: SpikingNetwork, profile: Profile) -> Iterator[Finding]:
+    """Cautions about convolutions that boards were seen to fail on, at most one of each kind ("width", "input") per layer."""
     for layer in network:
         convolutions = [synapse for synapse in layer.synapses if isinstance(synapse, Conv)]
         widths = [max(network.source_shape(synapse.source)[2], layer.shape[2]) for synapse in convolutions]
-        multiple = profile["traps.conv_width_multiple"]
-        # The last column at which spikes were seen to get lost is one below the multiple.
+        multiple = profile.count("traps.conv_width_multiple")
+        # Spikes were seen to get lost in the columns next to the multiple; the first of them is one below it.
         if multiple is not None and max(widths, default=0) >= multiple - 1:
             found = f"images are {max(widths)} columns wide; near column {multiple - 1} convolutions may drop spikes"
-            yield Trap("width", layer.name, found, f"keep them narrower than {multiple - 1}")
-        largest, size = profile["traps.conv_input_neurons"], prod(network.input.shape)
+            yield Finding("caution", layer.name, found, f"keep them narrower than {multiple - 1}", "width")
+        largest, size = profile.count("traps.conv_input_neurons"), prod(network.input.shape)
         if largest is not None and size >= largest and any(synapse.source == INPUT for synapse in convolutions):
-            found = (
-                f"the input has {size:,} values; convolutions of inputs from {largest:,} on have hung without an error"
-            )
-            yield Trap("input", layer.name, found, "try this layer alone first")
+            found = f"the input has {size:,} values; convolutions of inputs from {largest:,} on hung without an error"
+            yield Finding("caution", layer.name, found, "test this layer alone first", "input")
 
 
-def obstacles_for(network: SpikingNetwork, profile: Profile) -> tuple[str, ...]:
-    """What keeps a network from a board however many cores that has."""
+def findings_for(network: SpikingNetwork, profile: Profile, implementation: Implementation) -> Iterator[Finding]:
+    """What a network meets on a board besides the limits of its cores."""
     largest, limit = network.input.largest_message, profile["message_max"]
-    if limit is None or largest <= limit:
-        return ()
-    found = f"the input sends messages up to {largest}, and {profile.chip} none above {limit}"
-    return (f"{found}; convert with --encoding rate or poisson",)
+    if largest > limit:
+        found = f"sends messages up to {largest}; {profile.chip} supports messages up to {limit}"
+        yield Finding("obstacle", INPUT, found, "convert with --encoding rate or poisson", "message")
+    yield from traps(network, profile)
+    delay, longest = longest_delay(network), profile.count("cores.delay_max")
+    if implementation == "native" and longest is not None and delay > longest:
+        found = f"the shortest of several paths needs a delay of {delay} steps; synapses support up to {longest}"
+        yield Finding("caution", "network", found, "put layers into the short path", "delay")
+    yield from _lengthened(network, profile, implementation)
 
 
-def warnings_for(network: SpikingNetwork, profile: Profile, implementation: str) -> tuple[str, ...]:
-    """What a network would meet on a board that a map of cores does not show."""
-    found = [f"layer {trap.layer!r}: {trap.found}, so {trap.remedy}" for trap in traps(network, profile)]
-    delay, limit = longest_delay(network), profile["cores.delay_max"]
-    if implementation == "native" and limit is not None and delay > limit:
-        found.append(
-            f"the shortest of unequal paths needs a delay of {delay} steps, and synapses have {limit}; "
-            "put layers into the short path"
-        )
-    return (*found, *_lengthened(network, profile, implementation))
-
-
-def _lengthened(network: SpikingNetwork, profile: Profile, implementation: str) -> Iterator[str]:
-    """The period that a board makes of that of the T for which the network was balanced, if it is another."""
-    base, balanced = profile["cores.reset_interval_base"], network.provenance.get("balance")
-    steps = balanced.get("steps") if hasattr(balanced, "get") else None
+def _lengthened(network: SpikingNetwork, profile: Profile, implementation: Implementation) -> Iterator[Finding]:
+    """Where the board's periodic reset makes the period longer than the T for which the network was balanced."""
+    base, balanced = profile.count("cores.reset_interval_base"), network.provenance.get("balance")
+    steps = balanced.get("steps") if isinstance(balanced, Mapping) else None
     if base is None or not isinstance(steps, int):
         return
     blank, period = int(implementation == "stock"), 1
@@ -87,22 +57,24 @@ def _lengthened(network: SpikingNetwork, profile: Profile, implementation: str) 
         period *= base
     if period > steps + blank:
         with_blank = " with a blank step" * blank
-        found = (
-            f"T = {steps}{with_blank} takes a period of {period} steps, as the periodic reset needs a power of {base}"
-        )
-        # Stock neurons use the steps that are not observed: for a reset of their own, and room below zero.
-        yield found if blank else f"{found}; T = {period} would take no longer"
+        found = f"T = {steps}{with_blank} takes a period of {period} steps; the periodic reset needs a power of {base}"
+        # Stock neurons use the additional steps for a second reset (see `backends.stock.reset_interval`).
+        remedy = "" if blank else f"T = {period} would take no longer"
+        yield Finding("information", "network", found, remedy, "period")
 
 
 def remedies_for(
-    layers: Sequence[LayerMapping], populations: list[Demand], profile: Profile, place: Place
+    layers: Sequence[LayerMapping],
+    populations: Sequence[Demand],
+    input_shape: Mapping[str, tuple[int, ...]],
+    profile: Profile,
 ) -> tuple[str, ...]:
-    """What would make a network fit, each computed."""
+    """What would make a network fit whose cores are not enough, each computed."""
     kinds = {demand.name: {s.kind for s in demand.synapses} for demand in populations}
     found = [_obstacle(layer, "conv" in kinds[layer.name]) for layer in layers if not layer.fits]
     if not found:
-        found += _larger_board(sum(layer.cores for layer in layers), profile)
-    return tuple(found + _narrower(populations, profile, place))
+        found.append(_larger_board(sum(layer.cores for layer in layers), profile))
+    return (*found, _narrower(populations, input_shape, profile))
 
 
 def _obstacle(layer: LayerMapping, is_conv: bool) -> str:
@@ -111,30 +83,29 @@ def _obstacle(layer: LayerMapping, is_conv: bool) -> str:
     if is_conv:
         remedy = "fewer source channels or a smaller kernel (pooling that is not folded in: --pooling layer)"
     return (
-        f"layer {layer.name!r} needs {needed:,} {WORDS[resource]} even for a single neuron, and a core has "
+        f"layer {layer.name!r} needs {needed:,} {RESOURCES[resource]} even for a single neuron, and a core has "
         f"{layer.usage[resource].limit:,}; give it {remedy}"
     )
 
 
-def _larger_board(cores: int, profile: Profile) -> list[str]:
-    boards = [load_profile(name) for name in profile_names()]
-    enough = [
-        b
-        for b in boards
-        if b.is_board and b.chip == profile.chip and (b.usable_cores or 0) >= cores and b.name != profile.name
+def _larger_board(cores: int, profile: Profile) -> str:
+    boards = [
+        (board.chips, board.usable_cores, board.name)
+        for board in map(load_profile, profile_names())
+        if board.is_board and board.chip == profile.chip and board.name != profile.name
     ]
+    enough = [(chips, usable, name) for chips, usable, name in boards if chips and usable and usable >= cores]
     if not enough:
-        return [f"no board of {profile.chip} has {cores:,} cores"]
-    board = min(enough, key=lambda b: b.chips)
-    chips = f"{board.chips:,} chip{'s' if board.chips > 1 else ''}"
-    return [f"board {board.name} has {board.usable_cores:,} cores on {chips}"]
+        return f"no board of {profile.chip} has {cores:,} cores"
+    chips, usable, name = min(enough)
+    return f"board {name} has {usable:,} cores on {chips:,} chip{'s' if chips > 1 else ''}"
 
 
-def _narrower(populations: list[Demand], profile: Profile, place: Place) -> list[str]:
-    available = profile.usable_cores
+def _narrower(populations: Sequence[Demand], input_shape: Mapping[str, tuple[int, ...]], profile: Profile) -> str:
+    available = profile.usable_cores or 0
     for width in _WIDTHS:
-        layers = place(scaled(populations, width))
+        layers = place(scaled(populations, width), input_shape, profile)
         cores = sum(layer.cores for layer in layers)
         if cores <= available and all(layer.fits for layer in layers):
-            return [f"width {width:g} of the hidden layers fits {available:,} cores (takes {cores:,})"]
-    return [f"no width of the hidden layers down to {_WIDTHS[-1]:g} fits {available:,} cores"]
+            return f"width {width:g} of the hidden layers fits {available:,} cores (takes {cores:,})"
+    return f"no width of the hidden layers down to {_WIDTHS[-1]:g} fits {available:,} cores"

@@ -1,24 +1,31 @@
-"""What each population of a network asks of a chip: shapes, fan-in, bits per weight. No weights, so that it can be scaled."""
+"""What each population of a network asks of a chip: shapes, fan-in, bits per weight. It holds no weights, so it can be scaled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from ..choices import Implementation
 from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
 from ..network import populations as populations_of
 from ..pooling import shared_block
 from ..registers import to_weight_units
+from ..stock_weights import is_one_weight, weights_for
 
 CLOCK, CONSTANTS = "(clock)", "(constants)"
-"""Populations that pulse stock neurons, once in a period or in every step: see `backends.lava_pulses`."""
+"""Populations that pulse stock neurons, once in a period and in every step: see `backends.lava.pulses`."""
+
+Role = Literal["layer", "input", "relay", "pulses"]
+"""A relay delays spikes where stock neurons need it, and pulses drive them; neither belongs to the network itself."""
+SynapseKind = Literal["dense", "conv", "one_to_one"]
 
 
 @dataclass(frozen=True)
 class SynapseDemand:
-    """One bundle of synapses.
+    """One synapse object.
 
     Parameters
     ----------
@@ -29,14 +36,14 @@ class SynapseDemand:
         Neurons of the source; for convolutions its channels per group.
     weight_bits : int
     kernel, stride, dilation : tuple of int
-        Of convolutions, as (height, width).
+        (height, width), of convolutions.
     groups : int
     block : int
-        Side of the blocks of source neurons that share a weight: of an average pooling that was folded in.
+        Side of the blocks of source neurons that share a weight because an average pooling was folded in; else 1.
     """
 
     source: str
-    kind: Literal["dense", "conv", "one_to_one"]
+    kind: SynapseKind
     inputs: int
     weight_bits: int
     kernel: tuple[int, int] = (1, 1)
@@ -47,7 +54,7 @@ class SynapseDemand:
 
     @property
     def products(self) -> int:
-        """Multiply-accumulates of one neuron in the trained layer, which sums blocks before it multiplies."""
+        """Multiply-accumulates of one neuron in the trained layer, which pools before it multiplies."""
         return self.inputs * int(np.prod(self.kernel)) // self.block**2
 
 
@@ -62,22 +69,21 @@ class Demand:
         (channels, height, width) or (neurons,).
     synapses : tuple of SynapseDemand
     slots : int
-        Places of a core that one neuron takes.
+        Neurons of a core that one neuron takes, each of which is updated.
     role : {"layer", "input", "relay", "pulses"}
-        A relay delays spikes where stock neurons need it, and pulses drive them; both are no part of the network.
     origin : str
         Of a relay: the population whose spikes it repeats.
     pulse_operations : int
-        Synaptic operations that the clock causes in all its neurons in a period.
+        Synaptic operations that the clock causes in the whole population, per period.
     constant_operations : int
-        Those that the constants cause in a step.
+        Synaptic operations that the constants cause in the whole population, per time step.
     """
 
     name: str
     shape: tuple[int, ...]
     synapses: tuple[SynapseDemand, ...]
     slots: int = 1
-    role: Literal["layer", "input", "relay", "pulses"] = "layer"
+    role: Role = "layer"
     origin: str = ""
     pulse_operations: int = 0
     constant_operations: int = 0
@@ -99,17 +105,16 @@ class Demand:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the trained layer, once for the whole population, borders not counted off."""
+        """Multiply-accumulates of the whole trained layer, as if images had no borders."""
         return self.size * sum(
             s.products for s in self.synapses if s.source not in (CLOCK, CONSTANTS) and s.kind != "one_to_one"
         )
 
 
 def weight_bits(weight: np.ndarray, limit: int) -> int:
-    """Bits that a synapse's weights take: their range in two's complement, without the zeros that all have at the end.
+    """Bits that a synapse's weights take: their range in two's complement, without the trailing zeros that all share.
 
-    The bits that lava-dl's `optimize_weight_bits` gives to the compiler. Real weights, of networks that are not quantised
-    yet, take `limit`.
+    lava-dl's `optimize_weight_bits` passes as many to the compiler. Float weights take `limit`.
     """
     if weight.dtype.kind != "i" or not weight.any():
         return limit
@@ -119,22 +124,26 @@ def weight_bits(weight: np.ndarray, limit: int) -> int:
     return min(max(span - ((common & -common).bit_length() - 1), 1), limit)
 
 
-def demands(network: SpikingNetwork, *, implementation: str, bits: int, slots: int) -> list[Demand]:
-    """All populations in the network's order: neurons of the input first, if it has any, and relays beside their source.
+def demands(
+    network: SpikingNetwork, *, implementation: Implementation, bits: int, slots: int, period: int | None = None
+) -> list[Demand]:
+    """All populations in the network's order: neurons of the input first, if it has any, and relays after their source.
 
     Parameters
     ----------
     implementation : {"native", "stock"}
-        Stock neurons have a synapse to themselves, further ones for pulses, biases and initial potentials, and relays.
+        Stock neurons have a self-synapse, further synapses for pulses, biases and initial potentials, and relays.
     bits : int
-        Bits of a weight at most.
+        Most bits of a weight.
     slots : int
-        Places of a core that a native neuron with soft reset takes.
+        Neurons of a core that a native neuron with soft reset takes.
+    period : int or None
+        Time steps from one sample to the next; see `map_network`.
     """
     stock = implementation == "stock"
 
     def population(name: str, shape: tuple[int, ...], neurons: Neurons, synapses: tuple[SynapseDemand, ...]) -> Demand:
-        role = "input" if name == INPUT else "layer"
+        role: Role = "input" if name == INPUT else "layer"
         if stock:
             return _pulsed(Demand(name, shape, synapses, role=role), neurons, bits)
         return Demand(name, shape, synapses, slots if neurons.reset == "soft" else 1, role)
@@ -145,16 +154,16 @@ def demands(network: SpikingNetwork, *, implementation: str, bits: int, slots: i
     for layer in network:
         synapses = tuple(_synapse(s, network.source_shape(s.source), bits) for s in layer.synapses)
         result.append(population(layer.name, layer.shape, layer.neurons, synapses))
-    return [*_with_relays(network, result, bits), *_pulses(network)] if stock else result
+    return [*_with_relays(network, result, bits), *_pulses(network, period)] if stock else result
 
 
 def longest_delay(network: SpikingNetwork) -> int:
-    """Steps that the messages of the shortest of unequal paths have to wait."""
+    """Time steps that messages of the shortest of several paths wait at most."""
     return max(max(delays) for delays in _delays(network).values())
 
 
 def _delays(network: SpikingNetwork) -> dict[str, list[int]]:
-    """Layer -> for each of its synapses, the steps that messages wait beside the one of every synapse."""
+    """Layer -> for each of its synapses, the time steps that messages wait besides the one that every synapse takes."""
     depths = {INPUT: 0} | network.depths
     return {layer.name: [depths[layer.name] - depths[s.source] - 1 for s in layer.synapses] for layer in network}
 
@@ -172,27 +181,26 @@ def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDe
         inputs,
         bits,
         (height, width),
-        tuple(synapse.stride),
-        tuple(synapse.dilation),
+        synapse.stride,
+        synapse.dilation,
         synapse.groups,
         shared_block(synapse, source),
     )
 
 
 def _block_of_dense(synapse: Synapse, source: tuple[int, ...]) -> int:
-    """Pooling is found again as in a convolution whose kernel is the whole image."""
+    """The block of a dense synapse, which is a convolution whose kernel is the whole image."""
     if len(source) != 3:
         return 1
     return shared_block(Conv(synapse.source, synapse.weight.reshape(-1, *source), stride=source[1:]), source)
 
 
 def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
-    """With what stock neurons have beside their synapses: see `backends.lava_stock`.
+    """The same population with the further synapses of stock neurons: see `backends.lava.stock_lif`.
 
-    The threshold comes back through a synapse, two weights keep quiet once a period, others say first potentials and biases.
-    Of neurons without soft reset only the first potential comes as a pulse.
+    A self-synapse subtracts the threshold, two weights silence the neurons once a period, others carry initial potentials and
+    biases. Neurons without soft reset get only their initial potential by a pulse.
     """
-    from ..stock_weights import is_one_weight, weights_for
 
     def lines(source: str, number: int) -> tuple[SynapseDemand, ...]:
         return (SynapseDemand(source, "dense", 1, bits),) * number
@@ -215,25 +223,28 @@ def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
     )
 
 
-def _pulses(network: SpikingNetwork) -> list[Demand]:
-    """The neurons that pulse: one for each step in which something has to come, two where pulses keep quiet.
+def _pulses(network: SpikingNetwork, period: int | None) -> list[Demand]:
+    """The neurons that pulse: one for each time step in which a pulse arrives, two where pulses silence neurons.
 
-    At most so many: steps that are a period apart share theirs.
+    As in `backends.lava.pulses`, clock neurons whose pulses are a period apart are the same.
     """
     clock, constants = set(), set()
     for _, neurons, _, depth in populations_of(network):
         soft = neurons.reset == "soft"
-        # The pulses that keep quiet come in the step before a window, a first potential in its first step.
+        # The pulses that silence arrive in the step before a window, an initial potential in its first step.
         clock |= {(depth, 0), (depth, 1)} if soft else set()
         clock |= {(depth + 1, 0)} if neurons.v_init else set()
         constants |= {depth} if soft and neurons.bias is not None else set()
+    if period is not None:
+        clock = {(step % period, copy) for step, copy in clock}
     found = ((CLOCK, len(clock)), (CONSTANTS, len(constants)))
     return [Demand(name, (size,), (), role="pulses") for name, size in found if size]
 
 
 def _with_relays(network: SpikingNetwork, populations: list[Demand], bits: int) -> list[Demand]:
-    """Late messages come from the last of a row of relays, each a step later than the one before it."""
-    delays, stages = _delays(network), {}
+    """The populations and their relays: a chain per source, each relay one time step later than the one before it."""
+    delays = _delays(network)
+    stages: dict[str, int] = {}
     for layer in network:
         for s, delay in zip(layer.synapses, delays[layer.name], strict=True):
             stages[s.source] = max(stages.get(s.source, 0), delay)
@@ -253,8 +264,8 @@ def _relay(source: str, stage: int) -> str:
     return f"{source} +{stage}" if stage else source
 
 
-def scaled(populations: list[Demand], width: float) -> list[Demand]:
-    """The same network with its hidden layers `width` times as wide: channels and neurons, not rows and columns."""
+def scaled(populations: Sequence[Demand], width: float) -> list[Demand]:
+    """The same network with `width` times as many channels or neurons in its hidden layers; image sizes stay."""
     last = next(d.name for d in reversed(populations) if d.role == "layer")
     fixed = {last, *(d.name for d in populations if INPUT in (d.name, d.origin) or d.role == "pulses")}
     shapes: dict[str, tuple[int, ...]] = {}

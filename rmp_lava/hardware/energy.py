@@ -1,34 +1,34 @@
-"""Energy and time of an inference, estimated from what a simulation counted and a profile's coefficients. Never measured.
+"""Energy and time of an inference, estimated from the counts of a simulation and the coefficients of a profile; not measured.
 
     E_dynamic = e_syn synaptic operations + e_neuron neuron updates + e_message messages + P_active time
     E_total   = E_dynamic + P_static chips time
     time      = steps * max(shortest step, busiest core's operations t_syn + neuron updates t_neuron + messages t_message)
 
-A coefficient that nothing public says is left out, and named. See docs/hardware.md for sources and uncertainty.
+A coefficient that is not public is left out, and listed as missing. See docs/hardware.md for sources and uncertainty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UsageError
 from ..network import INPUT, SpikingNetwork
 from ..results import Run
-from .comparison import load_comparisons
 from .demand import CLOCK
-from .layer import LayerMapping
 from .mapping import Mapping, map_network
-from .profiles import Profile, load_profile
+from .placement import LayerMapping
+from .profiles import Profile, load_comparisons, load_profile
 
-ENERGY_KEYS = ("synaptic_operation", "neuron_update", "message", "active_power", "static_power")
-_PLURALS = {
+COEFFICIENTS = {
     "synaptic_operation": "synaptic operations",
     "neuron_update": "neuron updates",
     "message": "messages",
     "active_power": "active power",
     "static_power": "static power",
 }
+"""What energy consists of: key in a profile's section `energy` -> name in messages."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class LayerEstimate:
     name : str
     cores : int
     synaptic_operations, neuron_updates, messages : float
-        Messages are counted once for each core that receives them.
+        A message counts once for each core that receives it.
     parts : mapping
-        "synaptic_operation", "neuron_update", "message" -> energy in J, where the profile knows the coefficient.
+        "synaptic_operation", "neuron_update", "message" -> energy in J; coefficients that the profile does not know are missing.
     step_seconds : float
-        Time that its busiest core computes in an average step.
+        Computing time of its busiest core in an average step.
     macs : int
         Multiply-accumulates of the trained layer.
     """
@@ -64,7 +64,7 @@ class LayerEstimate:
         return sum(self.parts.values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """Energy and time of an average inference, estimated.
 
@@ -73,16 +73,16 @@ class Estimate:
     profile : Profile
     mapping : Mapping
     samples : int
-        Whose activity was averaged.
+        Samples whose activity was averaged.
     steps : float
-        T; the average where samples were left early.
+        T; the mean where samples ended early.
     period, latency : float
-        Steps from one sample to the next, and from a sample's first input to its prediction.
+        Time steps from one sample to the next, and from a sample's first input to its prediction (`Schedule.latency`).
     layers : tuple of LayerEstimate
     step_seconds : float
         Duration of an average step.
     left_out : tuple of str
-        What is not in the estimate, and why.
+        What the estimate does not include, and why.
     """
 
     profile: Profile
@@ -102,21 +102,29 @@ class Estimate:
                 return layer
         raise KeyError(name)
 
+    def __repr__(self) -> str:
+        total = "unknown" if self.total is None else f"{self.total:.3g} J"
+        return (
+            f"Estimate: {self.profile.name}, {self.mapping.implementation} neurons, mean of {self.samples:,} samples\n"
+            f"  per inference of {self.steps:g} steps: {self.dynamic:.3g} J dynamic, {total} with static power\n"
+            f"  prediction after {self.latency_seconds:.3g} s, next sample after {self.period_seconds:.3g} s"
+        )
+
     @property
     def period_seconds(self) -> float:
-        """From one sample to the next."""
+        """Seconds from one sample to the next."""
         return self.period * self.step_seconds
 
     @property
     def latency_seconds(self) -> float:
-        """From a sample's first input to its prediction."""
+        """Seconds from a sample's first input to its prediction."""
         return self.latency * self.step_seconds
 
     @property
     def parts(self) -> dict[str, float]:
-        """Share of each coefficient in the energy of an inference, in J; unknown ones are missing."""
+        """Energy of an inference by coefficient, in J; unknown coefficients are missing."""
         result = {}
-        for key in ENERGY_KEYS:
+        for key in COEFFICIENTS:
             coefficient = self.profile.quantity(f"energy.{key}").si
             if coefficient is None:
                 continue
@@ -140,21 +148,21 @@ class Estimate:
 
     @property
     def relative_uncertainty(self) -> float | None:
-        """Of the dynamic energy, as far as public measurements show it."""
-        return self.profile["energy.relative_uncertainty"]
+        """Relative uncertainty of the dynamic energy, as far as public measurements show it."""
+        return self.profile.quantity("energy.relative_uncertainty").value
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the trained network, one inference."""
+        """Multiply-accumulates of the trained network per inference."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def synaptic_operations(self) -> float:
-        """Per inference."""
+        """Synaptic operations per inference."""
         return sum(layer.synaptic_operations for layer in self.layers)
 
     def at(self, factor: float) -> dict[str, float | None]:
-        """The same for `factor` times as many steps, if the rates stay: T, latency in s, dynamic and total energy in J."""
+        """T, latency in s, dynamic and total energy in J for `factor` times as many steps, if the firing rates stay the same."""
         steps = self.steps * factor
         share = (steps + self.period - self.steps) / self.period
         static = self.parts.get("static_power")
@@ -167,13 +175,13 @@ class Estimate:
         }
 
     def comparisons(self) -> list[tuple[str, float, str]]:
-        """(processor, J, source) of one inference elsewhere, arithmetic only where the source counts only that."""
+        """(processor, J, source) of an inference on other processors; some sources count arithmetic only."""
         counted = {"mac": self.macs, "synaptic_operation": self.synaptic_operations}
-        return [(c.label, counted[c.per] * c.energy.si, c.energy.source) for c in load_comparisons()]
+        return [(c.label, counted[c.per] * (c.energy.si or 0.0), c.energy.source) for c in load_comparisons()]
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """Plain values for JSON; energies in J, times in s, per inference."""
-        used = {key: self.profile.quantity(f"energy.{key}") for key in (*ENERGY_KEYS, "relative_uncertainty")}
+        used = {key: self.profile.quantity(f"energy.{key}") for key in (*COEFFICIENTS, "relative_uncertainty")}
         return {
             "status": "estimated, not measured",
             "profile": self.profile.name,
@@ -182,6 +190,7 @@ class Estimate:
             "steps": self.steps,
             "step_seconds": self.step_seconds,
             "period_seconds": self.period_seconds,
+            "latency": self.latency,
             "latency_seconds": self.latency_seconds,
             "dynamic_joules": self.dynamic,
             "total_joules": self.total,
@@ -218,11 +227,11 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
     ----------
     network : SpikingNetwork
     result : Run
-        Of typical samples, from any backend; its counts are averaged over them.
+        A run of typical samples on any backend; its counts are averaged over them.
     profile : str or Profile
         Name or path of a hardware profile.
     mapping : Mapping or None
-        Made from the profile and the run's implementation if omitted.
+        None: from the profile and the run's implementation.
 
     Returns
     -------
@@ -233,17 +242,17 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
     ProfileError
         If the profile cannot be read.
     UsageError
-        If the run has not counted messages and operations of every layer.
+        If the run did not count the messages and operations of every layer.
     """
     uncounted = [layer.name for layer in network if layer.name not in result.synaptic_operations]
     if uncounted or INPUT not in result.message_counts:
         names = ", ".join(map(repr, uncounted)) or "the input"
         raise UsageError(
-            f"the run on backend {result.backend!r} counted nothing in {names}, but energy is estimated from counts; "
+            f"the run on backend {result.backend!r} counted nothing in {names}, and energy is estimated from counts; "
             "run the network on backend 'fast' or 'reference'"
         )
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    mapping = mapping or map_network(network, profile, result.implementation)
+    mapping = mapping or map_network(network, profile, result.implementation, period=result.schedule.period)
     steps = result.schedule.steps if result.steps_used is None else float(result.steps_used.mean())
     layers = tuple(_layer(layer, result, steps, profile) for layer in mapping.layers)
     step = max([layer.step_seconds for layer in layers] + _shortest_steps(mapping))
@@ -253,7 +262,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
         result.samples,
         steps,
         steps + result.schedule.blank,
-        steps + network.depths[network.output.name],
+        steps + result.schedule.depth,
         layers,
         step,
         _left_out(profile, sum(layer.messages for layer in layers)),
@@ -261,33 +270,34 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
 
 
 def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> LayerEstimate:
-    name, period = layer.origin or layer.name, steps + result.schedule.blank
+    demand = layer.demand
+    name, period = demand.origin or layer.name, steps + result.schedule.blank
     if layer.role == "pulses":
         sent, operations, updates = layer.size * (1.0 if name == CLOCK else period), 0.0, layer.size * steps
-    elif layer.origin:
+    elif demand.origin:
         operations = sent = float(result.message_counts[name].mean())
         updates = layer.size * steps
     else:
         sent = float(result.message_counts[name].mean())
         operations = 0.0 if name == INPUT else float(result.synaptic_operations[name].mean())
         updates = result.neuron_updates[name] / result.samples
-    operations += sent * layer.self_synapses + layer.pulse_operations + layer.constant_operations * period
-    counts = {
-        "synaptic_operation": operations,
-        # Neurons are updated in steps that are not observed, too, and compartments each by itself.
-        "neuron_update": updates * layer.slots * period / steps,
-        "message": sent * (layer.receivers + layer.self_synapses),
-    }
+    operations += sent * demand.self_synapses + demand.pulse_operations + demand.constant_operations * period
+    # Neurons are updated in unobserved steps too, and each compartment separately.
+    updates = updates * demand.slots * period / steps
+    messages = sent * (layer.receivers + demand.self_synapses)
+    counts = {"synaptic_operation": operations, "neuron_update": updates, "message": messages}
     energies = {key: profile.quantity(f"energy.{key}").si for key in counts}
     times = {key: profile.quantity(f"time.{key}").si or 0.0 for key in counts}
     fullest = layer.usage["neurons"].largest / layer.size
     return LayerEstimate(
         layer.name,
         layer.cores,
-        *counts.values(),
-        parts={key: counts[key] * energy for key, energy in energies.items() if energy is not None},
-        step_seconds=sum(counts[key] * time for key, time in times.items()) * fullest / period,
-        macs=layer.macs,
+        operations,
+        updates,
+        messages,
+        {key: counts[key] * energy for key, energy in energies.items() if energy is not None},
+        sum(counts[key] * time for key, time in times.items()) * fullest / period,
+        demand.macs,
     )
 
 
@@ -298,14 +308,16 @@ def _shortest_steps(mapping: Mapping) -> list[float]:
 
 def _left_out(profile: Profile, messages: float) -> tuple[str, ...]:
     unknown = [
-        f"{_PLURALS[key]}: unknown for {profile.name}" for key in ENERGY_KEYS if profile[f"energy.{key}"] is None
+        f"{name}: unknown for {profile.name}"
+        for key, name in COEFFICIENTS.items()
+        if profile.quantity(f"energy.{key}").value is None
     ]
-    if profile["time.message"] is None:
+    if profile.quantity("time.message").value is None:
         unknown.append(f"time of messages: unknown for {profile.name}")
     hop = profile.quantity("energy.hop").si
-    each = "" if hop is None else f"; each that all messages take would add {1e9 * hop * messages:,.3g} nJ"
+    each = "" if hop is None else f"; each hop of all messages would add {1e9 * hop * messages:,.3g} nJ"
     return (
         *unknown,
-        f"hops between cores: where cores lie on the chip is not known{each}",
+        f"hops between cores: the positions of cores on the chip are not public{each}",
         "input and output: host, embedded processors, links between boards",
     )

@@ -1,48 +1,46 @@
-"""A network on a board: each population on its cores, whether they are enough, and what to do where they are not."""
+"""A network on a board: each population on its cores, whether the board has enough of them, and what to do otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 from ..choices import Implementation, listed, options
 from ..errors import ProfileError, UsageError
+from ..findings import Finding, of_severity
 from ..network import INPUT, SpikingNetwork
-from .advice import obstacles_for, remedies_for, warnings_for
-from .demand import Demand, demands
-from .layer import LayerMapping
-from .placement import place
+from .advice import findings_for, remedies_for
+from .demand import demands
+from .placement import LayerMapping, place
 from .profiles import Profile, load_profile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mapping:
-    """Where a network lies on a board, by the rules of the compiler's printed tables. Computed, never asked of a compiler.
+    """A network on the cores of a board, by the rules of the compiler's printed tables. Computed; no compiler is asked.
 
     Parameters
     ----------
     profile : Profile
     implementation : {"native", "stock"}
     layers : tuple of LayerMapping
-        Input neurons first, if the network has any; relays of stock neurons beside their source.
-    warnings : tuple of str
-        What is accepted and may go wrong.
+        Input neurons first, if the network has any; relays of stock neurons after their source.
+    findings : tuple of Finding
+        "obstacle": keeps the network off the board however many cores that has; "caution": is accepted and may fail;
+        "information": is done on the board.
     unknown : tuple of str
-        Keys of the profile that nothing public says and that mapping therefore counts from above.
+        Keys of the profile without a public value; cores that depend on them are counted too high, or without them.
     remedies : tuple of str
-        What would make it fit; empty if it does.
-    obstacles : tuple of str
-        What keeps it from the board however many cores that has.
+        What would make it fit; empty if the cores are enough.
     """
 
     profile: Profile
-    implementation: str
+    implementation: Implementation
     layers: tuple[LayerMapping, ...]
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     unknown: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
-    obstacles: tuple[str, ...] = ()
 
     @property
     def cores(self) -> int:
@@ -52,11 +50,12 @@ class Mapping:
     @property
     def cores_available(self) -> int:
         """Usable cores of the board."""
-        return self.profile.usable_cores
+        # `map_network` refuses a board whose number of chips is unknown.
+        return self.profile.usable_cores or 0
 
     @property
     def cores_of_others(self) -> int | None:
-        """Cores of the layers that cores can hold, if there are others; None if there are none."""
+        """Cores of the layers that fit; None if all of them do."""
         return None if all(layer.fits for layer in self.layers) else sum(x.cores for x in self.layers if x.fits)
 
     @property
@@ -65,22 +64,37 @@ class Mapping:
         return ceil(self.cores / self.profile["cores.usable_per_chip"])
 
     @property
+    def obstacles(self) -> tuple[Finding, ...]:
+        """Findings that keep it off the board however many cores that has."""
+        return of_severity(self.findings, "obstacle")
+
+    @property
     def fits(self) -> bool:
-        """Whether nothing is in the way, and there is room for it."""
+        """Whether there is no obstacle and the cores are enough."""
         return not self.obstacles and self.has_room
 
     @property
     def has_room(self) -> bool:
-        """Whether every layer can be split far enough, and the board has cores for all of them."""
+        """Whether every layer can be split far enough and the board has cores for all of them."""
         return all(layer.fits for layer in self.layers) and self.cores <= self.cores_available
 
     def __getitem__(self, name: str) -> LayerMapping:
+        """The population of that name; KeyError if there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise KeyError(name)
 
-    def summary(self) -> dict:
+    def __repr__(self) -> str:
+        lines = [
+            f"  {x.name}: {x.cores:,} core{'s' * (x.cores != 1)}, {x.utilisation:.0%} of {x.binding}"
+            for x in self.layers
+        ]
+        verdict = "fits" if self.fits else "does not fit"
+        head = f"Mapping: {self.implementation} neurons, {self.cores:,} of {self.cores_available:,} cores of {self.profile.name}"
+        return "\n".join([f"{head}, {verdict}", *lines])
+
+    def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "profile": self.profile.name,
@@ -107,24 +121,33 @@ class Mapping:
                 }
                 for layer in self.layers
             ],
-            "warnings": list(self.warnings),
+            "warnings": [each.sentence() for each in of_severity(self.findings, "caution", "information")],
             "unknown": list(self.unknown),
             "remedies": list(self.remedies),
-            "obstacles": list(self.obstacles),
+            "obstacles": [each.sentence() for each in self.obstacles],
         }
 
 
-def map_network(network: SpikingNetwork, profile: str | Profile, implementation: str = "native") -> Mapping:
+def map_network(
+    network: SpikingNetwork,
+    profile: str | Profile,
+    implementation: Implementation = "native",
+    *,
+    period: int | None = None,
+) -> Mapping:
     """Map a network to the cores of a board.
 
     Parameters
     ----------
     network : SpikingNetwork
-        Integer; of a float one each weight is counted with all bits that the profile has.
+        Weights of a float network are counted with all bits that the profile has.
     profile : str or Profile
         Name or path of a hardware profile; a chip counts as a board with one chip.
     implementation : {"native", "stock"}
-        RMP neurons of their own, or stock LIF neurons, whose synapses to themselves and relays need room too.
+        RMP neurons of their own, or stock LIF neurons, whose self-synapses and relays take cores too.
+    period : int or None
+        Time steps from one sample to the next. Clock neurons of stock neurons that pulse a period apart are shared; None
+        counts them as if none were.
 
     Returns
     -------
@@ -133,7 +156,7 @@ def map_network(network: SpikingNetwork, profile: str | Profile, implementation:
     Raises
     ------
     ProfileError
-        If the profile cannot be read, or does not know how many chips the board has.
+        If the profile cannot be read, or does not give the number of the board's chips.
     UsageError
         If the implementation is unknown.
     """
@@ -142,61 +165,28 @@ def map_network(network: SpikingNetwork, profile: str | Profile, implementation:
     profile = load_profile(profile) if isinstance(profile, str) else profile
     if profile.chips is None:
         raise ProfileError(
-            f"hardware profile {profile.name}: board.chips is unknown, so nothing can be said of what fits; write a board's "
-            f'.toml file with chip = "{profile.chip}" and the number of chips that yours has, and pass its path'
+            f"hardware profile {profile.name}: board.chips is unknown, so a network cannot be mapped; write a .toml file "
+            f'with chip = "{profile.chip}" and the number of chips of your board, and pass its path'
         )
     populations = demands(
         network,
         implementation=implementation,
         bits=profile["cores.weight_bits"],
         slots=profile["cores.slots_per_soft_reset_neuron"],
+        period=period,
     )
     shapes = {INPUT: network.input.shape}
     result = Mapping(
         profile,
         implementation,
-        place_all(populations, shapes, profile),
-        warnings_for(network, profile, implementation),
-        tuple(f"cores.{key}" for key in profile.sections["cores"] if profile[f"cores.{key}"] is None),
-        obstacles=obstacles_for(network, profile),
+        place(populations, shapes, profile),
+        tuple(findings_for(network, profile, implementation)),
+        tuple(f"cores.{key}" for key, quantity in profile.sections["cores"].items() if quantity.value is None),
     )
     if result.has_room:
         return result
-
-    def layers_of(changed: list[Demand]) -> tuple[LayerMapping, ...]:
-        return place_all(changed, shapes, profile)
-
-    remedies = remedies_for(result.layers, populations, profile, layers_of)
+    remedies = remedies_for(result.layers, populations, shapes, profile)
     if implementation == "stock":
         native = map_network(network, profile, "native")
-        fit = "fit" if native.fits else "do not fit either"
-        remedies += (f"native neurons take {native.cores:,} cores and {fit}",)
+        remedies += (f"native neurons take {native.cores:,} cores and {'fit' if native.fits else 'do not fit either'}",)
     return replace(result, remedies=remedies)
-
-
-def place_all(
-    populations: list[Demand], input_shape: MappingType[str, tuple[int, ...]], profile: Profile
-) -> tuple[LayerMapping, ...]:
-    """Each population on cores of its own, as the compiler places them."""
-    shapes = dict(input_shape) | {demand.name: demand.shape for demand in populations}
-    targets = {demand.name: _targets(demand, populations) for demand in populations}
-    # Every neuron sends to all targets of its population, but those that pulse send to a part, each to another.
-    each = {d.name: 1 / d.size if d.role == "pulses" else 1 for d in populations}
-    placed = {}
-    for d in populations:
-        number = ceil(len(targets[d.name]) * each[d.name])
-        placed[d.name] = place(d, targets[d.name][:number], shapes, profile)
-    return tuple(
-        replace(layer, receivers=ceil(each[name] * sum(_cores_reached(placed[t.name], t) for t in targets[name])))
-        for name, layer in placed.items()
-    )
-
-
-def _targets(source: Demand, populations: list[Demand]) -> list[Demand]:
-    others = (other for other in populations if other.name != source.name)
-    return [other for other in others for s in other.synapses if s.source == source.name]
-
-
-def _cores_reached(layer: LayerMapping, target: Demand) -> int:
-    """Of one message: all cores of a flat population; of an image, those of its position."""
-    return layer.channel_blocks if target.is_image else layer.cores

@@ -1,7 +1,8 @@
-"""Hardware profiles: TOML files in which each number has a unit, a source and a kind. No number of a chip lives in code.
+"""Hardware profiles: TOML files in which each number has a unit, a source and a kind. The code has no numbers of chips.
 
-A chip's file gives every key of `schema.SCHEMA`, if only to say that nothing public is known. A board's file names its chip
-and the number of chips, and takes every value from the chip that it does not give itself.
+A chip's file has every key of `schema.SCHEMA`, of kind "unknown" where no public source gives a value. A board's file names
+its chip and the number of chips; every value that it omits is that of the chip. `comparison/processors.toml` next to them has
+figures of other processors, to compare estimates with.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from ..errors import ProfileError
-from .schema import BOARD, SCHEMA, Quantity, check_names, parse_quantity
+from .schema import BOARD, ENERGY, SCHEMA, Quantity, Rule, check_names, parse_quantity
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,13 +31,13 @@ class Profile:
     ----------
     name, description : str
     chip : str
-        Name of the chip, its own one for a chip.
+        Name of the chip; for a chip its own name.
     chips : int or None
-        None where nothing public says it.
+        None where the number is not public.
     sections : mapping
         Section -> key -> `Quantity`; a board has the section "board" too.
     own : frozenset of str
-        Keys ("section.key") that a board gives itself; empty for a chip.
+        Keys ("section.key") that a board's own file gives; empty for a chip.
     """
 
     name: str
@@ -48,34 +49,51 @@ class Profile:
 
     @property
     def limits(self) -> Mapping[str, Quantity]:
-        """What quantisation keeps."""
+        """The limits that quantisation keeps."""
         return self.sections["limits"]
 
     @property
     def is_board(self) -> bool:
-        """Whether this is a board, and not a chip by itself."""
+        """Whether this is a board, not a chip by itself."""
         return self.name != self.chip
 
     @property
     def usable_cores(self) -> int | None:
-        """Of all its chips; None where their number is unknown."""
+        """Usable cores of all its chips; None where their number is unknown."""
         return None if self.chips is None else self.chips * self["cores.usable_per_chip"]
 
     def quantity(self, key: str) -> Quantity:
-        """A number with unit, kind and source; `key` is "section.key", or a key of the limits."""
+        """A number with unit, kind and source; `key` is "section.key", or a key of section "limits"."""
         section, _, name = key.rpartition(".")
         return self.sections[section or "limits"][name]
 
-    def __getitem__(self, key: str) -> Any:
-        """A number in the profile's own unit, None where it is unknown; `key` as in `quantity`."""
-        return self.quantity(key).value
+    def count(self, key: str) -> int | None:
+        """An integer, None where it is unknown; `key` as in `quantity`."""
+        value = self.quantity(key).value
+        if isinstance(value, float):
+            raise TypeError(f"{key} is a physical quantity; use quantity({key!r}).si")
+        return value
+
+    def __getitem__(self, key: str) -> int:
+        """An integer that every profile has; `key` as in `quantity`.
+
+        Raises
+        ------
+        KeyError
+            If the schema lets profiles omit its value; use `count`.
+        """
+        value = self.count(key)
+        if value is None:
+            raise KeyError(key)
+        return value
 
     def __iter__(self) -> Iterator[tuple[str, Quantity]]:
+        """Every ("section.key", quantity)."""
         return ((f"{section}.{key}", q) for section, keys in self.sections.items() for key, q in keys.items())
 
 
 def folders() -> list[Path]:
-    """Where profiles come from: an installed package brings them along, a checkout has them at its root."""
+    """Folders with profiles: inside an installed package, at the root of a checkout."""
     package = Path(__file__).resolve().parents[1]
     return [folder for folder in (package / "hw_profiles", package.parent / "hw_profiles") if folder.is_dir()]
 
@@ -86,13 +104,13 @@ def profile_names() -> list[str]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file's content; `ProfileError` if it cannot be read."""
+    """Content of a TOML file; `ProfileError` if it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProfileError(f"{path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        # Invalid TOML or UTF-8, or numbers of thousands of digits and nesting of thousands of brackets.
+        # Invalid TOML or UTF-8, numbers of thousands of digits, or brackets nested thousands deep.
         raise ProfileError(f"{path} is not valid TOML ({error})") from None
 
 
@@ -102,7 +120,7 @@ def load_profile(name: str) -> Profile:
     Raises
     ------
     ProfileError
-        If it does not exist, or if a key is missing, unknown, mistyped or unbelievable.
+        If it does not exist, or if a key is missing, unknown, of the wrong type or out of range.
     """
     path = _path(name)
     content = read_toml(path)
@@ -138,14 +156,14 @@ def _chip_names() -> list[str]:
 
 def _parse_chip(path: Path, content: dict[str, Any]) -> Profile:
     check_names(str(path), content, ("name", "description", "chip", *SCHEMA))
-    name, description = _texts(path, content)
+    name, description = _strings(path, content)
     sections = {}
     for section, rules in SCHEMA.items():
         found = _table(path, content, section)
         check_names(f"{path}: {section}", found, rules)
         for key, rule in rules.items():
             if key not in found:
-                remedy = "give it, or say kind 'unknown'" if rule.may_be_unknown else "give it"
+                remedy = "give it, or kind 'unknown'" if rule.may_be_unknown else "give it"
                 raise ProfileError(f"{path}: {section}.{key} is missing; {remedy}")
         sections[section] = {k: parse_quantity(f"{path}: {section}.{k}", found[k], rule) for k, rule in rules.items()}
     return _consistent(path, Profile(name, description, name, 1, sections))
@@ -153,14 +171,15 @@ def _parse_chip(path: Path, content: dict[str, Any]) -> Profile:
 
 def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
     check_names(str(path), content, ("name", "description", "chip", "board", *SCHEMA))
-    name, description = _texts(path, content)
+    name, description = _strings(path, content)
     if name == base.name:
-        raise ProfileError(f"{path}: name is {name!r}, that of its chip; give the board one of its own")
+        raise ProfileError(f"{path}: name is {name!r}, that of its chip; give the board a name of its own")
     board = _table(path, content, "board")
     check_names(f"{path}: board", board, BOARD)
     if "chips" not in board:
         raise ProfileError(f"{path}: board.chips is missing; give it")
     chips = parse_quantity(f"{path}: board.chips", board["chips"], BOARD["chips"])
+    number = None if chips.value is None else int(chips.value)
     sections = {"board": {"chips": chips}} | {section: dict(keys) for section, keys in base.sections.items()}
     own = {"board.chips"}
     for section in SCHEMA.keys() & content.keys():
@@ -169,28 +188,29 @@ def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
         for key, table in found.items():
             sections[section][key] = parse_quantity(f"{path}: {section}.{key}", table, SCHEMA[section][key])
             own.add(f"{section}.{key}")
-    return _consistent(path, Profile(name, description, base.name, chips.value, sections, frozenset(own)))
+    return _consistent(path, Profile(name, description, base.name, number, sections, frozenset(own)))
 
 
 def _consistent(path: Path, profile: Profile) -> Profile:
-    physical, usable = profile["cores.physical_per_chip"], profile["cores.usable_per_chip"]
+    physical, usable = profile.count("cores.physical_per_chip"), profile["cores.usable_per_chip"]
     if physical is not None and usable > physical:
         raise ProfileError(
-            f"{path}: cores.usable_per_chip.value is {usable:,}, and cores.physical_per_chip says {physical:,}; "
-            "give as many at most"
+            f"{path}: cores.usable_per_chip.value is {usable:,}, more than cores.physical_per_chip ({physical:,}); "
+            "reduce it"
         )
     neurons, slots = profile["cores.neurons"], profile["cores.slots_per_soft_reset_neuron"]
     if slots > neurons:
         raise ProfileError(
-            f"{path}: cores.slots_per_soft_reset_neuron.value is {slots}, and cores.neurons says {neurons}; a core must hold one"
+            f"{path}: cores.slots_per_soft_reset_neuron.value is {slots}, more than cores.neurons ({neurons}); a core must "
+            "hold at least one neuron"
         )
     return profile
 
 
-def _texts(path: Path, content: dict[str, Any]) -> tuple[str, str]:
+def _strings(path: Path, content: dict[str, Any]) -> tuple[str, str]:
     for key in ("name", "description"):
         if not isinstance(content.get(key), str) or not content[key]:
-            raise ProfileError(f"{path}: {key} is missing or no text; give it")
+            raise ProfileError(f"{path}: {key} is missing or not a string; give it")
     return content["name"], content["description"]
 
 
@@ -198,3 +218,47 @@ def _table(path: Path, content: dict[str, Any], section: str) -> dict[str, Any]:
     if not isinstance(content.get(section), dict):
         raise ProfileError(f"{path}: table {section} is missing; give it")
     return content[section]
+
+
+Counted = Literal["mac", "synaptic_operation"]
+"""A multiply-accumulate of the trained network, or a synaptic operation of the spiking one."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Energy of one operation on another processor.
+
+    Parameters
+    ----------
+    label : str
+    per : {"mac", "synaptic_operation"}
+    energy : Quantity
+    """
+
+    label: str
+    per: Counted
+    energy: Quantity
+
+
+def load_comparisons() -> list[Comparison]:
+    """Figures of other processors that come with the package.
+
+    Raises
+    ------
+    ProfileError
+        If the file is missing or damaged.
+    """
+    paths = (folder / "comparison" / "processors.toml" for folder in folders())
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise ProfileError("hw_profiles/comparison/processors.toml is missing; install rmp-lava again")
+    rule = Rule(ENERGY, 1e-15, 1e-3, integer=False, may_be_unknown=False)
+    result = []
+    for key, table in read_toml(path).items():
+        where = f"{path}: {key}"
+        if not isinstance(table, dict) or not isinstance(table.get("label"), str):
+            raise ProfileError(f"{where}.label is missing or not a string; give it")
+        check_names(f"{where}.per", [str(table.get("per"))], get_args(Counted), "operation")
+        rest = {name: value for name, value in table.items() if name not in ("label", "per")}
+        result.append(Comparison(table["label"], cast(Counted, table["per"]), parse_quantity(where, rest, rule)))
+    return result

@@ -1,16 +1,17 @@
-"""What a hardware profile may say: its sections and keys, their units, and the range in which a value is believable."""
+"""Sections and keys of a hardware profile, their units, and the range of plausible values."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from ..errors import ProfileError
 from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_LEVELS, MAX_THRESHOLD, MAX_WEIGHT, MIN_WEIGHT
 
-KINDS = ("documented", "derived", "unknown")
+Kind = Literal["documented", "derived", "unknown"]
+"""The source gives the value; it follows from printed figures; it has no public value."""
 ENERGY = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12}
 POWER = {"W": 1.0, "mW": 1e-3, "uW": 1e-6}
 TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -23,35 +24,34 @@ class Quantity:
     Parameters
     ----------
     value : int, float or None
-        In `unit`; None where nothing public says it.
+        In `unit`; None where it is not public.
     unit : str
     kind : {"documented", "derived", "unknown"}
-        The source states it, it follows from printed figures, or it has no value.
     source : str
     scale : float
-        Of the unit, in SI units.
+        One `unit` in SI units.
     """
 
     value: int | float | None
     unit: str
-    kind: str
+    kind: Kind
     source: str
     scale: float = 1.0
 
     @property
     def si(self) -> float | None:
-        """The value in J, W or s, whichever unit the profile gives it in."""
+        """The value in J, W or s."""
         return None if self.value is None else self.value * self.scale
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is allowed for one key: units with their scale in SI units, and the range of values."""
+    """What is allowed for one key: units with their scale in SI units, and the range of values (in SI units)."""
 
     units: dict[str, float]
     lowest: float
     highest: float
-    whole: bool = True
+    integer: bool = True
     may_be_unknown: bool = True
 
 
@@ -64,12 +64,11 @@ def _count(unit: str, lowest: int = 1, highest: int = 2**24, *, known: bool = Fa
 
 
 def _physical(units: dict[str, float], lowest: float, highest: float) -> Rule:
-    return Rule(units, lowest, highest, whole=False)
+    return Rule(units, lowest, highest, integer=False)
 
 
 SCHEMA: dict[str, dict[str, Rule]] = {
-    # What quantisation keeps; without these numbers no network can be put into integers. None goes beyond what an integer
-    # network can hold.
+    # Limits that quantisation keeps, so all have to be known; no range exceeds what an integer network can hold.
     "limits": {
         "weight_mixed_min": _limit("weight unit", MIN_WEIGHT, -1),
         "weight_mixed_max": _limit("weight unit", 1, MAX_WEIGHT),
@@ -82,7 +81,7 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "potential_max": _limit("weight unit", 1, MAX_THRESHOLD),
         "message_max": _limit("level", 1, MAX_LEVELS),
     },
-    # What one core holds, and how synapses and axons are counted.
+    # Capacity of one core, and how synapses and axons are counted.
     "cores": {
         "neurons": _count("neuron", 1, 2**20, known=True),
         "groups": _count("group", 1, 2**20),
@@ -104,7 +103,7 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "delay_max": _count("step", 0),
         "reset_interval_base": _count("1", 2),
     },
-    # What is accepted and then goes wrong.
+    # What a board accepts and then fails on.
     "traps": {
         "conv_width_multiple": _count("column"),
         "conv_input_neurons": _count("neuron"),
@@ -128,11 +127,11 @@ SCHEMA: dict[str, dict[str, Rule]] = {
 }
 """Sections and keys of a chip."""
 BOARD = {"chips": _count("chip", 1, 2**20)}
-"""Keys of a board's own section; it may also give any key of a chip."""
+"""Keys of section "board"; a board may also give any key of a chip."""
 
 
 def check_names(where: str, found: Iterable[str], allowed: Iterable[str], what: str = "key") -> None:
-    """Refuse a name that is not allowed, with the nearest one that is."""
+    """Raise `ProfileError` for a name that is not allowed, with the nearest one that is."""
     allowed = list(allowed)
     for name in found:
         if name not in allowed:
@@ -142,29 +141,30 @@ def check_names(where: str, found: Iterable[str], allowed: Iterable[str], what: 
 
 
 def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
-    """One key's table, checked; `where` names file, section and key.
+    """The checked table of one key; `where` names file, section and key.
 
     Raises
     ------
     ProfileError
-        If something is missing, unknown, of another type, negative or unbelievable.
+        If something is missing, unknown, of the wrong type or out of range.
     """
     if not isinstance(table, dict):
         raise ProfileError(f"{where} is {table!r}; expected a table with value, unit, kind and source")
     check_names(where, table, ("value", "unit", "kind", "source"))
     for text in ("kind", "source"):
         if not isinstance(table.get(text), str) or not table[text]:
-            raise ProfileError(f"{where}.{text} is missing or no text; give it")
+            raise ProfileError(f"{where}.{text} is missing or not a string; give it")
     kind = table["kind"]
-    if kind not in KINDS:
-        raise ProfileError(f"{where}.kind is {kind!r}; choose one of {', '.join(KINDS)}")
+    if kind not in get_args(Kind):
+        raise ProfileError(f"{where}.kind is {kind!r}; choose one of {', '.join(get_args(Kind))}")
+    kind = cast(Kind, kind)
     if kind != "unknown":
         unit = _unit(where, table, rule)
         return Quantity(_value(where, table, rule, unit), unit, kind, table["source"], rule.units[unit])
     if "value" in table:
-        raise ProfileError(f"{where}.value is {table['value']!r} beside kind 'unknown'; leave it out, or say its kind")
+        raise ProfileError(f"{where}.value is {table['value']!r} with kind 'unknown'; omit it, or give its kind")
     if not rule.may_be_unknown:
-        raise ProfileError(f"{where}.kind is 'unknown'; this number is needed, so give one and say where it is from")
+        raise ProfileError(f"{where}.kind is 'unknown'; this number is required, so give a value and its source")
     unit = _unit(where, table, rule) if "unit" in table else next(iter(rule.units))
     return Quantity(None, unit, kind, table["source"], rule.units[unit])
 
@@ -183,18 +183,17 @@ def _value(where: str, table: dict[str, Any], rule: Rule, unit: str) -> int | fl
     if "value" not in table:
         raise ProfileError(f"{where}.value is missing; give it, or kind 'unknown'")
     value = table["value"]
-    types = (int,) if rule.whole else (int, float)
+    types = (int,) if rule.integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, types):
-        raise ProfileError(f"{where}.value is {value!r}; expected a {'whole ' if rule.whole else ''}number")
+        raise ProfileError(f"{where}.value is {value!r}; expected {'an integer' if rule.integer else 'a number'}")
     if isinstance(value, int) and abs(value) >= 2**63:
-        raise ProfileError(f"{where}.value has more than 63 bits, as no TOML number has; give another")
+        raise ProfileError(f"{where}.value has more than 63 bits, the limit of TOML; give a smaller number")
     scale = rule.units[unit]
     if not rule.lowest <= value * scale <= rule.highest:
         if rule.lowest >= 0 and value <= 0:
             least = "at least 0" if rule.lowest == 0 else "positive"
             raise ProfileError(f"{where}.value is {value}; it must be {least}")
-        ends = (rule.lowest, rule.highest)
-        low, high = (f"{end:,}" if rule.whole else f"{end / scale:.6g}" for end in ends)
-        allowed = f"{low} .. {high} {unit}"
-        raise ProfileError(f"{where}.value is {value} {unit}, which cannot be meant; allowed are {allowed}")
+        limits = (rule.lowest, rule.highest)
+        low, high = (f"{limit:,}" if rule.integer else f"{limit / scale:.6g}" for limit in limits)
+        raise ProfileError(f"{where}.value is {value} {unit}; allowed are {low} .. {high} {unit}")
     return value

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from ..findings import Finding
 from ..hardware import Estimate, LayerMapping, Mapping, Profile
 from ..tables import Table, table
 from .words import count, digits, percent, quantity, shape
@@ -90,7 +91,7 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     if mapping.fits:
         lines = [f"Fits: {cores}{chips}."]
     elif mapping.has_room:
-        lines = [f"Does not fit: {obstacle}." for obstacle in mapping.obstacles]
+        lines = [f"Does not fit: {obstacle.sentence()}." for obstacle in mapping.obstacles]
     elif all(layer.fits for layer in mapping.layers):
         lines = [
             f"Does not fit: {mapping.cores:,} cores, and the {board} {profile.name} has {mapping.cores_available:,}."
@@ -101,9 +102,9 @@ def describe_mapping(mapping: Mapping) -> list[str]:
             f"{mapping.cores_of_others:,} cores."
         ]
     if not mapping.has_room:
-        lines += [f"Nor otherwise: {obstacle}." for obstacle in mapping.obstacles]
+        lines += [f"Another obstacle: {obstacle.sentence()}." for obstacle in mapping.obstacles]
     lines += [f"  - {remedy}" for remedy in mapping.remedies]
-    lines += [f"Warning: {warning}." for warning in mapping.warnings]
+    lines += [f"{label_of(each)}: {each.sentence()}." for each in mapping.findings if each.severity != "obstacle"]
     if mapping.unknown:
         keys = ", ".join(key.split(".")[1].replace("_", " ") for key in mapping.unknown)
         lines.append(
@@ -113,10 +114,15 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     return lines
 
 
+def label_of(finding: Finding) -> str:
+    """What a sentence about a finding starts with."""
+    return "Note" if finding.severity == "information" else "Warning"
+
+
 def describe_misfit(mapping: Mapping) -> str:
     """What an estimate stands for where the network does not fit."""
     if mapping.obstacles:
-        return f"the estimate is as if it did; {mapping.obstacles[0]}"
+        return f"the estimate is as if it did; {mapping.obstacles[0].sentence()}"
     hopeless = [layer.name for layer in mapping.layers if not layer.fits]
     if hopeless:
         return f"the estimate is as if one core could hold all of {', '.join(hopeless)}"

@@ -72,7 +72,7 @@ def test_a_network_that_fits(call, nets):
     code, output, error = call("fit", nets["pilotnet"])
     assert code == 0 and error == ""
     assert "Fits: 74 of 122 usable cores of oheo_gulch." in output
-    assert "never run on hardware" in output and "Warning: layer 'conv1'" in output
+    assert "never run on hardware" in output and "Warning: conv1: the input has" in output
     found = json.loads(call("fit", nets["pilotnet"], "--json", "-")[1])
     assert found["fits"] and found["cores"] == 74 and [layer["cores"] for layer in found["layers"]][:2] == [13, 25]
 

@@ -14,7 +14,7 @@ from rmp_lava.errors import UsageError
 from rmp_lava.hardware import Profile, estimate, load_profile, map_network
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.results import Run
-from rmp_lava.schedule import Schedule
+from rmp_lava.schedule import Schedule, schedule
 
 OHEO_GULCH = load_profile("oheo_gulch")
 # lava-dl, netx/pilotnet_snn/benchmark.ipynb, 10,000 steps without an image: dynamic power times time, and time of a step.
@@ -33,7 +33,7 @@ def run_of(network: SpikingNetwork, steps: int, *, operations=None, messages=Non
         "fast",
         "by hand",
         "native",
-        Schedule(steps, network.depth, blank),
+        schedule(network, steps, blank=blank),
         np.zeros((samples, network.output.size)),
         {name: np.full(samples, (messages or {}).get(name, 0)) for name in (INPUT, *names)},
         {name: np.full(samples, (operations or {}).get(name, 0)) for name in names},
@@ -146,7 +146,7 @@ def test_hops_are_left_out_with_what_one_of_them_would_cost():
     network = mnist()
     result = run_of(network, 8, messages={"a": 1000})
     # 1000 messages to the one core of b, 3.0 pJ each.
-    assert "each that all messages take would add 3 nJ" in "\n".join(estimate(network, result, "loihi1").left_out)
+    assert "each hop of all messages would add 3 nJ" in "\n".join(estimate(network, result, "loihi1").left_out)
     assert "would add" not in "\n".join(estimate(network, result, OHEO_GULCH).left_out)
 
 
@@ -226,7 +226,24 @@ def test_a_side_branch_does_not_make_the_prediction_later():
         Layer("out", (3,), (Dense(INPUT, two),), Neurons(4)),
     )
     network = SpikingNetwork("side", Input((3,), "spikes", 1), layers, "int", "count")
-    assert estimate(network, run_of(network, 8), OHEO_GULCH).latency == 9
+    plan = schedule(network, 8, blank=1)
+    assert plan == Schedule(8, depth=1, blank=1, drain=1)
+    assert (plan.latency, plan.duration(3)) == (9, 3 * 9 + 2)
+    found = estimate(network, run_of(network, 8), OHEO_GULCH)
+    assert found.latency == found.summary()["latency"] == 9
+    result = rmp_lava.run(network, np.ones((1, 8, 3), np.uint8), 8, backend="reference")
+    assert result.schedule.latency == result.summary(network)["latency"] == 9
+
+
+def test_clock_neurons_whose_pulses_are_a_period_apart_are_one():
+    layers = [Layer("l0", (3,), (Dense(INPUT, np.full((3, 3), 2)),), Neurons(4))]
+    layers += [Layer(f"l{i}", (3,), (Dense(f"l{i - 1}", np.full((3, 3), 2)),), Neurons(4)) for i in range(1, 4)]
+    network = SpikingNetwork("deep", Input((3,), "spikes", 1), tuple(layers), "int", "count")
+    # Two neurons silence each of the depths 1 .. 4; in a period of 3 steps, those of 1 and 4 are the same.
+    for period, neurons in ((None, 8), (4, 8), (3, 6), (2, 4)):
+        assert map_network(network, OHEO_GULCH, "stock", period=period)["(clock)"].size == neurons
+    result = replace(run_of(network, 2, blank=1), implementation="stock")
+    assert estimate(network, result, OHEO_GULCH)["(clock)"].neuron_updates == 6 * 3
 
 
 def test_both_compartments_of_loihi1s_soft_reset_are_updated():

@@ -61,7 +61,7 @@ class Program:
     @property
     def steps(self) -> int:
         """Until the last sample has left the last layer and its observer has seen it."""
-        return self.lead_in + self.job["samples"] * self.plan.period + self.plan.depth + self.ends.steps_out
+        return self.lead_in + self.plan.duration(self.job["samples"]) + self.ends.steps_out
 
     @property
     def execution(self) -> str:

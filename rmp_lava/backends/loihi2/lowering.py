@@ -211,7 +211,7 @@ def _of_boards(network: SpikingNetwork, leak: int) -> Iterator[Finding]:
         yield Finding("caution", "network", found, "run rmp-lava selftest on the board first", "accumulator")
     for trap in traps(network, load_profile("loihi2")):
         if trap.kind != "input" or network.input.neurons is None:  # otherwise the input's neurons are on the chip
-            yield Finding("caution", trap.layer, trap.found, trap.remedy, trap.kind)
+            yield trap
 
 
 def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]) -> Iterator[Finding]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...hardware import Estimate, Mapping, estimate
-from ..hardware import comparison_table, cores_taken, describe_misfit, estimate_table, mapping_table, steps_table
+from ..hardware import (
+    comparison_table,
+    cores_taken,
+    describe_misfit,
+    estimate_table,
+    label_of,
+    mapping_table,
+    steps_table,
+)
 from ..words import count, percent, plural, quantity
 from .cores import core_map, squares
 from .energy import energy_bars
@@ -59,7 +67,7 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     text = [verdict]
     if mapping.remedies:
         text.append(f"What does not fit, and what helps: {'; '.join(mapping.remedies)}.")
-    text += [f"Warning: {warning}." for warning in mapping.warnings]
+    text += [f"{label_of(each)}: {each.sentence()}." for each in mapping.findings if each.severity != "obstacle"]
     if mapping.unknown:
         unknown = ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
         text.append(f"Not public, and so counted from above or not at all: {unknown}.")

@@ -45,7 +45,7 @@ def network_section(measured: Measured, palette: Palette) -> Section:
         f"{plural(len(network.layers), 'layer')} with {plural(network.neuron_count, 'neuron')} and "
         f"{plural(network.parameter_count, 'stored weight')}, in {numbers}. Neurons: {', '.join(kinds)}. "
         f"The read-out is the {'spike count' if network.readout == 'count' else 'membrane potential'} of the last layer; "
-        f"it is {plural(network.depth, 'synapse')} after the input."
+        f"it is {plural(network.depths[network.output.name], 'synapse')} after the input."
     )
     caption = "Layers from the input, at the top, to the read-out; each line is one set of synapses"
     caption += f", and arcs are the {skips} that reach a layer in addition to its first one." if skips else "."
