@@ -54,6 +54,11 @@ class Mapping:
         return self.profile.usable_cores or 0
 
     @property
+    def chips_available(self) -> int:
+        """Chips of the board."""
+        return self.profile.chips or 0
+
+    @property
     def cores_of_others(self) -> int | None:
         """Cores of the layers that fit; None if all of them do."""
         return None if all(layer.fits for layer in self.layers) else sum(x.cores for x in self.layers if x.fits)
@@ -103,7 +108,7 @@ class Mapping:
             "cores": self.cores,
             "cores_available": self.cores_available,
             "chips": self.chips,
-            "chips_available": self.profile.chips,
+            "chips_available": self.chips_available,
             "layers": [
                 {
                     "name": layer.name,

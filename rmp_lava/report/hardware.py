@@ -87,7 +87,7 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     """Whether it fits, warnings and remedies, in sentences."""
     profile, board = mapping.profile, "board" if mapping.profile.is_board else "chip"
     cores = f"{mapping.cores:,} of {mapping.cores_available:,} usable cores of {profile.name}"
-    chips = f", {mapping.chips:,} of {profile.chips:,} chips" if profile.chips and profile.chips > 1 else ""
+    chips = f", {mapping.chips:,} of {mapping.chips_available:,} chips" if mapping.chips_available > 1 else ""
     if mapping.fits:
         lines = [f"Fits: {cores}{chips}."]
     elif mapping.has_room:

@@ -61,7 +61,7 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     verdict = (
         f"Estimated: the network takes {takes}; the {board} "
         f"{profile.name} ({profile.description}) has {plural(mapping.cores_available, 'usable core')} on "
-        f"{plural(profile.chips or 0, 'chip')}, {fits}. Computed by the rules of the "
+        f"{plural(mapping.chips_available, 'chip')}, {fits}. Computed by the rules of the "
         "compiler’s printed tables; never run on hardware."
     )
     text = [verdict]
