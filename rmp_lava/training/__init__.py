@@ -1,1 +1,1 @@
-"""What is trained before it is converted: constrained networks, data sets, the training loop and its checkpoints."""
+"""Training of the networks that are converted: models and their constraints, data sets, the training loop, checkpoints."""

@@ -3,11 +3,11 @@
 A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plain Python values:
 
     format          "rmp-lava-checkpoint"
-    format_version  2 (1 had no options; it is read as if all were at their defaults)
+    format_version  2 (version 1 had no options; they are taken as the defaults)
     model           name in `rmp_lava.training.models.MODELS`
-    options         what the model was built with: width, batch_norm, ...; plain values
+    options         of the model: width, batch_norm, ...; plain values
     state_dict      weights, float32, and the counters of batch normalisation
-    metadata        what the weights are: data set and its source, seed, epochs, accuracies, torch version
+    metadata        data set and its source, seed, epochs, accuracies, torch version
     training        optimizer, random states and history to resume from, or None
 """
 
@@ -44,7 +44,7 @@ class Checkpoint:
     metadata : dict
         Data set and source, seed, epochs, accuracies, torch version; plain Python values.
     training : dict or None
-        What `train` needs to resume; only that it is a dictionary is checked here.
+        State for resuming, see `rmp_lava.training.session`; only that it is a dictionary is checked here.
     """
 
     model_name: str
@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     model_name: str,
     model: nn.Module,
@@ -76,9 +76,9 @@ def save_checkpoint(
     metadata : mapping
         Plain Python values: str, int, float, bool, None, lists and dictionaries of these.
     options : mapping, optional
-        What the model was built with; options left out are at their defaults.
+        Of the model; options left out are at their defaults.
     training : mapping, optional
-        State to resume from: tensors and plain Python values.
+        State for resuming: tensors and plain Python values.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def save_checkpoint(
     write_torch_file(path, content)
 
 
-def load_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a checkpoint, on the CPU and in evaluation mode, and the checkpoint's metadata.
 
-    The metadata's entries "model" and "options" say what was built. Raises `CheckpointError` as `load_checkpoint` does.
+    The metadata include "model" and "options". Raises `CheckpointError` as `load_checkpoint` does.
     """
     checkpoint = load_checkpoint(path)
     model = _blank(checkpoint.model_name, checkpoint.options)
-    # Copied, because a file may let tensors share memory, which training on would write through.
+    # Copied, because tensors of a file may share memory, which further training would overwrite.
     weights = {
         name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in checkpoint.state_dict.items()
     }
@@ -115,14 +115,14 @@ def load_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), checkpoint.metadata | identity
 
 
-def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Read and check a checkpoint. Nothing in the file is executed, and nothing of it is believed.
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read and check a checkpoint. Nothing in the file is executed, and everything in it is checked.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, empty, truncated, damaged, no checkpoint, of a newer format, of an unknown model, if it
-        holds objects that could run code, or weights that do not fit the model or are not finite.
+        If the file is missing, empty, truncated, damaged, not a checkpoint, of a newer format or of an unknown model, or if it
+        contains objects that could run code, or weights that do not fit the model or are not finite.
     """
     content = read_torch_file(path)
     _check_header(path, content)
@@ -136,9 +136,9 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     return Checkpoint(content["model"], options, content["state_dict"], metadata, training)
 
 
-def _check_header(path: str | os.PathLike, content: Any) -> None:
+def _check_header(path: str | os.PathLike[str], content: Any) -> None:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"file {path} is a PyTorch file but no checkpoint of rmp-lava; name one from `train`")
+        raise CheckpointError(f"file {path} is a PyTorch file but not a checkpoint of rmp-lava; name one from `train`")
     version = content.get("format_version")
     if type(version) is not int or version < 1:
         raise CheckpointError(f"checkpoint {path} has format version {version!r}; 1 to {FORMAT_VERSION} is allowed")
@@ -154,7 +154,7 @@ def _check_header(path: str | os.PathLike, content: Any) -> None:
         )
 
 
-def _checked_options(path: str | os.PathLike, content: dict[str, Any]) -> dict[str, Option]:
+def _checked_options(path: str | os.PathLike[str], content: dict[str, Any]) -> dict[str, Option]:
     options = {} if content["format_version"] == 1 else content.get("options")
     if not isinstance(options, dict):
         raise CheckpointError(f"checkpoint {path} has a {type(options).__name__} as options; train again")
@@ -168,12 +168,14 @@ def _checked_options(path: str | os.PathLike, content: dict[str, Any]) -> dict[s
 
 
 def _blank(model_name: str, options: Mapping[str, Option]) -> nn.Module:
-    """The network without memory for its weights, and without drawing any."""
+    """The network without memory for its weights, and without random numbers drawn for them."""
     with torch.device("meta"):
         return MODELS[model_name].build(**options)
 
 
-def _check_weights(path: str | os.PathLike, model_name: str, options: Mapping[str, Option], state_dict: Any) -> None:
+def _check_weights(
+    path: str | os.PathLike[str], model_name: str, options: Mapping[str, Option], state_dict: Any
+) -> None:
     expected = _blank(model_name, options).state_dict()
     if not isinstance(state_dict, dict) or set(state_dict) != set(expected):
         found = _listed(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
@@ -189,7 +191,7 @@ def _listed(names: Iterable[Any], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _check_tensor(path: str | os.PathLike, name: str, expected: torch.Tensor, tensor: Any) -> None:
+def _check_tensor(path: str | os.PathLike[str], name: str, expected: torch.Tensor, tensor: Any) -> None:
     allowed = _described(expected)
     if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cpu":
         raise CheckpointError(f"checkpoint {path} has no tensor {name} of {allowed}; train again")
@@ -206,9 +208,9 @@ def _described(tensor: torch.Tensor) -> str:
 
 
 def _is_plain(value: Any, depth: int = 4, seen: set[tuple[int, int]] | None = None) -> bool:
-    """Whether a value is made of plain Python values only; the limit of depth also ends cycles.
+    """Whether a value consists of plain Python values only; the limit on depth also ends cycles.
 
-    A list that stands in many places is looked at once for each depth, or a small file could ask for hours.
+    A list that occurs in many places is visited once per depth; otherwise a small file could cost hours.
     """
     if not isinstance(value, (dict, list)):
         return value is None or isinstance(value, (str, int, float))

@@ -1,17 +1,17 @@
-"""What keeps a network from being trained as the RMP-SNN paper asks, all of it at once.
+"""Everything in a network that breaks the constraints under which the RMP-SNN paper trains.
 
 Han, Srinivasan and Roy (CVPR 2020, arXiv:2003.01811) convert networks without batch normalisation and bias, with ReLU,
-dropout and average pooling. Networks trained elsewhere may use more (`rmp_lava.conversion.check` says what is folded);
-networks trained here may not.
+dropout and average pooling. Networks trained elsewhere may use more: `rmp_lava.conversion.check` lists what can be converted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..findings import Finding
 
 _WEIGHTED = (nn.Conv2d, nn.Linear)
 _IDLE = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
@@ -29,42 +29,24 @@ _MAX_POOLING = (
 _ALLOWED_NAMES = "Conv2d, Linear, ReLU, AvgPool2d, Dropout, Flatten and Identity inside Sequential"
 
 
-@dataclass(frozen=True)
-class Violation:
-    """One departure from the constraints.
-
-    Attributes
-    ----------
-    layer : str
-        Dotted name of the module as in `named_modules()`; "model" for the network itself.
-    found : str
-        What was found there.
-    remedy : str
-        What to do about it.
-    """
-
-    layer: str
-    found: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"layer {self.layer!r} {self.found}; {self.remedy}"
+def _violation(where: str, found: str, remedy: str) -> Finding:
+    return Finding("obstacle", where, found, remedy)
 
 
-def violations(model: nn.Module) -> list[Violation]:
-    """List every departure from the paper's constraints: those of single layers, then those of their order.
+def violations(model: nn.Module) -> list[Finding]:
+    """List every violation of the paper's constraints: of single layers first, then of their order.
 
     Parameters
     ----------
     model : nn.Module
-        The network; only its modules are looked at, nothing is run.
+        The network; only its modules are inspected, nothing is run.
 
     Returns
     -------
-    list of Violation
-        Empty if there is none.
+    list of Finding
+        Obstacles; `where` is the dotted name of a module as in `named_modules()`, "model" for the network itself.
     """
-    found: list[Violation] = []
+    found: list[Finding] = []
     for name, module in model.named_modules():
         found.extend(_check_module(name or "model", module))
     found.extend(_check_order(list(_sequence("", model))))
@@ -74,13 +56,15 @@ def violations(model: nn.Module) -> list[Violation]:
 def _sequence(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of everything that is not a plain Sequential, in the order in which it runs.
 
-    Other containers are not entered: what their `forward` does with its children cannot be seen from the outside.
+    Other containers are not entered: what their `forward` does with its children is unknown.
     """
     if not _is_plain(module, (nn.Sequential,)):
         yield name, module
         return
     # `_modules` and not `named_modules()`: a module that is used twice has to appear twice.
     for child_name, child in module._modules.items():
+        if child is None:
+            continue
         yield from _sequence(f"{name}.{child_name}" if name else child_name, child)
 
 
@@ -89,37 +73,39 @@ def _is_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
-def _check_module(name: str, module: nn.Module) -> Iterator[Violation]:
+def _check_module(name: str, module: nn.Module) -> Iterator[Finding]:
     kind = type(module).__name__
     if _is_plain(module, _WEIGHTED) and module.bias is not None:
-        yield Violation(name, f"({kind}) has a bias", "make it with bias=False")
+        yield _violation(name, f"{kind} has a bias", "build it with bias=False")
     if isinstance(module, nn.Conv2d) and (module.padding_mode != "zeros" or isinstance(module.padding, str)):
         padding = module.padding if isinstance(module.padding, str) else module.padding_mode
-        yield Violation(name, f"({kind}) pads with {padding!r}", "use zeros and a number of pixels")
+        yield _violation(name, f"{kind} pads with {padding!r}", "use zeros and a number of pixels")
     if isinstance(module, nn.AvgPool2d) and (
         module.padding not in (0, (0, 0)) or module.ceil_mode or module.divisor_override
     ):
-        yield Violation(name, f"({kind}) pools with padding, ceil_mode or a divisor", "use plain average pooling")
+        yield _violation(name, f"{kind} pools with padding, ceil_mode or a divisor", "use plain average pooling")
     if _is_plain(module, (*_ALLOWED, nn.Sequential)):
         return
     if isinstance(module, _BatchNorm):
-        remedy = "remove it and train without (weights drawn with variance 2 / fan-in take its place)"
-        yield Violation(name, f"({kind}) is batch normalisation", remedy)
+        remedy = "remove it and train without (initial weights of variance 2 / fan-in replace it)"
+        yield _violation(name, f"{kind} is batch normalisation", remedy)
     elif isinstance(module, _MAX_POOLING):
-        yield Violation(name, f"({kind}) is maximum pooling", "use AvgPool2d")
+        yield _violation(name, f"{kind} is maximum pooling", "use AvgPool2d")
     elif type(module).__module__ == nn.ReLU.__module__ and not list(module.children()):
-        yield Violation(name, f"({kind}) is an activation other than ReLU", "use ReLU, or nothing after the last layer")
+        yield _violation(
+            name, f"{kind} is an activation other than ReLU", "use ReLU, or nothing after the last layer"
+        )
     else:
-        yield Violation(name, f"({kind}) is not supported", f"build the network from {_ALLOWED_NAMES}")
+        yield _violation(name, f"{kind} is not supported", f"build the network from {_ALLOWED_NAMES}")
 
 
-def _check_order(modules: list[tuple[str, nn.Module]]) -> Iterator[Violation]:
+def _check_order(modules: list[tuple[str, nn.Module]]) -> Iterator[Finding]:
     """Each layer with weights becomes a population of neurons, so it needs a ReLU, except for the last."""
     pending = pooled = None
     for name, module in modules:
         if isinstance(module, _WEIGHTED):
             if pending is not None:
-                yield Violation(pending, f"has no ReLU between it and {name!r}", "put a ReLU after it")
+                yield _violation(pending, f"has no ReLU between it and {name!r}", "put a ReLU after it")
             pending = name
             pooled = None
         elif isinstance(module, nn.AvgPool2d) and pending is not None:
@@ -127,15 +113,15 @@ def _check_order(modules: list[tuple[str, nn.Module]]) -> Iterator[Violation]:
         elif not _is_plain(module, _ALLOWED) or isinstance(module, nn.ReLU):
             # An activation of another kind has been reported already.
             if pending is not None and pooled is not None:
-                yield Violation(
-                    pooled, f"pools what {pending!r} gives before its ReLU", "put the ReLU before the pooling"
+                yield _violation(
+                    pooled, f"pools the output of {pending!r} before its ReLU", "put the ReLU before the pooling"
                 )
             pending = pooled = None
     computing = [(name, module) for name, module in modules if not isinstance(module, _IDLE)]
     if computing and isinstance(computing[-1][1], nn.ReLU):
         name = computing[-1][0] or "model"
-        yield Violation(name, "ends the network with a ReLU", "end with a Linear layer that gives the logits")
+        yield _violation(name, "ends the network with a ReLU", "end with a Linear layer that outputs the logits")
     elif computing and isinstance(computing[-1][1], nn.AvgPool2d):
-        yield Violation(
-            computing[-1][0], "ends the network with a pooling", "end with a Linear layer that gives the logits"
+        yield _violation(
+            computing[-1][0], "ends the network with a pooling", "end with a Linear layer that outputs the logits"
         )

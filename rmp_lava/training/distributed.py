@@ -16,7 +16,7 @@ from ..errors import UsageError
 
 
 def process_count() -> int:
-    """How many processes `torchrun` has started for this training; 1 without it."""
+    """Number of processes that `torchrun` has started for this training; 1 without it."""
     return int(os.environ["WORLD_SIZE"]) if distributed.is_torchelastic_launched() else 1
 
 
@@ -27,16 +27,16 @@ def is_leader() -> bool:
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a training, seen from one of them; every method but `share_of` is a meeting of them all.
+    """The processes of a training, seen from one of them; in every method but `share_of` they wait for each other.
 
     Parameters
     ----------
     rank : int
-        This one's number, from 0.
+        Number of this process, from 0.
     count : int
-        How many there are.
+        Number of processes.
     device : torch.device
-        That this one computes on.
+        On which this one computes.
     """
 
     rank: int
@@ -49,7 +49,7 @@ class Processes:
         return self.rank == 0
 
     def seed_apart(self, seed: int, epoch: int) -> None:
-        """Give all processes but the first random numbers of their own for this epoch, the same after a resume."""
+        """Seed every process but the first differently for this epoch, and equally after a resume."""
         if self.rank:
             (own,) = np.random.SeedSequence([seed, self.rank, epoch]).generate_state(1)
             torch.default_generator.manual_seed(int(own))
@@ -57,7 +57,7 @@ class Processes:
                 torch.cuda.manual_seed(int(own))
 
     def from_first(self, values: torch.Tensor) -> torch.Tensor:
-        """The first process's values; shape and dtype are the same in all."""
+        """The first process's values, in all of them; shape and dtype must be equal everywhere."""
         if self.count == 1:
             return values
         shared = values.to(self.device)
@@ -75,7 +75,7 @@ class Processes:
         return batch[self.rank :: self.count]
 
     def wrapped(self, model: nn.Module) -> nn.Module:
-        """The model, such that a backward pass leaves the mean of all processes' gradients in its parameters."""
+        """The model, wrapped so that a backward pass averages gradients over the processes."""
         return model if self.count == 1 else DistributedDataParallel(model)
 
     def agree(self, model: nn.Module) -> None:
@@ -86,7 +86,7 @@ class Processes:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Meet the other processes of the training, on CPUs through gloo and on GPUs through NCCL (never run).
+    """Join the other processes of the training, on CPUs through gloo and on GPUs through NCCL (never run).
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def joined(device: str) -> Iterator[Processes]:
     Raises
     ------
     UsageError
-        If there are several processes and the device has a number, or fewer GPUs than processes.
+        If there are several processes, and the device has an index, or there are fewer GPUs than processes.
     """
     count, place = process_count(), torch.device(device)
     if count == 1:

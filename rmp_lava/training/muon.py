@@ -2,12 +2,13 @@
 
 Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), in the form in which Jordan trains
 CIFAR-10 ("94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498, and its later releases): a weight keeps
-its norm, because the normalisation behind it makes the outputs independent of that norm.
+its norm, because the normalisation after it makes the outputs independent of that norm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -22,18 +23,18 @@ class Muon(torch.optim.Optimizer):
     Parameters
     ----------
     groups : iterable of dict
-        Parameter groups; those with `"orthogonal": True` hold weights of at least two dimensions, whose outputs are
+        Parameter groups; those with `"orthogonal": True` contain weights of at least two dimensions, whose outputs are
         normalised. Others have a `"weight_decay"`.
     lr : float
-        Largest relative change of an orthogonal weight in a step; the others' learning rate is `lr * others`.
+        Largest relative change of an orthogonal weight in a step; the other parameters' learning rate is `lr * others`.
     momentum, others_momentum : float
     others : float
-        How much larger the learning rate of the other parameters is.
+        Factor from `lr` to the learning rate of the other parameters.
     """
 
     def __init__(
         self,
-        groups: Iterable[dict],
+        groups: Iterable[dict[str, Any]],
         lr: float,
         *,
         momentum: float = 0.6,
@@ -46,8 +47,8 @@ class Muon(torch.optim.Optimizer):
         self._others = others
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Change all parameters that have a gradient, by `group["lr"]`."""
+    def step(self) -> None:  # type: ignore[override] # without a closure, which nothing here passes
+        """Update all parameters that have a gradient."""
         for group in self.param_groups:
             orthogonal, rate = group["orthogonal"], group["lr"]
             momentum = self._momentum[orthogonal]
@@ -68,7 +69,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearest matrix with singular values near one, in bfloat16 on the way, which is enough for a direction."""
+    """The nearest matrix with singular values near one; computed in bfloat16, which is enough for a direction."""
     a, b, c = _COEFFICIENTS
     x = matrix.bfloat16()
     x = x / (x.norm() + 1e-7)

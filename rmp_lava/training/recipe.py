@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters of a training; the learning rate rises linearly, then falls to zero along half a cosine.
+    """Hyperparameters of a training; for the learning rate over time see `rmp_lava.training.loop.learning_rate`.
 
     Attributes
     ----------
@@ -28,23 +28,22 @@ class Recipe:
         'adam' (Kingma, Ba, ICLR 2015), 'sgd' with Nesterov's momentum of 0.9 (Sutskever et al., ICML 2013), or 'muon' for
         networks whose convolutions are normalised, see `rmp_lava.training.muon`; its learning rate is a relative change.
     weight_decay : float
-        Factor of the squared weights in the loss, of convolutions and dense layers; those of batch normalisation and
-        biases do not decay.
+        Of the weights of convolutions and dense layers; weights of normalisation, and biases, do not decay.
     augmentation : str
         'none', or 'crop-flip': each image is padded by 4 zeros, cropped at random to its size, and flipped or not; or
         'crop-flip-cutout', which sets a random square of it to zero as well. See `rmp_lava.training.data.augment`.
     mixing : str
-        'none', or 'cutmix': every second image gets a rectangle of another one and as much of its label. See
+        'none', or 'cutmix': every second image gets a rectangle of another one and that fraction of its label. See
         `rmp_lava.training.data.augment.cut_mix`.
     label_smoothing : float
-        Part of each label that is spread over all classes (Szegedy et al., CVPR 2016), 0 to less than 1.
+        Fraction of each label that is spread over all classes (Szegedy et al., CVPR 2016), 0 to less than 1.
     warmup : float
-        Part of all steps in which the learning rate rises, 0 to less than 1.
+        Fraction of all steps in which the learning rate rises, 0 to less than 1.
     precision : str
-        'float32', or 'bfloat16': layers compute in bfloat16 where PyTorch's autocast says so, weights stay float32.
-        Accuracies are measured in float32 either way. Slow on processors without bfloat16 instructions.
+        'float32', or 'bfloat16': layers compute in bfloat16 where PyTorch's autocast does so; weights stay float32.
+        Accuracies are measured in float32 in both cases. Slow on processors without bfloat16 instructions.
     channels_last : bool
-        Memory order of images and weights; faster for large convolutions.
+        Memory order of images and weights: channels last is faster for large convolutions.
 
     Raises
     ------
@@ -55,7 +54,7 @@ class Recipe:
     epochs: int
     batch_size: int
     learning_rate: float
-    # The defaults are what a checkpoint of format version 1 was trained with, which says nothing about them.
+    # Checkpoints of format version 1 do not store these; they were trained with the defaults.
     optimizer: str = "adam"
     weight_decay: float = 0.0
     augmentation: str = "none"

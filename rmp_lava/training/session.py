@@ -1,4 +1,4 @@
-"""What a training consists of: the settings that decide its outcome, the state that changes, and both on disk."""
+"""The settings that determine a training's outcome, the state that changes, and both on disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",), "muo
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides which weights come out; a training is only resumed with the same.
+    """Everything that determines the trained weights; a training is resumed only with equal settings.
 
     Raises `UsageError` if a value is out of range. `fingerprint` is that of the data set, `options` are all options of
     the model, `start` is the SHA-256 of the checkpoint that it starts from; the rest is as in `train`.
@@ -61,14 +61,14 @@ class Settings:
         return torch.device(self.device).type == "cuda"
 
     def plain(self) -> dict[str, Any]:
-        """Plain values, the recipe's beside the others."""
+        """Plain values, those of the recipe included."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "recipe"}
         return values | asdict(self.recipe)
 
 
 @dataclass
 class State:
-    """All that changes during a training."""
+    """Everything that changes during a training."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -77,25 +77,27 @@ class State:
 
 
 def start(spec: ModelSpec, settings: Settings, weights: Mapping[str, torch.Tensor] | None = None) -> State:
-    """A training before its first epoch; draws the weights from PyTorch's random state, or takes those of a state dict.
+    """A training before its first epoch; the weights are drawn from PyTorch's random state, or taken from a state dict.
 
-    A model that must keep the paper's constraints and breaks them is refused with `UsageError`. The rule holds for
-    constrained entries of the registry built without normalisation (`ModelSpec.is_constrained`), for no others.
+    Raises `UsageError` if the model breaks the paper's constraints, which apply where `ModelSpec.is_constrained`, or if
+    optimizer or weights do not fit it.
     """
     model = spec.build(**settings.options)
-    departures = violations(model) if spec.is_constrained(settings.options) else []
-    if departures:
-        raise UsageError(f"model {settings.model!r} breaks constraints: {'; '.join(map(str, departures))}")
+    broken = violations(model) if spec.is_constrained(settings.options) else []
+    if broken:
+        raise UsageError(
+            f"model {settings.model!r} breaks constraints: {'; '.join(each.sentence() for each in broken)}"
+        )
     if settings.recipe.optimizer == "muon" and not is_normalised(model):
         raise UsageError(
-            f"optimizer 'muon' keeps the norm of each kernel, which only normalisation makes up for, but model "
+            f"optimizer 'muon' keeps the norm of each kernel, which needs normalisation after it, but model "
             f"{settings.model!r} has none; give batch_norm=True or scale_norm=True too, or optimizer 'adam'"
         )
     if weights is not None:
         _take(weights, model, settings.model)
     model.to(settings.device)
     if settings.recipe.channels_last:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in PyTorch's stubs
     return State(model, _optimizer(model, settings.recipe))
 
 
@@ -106,7 +108,7 @@ def _take(weights: Mapping[str, torch.Tensor], model: nn.Module, name: str) -> N
         if own.get(key) != given.get(key):
             raise UsageError(
                 f"tensor {key!r} is {given.get(key, 'missing')} in the checkpoint to start from, but {own.get(key, 'missing')} "
-                f"in model {name!r} as asked for; give the options that the checkpoint was trained with"
+                f"in model {name!r} with the given options; give those that the checkpoint was trained with"
             )
     model.load_state_dict(weights)
 
@@ -129,7 +131,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 @contextmanager
 def own_random_state(settings: Settings) -> Iterator[None]:
-    """Seed PyTorch inside and put the caller's random state back afterwards: dropout takes no generator of its own."""
+    """Seed PyTorch inside and restore the caller's random state afterwards: dropout takes no generator of its own."""
     with torch.random.fork_rng(devices=[settings.device] if settings.on_cuda else []):
         # Not torch.manual_seed, which would reseed all other devices of the caller as well.
         torch.default_generator.manual_seed(settings.seed)
@@ -140,7 +142,7 @@ def own_random_state(settings: Settings) -> Iterator[None]:
 
 
 def save(path: StrPath, state: State, settings: Settings, description: dict[str, Any]) -> None:
-    """Write a checkpoint that `resume` can go on from; `description` joins the settings in its metadata."""
+    """Write a checkpoint for `resume`; `description` is added to the settings in its metadata."""
     metadata = {
         **settings.plain(),
         **description,
@@ -168,7 +170,7 @@ def save(path: StrPath, state: State, settings: Settings, description: dict[str,
 
 
 def resume(path: StrPath, state: State, settings: Settings) -> None:
-    """Set a fresh state, and PyTorch's random state, to what a checkpoint holds.
+    """Set a fresh state, and PyTorch's random state, to those of a checkpoint.
 
     Raises
     ------
@@ -180,7 +182,7 @@ def resume(path: StrPath, state: State, settings: Settings) -> None:
     checkpoint = load_checkpoint(path)
     training = checkpoint.training
     if training is None:
-        raise CheckpointError(f"checkpoint {path} holds weights only and cannot be resumed; train again")
+        raise CheckpointError(f"checkpoint {path} has weights only and cannot be resumed; train again")
     with reporting_damage(path):
         require_same_settings(path, settings.plain(), _completed(training["settings"], settings.model))
         state.model.load_state_dict(checkpoint.state_dict)

@@ -1,4 +1,4 @@
-"""PyTorch zip files: written atomically, read without trust."""
+"""PyTorch zip files, written atomically and read as untrusted."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ import torch
 from ..errors import CheckpointError
 from ..files import write_atomically
 
-# The largest network of the RMP-SNN paper, VGG-16 for ImageNet, has 0.55 GB of weights; Adam's moments treble that.
+# The largest network of the RMP-SNN paper, VGG-16 for ImageNet, has 0.55 GB of weights; Adam's moments triple that.
 MAX_BYTES = 2 * 2**30
 
 
-def write_torch_file(path: str | os.PathLike, content: dict[str, Any]) -> None:
+def write_torch_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write tensors and plain values; at every moment the path holds either the old file or the whole new one.
 
     Raises `CheckpointError` if the file cannot be written.
     """
-    # Serialised in memory first: torch.save to a file turns a full disk into an obscure RuntimeError.
+    # Serialised in memory first: on a full disk torch.save to a file raises an obscure RuntimeError.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getbuffer(), CheckpointError)
 
 
-def read_torch_file(path: str | os.PathLike) -> Any:
+def read_torch_file(path: str | os.PathLike[str]) -> Any:
     """Read tensors and plain values. Nothing in the file is executed; sizes and checksums are checked first.
 
     Returns
     -------
     Any
-        Whatever `torch.save` was given, tensors on the CPU.
+        What was passed to `torch.save`, tensors on the CPU.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, empty, too large, truncated, damaged, no PyTorch file, or holds objects that could run
+        If the file is missing, empty, too large, truncated, damaged, not a PyTorch file, or contains objects that could run
         code.
     """
     path = Path(path)
     if not os.path.exists(path):
         raise CheckpointError(f"checkpoint {path} does not exist; train a model first or correct the path")
     if not os.path.isfile(path):
-        raise CheckpointError(f"checkpoint {path} is not a regular file; name a file that `train` has written")
+        raise CheckpointError(f"checkpoint {path} is not a regular file; name one that `train` has written")
     try:
         size = _check_zip(path)
     except OSError as error:
@@ -67,7 +67,7 @@ def _check_zip(path: Path) -> int:
         if start == b"PK\x03\x04":
             raise CheckpointError(f"checkpoint {path} is truncated (its end is missing); copy it again or train again")
         raise CheckpointError(
-            f"file {path} is no checkpoint (not a PyTorch zip file); name one that `train` has written"
+            f"file {path} is not a checkpoint (not a PyTorch zip file); name one that `train` has written"
         )
     try:
         with zipfile.ZipFile(path) as archive:
@@ -79,12 +79,12 @@ def _check_zip(path: Path) -> int:
 
 
 def _check_archive(path: Path, archive: zipfile.ZipFile, size: int) -> None:
-    """Guard against zip bombs and flipped bits: PyTorch checks neither sizes nor checksums of the records."""
+    """Refuse zip bombs and flipped bits: PyTorch checks neither sizes nor checksums of the records."""
     records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise CheckpointError(f"checkpoint {path} is compressed, which PyTorch's are not; name a file from `train`")
+        raise CheckpointError(f"checkpoint {path} is compressed, unlike PyTorch's files; name a file from `train`")
     if sum(record.file_size for record in records) > size:
-        raise CheckpointError(f"checkpoint {path} says it holds more bytes than the file has; copy it again")
+        raise CheckpointError(f"checkpoint {path} declares more bytes than the file has; copy it again")
     damaged = archive.testzip()
     if damaged is not None:
         raise CheckpointError(f"checkpoint {path} is damaged (checksum of {damaged!r}); copy it again or train again")
@@ -93,27 +93,27 @@ def _check_archive(path: Path, archive: zipfile.ZipFile, size: int) -> None:
 def _load(path: Path, size: int) -> Any:
     try:
         with warnings.catch_warnings():
-            # Some foreign files (TorchScript) make PyTorch warn before it fails.
+            # For some other files (TorchScript) PyTorch warns before it fails.
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
         claimed = _storage_bytes(content)
     except Exception as error:
-        # On bytes made to mislead it the unpickler may raise anything; all of it means the same here.
+        # On crafted bytes the unpickler may raise anything; all of it means the same here.
         raise CheckpointError(
-            f"file {path} is no checkpoint (it holds other things than tensors and plain values, which could run code, "
+            f"file {path} is not a checkpoint (it contains more than tensors and plain values, which could run code, "
             "so it was not loaded); name a file that `train` has written, or save weights alone with "
             "torch.save(model.state_dict(), file)"
         ) from error
-    # The pickle, not the record, says how long a storage is; a longer one would be read beyond the record's bytes.
+    # The pickle, not the record, declares the size of a storage; a larger one would be read beyond the record's bytes.
     if claimed > size:
-        raise CheckpointError(f"checkpoint {path} says its tensors are larger than the file; copy it again")
+        raise CheckpointError(f"checkpoint {path} declares tensors larger than the file; copy it again")
     return content
 
 
 def _storage_bytes(content: Any) -> int:
     """Total bytes of the distinct storages behind all tensors in nested dictionaries, lists and tuples.
 
-    Raises an exception for tensors without a storage (sparse ones), which no checkpoint holds.
+    Raises an exception for tensors without a storage (sparse ones), which no checkpoint contains.
     """
     storages: dict[int, int] = {}
     pending, seen = [content], set()

@@ -1,4 +1,4 @@
-"""Training of the networks of the registry: reproducible, resumable, and safe to interrupt."""
+"""Train the networks of the registry: reproducible, resumable, and safe to interrupt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -41,9 +40,9 @@ class TrainResult:
         The trained network in evaluation mode, on the device of the training.
     history : tuple of EpochRecord
     train_accuracy, validation_accuracy, test_accuracy : float
-        Of the final weights without dropout, in [0, 1]. Test images are looked at once, after the last epoch.
+        Of the final weights without dropout, in [0, 1]. Test images are used once, after the last epoch.
     seconds : float
-        Time spent in epochs, those before an interruption included.
+        Time spent in epochs, including those before an interruption.
     """
 
     model: nn.Module
@@ -60,23 +59,23 @@ def train(
     *,
     options: Mapping[str, Option] | None = None,
     seed: int = 0,
-    checkpoint_path: str | os.PathLike | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
     device: str = "cpu",
     validation_fraction: float = VALIDATION_FRACTION,
-    start_from: str | os.PathLike | None = None,
+    start_from: str | os.PathLike[str] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **hyperparameters: Any,
 ) -> TrainResult:
     """Train a network of `MODELS`.
 
-    Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the training was
-    interrupted and resumed. The caller's random state is left as it was. If interrupted (Ctrl-C), the checkpoint of the
-    last complete epoch stays valid.
+    Equal arguments on the same machine with as many threads give the same weights, bit for bit, even if the training was
+    interrupted and resumed. The caller's random state is not changed. After an interruption (Ctrl-C) the checkpoint of the
+    last complete epoch is valid.
 
-    Where `torchrun` has started several processes, each takes an equal share of every batch, with random numbers and batch
-    statistics of its own; the first one writes the checkpoint and calls `on_epoch`.
+    If `torchrun` has started several processes, each takes an equal share of every batch, with its own random numbers and
+    batch statistics; the first one writes the checkpoint and calls `on_epoch`.
 
     Parameters
     ----------
@@ -91,18 +90,18 @@ def train(
     checkpoint_path : path-like, optional
         Written after each epoch; an existing file is replaced. If omitted, nothing is written.
     resume : bool
-        Go on from the checkpoint, which must come from a training with the same arguments.
+        Continue from the checkpoint, which must come from a training with the same arguments.
     progress : bool
-        Show a bar on a terminal.
+        Show a progress bar on a terminal.
     device : str
         'cpu' or 'cuda', with or without an index.
     validation_fraction : float
-        Part of the training images that is held out.
+        Fraction of the training images that is held out.
     start_from : path-like, optional
-        Checkpoint of a network with the same tensors, whose weights this training starts with; its options may differ in
-        what has no weights, such as `levels`. Nothing else of that training is taken over.
+        Checkpoint of a network with the same tensors, whose weights this training starts with. Options without weights, such
+        as `levels`, may differ. Nothing else of that training is used.
     on_epoch : callable, optional
-        Called with the record of each epoch once its checkpoint is written.
+        Called with the record of each epoch after its checkpoint is written.
     **hyperparameters
         Fields of `Recipe`, such as `epochs` or `learning_rate`; taken from the model's recipe if omitted.
 
@@ -113,8 +112,8 @@ def train(
     Raises
     ------
     UsageError
-        If an argument is out of range, the device is missing, the checkpoint comes from other arguments, or the
-        training diverges.
+        If an argument is out of range, the device is missing, the checkpoint comes from other arguments, or the training
+        diverges.
     DataError
         If the data set does not fit the model.
     CheckpointError
@@ -147,7 +146,7 @@ def train(
 
 
 def _recipe(spec: ModelSpec, options: Mapping[str, Option], changes: Mapping[str, Any]) -> Recipe:
-    """The recipe of the model with these options, with the caller's changes; None changes nothing."""
+    """The model's recipe with these options and the caller's changes; None changes nothing."""
     known = [entry.name for entry in fields(Recipe)]
     for name in changes:
         if name not in known:
@@ -175,15 +174,17 @@ def _run(
     state: State,
     settings: Settings,
     processes: Processes,
-    path: str | os.PathLike | None,
+    path: str | os.PathLike[str] | None,
     progress: bool,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> TrainResult:
-    """Run the epochs that are left and measure the outcome."""
+    """Run the remaining epochs and measure the final accuracies."""
     split = split_validation(dataset, settings.validation_fraction)
-    images = split.train_images
-    if isinstance(images, np.ndarray):
-        images = torch.from_numpy(images).to(settings.device)
+    images: torch.Tensor | LazyImages
+    if isinstance(split.train_images, LazyImages):
+        images = split.train_images
+    else:
+        images = torch.from_numpy(split.train_images).to(settings.device)
     labels = torch.from_numpy(split.train_labels).to(settings.device)
     _check_batches(state, settings, len(images))
     epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings))
@@ -230,7 +231,7 @@ def _run_epoch(
     labels: torch.Tensor,
     bar: Progress,
 ) -> tuple[float, float]:
-    """Mean loss and accuracy of one pass over the training images; `model` is the state's, as the processes share it."""
+    """Mean loss and accuracy of one pass over the training images; `model` is the state's, wrapped for the processes."""
     recipe = settings.recipe
     model.train()
     order = _batches(processes.from_first(torch.randperm(len(images))), settings)
@@ -246,7 +247,7 @@ def _run_epoch(
             logits = model(batch_images)
         loss = _loss(logits.float(), batch_labels, kept, recipe.label_smoothing)
         state.optimizer.zero_grad()
-        # Shares may differ by an image: so weighted, the mean over the processes is the mean over the batch.
+        # Shares may differ by an image; with these weights the mean over the processes is the mean over the batch.
         (loss * (len(chosen) * processes.count / of_all)).backward()
         state.optimizer.step()
         total_loss += loss.detach() * len(chosen)
@@ -259,7 +260,7 @@ def _run_epoch(
 
 
 def _batches(order: torch.Tensor, settings: Settings) -> list[torch.Tensor]:
-    """Parts of the batch size; too short a last part joins the one before, as one image alone cannot be normalised."""
+    """Parts of the batch size; a last part that is too short joins the one before, as one image alone cannot be normalised."""
     size = settings.recipe.batch_size
     parts = list(order.split(size))
     if size > 1 and len(parts) > 1 and len(parts[-1]) < 2 * settings.processes:
@@ -289,7 +290,7 @@ def _batch_of(images: torch.Tensor | LazyImages, chosen: torch.Tensor) -> torch.
 
 
 def _prepare(images: torch.Tensor, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Augmented images as the network takes them, in the memory order of the recipe; what `cut_mix` kept of each."""
+    """Augmented images as the network takes them, in the recipe's memory order, and the fraction that `cut_mix` kept of each."""
     images, kept = augment(images, recipe.augmentation, torch.default_generator), None
     if recipe.mixing == "cutmix":
         images, kept = cut_mix(images, torch.default_generator)
@@ -298,7 +299,7 @@ def _prepare(images: torch.Tensor, recipe: Recipe) -> tuple[torch.Tensor, torch.
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor | None, smoothing: float) -> torch.Tensor:
-    """Mean cross-entropy, of mixed images with both labels."""
+    """Mean cross-entropy; of mixed images with both labels."""
     if kept is None:
         return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     own, other = (
@@ -309,7 +310,7 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor | None,
 
 
 def _check_finite(state: State, settings: Settings, loss: float) -> None:
-    """Stop before a diverged training overwrites the last good checkpoint."""
+    """Raise `UsageError` before a diverged training overwrites the last good checkpoint."""
     if not math.isfinite(loss) or not all(
         bool(torch.isfinite(tensor).all()) for tensor in state.model.state_dict().values()
     ):

@@ -114,8 +114,8 @@ def torch_bytes(value) -> bytes:
         (pickle.dumps(Evil()), "not a PyTorch zip file"),
         (torch_bytes(Evil()), "could run code"),
         (torch_bytes(digits_cnn()), "could run code"),
-        (torch_bytes(digits_cnn().state_dict()), "no checkpoint of rmp-lava"),
-        (torch_bytes([1, 2]), "no checkpoint of rmp-lava"),
+        (torch_bytes(digits_cnn().state_dict()), "not a checkpoint of rmp-lava"),
+        (torch_bytes([1, 2]), "not a checkpoint of rmp-lava"),
     ],
     ids=["empty", "png", "pickle", "code", "module", "state_dict", "list"],
 )
@@ -148,7 +148,7 @@ def _with_weight(name, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_with(format="other"), "no checkpoint of rmp-lava"),
+        (_with(format="other"), "not a checkpoint of rmp-lava"),
         (_with(format_version=3), "version 3, but at most 2 is known; upgrade"),
         (_with(format_version=0), "version 0; 1 to 2"),
         (_with(format_version=True), "version True"),
@@ -170,7 +170,7 @@ def _with_weight(name, change):
         (_with_weight("conv1.weight", lambda w: w.T), "conv1.weight as float32"),
         (_with_weight("conv1.weight", lambda w: w.double()), "conv1.weight as float64"),
         (_with_weight("conv1.weight", lambda w: w.tolist()), "no tensor conv1.weight"),
-        (_with_weight("conv1.weight", lambda w: w.to_sparse()), "other things than tensors"),
+        (_with_weight("conv1.weight", lambda w: w.to_sparse()), "more than tensors"),
         (_with_weight("conv1.weight", lambda w: w.to("meta")), "conv1.weight"),
     ],
 )

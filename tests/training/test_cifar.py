@@ -22,7 +22,7 @@ from rmp_lava.errors import DataError
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data import cifar_batches, image_files, load
 from rmp_lava.training.data.cifar import CIFAR10, CIFAR100
-from rmp_lava.training.data.places import DATA_VARIABLE
+from rmp_lava.training.data.reading import DATA_VARIABLE
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -130,7 +130,7 @@ def test_variable_names_the_place_and_an_argument_comes_before_it(tmp_path, monk
 def test_several_archives_are_not_guessed_between(tmp_path):
     for name in ("cifar10_a.zip", "cifar10_b.zip"):
         write_zip(tmp_path / name, image_files_of())
-    check_message(refused(tmp_path), "cifar10_a.zip, cifar10_b.zip", "name the file that is meant")
+    check_message(refused(tmp_path), "cifar10_a.zip, cifar10_b.zip", "name one of them")
 
 
 def without(files: dict[str, bytes], start: str) -> dict[str, bytes]:
@@ -151,10 +151,10 @@ CAT = "train/cat/0006.png"
         (lambda files: {**files, CAT: b""}, [CAT, "cannot be decoded"]),
         (lambda files: {**files, CAT: encoded(PIXELS[0], "GIF")}, [CAT, "cannot be decoded"]),
         (lambda files: {**files, CAT: bytes(image_files.MAX_FILE_BYTES + 1)}, ["1,048,577 bytes; at most 1,048,576"]),
-        (lambda files: {**files, "train/zebra/1.png": encoded(PIXELS[0])}, ["train/zebra/1.png", "has no place"]),
-        (lambda files: {**files, "train/cat/1.webp": b"x"}, ["train/cat/1.webp", "has no place"]),
-        (lambda files: {**files, "train/1.png": encoded(PIXELS[0])}, ["train/1.png", "has no place"]),
-        (lambda files: {**files, "train/cat/more/1.png": encoded(PIXELS[0])}, ["train/cat/more", "has no place"]),
+        (lambda files: {**files, "train/zebra/1.png": encoded(PIXELS[0])}, ["train/zebra/1.png", "is misplaced"]),
+        (lambda files: {**files, "train/cat/1.webp": b"x"}, ["train/cat/1.webp", "is misplaced"]),
+        (lambda files: {**files, "train/1.png": encoded(PIXELS[0])}, ["train/1.png", "is misplaced"]),
+        (lambda files: {**files, "train/cat/more/1.png": encoded(PIXELS[0])}, ["train/cat/more", "is misplaced"]),
         (lambda files: without(files, "test/frog"), ["no images in test/frog; fetch"]),
     ],
 )
@@ -207,15 +207,15 @@ def test_archive_that_is_damaged_doubled_or_mixed_is_refused(tmp_path):
     path = write_zip(tmp_path / "a.zip", files)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    check_message(refused(path), "no undamaged .zip file")
+    check_message(refused(path), "is not a .zip file, or is damaged")
     path.write_bytes(b"not a zip file")
-    check_message(refused(path), "no undamaged .zip file")
+    check_message(refused(path), "is not a .zip file, or is damaged")
     path.write_bytes(whole)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(CAT, files[CAT])
     check_message(refused(path), "twice; pack it again")
     write_zip(path, files | {f"more/{CAT}": files[CAT]})
-    check_message(refused(path), "several data sets side by side")
+    check_message(refused(path), "contains several data sets")
 
 
 @settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -360,7 +360,7 @@ def test_hostile_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, conte
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (pickle.dumps([1, 2], protocol=2), "holds a list, no dictionary"),
+        (pickle.dumps([1, 2], protocol=2), "contains a list instead of a dictionary"),
         (pickle.dumps({}, protocol=2), "no pixels of uint8 (N, 3,072)"),
         (batch_pickle(PIXELS, LABELS, data=b"N"), "no pixels"),
         (batch_pickle(PIXELS, LABELS, shape=b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"), "no pixels"),
@@ -402,7 +402,7 @@ def test_no_bytes_crash_the_unpickling(tmp_path, position, byte):
     ("content", "words"),
     [
         (b"", "has 0 bytes"),
-        (batch_bytes(PIXELS, LABELS)[:-1], "61,459 bytes, which is no multiple of 3,073"),
+        (batch_bytes(PIXELS, LABELS)[:-1], "61,459 bytes, which is not a multiple of 3,073"),
         (batch_bytes(PIXELS, LABELS + 1), "labels up to 10"),
     ],
 )
@@ -417,7 +417,7 @@ def test_missing_and_oversized_files_are_named(tmp_path, monkeypatch, kind, suff
     (folder / f"data_batch_3{suffix}").unlink()
     check_message(refused(tmp_path), f"data_batch_3{suffix} is missing")
     os.mkfifo(folder / f"data_batch_3{suffix}")
-    check_message(refused(tmp_path), f"data_batch_3{suffix} is missing or no regular file")
+    check_message(refused(tmp_path), f"data_batch_3{suffix} is missing or not a regular file")
     monkeypatch.setattr(cifar_batches, "_MAX_BYTES", 1000)
     check_message(refused(tmp_path), "at most 1,000 are allowed")
 
@@ -513,7 +513,7 @@ def test_image_files_of_a_hundred_classes_load(tmp_path, pack):
         ("meta", meta(CIFAR100.classes[::-1]), "does not name the 100 classes of the original in their order"),
         ("meta", pickle.dumps({b"fine_label_names": 7}, protocol=3), "does not name the 100 classes"),
         ("meta", pickle.dumps({}, protocol=2), "does not name the 100 classes"),
-        ("meta", pickle.dumps([], protocol=2), "holds a list, no dictionary"),
+        ("meta", pickle.dumps([], protocol=2), "contains a list instead of a dictionary"),
         ("meta", pickle.dumps(Evil(), protocol=2), "so it was not loaded"),
         ("train", hundred_pickle(FINE + 6), "labels up to 101; allowed are"),
         (
@@ -537,7 +537,7 @@ def test_missing_names_and_cut_records_are_refused(tmp_path):
     (write_hundred(tmp_path / "a") / "meta").unlink()
     check_message(refused(tmp_path / "a", "cifar100"), "meta is missing")
     write_hundred(tmp_path / "b", "binary", **{"test.bin": batch_bytes(PIXELS, FINE)})
-    check_message(refused(tmp_path / "b", "cifar100"), "test.bin", "no multiple of 3,074")
+    check_message(refused(tmp_path / "b", "cifar100"), "test.bin", "not a multiple of 3,074")
     check_message(refused(tmp_path, "cifar100"), f"CIFAR-100 was not found in {tmp_path}", "cifar-100-python")
 
 

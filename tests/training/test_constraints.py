@@ -20,7 +20,7 @@ def dense() -> nn.Linear:
 
 
 def found(*modules: nn.Module) -> list[tuple[str, str]]:
-    return [(violation.layer, violation.found) for violation in violations(nn.Sequential(*modules))]
+    return [(violation.where, violation.found) for violation in violations(nn.Sequential(*modules))]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def found(*modules: nn.Module) -> list[tuple[str, str]]:
 def test_forbidden_module_is_reported_once_with_its_name(module, words):
     model = nn.Sequential(OrderedDict(conv=conv(), relu=nn.ReLU(), odd=module, flatten=nn.Flatten(), dense=dense()))
     (violation,) = violations(model)
-    assert violation.layer == "odd"
+    assert violation.where == "odd"
     assert words in violation.found
     assert type(module).__name__ in violation.found
     assert violation.remedy
@@ -59,7 +59,7 @@ def test_subclass_with_its_own_forward_is_not_taken_for_its_base():
         def forward(self, images):
             return torch.where(images > 0, images, 0.1 * images)
 
-    assert found(conv(), Leaky(), nn.Flatten(), dense()) == [("1", "(Leaky) is not supported")]
+    assert found(conv(), Leaky(), nn.Flatten(), dense()) == [("1", "Leaky is not supported")]
 
 
 def test_subclass_of_sequential_without_own_forward_is_plain():
@@ -79,7 +79,7 @@ def test_custom_container_is_reported_together_with_what_it_hides():
             return self.norm(images)
 
     assert [layer for layer, _ in found(conv(), nn.ReLU(), Block(), nn.Flatten(), dense())] == ["2", "2.norm"]
-    assert violations(Block())[0].layer == "model"
+    assert violations(Block())[0].where == "model"
 
 
 def test_layer_without_relu_is_reported_across_pooling_and_nesting():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rmp_lava.errors import DataError, UsageError
 from rmp_lava.training.data import Dataset, as_float, fashion_mnist, load, split_validation
 from rmp_lava.training.data.idx import read_idx
-from rmp_lava.training.data.places import DATA_VARIABLE
+from rmp_lava.training.data.reading import DATA_VARIABLE
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -141,7 +141,7 @@ def test_idx_round_trip_and_every_truncation(tmp_path_factory, data):
     with pytest.raises(DataError, match="truncated|starts with"):
         read_idx(path, shape[1:])
     path.write_bytes(pack(whole + b"\0"))
-    with pytest.raises(DataError, match="goes on after"):
+    with pytest.raises(DataError, match="continues after"):
         read_idx(path, shape[1:])
 
 
@@ -180,7 +180,7 @@ def test_gzip_bomb_is_not_unpacked(tmp_path):
     path.write_bytes(gzip.compress(idx_bytes(np.zeros(1000, np.uint8)) + bytes(50_000_000)))
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match="goes on after"):
+        with pytest.raises(DataError, match="continues after"):
             read_idx(path, ())
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:

@@ -23,7 +23,7 @@ from rmp_lava.sources.images import from_dataset, images_for
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data import Dataset, as_float, imagenet, lazy_images, load, split_validation
 from rmp_lava.training.data.lazy_images import LazyImages
-from rmp_lava.training.data.places import DATA_VARIABLE
+from rmp_lava.training.data.reading import DATA_VARIABLE
 from rmp_lava.training.loop import evaluate
 from rmp_lava.training.train import train
 
@@ -189,9 +189,9 @@ def test_it_is_found_with_either_name_of_the_test_part(tmp_path, monkeypatch, in
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"val/n0/a.JPEG": b""}, "'val/n0/a.JPEG' in .* has no place; .* classes n01440764, n01443537, n02084071"),
-        ({"val/a.JPEG": b""}, "'val/a.JPEG' in .* has no place"),
-        ({f"val/{CLASSES[0]}/a.webp": b""}, "a.webp' in .* has no place"),
+        ({"val/n0/a.JPEG": b""}, "'val/n0/a.JPEG' in .* is misplaced; .* classes n01440764, n01443537, n02084071"),
+        ({"val/a.JPEG": b""}, "'val/a.JPEG' in .* is misplaced"),
+        ({f"val/{CLASSES[0]}/a.webp": b""}, "a.webp' in .* is misplaced"),
         ({"train/n03/a.JPEG": b""}, "no images in val/n03; fetch"),
     ],
 )
@@ -203,7 +203,7 @@ def test_what_is_misplaced_is_named(tmp_path, change, words):
 
 def test_folders_that_are_no_data_set_are_refused(tmp_path, monkeypatch):
     write(tmp_path / "one", {"train/a/1.jpg": b"", "val/a/1.jpg": b""})
-    assert "holds 1 class folders; at least 2 are needed" in refused(tmp_path / "one")
+    assert "contains 1 class folders; at least 2 are needed" in refused(tmp_path / "one")
     write(
         tmp_path / "many",
         {f"{part}/c{i:03}/1.jpg": b"" for part in ("train", "val") for i in range(30)} | {"val/x.jpg": b""},

@@ -353,5 +353,5 @@ def test_only_constrained_forms_must_keep_the_constraints(monkeypatch):
     broken = type(spec)(
         spec.name, lambda **_: small("vgg16-cifar", batch_norm=True), spec.input_shape, 10, None, spec.recipe
     )
-    with pytest.raises(UsageError, match="model 'vgg16-cifar' breaks constraints: layer 'bn1_1'"):
+    with pytest.raises(UsageError, match="model 'vgg16-cifar' breaks constraints: bn1_1: BatchNorm2d"):
         start(broken)

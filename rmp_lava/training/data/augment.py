@@ -1,4 +1,4 @@
-"""Random changes of training images: those that leave their labels true, and one that mixes two images and labels."""
+"""Data augmentation: random changes that keep an image's label, and one that mixes two images and their labels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ PADDING = 4
 """Pixels of zeros on each side before a crop, as He et al. (CVPR 2016, section 4.2) train on CIFAR-10."""
 
 HOLE = 1 / 2
-"""Side of the square that is cut out, over that of the image: 16 of 32 pixels, as DeVries and Taylor have it for CIFAR-10."""
+"""Side of the square that is cut out, as a fraction of the image's: 16 of 32 pixels, as DeVries and Taylor use for CIFAR-10."""
 
 MIXED = 0.5
-"""Part of the images that CutMix mixes, as Yun et al. (ICCV 2019, section 4.1.2) have it for CIFAR."""
+"""Fraction of the images that CutMix mixes, as Yun et al. (ICCV 2019, section 4.1.2) use for CIFAR."""
 
 
 def augment(images: torch.Tensor, how: str, generator: torch.Generator) -> torch.Tensor:
-    """Change images as one of `AUGMENTATIONS` says; arguments and result as of `crop_flip`."""
+    """Apply one of `AUGMENTATIONS`; arguments and result as for `crop_flip`."""
     if how == "none":
         return images
     images = crop_flip(images, generator)
@@ -29,7 +29,7 @@ def augment(images: torch.Tensor, how: str, generator: torch.Generator) -> torch
 def cut_out(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Set a square of each image to zero, at a random place that may lie partly outside (arXiv:1708.04552).
 
-    Arguments and result as of `crop_flip`; the images are changed in place.
+    Arguments and result as for `crop_flip`; the images are changed in place.
     """
     count, _, height, width = images.shape
     inside = []
@@ -40,14 +40,14 @@ def cut_out(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def crop_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pad with zeros, crop at a random place to the old size, and flip every second image left to right.
+    """Pad with zeros, crop to the old size at a random position, and flip each image left to right with probability 1/2.
 
     Parameters
     ----------
     images : torch.Tensor
         (N, C, H, W), any dtype.
     generator : torch.Generator
-        On the CPU; decides places and flips, so that they are the same on every device.
+        On the CPU, so that positions and flips are the same on every device.
 
     Returns
     -------
@@ -69,9 +69,9 @@ def crop_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def cut_mix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Put a rectangle of another image into some images (CutMix: Yun et al., ICCV 2019, arXiv:1905.04899).
 
-    The other image of number n is that of number N - 1 - n of the batch, whose order is random anyway. Sizes and places are
-    drawn as there, but for each image apart: the share of the area uniformly, the centre anywhere, so that a part may lie
-    outside.
+    Image n of the batch, whose order is random anyway, is mixed with image N - 1 - n. Sizes and positions are drawn as in the
+    paper, but for each image separately: the fraction of the area uniformly, the centre anywhere, so that part of the
+    rectangle may be outside.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ def cut_mix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Ten
     images : torch.Tensor
         (N, C, H, W) as given.
     kept : torch.Tensor
-        (N,), float32, on the device of the images: the share of an image that is still its own, and so of its label in the
-        loss; the rest is the other image's.
+        (N,), float32, on the device of the images: the fraction of an image that is still its own, which weights its label
+        in the loss; the rest is the other image's.
     """
     count, _, height, width = images.shape
     mixed = torch.rand(count, 1, generator=generator) < MIXED
@@ -98,6 +98,6 @@ def cut_mix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Ten
 
 
 def _near(size: int, side: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """(N, size), bool: places that are within half a side, a part of the size, of a random centre."""
+    """(N, size), bool: positions within half a side (a fraction of the size) of a random centre."""
     centre = torch.randint(0, size, (len(side), 1), generator=generator)
     return (torch.arange(size) - centre).abs() < side * size / 2

@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009): where they lie, in which of their layouts, and what is in them.
+"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009), read from any of three layouts.
 
-Three layouts are read: the Python download (`cifar-10-batches-py`, `cifar-100-python`, as torchvision leaves them), the
+The layouts are the Python download (`cifar-10-batches-py`, `cifar-100-python`, as torchvision leaves them), the
 binary download (`cifar-10-batches-bin`, `cifar-100-binary`), and one image file per picture in `train/<class>/` and
 `test/<class>/` of a folder or of a .zip file. The last is often JPEG; `Dataset.source` says so, because accuracies on
 re-encoded images do not compare to the last tenth with those on the original.
@@ -11,12 +11,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-
 from ...errors import DataError
 from .cifar_batches import Download, read_binary_batches, read_pickled_batches
 from .image_files import FolderImages, ZipImages, read_images
-from .places import DATA_VARIABLE, named_place
+from .reading import DATA_VARIABLE, Found, chosen_path
 
 CIFAR10 = Download(
     title="CIFAR-10",
@@ -49,55 +47,49 @@ CIFAR100 = Download(
 )
 SHAPE = (3, 32, 32)
 
-Part = tuple[np.ndarray, np.ndarray]
-Found = tuple[Part, Part, str, Path]
 
-
-def read(download: Download, directory: str | os.PathLike | None) -> Found:
-    """Training part, test part, what they are and where they were read from.
-
-    A part is images (uint8, (N, 3, 32, 32)) and labels (int64). Raises `DataError` if files are missing or malformed.
-    """
-    title, place = download.title, named_place(directory)
-    if place is None:
+def read(download: Download, directory: str | os.PathLike[str] | None) -> Found:
+    """Images are uint8 (N, 3, 32, 32). Raises `DataError` if files are missing or malformed."""
+    title, path = download.title, chosen_path(directory)
+    if path is None:
         raise DataError(
             f"{title} does not come with this package; fetch it with torchvision and name its folder with --data-dir "
             f"or {DATA_VARIABLE}"
         )
-    if os.path.isfile(place):
-        return _read_zip(download, place)
+    if os.path.isfile(path):
+        return _read_zip(download, path)
     names = [spelled for name in (title, title.replace("-", "")) for spelled in (name.lower(), name)]
-    folders = (place, *(place / name for name in names))
-    for layout in (_read_download, _read_image_folder):  # the original before re-encoded images
+    folders = (path, *(path / name for name in names))
+    for layout in (_read_download, _read_image_folder):  # the original is preferred to re-encoded images
         for folder in folders:
             found = layout(download, folder)
             if found is not None:
                 return found
-    # Not CIFAR-100's archive for CIFAR-10.
-    archives = sorted({file for name in names for file in place.glob(f"{name}[!0-9]*zip") if file.suffix == ".zip"})
+    # The pattern keeps CIFAR-100's archive from being taken for CIFAR-10.
+    archives = sorted({file for name in names for file in path.glob(f"{name}[!0-9]*zip") if file.suffix == ".zip"})
     if len(archives) > 1:
-        found = ", ".join(file.name for file in archives)
-        raise DataError(f"folder {place} holds several .zip files of {title} ({found}); name the file that is meant")
+        several = ", ".join(file.name for file in archives)
+        raise DataError(f"folder {path} contains several .zip files of {title} ({several}); name one of them")
     if archives:
         return _read_zip(download, archives[0])
     raise DataError(
-        f"{title} was not found in {place}; name a folder that holds {download.pickled}, {download.binary}, or "
+        f"{title} was not found in {path}; name a folder that contains {download.pickled}, {download.binary}, or "
         "train/<class>/ and test/<class>/, or a .zip file of the latter"
     )
 
 
 def _read_download(download: Download, folder: Path) -> Found | None:
-    """One of the downloads, in the folder or the folder itself; None if it holds none."""
+    """A download that is inside the folder or is the folder itself; None if there is none."""
     first = download.train[0]
     for name, file, reader in (
         (download.pickled, first, read_pickled_batches),
         (download.binary, f"{first}.bin", read_binary_batches),
     ):
         for candidate in (folder / name, folder):
-            # Of images in folders, too, one may be called `train`.
+            # Of the layout with image files, `train` is a folder.
             if os.path.exists(candidate / file) and not os.path.isdir(candidate / file):
                 train, test = reader(download, candidate)
-                return train, test, download.title, candidate
+                return Found(train, test, download.classes, download.title, candidate)
     return None
 
 
@@ -114,5 +106,4 @@ def _read_zip(download: Download, path: Path) -> Found:
 
 def _read_image_files(download: Download, source: FolderImages | ZipImages) -> Found:
     parts = read_images(source, ("train", "test"), download.classes, SHAPE, f"reading {download.title}")
-    kinds = "/".join(source.kinds)
-    return parts[0], parts[1], f"{download.title} ({kinds})", source.path
+    return Found(parts[0], parts[1], download.classes, f"{download.title} ({'/'.join(source.kinds)})", source.path)

@@ -1,7 +1,7 @@
-"""The downloads of CIFAR-10 and CIFAR-100, Python pickles and binary records, read without trust.
+"""Read the untrusted downloads of CIFAR-10 and CIFAR-100: Python pickles and binary records.
 
-A pickle is a program. These are unpickled with stand-ins for numpy's classes, so that nothing in a file is executed and
-numpy restores nothing from it: the stand-ins only keep what they are given, and what they keep is checked.
+A pickle is a program. These are unpickled with stand-ins for numpy's classes that only store what they are given. So nothing
+in a file is executed, numpy restores nothing from it, and what was stored is checked afterwards.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ...errors import DataError
 
 PIXELS = 3 * 32 * 32
 
-# The largest original, training images of CIFAR-100, has 155 MB; memory while reading is a small multiple.
+# The largest original, the training images of CIFAR-100, has 155 MB; reading takes a small multiple of that in memory.
 _MAX_BYTES = 2**28
-# That one has some 200,000 instructions.
+# That file has some 200,000 instructions.
 _MAX_OPCODES = _MAX_MEMO = 2**19
 _OPCODES = frozenset(
     "PROTO STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE APPEND APPENDS SETITEM SETITEMS TUPLE TUPLE1 TUPLE2 TUPLE3 "
@@ -50,9 +50,9 @@ class Download:
     labels : str
         Key of the labels in a pickled file.
     labels_before : int
-        Bytes of other labels that stand before a binary record's label.
+        Bytes of other labels that precede a binary record's label.
     names : tuple of str or None
-        Pickled file of class names, and its key: they must be `classes`. None: not looked at.
+        Pickled file of class names, and its key: the names must be `classes`. None: not checked.
     """
 
     title: str
@@ -73,7 +73,7 @@ def read_pickled_batches(download: Download, folder: Path) -> tuple[Part, Part]:
     the original.
     """
     if download.names is not None:
-        _check_names(download, folder)
+        _check_names(download, folder, *download.names)
     train = [_read_pickle(download, folder / name) for name in download.train]
     return _join(train), _read_pickle(download, folder / download.test)
 
@@ -94,7 +94,7 @@ def _join(parts: list[Part]) -> Part:
 def _read_bytes(download: Download, path: Path) -> bytes:
     try:
         if not os.path.isfile(path):
-            raise DataError(f"{download.title} file {path} is missing or no regular file; fetch the data set again")
+            raise DataError(f"{download.title} file {path} is missing or not a regular file; fetch the data set again")
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise DataError(f"{download.title} file {path} has {size:,} bytes; at most {_MAX_BYTES:,} are allowed")
@@ -110,15 +110,14 @@ def _read_binary(download: Download, path: Path) -> Part:
     size = download.labels_before + 1 + PIXELS
     if not len(content) or len(content) % size:
         raise DataError(
-            f"{download.title} file {path} has {len(content):,} bytes, which is no multiple of {size:,}; fetch it again"
+            f"{download.title} file {path} has {len(content):,} bytes, which is not a multiple of {size:,}; fetch it again"
         )
     records = content.reshape(-1, size)
     return _part(download, path, records[:, -PIXELS:], records[:, download.labels_before])
 
 
-def _check_names(download: Download, folder: Path) -> None:
+def _check_names(download: Download, folder: Path, file: str, key: str) -> None:
     """Labels are indices of these names: in another order they would mean other classes."""
-    file, key = download.names
     (names,) = _read_dictionary(download, folder / file, (key,))
     found = names if isinstance(names, list) else []
     found = [name.decode("ascii", "replace") if isinstance(name, bytes) else name for name in found]
@@ -132,7 +131,9 @@ def _check_names(download: Download, folder: Path) -> None:
 def _read_dictionary(download: Download, path: Path, keys: tuple[str, ...]) -> tuple[Any, ...]:
     content = _unpickle(download, path, _read_bytes(download, path))
     if not isinstance(content, dict):
-        raise DataError(f"{download.title} file {path} holds a {type(content).__name__}, no dictionary; fetch it again")
+        raise DataError(
+            f"{download.title} file {path} contains a {type(content).__name__} instead of a dictionary; fetch it again"
+        )
     return tuple(content.get(key.encode(), content.get(key)) for key in keys)
 
 
@@ -159,21 +160,21 @@ def _part(download: Download, path: Path, pixels: np.ndarray, labels: np.ndarray
 def _unpickle(download: Download, path: Path, content: bytes) -> Any:
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-            # A memo index far away would make the unpickler take memory for all before it.
-            far = "BINPUT" in opcode.name and argument > _MAX_MEMO
+            # A large memo index would make the unpickler allocate memory for all smaller ones.
+            far = "BINPUT" in opcode.name and isinstance(argument, int) and argument > _MAX_MEMO
             if opcode.name not in _OPCODES or far or count > _MAX_OPCODES:
-                raise pickle.UnpicklingError(f"{opcode.name} does not occur so in the original")
+                raise pickle.UnpicklingError(f"{opcode.name} is not used like this in the original")
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:
-        # On bytes made to mislead it the unpickler may raise anything; all of it means the same here.
+        # On crafted bytes the unpickler may raise anything; all of it means the same here.
         raise DataError(
-            f"{download.title} file {path} is damaged or not the original's (something else than arrays and plain values, which "
-            f"could run code, so it was not loaded: {type(error).__name__}); fetch it again"
+            f"{download.title} file {path} is damaged or not the original: it contains more than arrays and plain values, which "
+            f"could run code, so it was not loaded ({type(error).__name__}); fetch it again"
         ) from error
 
 
 class _Array:
-    """In the place of a numpy array: keeps the state that a pickle gives it."""
+    """A stand-in for a numpy array: stores the state that a pickle gives it."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -182,7 +183,7 @@ class _Array:
         self.state = state
 
     def array(self) -> np.ndarray | None:
-        """The array that the state describes, if it is one of uint8 in C or Fortran order with all its bytes."""
+        """The array that the state describes; None unless it is uint8 in C or Fortran order with all its bytes."""
         if not isinstance(self.state, tuple) or len(self.state) != 5:
             return None
         _, shape, kind, is_fortran, content = self.state
@@ -196,7 +197,7 @@ class _Array:
 
 
 class _Type:
-    """In the place of a numpy dtype: keeps its name."""
+    """A stand-in for a numpy dtype: stores its name."""
 
     def __init__(self, name: Any = None, *_: Any) -> None:
         self.name = name

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import DataError, UsageError
 from . import cifar, fashion_mnist, imagenet
 from .lazy_images import Images, LazyImages, checksum
+from .reading import Found
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "imagenet")
 # Part of what the data set is, not of a training: two trainings with different seeds hold out the same images.
@@ -30,21 +31,21 @@ class Dataset:
     name : str
         Name as `load` takes it.
     train_images, test_images : numpy.ndarray or LazyImages
-        Shape (N, C, H, W): float32, each value in [0, 1], or uint8 that means value / 255, at a quarter of the memory;
-        images too many for memory stay on disk (`lazy_images`) and are selected like an array. `as_float` gives values of
-        any of them; networks and `rmp_lava.run` take no others.
+        Shape (N, C, H, W): float32 in [0, 1], or uint8 that means value / 255, at a quarter of the memory. Images that do not
+        fit into memory stay on disk (`lazy_images`) and are selected like an array. Networks and `rmp_lava.run` take float32
+        only; `as_float` converts.
     train_labels, test_labels : numpy.ndarray
         int64, shape (N,), each an index of `class_names`.
     class_names : tuple of str
     source : str
-        What the data is, for reports and checkpoints; it names no folder, as these are passed on.
+        What the data is, for reports and checkpoints; without a folder, as these are passed on.
     place : Path or None
-        The folder or file that it was read from.
+        The folder or file from which it was read.
 
     Raises
     ------
     DataError
-        If an array departs from this.
+        If an array is not as described.
     """
 
     name: str
@@ -69,23 +70,24 @@ class Dataset:
 
     @property
     def located(self) -> str:
-        """What the data is and where it lies, for whoever sits at this machine."""
+        """What the data is and where it is stored, for messages on this machine."""
         return self.source if self.place is None else f"{self.source} in {self.place}"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Shape (C, H, W) of one image."""
-        return self.train_images.shape[1:]
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
 
     @property
     def fingerprint(self) -> int:
-        """CRC-32 of the training images (of those on disk their names) and labels: whether data are still the same."""
+        """CRC-32 of the training images (of images on disk: of their names) and labels, to recognise other data."""
         return checksum(self.train_labels, checksum(self.train_images))
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The training part of a data set, divided; shapes, dtypes and ranges as in `Dataset`. No test image is in it."""
+    """The training part of a data set, divided, without any test image; shapes, dtypes and ranges as in `Dataset`."""
 
     train_images: Images
     train_labels: np.ndarray
@@ -93,7 +95,7 @@ class Split:
     validation_labels: np.ndarray
 
 
-def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -> Dataset:
+def load(name: str, directory: str | os.PathLike[str] | None = None, seed: int = 0) -> Dataset:
     """Load a data set by name.
 
     Parameters
@@ -104,13 +106,13 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
         'cifar10', 'cifar100': 3x32x32 images (A. Krizhevsky, 2009) with their own test part, as uint8. 'imagenet': images
         in class folders (Russakovsky et al., IJCV 2015), 3x224x224 from their centre, decoded when they are needed.
     directory : path-like, optional
-        Where the data lie; the digits need none. Fashion-MNIST: a folder with the four idx files (gzip or not), or the
+        Where the data are stored; the digits need none. Fashion-MNIST: a folder with the four idx files (gzip or not), or the
         folder given to torchvision. CIFAR-10 and CIFAR-100: that folder, one of the download's own (such as
         `cifar-10-batches-py`), or images in `train/<class>/` and `test/<class>/` of a folder or a .zip file. ImageNet: a
         folder of `train/<class>/` and `val/<class>/`. If omitted, the environment variable RMP_LAVA_DATA and, for
         Fashion-MNIST, Debian's package `dataset-fashion-mnist` are tried.
     seed : int
-        Seed of the digits' test split, in no way tied to a training's seed. Accuracies compare only at equal seeds.
+        Seed of the digits' test split, independent of a training's seed. Accuracies compare only at equal seeds.
 
     Returns
     -------
@@ -130,18 +132,31 @@ def load(name: str, directory: str | os.PathLike | None = None, seed: int = 0) -
             )
         return _load_digits(seed)
     if name == "fashion-mnist":
-        return _load_fashion_mnist(directory)
+        return _dataset(name, fashion_mnist.read(directory))
     if name in _CIFAR:
-        return _load_cifar(name, directory)
+        return _dataset(name, cifar.read(_CIFAR[name], directory))
     if name == "imagenet":
-        return _load_imagenet(directory)
+        return _dataset(name, imagenet.read(directory))
     raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}")
 
 
-def as_float(images: Images) -> np.ndarray:
-    """Images of a `Dataset` as values in [0, 1]: float32, shape as given; float32 images are not copied.
+def _dataset(name: str, found: Found) -> Dataset:
+    return Dataset(
+        name=name,
+        train_images=found.train[0],
+        train_labels=found.train[1],
+        test_images=found.test[0],
+        test_labels=found.test[1],
+        class_names=found.class_names,
+        source=found.source,
+        place=found.path,
+    )
 
-    Those on disk are decoded; raises `DataError` if that fails, or if they are too many for memory.
+
+def as_float(images: Images) -> np.ndarray:
+    """Images of a `Dataset` as float32 values in [0, 1], shape as given; float32 images are not copied.
+
+    Images on disk are decoded; raises `DataError` if that fails, or if they do not fit into memory.
     """
     images = np.asarray(images)
     if images.dtype == np.uint8:
@@ -153,14 +168,14 @@ def as_float(images: Images) -> np.ndarray:
 def split_validation(dataset: Dataset, fraction: float = VALIDATION_FRACTION, seed: int = VALIDATION_SEED) -> Split:
     """Divide the training part of a data set, each class in proportion; the test part is never touched.
 
-    With the default fraction and seed this is the split that `train` uses, so its validation images have shaped no
-    weight and may be used to choose thresholds and time steps.
+    With the default fraction and seed this is the split of `train`: no weight was trained on its validation images, so they
+    may be used to choose thresholds and time steps.
 
     Parameters
     ----------
     dataset : Dataset
     fraction : float
-        Part of each class that becomes validation images, between 0 and 1, both excluded.
+        Fraction of each class that becomes validation images, between 0 and 1, both excluded.
     seed : int
         Seed of the choice, 0 to 2^32 - 1.
 
@@ -213,52 +228,9 @@ def _load_digits(seed: int) -> Dataset:
     )
 
 
-def _load_fashion_mnist(directory: str | os.PathLike | None) -> Dataset:
-    (train_images, train_labels), (test_images, test_labels), place = fashion_mnist.read(directory)
-    return Dataset(
-        name="fashion-mnist",
-        train_images=as_float(train_images),
-        train_labels=train_labels,
-        test_images=as_float(test_images),
-        test_labels=test_labels,
-        class_names=fashion_mnist.CLASSES,
-        source="Fashion-MNIST idx files",
-        place=place,
-    )
-
-
-def _load_cifar(name: str, directory: str | os.PathLike | None) -> Dataset:
-    download = _CIFAR[name]
-    (train_images, train_labels), (test_images, test_labels), source, place = cifar.read(download, directory)
-    return Dataset(
-        name=name,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=download.classes,
-        source=source,
-        place=place,
-    )
-
-
-def _load_imagenet(directory: str | os.PathLike | None) -> Dataset:
-    (train_images, train_labels), (test_images, test_labels), class_names, source, place = imagenet.read(directory)
-    return Dataset(
-        name="imagenet",
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=class_names,
-        source=source,
-        place=place,
-    )
-
-
 def _check_images(images: Images, what: str) -> None:
     if isinstance(images, LazyImages) and len(images):
-        return  # their pixels are bytes, and each file is checked when it is read
+        return  # their pixels are uint8, and each file is checked when it is read
     allowed = (np.float32, np.uint8)
     if not isinstance(images, np.ndarray) or images.dtype not in allowed or images.ndim != 4 or images.size == 0:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__

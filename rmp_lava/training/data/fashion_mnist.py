@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): where its four idx files lie, and what is in them."""
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), read from its four idx files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import DataError
 from .idx import read_idx
-from .places import DATA_VARIABLE, named_place
+from .reading import DATA_VARIABLE, Found, chosen_path
 
 CLASSES = (
     "T-shirt/top",
@@ -32,32 +32,29 @@ _FILES = (
     "t10k-labels-idx1-ubyte",
 )
 
-Part = tuple[np.ndarray, np.ndarray]
 
-
-def read(directory: str | os.PathLike | None) -> tuple[Part, Part, Path]:
-    """Training part, test part and their folder; a part is images (uint8, (N, 1, 28, 28)) and labels (int64).
-
-    Raises `DataError` if files are missing or malformed.
-    """
+def read(directory: str | os.PathLike[str] | None) -> Found:
+    """Images are float32 (N, 1, 28, 28) in [0, 1]. Raises `DataError` if files are missing or malformed."""
     files = _find(directory)
     train_images, train_labels, test_images, test_labels = files
-    return (
+    return Found(
         (_images(train_images), _labels(train_labels)),
         (_images(test_images), _labels(test_labels)),
+        CLASSES,
+        "Fashion-MNIST idx files",
         files[0].parent,
     )
 
 
-def _find(directory: str | os.PathLike | None) -> list[Path]:
+def _find(directory: str | os.PathLike[str] | None) -> list[Path]:
     """The four files, in the order of `_FILES`, in the first folder that has any of them."""
     folders = _folders(directory)
     for folder in folders:
-        files = [_existing(folder / name) for name in _FILES]
-        missing = [name for name, file in zip(_FILES, files, strict=True) if file is None]
-        if not missing:
-            return files
-        if len(missing) < len(_FILES):
+        files = {name: file for name in _FILES if (file := _existing(folder / name)) is not None}
+        if len(files) == len(_FILES):
+            return list(files.values())
+        if files:
+            missing = [name for name in _FILES if name not in files]
             raise DataError(f"Fashion-MNIST in {folder} lacks {', '.join(missing)} (plain or .gz); fetch it again")
     raise DataError(
         f"Fashion-MNIST was not found in {', '.join(map(str, folders))}; `apt install dataset-fashion-mnist`, or fetch "
@@ -65,10 +62,10 @@ def _find(directory: str | os.PathLike | None) -> list[Path]:
     )
 
 
-def _folders(directory: str | os.PathLike | None) -> list[Path]:
-    place = named_place(directory)
-    layouts = [] if place is None else [place / "FashionMNIST" / "raw", place]
-    # A folder that the caller names is meant: another one is never taken instead.
+def _folders(directory: str | os.PathLike[str] | None) -> list[Path]:
+    path = chosen_path(directory)
+    layouts = [] if path is None else [path / "FashionMNIST" / "raw", path]
+    # Where the caller names a folder, no other one is tried.
     return layouts if directory is not None else [*layouts, _DEBIAN_FOLDER]
 
 
@@ -77,7 +74,9 @@ def _existing(path: Path) -> Path | None:
 
 
 def _images(file: Path) -> np.ndarray:
-    return read_idx(file, (28, 28))[:, None]
+    images = read_idx(file, (28, 28))[:, None].astype(np.float32)  # (N, 1, 28, 28)
+    images /= 255
+    return images
 
 
 def _labels(file: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A reader of idx files, the format of MNIST and its kin (Y. LeCun, yann.lecun.com/exdb/mnist), that trusts nothing.
+"""Read untrusted idx files, the format of MNIST and similar sets (Y. LeCun, yann.lecun.com/exdb/mnist).
 
 An idx file of unsigned bytes is: two zero bytes, 0x08, the number of dimensions, each dimension as a big-endian 32-bit
 integer, then the elements in C order.
@@ -19,14 +19,14 @@ import numpy as np
 
 from ...errors import DataError
 
-# Five times the largest file of Fashion-MNIST (47 MB): room for larger sets of the kind, none for gzip bombs.
+# Five times the largest file of Fashion-MNIST (47 MB): enough for larger sets of the kind, too little for a gzip bomb.
 MAX_ELEMENTS = 2**28
 _CHUNK = 2**20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_idx(path: str | os.PathLike, tail: tuple[int, ...]) -> np.ndarray:
-    """Read an idx file of unsigned bytes, gzip-compressed or not (told by its content, not by its name).
+def read_idx(path: str | os.PathLike[str], tail: tuple[int, ...]) -> np.ndarray:
+    """Read an idx file of unsigned bytes, gzip-compressed or not (decided by its content, not by its name).
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def read_idx(path: str | os.PathLike, tail: tuple[int, ...]) -> np.ndarray:
     Raises
     ------
     DataError
-        If the file is missing, unreadable, no idx file, of other dimensions, truncated or longer than its header says.
-        The header is compared with the bytes that are there before memory is taken for them.
+        If the file is missing, unreadable, not an idx file, of other dimensions, truncated or longer than its header declares.
+        The header is compared with the bytes in the file before memory is allocated for them.
     """
     path = Path(path)
     try:
@@ -64,18 +64,18 @@ def read_idx(path: str | os.PathLike, tail: tuple[int, ...]) -> np.ndarray:
         raise DataError(f"idx file {path} cannot be read ({reason}); check path and permissions") from error
 
 
-def _read_stream(stream: BinaryIO, path: Path, tail: tuple[int, ...], size: int | None) -> np.ndarray:
+def _read_stream(stream: BinaryIO | gzip.GzipFile, path: Path, tail: tuple[int, ...], size: int | None) -> np.ndarray:
     shape = _read_header(stream, path, tail)
     elements = math.prod(shape)
     if size is not None:
         _check_length(path, elements, size - 4 - 4 * len(shape))
-    # One byte more than needed shows that something follows; a gzip stream's size is known only by reading it.
+    # One byte more than needed shows whether anything follows; the size of a gzip stream is known only after reading it.
     content = _read_at_most(stream, elements + 1)
     _check_length(path, elements, len(content))
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
-def _read_header(stream: BinaryIO, path: Path, tail: tuple[int, ...]) -> tuple[int, ...]:
+def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path, tail: tuple[int, ...]) -> tuple[int, ...]:
     rank = 1 + len(tail)
     header = _read_at_most(stream, 4 + 4 * rank)
     magic = bytes((0, 0, 8, rank))
@@ -89,17 +89,17 @@ def _read_header(stream: BinaryIO, path: Path, tail: tuple[int, ...]) -> tuple[i
     shape = struct.unpack(f">{rank}I", header[4:])
     if shape[0] == 0 or shape[1:] != tail:
         allowed = " x ".join(("N >= 1", *map(str, tail)))
-        raise DataError(f"idx file {path} says it has {' x '.join(map(str, shape))} elements; allowed are {allowed}")
+        raise DataError(f"idx file {path} declares {' x '.join(map(str, shape))} elements; allowed are {allowed}")
     if math.prod(shape) > MAX_ELEMENTS:
         raise DataError(
-            f"idx file {path} says it has {math.prod(shape):,} elements; at most {MAX_ELEMENTS:,} are allowed, "
+            f"idx file {path} declares {math.prod(shape):,} elements; at most {MAX_ELEMENTS:,} are allowed, "
             "so fetch the file again"
         )
     return shape
 
 
-def _read_at_most(stream: BinaryIO, limit: int) -> bytearray:
-    """Read up to `limit` bytes in chunks: `read(limit)` would allocate what a header claims before it is there."""
+def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
+    """Read up to `limit` bytes in chunks: `read(limit)` would allocate what a header declares before any of it is read."""
     content = bytearray()
     while len(content) < limit:
         chunk = stream.read(min(_CHUNK, limit - len(content)))
@@ -111,6 +111,6 @@ def _read_at_most(stream: BinaryIO, limit: int) -> bytearray:
 
 def _check_length(path: Path, elements: int, found: int) -> None:
     if found < elements:
-        raise DataError(f"idx file {path} is truncated: {found:,} of {elements:,} elements are there; fetch it again")
+        raise DataError(f"idx file {path} is truncated: {found:,} of {elements:,} elements are in it; fetch it again")
     if found > elements:
-        raise DataError(f"idx file {path} goes on after the {elements:,} elements of its header; fetch it again")
+        raise DataError(f"idx file {path} continues after the {elements:,} elements of its header; fetch it again")

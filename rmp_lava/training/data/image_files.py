@@ -1,7 +1,7 @@
-"""Image files in `<part>/<class>/` of a folder or of a .zip file, decoded without trust; needs Pillow.
+"""Decode untrusted image files in `<part>/<class>/` of a folder or of a .zip file; needs Pillow.
 
-Nothing is skipped silently but what file managers leave behind: a file in a class folder that is no image, an image
-elsewhere, or one of another size or colour mode is an error with its name.
+Only files that file managers leave there are skipped silently. A file in a class folder that is not an image, an image
+elsewhere, or one of another size or colour mode is an error that names it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MAX_IMAGES = 200_000
 MAX_FILE_BYTES = 2**20
 MAX_ZIP_BYTES = 2**30
 MAX_NAMED = 10
-"""Of class names in a message."""
+"""Most class names in a message."""
 
 _KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-_RUBBISH = ("thumbs.db", "desktop.ini")
+_JUNK = ("thumbs.db", "desktop.ini")
 
 Part = tuple[np.ndarray, np.ndarray]
 
@@ -40,7 +40,7 @@ class FolderImages:
         self.kinds: list[str] = []
 
     def names(self) -> Iterator[str]:
-        """Paths of all that is in `<part>/` and `<part>/<class>/`, relative to the folder, with slashes."""
+        """Paths of everything in `<part>/` and `<part>/<class>/`, relative to the folder, with slashes."""
         for part in self.parts:
             for name, is_folder in self._entries(part):
                 if is_folder:
@@ -49,18 +49,18 @@ class FolderImages:
                     yield name
 
     def read(self, name: str) -> bytes:
-        """Content of a file; `DataError` if it is too large or no regular file."""
+        """Content of a file; raises `DataError` if it is too large or not a regular file."""
         file = self.path / name
         try:
             if not os.path.isfile(file):
-                raise DataError(f"{file} is not a regular file; take it out of the data set")
+                raise DataError(f"{file} is not a regular file; remove it from the data set")
             _check_size(str(file), file.stat().st_size, self.max_bytes)
             return file.read_bytes()
         except OSError as error:
             raise DataError(f"{file} cannot be read ({error.strerror or error}); check its permissions") from error
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """(relative path, whether it is a folder) of all that is in a folder."""
+        """(relative path, whether it is a folder) of everything in a folder."""
         try:
             with os.scandir(self.path / folder) as entries:
                 return [(f"{folder}/{entry.name}", entry.is_dir()) for entry in entries]
@@ -83,14 +83,14 @@ class ZipImages:
             size = self.path.stat().st_size
             if not os.path.isfile(self.path) or size > MAX_ZIP_BYTES:
                 raise DataError(
-                    f"{self.path} is no regular file or has {size:,} bytes; a .zip file of at most {MAX_ZIP_BYTES:,} "
+                    f"{self.path} is not a regular file or has {size:,} bytes; a .zip file of at most {MAX_ZIP_BYTES:,} "
                     "is allowed"
                 )
             self._archive = zipfile.ZipFile(self.path)
         except OSError as error:
             raise DataError(f"{self.path} cannot be read ({error.strerror or error}); check its permissions") from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise DataError(f"{self.path} is no undamaged .zip file ({error}); fetch it again") from error
+            raise DataError(f"{self.path} is not a .zip file, or is damaged ({error}); fetch it again") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,21 +102,21 @@ class ZipImages:
             if entry.is_dir():
                 continue
             if entry.filename in self._entries:
-                raise DataError(f"{self.path} holds {quoted(entry.filename)} twice; pack it again")
+                raise DataError(f"{self.path} contains {quoted(entry.filename)} twice; pack it again")
             self._entries[entry.filename] = entry
             yield entry.filename
 
     def read(self, name: str) -> bytes:
-        """Content of a file; `DataError` if it is too large, packed in an odd way, or damaged."""
+        """Content of a file; raises `DataError` if it is too large, compressed by another method than deflate, or damaged."""
         entry = self._entries[name]
         what = f"{quoted(name)} in {self.path}"
         _check_size(what, entry.file_size, MAX_FILE_BYTES)
-        # Others unpack without a limit to what they take.
+        # Other methods decompress without a limit on memory.
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{what} is compressed by method {entry.compress_type}; pack it stored or deflated")
         try:
             with self._archive.open(entry) as file:
-                # With a size: without one, zipfile unpacks all there is before it looks at what the entry declares.
+                # Without a size, zipfile would decompress everything before it compares with the declared size.
                 return file.read(entry.file_size + 1)
         except Exception as error:
             # Damaged headers make zipfile raise nearly anything (BadZipFile, zlib.error, RuntimeError, struct.error).
@@ -152,13 +152,13 @@ def read_images(
     Raises
     ------
     DataError
-        If Pillow is missing, or a file is misplaced, too large, damaged, or no image of this shape in colour mode RGB.
+        If Pillow is missing, or a file is misplaced, too large, damaged, or not an image of this shape in colour mode RGB.
     """
     reader = pillow()
     files = sorted_files(source, parts, class_names, MAX_IMAGES)
     decoded = []
     with warnings.catch_warnings(), Progress(label, sum(len(labels) for _, labels in files)) as bar:
-        # Pillow warns of files that it then refuses, or that are refused here.
+        # Pillow warns about files that it, or the code here, then refuses.
         warnings.simplefilter("ignore")
         for names, labels in files:
             images = np.empty((len(names), *shape), dtype=np.uint8)
@@ -180,25 +180,26 @@ def sorted_files(
     roots, kinds, count = set(), set(), 0
     for name in source.names():
         path = PurePosixPath(name)
-        if is_rubbish(path.name) or "__MACOSX" in path.parts:
+        if is_junk(path.name) or "__MACOSX" in path.parts:
             continue
         suffix = path.suffix.lower()
         is_image = suffix in _KINDS
         placed = len(path.parts) >= 3 and path.parts[-3] in parts
         if not placed and not is_image:
             continue  # a licence, a list of labels
-        if not is_image or not placed or path.parts[-3:-1] not in found:
+        place = (path.parts[-3], path.parts[-2]) if placed else None
+        if not is_image or place is None or place not in found:
             raise DataError(
-                f"{quoted(name)} in {source.path} has no place; allowed are .jpg, .jpeg and .png files in <part>/<class>/ "
+                f"{quoted(name)} in {source.path} is misplaced; allowed are .jpg, .jpeg and .png files in <part>/<class>/ "
                 f"with parts {', '.join(parts)} and classes {_listed(class_names)}"
             )
-        found[path.parts[-3:-1]].append(name)
+        found[place].append(name)
         roots.add(path.parts[:-3])
         kinds.add(_KINDS[suffix])
         count += 1
         if count > most or len(roots) > 1:
-            problem = f"more than {most:,} images" if count > most else "several data sets side by side"
-            raise DataError(f"{source.path} holds {problem}; name a folder or .zip file of this data set alone")
+            problem = f"more than {most:,} images" if count > most else "several data sets"
+            raise DataError(f"{source.path} contains {problem}; name a folder or .zip file of this data set alone")
     empty = [f"{part}/{name}" for (part, name), names in found.items() if not names]
     if empty:
         raise DataError(f"{source.path} has no images in {_listed(empty)}; fetch the data set again")
@@ -211,14 +212,14 @@ def sorted_files(
     return ordered
 
 
-def is_rubbish(name: str) -> bool:
-    """Whether a file or folder of this name is what file managers leave behind."""
-    return name.startswith(".") or name.lower() in _RUBBISH
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name was left by a file manager."""
+    return name.startswith(".") or name.lower() in _JUNK
 
 
 @contextmanager
 def decoding_errors(what: str) -> Iterator[None]:
-    """Say by one `DataError` whatever Pillow makes of a broken image: OSError, SyntaxError, ValueError, struct.error, ..."""
+    """Raise `DataError` for anything that Pillow raises for a broken image: OSError, SyntaxError, ValueError, ..."""
     try:
         yield
     except DataError:
@@ -230,7 +231,7 @@ def decoding_errors(what: str) -> Iterator[None]:
 def _decode(reader: Any, content: bytes, what: str, shape: tuple[int, int, int]) -> np.ndarray:
     with decoding_errors(what):
         with reader.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            # From the header, before memory is taken for pixels.
+            # The header is checked before memory is allocated for pixels.
             if image.size != (shape[2], shape[1]) or image.mode != "RGB":
                 raise DataError(
                     f"image {what} has {image.size[0]}x{image.size[1]} pixels of mode {image.mode}; allowed are "
@@ -252,7 +253,7 @@ def pillow() -> Any:
 
 def _check_size(what: str, size: int, most: int) -> None:
     if size > most:
-        raise DataError(f"{what} has {size:,} bytes; at most {most:,} are allowed, so take it out")
+        raise DataError(f"{what} has {size:,} bytes; at most {most:,} are allowed, so remove it")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -261,5 +262,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def quoted(name: str, longest: int = 100) -> str:
-    """A name from an archive, printable and not too long."""
+    """A name from an archive, made printable and short."""
     return repr(name if len(name) <= longest else name[: longest - 3] + "...")

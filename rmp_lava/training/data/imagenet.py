@@ -1,4 +1,4 @@
-"""ImageNet (Russakovsky et al., IJCV 2015) or any images in class folders, too many for memory: decoded when needed.
+"""ImageNet (Russakovsky et al., IJCV 2015), or any images in class folders that do not fit into memory: decoded when needed.
 
 The layout is that of torchvision's ImageFolder: `train/<class>/` and `val/<class>/` (or `test/<class>/`), JPEG or PNG of
 any size. As torchvision's evaluation does, the shorter side is resized to 256 pixels and 224x224 are cropped from the
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
-from .image_files import FolderImages, decoding_errors, is_rubbish, pillow, quoted, sorted_files
+from .image_files import FolderImages, decoding_errors, is_junk, pillow, quoted, sorted_files
 from .lazy_images import LazyImages
-from .places import DATA_VARIABLE, named_place
+from .reading import DATA_VARIABLE, Found, chosen_path
 
 SHAPE = (3, 224, 224)
 SHORTER_SIDE = 256
@@ -26,25 +26,23 @@ MAX_IMAGES = 2**21
 MAX_FILE_BYTES = 2**25
 MAX_PIXELS = 2**26
 MAX_RATIO = 100
-"""Of an image's sides: a narrow one would be enormous once its shorter side has 256 pixels."""
+"""Of an image's sides: a narrow image would become enormous when its shorter side is resized to 256 pixels."""
 
 _FOLDERS = ("", "imagenet", "ImageNet")
 _TEST_PARTS = ("val", "test")
 
-Part = tuple[LazyImages, np.ndarray]
 
+def read(directory: str | os.PathLike[str] | None) -> Found:
+    """Images are (N, 3, 224, 224); none is decoded yet.
 
-def read(directory: str | os.PathLike | None) -> tuple[Part, Part, tuple[str, ...], str, Path]:
-    """Training part, test part, names of the classes, what they are and their folder; no image is decoded yet.
-
-    A part is images (N, 3, 224, 224) and labels (int64). The classes are the folders of `train`, sorted. The test part is
-    `val` where there is one, because the labels of ImageNet's own test images are not public.
+    The classes are the folders of `train`, sorted. The test part is `val` where there is one, because the labels of ImageNet's
+    own test images are not public.
 
     Raises
     ------
     DataError
-        If Pillow is missing, the folder is not found, or a file is misplaced; later, when an image is read that is too large,
-        damaged, or no image.
+        If Pillow is missing, the folder is not found, or a file is misplaced; later, when a file is read that is too large,
+        damaged, or not an image.
     """
     reader = pillow()
     root, test_part = _find(directory)
@@ -57,25 +55,24 @@ def read(directory: str | os.PathLike | None) -> tuple[Part, Part, tuple[str, ..
 
     train, test = ((LazyImages(np.array(names, dtype=object), read_one, SHAPE, "imagenet"), y) for names, y in parts)
     kinds = "/".join(source.kinds)
-    return train, test, class_names, f"ImageNet in class folders ({kinds}), {test_part} as test images", root
+    return Found(train, test, class_names, f"ImageNet in class folders ({kinds}), {test_part} as test images", root)
 
 
 def decode(reader: Any, content: bytes, what: str) -> np.ndarray:
-    """An image as torchvision's Resize(256) and CenterCrop(224) give it: uint8 (3, 224, 224).
+    """An image as torchvision's Resize(256) and CenterCrop(224) return it: uint8 (3, 224, 224).
 
-    `reader` is Pillow's module Image. Raises `DataError` if the content is no JPEG or PNG, damaged, or of absurd size.
+    `reader` is Pillow's module Image. Raises `DataError` if the content is neither JPEG nor PNG, damaged, or of absurd size.
     """
     with decoding_errors(what):
         with reader.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             width, height = image.size
-            # From the header, before memory is taken for pixels.
+            # The header is checked before memory is allocated for pixels.
             shorter, longer = sorted(image.size)
             if width * height > MAX_PIXELS or longer > MAX_RATIO * shorter:
                 raise DataError(
-                    f"image {what} has {width}x{height} pixels; at most {MAX_PIXELS:,} are allowed, and sides of a ratio of at "
-                    f"most {MAX_RATIO}, so take it out"
+                    f"image {what} has {width}x{height} pixels; at most {MAX_PIXELS:,} are allowed, and an aspect "
+                    f"ratio of at most {MAX_RATIO}, so remove it"
                 )
-            # Some are grey or CMYK.
             scaled = int(SHORTER_SIDE * longer / shorter)
             size = (scaled, SHORTER_SIDE) if width > height else (SHORTER_SIDE, scaled)
             resized = image.convert("RGB").resize(size, reader.Resampling.BILINEAR)
@@ -84,30 +81,30 @@ def decode(reader: Any, content: bytes, what: str) -> np.ndarray:
     return np.asarray(cropped).transpose(2, 0, 1)
 
 
-def _find(directory: str | os.PathLike | None) -> tuple[Path, str]:
-    """The folder, and which of its parts has the test images."""
-    place = named_place(directory)
-    if place is None:
+def _find(directory: str | os.PathLike[str] | None) -> tuple[Path, str]:
+    """The folder, and the name of its part with the test images."""
+    path = chosen_path(directory)
+    if path is None:
         raise DataError(
             "ImageNet does not come with this package; unpack it into train/<class>/ and val/<class>/ and name the folder "
             f"with --data-dir or {DATA_VARIABLE}"
         )
-    for folder in (place / name for name in _FOLDERS):
+    for folder in (path / name for name in _FOLDERS):
         if os.path.isdir(folder / "train"):
             for part in _TEST_PARTS:
                 if os.path.isdir(folder / part):
                     return folder, part
     raise DataError(
-        f"ImageNet was not found in {place}; name a folder that holds train/<class>/ and val/<class>/ (or test/<class>/)"
+        f"ImageNet was not found in {path}; name a folder that contains train/<class>/ and val/<class>/ (or test/<class>/)"
     )
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     try:
         with os.scandir(folder) as entries:
-            names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not is_rubbish(entry.name)))
+            names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not is_junk(entry.name)))
     except OSError as error:
         raise DataError(f"folder {folder} cannot be read ({error.strerror or error}); check its permissions") from error
     if len(names) < 2:
-        raise DataError(f"folder {folder} holds {len(names)} class folders; at least 2 are needed")
+        raise DataError(f"folder {folder} contains {len(names)} class folders; at least 2 are needed")
     return names

@@ -1,4 +1,4 @@
-"""Images on disk that stand for an array: selected like one, and decoded only when their pixels are needed."""
+"""Images on disk that are selected like an array, and decoded only when their pixels are needed."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ...errors import DataError
 from ...progress import Progress
 
 MAX_DECODED_BYTES = 2**30
-"""Of images that are in memory at once; as float32 they take four times as much."""
+"""Most bytes of images that are in memory at once; as float32 they take four times as much."""
 _LONG = 1000
-"""Images whose decoding takes seconds and has a bar; batches of a training, which has one, are smaller."""
+"""From this many images on, decoding takes seconds and shows a progress bar; batches of a training are smaller."""
 _THREADS = 8
-"""Each may hold a whole photograph while it is made smaller."""
+"""Each may have a whole photograph in memory while it resizes it."""
 
 
 class LazyImages:
     """An array of images, uint8 (N, C, H, W), whose pixels are on disk.
 
-    An index array, a mask or a slice selects images and decodes none; a number decodes that one. `numpy.asarray` decodes all
-    that are selected, and raises `DataError` where they would take more than `MAX_DECODED_BYTES`.
+    An index array, a mask or a slice selects images without decoding any; an integer decodes one image. `numpy.asarray` decodes
+    all, and raises `DataError` if they would take more than `MAX_DECODED_BYTES`.
 
     Parameters
     ----------
     names : numpy.ndarray
-        Of dtype object, (N,) texts: which image each is.
+        Strings, dtype object, shape (N,): which image each is.
     read : callable
-        From a name to the image, uint8 (C, H, W); called from several threads. What is wrong with a file it says by `DataError`.
+        From a name to the image, uint8 (C, H, W); called from several threads. Raises `DataError` for a bad file.
     image_shape : tuple of int
         (C, H, W).
     what : str
@@ -55,7 +55,7 @@ class LazyImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images if they were decoded."""
+        """Bytes of all images when decoded."""
         return len(self) * int(np.prod(self._image_shape))
 
     @property
@@ -83,7 +83,7 @@ class LazyImages:
         workers = max(1, min(_THREADS, os.cpu_count() or 1, len(self)))
         bar = Progress(f"decoding {self._what}", len(self), shown=len(self) >= _LONG)
         with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool, bar:
-            # Decoders warn of odd metadata, which photographs have. Not in each thread: filters are shared.
+            # Decoders warn of odd metadata, which photographs have. Set once, as all threads share the filters.
             warnings.simplefilter("ignore")
             try:
                 for i, image in enumerate(pool.map(self._read, self._names)):
@@ -99,9 +99,9 @@ Images = np.ndarray | LazyImages
 
 
 def checksum(images: Images, start: int = 0) -> int:
-    """CRC-32 of an array's content, continued from another one; of images on disk of their names, as reading them takes long."""
+    """CRC-32 of an array's content, continued from `start`; for images on disk, of their names, as reading them takes long."""
     if isinstance(images, LazyImages):
         for name in images.names:
             start = zlib.crc32(name.encode("utf-8", "surrogateescape") + b"\0", start)
         return start
-    return zlib.crc32(np.ascontiguousarray(images), start)
+    return zlib.crc32(np.ascontiguousarray(images).data, start)

@@ -2,10 +2,9 @@
 
 By default they keep the constraints under which Han, Srinivasan and Roy (RMP-SNN, CVPR 2020, arXiv:2003.01811) train
 the networks that they convert: no batch normalisation and no bias, ReLU as the only activation, dropout as the
-regulariser, average instead of maximum pooling. With the option `batch_norm` the paper's networks come in their modern
-form, which trains faster and to higher accuracy; conversion folds the normalisation. With `scale_norm` nothing but weights is
-left once it is folded, as the constraints ask. Inputs lie in [0, 1], because they
-become firing rates.
+regulariser, average instead of maximum pooling. With the option `batch_norm` the paper's networks have their modern form,
+which trains faster and to higher accuracy; conversion folds the normalisation. With `scale_norm` only weights remain after
+folding, as the constraints require. Inputs are in [0, 1], because they become firing rates.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _CIFAR_CONSTRAINED = Recipe(
     precision="bfloat16",
     channels_last=True,
 )
-# At ImageNet's size nothing was trained here: these follow He et al. (CVPR 2016, section 3.4).
+# Nothing of ImageNet's size was trained with these; they follow He et al. (CVPR 2016, section 3.4).
 _IMAGENET_NORMALISED = Recipe(
     epochs=90,
     batch_size=256,

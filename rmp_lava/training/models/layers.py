@@ -1,24 +1,26 @@
-"""What the networks share: convolutions without bias, normalisation, activations, scaled channels, initialisation."""
+"""Layers that the networks share: convolutions without bias, normalisation, activations, scaled channels, initialisation."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+_Network = TypeVar("_Network", bound=nn.Module)
+
 CEILING = 2.0
-"""Where a clipped activation ends: two standard deviations of its input, as batch normalisation begins."""
+"""Upper bound of clipped activations: two standard deviations of the input at the initial state of batch normalisation."""
 
 
 class RoundedReLU(nn.Hardtanh):
-    """ReLU clipped at `CEILING`; while training, also rounded to that many equal levels above zero.
+    """ReLU clipped at `CEILING`; during training also rounded to `levels` equal levels above zero.
 
-    A network learns so to bear what a rate over as many time steps makes of an activation, and loses little when it is
-    converted (Bu et al., ICLR 2022, "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural
-    networks"). Gradients pass as through the clipped ReLU. In evaluation mode it is the clipped ReLU alone, as in the
+    The network learns to tolerate the rounding of an activation to a firing rate over as many time steps, and loses little
+    accuracy when it is converted (Bu et al., ICLR 2022, "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency
+    spiking neural networks"). Gradients are those of the clipped ReLU. In evaluation mode there is no rounding, as in the
     network that is converted.
     """
 
@@ -37,23 +39,22 @@ class RoundedReLU(nn.Hardtanh):
 
 class _Round(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, sums: torch.Tensor, levels: int) -> torch.Tensor:
+    def forward(ctx: Any, sums: torch.Tensor, levels: int) -> torch.Tensor:
         ctx.save_for_backward(sums)
         return functional.hardtanh(sums, 0.0, CEILING).mul_(levels / CEILING).round_().mul_(CEILING / levels)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (sums,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(gradient, sums, 0.0, CEILING), None
 
 
 class ScaleNorm(nn.Module):
-    """Divides each channel by the root of its mean square and multiplies it by a weight; nothing is added or subtracted.
+    """Divides each channel by its root mean square and multiplies it by a weight; nothing is added or subtracted.
 
-    Batch normalisation (Ioffe, Szegedy, ICML 2015) without its mean and bias, as RMSNorm (Zhang, Sennrich, NeurIPS 2019)
-    is layer normalisation without. In evaluation it is one factor for each channel, so that folded into the weights before
-    it nothing of it is left: a network that needs normalisation to be trained, but has neither normalisation nor bias, as the
-    RMP-SNN paper asks.
+    Batch normalisation (Ioffe, Szegedy, ICML 2015) without mean and bias, as RMSNorm (Zhang, Sennrich, NeurIPS 2019) is layer
+    normalisation without them. In evaluation mode it is one factor per channel, which folds into the preceding weights: the
+    network trains with normalisation, but converts without normalisation and bias, as the RMP-SNN paper requires.
 
     Parameters
     ----------
@@ -62,6 +63,8 @@ class ScaleNorm(nn.Module):
     """
 
     momentum, eps = 0.1, 1e-5
+    running_square: torch.Tensor
+    zeros: torch.Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,7 +74,7 @@ class ScaleNorm(nn.Module):
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
-        # A network that was built without memory gets it from the checkpoint, which has no zeros.
+        # A network that was built on the meta device gets memory from the checkpoint, which does not contain `zeros`.
         self.zeros = torch.zeros_like(self.running_square)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -86,12 +89,11 @@ class ScaleNorm(nn.Module):
 class _ScaleByBatch(torch.autograd.Function):
     """`ScaleNorm` by the mean squares of this batch, which are the second result.
 
-    PyTorch's kernels of batch normalisation do the work, told that the mean is 0: written out in single operations it
-    takes several times as long on a CPU.
+    Uses PyTorch's kernels of batch normalisation with a mean of 0; single operations take several times as long on a CPU.
     """
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
         mean, variance = (of.float() for of in torch.batch_norm_update_stats(x, None, None, 0.0))
         square = variance + mean.square()
         ctx.save_for_backward(x, weight, (square + eps).rsqrt())
@@ -99,24 +101,24 @@ class _ScaleByBatch(torch.autograd.Function):
         return functional.batch_norm(x, torch.zeros_like(mean), square, weight, None, False, 0.0, eps), square
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor, of_square: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor, of_square: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         x, weight, factor = ctx.saved_tensors
         zeros, ones = torch.zeros_like(factor), torch.ones_like(factor)
         of_x, of_weight, total = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, None, None, zeros, factor, True, 0.0, [True, True, True]
         )
-        # That gradient has lost its mean, as if a mean had been subtracted on the way: put it back.
+        # The kernel also subtracts the gradient's mean, as batch normalisation requires; add it again.
         mean = weight * factor * total.float() / (x.numel() / x.shape[1])
         return functional.batch_norm(of_x, zeros, ones, ones, mean, False, 0.0, 0.0), of_weight, None
 
 
 def which_norm(batch_norm: bool, scale_norm: bool) -> str | None:
-    """'batch', 'scale' or None, of two options that exclude each other."""
+    """'batch', 'scale' or None, from two mutually exclusive options."""
     return "scale" if scale_norm else "batch" if batch_norm else None
 
 
 def normalisation(channels: int, norm: str | None, *, flat: bool = False) -> nn.Module:
-    """What follows a convolution, or with `flat` a dense layer; the identity for None."""
+    """The normalisation after a convolution, or with `flat` after a dense layer; the identity for None."""
     if norm == "scale":
         return ScaleNorm(channels)
     if norm == "batch":
@@ -125,12 +127,12 @@ def normalisation(channels: int, norm: str | None, *, flat: bool = False) -> nn.
 
 
 def is_normalised(network: nn.Module) -> bool:
-    """Whether anything in a network is normalised."""
+    """Whether a network contains normalisation."""
     return any(isinstance(module, (_BatchNorm, ScaleNorm)) for module in network.modules())
 
 
 def activation(levels: int) -> nn.Module:
-    """A ReLU, or with `levels` above 0 one that is trained for so many time steps."""
+    """A ReLU, or with `levels` above 0 a `RoundedReLU`."""
     return RoundedReLU(levels) if levels else nn.ReLU()
 
 
@@ -144,11 +146,11 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def initialise(network: nn.Module) -> nn.Module:
+def initialise(network: _Network) -> _Network:
     """Draw weights from a normal distribution with variance 2 / fan-in (He et al., ICCV 2015).
 
-    Without batch normalisation nothing else keeps the activations' scale from layer to layer; the RMP-SNN paper
-    initialises its bias-free networks in the same manner.
+    Without normalisation nothing else keeps the scale of activations from layer to layer; the RMP-SNN paper initialises its
+    bias-free networks in the same way.
     """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):

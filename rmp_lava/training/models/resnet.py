@@ -1,10 +1,9 @@
 """Residual networks (He et al., CVPR 2016) in the form that the RMP-SNN paper converts.
 
-Two changes come from Sengupta et al. (Frontiers in Neuroscience 13:95, 2019), whose networks the paper takes over: a
-stack of three 3x3 convolutions with dropout between them ("pre-processing") stands for the first wide convolution, so
-that the first addition does not come too early for spikes, and pooling averages. A shortcut is the identity, or a 1x1
-convolution where the shape changes; a ReLU follows the addition. With normalisation, dropout lies before the dense layer
-only.
+Two changes are those of Sengupta et al. (Frontiers in Neuroscience 13:95, 2019), whose networks the paper uses: a stack of
+three 3x3 convolutions with dropout between them ("pre-processing") replaces the first wide convolution, so that the first
+addition does not come too early for spikes, and pooling is average pooling. A shortcut is the identity, or a 1x1 convolution
+where the shape changes; a ReLU follows the addition. With normalisation there is dropout only before the dense layer.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ def resnet20_cifar(
     """ResNet-20 for (N, 3, 32, 32): three convolutions, four stages of two blocks, one dense layer; 11.3 million weights.
 
     The layout is the one that the authors' group published with its hybrid training (Rathi et al., ICLR 2020,
-    arXiv:2005.01807): pooling behind the stack, and 2x2 positions into the dense layer. He's ResNet-20 for CIFAR-10
-    has three stages of 16, 32 and 64 channels; width 0.25 comes nearest to its channels.
+    arXiv:2005.01807): pooling after the stack, and 2x2 positions into the dense layer. He's ResNet-20 for CIFAR-10
+    has three stages of 16, 32 and 64 channels; width 0.25 is closest to it.
     """
     return _resnet((2, 2, 2, 2), 1, None, 2 * 2, width, which_norm(batch_norm, scale_norm), classes, dropout, levels)
 
@@ -41,7 +40,7 @@ def resnet34_imagenet(
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: (N, C, H, W) to (N, K, H / stride, W / stride).
+    """Two 3x3 convolutions in parallel with a shortcut: (N, C, H, W) to (N, K, H / stride, W / stride).
 
     Without normalisation, dropout follows the first ReLU.
     """
@@ -76,7 +75,7 @@ def _resnet(
     dropout: float,
     levels: int,
 ) -> nn.Sequential:
-    """`blocks` counts them by stage; `positions` is height times width behind the last pooling."""
+    """`blocks` is their number per stage; `positions` is height times width after the last pooling."""
     channels = scaled(_STAGES[0], width)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["stack"] = _stack(channels, first_stride, norm, dropout, levels)
@@ -120,8 +119,8 @@ def _shortcut(channels_in: int, channels_out: int, stride: int, norm: str | None
     return nn.Sequential(layers)
 
 
-def _initialise(network: nn.Module, blocks: int) -> nn.Module:
-    """As `initialise`, the last convolution of each block divided by the root of the number of blocks.
+def _initialise(network: nn.Sequential, blocks: int) -> nn.Sequential:
+    """As `initialise`, with the last convolution of each block divided by the square root of the number of blocks.
 
     Otherwise each addition adds the variances of both paths, and activations grow exponentially with depth (Zhang,
     Dauphin, Ma: Fixup, ICLR 2019, section 2).

@@ -12,8 +12,8 @@ from .layers import conv3x3, initialise
 def digits_cnn() -> nn.Sequential:
     """Two convolutions and a dense layer for 1x8x8 digits: (N, 1, 8, 8) to logits (N, 10), 3,660 weights.
 
-    Constraints as in the package's docstring. It is small because Lava's CPU simulator calls one scipy convolution per
-    pair of channels and time step.
+    Constraints as in the package's docstring. Small, because Lava's CPU simulator calls one scipy convolution per pair of
+    channels and time step.
     """
     return initialise(
         nn.Sequential(

@@ -1,8 +1,7 @@
-"""What an entry of the model registry says, and the options that a model can be built with."""
+"""An entry of the model registry, and the options that a model can be built with."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +10,12 @@ from torch import nn
 
 from ...errors import UsageError
 from ..recipe import Recipe
+from ..resume import is_number
 
 MAX_WIDTH = 4.0
 MAX_CLASSES = 100_000
 MAX_LEVELS = 256
-"""Beyond it rounding is finer than bfloat16, in which layers may be trained."""
+"""With more levels rounding is finer than bfloat16, in which layers may be trained."""
 
 Option = bool | int | float
 
@@ -29,28 +29,25 @@ class ModelSpec:
     name : str
         Its key in `MODELS`.
     builder : callable
-        From all options as keywords to a freshly initialised network from images (N, C, H, W) to logits (N, K).
+        Takes all options as keywords; returns a freshly initialised network from images (N, C, H, W) to logits (N, K).
     input_shape : tuple of int
         Shape (C, H, W) of one image, float32 in [0, 1].
     classes : int
-        Number K of logits, unless the option `classes` says another.
+        Number K of logits, unless the option `classes` is given.
     dataset : str or None
-        Name of the data set that the network is meant for, as `rmp_lava.training.data.load` takes it; None if this package
-        cannot load it.
+        Name of the network's data set for `rmp_lava.training.data.load`; None if this package cannot load it.
     recipe : Recipe
-        Hyperparameters without normalisation, used unless the caller gives others.
+        Hyperparameters without normalisation, unless the caller gives others.
     normalised_recipe : Recipe or None
         The same with normalisation; None if the network has no such form.
     options : mapping of str to bool, int or float
-        The options that the network takes, with their defaults: `width` (factor on the channels of every layer but the
-        last), `batch_norm` (modern form, instead of the paper's without batch normalisation and bias), `scale_norm`
-        (normalised while training, but without normalisation and bias once that is folded, see `layers.ScaleNorm`),
-        `classes`, `dropout` (probability), `levels` (0 for ReLU; else activations are clipped, and rounded to so many
-        levels while training, see `layers.RoundedReLU`; with a normalisation only).
+        The network's options with their defaults: `width` (factor on the channels of every layer but the last), `batch_norm`
+        (modern form, instead of the paper's without batch normalisation and bias), `scale_norm` (normalised during training,
+        but without normalisation and bias after folding, see `layers.ScaleNorm`), `classes`, `dropout` (probability),
+        `levels` (0 for ReLU; otherwise see `layers.RoundedReLU`; with normalisation only).
     constrained : bool
-        Whether `rmp_lava.training.constraints.violations` must find nothing when the network is built without batch
-        normalisation. False for residual networks: the rule sees chains only. A network built with normalisation departs
-        from the rule on purpose; conversion folds it.
+        Whether `rmp_lava.training.constraints.violations` must find nothing when the network is built without normalisation.
+        False for residual networks, as the rule applies to chains only.
     """
 
     name: str
@@ -76,9 +73,9 @@ class ModelSpec:
             if name not in self.options:
                 allowed = f"its options are {', '.join(self.options)}" if self.options else "it has none"
                 raise UsageError(f"model {self.name!r} has no option {name!r}; {allowed}, so leave it out")
-            allowed = _departure(name, value)
-            if allowed:
-                raise UsageError(f"option {name} of model {self.name!r} is {value!r}; give {allowed}")
+            wanted = _wanted(name, value)
+            if wanted is not None:
+                raise UsageError(f"option {name} of model {self.name!r} is {value!r}; give {wanted}")
         settled = {name: type(default)(given.get(name, default)) for name, default in self.options.items()}
         if settled.get("batch_norm") and settled.get("scale_norm"):
             raise UsageError(f"model {self.name!r} is given both batch_norm and scale_norm; choose one normalisation")
@@ -112,9 +109,9 @@ class ModelSpec:
         return bool(settled.get("batch_norm") or settled.get("scale_norm"))
 
 
-def _departure(name: str, value: Any) -> str | None:
-    """What is allowed for an option, if the value is something else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _wanted(name: str, value: Any) -> str | None:
+    """What is allowed for an option; None if the value is."""
+    number = is_number(value)
     if name in ("batch_norm", "scale_norm"):
         return None if isinstance(value, bool) else "True or False"
     if name == "classes":

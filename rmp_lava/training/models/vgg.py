@@ -1,8 +1,8 @@
 """VGG-16 (Simonyan, Zisserman, ICLR 2015) with average instead of maximum pooling, as the RMP-SNN paper converts it.
 
-Dropout lies where Sengupta et al. (Frontiers in Neuroscience 13:95, 2019), whose networks the paper takes over, use it
-in place of batch normalisation: behind every ReLU that no pooling follows. With normalisation it lies before the hidden
-dense layers only.
+Dropout is placed as in Sengupta et al. (Frontiers in Neuroscience 13:95, 2019), whose networks the paper uses, in place of
+batch normalisation: after every ReLU that is not followed by pooling. With normalisation it is only before the hidden dense
+layers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _vgg16(
     dropout: float,
     levels: int,
 ) -> nn.Sequential:
-    """13 convolutions and three dense layers; `positions` is height times width behind the last pooling."""
+    """13 convolutions and three dense layers; `positions` is height times width after the last pooling."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
     for stage, sizes in enumerate(_STAGES, 1):
