@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import rmp_lava
-from rmp_lava.report.tables import console, findings_table
+from rmp_lava.report.tables import console
 from rmp_lava.training.data import load
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     torch.manual_seed(0)
     digits = load("digits")
     out = console()
-    out.print(findings_table(rmp_lava.check(Network(nn.MaxPool2d(2)), digits.train_images).findings, "Check"))
+    out.print(rmp_lava.check(Network(nn.MaxPool2d(2)), digits.train_images))
 
     model = Network(nn.AvgPool2d(2))
     train(model, torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels))

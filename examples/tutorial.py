@@ -18,7 +18,7 @@ from matplotlib import pyplot
 import rmp_lava
 from rmp_lava.network import Neurons
 from rmp_lava.neuron import initial_state, step
-from rmp_lava.report.tables import console, findings_table
+from rmp_lava.report.tables import console
 from rmp_lava.training.data import load
 from rmp_lava.training.train import train
 
@@ -35,7 +35,7 @@ for reset in ("soft", "hard"):
 # The hard reset throws away what is above the threshold, at every spike: 25 spikes instead of 29.
 
 # %% What will change, and whether anything is in the way.
-console().print(findings_table(rmp_lava.check(trained.model, digits.train_images).findings, "Check"))
+console().print(rmp_lava.check(trained.model, digits.train_images))
 
 # %% Convert as the paper does: thresholds from the largest input on training images, Poisson spikes as input.
 calibration = digits.train_images[:300]

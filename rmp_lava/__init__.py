@@ -28,6 +28,8 @@ _HOME = {
     "Fast": "rmp_lava.backends",
     "Lava": "rmp_lava.backends",
     "Loihi2": "rmp_lava.backends",
+    "make_page": "rmp_lava.report",
+    "write_page": "rmp_lava.report",
     "Run": "rmp_lava.results",
     "SpikingNetwork": "rmp_lava.network",
     "RmpLavaError": "rmp_lava.errors",

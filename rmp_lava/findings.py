@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from .tables import Table, table
+
 Severity = Literal["obstacle", "difference", "caution", "information", "ok"]
 """Most severe first: it cannot be done; results will differ; results may differ; what is done about it; works as it is."""
 
@@ -41,3 +43,9 @@ class Finding:
 def of_severity(findings: Iterable[Finding], *severities: Severity) -> tuple[Finding, ...]:
     """The findings that have one of the severities, in their order."""
     return tuple(finding for finding in findings if finding.severity in severities)
+
+
+def findings_table(findings: Iterable[Finding], title: str, where: str = "layer") -> Table:
+    """Findings in their order; `where` is the head of the column that locates them."""
+    rows = [(each.severity, each.where, each.found, each.remedy) for each in findings]
+    return table(title, ("", where, "found", "what to do, or what is done"), rows, text_columns=4)

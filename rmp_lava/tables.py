@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_MOST_TITLE_COLUMNS = 100
+_MOST_TITLE_COLUMNS, _MOST_ROWS = 100, 24
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,25 @@ class Table:
             return list(self.rows)
         top = max_rows // 2
         return [*self.rows[:top], ("...",) * len(self.columns), *self.rows[len(self.rows) - (max_rows - 1 - top) :]]
+
+
+class Tabular:
+    """An object that shows itself as the table of its method `table`; as `repr` in at most 24 rows."""
+
+    __slots__ = ()
+
+    def table(self) -> Table:
+        """What the object shows of itself."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.table().to_text(max_rows=_MOST_ROWS)
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+    def __rich__(self) -> Table:
+        return self.table()
 
 
 def table(

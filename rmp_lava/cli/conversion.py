@@ -91,7 +91,7 @@ def check(
 
     from ..conversion.check import CheckReport
     from ..conversion.check import check as run_check
-    from ..report.tables import findings_table
+    from ..findings import findings_table
     from ..sources.models import load_target, shape_for
 
     if Path(target).suffix == ".net":

@@ -1,13 +1,13 @@
-"""Commands on hardware that one does not have yet: `profiles`, `fit` and `estimate`."""
+"""The commands `profiles`, `fit` and `estimate`, which need no hardware."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..choices import Implementation
 from ..errors import UsageError
 from .board import Leak
 from .common import (
@@ -24,17 +24,17 @@ from .common import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from ..hardware import Profile
+
 _SAMPLES = 50
 NET = typer.Argument(help="A .net file, ours or lava-dl's.")
 BOARD = typer.Option(help="Hardware profile: a name, see 'profiles', or a .toml file.")
 
 
-class Neurons(str, Enum):
-    native = "native"
-    stock = "stock"
-
-
-Implementation = Annotated[Neurons, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")]
+ImplementationOption = Annotated[
+    Implementation, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")
+]
 
 
 def profiles(
@@ -45,7 +45,7 @@ def profiles(
 ) -> None:
     """List the hardware profiles.
 
-    With a name: every number, with its unit, kind and source.
+    With a name, show every number of that profile with its unit, kind and source.
     """
     from ..hardware import load_profile, profile_names
     from ..report.hardware import profile_page, profiles_table
@@ -66,7 +66,7 @@ def profiles(
     write_json(json_path, _head(profile) | {"values": values})
 
 
-def _head(profile) -> dict:
+def _head(profile: Profile) -> dict[str, Any]:
     return {
         "name": profile.name,
         "description": profile.description,
@@ -79,7 +79,7 @@ def _head(profile) -> dict:
 def fit(
     net: Annotated[Path, NET],
     profile: Annotated[str, BOARD] = "oheo_gulch",
-    implementation: Implementation = Neurons.native,
+    implementation: ImplementationOption = "native",
     steps: Steps = None,
     data: Annotated[
         str | None, typer.Option(help=f"{DATA_NAMES}; with --data-dir alone the network's own, else no images.")
@@ -97,24 +97,28 @@ def fit(
     ] = None,
     json_path: Json = None,
 ) -> None:
-    """Say whether a network fits a board.
+    """Check whether a network fits a board.
 
-    Shows each layer's cores and what limits it; for stock neurons also what will differ on the board, on images too where
-    --data or --images names some. Exit code 1 if it does not fit or cannot be deployed.
+    Shows each layer's cores and their scarcest resource. For stock neurons also shows what will differ on the board; with
+    --data or --images, also on images. Exits with code 1 if the network does not fit or cannot be deployed.
     """
     from .. import netx
+    from ..backends.loihi2 import lowering_report
     from ..hardware import map_network
+    from ..report.board import describe_lowering, lowering_table
     from ..report.hardware import describe_mapping, mapping_table
+    from ..report.runs import steps_for
     from ..report.tables import WIDE
+    from ..sources.images import images_for
 
     network = netx.load(net)
-    mapping = map_network(network, profile, implementation.value)
-    stock = implementation is Neurons.stock
+    mapping = map_network(network, profile, implementation)
+    stock = implementation == "stock"
     if not stock and any(each is not None for each in (steps, data, images, data_dir, samples, leak, seed)):
         raise UsageError(
-            "--steps, images, --samples, --leak and --seed say what differs with stock neurons; pass --implementation stock too"
+            "--steps, images, --samples, --leak and --seed apply to stock neurons only; pass --implementation stock too"
         )
-    if samples is not None and data is images is data_dir is None:
+    if samples is not None and data is None and images is None and data_dir is None:
         raise UsageError("--samples is given, but no images; pass --data, --data-dir or --images too")
     console = console_for(json_path)
     console.print(mapping_table(mapping, wide=console.width >= WIDE))
@@ -123,33 +127,19 @@ def fit(
     summary, fits = mapping.summary(), mapping.fits
     known = steps is not None or isinstance(network.provenance.get("balance"), dict)
     if stock and not known:
-        console.print("What differs on a board depends on T, which the file does not say: pass --steps.")
+        console.print("What differs on a board depends on T, which the file does not record: pass --steps.")
     elif stock:
-        report = _lowering(network, steps, data, images, data_dir, samples, leak or 0, seed or 0)
-        _show_lowering(report, console)
+        values = None
+        if any(each is not None for each in (data, images, data_dir)):
+            values, _, _ = images_for(network, data, data_dir, images, None, _SAMPLES if samples is None else samples)
+        report = lowering_report(network, steps_for(network, steps), values, leak=leak or 0, seed=seed or 0)
+        console.print(lowering_table(report))
+        console.print(describe_lowering(report))
         summary["lowering"] = report.summary()
         fits = fits and not report.of("obstacle")
     write_json(json_path, summary)
     if not fits:
         raise typer.Exit(1)
-
-
-def _lowering(network, steps, data, images, data_dir, samples: int | None, leak: int, seed: int):
-    from ..backends.loihi2 import lowering_report
-    from ..report.runs import steps_for
-    from ..sources.images import images_for
-
-    values = None
-    if any(each is not None for each in (data, images, data_dir)):
-        values, _, _ = images_for(network, data, data_dir, images, None, _SAMPLES if samples is None else samples)
-    return lowering_report(network, steps_for(network, steps), values, leak=leak, seed=seed)
-
-
-def _show_lowering(report, console) -> None:
-    from ..report.board import describe_lowering, lowering_table
-
-    console.print(lowering_table(report))
-    console.print(describe_lowering(report))
 
 
 def estimate(
@@ -161,13 +151,13 @@ def estimate(
     data_dir: DataDirectory = None,
     samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = _SAMPLES,
     steps: Steps = None,
-    implementation: Implementation = Neurons.native,
+    implementation: ImplementationOption = "native",
     seed: SpikeSeed = 0,
     json_path: Json = None,
 ) -> None:
     """Estimate energy and time of an inference.
 
-    Simulates test images (backend fast) and multiplies what they cost by the profile's figures. Never measured.
+    Simulates test images on backend fast and multiplies their operations by the profile's figures. Nothing is measured.
     """
     from .. import netx
     from ..backends import run as run_network
@@ -179,10 +169,10 @@ def estimate(
 
     network = netx.load(net)
     chosen = load_profile(profile)
-    mapping = map_network(network, chosen, implementation.value)
+    mapping = map_network(network, chosen, implementation)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
-    # Stock neurons send the same spikes; each of their periods needs a blank step.
-    blank = 1 if implementation is Neurons.stock else None
+    # Stock neurons send the same spikes, but need a blank step in each period.
+    blank = 1 if implementation == "stock" else None
     result = run_network(network, values, steps_for(network, steps), "fast", blank=blank, seed=seed, progress=True)
     found = make_estimate(network, result, chosen, mapping)
     console = console_for(json_path)
@@ -190,7 +180,7 @@ def estimate(
         console.print(shown(found))
     for line in report.describe_estimate(found):
         console.print(line)
-    if implementation is Neurons.stock:
+    if implementation == "stock":
         console.print(
             "A period is T + 1 steps here; a board may take longer ones: see `rmp-lava fit --implementation stock`."
         )

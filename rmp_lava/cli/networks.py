@@ -242,7 +242,7 @@ def doctor(json_path: Json = None) -> None:
     For each that does not: why, and what to do.
     """
     from ..doctor import diagnose
-    from ..report.tables import findings_table
+    from ..findings import findings_table
 
     findings = diagnose()
     console_for(json_path).print(findings_table(findings, "Parts of rmp-lava on this machine", "part"))

@@ -1,8 +1,11 @@
 """What people see: tables and sentences for the terminal, and the report on a network as one HTML page.
 
-page = rmp_lava.report.make_page(network, images, labels, steps=16, trained=model)
-page.figures["raster"]                              # a matplotlib figure
-rmp_lava.report.write_page(page, Path("page.html"))
+    page = rmp_lava.make_page(network, images, labels, steps=16, trained=model)
+    page.figures["raster"]        # a matplotlib figure
+    page.sections[3].sheets       # tables with captions
+    rmp_lava.write_page(page, Path("page.html"))
+
+Only the page needs matplotlib and jinja2 (the extra `report`), so it is imported on first use.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ __all__ = ["Page", "make_page", "write_page"]
 
 
 def __getattr__(name: str) -> Any:
-    # Only the page needs matplotlib and jinja2, of the extra `report`.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .page import page

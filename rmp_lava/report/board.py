@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ..backends.loihi2 import LoweringReport
 from ..choices import options
-from ..findings import Severity
+from ..findings import Severity, findings_table
 from ..measurement import Measurement
 from ..tables import Table, table
-from .tables import findings_table
 from .words import quantity
 
 

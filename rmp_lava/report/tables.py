@@ -9,7 +9,6 @@ from rich.console import Console
 
 from ..conversion.fidelity import LayerGate, begins_at
 from ..conversion.stages import Stage
-from ..findings import Finding
 from ..network import Conv, Layer, SpikingNetwork
 from ..registers import MAX_STATE, to_weight_units
 from ..results import Run
@@ -204,9 +203,3 @@ def epochs_table(title: str, history: Iterable[Sequence[float | None]]) -> Table
         for epoch, loss, training, validation in history
     ]
     return table(title, ("epoch", "loss", "training", "validation"), rows, text_columns=0)
-
-
-def findings_table(findings: Iterable[Finding], title: str, where: str = "layer") -> Table:
-    """Findings in their order; `where` is the head of the column that locates them."""
-    rows = [(each.severity, each.where, each.found, each.remedy) for each in findings]
-    return table(title, ("", where, "found", "what to do, or what is done"), rows, text_columns=4)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import examples
 
+import rmp_lava
 from rmp_lava import cli, load, run, save
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import CheckpointError, UsageError
@@ -510,6 +511,23 @@ def test_core_maps_of_any_size_stay_within_their_figure(chips, wide):
         for patch in axes.patches:
             (left, top), (right, bottom) = patch.get_path().get_extents().get_points()
             assert -1e-6 <= left and right <= width + 1e-6 and -1e-6 <= top and bottom <= height + 1e-6
+
+
+# From Python
+
+
+def test_figures_and_tables_are_there_by_name(digits):
+    from rmp_lava.training.checkpoint import load_model
+
+    network, (model, _) = load(digits / "d.net"), load_model(digits / "d.pt")
+    images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
+    made = rmp_lava.make_page(network, images, steps=8, trained=model)
+    assert sorted(made.figures) == FIGURES
+    tables = {section.key: [sheet.table for sheet in section.sheets] for section in made.sections}
+    assert [row[0] for row in tables["activity"][0].rows] == [*network.depths, "all"]
+    assert not next(section for section in made.sections if section.key == "rates").missing
+    (written,) = rmp_lava.write_page(made, digits / "python.html")
+    assert_leads_nowhere(Reader(written.read_text(encoding="utf-8")))
 
 
 # Words

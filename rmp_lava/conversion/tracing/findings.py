@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import ConversionError
-from ...findings import Finding, of_severity
+from ...findings import Finding, findings_table, of_severity
+from ...tables import Table, Tabular
 
 
-@dataclass(frozen=True)
-class CheckReport:
+@dataclass(frozen=True, repr=False)
+class CheckReport(Tabular):
     """Everything that `check` found.
 
     A finding's `where` is the name of a module, "input" or "model"; a function is named after the module that calls it.
@@ -17,6 +18,12 @@ class CheckReport:
     """
 
     findings: tuple[Finding, ...]
+
+    def table(self) -> Table:
+        """Every finding, as `check` prints them."""
+        obstacles = len(self.obstacles)
+        verdict = f"{obstacles} obstacle{'s' if obstacles > 1 else ''}" if obstacles else "the network converts"
+        return findings_table(self.findings, f"Check: {verdict}")
 
     @property
     def obstacles(self) -> tuple[Finding, ...]:

@@ -33,10 +33,15 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Page:
-    """The finished page, and its pictures for files of their own."""
+    """The finished page, and the sections that it shows."""
 
     html: str
-    pictures: tuple[Picture, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures, in the order of the page."""
+        return tuple(picture for section in self.sections for picture in section.pictures)
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -115,8 +120,7 @@ def make_page(
         provenance_section(measured, net, shlex.join(arguments)),
     ]
     facts = sections.facts(measured) + hardware_facts(hardware)
-    html = render(network, facts, found, colours, what)
-    return Page(html, tuple(picture for section in found for picture in section.pictures))
+    return Page(render(network, facts, found, colours, what), tuple(found))
 
 
 def render(

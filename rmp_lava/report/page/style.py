@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.colors import to_hex
@@ -21,7 +22,7 @@ _DARK_TERMS = ("#4aa3df", "#e8ac2c", "#1fb98d", "#d893b9", "#ea7a35", "#7cc6f0")
 _NAMES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
 _LIGHT_RANGE, _DARK_RANGE = (0.14, 0.80), (0.30, 0.90)
 """Parts of the colour map that stand out from white, and from black."""
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "text.color": INK,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError, UsageError
+from ...tables import Table, Tabular, table
 from . import cifar, fashion_mnist, imagenet
 from .lazy_images import Images, LazyImages, checksum
 from .reading import Found
@@ -22,8 +23,8 @@ _TEST_FRACTION_OF_DIGITS = 0.25
 _CIFAR = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Tabular):
     """A labelled image data set with a fixed test part.
 
     Attributes
@@ -67,6 +68,16 @@ class Dataset:
                 f"data set {self.name!r} has training images of shape {self.train_images.shape[1:]} but test images of "
                 f"shape {self.test_images.shape[1:]}; they must agree"
             )
+
+    def table(self) -> Table:
+        """Its parts, with the number and kind of their images."""
+        parts = (("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels))
+        rows = [
+            (name, "x".join(map(str, images.shape[1:])), images.dtype, f"{len(images):,}", len(np.unique(labels)))
+            for name, images, labels in parts
+        ]
+        title = f"Data set {self.name!r}: {len(self.class_names)} classes, {self.located}"
+        return table(title, ("part", "shape", "dtype", "images", "classes"), rows, text_columns=3)
 
     @property
     def located(self) -> str:
