@@ -168,7 +168,7 @@ def test_an_estimate_of_ones_own_images(call, tmp_path):
         (("fit", "none.net"), "none.net does not exist"),
         (("fit", REFERENCE, "--profile", "abacus"), "'abacus' is unknown; choose"),
         (("fit", REFERENCE, "--samples", "3"), "apply to stock neurons only; pass --implementation stock too"),
-        (("fit", REFERENCE, "--seed", "3"), "say what differs with stock neurons; pass --implementation stock too"),
+        (("fit", REFERENCE, "--seed", "3"), "apply to stock neurons only; pass --implementation stock too"),
         (
             ("fit", REFERENCE, "--implementation", "stock", "--steps", "4", "--samples", "3"),
             "--samples is given, but no images",
