@@ -17,6 +17,8 @@ Kernel = Literal["auto", "int8", "float32"]
 """What computes the weighted sums of backend fast."""
 ConvModel = Literal["blas", "lava"]
 """What computes convolutions on backend lava: matrix products, or Lava's own model."""
+SelftestBackend = Literal["lava", "loihi2"]
+"""What runs the self-test: Lava's CPU simulator, or a board."""
 MeasuredInput = Literal["chip", "host"]
 """Where the input of a measurement comes from: held by the network on the chip, or sent by the host in each step."""
 

@@ -97,34 +97,11 @@ def run(
     elif isinstance(chosen, Lava):
         from .lava import simulator
 
-        result = simulator.run(
-            network,
-            images,
-            plan,
-            implementation=chosen.implementation,
-            conv_model=chosen.conv_model,
-            neuron_program=chosen.neuron_program,
-            time_limit=chosen.time_limit,
-            seed=seed,
-            record=record,
-            progress=progress,
-        )
+        result = simulator.run(network, images, plan, chosen, seed=seed, record=record, progress=progress)
     else:
         from . import loihi2
 
-        result = loihi2.run(
-            network,
-            images,
-            plan,
-            implementation=chosen.implementation,
-            board=chosen.board,
-            measure_input=chosen.measure,
-            neuron_program=chosen.neuron_program,
-            time_limit=chosen.time_limit,
-            seed=seed,
-            record=record,
-            progress=progress,
-        )
+        result = loihi2.run(network, images, plan, chosen, seed=seed, record=record, progress=progress)
     if strict:
         _refuse_overflow(result)
     return result

@@ -1,16 +1,23 @@
-"""A tiny experiment as plain data: lines, LIF populations and connections, in the words of Lava's stock Processes.
+"""A tiny experiment as plain data: lines, LIF populations and connections, in the parameters of Lava's stock Processes.
 
-Unlike a `SpikingNetwork`, a circuit says what the Processes are given (du, dv, mantissas and exponents, single self-synapses), so
-that one of these can be tried out, or be wrong, alone. Shapes are (channels, height, width) or (neurons,). Steps count from 1.
+Unlike a `SpikingNetwork`, a circuit sets what the Processes are given (du, dv, mantissas, exponents, each self-synapse), so that
+one of these can be tested, or be wrong, alone. Shapes are (channels, height, width) or (neurons,). Steps count from 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+KEPT = -1
+"""du of a current that never decays."""
+LEAKING = 0
+"""du of a current that loses 1/4096 per step: the smallest decay of a chip that does not support `KEPT`."""
+FORGOTTEN = 4095
+"""du of a current that equals the step's input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +30,7 @@ class Lines:
     messages : numpy.ndarray
         (steps, *shape) int; row t - 1 is sent in step t. Nothing is sent after the last row.
     bits : int
-        Of a graded message's payload; 0 for spikes.
+        Payload of a graded message; 0 for spikes.
     """
 
     name: str
@@ -38,20 +45,20 @@ class Lines:
 
 @dataclass(frozen=True)
 class Cells:
-    """A population of Lava's LIF, or LIFReset where `reset` is given.
+    """A population of Lava's LIF, or LIFReset if `reset` is given.
 
     Parameters
     ----------
     name : str
     shape : tuple of int
     threshold : int
-        vth, 17-bit mantissa in weight units; a cell spikes where v is above it.
+        vth, 17-bit mantissa in weight units; a cell spikes when v exceeds it.
     du, dv : int
-        As Lava takes them: u keeps (4096 - (du + 1)) / 4096 of itself in each step, v (4096 - dv) / 4096.
+        As Lava takes them: per step, u keeps (4096 - (du + 1)) / 4096 of its value, v (4096 - dv) / 4096.
     bias, bias_exponent : int
-        `bias << bias_exponent` in 1/64 of a weight unit is added to v in each step.
+        `bias << bias_exponent`, in 1/64 weight unit, is added to v in each step.
     start : int or tuple of int
-        v before the first step, in 1/64 of a weight unit.
+        v before the first step, in 1/64 weight unit.
     reset : (int, int) or None
         (interval, offset): u and v are zeroed in steps t with t % interval == offset, before anything is added.
     """
@@ -79,7 +86,7 @@ class Connection:
         convention, a cross-correlation.
     kind : {"dense", "sparse", "conv"}
     exponent : int
-        Weights count times 2^exponent; dense and sparse only.
+        Weights are scaled by 2^exponent; dense and sparse only.
     stride, padding : (int, int)
         (height, width), convolutions only.
     """
@@ -87,7 +94,7 @@ class Connection:
     source: str
     target: str
     weight: np.ndarray
-    kind: str = "dense"
+    kind: Literal["dense", "sparse", "conv"] = "dense"
     exponent: int = 0
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
@@ -104,10 +111,11 @@ class Circuit:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Of the lines or cells of that name."""
-        return next(part.shape for part in (*self.lines, *self.cells) if part.name == name)
+        shapes = {each.name: each.shape for each in self.lines} | {each.name: each.shape for each in self.cells}
+        return shapes[name]
 
     def with_cells(self, name: str, **changes: Any) -> Circuit:
-        """A copy whose cells of that name are changed."""
+        """A copy in which the cells of that name are changed."""
         cells = tuple(replace(each, **changes) if each.name == name else each for each in self.cells)
         return replace(self, cells=cells)
 
@@ -120,30 +128,35 @@ class Circuit:
         """A copy that lacks one connection."""
         return replace(self, connections=self.connections[:index] + self.connections[index + 1 :])
 
+    def leaking(self) -> Circuit:
+        """A copy for a board without du = -1: currents that would never decay lose 1/4096 per step."""
+        cells = tuple(replace(each, du=LEAKING) if each.du == KEPT else each for each in self.cells)
+        return replace(self, cells=cells)
+
     def delayed(self, index: int) -> Circuit:
-        """A copy in which what one connection carries comes a step later, through cells that only pass spikes on."""
+        """A copy in which what one connection carries arrives a step later, through relay cells."""
         slow = self.connections[index]
         size = int(np.prod(self.shape(slow.source)))
-        relay = Cells("relay", (size,), 1, du=4095, dv=4096)
+        relay = Cells("relay", (size,), 1, du=FORGOTTEN, dv=4096)
         onward = Connection(slow.source, "relay", 2 * np.eye(size, dtype=int))
         changed = self.with_connection(index, source="relay")
         return replace(changed, cells=(*self.cells, relay), connections=(*changed.connections, onward))
 
     def later(self, steps: int) -> Circuit:
-        """A copy whose cells expect everything from outside some steps later, as it comes through adapters.
+        """A copy whose cells expect all messages of lines some steps later, because these pass through adapters.
 
-        Resets and cells with a bias move along. What receives nothing from outside stays as it is.
+        Resets and biases move along. A circuit without lines is returned as it is.
         """
         if not self.lines or not steps:
             return self
         return replace(self, cells=tuple(_later(each, steps) for each in self.cells))
 
-    def with_messages(self, change) -> Circuit:
-        """A copy in which `change` was applied to the messages (steps, *shape) of all lines."""
+    def with_messages(self, change: Callable[[np.ndarray], np.ndarray]) -> Circuit:
+        """A copy in which `change` is applied to the messages (steps, *shape) of all lines."""
         return replace(self, lines=tuple(replace(each, messages=change(each.messages)) for each in self.lines))
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for JSON: what was run, to build it again by other means."""
+        """Plain values for JSON, from which `from_summary` builds the circuit again."""
         return {
             "steps": self.steps,
             "lines": [
@@ -154,52 +167,46 @@ class Circuit:
             "connections": [{**vars(each), "weight": each.weight.tolist()} for each in self.connections],
         }
 
+    @classmethod
+    def from_summary(cls, content: Mapping[str, Any]) -> Circuit:
+        """The circuit that `summary` describes."""
+        lines = tuple(
+            Lines(each["name"], np.array(each["messages"]).reshape(-1, *each["shape"]), each["bits"])
+            for each in content["lines"]
+        )
+        cells = tuple(Cells(**_tuples(each)) for each in content["cells"])
+        connections = tuple(
+            Connection(**{**_tuples(each), "weight": np.array(each["weight"])}) for each in content["connections"]
+        )
+        return cls(content["steps"], lines, cells, connections)
+
+
+def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists, which JSON makes of tuples, as tuples again."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+
 
 def _later(cells: Cells, steps: int) -> Cells:
-    """Cells whose periodic reset comes later, and whose bias has gained nothing after that many steps."""
+    """Cells whose periodic reset comes later, and whose bias has added nothing by then."""
     gained = steps * (cells.bias << cells.bias_exponent)
     start = cells.start - gained if isinstance(cells.start, int) else tuple(each - gained for each in cells.start)
     reset = None if cells.reset is None else (cells.reset[0], (cells.reset[1] + steps) % cells.reset[0])
     return replace(cells, start=start, reset=reset)
 
 
-def from_summary(content: Mapping[str, Any]) -> Circuit:
-    """The circuit that `Circuit.summary` describes."""
-    lines = [
-        Lines(each["name"], np.array(each["messages"]).reshape(-1, *each["shape"]), each["bits"])
-        for each in content["lines"]
-    ]
-    cells = [
-        Cells(**{name: tuple(value) if isinstance(value, list) else value for name, value in each.items()})
-        for each in content["cells"]
-    ]
-    connections = [
-        Connection(
-            **{
-                **each,
-                "weight": np.array(each["weight"]),
-                "stride": tuple(each["stride"]),
-                "padding": tuple(each["padding"]),
-            }
-        )
-        for each in content["connections"]
-    ]
-    return Circuit(content["steps"], tuple(lines), tuple(cells), tuple(connections))
-
-
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What ran, or what should have.
+    """What ran, or what should have run.
 
     Parameters
     ----------
     spikes : mapping
         Population -> int array; of circuits (steps, *shape), of networks (samples, steps, *shape).
     currents : mapping
-        Population -> int64 (*shape), u after the last step in 1/64 of a weight unit; of networks (samples, *shape), the
-        membrane potential at the end of each sample. Only what can be read.
+        Population -> int64 (*shape), u after the last step in 1/64 weight unit; of networks (samples, *shape), the membrane
+        potential at the end of each sample. Only what can be read.
     execution : str
-        In words what really computed.
+        What really computed it, in words.
     """
 
     spikes: Mapping[str, np.ndarray]

@@ -1,65 +1,61 @@
-"""The command of a board's first day: `selftest`."""
+"""The command `selftest`, for a board's first day."""
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated
 
 import typer
 
+from ..choices import SelftestBackend
 from ..errors import UsageError
-from .board import Generation, Host, Node, Partition, chosen_board
+from .board import Generation, Host, Leak, Node, Partition, chosen_board
 from .common import Json, console_for, write_json
-
-
-class SelftestBackend(str, Enum):
-    lava = "lava"
-    loihi2 = "loihi2"
 
 
 def selftest(
     backend: Annotated[
         SelftestBackend, typer.Option(help="The Lava CPU simulator, or a board; nothing else runs instead.")
-    ] = SelftestBackend.lava,
-    only: Annotated[list[str] | None, typer.Option(help="Run this rung only; may be given again.")] = None,
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a rung that does not pass.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="VGG-16 at half its width, not at a sixteenth.")] = False,
+    ] = "lava",
+    only: Annotated[list[str] | None, typer.Option(help="Run only this rung; repeatable.")] = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Continue after a rung that does not pass.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="VGG-16 at half its width instead of a sixteenth.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds after which a rung is ended.")] = 600.0,
     partition: Partition = None,
     node: Node = None,
     host: Host = None,
     generation: Generation = None,
+    leak: Leak = None,
     json_path: Json = None,
 ) -> None:
-    """Try what a deployed network relies on, in tiny steps.
+    """Test everything that a deployed network relies on, in tiny steps.
 
-    From one spike to VGG-16, each with its expected spikes. Stops at the first difference and says what it means; exit code 1
-    then. The file of --json can be attached to a report.
+    From one spike to VGG-16, each step with its expected spikes. Stops at the first difference, says what it means, and exits
+    with code 1. The file of --json can be attached to a report.
     """
     if not 0 < time_limit < float("inf"):
-        raise UsageError(f"time limit {time_limit} is not possible; it takes a positive number of seconds")
+        raise UsageError(f"time limit is {time_limit}; it must be a positive number of seconds")
     from rich.live import Live
 
     from ..report.selftest import describe_end, describe_result, selftest_table
     from ..selftest.execute import executor_for
-    from ..selftest.ladder import climb, ladder, passed, summary
+    from ..selftest.ladder import RungResult, climb, ladder, passed, summary
 
-    executor = executor_for(backend.value, chosen_board(partition, node, host, generation, None))
-    rungs = ladder(only or (), full=full)
+    executor = executor_for(backend, chosen_board(partition, node, host, generation, None), leak)
+    rungs = ladder(only or (), full=full, leak=executor.leak)
     console = console_for(json_path)
-    results = []
-    with Live(selftest_table(rungs, results, backend.value), console=console, auto_refresh=False) as live:
+    results: list[RungResult] = []
+    with Live(selftest_table(rungs, results, backend), console=console, auto_refresh=False) as live:
         for result in climb(rungs, executor, keep_going=keep_going, time_limit=time_limit):
             results.append(result)
-            live.update(selftest_table(rungs, results, backend.value), refresh=True)
-            if str(json_path) != "-":  # a machine that hangs later leaves what is known so far
+            live.update(selftest_table(rungs, results, backend), refresh=True)
+            if str(json_path) != "-":  # what is known so far survives a machine that hangs later
                 write_json(json_path, summary(rungs, results, executor))
     if not console.is_terminal:
         console.print()  # Live ends its line on terminals only
     for result in results:
         for line in describe_result(result):
             console.print(line)
-    console.print(describe_end(results, backend.value))
+    console.print(describe_end(results, backend))
     if str(json_path) == "-":
         write_json(json_path, summary(rungs, results, executor))
     if not passed(results):

@@ -1,55 +1,63 @@
-"""The one place where a rung meets a backend: a circuit or a network goes in, a `Recording` comes out."""
+"""The only part of the self-test that knows backends: a circuit or a network goes in, a `Recording` comes out."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from ..backends import BackendOptions, Lava, loihi2, run
+from ..backends import Lava, loihi2, reference, run
 from ..backends import Loihi2 as OnBoard
 from ..backends.board import Board
 from ..backends.circuit import Circuit, Recording
 from ..backends.lava import simulator
-from ..backends.lava.job import supervise
+from ..backends.lava.session import run_circuit
+from ..backends.options import Reference
+from ..choices import Record, SelftestBackend
 from ..errors import BackendUnavailableError, UsageError
 from ..network import SpikingNetwork
+from ..results import Run
+from ..schedule import Schedule
 
-WORKER = "rmp_lava.selftest.worker"
+RECORD: tuple[Record, ...] = ("spikes", "potentials")
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A whole network on samples, in its deployed form: stock neurons, a period that is a power of two.
+    """A network on samples, in its deployed form: stock neurons, a period that is a power of two.
 
     Parameters
     ----------
     network : SpikingNetwork
-        Integers.
+        Integer.
     images : numpy.ndarray
         (samples, *input shape) in [0, 1].
     steps : int
         T.
+    leak : {0, 1}
+        1: membranes lose 1/4096 per step.
     """
 
     network: SpikingNetwork
     images: np.ndarray
     steps: int
+    leak: int = 0
 
-    def on(self, backend: BackendOptions) -> Recording:
-        """What a backend of `rmp_lava.run` makes of it."""
-        result = run(
-            self.network,
-            self.images,
-            self.steps,
-            backend,
-            power_of_two=True,
-            record=("spikes", "potentials"),
-        )
+    @property
+    def plan(self) -> Schedule:
+        """As on a board."""
+        return loihi2.deployed_schedule(self.network, self.steps)
+
+    def expectation(self) -> Recording:
+        """What the definition of the neuron gives; with leak, the model of stock neurons (backend reference)."""
+        if not self.leak:
+            return self.recording(run(self.network, self.images, self.steps, "reference", record=RECORD))
+        stock = Reference("stock")
+        return self.recording(reference.run(self.network, self.images, self.plan, stock, record=RECORD, leak=self.leak))
+
+    def recording(self, result: Run) -> Recording:
+        """Spikes and final potentials of every layer."""
         return Recording(
             {layer.name: result.spikes[layer.name] for layer in self.network},
             {layer.name: result.potentials[layer.name] for layer in self.network},
@@ -58,10 +66,20 @@ class Trial:
 
 
 class Executor(Protocol):
-    """What runs rungs. `backend` is its name, `board` what a backend on hardware runs on."""
+    """What runs rungs.
+
+    Attributes
+    ----------
+    backend : str
+    board : Board or None
+        What a backend on hardware runs on.
+    leak : {0, 1}
+        1 if membranes lose 1/4096 per step; the rungs must be made for it (`ladder`).
+    """
 
     backend: str
     board: Board | None
+    leak: int
 
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
         """Run a circuit; raises BackendError after `time_limit` seconds."""
@@ -70,31 +88,25 @@ class Executor(Protocol):
         """Run a network on samples; raises BackendError after `time_limit` seconds."""
 
 
-def run_circuit(circuit: Circuit, target: str, time_limit: float, board: Board | None = None) -> Recording:
-    """Run a circuit on Lava in a process group of its own; `target` and `board` as `lava_ends.ends_of` takes them."""
-    job = {"circuit": circuit.summary(), "target": target, "board": None if board is None else asdict(board)}
-    with tempfile.TemporaryDirectory(prefix="rmp-lava-") as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(job))
-        found = supervise(folder, 1, time_limit, worker_module=WORKER)
-    spikes = {each: np.array(values, dtype=np.int64) for each, values in found["spikes"].items()}
-    currents = {each: np.array(values, dtype=np.int64) for each, values in found["currents"].items()}
-    return Recording(spikes, currents, found["execution"])
-
-
 class LavaSimulator:
     """Lava's unmodified models on the CPU simulator."""
 
     backend = "lava"
     board = None
 
+    def __init__(self, leak: int = 0) -> None:
+        self.leak = leak
+
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
         """Run a circuit."""
-        return run_circuit(circuit, "cpu", time_limit)
+        return run_circuit(circuit, time_limit)
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
         """Run a network of stock neurons."""
-        return trial.on(Lava("stock", time_limit=time_limit))
+        options = Lava("stock", time_limit=time_limit)
+        return trial.recording(
+            simulator.run(trial.network, trial.images, trial.plan, options, record=RECORD, leak=trial.leak)
+        )
 
 
 class Loihi2:
@@ -104,38 +116,44 @@ class Loihi2:
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self.leak = board.leak
 
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
         """Run a circuit; only its spikes come back."""
-        return run_circuit(circuit, "loihi2", time_limit, self.board)
+        return run_circuit(circuit, time_limit, "loihi2", self.board)
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
         """Run a network of stock neurons."""
-        return trial.on(OnBoard(self.board, time_limit=time_limit))
+        options = OnBoard(replace(self.board, leak=trial.leak), time_limit=time_limit)
+        return trial.recording(run(trial.network, trial.images, trial.steps, options, record=RECORD))
 
 
-def executor_for(backend: str, board: Board | None = None) -> Executor:
-    """What runs rungs on a backend, "lava" or "loihi2".
+def executor_for(backend: SelftestBackend, board: Board | None = None, leak: int | None = None) -> Executor:
+    """What runs rungs on a backend.
 
     Parameters
     ----------
+    backend : {"lava", "loihi2"}
     board : Board or None
-        Of backend loihi2; None: the one that the environment variables name.
+        For backend loihi2; None: the one that the environment variables name.
+    leak : {0, 1} or None
+        Of the membranes; None: the board's, which is 0 unless set.
 
     Raises
     ------
     UsageError
         If a board is chosen for the simulator.
     BackendUnavailableError
-        If the backend is not on this machine, or no board can be asked for. No other one runs instead.
+        If the backend is not on this machine, or no board can be requested. No other one runs instead.
     """
     if backend == "lava" and board is not None:
-        raise UsageError(f"{board.describe()} is for backend 'loihi2'; backend 'lava' has no board")
+        raise UsageError(f"{board.describe()} is for backend 'loihi2'; leave it out for backend 'lava'")
     if backend == "lava":
         reason, hint = simulator.availability(), ""
     else:
         board = board or Board.from_environment()
+        board = board if leak is None else replace(board, leak=leak)
         reason, hint = loihi2.availability() or loihi2.unreachable(board), "; --backend lava simulates it"
     if reason:
         raise BackendUnavailableError(f"backend {backend!r} cannot run the self-test: {reason}{hint}")
-    return LavaSimulator() if backend == "lava" else Loihi2(board)
+    return LavaSimulator(leak or 0) if board is None else Loihi2(board)

@@ -1,11 +1,11 @@
-"""The ladder: its rungs in order, climbed until one differs, and the result as a file to attach to a report."""
+"""The ladder: its rungs in order, run until one differs, and the result as a file to attach to a report."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -20,7 +20,7 @@ from . import neuron_rungs, range_rungs, synapse_rungs, timing_rungs
 from .execute import Executor
 from .network_rungs import FULL, NARROW, digits, vgg16
 from .rung import Rung
-from .verdict import Difference, Explanation, explain, first_difference
+from .verdict import Explanation, FirstDifference, explain, first_difference
 
 TIME_LIMIT = 600.0
 """Seconds for each rung."""
@@ -48,11 +48,11 @@ _CIRCUITS = (
 
 
 def circuits() -> list[Rung]:
-    """The rungs that are tiny circuits, from the simplest on; each stands on those before it."""
+    """The rungs that are tiny circuits, simplest first; each relies on those before it."""
     return [make() for make in _CIRCUITS]
 
 
-def ladder(only: Sequence[str] = (), *, full: bool = False) -> list[Rung]:
+def ladder(only: Sequence[str] = (), *, full: bool = False, leak: int = 0) -> list[Rung]:
     """All rungs in order, or those named.
 
     Parameters
@@ -60,12 +60,14 @@ def ladder(only: Sequence[str] = (), *, full: bool = False) -> list[Rung]:
     only : sequence of str
         Names of rungs.
     full : bool
-        VGG-16 at half of its width in place of a sixteenth.
+        VGG-16 at half its width instead of a sixteenth.
+    leak : {0, 1}
+        1: for a board whose membranes lose 1/4096 per step (`Rung.leaking`).
 
     Raises
     ------
     UsageError
-        If there is no rung of a name, or `full` is asked for without VGG-16.
+        If a rung is unknown, or `full` is given without VGG-16.
     """
     rungs = [*circuits(), digits(), vgg16(FULL if full else NARROW)] if _wants_networks(only) else circuits()
     names = [rung.name for rung in rungs]
@@ -73,28 +75,29 @@ def ladder(only: Sequence[str] = (), *, full: bool = False) -> list[Rung]:
     if unknown is not None:
         raise UsageError(f"rung {unknown!r} is unknown; choose from {', '.join(map(repr, names))}")
     if full and only and "vgg16" not in only:
-        raise UsageError("full is for rung 'vgg16', which is not among those named; name it too, or leave full out")
-    return [rung for rung in rungs if not only or rung.name in only]
+        raise UsageError("full is for rung 'vgg16', which is not selected; select it too, or leave full out")
+    chosen = [rung for rung in rungs if not only or rung.name in only]
+    return [rung.leaking() for rung in chosen] if leak else chosen
 
 
 def _wants_networks(only: Sequence[str]) -> bool:
-    """Whether networks must be made, which takes seconds: not if all that is asked for are circuits."""
+    """Whether networks must be built, which takes seconds; not if only circuits are selected."""
     return not only or not set(only) <= {rung.name for rung in circuits()}
 
 
 @dataclass(frozen=True, eq=False)
 class RungResult:
-    """How a rung went.
+    """The result of a rung.
 
     Parameters
     ----------
     rung : Rung
     verdict : {"passed", "differs", "failed", "not run"}
-        Failed: it could not be run to its end, see `error`.
+        "failed": it did not run to its end, see `error`.
     seconds : float
-        Wall time, with start-up.
+        Wall time, including start-up.
     expected, found : Recording or None
-    difference : Difference or None
+    difference : FirstDifference or None
     explanations : tuple of Explanation
     error : str
     """
@@ -104,12 +107,12 @@ class RungResult:
     seconds: float = 0.0
     expected: Recording | None = None
     found: Recording | None = None
-    difference: Difference | None = None
+    difference: FirstDifference | None = None
     explanations: tuple[Explanation, ...] = ()
     error: str = ""
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for JSON: of circuits everything, of networks counts and a digest of all spikes."""
+        """Plain values for JSON: everything about circuits; spike counts and a digest of all spikes of networks."""
         circuit = isinstance(self.rung.subject, Circuit)
         describe = _trains if circuit else _digests
         return {
@@ -129,7 +132,7 @@ class RungResult:
 
 
 def _trains(recording: Recording) -> dict[str, Any]:
-    """Steps (from 1) in which each neuron spikes, and what u was in the end."""
+    """Steps (from 1) in which each neuron spikes, and the final u."""
     spikes = {
         name: [(np.flatnonzero(train) + 1).tolist() for train in spikes.reshape(len(spikes), -1).T]
         for name, spikes in recording.spikes.items()
@@ -154,12 +157,12 @@ def climb(
     keep_going: bool = False,
     time_limit: float = TIME_LIMIT,
 ) -> Iterator[RungResult]:
-    """Run rungs one after the other; those behind the first that does not pass are not run, unless `keep_going`.
+    """Run rungs one after the other; those after the first that does not pass are not run, unless `keep_going`.
 
     Yields
     ------
     RungResult
-        Of each rung, as soon as it is known.
+        For each rung, as soon as it is known.
     """
     stopped = False
     for rung in rungs:
@@ -171,9 +174,11 @@ def climb(
 def _try(rung: Rung, executor: Executor, time_limit: float) -> RungResult:
     expected = rung.expectation()
     started = time.perf_counter()
-    run: Callable = executor.circuit if isinstance(rung.subject, Circuit) else executor.network
     try:
-        found = run(rung.subject, time_limit)
+        if isinstance(rung.subject, Circuit):
+            found = executor.circuit(rung.subject, time_limit)
+        else:
+            found = executor.network(rung.subject, time_limit)
         seconds = time.perf_counter() - started
         difference = first_difference(rung, expected, found)
     except BackendError as error:
@@ -190,7 +195,7 @@ def passed(results: Sequence[RungResult]) -> bool:
 
 
 def summary(rungs: Sequence[Rung], results: Sequence[RungResult], executor: Executor) -> dict[str, Any]:
-    """The whole result for JSON; rungs without a result yet are "not run"."""
+    """The whole result for JSON; rungs without a result are "not run"."""
     backend, board = executor.backend, executor.board
     results = [*results, *(RungResult(rung, "not run") for rung in rungs[len(results) :])]
     return {
@@ -198,6 +203,7 @@ def summary(rungs: Sequence[Rung], results: Sequence[RungResult], executor: Exec
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "backend": backend,
         "board": None if board is None else board.describe(),
+        "leak": executor.leak,
         "on_hardware": backend == "loihi2" and any(result.found is not None for result in results),
         "passed": passed(results),
         "versions": {"python": platform.python_version(), "system": platform.platform()} | _versions(),

@@ -1,7 +1,7 @@
 """What a circuit should do, in plain integers, step by step and synapse by synapse; independent of Lava and of the backends.
 
-`Rules` are the ways in which a chip may follow other rules than Lava's documented ones (lava/proc/lif/models.py,
-`PyLifModelBitAcc`): a recording that one of them explains exactly tells what is different.
+`Rules` lists the ways in which a chip may deviate from Lava's documented behaviour (lava/proc/lif/models.py, `PyLifModelBitAcc`):
+a deviation that explains a recording exactly shows what is different.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ import numpy as np
 from ..backends.circuit import Cells, Circuit, Connection, Recording
 
 SHIFT = 6
-"""Inputs and thresholds stand 6 bits above the states' least bit."""
+"""Bits by which inputs and thresholds are shifted to the states' unit, 1/64 weight unit."""
 LIMIT = 1 << 23
-"""States have 24 bits with sign."""
+"""States have 24 signed bits."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The documented rules; each field is one that a chip may break.
+    """The documented rules; each field is one from which a chip may deviate.
 
     Parameters
     ----------
     spikes_at_threshold : bool
-        A cell spikes where v equals the threshold too.
+        A cell also spikes if v equals the threshold.
     threshold_shift : int
-        Bits by which the threshold is shifted against v.
+        Bits by which the threshold is shifted to the unit of v.
     spike_clears_current : bool
         A spike zeroes u as well as v.
     spike_subtracts : bool
-        A spike takes the threshold off v in place of zeroing it.
+        A spike subtracts the threshold from v instead of zeroing it.
     rests_after_spike : bool
         A cell cannot spike in the step after a spike (a refractory period of Loihi's LIF).
     input_bits : int or None
-        Width of the register that sums up a step's input; None: wide enough for all.
+        Width of the register that sums a step's input; None: unlimited.
     input_saturates : bool
-        Whether that register stops at its ends instead of wrapping.
+        Whether that register saturates instead of wrapping.
     current_saturates : bool
-        u stops at its ends instead of wrapping.
+        u saturates instead of wrapping.
     reset_clears_current : bool
         The periodic reset zeroes u as well as v.
     reset_drops_input : bool
-        What arrives in the step of the reset is lost with it.
+        Input that arrives in the step of the reset is lost.
     """
 
     spikes_at_threshold: bool = False
@@ -85,7 +85,7 @@ def predict(circuit: Circuit, rules: Rules = DOCUMENTED) -> Recording:
 
 
 class _State:
-    """What a population remembers."""
+    """The state of a population."""
 
     def __init__(self, cells: Cells, rules: Rules) -> None:
         self.cells, self.rules = cells, rules
@@ -121,13 +121,13 @@ class _State:
 
 
 def _decayed(state: int, rate: int) -> int:
-    """What is left after a decay of `rate`/4096, rounded towards zero."""
+    """The state after a decay of `rate`/4096, rounded towards zero."""
     kept = (abs(state) * (4096 - rate)) >> 12
     return kept if state >= 0 else -kept
 
 
 def _wrapped(u: int) -> int:
-    """Once round the register; Lava keeps +2^23 where two's complement would not, so no rung goes there."""
+    """u in its register; Lava keeps +2^23 where two's complement would not, so no rung goes there."""
     if u > LIMIT:
         return u - 2 * LIMIT
     return u + 2 * LIMIT if u <= -LIMIT else u

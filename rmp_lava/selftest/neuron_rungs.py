@@ -89,7 +89,7 @@ def current_persists() -> Rung:
     )
     return Rung(
         "du = -1",
-        "u never decays",
+        "whether u decays from step to step",
         circuit,
         "one spike sets u to 100 for ever; v sums it up, 100, 200, 300, and is zeroed at each spike above 299",
         "a current with du = -1 is not what Lava's simulator has",

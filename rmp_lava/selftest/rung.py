@@ -1,15 +1,18 @@
-"""A rung of the ladder: an experiment, what it must give, and what it means if it gives something else."""
+"""A rung of the ladder: an experiment, its expected result, and what a different result means."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..backends.circuit import Circuit, Recording
 from .execute import Trial
-from .model import DOCUMENTED, Rules
+from .model import DOCUMENTED, Rules, predict
+
+LEAK = "du = 0: u loses 1/4096 per step, computed in plain integers. Without that: "
+NO_LEAK = "du = 0 does not decay: u keeps everything", "the board supports du = -1; run the self-test without --leak"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +26,7 @@ class Suspect:
     remedy : str
         What to try.
     circuit : Circuit or None
-        What the chip would have run, if it is not the rung's own circuit.
+        What the chip would have run; None: the rung's own circuit.
     rules : Rules
     """
 
@@ -46,9 +49,9 @@ class Rung:
     reason : str
         Why the expectation is what it is.
     means, remedy : str
-        What a difference means, and what to try, where no suspect explains it.
+        What a difference means, and what to try, if no suspect explains it.
     expected : Recording or None
-        Written out; None for networks, whose spikes the definition of the neuron gives (backend reference).
+        Written out; None for networks, whose spikes follow from the definition of the neuron (`Trial.expectation`).
     suspects : tuple of Suspect
         In the order in which they are tried.
     """
@@ -63,8 +66,40 @@ class Rung:
     suspects: tuple[Suspect, ...] = ()
 
     def expectation(self) -> Recording:
-        """What must come out."""
-        return self.subject.on("reference") if self.expected is None else self.expected
+        """The expected result."""
+        if self.expected is not None:
+            return self.expected
+        if isinstance(self.subject, Circuit):
+            return predict(self.subject)
+        return self.subject.expectation()
+
+    def leaking(self) -> Rung:
+        """The rung for a board without du = -1, whose membranes lose 1/4096 per step (`Board.leak`).
+
+        Its spikes follow from the documented rules, in plain integers. Suspects whose spikes the leak makes equal to those
+        expected, or to another suspect's, are left out.
+        """
+        if isinstance(self.subject, Trial):
+            reason = "backend reference models stock neurons that lose 1/4096 per step, and knows nothing of Lava"
+            return replace(self, subject=replace(self.subject, leak=1), reason=reason)
+        circuit = self.subject.leaking()
+        if circuit.cells == self.subject.cells:
+            return self
+        expected = predict(circuit)
+        known, suspects = [expected], []
+        leaking = [
+            each if each.circuit is None else replace(each, circuit=each.circuit.leaking()) for each in self.suspects
+        ]
+        for suspect in [*leaking, Suspect(*NO_LEAK, self.subject)]:
+            found = predict(suspect.circuit or circuit, suspect.rules)
+            if not any(_same_spikes(each, found) for each in known):
+                known.append(found)
+                suspects.append(suspect)
+        return replace(self, subject=circuit, reason=LEAK + self.reason, expected=expected, suspects=tuple(suspects))
+
+
+def _same_spikes(one: Recording, other: Recording) -> bool:
+    return all(np.array_equal(spikes, other.spikes[name]) for name, spikes in one.spikes.items())
 
 
 def at_steps(steps: int, *trains: Sequence[int]) -> np.ndarray:
@@ -76,9 +111,9 @@ def at_steps(steps: int, *trains: Sequence[int]) -> np.ndarray:
 
 
 def bursts(steps: int, first: int, threshold: int, sums: np.ndarray) -> np.ndarray:
-    """Spikes (steps, *shape) of cells that receive a sum once, in step `first`, and spike it off.
+    """Spikes (steps, *shape) of cells that receive a sum once, in step `first`, and spike until it is used up.
 
-    Each spike takes the threshold off, and what equals the threshold is not above it: n times the threshold are n - 1 spikes.
+    Each spike subtracts the threshold, and a potential equal to the threshold does not spike: n thresholds give n - 1 spikes.
     """
     counts = np.maximum(0, -(-np.asarray(sums) // threshold) - 1)
     t = np.arange(1, steps + 1).reshape(-1, *[1] * counts.ndim)

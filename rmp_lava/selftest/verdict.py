@@ -1,4 +1,4 @@
-"""Compare what ran with what must: where they first differ, and what that means."""
+"""Compare what ran with what was expected: where they first differ, and what that means."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .execute import Trial
 from .model import predict
 from .rung import Rung
 
-STATE = "u after the last step, in 1/64 of a weight unit"
+STATE = "u after the last step, in 1/64 weight unit"
 SPIKES = "spikes"
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The first place where a recording differs from the expectation.
+class FirstDifference:
+    """The first place at which a recording differs from the expectation.
 
     Parameters
     ----------
@@ -66,13 +66,13 @@ class Explanation:
     remedy: str
 
 
-def first_difference(rung: Rung, expected: Recording, found: Recording) -> Difference | None:
-    """Of spikes, else of states that could be read; in circuits the earliest step, in networks the first layer.
+def first_difference(rung: Rung, expected: Recording, found: Recording) -> FirstDifference | None:
+    """In spikes, otherwise in states that could be read; the earliest step of circuits, the first layer of networks.
 
     Raises
     ------
     BackendError
-        If something was not recorded, or in another shape.
+        If something was not recorded, or has another shape.
     """
     _check_shapes(rung, expected, found)
     whole = isinstance(rung.subject, Trial)
@@ -90,15 +90,15 @@ def _check_shapes(rung: Rung, expected: Recording, found: Recording) -> None:
         if name not in found.spikes or found.spikes[name].shape != spikes.shape:
             what = f"shape {found.spikes[name].shape}" if name in found.spikes else "nothing"
             raise BackendError(
-                f"rung {rung.name!r} has recorded {what} of {name!r}, expected spikes of shape {spikes.shape}; "
-                "look at what the backend's sinks return"
+                f"rung {rung.name!r} recorded {what} of {name!r}, expected spikes of shape {spikes.shape}; "
+                "check what the backend's sinks return"
             )
 
 
 def _differences(
     what: str, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], whole: bool
-) -> list[Difference]:
-    """The first one of each population that differs."""
+) -> list[FirstDifference]:
+    """The first place in each population that differs."""
     result = []
     for name, values in expected.items():
         places = np.argwhere(found[name] != values)
@@ -106,12 +106,14 @@ def _differences(
             place = tuple(int(i) for i in places[0])
             sample, rest = (place[0], place[1:]) if whole else (None, place)
             step, neuron = (rest[0] + 1, rest[1:]) if what == SPIKES else (None, rest)
-            result.append(Difference(what, name, neuron, step, sample, int(values[place]), int(found[name][place])))
+            result.append(
+                FirstDifference(what, name, neuron, step, sample, int(values[place]), int(found[name][place]))
+            )
     return result
 
 
-def explain(rung: Rung, expected: Recording, found: Recording, difference: Difference) -> list[Explanation]:
-    """Every suspect that explains the recording exactly; if there is none, what the rung says of any difference."""
+def explain(rung: Rung, expected: Recording, found: Recording, difference: FirstDifference) -> list[Explanation]:
+    """Every suspect that explains the recording exactly; if there is none, the rung's general explanation."""
     if isinstance(rung.subject, Trial):
         return [_explain_network(rung, expected, found, difference)]
     predictions = [(suspect, predict(suspect.circuit or rung.subject, suspect.rules)) for suspect in rung.suspects]
@@ -120,7 +122,7 @@ def explain(rung: Rung, expected: Recording, found: Recording, difference: Diffe
         exact = [suspect for suspect, each in predictions if _equal(each, found, expected, states=False)]
     if exact:
         return [Explanation(suspect.means, suspect.remedy) for suspect in exact]
-    return [Explanation(f"{rung.means}, in no way that was foreseen", rung.remedy)]
+    return [Explanation(f"{rung.means}; no known cause explains how", rung.remedy)]
 
 
 def _equal(predicted: Recording, found: Recording, expected: Recording, *, states: bool) -> bool:
@@ -129,36 +131,36 @@ def _equal(predicted: Recording, found: Recording, expected: Recording, *, state
     return spikes and all(np.array_equal(predicted.currents[name], found.currents[name]) for name in known)
 
 
-def _explain_network(rung: Rung, expected: Recording, found: Recording, difference: Difference) -> Explanation:
+def _explain_network(rung: Rung, expected: Recording, found: Recording, difference: FirstDifference) -> Explanation:
     name = difference.population
     if difference.what == STATE:
         return Explanation(
-            f"every spike is right, and the final potential of layer {name!r} is not",
-            "predictions taken from spike counts hold; read potentials one step later or earlier",
+            f"every spike is correct, but the final potential of layer {name!r} is not",
+            "predictions from spike counts are valid; read potentials one step later or earlier",
         )
     right, wrong = expected.spikes[name], found.spikes[name]
     for steps, word in ((1, "late"), (-1, "early")):
         if _shifted(right, wrong, steps):
             return Explanation(
                 f"layer {name!r} spikes one step {word}",
-                "something on the way to it takes another number of steps; compare with rungs 'wiring' and 'relay'",
+                "the messages on the way to it take another number of steps; compare with rungs 'wiring' and 'relay'",
             )
     if difference.sample:
         return Explanation(
-            f"sample 0 is right and sample {difference.sample} is not, from layer {name!r} on: one sample reaches into the next",
+            f"sample 0 is correct but sample {difference.sample} is not, from layer {name!r} on: one sample affects the next",
             "compare with rungs 'reset' and 'boundary'; lengthen the period (--blank)",
         )
     layer = rung.subject.network[name]
     kinds = ", ".join("conv" if isinstance(synapse, Conv) else "dense" for synapse in layer.synapses)
     sources = ", ".join(repr(synapse.source) for synapse in layer.synapses)
     return Explanation(
-        f"layer {name!r} ({kinds}, {'x'.join(map(str, layer.shape))}) is the first one that differs; what it receives from "
-        f"{sources} is right. {rung.means[0].upper()}{rung.means[1:]}",
+        f"layer {name!r} ({kinds}, {'x'.join(map(str, layer.shape))}) is the first one that differs; its input from "
+        f"{sources} is correct. {rung.means[0].upper()}{rung.means[1:]}",
         rung.remedy,
     )
 
 
 def _shifted(right: np.ndarray, wrong: np.ndarray, steps: int) -> bool:
-    """Whether spikes (samples, steps, ...) are those expected, moved by a step within the window."""
+    """Whether spikes (samples, steps, ...) are those expected, shifted by one step within the window."""
     earlier, later = (right, wrong) if steps > 0 else (wrong, right)
     return bool(right.any()) and np.array_equal(earlier[:, :-1], later[:, 1:])

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import rmp_lava
-from rmp_lava.backends.lava import job as lava_job
-from rmp_lava.backends.lava import simulator
+from rmp_lava.backends.lava import session as lava_session
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
 
@@ -104,7 +103,7 @@ def traces(tmp_path, monkeypatch):
         sessions.append(process.pid)
         return process
 
-    monkeypatch.setattr(lava_job.subprocess, "Popen", recorded)
+    monkeypatch.setattr(lava_session.subprocess, "Popen", recorded)
     yield sessions
     assert sessions
     for session in sessions:
@@ -124,7 +123,7 @@ def test_time_limit_ends_everything_and_is_named(traces):
     # Far more steps than the limit allows; long enough that Lava's own processes are there.
     with pytest.raises(BackendError, match="time limit of 8 s"):
         run(steps=200_000, samples=1, time_limit=8)
-    assert time.monotonic() - started < 8 + 2 * lava_job.GRACE_SECONDS + 10
+    assert time.monotonic() - started < 8 + 2 * lava_session.GRACE_SECONDS + 10
 
 
 def test_time_limit_that_passes_before_lava_has_started(traces):
@@ -133,13 +132,13 @@ def test_time_limit_that_passes_before_lava_has_started(traces):
 
 
 def test_crash_inside_a_process_model_ends_all_the_others(traces, monkeypatch):
-    write = lava_job.write_messages
+    write = lava_session.write_messages
 
     def corrupt(network, images, plan, seed, path):
         write(network, images, plan, seed, path)
         np.save(path, np.zeros((2, 3, 7), np.uint8))  # a port of three neurons will be sent seven values
 
-    monkeypatch.setattr(simulator, "write_messages", corrupt)
+    monkeypatch.setattr(lava_session, "write_messages", corrupt)
     started = time.monotonic()
     with pytest.raises(BackendError, match="^Lava failed: .*Error"):
         run(time_limit=30)
@@ -147,13 +146,13 @@ def test_crash_inside_a_process_model_ends_all_the_others(traces, monkeypatch):
 
 
 def test_unreadable_messages_are_an_error_not_a_hang(traces, monkeypatch):
-    monkeypatch.setattr(simulator, "write_messages", lambda *args: args[-1].write_bytes(b"no array"))
+    monkeypatch.setattr(lava_session, "write_messages", lambda *args: args[-1].write_bytes(b"no array"))
     with pytest.raises(BackendError, match="^Lava failed: .*(pickle|Error|magic)"):
         run(time_limit=100)
 
 
 def test_crash_of_the_worker_before_lava_starts(traces, monkeypatch):
-    monkeypatch.setattr(lava_job.netx, "save", lambda network, path: path.write_bytes(b"no network"))
+    monkeypatch.setattr(lava_session.netx, "save", lambda network, path: path.write_bytes(b"no network"))
     with pytest.raises(BackendError, match="^Lava failed: .*not HDF5"):
         run(time_limit=100)
 
@@ -162,16 +161,16 @@ def test_killed_process_model_is_an_error_not_a_hang(traces, monkeypatch):
     # As the kernel does when memory runs out: no traceback anywhere.
     calls = []
 
-    samples_done = lava_job._samples_done
+    samples_done = lava_session._samples_done
 
     def kill_one(folder):
-        forks = [pid for pid, what in of_session(traces[0]).items() if "lava_worker" in what[2] and pid != traces[0]]
+        forks = [pid for pid, what in of_session(traces[0]).items() if "lava.worker" in what[2] and pid != traces[0]]
         if forks and samples_done(folder) and not calls:
             calls.append(forks[-1])
             os.kill(forks[-1], signal.SIGKILL)
         return 0
 
-    monkeypatch.setattr(lava_job, "_samples_done", kill_one)
+    monkeypatch.setattr(lava_session, "_samples_done", kill_one)
     with pytest.raises(BackendError, match="^Lava failed"):
         run(samples=20_000, time_limit=40)
     assert calls
@@ -202,7 +201,7 @@ def caller(tmp_path):
     )
 
     def workers():
-        return {pid: what for pid, what in processes().items() if f"lava_worker {tmp_path}" in what[2]}
+        return {pid: what for pid, what in processes().items() if f"lava.worker {tmp_path}" in what[2]}
 
     def running():
         # The worker, Lava's runtime service and its ProcessModels; the first array file appears when these have started.

@@ -346,7 +346,7 @@ def test_another_python_is_a_mismatch(monkeypatch):
 
 @pytest.mark.parametrize("options", [Loihi2(), Loihi2(board=Board(host="192.0.2.1")), Loihi2(measure="chip")])
 def test_asking_for_the_chip_without_having_it_is_an_error_and_nothing_runs(options, monkeypatch):
-    monkeypatch.setattr("rmp_lava.backends.lava.job.subprocess.Popen", None)
+    monkeypatch.setattr("rmp_lava.backends.lava.session.subprocess.Popen", None)
     network = one_layer(Neurons(120))
     with pytest.raises(BackendUnavailableError, match="^backend 'loihi2' cannot run: .*simulate$"):
         rmp_lava.run(network, np.ones((1, 4, 2), np.uint8), 4, options)
@@ -378,13 +378,11 @@ def test_what_is_known_to_fail_is_refused_before_a_board_is_taken(monkeypatch):
     monkeypatch.setattr(loihi2, "unreachable", lambda board: None)
     network, spikes = one_layer(Neurons(120)), np.ones((1, 4, 2), np.uint8)
     plan = loihi2.deployed_schedule(network, 4)
-    with pytest.raises(UsageError, match="the period is 5 steps; boards reset every power of two"):
+    with pytest.raises(UsageError, match="the period is 5 steps, but boards reset every power of two"):
         loihi2.run(network, spikes, schedule(network, 4, blank=1))
-    with pytest.raises(UsageError, match="'native' takes a neuron program"):
-        loihi2.run(network, spikes, plan, implementation="native")
     with pytest.raises(BackendError, match="cannot be deployed: a: the threshold is 40000, so quantise it to 32640"):
         loihi2.run(one_layer(Neurons(40_000)), spikes, plan)
-    with pytest.raises(UsageError, match="sends another message in each step, which no network can hold"):
+    with pytest.raises(UsageError, match="sends different messages in each step, which a network cannot hold"):
         loihi2.measure(network, spikes, plan)
 
 

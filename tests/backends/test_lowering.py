@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from strategies import EVERYTHING, assert_same_run
 
 import rmp_lava
-from rmp_lava.backends import Reference, fast, loihi2, reference
+from rmp_lava.backends import Lava, Reference, fast, loihi2, reference
 from rmp_lava.backends.lava import simulator
-from rmp_lava.backends.lava.job import job_folder, supervise, write_messages
+from rmp_lava.backends.lava.session import finished
 from rmp_lava.conversion.headroom import make_room
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
@@ -60,9 +61,8 @@ def test_adapters_shift_everything_together(encoding, implementation):
     """A reset that is not as late as the messages would cut off each sample's first steps."""
     network = residual(*SOURCES[encoding])
     some, plan = images(network, 3), schedule(network, STEPS, **PLAN)
-    found = simulator.run(
-        network, some, plan, implementation=implementation, record=EVERYTHING, adapters=True, time_limit=120
-    )
+    options = Lava(implementation, time_limit=120)
+    found = simulator.run(network, some, plan, options, record=EVERYTHING, adapters=True)
     expected = fast.run(network, some, plan, record=EVERYTHING)
     assert all(expected.spike_counts[name] for name in ("conv1", "conv2", "add"))
     assert_same_run(found, expected)
@@ -72,7 +72,7 @@ def test_adapters_shift_everything_together(encoding, implementation):
 def test_an_embedded_input_makes_the_spikes_of_its_image(encoding):
     network = residual(*SOURCES[encoding])
     some, plan = images(network, 1), schedule(network, STEPS, **PLAN)
-    found = simulator.run(network, some, plan, implementation="stock", record=EVERYTHING, embedded=True, time_limit=120)
+    found = simulator.run(network, some, plan, Lava("stock", time_limit=120), record=EVERYTHING, embedded=True)
     expected = fast.run(network, some, plan, record=EVERYTHING)
     for layer in network:
         np.testing.assert_array_equal(found.spikes[layer.name], expected.spikes[layer.name], err_msg=layer.name)
@@ -85,13 +85,13 @@ def test_what_is_measured_on_a_board_runs_where_nobody_looks(where):
     """The job of a measurement, without its probe: no sink, and with the input on the chip no source either."""
     network = residual(*SOURCES["rate"])
     plan = loihi2.deployed_schedule(network, STEPS)
-    job = loihi2._measuring_job(network, plan, 3, loihi2.Board(), where) | {"target": "adapted"}
-    with job_folder(network, plan, job) as folder:
-        write_messages(network, images(network, 1 if where == "chip" else 3), plan, 0, folder / "messages.npy")
-        outcome = supervise(folder, 3, 120, progress=False)
+    job = replace(loihi2._measuring_job(network, plan, 3, loihi2.Board(), where), target="adapted")
+    some = images(network, 1 if where == "chip" else 3)
+    with finished(network, some, job, time_limit=120) as (folder, outcome):
+        assert not list(folder.glob("counts*.npy"))
     steps_in = 0 if where == "chip" else 2
-    assert outcome["steps"] == 1 + steps_in + 3 * plan.period + network.depth + 1
-    assert "adapters as delays" in outcome["execution"]
+    assert outcome.steps == 1 + steps_in + 3 * plan.period + network.depth + 1
+    assert "adapters as delays" in outcome.execution
 
 
 def test_the_trained_digits_network_classifies_as_on_backend_fast():
@@ -100,7 +100,7 @@ def test_the_trained_digits_network_classifies_as_on_backend_fast():
     network = make_room(network, digits.train_images[:200], 32)  # balanced for more than a register holds
     some, plan = digits.test_images[:10], schedule(network, 32, **PLAN)
     expected = fast.run(network, some, plan, record=EVERYTHING)
-    found = simulator.run(network, some, plan, implementation="stock", adapters=True, record=EVERYTHING, time_limit=300)
+    found = simulator.run(network, some, plan, Lava("stock", time_limit=300), adapters=True, record=EVERYTHING)
     assert expected.accuracy(digits.test_labels[:10]) >= 0.5 and plan.period == 64
     assert_same_run(found, expected)
 
@@ -113,7 +113,7 @@ def test_the_trained_vgg16_classifies_as_on_backend_fast():
     network = make_room(network, some, 2)
     plan, record = schedule(network, 2, **PLAN), ("spikes", "potentials")
     expected = fast.run(network, some, plan, record=record)
-    found = simulator.run(network, some, plan, implementation="stock", adapters=True, record=record, time_limit=600)
+    found = simulator.run(network, some, plan, Lava("stock", time_limit=600), adapters=True, record=record)
     assert network.depth == 16 and min(expected.spike_counts[layer.name] for layer in network.layers[:-1]) > 0
     assert_same_run(found, expected)
 
@@ -121,7 +121,7 @@ def test_the_trained_vgg16_classifies_as_on_backend_fast():
 def test_leak_on_lava_is_the_one_that_the_reference_foresees():
     network = residual(*SOURCES["current"])
     some, plan = images(network, 2), schedule(network, 30, **PLAN)
-    found = simulator.run(network, some, plan, implementation="stock", leak=1, time_limit=120, record=EVERYTHING)
+    found = simulator.run(network, some, plan, Lava("stock", time_limit=120), leak=1, record=EVERYTHING)
     assert_same_run(found, reference.run(network, some, plan, Reference("stock"), leak=1, record=EVERYTHING))
     without = reference.run(network, some, plan, Reference("stock"), record=EVERYTHING)
     assert any((found.potentials[layer.name] != without.potentials[layer.name]).any() for layer in network)
@@ -142,7 +142,7 @@ def test_a_reset_amid_the_blank_steps_is_as_foreseen(steps):
     some, plan = np.array([[1], [0], [0.7]], np.float32), schedule(network, steps, blank=steps, power_of_two=True)
     assert plan.period == 2 * steps
     expected = reference.run(network, some, plan, Reference("stock"), record=EVERYTHING)
-    found = simulator.run(network, some, plan, implementation="stock", time_limit=120, record=EVERYTHING)
+    found = simulator.run(network, some, plan, Lava("stock", time_limit=120), record=EVERYTHING)
     assert_same_run(found, expected)
     native = reference.run(network, some, plan, record=EVERYTHING)
     for name in native.spikes:
@@ -157,7 +157,8 @@ def test_a_neuron_program_of_the_users_own_takes_the_place_of_ours(tmp_path, mon
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[10]], np.int16)),), Neurons(25))
     network = SpikingNetwork("one", Input((1,), "spikes"), (layer,), "int", "count")
     plan, some = schedule(network, 8), np.ones((1, 8, 1), np.uint8)
-    run = simulator.run(network, some, plan, neuron_program="own_neuron:EveryStep", record=("spikes",), time_limit=60)
+    own = Lava(neuron_program="own_neuron:EveryStep", time_limit=60)
+    run = simulator.run(network, some, plan, own, record=("spikes",))
     assert run.spikes["a"].reshape(-1).tolist() == [1] * 8 and "own_neuron:EveryStep" in run.execution
     for program, sentence in [
         ("own_neuron:Missing", "cannot be imported"),
@@ -166,7 +167,7 @@ def test_a_neuron_program_of_the_users_own_takes_the_place_of_ours(tmp_path, mon
         ("own_neuron:np", "no ProcessModel of rmp_lava.processes.rmp.RMP"),
     ]:
         with pytest.raises(BackendError, match=sentence):
-            simulator.run(network, some, plan, neuron_program=program, time_limit=60)
+            simulator.run(network, some, plan, Lava(neuron_program=program, time_limit=60))
 
 
 OWN_NEURON = """

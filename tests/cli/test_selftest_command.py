@@ -35,6 +35,9 @@ class Predicting:
     backend = "lava"
     board = None
 
+    def __init__(self, leak=0):
+        self.leak = leak
+
     def circuit(self, circuit, time_limit):
         return predict(circuit)
 
@@ -70,7 +73,7 @@ def test_passing_rungs_are_a_table_and_exit_code_0(call, on):
     on(Predicting)
     code, output, error = call(*SMALL)
     assert code == 0 and error == ""
-    assert output.count("│ passed │") == 3 and "u never decays" in output
+    assert output.count("│ passed │") == 3 and "whether u decays" in output
     assert output.rstrip().endswith("3 of 3 rungs passed (simulated, never run on hardware).")
 
 
@@ -115,6 +118,15 @@ def test_a_ladder_that_is_broken_off_leaves_what_is_known(call, on, tmp_path):
     assert [rung["verdict"] for rung in found["rungs"]] == ["passed", "not run", "not run"] and not found["passed"]
 
 
+def test_leak_is_expected_where_the_option_says_so(call, on, tmp_path):
+    on(Predicting)
+    code, output, _ = call(*SMALL, "--leak", 1, "--json", tmp_path / "result.json")
+    assert code == 0 and "3 of 3 rungs passed" in output
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found["leak"] == 1 and found["rungs"][1]["circuit"]["cells"][0]["du"] == 0
+    assert found["rungs"][1]["found"]["spikes"] == {"cell": [[4, 7, 10, 13, 17, 21]]}
+
+
 def test_json_on_standard_output_is_nothing_but_json(call, on):
     on(Predicting)
     code, output, error = call("--only", "wiring", "--json", "-")
@@ -129,11 +141,11 @@ def test_json_on_standard_output_is_nothing_but_json(call, on):
         (("--only", "wirring"), "rung 'wirring' is unknown; choose from 'wiring'"),
         (
             ("--partition", "oheogulch"),
-            "SLURM partition oheogulch is for backend 'loihi2'; backend 'lava' has no board",
+            "SLURM partition oheogulch is for backend 'loihi2'; leave it out for backend 'lava'",
         ),
         (("--partition", "a", "--node", "b"), "pass one of them only"),
-        (("--time-limit", "0"), "time limit 0.0 is not possible"),
-        (("--time-limit", "nan"), "time limit nan is not possible"),
+        (("--time-limit", "0"), "time limit is 0.0; it must be a positive"),
+        (("--time-limit", "nan"), "time limit is nan; it must be a positive"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_2(call, on, arguments, found):
@@ -171,4 +183,4 @@ def test_a_recording_that_lacks_a_population_is_a_failed_rung(call, on):
 
     on(Silent)
     code, output, _ = call("--only", "wiring")
-    assert code == 1 and "has recorded nothing of 'cells'" in " ".join(output.split())
+    assert code == 1 and "recorded nothing of 'cells'" in " ".join(output.split())

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from rmp_lava.backends import Reference, loihi2, run
-from rmp_lava.backends.circuit import Circuit, Recording, from_summary
+from rmp_lava.backends.circuit import Circuit, Recording
+from rmp_lava.backends.lava.session import run_circuit
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import Conv
-from rmp_lava.selftest.execute import LavaSimulator, Loihi2, run_circuit
+from rmp_lava.selftest.execute import LavaSimulator, Loihi2
 from rmp_lava.selftest.ladder import RungResult, circuits, climb, ladder, passed, summary
 from rmp_lava.selftest.model import DOCUMENTED, predict
 from rmp_lava.selftest.network_rungs import FULL, digits, vgg16
@@ -36,6 +37,7 @@ class Replaying:
 
     backend = "replay"
     board = None
+    leak = 0
 
     def __init__(self, **recordings) -> None:
         self.recordings = recordings
@@ -101,7 +103,7 @@ def test_every_population_is_connected_to_the_others(name):
 @by_circuit
 def test_a_circuit_survives_json(name):
     circuit = CIRCUITS[name].subject
-    again = from_summary(json.loads(json.dumps(circuit.summary())))
+    again = Circuit.from_summary(json.loads(json.dumps(circuit.summary())))
     assert json.dumps(again.summary()) == json.dumps(circuit.summary())
     assert [each.reset for each in again.cells] == [each.reset for each in circuit.cells]
 
@@ -142,7 +144,7 @@ def test_what_no_suspect_explains_is_not_explained_by_one(name):
     spikes = {population: 1 - each for population, each in rung.expected.spikes.items()}
     difference = first_difference(rung, rung.expected, Recording(spikes))
     (explanation,) = explain(rung, rung.expected, Recording(spikes), difference)
-    assert explanation.means == f"{rung.means}, in no way that was foreseen" and explanation.remedy == rung.remedy
+    assert explanation.means == f"{rung.means}; no known cause explains how" and explanation.remedy == rung.remedy
 
 
 def test_the_first_difference_is_the_earliest_of_all_populations():
@@ -167,7 +169,7 @@ def test_a_state_is_looked_at_where_spikes_are_right():
 @pytest.mark.parametrize("spikes", [{}, {"cell": np.zeros((23, 1), int)}])
 def test_a_recording_of_another_shape_is_an_error(spikes):
     rung = CIRCUITS["du = -1"]
-    with pytest.raises(BackendError, match="rung 'du = -1' has recorded .* of 'cell', expected spikes of shape"):
+    with pytest.raises(BackendError, match="rung 'du = -1' recorded .* of 'cell', expected spikes of shape"):
         first_difference(rung, rung.expected, Recording(spikes))
 
 
@@ -237,6 +239,69 @@ def test_rungs_are_chosen_by_name_in_the_ladder_s_order():
         ladder(["wiring"], full=True)
     with pytest.raises(UsageError, match="rung 'wirring' is unknown; choose from 'wiring', .*'vgg16'"):
         ladder(["wirring"])
+
+
+# --- a board whose membranes lose 1/4096 per step
+
+LEAKING = {name: rung.leaking() for name, rung in CIRCUITS.items()}
+by_leaking_circuit = pytest.mark.parametrize("name", [name for name in CIRCUITS if LEAKING[name] is not CIRCUITS[name]])
+
+
+def test_spikes_with_leak_are_those_computed_by_hand():
+    # u is 6400 in step 2 and loses 2 (in 1/64) per step; v sums it and exceeds 299 * 64 = 19,136 after three steps, from step
+    # 14 on (6376 + 6374 + 6372) only after four.
+    rung = LEAKING["du = -1"]
+    assert [cells.du for cells in rung.subject.cells] == [0]
+    assert (np.flatnonzero(rung.expected.spikes["cell"]) + 1).tolist() == [4, 7, 10, 13, 17, 21]
+    assert rung.expected.currents["cell"].tolist() == [6400 - 2 * 22]
+    assert "never decays" not in rung.tests and "loses 1/4096" in rung.reason
+
+
+@by_leaking_circuit
+def test_leaks_change_membranes_only_and_suspects_stay_apart(name):
+    rung, plain = LEAKING[name], CIRCUITS[name]
+    assert rung.suspects and set(rung.expected.spikes) >= set(plain.expected.spikes)
+    for leaking, cells in zip(rung.subject.cells, plain.subject.cells, strict=True):
+        assert leaking == (replace(cells, du=0) if cells.du == -1 else cells)
+    found = [rung.expected, *(prediction(rung, suspect) for suspect in rung.suspects)]
+    assert not any(same_spikes(rung, one, two) for i, one in enumerate(found) for two in found[:i])
+    for suspect, recording in zip(rung.suspects, found[1:], strict=True):
+        difference = first_difference(rung, rung.expected, recording)
+        assert explain(rung, rung.expected, recording, difference)[0].means == suspect.means
+
+
+def test_a_board_that_does_not_leak_is_explained():
+    rung = LEAKING["du = -1"]
+    difference = first_difference(rung, rung.expected, CIRCUITS["du = -1"].expected)
+    (explanation,) = explain(rung, rung.expected, CIRCUITS["du = -1"].expected, difference)
+    assert "does not decay" in explanation.means and "without --leak" in explanation.remedy
+
+
+def test_the_ladder_and_the_executors_know_the_leak():
+    assert [rung.subject.cells[0].du for rung in ladder(["du = -1", "bias"], leak=1)] == [0, 4095]
+    board = loihi2.Board(node="og-1", leak=1)
+    assert LavaSimulator().leak == 0 and LavaSimulator(1).leak == Loihi2(board).leak == 1
+    assert summary([], [], Loihi2(board))["leak"] == 1
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["du = -1", "self-synapse", "reset", "conv"])
+def test_a_leaking_circuit_passes_on_lava(name):
+    (result,) = climb([LEAKING[name]], LavaSimulator(1), time_limit=120)
+    assert result.verdict == "passed", (result.error, str(result.difference))
+    for population, u in result.expected.currents.items():
+        np.testing.assert_array_equal(result.found.currents[population], u, err_msg=population)
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+def test_a_leaking_network_passes_on_lava():
+    rung = digits().leaking()
+    plain, expected = digits().expectation(), rung.expectation()
+    assert any((plain.currents[name] != u).any() for name, u in expected.currents.items())
+    (result,) = climb([rung], LavaSimulator(1), time_limit=300)
+    assert result.verdict == "passed", (result.error, str(result.difference))
 
 
 # --- networks
@@ -313,14 +378,14 @@ def explained(rung: Rung, found: Recording):
 def test_a_faulty_layer_is_named(network_rung, fault, index):
     layer = network_rung.subject.network.layers[index]
     faulty = changed_layer(network_rung, index, FAULTS[fault])
-    difference, explanation = explained(faulty, faulty.subject.on("reference"))
+    difference, explanation = explained(faulty, faulty.subject.expectation())
     assert difference.population == layer.name and difference.sample == 0
     if "first one that differs" in explanation.means:
         assert (
             f"layer {layer.name!r} ({'conv' if isinstance(layer.synapses[0], Conv) else 'dense'}, " in explanation.means
         )
         sources = ", ".join(repr(synapse.source) for synapse in layer.synapses)
-        assert f"from {sources} is right" in explanation.means
+        assert f"from {sources} is correct" in explanation.means
     else:  # some of these faults do nothing but to delay
         assert f"layer {layer.name!r} spikes one step" in explanation.means
 
@@ -338,7 +403,7 @@ def test_a_network_s_late_layer_and_its_spoilt_sample_are_told_apart():
     second["block1.conv1"][1, 5] ^= 1
     difference, explanation = explained(rung, Recording(second))
     assert str(difference).startswith("step 6, block1.conv1[0, 0, 0] of sample 1: ")
-    assert explanation.means.startswith("sample 0 is right and sample 1 is not, from layer 'block1.conv1' on")
+    assert explanation.means.startswith("sample 0 is correct but sample 1 is not, from layer 'block1.conv1' on")
     potentials = {**expected.currents, "dense": expected.currents["dense"] + 1}
     assert "final potential of layer 'dense' is not" in explained(rung, Recording(expected.spikes, potentials))[1].means
 
@@ -369,7 +434,7 @@ def test_a_circuit_passes_on_lava(lava, name):
 def test_a_circuit_gives_the_same_through_adapters(name):
     # With the timing of a board, whose adapters take a step each; resets and biases must move along.
     rung = CIRCUITS[name]
-    found = run_circuit(rung.subject, "adapted", 120)
+    found = run_circuit(rung.subject, 120, "adapted")
     assert "adapters as delays" in found.execution
     assert first_difference(rung, rung.expected, Recording(found.spikes)) is None
 
@@ -379,7 +444,7 @@ def test_a_board_without_lava_loihi_is_an_error_in_the_worker_too():
     if loihi2.availability() is None:
         pytest.skip("lava-loihi is here")
     with pytest.raises(BackendError, match="Lava failed: .*lava-loihi"):
-        run_circuit(CIRCUITS["wiring"].subject, "loihi2", 60, loihi2.Board(partition="oheogulch"))
+        run_circuit(CIRCUITS["wiring"].subject, 60, "loihi2", loihi2.Board(partition="oheogulch"))
 
 
 @by_circuit

@@ -1,201 +1,146 @@
-"""A job for Lava: its folder, the child process that runs it and is always ended, and what it leaves.
-
-Both the CPU simulator (`simulator`) and a board (`loihi2`) run so: Lava forks, hangs and waits for ever (`lava_worker`).
-"""
+"""What the child process is asked to run and what it answers: plain data, written to the run's folder as JSON."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Collection, Iterator
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-
-from ... import netx
-from ...encoding import encode
-from ...errors import BackendError
-from ...network import INPUT, SpikingNetwork, populations
-from ...progress import Progress
-from ...registers import to_state_units
-from ...results import Run
+from ...choices import ConvModel, Implementation
 from ...schedule import Schedule
-from ..batches import Part, join
+from ..board import Board
+from ..circuit import Circuit
 
-GRACE_SECONDS = 5.0
-_POLL_SECONDS = 0.05
-_WORKER = "rmp_lava.backends.lava.worker"
-_LONGEST_FOLDER = 72
-"""Multiprocessing's sockets below it ("/pymp-xxxxxxxx/listener-xxxxxxxx") must stay within 107 bytes."""
+Target = Literal["cpu", "adapted", "loihi2"]
+"""What runs the Processes: the CPU simulator, the same with a board's timing and relays, or a board."""
+Probe = Literal["time", "power", "activity", "memory"]
+"""What a board can measure while it runs; one per run, because probes disturb each other's figures."""
+Reading = Mapping[str, float | list[float]]
+"""What a probe measured, by the names in `loihi2.contract`: one number, or one per sample, time step or neuro-core."""
 
-
-@contextlib.contextmanager
-def job_folder(network: SpikingNetwork, plan: Schedule, job: dict[str, Any]) -> Iterator[Path]:
-    """A folder with the network and the job's description; removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="rmp-lava-") as name:
-        folder = Path(name)
-        netx.save(network, folder / "network.net")
-        (folder / "job.json").write_text(json.dumps({"schedule": asdict(plan)} | job))
-        yield folder
+JOB, RESULT, ERROR, LOG = "job.json", "result.json", "error.txt", "log.txt"
+NETWORK, MESSAGES, DONE = "network.net", "messages.npy", "done.npy"
 
 
-def probed_layers(network: SpikingNetwork, record: Collection[str]) -> list[str]:
-    """Layers whose final potentials are read: those that are recorded, and a read-out by potential."""
-    probed = [layer.name for layer in network] if "potentials" in record else []
-    if network.readout == "potential" and network.output.name not in probed:
-        probed.append(network.output.name)
-    return probed
+def array_path(folder: Path, kind: str, index: int) -> Path:
+    """File of one population's "counts", "last", "crossing", "spikes" or "membrane"; `index` as in the task."""
+    return folder / f"{kind}{index}.npy"
 
 
-def write_messages(network: SpikingNetwork, images: np.ndarray, plan: Schedule, seed: int, path: Path) -> None:
-    """Write what the input sends for each image; a constant message once."""
-    constant = network.input.encoding in ("rate", "current")
-    steps = 1 if constant else plan.steps
-    first = encode(network.input, images[:1], plan.steps, seed=seed)
-    header = np.lib.format.header_data_from_array_1_0(first[0, :steps])
-    header |= {"shape": (len(images), steps, *network.input.shape), "fortran_order": False}
-    # Sample by sample into an ordinary file: a full disk is an error there, and the end of the process in a memmap.
-    try:
-        with path.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for i in range(len(images)):
-                messages = encode(network.input, images[i : i + 1], plan.steps, seed=seed, first_sample=i)
-                file.write(np.ascontiguousarray(messages[0, :steps]).tobytes())
-    except OSError as error:
-        raise BackendError(f"the messages for Lava cannot be written to {path.parent} ({error.strerror})") from None
-
-
-def supervise(
-    folder: Path, samples: int, time_limit: float | None, progress: bool = False, *, worker_module: str = _WORKER
-) -> dict:
-    """Start the worker, wait for it, and leave no process behind, whatever happens.
+@dataclass(frozen=True)
+class NetworkTask:
+    """Samples to run through the network in the folder.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        With the job, and for its results; the worker writes `result.json` last.
+    plan : Schedule
+    implementation : {"native", "stock"}
     samples : int
-        For the progress bar.
-    time_limit : float or None
-        Seconds.
-    worker_module : str
-        Called with the folder as argument; see `lava_worker.serve`.
-
-    Returns
-    -------
-    dict
-        Content of `result.json`.
-
-    Raises
-    ------
-    BackendError
-        If the worker fails or the time limit passes.
+    observed : tuple of str or None
+        Populations whose spikes are counted; None: all.
+    probed : tuple of str
+        Layers whose membrane potentials are read at the end of each window.
+    record_spikes : bool
+        Whether each spike of the observed populations is kept.
+    conv_model : {"blas", "lava"}
+        What computes convolutions on the simulator.
+    neuron_program : str or None
+        "package.module:ProcessModel" that replaces ours for native neurons.
+    leak : {0, 1}
+        Of stock neurons, in 1/4096 of the membrane potential per step.
+    embedded : bool
+        Whether the network holds the first sample's messages itself, in every step.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    package_root = str(Path(__file__).resolve().parents[3])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-    if len(str(folder)) <= _LONGEST_FOLDER:
-        environment["TMPDIR"] = str(folder)  # what multiprocessing leaves behind then goes with the run's folder
-    with open(folder / "log.txt", "wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", worker_module, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    try:
-        deadline = None if time_limit is None else time.monotonic() + time_limit
-        with Progress("Lava", samples, shown=progress) as bar:
-            while worker.poll() is None:
-                if deadline is not None and time.monotonic() > deadline:
-                    raise BackendError(
-                        f"Lava did not finish within the time limit of {time_limit:g} s and was ended; "
-                        "raise the limit, or run fewer samples or steps"
-                    )
-                time.sleep(_POLL_SECONDS)
-                bar.update(_samples_done(folder))
-    finally:
-        _end_group(worker)
-    if worker.returncode != 0 or not (folder / "result.json").is_file():
-        raise BackendError(f"Lava failed: {_failure(folder)}")
-    return json.loads((folder / "result.json").read_text())
+
+    plan: Schedule
+    implementation: Implementation
+    samples: int
+    observed: tuple[str, ...] | None = None
+    probed: tuple[str, ...] = ()
+    record_spikes: bool = False
+    conv_model: ConvModel = "lava"
+    neuron_program: str | None = None
+    leak: int = 0
+    embedded: bool = False
+
+    @classmethod
+    def from_summary(cls, content: Mapping[str, Any]) -> NetworkTask:
+        """The task that `dataclasses.asdict` describes, after JSON."""
+        names = {name: None if content[name] is None else tuple(content[name]) for name in ("observed", "probed")}
+        return cls(**{**content, **names, "plan": Schedule(**content["plan"])})
 
 
-def _failure(folder: Path) -> str:
-    """The worker's own word on why it failed, or the last line that it printed."""
-    for name in ("error.txt", "log.txt"):
-        with contextlib.suppress(OSError):
-            lines = (folder / name).read_text(errors="replace").strip().splitlines()
-            if lines:
-                return lines[-1] if name == "log.txt" else " ".join(lines)
-    return "it ended without a message"
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run of Lava.
 
-
-def _samples_done(folder: Path) -> int:
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        return int(np.load(folder / "done.npy", mmap_mode="r", allow_pickle=False)[0])
-    return 0
-
-
-def _end_group(worker: subprocess.Popen) -> None:
-    """End the worker and everything it forked.
-
-    SIGTERM first: Python's resource tracker ignores it and so stays to remove Lava's shared memory.
+    Parameters
+    ----------
+    task : NetworkTask or Circuit
+    target : {"cpu", "adapted", "loihi2"}
+    board : Board or None
+        For target "loihi2".
+    probe : {"time", "power", "activity", "memory"} or None
+        What to measure on the board.
     """
-    for sign, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
-        deadline = time.monotonic() + patience
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, sign)
-            while time.monotonic() < deadline:
-                worker.poll()
-                os.killpg(worker.pid, 0)
-                time.sleep(_POLL_SECONDS)
-    worker.wait()
-    worker.stdin.close()
 
+    task: NetworkTask | Circuit
+    target: Target = "cpu"
+    board: Board | None = None
+    probe: Probe | None = None
 
-def collect(
-    network: SpikingNetwork,
-    plan: Schedule,
-    folder: Path,
-    record: Collection[str],
-    **description: Any,
-) -> Run:
-    """The `Run` that a finished job's files describe; layers that nothing observed have no counts in it."""
-    names = [INPUT, *(layer.name for layer in network)]
-
-    def read(kind: str) -> dict[str, np.ndarray]:
-        paths = {name: folder / f"{kind}{i}.npy" for i, name in enumerate(names)}
-        return {name: np.load(path, allow_pickle=False) for name, path in paths.items() if path.is_file()}
-
-    counts, last, crossing, potentials = (read(kind) for kind in ("counts", "last", "crossing", "membrane"))
-    stock = description["implementation"] == "stock"
-    for name in potentials if stock else ():
-        neurons = network[name].neurons
-        if neurons.reset == "soft":
-            # The self-synapse's subtraction for the last step's spike is still under way.
-            potentials[name] = potentials[name] - last[name] * to_state_units(int(neurons.threshold))
-    output = network.output.name
-    scores = counts[output] if network.readout == "count" else potentials[output]
-    part = Part(output=scores.reshape(len(scores), -1))
-    part.count_messages(network, counts, record)
-    part.neuron_updates = {each.name: each.size * plan.steps * len(scores) for each in populations(network)}
-    if stock:
-        part.boundary_spikes = {
-            each.name: int(crossing[each.name].reshape(len(scores), -1).any(axis=1).sum())
-            for each in populations(network)
-            if each.neurons.reset == "soft" and each.name in crossing
+    def write(self, folder: Path) -> None:
+        """Write the job where `read` finds it."""
+        content = {
+            "network": None if isinstance(self.task, Circuit) else asdict(self.task),
+            "circuit": self.task.summary() if isinstance(self.task, Circuit) else None,
+            "target": self.target,
+            "board": None if self.board is None else asdict(self.board),
+            "probe": self.probe,
         }
-    part.spikes = read("spikes")
-    part.potentials = potentials if "potentials" in record else {}
-    return join(plan, [part], **description)
+        (folder / JOB).write_text(json.dumps(content))
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        """The job that was written to a folder."""
+        content = json.loads((folder / JOB).read_text())
+        circuit, network, board = content["circuit"], content["network"], content["board"]
+        return cls(
+            NetworkTask.from_summary(network) if circuit is None else Circuit.from_summary(circuit),
+            content["target"],
+            None if board is None else Board(**board),
+            content["probe"],
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the child process reports at the end; arrays are in files of their own (`array_path`).
+
+    Parameters
+    ----------
+    seconds : float
+        Without start-up.
+    steps : int
+        Time steps that Lava ran.
+    execution : str
+        What ran the Processes, in words.
+    reading : mapping
+        What the probe measured; empty without one.
+    """
+
+    seconds: float
+    steps: int
+    execution: str
+    reading: Reading = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write the outcome where `read` finds it."""
+        (folder / RESULT).write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Outcome:
+        """The outcome that was written to a folder."""
+        return cls(**json.loads((folder / RESULT).read_text()))

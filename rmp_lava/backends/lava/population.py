@@ -1,4 +1,4 @@
-"""What the builders of Lava Processes share: a built population, Lava's order of axes, relays. Imports Lava."""
+"""What the builders of Lava Processes share: a built population, Lava's order of axes, connections. Imports Lava."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
+from lava.proc.conv.process import Conv as LavaConv
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import Sparse
 from scipy.sparse import diags
@@ -16,10 +17,19 @@ from ...network import NO_MEMORY, Neurons
 
 
 @dataclass
-class Population:
-    """A built layer: where input goes in, where spikes come out, and which Var is the membrane.
+class LavaPopulation:
+    """The ports of a built population.
 
-    `a_in` and `membrane` are None for what sends the input's messages, which is no population of neurons.
+    Parameters
+    ----------
+    a_in : InPort or None
+        Where input arrives; None for a source of messages, which has no neurons.
+    s_out : OutPort
+        Where messages leave.
+    shape : tuple of int
+        Lava order.
+    membrane : Var or None
+        Which Var is the membrane potential; None for sources and relays.
     """
 
     a_in: InPort | None
@@ -39,10 +49,39 @@ def lava_bias(neurons: Neurons, shape: tuple[int, ...]) -> np.ndarray | int:
     return 0 if bias is None else bias.transpose()
 
 
+def flattened(port: OutPort) -> OutPort:
+    """The port in channel-first order on one axis, as dense weights expect it."""
+    return port.transpose([2, 1, 0]).flatten() if len(port.shape) == 3 else port
+
+
+def convolution(
+    weight: np.ndarray,
+    shape: tuple[int, ...],
+    message_bits: int,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> LavaConv:
+    """Lava's Conv of PyTorch's weight (C_out, C_in / groups, height, width) and geometry; `shape` is the source's, Lava order."""
+    # Lava computes a true convolution over (x, y), PyTorch a cross-correlation: the kernel is flipped.
+    weight = weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)  # (C_out, width, height, C_in / groups)
+    return LavaConv(
+        weight=np.ascontiguousarray(weight),
+        input_shape=shape,
+        stride=stride[::-1],
+        padding=padding[::-1],
+        dilation=dilation[::-1],
+        groups=groups,
+        num_message_bits=message_bits,
+    )
+
+
 def one_to_one(
-    source: Population, weight: int, target: InPort, processes: list[AbstractProcess], exponent: int = 0
+    source: LavaPopulation, weight: int, target: InPort, processes: list[AbstractProcess], exponent: int = 0
 ) -> None:
-    """A synapse of one weight from each neuron to the one at its place."""
+    """Connect each neuron to the one at the same position, all with one weight."""
     size = int(np.prod(source.shape))
     synapse = Sparse(
         weights=diags([np.full(size, weight, dtype=np.int32)], [0], format="csr", dtype=np.int32), weight_exp=exponent
@@ -52,9 +91,9 @@ def one_to_one(
     processes.append(synapse)
 
 
-def relay(source: Population, processes: list[AbstractProcess]) -> Population:
-    """The source's spikes one step later: neurons that spike once for each spike they receive."""
+def relay(source: LavaPopulation, processes: list[AbstractProcess]) -> LavaPopulation:
+    """The source's spikes one step later, from neurons that spike once for each spike that they receive."""
     neurons = LIF(shape=source.shape, vth=1, du=NO_MEMORY - 1, dv=NO_MEMORY)
     one_to_one(source, 2, neurons.a_in, processes)
     processes.append(neurons)
-    return Population(neurons.a_in, neurons.s_out, source.shape, None)
+    return LavaPopulation(neurons.a_in, neurons.s_out, source.shape, None)

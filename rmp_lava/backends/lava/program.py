@@ -1,112 +1,181 @@
-"""A job's Lava program: the network, its ends, and who observes it. Imports Lava; runs in the child process."""
+"""A job's Lava program: its Processes, their adapters, and what observes them. Imports Lava; runs in the child process."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+from lava.magma.core.run_configs import RunConfig
 
 from ...errors import BackendError
-from ...network import INPUT
+from ...network import INPUT, Conv
 from ...netx import load
+from ...processes.conv_models import BLAS_CONV
 from ...processes.io import MessageSource, SpikeSink
 from ...processes.rmp import RMP
-from ...schedule import Schedule
+from ..circuit import Circuit, Lines
 from ..stock import LEAD_IN
-from .adapters import AdaptedEnds, Ends
-from .build import LavaNetwork, build, lava_shape
+from .adapters import Adapters, DelayAdapters, Models
+from .build import build, lava_shape
+from .build_circuit import build_circuit
+from .job import DONE, MESSAGES, NETWORK, Job, NetworkTask, array_path
 
 
-def _ends_of(target: str) -> type[Ends]:
-    if target == "loihi2":
-        from ..loihi2.adapters import ChipEnds
-
-        return ChipEnds
-    return {"cpu": Ends, "adapted": AdaptedEnds}[target]
-
-
+@dataclass
 class Program:
-    """Everything that a job needs, connected: run `process` for `steps` steps with `run_config`."""
+    """Connected Processes.
 
-    def __init__(self, folder: Path, job: dict[str, Any]) -> None:
-        self.folder, self.job = folder, job
-        self.network = load(folder / "network.net")
-        self.plan = Schedule(**job["schedule"])
-        self.ends = _ends_of(job["target"])(self.network, job)
-        messages = folder / "messages.npy"
-        if job["embedded"]:
-            steps_in, source = 0, None
-            constant = np.load(messages, mmap_mode="r", allow_pickle=False)[0, 0]
-        else:
-            steps_in, constant = self.ends.steps_in, None
-            timing = {"steps": self.plan.steps, "period": self.plan.period, "lead_in": LEAD_IN}
-            source = MessageSource(shape=lava_shape(self.network.input.shape), path=str(messages), **timing)
-        self.lead_in = LEAD_IN + steps_in
-        built = build(
-            self.network,
-            None if source is None else source.s_out,
-            self.plan,
-            implementation=job["implementation"],
-            lead_in=self.lead_in,
-            leak=job["leak"],
-            entry=self.ends.entry,
-            constant=constant,
-        )
-        self._observe(built)
-        self.process = built.processes[0]
-        self.run_config = self.ends.run_config(_own_models(job["neuron_program"]), self.steps)
+    Parameters
+    ----------
+    process : AbstractProcess
+        One of them; running it runs all.
+    steps : int
+        How long they run.
+    run_config : RunConfig
+    adapters : Adapters
+    execution : str
+        What runs them, in words.
+    states : mapping
+        File -> Var that is written to it, channel-first, after the last step.
+    """
 
-    @property
-    def steps(self) -> int:
-        """Until the last sample has left the last layer and its observer has seen it."""
-        return self.lead_in + self.plan.duration(self.job["samples"]) + self.ends.steps_out
+    process: AbstractProcess
+    steps: int
+    run_config: RunConfig
+    adapters: Adapters
+    execution: str
+    states: Mapping[Path, Var] = field(default_factory=dict)
 
-    @property
-    def execution(self) -> str:
-        """What runs the network, in words."""
-        return self.ends.execution()
-
-    def readings(self) -> dict[str, Any]:
-        """What was measured."""
-        return self.ends.readings()
-
-    def _observe(self, built: LavaNetwork) -> None:
-        """Attach sinks to the observed populations (None: all), and probes to the probed layers' membranes."""
-        observed = self.job["observed"]
-        for i, (name, depth) in enumerate({INPUT: 0, **self.network.depths}.items()):
-            population = built.populations.get(name)
-            if population is None:  # an embedded input sends nothing
-                continue
-            timing = {"samples": self.job["samples"], "steps": self.plan.steps, "period": self.plan.period}
-            if observed is None or name in observed:
-                # What the host sends is seen where it is sent, before any adapter.
-                from_host = population.a_in is None
-                late = LEAD_IN if from_host else self.lead_in + depth + self.ends.steps_out
-                sink = self._sink(i, name, population.shape, timing | {"lead_in": late})
-                (population.s_out if from_host else self.ends.spikes(population)).connect(sink.a_in)
-            if name in self.job["probed"]:
-                path = str(self.folder / f"membrane{i}.npy")
-                self.ends.probe(population.membrane, path, timing | {"lead_in": self.lead_in + depth})
-
-    def _sink(self, i: int, name: str, shape: tuple[int, ...], timing: dict[str, int]) -> SpikeSink:
-        def path(kind: str, wanted: bool = True) -> str | None:
-            return str(self.folder / f"{kind}.npy") if wanted else None
-
-        return SpikeSink(
-            shape=shape,
-            counts_path=path(f"counts{i}"),
-            last_path=path(f"last{i}"),
-            crossing_path=path(f"crossing{i}"),
-            spikes_path=path(f"spikes{i}", self.job["record_spikes"]),
-            done_path=path("done", name == self.network.output.name),
-            **timing,
-        )
+    def save_states(self) -> None:
+        """Write the final states, as long as the Processes have not been stopped."""
+        for path, var in self.states.items():
+            np.save(path, np.asarray(var.get()).transpose()[None])  # (1, *channel-first shape)
 
 
-def _own_models(neuron_program: str | None) -> dict:
-    """The user's ProcessModel of `RMP`, as Lava's `exception_proc_model_map` takes it."""
+def program(folder: Path, job: Job) -> Program:
+    """Build what a job in a folder describes."""
+    if isinstance(job.task, Circuit):
+        return _circuit_program(folder, job, job.task)
+    return _network_program(folder, job, job.task)
+
+
+def _adapters(job: Job, tag: str = "fixed_pt") -> Adapters:
+    if job.target == "loihi2":
+        from ..loihi2.adapters import ChipAdapters
+
+        if job.board is None:
+            raise BackendError("a job for a board names none; pass the board")
+        return ChipAdapters(job.board, job.probe)
+    return DelayAdapters(tag) if job.target == "adapted" else Adapters(tag)
+
+
+def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
+    network, plan = load(folder / NETWORK), task.plan
+    tag = "fixed_pt" if network.is_integer else "floating_pt"
+    adapters = _adapters(job, tag)
+    # One step in an adapter, and one in a synapse to the input's neurons.
+    steps_in = 1 + (network.input.neurons is not None) if adapters.as_on_chip else 0
+    steps_out = int(adapters.as_on_chip)
+    messages = folder / MESSAGES
+    if task.embedded:
+        steps_in, source = 0, None
+        constant = np.load(messages, mmap_mode="r", allow_pickle=False)[0, 0]
+    else:
+        constant = None
+        shape = lava_shape(network.input.shape)
+        source = MessageSource(
+            shape=shape, path=str(messages), steps=plan.steps, period=plan.period, lead_in=LEAD_IN
+        ).s_out
+    lead_in = LEAD_IN + steps_in
+    built = build(
+        network,
+        source,
+        plan,
+        implementation=task.implementation,
+        lead_in=lead_in,
+        leak=task.leak,
+        adapters=adapters,
+        constant=constant,
+    )
+    timing = {"samples": task.samples, "steps": plan.steps, "period": plan.period}
+    for i, (name, depth) in enumerate({INPUT: 0, **network.depths}.items()):
+        population = built.populations.get(name)
+        if population is None:  # an embedded input sends nothing
+            continue
+        if task.observed is None or name in task.observed:
+            # What the host sends is observed where it is sent, before any adapter.
+            from_host = population.a_in is None
+            late = LEAD_IN if from_host else lead_in + depth + steps_out
+            port = population.s_out if from_host else adapters.leave(population.s_out)
+            done = folder / DONE if name == network.output.name else None
+            sink = _sink(folder, i, port.shape, task.record_spikes, done, timing | {"lead_in": late})
+            port.connect(sink.a_in)
+        if name in task.probed:
+            adapters.probe(
+                population.membrane, str(array_path(folder, "membrane", i)), **timing, lead_in=lead_in + depth
+            )
+    # Until the last sample has left the last layer and was observed.
+    steps = lead_in + plan.duration(task.samples) + steps_out
+    models, execution = _own_models(task.neuron_program), adapters.execution()
+    if job.target != "loihi2":
+        if task.conv_model == "blas":
+            models = BLAS_CONV[tag] | models
+        if any(isinstance(synapse, Conv) for layer in network for synapse in layer.synapses):
+            execution += ", convolutions by " + ("BLAS" if task.conv_model == "blas" else "Lava's own model")
+    return Program(built.processes[0], steps, adapters.run_config(models, steps), adapters, execution)
+
+
+def _circuit_program(folder: Path, job: Job, circuit: Circuit) -> Program:
+    adapters = _adapters(job)
+    steps_in = int(adapters.as_on_chip and bool(circuit.lines))
+    late = steps_in + int(adapters.as_on_chip)
+    circuit = circuit.later(steps_in)
+    sources = {lines.name: _line_source(folder, i, lines, circuit.steps) for i, lines in enumerate(circuit.lines)}
+    populations = build_circuit(circuit, {name: source.s_out for name, source in sources.items()}, adapters)
+    timing = {"samples": 1, "steps": circuit.steps, "period": circuit.steps, "lead_in": late}
+    for i, population in enumerate(populations.values()):
+        port = adapters.leave(population.s_out)
+        port.connect(_sink(folder, i, port.shape, True, None, timing).a_in)
+    states = {}
+    if adapters.reads_variables:
+        states = {array_path(folder, "membrane", i): each.membrane for i, each in enumerate(populations.values())}
+    process = next(iter(populations.values())).s_out.process
+    steps = circuit.steps + late
+    return Program(process, steps, adapters.run_config({}, steps), adapters, adapters.execution(), states)
+
+
+def _line_source(folder: Path, index: int, lines: Lines, steps: int) -> MessageSource:
+    """Sends a line's messages once, and nothing after them."""
+    path = folder / f"line{index}.npy"
+    np.save(path, lines.messages[None].astype(np.int32))  # (1, steps, *shape)
+    sent = len(lines.messages)
+    return MessageSource(shape=lava_shape(lines.shape), path=str(path), steps=sent, period=max(steps, sent), lead_in=0)
+
+
+def _sink(
+    folder: Path, index: int, shape: tuple[int, ...], record_spikes: bool, done: Path | None, timing: dict[str, int]
+) -> SpikeSink:
+    counts, last, crossing, spikes = (
+        str(array_path(folder, kind, index)) for kind in ("counts", "last", "crossing", "spikes")
+    )
+    return SpikeSink(
+        shape=shape,
+        counts_path=counts,
+        last_path=last,
+        crossing_path=crossing,
+        spikes_path=spikes if record_spikes else None,
+        done_path=None if done is None else str(done),
+        **timing,
+    )
+
+
+def _own_models(neuron_program: str | None) -> Models:
+    """The user's ProcessModel of `RMP`."""
     if neuron_program is None:
         return {}
     module, _, name = neuron_program.partition(":")
@@ -114,7 +183,7 @@ def _own_models(neuron_program: str | None) -> dict:
         model = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as problem:
         raise BackendError(
-            f"neuron program {neuron_program!r} cannot be imported ({problem}); it takes package.module:ProcessModel"
+            f"neuron program {neuron_program!r} cannot be imported ({problem}); it must be package.module:ProcessModel"
         ) from None
     if getattr(model, "implements_process", None) is not RMP:
         raise BackendError(

@@ -1,17 +1,15 @@
-"""What drives stock neurons beside their synapses: pulses once a period, and inputs that never stop. Imports Lava.
+"""What drives stock neurons besides their synapses: pulses once per period, and constant inputs. Imports Lava.
 
-Both come from LIF neurons without any input, so that they run where all other neurons run, on a neuro-core too. A bias
-alone makes a LIF spike regularly: those of the clock once a period, each in a step of its own, those of the constant in every
-step from a first one on. They start at potentials from which they reach their threshold in the right step.
+Both come from LIF neurons without input, so that they run wherever the other neurons run, on a neuro-core too. A bias alone
+makes a LIF spike regularly: each neuron of the clock spikes once per period, in its own step; those of the constants spike in
+every step from a first one on. Their initial potentials make them reach their threshold in the right step.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
-from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import Sparse
@@ -21,42 +19,36 @@ from ...errors import BackendError
 from ...network import NO_MEMORY
 from ...registers import MAX_STATE, STATE_SHIFT, to_state_units
 from ...stock_weights import MAX_VALUE, terms
+from .population import LavaPopulation
 
 LONGEST_PERIOD = MAX_STATE >> STATE_SHIFT
-"""Steps that a LIF's potential can count, one weight unit each."""
-
-
-class Target(Protocol):
-    """A population that pulses reach."""
-
-    a_in: InPort
-    shape: tuple[int, ...]
+"""Steps that a LIF's potential can count, one weight unit per step."""
 
 
 @dataclass
 class _Line:
-    """Synapses of one sign to a population: from each neuron a column of mantissas (neurons,), all shifted by `exponent`."""
+    """Synapses to a population, of one sign and exponent: (source neuron, mantissas (target neurons,)) for each source."""
 
     columns: list[tuple[int, np.ndarray]]
     exponent: int
-    target: Target
+    target: LavaPopulation
 
 
 @dataclass
 class _Lines:
-    """Neurons by what tells them apart (a step, and which of several at it), and the synapses from them."""
+    """Source neurons by (step, number among those of the step), and the synapses from them."""
 
     neurons: dict[tuple[int, int], int] = field(default_factory=dict)
     lines: list[_Line] = field(default_factory=list)
 
     @property
     def steps(self) -> np.ndarray:
-        """Of each neuron."""
+        """In which each neuron spikes (first)."""
         return np.array([step for step, _ in self.neurons])
 
 
 class Pulses:
-    """Pulses and constant inputs of a network; collected first, as a population's size is fixed once it is made."""
+    """Pulses and constant inputs of a network; collected first, because a population's size is fixed once it is built."""
 
     def __init__(self, period: int) -> None:
         if period > LONGEST_PERIOD:
@@ -67,32 +59,32 @@ class Pulses:
         self.period = period
         self._clock, self._constant = _Lines(), _Lines()
 
-    def once(self, step: int, parts: list[np.ndarray], target: Target, what: str) -> None:
-        """Add the sum of `parts` to a population's input in step `step` of Lava, and every period from it.
+    def once(self, step: int, parts: list[np.ndarray], target: LavaPopulation, what: str) -> None:
+        """Add the sum of `parts` to a population's input in Lava's step `step` and in every period before and after.
 
-        Each part (channel first, weight units) comes from a neuron of its own. Earlier periods are served too, as far as they
-        are there; the neurons spike one step before their pulse arrives.
+        Each part (channel-first, weight units) comes from its own neuron, which spikes one step before the pulse arrives. Pulses
+        whose steps differ by whole periods share their neurons.
         """
         self._collect(self._clock, (step - 2) % self.period + 1, parts, target, what)
 
-    def always(self, step: int, parts: list[np.ndarray], target: Target, what: str) -> None:
-        """Add the sum of `parts` to a population's input in each step from step `step` (at least 2) on."""
+    def always(self, step: int, parts: list[np.ndarray], target: LavaPopulation, what: str) -> None:
+        """Add the sum of `parts` to a population's input in every step from `step` (at least 2) on."""
         self._collect(self._constant, step - 1, parts, target, what)
 
     def connect(self, processes: list[AbstractProcess]) -> None:
-        """Make the neurons and connect everything that was collected."""
+        """Build the neurons and connect everything that was collected."""
         if self._clock.lines:
             missing = self.period - self._clock.steps
             neurons = _spontaneous(self.period - 1, bias=1, v=to_state_units(missing))
             _connect(neurons, self._clock, processes)
         if self._constant.lines:
-            # Two weight units a step, threshold one: in every step, once the first one is reached.
+            # Two weight units per step exceed the threshold of one in every step, once the first spike is reached.
             earlier = 2 * (self._constant.steps - 1) - 1
             neurons = _spontaneous(1, bias=2, v=to_state_units(-earlier))
             _connect(neurons, self._constant, processes)
 
-    def _collect(self, source: _Lines, step: int, parts: list[np.ndarray], target: Target, what: str) -> None:
-        """One line for each sign and exponent that the values take."""
+    def _collect(self, source: _Lines, step: int, parts: list[np.ndarray], target: LavaPopulation, what: str) -> None:
+        """Add one line for each sign and exponent that the values take."""
         columns: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
         for copy, part in enumerate(parts):
             neuron = source.neurons.setdefault((step, copy), len(source.neurons))
@@ -102,7 +94,7 @@ class Pulses:
 
 
 def _mantissas(value: np.ndarray, what: str) -> dict[tuple[int, int], np.ndarray]:
-    """(sign, exponent) -> mantissas in Lava's order whose shifted sum is `value`."""
+    """(sign, exponent) -> mantissas in Lava's order; shifted by their exponents they add up to `value`."""
     flat = value.transpose().reshape(-1).astype(np.int64)
     found: dict[tuple[int, int], np.ndarray] = {}
     for number in np.unique(flat[flat != 0]):
@@ -114,7 +106,7 @@ def _mantissas(value: np.ndarray, what: str) -> dict[tuple[int, int], np.ndarray
 
 
 def in_parts(value: np.ndarray) -> list[np.ndarray]:
-    """Arrays that add up to `value`, none beyond what `terms` says."""
+    """Arrays that add up to `value`, each small enough for `terms`."""
     parts = []
     while value.any():
         parts.append(np.clip(value, -MAX_VALUE, MAX_VALUE))
@@ -123,7 +115,7 @@ def in_parts(value: np.ndarray) -> list[np.ndarray]:
 
 
 def _spontaneous(threshold: int, *, bias: int, v: np.ndarray) -> LIF:
-    """LIF neurons without leak that gain `bias` weight units a step, and start at `v` (state units)."""
+    """LIF neurons without leak that gain `bias` weight units per step, starting at `v` (state units)."""
     return LIF(
         shape=v.shape, vth=threshold, du=NO_MEMORY - 1, dv=0, bias_mant=bias, bias_exp=STATE_SHIFT, v=v.astype(np.int32)
     )

@@ -8,11 +8,14 @@ from collections.abc import Collection
 
 import numpy as np
 
+from ...choices import Implementation
 from ...errors import BackendError, BackendUnavailableError
 from ...network import SpikingNetwork
 from ...results import Run
 from ...schedule import Schedule
-from .job import collect, job_folder, probed_layers, supervise, write_messages
+from ..options import Lava
+from .job import Job, NetworkTask
+from .session import probed_layers, run_network
 
 
 def availability() -> str | None:
@@ -31,26 +34,23 @@ def run(
     network: SpikingNetwork,
     images: np.ndarray,
     plan: Schedule,
+    options: Lava | None = None,
     *,
     seed: int = 0,
-    implementation: str = "native",
     record: Collection[str] = (),
-    time_limit: float | None = None,
-    conv_model: str = "blas",
-    neuron_program: str | None = None,
+    progress: bool = False,
     leak: int = 0,
     adapters: bool = False,
     embedded: bool = False,
-    progress: bool = False,
 ) -> Run:
-    """Run samples, one after the other through one compiled network; see `rmp_lava.run`.
+    """Run samples, one after the other, through one compiled network; see `rmp_lava.run`.
 
     Parameters
     ----------
     leak : {0, 1}
-        Of stock neurons, see `lava_build.build`.
+        Of stock neurons; see `build.build`.
     adapters : bool
-        Let messages enter and leave as late as through a board's adapters: the graph that is deployed, with its timing.
+        Delay messages on their way in and out as a board's adapters do: the deployed graph with its timing.
     embedded : bool
         Let the network hold its input, which is the first image's, in every sample (stock neurons, constant messages).
 
@@ -59,38 +59,40 @@ def run(
     BackendUnavailableError
         If Lava is not installed for this Python.
     BackendError
-        If Lava fails or the time limit passes; nothing is left running, as after Ctrl-C.
+        If Lava fails or the time limit passes. Nothing is left running, not even after Ctrl-C.
     """
     reason = availability()
     if reason:
         raise BackendUnavailableError(f"backend 'lava' cannot run: {reason}")
-    if implementation == "stock" and not network.is_integer:
+    options = options or Lava()
+    if options.implementation == "stock" and not network.is_integer:
         raise BackendError("stock neurons exist in integers only; quantise the network first")
-    job = {
-        "target": "adapted" if adapters else "cpu",
-        "implementation": implementation,
-        "conv_model": conv_model,
-        "samples": len(images),
-        "record_spikes": "spikes" in record,
-        "observed": None,
-        "probed": probed_layers(network, record),
-        "neuron_program": neuron_program,
-        "leak": leak,
-        "embedded": embedded,
-    }
-    with job_folder(network, plan, job) as folder:
-        write_messages(network, images, plan, seed, folder / "messages.npy")
-        outcome = supervise(folder, len(images), time_limit, progress)
-        neuron = "native RMP" if implementation == "native" else "unmodified LIF with self-synapse"
-        if neuron_program is not None:
-            neuron = f"native RMP by {neuron_program}"
-        return collect(
-            network,
-            plan,
-            folder,
-            record,
-            backend="lava",
-            execution=f"{outcome['execution']}, {neuron}",
-            implementation=implementation,
-            seconds=outcome["seconds"],
-        )
+    task = NetworkTask(
+        plan,
+        options.implementation,
+        len(images),
+        probed=probed_layers(network, record),
+        record_spikes="spikes" in record,
+        conv_model=options.conv_model,
+        neuron_program=options.neuron_program,
+        leak=leak,
+        embedded=embedded,
+    )
+    return run_network(
+        network,
+        images,
+        Job(task, "adapted" if adapters else "cpu"),
+        backend="lava",
+        record=record,
+        seed=seed,
+        time_limit=options.time_limit,
+        progress=progress,
+        note=f", {neuron_note(options.implementation, options.neuron_program)}",
+    )
+
+
+def neuron_note(implementation: Implementation, neuron_program: str | None) -> str:
+    """Which neuron model ran, in words."""
+    if implementation == "stock":
+        return "unmodified LIF with self-synapse"
+    return "native RMP" if neuron_program is None else f"native RMP by {neuron_program}"

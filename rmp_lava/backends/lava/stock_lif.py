@@ -1,8 +1,8 @@
 """Populations of Lava's unmodified LIF: RMP neurons with a self-synapse, and leaky neurons as they are. Imports Lava.
 
-A soft reset is made of a LIF whose current never decays (du = -1) and whose voltage shows it (dv = 4096): the current is the
-membrane, a spike resets the voltage only, and a one-to-one synapse of weight -threshold from the neuron to itself takes the
-threshold off the current one step later. Spikes are those of the RMP neuron (see `rmp_lava.backends.stock`).
+A soft reset uses a LIF whose current never decays (du = -1) and whose voltage equals it (dv = 4096). The current is the membrane
+potential; a spike resets the voltage only, and a one-to-one synapse of weight -threshold from the neuron to itself subtracts
+the threshold from the current one step later. Spikes are those of the RMP neuron (see `rmp_lava.backends.stock`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ...registers import REGISTER_LIMIT, STATE_SHIFT
 from ...schedule import Schedule
 from ...stock_weights import terms
 from ..stock import QUIET, check_start, reset_interval
-from .population import Population, lava_bias, lava_shape, one_to_one
+from .population import LavaPopulation, lava_bias, lava_shape, one_to_one
 from .pulses import Pulses, in_parts
 
 
 class StockBuilder:
-    """Makes populations of stock neurons, and at the end what pulses them."""
+    """Builds populations of stock neurons, and finally the neurons that pulse them."""
 
     relays = True
 
@@ -32,7 +32,7 @@ class StockBuilder:
 
     def population(
         self, name: str, neurons: Neurons, shape: tuple[int, ...], depth: int, processes: list[AbstractProcess]
-    ) -> Population:
+    ) -> LavaPopulation:
         """Neurons whose window starts `depth` steps after the input's."""
         soft, interval = neurons.reset == "soft", reset_interval(self.plan)
         check_start(name, neurons)
@@ -48,8 +48,8 @@ class StockBuilder:
             reset_offset=(self.lead_in + depth + 1) % interval,
         )
         processes.append(process)
-        population = Population(process.a_in, process.s_out, lava_shape(shape), process.u if soft else process.v)
-        first = self.lead_in + depth + 1  # step of the window
+        population = LavaPopulation(process.a_in, process.s_out, lava_shape(shape), process.u if soft else process.v)
+        first = self.lead_in + depth + 1  # first step of the window
         if neurons.v_init:
             self.pulses.once(first, [np.full(shape, int(neurons.v_init))], population, f"v_init of layer {name!r}")
         if soft:
@@ -60,26 +60,26 @@ class StockBuilder:
                 self.pulses.always(first, [_bias(neurons, shape, name)], population, f"bias of layer {name!r}")
         return population
 
-    def constant_input(self, value: np.ndarray, population: Population, depth: int, what: str) -> None:
-        """Add `value` (channel first, weight units) to a population in every step from its first window on."""
+    def constant_input(self, value: np.ndarray, population: LavaPopulation, depth: int, what: str) -> None:
+        """Add `value` (channel-first, weight units) to a population in every step from its first window on."""
         self.pulses.always(self.lead_in + depth + 1, in_parts(value), population, what)
 
     def finish(self, processes: list[AbstractProcess]) -> None:
-        """Make what serves all populations."""
+        """Build what all populations share."""
         self.pulses.connect(processes)
 
-    def _quieten(self, step: int, shape: tuple[int, ...], population: Population) -> None:
-        """Take `QUIET` off the potentials in the period's last step, which has to be a blank one."""
+    def _quieten(self, step: int, shape: tuple[int, ...], population: LavaPopulation) -> None:
+        """Subtract `QUIET` from the potentials in the period's last step, which must be a blank one."""
         if self.plan.blank:
-            self.pulses.once(step, in_parts(np.full(shape, -QUIET)), population, "pulse that keeps neurons quiet")
+            self.pulses.once(step, in_parts(np.full(shape, -QUIET)), population, "pulse that silences neurons")
 
 
 def _bias(neurons: Neurons, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Of each neuron, in weight units."""
+    """The bias of each neuron in weight units."""
     state = neurons.bias_per_neuron(shape).astype(np.int64) << neurons.bias_exponent
     if (state % (1 << STATE_SHIFT)).any():
         raise BackendError(
-            f"layer {name!r} has a bias of fractions of a weight unit, which no synapse of stock neurons can say; "
+            f"layer {name!r} has a bias with fractions of a weight unit, which synapses of stock neurons cannot represent; "
             "quantise with bias_exponent 6 or more"
         )
     return state >> STATE_SHIFT

@@ -1,4 +1,4 @@
-"""The ends of a network on a board: adapters, reading of states, probes. Imports Lava. Never run on hardware."""
+"""I/O adapters of a board, with reading of states and probes. Imports Lava. Never run on hardware."""
 
 from __future__ import annotations
 
@@ -7,62 +7,64 @@ from typing import Any
 
 from lava.magma.core.process.ports.ports import OutPort
 from lava.magma.core.process.variable import Var
+from lava.magma.core.run_configs import RunConfig
 
-from ...network import SpikingNetwork
 from ...processes.io import Delay, MessageSource, SpikeSink, StateSink
 from ...processes.io_models import PyDelayFixed, PyMessageSourceFixed, PySpikeSinkFixed, PyStateSink
 from ..board import Board
-from ..lava.adapters import AdaptedEntry, Ends, adapted_steps_in
-from ..lava.population import Population
+from ..lava.adapters import Adapters, Models
+from ..lava.job import Probe, Reading
 from . import api
 
-ON_THE_HOST = {
+ON_THE_HOST: Models = {
     MessageSource: PyMessageSourceFixed,
     SpikeSink: PySpikeSinkFixed,
     Delay: PyDelayFixed,
     StateSink: PyStateSink,
 }
-"""Processes that belong on the host, with their models; all others run on the chip or not at all."""
+"""Processes that belong on the host, with their models. All others run on the chip or not at all."""
 
 
-class _ChipEntry(AdaptedEntry):
-    on_chip = True
+class ChipAdapters(Adapters):
+    """Adapters between the host and neuro-cores; each takes one step (lava-dl, pilotnet_snn/run.ipynb).
 
-    def adapter(self, port: OutPort, message_bits: int, *, convolution: bool) -> OutPort:
+    Raises
+    ------
+    BackendUnavailableError
+        If lava-loihi differs from the contract, or the board cannot be reached.
+    """
+
+    as_on_chip = True
+    reads_variables = False  # whether Vars can be read after a run is not public
+
+    def __init__(self, board: Board, probe: Probe | None) -> None:
+        super().__init__()
+        api.require()
+        self.kind = probe
+        self.where = api.select_board(board)
+        self.measured: Any = None
+
+    def enter(self, port: OutPort, message_bits: int, *, convolution: bool) -> OutPort:
         return api.into_chip(port, message_bits, convolution=convolution)
 
+    def leave(self, port: OutPort) -> OutPort:
+        return api.out_of_chip(port)
 
-class ChipEnds(Ends):
-    """The ends of a network on a board; its messages take a step more in each adapter (lava-dl, pilotnet_snn/run.ipynb)."""
-
-    steps_out = 1
-
-    def __init__(self, network: SpikingNetwork, job: dict[str, Any]) -> None:
-        super().__init__(network, job)
-        api.require()
-        self.board = Board(**job["board"])
-        self.where = api.select_board(self.board)
-        self.steps_in = adapted_steps_in(network)
-        self.entry = _ChipEntry()
-        self.measured = None
-
-    def spikes(self, population: Population) -> OutPort:
-        return api.out_of_chip(population.s_out)
-
-    def probe(self, membrane: Var, path: str, timing: dict[str, int]) -> None:
-        read = api.state_out_of_chip(membrane, timing["period"], timing["lead_in"] + timing["steps"])
-        sink = StateSink(shape=membrane.shape, path=path, **timing)
+    def probe(self, membrane: Var, path: str, *, samples: int, steps: int, period: int, lead_in: int) -> None:
+        read = api.state_out_of_chip(membrane, period, lead_in + steps)
+        shape = membrane.shape
+        sink = StateSink(shape=shape, path=path, samples=samples, steps=steps, period=period, lead_in=lead_in)
         read.connect(sink.a_in)
 
-    def run_config(self, models: dict, steps: int) -> Any:
+    def run_config(self, models: Models, steps: int) -> RunConfig:
         probes = []
-        if self.job["measure"] is not None:
-            self.measured = api.probe(self.job["measure"], steps)
+        if self.kind is not None:
+            self.measured = api.probe(self.kind, steps)
             probes.append(self.measured)
         return api.run_config(ON_THE_HOST, probes, models)
 
     def execution(self) -> str:
         return f"{self.where}, lava-loihi {version('lava-loihi')}, lava-nc {version('lava-nc')}"
 
-    def readings(self) -> dict[str, Any]:
-        return {} if self.measured is None else {"reading": api.reading(self.job["measure"], self.measured)}
+    def reading(self) -> Reading:
+        return {} if self.kind is None else api.reading(self.kind, self.measured)

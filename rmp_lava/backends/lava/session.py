@@ -1,0 +1,270 @@
+"""Run a job on Lava: its folder, the child process that is always ended, and what comes back. Imports no Lava.
+
+Networks and circuits, on the CPU simulator and on a board, all run this way: Lava forks, hangs and waits for ever (see `worker`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ... import netx
+from ...choices import Backend
+from ...encoding import encode
+from ...errors import BackendError
+from ...network import INPUT, SpikingNetwork, populations
+from ...progress import Progress
+from ...registers import to_state_units
+from ...results import Run
+from ...schedule import Schedule
+from ..batches import Part, join
+from ..board import Board
+from ..circuit import Circuit, Recording
+from .job import DONE, ERROR, LOG, MESSAGES, NETWORK, RESULT, Job, NetworkTask, Outcome, Target, array_path
+
+GRACE_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+_WORKER = "rmp_lava.backends.lava.worker"
+_LONGEST_FOLDER = 72
+"""Characters; the names of multiprocessing's sockets in it ("/pymp-xxxxxxxx/listener-xxxxxxxx") are limited to 107 bytes."""
+
+
+def run_network(
+    network: SpikingNetwork,
+    images: np.ndarray,
+    job: Job,
+    *,
+    backend: Backend,
+    record: Collection[str] = (),
+    seed: int = 0,
+    time_limit: float | None = None,
+    progress: bool = False,
+    note: str = "",
+) -> Run:
+    """Run samples through a network; `job` has a `NetworkTask`, and `note` is appended to `Run.execution`.
+
+    Raises
+    ------
+    BackendError
+        If Lava fails or the time limit (seconds) passes. Nothing is left running, not even after Ctrl-C.
+    """
+    with finished(network, images, job, seed=seed, time_limit=time_limit, progress=progress) as (folder, outcome):
+        return _collect(network, folder, job, outcome, record, backend, note)
+
+
+def run_circuit(
+    circuit: Circuit, time_limit: float | None, target: Target = "cpu", board: Board | None = None
+) -> Recording:
+    """Run a circuit; states come back from the simulator only.
+
+    Raises
+    ------
+    BackendError
+        As `run_network`.
+    """
+    with _folder() as folder:
+        Job(circuit, target, board).write(folder)
+        outcome = supervise(folder, 1, time_limit)
+        found: dict[str, dict[str, np.ndarray]] = {"spikes": {}, "membrane": {}}
+        for i, cells in enumerate(circuit.cells):
+            for kind, arrays in found.items():
+                if array_path(folder, kind, i).is_file():
+                    arrays[cells.name] = _load(folder, kind, i)[0].astype(np.int64)
+    return Recording(found["spikes"], found["membrane"], outcome.execution)
+
+
+@contextlib.contextmanager
+def finished(
+    network: SpikingNetwork,
+    images: np.ndarray,
+    job: Job,
+    *,
+    seed: int = 0,
+    time_limit: float | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[Path, Outcome]]:
+    """Run samples through a network; the folder with the results exists within the `with` block."""
+    task = job.task
+    if isinstance(task, Circuit):
+        raise TypeError("the job has a circuit; run it with run_circuit")
+    with _folder() as folder:
+        netx.save(network, folder / NETWORK)
+        job.write(folder)
+        write_messages(network, images, task.plan, seed, folder / MESSAGES)
+        yield folder, supervise(folder, task.samples, time_limit, progress)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rmp-lava-") as name:
+        yield Path(name)
+
+
+def probed_layers(network: SpikingNetwork, record: Collection[str]) -> tuple[str, ...]:
+    """Layers whose final potentials are read: those that are recorded, and a read-out by potential."""
+    if "potentials" in record:
+        return tuple(layer.name for layer in network)
+    return (network.output.name,) if network.readout == "potential" else ()
+
+
+def write_messages(network: SpikingNetwork, images: np.ndarray, plan: Schedule, seed: int, path: Path) -> None:
+    """Write what the input sends for each image, (samples, steps, *input shape); a constant message only once."""
+    constant = network.input.encoding in ("rate", "current")
+    steps = 1 if constant else plan.steps
+    first = encode(network.input, images[:1], plan.steps, seed=seed)
+    header = np.lib.format.header_data_from_array_1_0(first[0, :steps])
+    header |= {"shape": (len(images), steps, *network.input.shape), "fortran_order": False}
+    # Sample by sample into an ordinary file: a full disk raises an error there, but would kill the process in a memmap.
+    try:
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for i in range(len(images)):
+                messages = encode(network.input, images[i : i + 1], plan.steps, seed=seed, first_sample=i)
+                file.write(np.ascontiguousarray(messages[0, :steps]).tobytes())
+    except OSError as error:
+        raise BackendError(f"the messages for Lava cannot be written to {path.parent} ({error.strerror})") from None
+
+
+def supervise(folder: Path, samples: int, time_limit: float | None, progress: bool = False) -> Outcome:
+    """Start the worker, wait for it, and leave no process behind, whatever happens.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Holds the job and takes its results; the worker writes `result.json` last.
+    samples : int
+        For the progress bar.
+    time_limit : float or None
+        Seconds.
+
+    Raises
+    ------
+    BackendError
+        If the worker fails or the time limit passes.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    package_root = str(Path(__file__).resolve().parents[3])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    if len(str(folder)) <= _LONGEST_FOLDER:
+        environment["TMPDIR"] = str(folder)  # what multiprocessing leaves behind is removed with the folder
+    with open(folder / LOG, "wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", _WORKER, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        deadline = None if time_limit is None else time.monotonic() + time_limit
+        with Progress("Lava", samples, shown=progress) as bar:
+            while worker.poll() is None:
+                if deadline is not None and time.monotonic() > deadline:
+                    raise BackendError(
+                        f"Lava did not finish within the time limit of {time_limit:g} s and was ended; "
+                        "raise the limit, or run fewer samples or steps"
+                    )
+                time.sleep(_POLL_SECONDS)
+                bar.update(_samples_done(folder))
+    finally:
+        _end_group(worker)
+    if worker.returncode != 0 or not (folder / RESULT).is_file():
+        raise BackendError(f"Lava failed: {_failure(folder)}")
+    return Outcome.read(folder)
+
+
+def _failure(folder: Path) -> str:
+    """Why the worker failed, in its own words; otherwise the last line that it printed."""
+    for name in (ERROR, LOG):
+        with contextlib.suppress(OSError):
+            lines = (folder / name).read_text(errors="replace").strip().splitlines()
+            if lines:
+                return lines[-1] if name == LOG else " ".join(lines)
+    return "it ended without a message"
+
+
+def _samples_done(folder: Path) -> int:
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        return int(np.load(folder / DONE, mmap_mode="r", allow_pickle=False)[0])
+    return 0
+
+
+def _end_group(worker: subprocess.Popen[bytes]) -> None:
+    """End the worker and everything it forked.
+
+    SIGTERM first: Python's resource tracker ignores it, and so survives to remove Lava's shared memory.
+    """
+    for sign, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
+        deadline = time.monotonic() + patience
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, sign)
+            while time.monotonic() < deadline:
+                worker.poll()
+                os.killpg(worker.pid, 0)
+                time.sleep(_POLL_SECONDS)
+    worker.wait()
+    if worker.stdin is not None:
+        worker.stdin.close()
+
+
+def _load(folder: Path, kind: str, index: int) -> np.ndarray:
+    array: np.ndarray = np.load(array_path(folder, kind, index), allow_pickle=False)
+    return array
+
+
+def _collect(
+    network: SpikingNetwork,
+    folder: Path,
+    job: Job,
+    outcome: Outcome,
+    record: Collection[str],
+    backend: Backend,
+    note: str,
+) -> Run:
+    """The `Run` that a finished job's files describe; populations that nothing observed have no counts in it."""
+    task = job.task
+    assert isinstance(task, NetworkTask)
+    names = [INPUT, *(layer.name for layer in network)]
+
+    def read(kind: str) -> dict[str, np.ndarray]:
+        present = {name: i for i, name in enumerate(names) if array_path(folder, kind, i).is_file()}
+        return {name: _load(folder, kind, i) for name, i in present.items()}
+
+    counts, last, crossing, potentials = (read(kind) for kind in ("counts", "last", "crossing", "membrane"))
+    stock = task.implementation == "stock"
+    for name in potentials if stock else ():
+        neurons = network[name].neurons
+        if neurons.reset == "soft":
+            # The self-synapse's subtraction for the last step's spike is still on its way.
+            potentials[name] = potentials[name] - last[name] * to_state_units(int(neurons.threshold))
+    output = network.output.name
+    scores = counts[output] if network.readout == "count" else potentials[output]
+    part = Part(output=scores.reshape(len(scores), -1))
+    part.count_messages(network, counts, record)
+    part.neuron_updates = {each.name: each.size * task.plan.steps * len(scores) for each in populations(network)}
+    if stock:
+        part.boundary_spikes = {
+            each.name: int(crossing[each.name].reshape(len(scores), -1).any(axis=1).sum())
+            for each in populations(network)
+            if each.neurons.reset == "soft" and each.name in crossing
+        }
+    part.spikes = read("spikes")
+    part.potentials = potentials if "potentials" in record else {}
+    return join(
+        task.plan,
+        [part],
+        backend=backend,
+        execution=outcome.execution + note,
+        implementation=task.implementation,
+        seconds=outcome.seconds,
+    )
