@@ -1,11 +1,11 @@
-"""ProcessModels of Lava's own Conv that compute by matrix products: the same integers as Lava's models, much sooner.
+"""ProcessModels of Lava's own Conv that use matrix products: the same integers as Lava's models, much faster.
 
 Lava's models (lava/proc/conv/models.py) convolve channel by channel with scipy. These copy each output's receptive
-field into a row of a matrix (im2col, which was faster than a product per kernel element on PilotNet's layers) and
-leave the sums to BLAS. PyTorch would hang here, in a process that was forked; numpy does not. Lava runs a process per
-layer already: OMP_NUM_THREADS=1, which `rmp_lava.run` sets, keeps each from starting threads of its own.
+field into a row of a matrix (im2col, which was faster than a product per kernel element on PilotNet's layers) and leave
+the sums to BLAS. PyTorch would hang in this forked process; numpy does not. Lava already runs one process per layer:
+OMP_NUM_THREADS=1, which `rmp_lava.run` sets, keeps each from starting threads.
 
-For any Lava program, also one of `lava.lib.dl.netx`: pass the entry of `BLAS_CONV` for your number format to Lava,
+They work in any Lava program, including those of `lava.lib.dl.netx`. Pass the entry of `BLAS_CONV` for the number format to Lava:
 
     Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=BLAS_CONV["fixed_pt"])
 """
@@ -13,27 +13,39 @@ For any Lava program, also one of `lava.lib.dl.netx`: pass the entry of `BLAS_CO
 from __future__ import annotations
 
 import numpy as np
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.proc.conv.models import PyConvModelFixed, PyConvModelFloat
 from lava.proc.conv.process import Conv
 from lava.proc.conv.utils import signed_clamp
 
+Real = type[np.float32] | type[np.float64]
 ACCUMULATOR_BITS = 24
 EXACT_IN_FLOAT32 = 2**24
 _BLOCK_ELEMENTS = 2**20
-"""Of the matrix of receptive fields that exists at a time: it stays in the cache, and bounded for any layer."""
+"""Of the matrix of receptive fields in memory at a time, so that it fits the cache and is bounded for any layer."""
 
 
 class _BlasConv:
-    """One step of Conv. Ports, Vars, tag and what it implements come from Lava's model, the other base class."""
+    """One step of Conv. Ports, Vars and tags come from Lava's model, the other base class."""
 
+    s_in: PyInPort
+    a_out: PyOutPort
+    a_buf: np.ndarray
+    weight: np.ndarray  # (C_out, W, H, C_in / groups)
+    kernel_size: np.ndarray
+    stride: np.ndarray
+    padding: np.ndarray
+    dilation: np.ndarray
+    groups: np.ndarray
+    num_message_bits: np.ndarray
     _seen: np.ndarray | None = None
 
     def run_spk(self) -> None:
-        """Send the sums of the messages of the step before, then sum up this step's, as Lava's model does."""
+        """Send the sums of the previous step's messages, then compute this step's, as Lava's model does."""
         self.a_out.send(self.a_buf)
         messages = self.s_in.recv()
         if self.num_message_bits.item() == 0:
-            messages = messages.astype(bool)
+            messages = messages.astype(np.bool_)
         if messages.any():
             self._follow_weight()
             self.a_buf = self.sums(messages)
@@ -41,23 +53,24 @@ class _BlasConv:
             self.a_buf = np.zeros(self.a_buf.shape, dtype=self.weight.dtype)
 
     def sums(self, messages: np.ndarray) -> np.ndarray:
-        """Of messages (W, H, C): (W_out, H_out, C_out) of the weight's dtype."""
+        """Weighted sums (W_out, H_out, C_out) of messages (W, H, C), of the weight's dtype."""
         raise NotImplementedError
 
     def _follow_weight(self) -> None:
-        """Bring the matrices up to date: Lava writes a Var in place, at any time, and tells nobody."""
+        """Update the matrices: Lava may write a Var in place at any time, without notice."""
         if self._seen is not None and np.array_equal(self._seen, self.weight):
             return
         self._seen = self.weight.copy()
         out_channels = len(self.weight)
         groups = int(self.groups[0])
-        # Lava's convolution is a true one: the kernel is flipped. (C_out, W, H, C_in) -> (groups, W H C_in, C_out).
+        # Lava computes a true convolution: the kernel is flipped. (C_out, W, H, C_in) -> (groups, W H C_in, C_out).
         flipped = self.weight[:, ::-1, ::-1].reshape(groups, out_channels // groups, -1).transpose(0, 2, 1)
-        self._matrices = {dtype: np.ascontiguousarray(flipped, dtype=dtype) for dtype in (np.float32, np.float64)}
+        dtypes: tuple[Real, ...] = (np.float32, np.float64)
+        self._matrices = {dtype: np.ascontiguousarray(flipped, dtype=dtype) for dtype in dtypes}
         self._largest_sum = np.abs(flipped.astype(np.float64)).sum(axis=1).max()
 
-    def _convolve(self, messages: np.ndarray, dtype: type) -> np.ndarray:
-        """Messages (W, H, C) with the weight, computed in `dtype`: (W_out, H_out, C_out)."""
+    def _convolve(self, messages: np.ndarray, dtype: Real) -> np.ndarray:
+        """Weighted sums (W_out, H_out, C_out) of messages (W, H, C), computed in `dtype`."""
         matrix = self._matrices[dtype]
         groups = len(matrix)
         fields = _receptive_fields(
@@ -77,7 +90,7 @@ class _BlasConv:
         return result.reshape(*fields.shape[:2], -1)
 
 
-def _padded(messages: np.ndarray, padding: np.ndarray, dtype: type) -> np.ndarray:
+def _padded(messages: np.ndarray, padding: np.ndarray, dtype: Real) -> np.ndarray:
     (width, height, channels), (x, y) = messages.shape, (int(n) for n in padding)
     padded = np.zeros((width + 2 * x, height + 2 * y, channels), dtype=dtype)
     padded[x : x + width, y : y + height] = messages
@@ -98,12 +111,12 @@ def _receptive_fields(
 
 
 class PyBlasConvFixed(_BlasConv, PyConvModelFixed):
-    """Whole numbers, exact, wrapped to 24 signed bits; `weight_exp` is ignored, as in Lava's model."""
+    """Integers, exact, wrapped to 24 signed bits; `weight_exp` is ignored, as in Lava's model."""
 
     def sums(self, messages: np.ndarray) -> np.ndarray:
-        """In float32 where no sum of magnitudes can pass what it holds exactly, else in float64, as Lava's model does.
+        """In float32 if no sum of magnitudes can exceed what it represents exactly, otherwise in float64, as in Lava's model.
 
-        Unlike the message bits, which Lava does not enforce, the largest message of the step is a bound.
+        The bound comes from the largest message of the step, because Lava does not enforce the message bits.
         """
         largest = self._largest_sum * max(-float(messages.min()), float(messages.max()))
         sums = self._convolve(messages, np.float32 if largest < EXACT_IN_FLOAT32 else np.float64)
@@ -112,11 +125,11 @@ class PyBlasConvFixed(_BlasConv, PyConvModelFixed):
 
 
 class PyBlasConvFloat(_BlasConv, PyConvModelFloat):
-    """Real numbers in float64: those of Lava's model up to the rounding of a sum's order."""
+    """Real numbers in float64; they differ from those of Lava's model by the order of summation only."""
 
     def sums(self, messages: np.ndarray) -> np.ndarray:
         return self._convolve(messages, np.float64)
 
 
 BLAS_CONV = {"fixed_pt": {Conv: PyBlasConvFixed}, "floating_pt": {Conv: PyBlasConvFloat}}
-"""By Lava's tag of the number format: what Lava's run configurations take as `exception_proc_model_map`."""
+"""Lava's tag of the number format -> `exception_proc_model_map` of its run configurations."""

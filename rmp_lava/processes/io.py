@@ -1,6 +1,6 @@
-"""Processes that bring messages in and spikes and potentials out, through files of the run's own folder.
+"""Processes that read messages from files, and write spikes and potentials to files, in the run's own folder.
 
-Lava moves variables between processes value by value; files make long runs possible, and survive the processes.
+Lava copies variables between operating system processes value by value. Files make long runs possible and survive the processes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from lava.magma.core.process.variable import Var
 
 
 class MessageSource(AbstractProcess):
-    """Sends a file's messages: sample after sample, each for `steps` steps of every `period`, then nothing.
+    """Sends the messages in a file: sample after sample, each for `steps` steps of every `period`, then nothing.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class MessageSource(AbstractProcess):
     path : str
         `.npy` of shape (samples, steps or 1, *channel-first shape); 1 means the same message in every step.
     steps, period, lead_in : int
-        Steps of input per sample, steps from sample to sample, steps before the first one.
+        Steps of input per sample, steps from one sample to the next, steps before the first one.
     """
 
     def __init__(self, *, shape: tuple[int, ...], path: str, steps: int, period: int, lead_in: int) -> None:
@@ -29,7 +29,7 @@ class MessageSource(AbstractProcess):
 
 
 class Delay(AbstractProcess):
-    """Messages that come out some steps later, as through synapses with a delay.
+    """Delays messages by some steps, as synapses with a delay do.
 
     Parameters
     ----------
@@ -48,21 +48,21 @@ class Delay(AbstractProcess):
 
 
 class SpikeSink(AbstractProcess):
-    """Counts each neuron's messages per sample into a file, and keeps them all where asked.
+    """Counts each neuron's messages per sample in a file, and optionally keeps every message.
 
     Parameters
     ----------
     shape : tuple of int
         Of the port, Lava order.
     counts_path, last_path, crossing_path : str
-        `.npy` (samples, *channel-first shape): messages in each sample's window; those in the window's last step; those in
-        the period's last step.
+        `.npy` (samples, *channel-first shape): messages in each sample's window, in the window's last step, and in the
+        period's last step.
     spikes_path : str or None
         `.npy` (samples, steps, *channel-first shape) of every message of the windows.
     done_path : str or None
-        `.npy` (1,): number of samples finished, for whoever watches.
+        `.npy` (1,): number of finished samples, for a progress display.
     samples, steps, period, lead_in : int
-        Steps of a window, from sample to sample, and before the first window.
+        Steps of a window, from one sample to the next, and before the first window.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SpikeSink(AbstractProcess):
 
 
 class StateProbe(AbstractProcess):
-    """Writes a Var into a file at the end of each sample's window.
+    """Writes a Var to a file at the end of each sample's window.
 
     Parameters
     ----------
@@ -114,9 +114,9 @@ class StateProbe(AbstractProcess):
 
 
 class StateReader(AbstractProcess):
-    """Sends a Var's values at the end of one step of each interval; they arrive in the step after it.
+    """Sends a Var's values at the end of one step of each interval; they arrive in the next step.
 
-    What lava-loihi's `lava.proc.embedded_io.state.Read` does on a board, as lava-dl's tutorials have it for the CPU
+    As lava-loihi's `lava.proc.embedded_io.state.Read` does on a board, and as lava-dl's tutorials do on the CPU
     (netx/pilotnet_snn/utils.py, `VoltageReader`).
 
     Parameters
@@ -135,7 +135,7 @@ class StateReader(AbstractProcess):
 
 
 class StateSink(AbstractProcess):
-    """Writes what a reader sends at the end of each sample's window into a file.
+    """Writes what a reader sends at the end of each sample's window to a file.
 
     Parameters
     ----------

@@ -1,6 +1,9 @@
-"""ProcessModels of the processes in `io`."""
+"""ProcessModels of the Processes in `io`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -14,9 +17,9 @@ from rmp_lava.processes.io import Delay, MessageSource, SpikeSink, StateProbe, S
 
 
 class _Timed(PyLoihiProcessModel):
-    """Knows which sample and which step of it the current time step belongs to."""
+    """Maps the current time step to a sample and a step within it."""
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.period = proc_params["period"]
         self.lead_in = proc_params["lead_in"]
@@ -39,9 +42,9 @@ def _file_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _MessageSourceModel(_Timed):
-    s_out = None
+    s_out: PyOutPort
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.steps = proc_params["steps"]
         self.messages = np.load(proc_params["path"], mmap_mode="r", allow_pickle=False)
@@ -60,7 +63,7 @@ class _MessageSourceModel(_Timed):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PyMessageSourceFixed(_MessageSourceModel):
-    """Whole-numbered messages."""
+    """Integer messages."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
@@ -75,10 +78,10 @@ class PyMessageSourceFloat(_MessageSourceModel):
 
 
 class _DelayModel(PyLoihiProcessModel):
-    s_in = None
-    s_out = None
+    s_in: PyInPort
+    s_out: PyOutPort
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.waiting = [np.zeros(proc_params["shape"], dtype=np.int32)] * proc_params["steps"]
 
@@ -91,7 +94,7 @@ class _DelayModel(PyLoihiProcessModel):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PyDelayFixed(_DelayModel):
-    """Of whole-numbered messages."""
+    """Integer messages."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
@@ -101,17 +104,17 @@ class PyDelayFixed(_DelayModel):
 @requires(CPU)
 @tag("floating_pt")
 class PyDelayFloat(_DelayModel):
-    """Of floating-point messages."""
+    """Floating-point messages."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
 
 
 class _SpikeSinkModel(_Timed):
-    a_in = None
+    a_in: PyInPort
     dtype: type = np.uint16
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.samples = proc_params["samples"]
         shape = _file_shape(proc_params["shape"])
@@ -119,7 +122,7 @@ class _SpikeSinkModel(_Timed):
         self.last = _open(proc_params["last_path"], (self.samples, *shape), np.int64)
         self.crossing = _open(proc_params["crossing_path"], (self.samples, *shape), np.int64)
         self.steps = proc_params["steps"]
-        self.spikes = None
+        self.spikes: np.memmap | None = None
         if proc_params["spikes_path"] is not None:
             self.spikes = _open(proc_params["spikes_path"], (self.samples, self.steps, *shape), self.dtype)
         done = proc_params["done_path"]
@@ -151,7 +154,7 @@ class _SpikeSinkModel(_Timed):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PySpikeSinkFixed(_SpikeSinkModel):
-    """From whole-numbered messages."""
+    """Counts integer messages."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
@@ -160,17 +163,17 @@ class PySpikeSinkFixed(_SpikeSinkModel):
 @requires(CPU)
 @tag("floating_pt")
 class PySpikeSinkFloat(_SpikeSinkModel):
-    """From floating-point messages."""
+    """Counts floating-point messages."""
 
     dtype = np.float32
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
 
 class _StateProbeModel(_Timed):
-    state = None
+    state: PyRefPort
     dtype: type = np.int64
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.samples, self.steps = proc_params["samples"], proc_params["steps"]
         shape = _file_shape(proc_params["shape"])
@@ -188,7 +191,7 @@ class _StateProbeModel(_Timed):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PyStateProbeFixed(_StateProbeModel):
-    """Whole-numbered states."""
+    """Integer states."""
 
     state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
 
@@ -207,15 +210,15 @@ class PyStateProbeFloat(_StateProbeModel):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PyStateReader(PyLoihiProcessModel):
-    """Reads after the step, sends in the next one."""
+    """Reads after a step, sends in the next one."""
 
     state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
     out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.interval, self.step = proc_params["interval"], proc_params["step"]
-        self.values = None
+        self.values: np.ndarray | None = None
 
     def run_spk(self) -> None:
         if self.values is not None:
@@ -233,11 +236,11 @@ class PyStateReader(PyLoihiProcessModel):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PyStateSink(_Timed):
-    """Receives when something was sent, and only then: it would wait for ever otherwise."""
+    """Receives only when something was sent: it would wait for ever otherwise."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.samples, self.steps = proc_params["samples"], proc_params["steps"]
         shape = _file_shape(proc_params["shape"])
@@ -249,5 +252,5 @@ class PyStateSink(_Timed):
             return
         values = np.asarray(self.a_in.recv()).astype(np.int32)
         if 0 <= sample < self.samples:
-            # 24 bits come as an unsigned number (lava-nc, lava/networks/gradedvecnetwork.py).
+            # 24 bits arrive as an unsigned number (lava-nc, lava/networks/gradedvecnetwork.py).
             self.values[sample] = _channels_first((values << 8) >> 8)

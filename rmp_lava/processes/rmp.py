@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
+from rmp_lava.choices import Reset, listed, options
+
 
 class RMP(AbstractProcess):
-    """Population of integrate-and-fire neurons that subtract their threshold at a spike.
+    """Population of integrate-and-fire neurons that subtract their threshold when they spike.
 
     The dynamics are those of `rmp_lava.neuron`; fixed-point and floating-point models are in `rmp_models`.
 
@@ -20,7 +24,7 @@ class RMP(AbstractProcess):
     threshold : int or float
         In weight units; fixed point: 17-bit mantissa.
     reset : {"soft", "hard", "none"}
-        Subtract the threshold, set to zero, or integrate without spiking.
+        At a spike, subtract the threshold or set to zero; or integrate without spiking.
     v_init : int or float
         Membrane potential at the start and after each periodic reset, in weight units.
     bias_mant, bias_exp : int or numpy.ndarray
@@ -38,13 +42,13 @@ class RMP(AbstractProcess):
         *,
         shape: tuple[int, ...],
         threshold: int | float,
-        reset: str = "soft",
+        reset: Reset = "soft",
         v_init: int | float = 0,
         bias_mant: int | float | np.ndarray = 0,
         bias_exp: int = 6,
         reset_interval: int | None = None,
         reset_offset: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             shape=shape,
@@ -54,8 +58,8 @@ class RMP(AbstractProcess):
             reset_offset=reset_offset,
             **kwargs,
         )
-        if reset not in ("soft", "hard", "none"):
-            raise ValueError(f"reset is {reset!r}; choose 'soft', 'hard' or 'none'")
+        if reset not in options(Reset):
+            raise ValueError(f"reset is {reset!r}; choose one of {listed(Reset)}")
         if reset_interval is not None and reset_interval < 1:
             raise ValueError(f"reset_interval is {reset_interval}; it must be at least 1, or None")
         self.a_in = InPort(shape=shape)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -11,22 +14,35 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from rmp_lava.processes.rmp import RMP
+from rmp_lava.registers import MAX_STATE, to_state_units
 
 
 class _RmpModel(PyLoihiProcessModel):
-    """Periodic reset, then one step of the dynamics; subclasses say in which numbers."""
+    """Periodic reset, then one step of the dynamics; subclasses define the arithmetic."""
 
-    a_in = None
-    s_out = None
-    v = None
+    a_in: PyInPort
+    s_out: PyOutPort
+    v: np.ndarray
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
         self.reset = proc_params["reset"]
         self.v_init = proc_params["v_init"]
         self.interval = proc_params["reset_interval"]
         self.offset = proc_params["reset_offset"]
         self.started = False
+
+    def initial_potential(self) -> int | float:
+        """v_init in the unit of v."""
+        raise NotImplementedError
+
+    def threshold(self) -> int | float:
+        """The threshold in the unit of v."""
+        raise NotImplementedError
+
+    def integrate(self, a: np.ndarray) -> None:
+        """Add input (weight units) and bias to v."""
+        raise NotImplementedError
 
     def run_spk(self) -> None:
         a = self.a_in.recv()
@@ -37,7 +53,7 @@ class _RmpModel(PyLoihiProcessModel):
             self.v[:] = self.initial_potential()
         self.integrate(a)
         if self.reset == "none":
-            self.s_out.send(np.zeros(self.v.shape, dtype=bool))
+            self.s_out.send(np.zeros(self.v.shape, dtype=np.bool_))
             return
         threshold = self.threshold()
         spikes = self.v > threshold
@@ -52,7 +68,7 @@ class _RmpModel(PyLoihiProcessModel):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class PyRmpModelFixed(_RmpModel):
-    """24-bit potential, saturating; threshold, input and v_init aligned by six bits as in Lava's LIF."""
+    """24-bit saturating potential; threshold, input and v_init are shifted by six bits, as in Lava's LIF."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
@@ -62,22 +78,25 @@ class PyRmpModelFixed(_RmpModel):
     bias_exp: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=3)
 
     def initial_potential(self) -> int:
-        return int(self.v_init) << 6
+        return to_state_units(int(self.v_init))
 
     def threshold(self) -> int:
-        return int(self.vth[0]) << 6
+        return to_state_units(int(self.vth[0]))
 
     def integrate(self, a: np.ndarray) -> None:
-        limit = 2**23 - 1
-        wide = self.v.astype(np.int64) + (a.astype(np.int64) << 6) + (self.bias_mant.astype(np.int64) << self.bias_exp)
-        self.v[:] = np.clip(wide, -limit, limit)
+        wide = (
+            self.v.astype(np.int64)
+            + to_state_units(a.astype(np.int64))
+            + (self.bias_mant.astype(np.int64) << self.bias_exp)
+        )
+        self.v[:] = np.clip(wide, -MAX_STATE, MAX_STATE)
 
 
 @implements(proc=RMP, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("floating_pt")
 class PyRmpModelFloat(_RmpModel):
-    """The same in real numbers, without shifts and saturation."""
+    """Real numbers, without shifts and saturation."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)

@@ -66,20 +66,19 @@ class Trial:
 
 
 class Executor(Protocol):
-    """What runs rungs.
+    """What runs rungs."""
 
-    Attributes
-    ----------
-    backend : str
-    board : Board or None
-        What a backend on hardware runs on.
-    leak : {0, 1}
-        1 if membranes lose 1/4096 per step; the rungs must be made for it (`ladder`).
-    """
+    @property
+    def backend(self) -> SelftestBackend:
+        """Name of the backend."""
 
-    backend: str
-    board: Board | None
-    leak: int
+    @property
+    def board(self) -> Board | None:
+        """What a backend on hardware runs on."""
+
+    @property
+    def leak(self) -> int:
+        """1 if membranes lose 1/4096 per step, otherwise 0; the rungs must be made for it (`ladder`)."""
 
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
         """Run a circuit; raises BackendError after `time_limit` seconds."""
@@ -91,8 +90,8 @@ class Executor(Protocol):
 class LavaSimulator:
     """Lava's unmodified models on the CPU simulator."""
 
-    backend = "lava"
-    board = None
+    backend: SelftestBackend = "lava"
+    board: Board | None = None
 
     def __init__(self, leak: int = 0) -> None:
         self.leak = leak
@@ -112,7 +111,7 @@ class LavaSimulator:
 class Loihi2:
     """A board. Never run on hardware."""
 
-    backend = "loihi2"
+    backend: SelftestBackend = "loihi2"
 
     def __init__(self, board: Board) -> None:
         self.board = board

@@ -113,7 +113,7 @@ class RungResult:
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON: everything about circuits; spike counts and a digest of all spikes of networks."""
-        circuit = isinstance(self.rung.subject, Circuit)
+        circuit = self.rung.subject if isinstance(self.rung.subject, Circuit) else None
         describe = _trains if circuit else _digests
         return {
             "name": self.rung.name,
@@ -127,7 +127,7 @@ class RungResult:
             "difference": asdict(self.difference) if self.difference else None,
             "explanations": [asdict(each) for each in self.explanations],
             "error": self.error or None,
-            "circuit": self.rung.subject.summary() if circuit else None,
+            "circuit": circuit.summary() if circuit else None,
         }
 
 
@@ -212,7 +212,7 @@ def summary(rungs: Sequence[Rung], results: Sequence[RungResult], executor: Exec
 
 
 def _versions() -> dict[str, str | None]:
-    found = {}
+    found: dict[str, str | None] = {}
     for name in _LIBRARIES:
         try:
             found[name] = metadata.version(name)

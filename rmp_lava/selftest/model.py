@@ -63,24 +63,25 @@ DOCUMENTED = Rules()
 
 def predict(circuit: Circuit, rules: Rules = DOCUMENTED) -> Recording:
     """Spikes in every step and u after the last one."""
-    cells = [_State(each, rules) for each in circuit.cells]
+    states = [_State(each, rules) for each in circuit.cells]
     synapses = {id(each): _synapses(each, circuit) for each in circuit.connections}
-    sent = {each.name: [0] * int(np.prod(each.shape)) for each in (*circuit.lines, *circuit.cells)}
+    sent = {each.name: [0] * int(np.prod(each.shape)) for each in circuit.cells}
+    sent |= {each.name: [0] * int(np.prod(each.shape)) for each in circuit.lines}
     graded = {each.name for each in circuit.lines if each.bits}
     for t in range(1, circuit.steps + 1):
-        arriving = {each.cells.name: [0] * len(each.u) for each in cells}
+        arriving = {each.cells.name: [0] * len(each.u) for each in states}
         for connection in circuit.connections:
             messages, sums = sent[connection.source], arriving[connection.target]
             for target, source, weight in synapses[id(connection)]:
                 message = messages[source]
                 sums[target] += weight * (message if connection.source in graded else int(message != 0))
-        for each in cells:
+        for each in states:
             sent[each.cells.name] = each.step(t, arriving[each.cells.name])
-        for each in circuit.lines:
-            row = each.messages[t - 1] if t <= len(each.messages) else np.zeros(each.shape, int)
-            sent[each.name] = [int(message) for message in row.reshape(-1)]
-    spikes = {each.cells.name: np.array(each.history).reshape(-1, *each.cells.shape) for each in cells}
-    currents = {each.cells.name: np.array(each.u, dtype=np.int64).reshape(each.cells.shape) for each in cells}
+        for lines in circuit.lines:
+            row = lines.messages[t - 1] if t <= len(lines.messages) else np.zeros(lines.shape, np.int64)
+            sent[lines.name] = [int(message) for message in row.reshape(-1)]
+    spikes = {each.cells.name: np.array(each.history).reshape(-1, *each.cells.shape) for each in states}
+    currents = {each.cells.name: np.array(each.u, dtype=np.int64).reshape(each.cells.shape) for each in states}
     return Recording(spikes, currents, "plain integers")
 
 

@@ -12,14 +12,14 @@ from .execute import Trial
 from .rung import Rung
 
 DIGITS_STEPS = 8
-"""With as many blank steps, amid which stock neurons are reset once more."""
+"""With as many blank steps, in the middle of which stock neurons are reset once more."""
 VGG_STEPS = 6
-"""With two blank steps a period of 8, without another reset; more would take the full network's potentials too far down."""
+"""With two blank steps a period of 8, without a second reset; more steps would lower the full network's potentials too far."""
 NET = "digits-deep.net"
 NARROW, FULL = 1 / 16, 1 / 2
 """Widths of VGG-16."""
-REASON = "the definition of the neuron gives these spikes (backend reference), and knows neither Lava nor self-synapses"
-MEANS = "each part passed alone, so it is how they work together: the size of the layer, or the order of what arrives"
+REASON = "the definition of the neuron gives these spikes (backend reference); it is independent of Lava and of self-synapses"
+MEANS = "each part passed alone, so the cause is how they work together: the layer's size, or the order in which input arrives"
 
 
 def digits() -> Rung:
@@ -29,15 +29,15 @@ def digits() -> Rung:
     return Rung(
         "digits",
         "a trained residual network of ten layers on two digits",
-        Trial(load_net(_net_file()), load("digits").test_images[:2], DIGITS_STEPS),
+        Trial(load_net(_net_file()), np.asarray(load("digits").test_images[:2]), DIGITS_STEPS),
         REASON,
         MEANS,
-        "cut the network before the layer and run it again; see docs/loihi.md, traps",
+        "end the network before this layer and run it again; see docs/loihi.md, traps",
     )
 
 
 def vgg16(width: float = NARROW) -> Rung:
-    """Untrained, which is all the same to spikes; balanced, so that every layer has some."""
+    """Untrained, which does not matter to this test; balanced, so that every layer spikes."""
     return Rung(
         "vgg16",
         f"VGG-16 at {width:g} of its width, untrained, on one image",
@@ -49,12 +49,12 @@ def vgg16(width: float = NARROW) -> Rung:
 
 
 def _net_file() -> Path:
-    """An installed package brings the network along; a checkout has it among the exports."""
+    """The network is part of an installed package; in a checkout it is among the exports."""
     here = Path(__file__).resolve()
     places = [here.with_name(NET), here.parents[2] / "exports" / "reference" / NET]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise NetFileError(f"the self-test's network {NET} is missing beside {here.parent}; install rmp-lava again")
+        raise NetFileError(f"the self-test's network {NET} is missing in {here.parent}; install rmp-lava again")
     return found
 
 
@@ -72,6 +72,6 @@ def _vgg16(width: float) -> SpikingNetwork:
 
 
 def _blobs(count: int, seed: int) -> np.ndarray:
-    """Images (count, 3, 32, 32) of coarse patches: noise from pixel to pixel is all the same to a deep network."""
+    """Images (count, 3, 32, 32) of coarse patches: a deep network averages out noise between pixels."""
     coarse = np.random.default_rng(seed).random((count, 3, 4, 4), dtype=np.float32)
     return coarse.repeat(8, axis=2).repeat(8, axis=3)

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backends.circuit import Cells, Circuit, Connection, Lines, Recording
+from ..backends.circuit import FORGOTTEN, KEPT, Cells, Circuit, Connection, Lines, Recording
 from .model import Rules
 from .rung import Rung, Suspect, at_steps
 
-KEPT = -1
-"""du of a current that never decays."""
-FORGOTTEN = 4095
-"""du of a current that is just the step's input."""
 SHOWN = 4096
 """dv of a voltage that is just the current."""
 SUMMED = 0

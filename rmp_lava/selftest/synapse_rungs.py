@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..backends.circuit import Cells, Circuit, Connection, Lines, Recording
-from .neuron_rungs import FORGOTTEN, SHOWN, UNIT, membrane, self_synapse, spikes_of
+from ..backends.circuit import FORGOTTEN, Cells, Circuit, Connection, Lines, Recording
+from .neuron_rungs import SHOWN, UNIT, membrane, self_synapse, spikes_of
 from .rung import Rung, Suspect, at_steps, bursts
 
 

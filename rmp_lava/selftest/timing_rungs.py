@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..backends.circuit import Cells, Circuit, Connection, Recording
+from ..backends.circuit import FORGOTTEN, Cells, Circuit, Connection, Recording
 from .model import Rules
-from .neuron_rungs import FORGOTTEN, SUMMED, UNIT, membrane, self_synapse, spikes_of
+from .neuron_rungs import SUMMED, UNIT, membrane, self_synapse, spikes_of
 from .rung import Rung, Suspect, at_steps
 
 NO_EXPONENT = "the bias's exponent is ignored", "program the whole bias as mantissa (up to 4095)"
@@ -114,14 +114,18 @@ def pulse() -> Rung:
 RESET = (8, 2)
 
 
-def periodic_reset() -> Rung:
+def _reset_circuit() -> Circuit:
     lines = spikes_of(20, list(range(1, 21)), list(range(1, 21)))
-    circuit = Circuit(
+    return Circuit(
         20,
         (lines,),
         (membrane("cells", 2, 100, RESET),),
         (Connection("lines", "cells", np.array([[60, 0], [0, 70]])), self_synapse("cells", 2, 100)),
     )
+
+
+def periodic_reset() -> Rung:
+    circuit = _reset_circuit()
     return Rung(
         "reset",
         "u and v are zeroed every 8 steps, before the input is added; a spike of the step before is still subtracted",
@@ -166,7 +170,7 @@ def periodic_reset() -> Rung:
 
 def boundary() -> Rung:
     """The pulse that ends each period of the deployed form."""
-    reset = periodic_reset().subject
+    reset = _reset_circuit()
     quiet = Connection("clock", "cells", np.array([[-255], [-255]]), "sparse", exponent=7)
     circuit = replace(reset, cells=(*reset.cells, clock("clock", 8, 8)), connections=(*reset.connections, quiet, quiet))
     return Rung(

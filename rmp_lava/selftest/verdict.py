@@ -115,7 +115,7 @@ def _differences(
 def explain(rung: Rung, expected: Recording, found: Recording, difference: FirstDifference) -> list[Explanation]:
     """Every suspect that explains the recording exactly; if there is none, the rung's general explanation."""
     if isinstance(rung.subject, Trial):
-        return [_explain_network(rung, expected, found, difference)]
+        return [_explain_network(rung, rung.subject, expected, found, difference)]
     predictions = [(suspect, predict(suspect.circuit or rung.subject, suspect.rules)) for suspect in rung.suspects]
     exact = [suspect for suspect, each in predictions if _equal(each, found, expected, states=True)]
     if not exact and difference.what == SPIKES:  # states may be read differently, or not at all
@@ -131,7 +131,9 @@ def _equal(predicted: Recording, found: Recording, expected: Recording, *, state
     return spikes and all(np.array_equal(predicted.currents[name], found.currents[name]) for name in known)
 
 
-def _explain_network(rung: Rung, expected: Recording, found: Recording, difference: FirstDifference) -> Explanation:
+def _explain_network(
+    rung: Rung, trial: Trial, expected: Recording, found: Recording, difference: FirstDifference
+) -> Explanation:
     name = difference.population
     if difference.what == STATE:
         return Explanation(
@@ -150,7 +152,7 @@ def _explain_network(rung: Rung, expected: Recording, found: Recording, differen
             f"sample 0 is correct but sample {difference.sample} is not, from layer {name!r} on: one sample affects the next",
             "compare with rungs 'reset' and 'boundary'; lengthen the period (--blank)",
         )
-    layer = rung.subject.network[name]
+    layer = trial.network[name]
     kinds = ", ".join("conv" if isinstance(synapse, Conv) else "dense" for synapse in layer.synapses)
     sources = ", ".join(repr(synapse.source) for synapse in layer.synapses)
     return Explanation(

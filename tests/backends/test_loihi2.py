@@ -82,13 +82,13 @@ STANDS_IN = types.SimpleNamespace(
         ("function", "function", ("num_steps",), (), None),
         ("Generation", "class", (), ("N3B3",), None),
         ("Absent", "class", (), (), "some.module.Absent of lava-loihi is missing"),
-        ("Probe", "class", ("steps",), (), "takes no parameter 'steps' but (num_steps, buffer_size)"),
-        ("Positional", "class", ("num_steps",), (), "takes no parameter 'num_steps'"),
-        ("Demanding", "class", ("num_steps",), (), "also demands 'board'"),
-        ("Probe", "class", (), (), "also demands 'num_steps'"),
-        ("function", "class", (), (), "is no class but function"),
-        ("Probe", "function", ("num_steps",), (), "is no function but type"),
-        ("value", "function", (), (), "is no function but int"),
+        ("Probe", "class", ("steps",), (), "has no parameter 'steps', only (num_steps, buffer_size)"),
+        ("Positional", "class", ("num_steps",), (), "has no parameter 'num_steps'"),
+        ("Demanding", "class", ("num_steps",), (), "also requires 'board'"),
+        ("Probe", "class", (), (), "also requires 'num_steps'"),
+        ("function", "class", (), (), "is not a class but function"),
+        ("Probe", "function", ("num_steps",), (), "is not a function but type"),
+        ("value", "function", (), (), "is not a function but int"),
         ("Generation", "class", (), ("N3B3", "N3C1"), "has no N3C1"),
         ("Reader", "class", ("num_steps",), (Member("connect_var", 1),), None),
         ("Reader", "class", ("num_steps",), (Member("read", 1),), "has no read"),
@@ -159,8 +159,8 @@ def test_selecting_a_board_without_lava_loihi_is_one_sentence(board):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        (None, "has measured no core_idx"),
-        (["a"], "has measured no core_idx"),
+        (None, "measured no core_idx"),
+        (["a"], "measured no core_idx"),
         ([], r"core_idx has shape \(0,\)"),
         ([[1.0]], r"core_idx has shape \(1, 1\)"),
         ([float("nan")], "finite numbers in one row, which neuro-core"),
@@ -224,16 +224,19 @@ def test_calls_are_those_of_the_contract(monkeypatch):
     [
         (
             lambda: api.into_chip(Port([3]), 0, convolution=False),
-            r"shape of .*PyToNxAdapter is \[3\]; it takes tuple: neurons",
+            r"shape of .*PyToNxAdapter is \[3\]; it must be tuple: neurons",
         ),
-        (lambda: api.into_chip(Port(), 2.0, convolution=True), "num_message_bits of .* is 2.0; it takes int: bits of"),
-        (lambda: api.into_chip(Port(), True, convolution=True), "num_message_bits of .* is True; it takes int"),
-        (lambda: api.out_of_chip(Port(None)), "shape of .*NxToPyAdapter is None; it takes tuple"),
+        (
+            lambda: api.into_chip(Port(), 2.0, convolution=True),
+            "num_message_bits of .* is 2.0; it must be int: bits of",
+        ),
+        (lambda: api.into_chip(Port(), True, convolution=True), "num_message_bits of .* is True; it must be int"),
+        (lambda: api.out_of_chip(Port(None)), "shape of .*NxToPyAdapter is None; it must be tuple"),
         (
             lambda: api.state_out_of_chip(Port(), 8.0, 12),
-            "interval of .*Read is 8.0; it takes int: time steps from one",
+            "interval of .*Read is 8.0; it must be int: time steps from one",
         ),
-        (lambda: api.probe("power", "64"), "num_steps of .*Loihi2Power is '64'; it takes int: time steps of the run"),
+        (lambda: api.probe("power", "64"), "num_steps of .*Loihi2Power is '64'; it must be int: time steps of the run"),
     ],
 )
 def test_what_is_passed_is_of_the_contract_s_types(monkeypatch, call, sentence):
@@ -313,15 +316,15 @@ def test_what_is_chosen_goes_before_the_environment():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Board(generation="N2A2"), "'N2A2' is no Loihi 2; choose one of N3B2, N3B3"),
-        (lambda: Board(partition="kp", host="h"), "pass one of them only"),
-        (lambda: Board(host="-oProxyCommand=x"), "is no name"),
-        (lambda: Board(node="a b"), "is no name"),
-        (lambda: Board(partition=""), "is no name"),
-        (lambda: Board(host="h", host_binary="; rm -rf"), "is no path"),
+        (lambda: Board(generation="N2A2"), "'N2A2' is not a Loihi 2; choose one of N3B2, N3B3"),
+        (lambda: Board(partition="kp", host="h"), "pass only one of them"),
+        (lambda: Board(host="-oProxyCommand=x"), "is not a valid name"),
+        (lambda: Board(node="a b"), "is not a valid name"),
+        (lambda: Board(partition=""), "is not a valid name"),
+        (lambda: Board(host="h", host_binary="; rm -rf"), "is not a valid path"),
         (lambda: Board(leak=2), "leak is 2; allowed are 0"),
         (lambda: Board.from_environment({"SLURM": "1", "NXSDKHOST": "h"}), "both SLURM and NXSDKHOST are set"),
-        (lambda: Board.from_environment({"LOIHI_GEN": "N1"}), "'N1' is no Loihi 2"),
+        (lambda: Board.from_environment({"LOIHI_GEN": "N1"}), "'N1' is not a Loihi 2"),
     ],
 )
 def test_boards_that_cannot_be_meant_are_refused(make, sentence):

@@ -143,7 +143,7 @@ def test_json_on_standard_output_is_nothing_but_json(call, on):
             ("--partition", "oheogulch"),
             "SLURM partition oheogulch is for backend 'loihi2'; leave it out for backend 'lava'",
         ),
-        (("--partition", "a", "--node", "b"), "pass one of them only"),
+        (("--partition", "a", "--node", "b"), "pass only one of them"),
         (("--time-limit", "0"), "time limit is 0.0; it must be a positive"),
         (("--time-limit", "nan"), "time limit is nan; it must be a positive"),
     ],

@@ -79,9 +79,7 @@ def build(
     """
     adapters = adapters or Adapters()
     if implementation == "native":
-        if constant is not None:
-            raise BackendError("native neurons cannot hold a constant input; use implementation 'stock'")
-        builder = _Native(plan, lead_in, network.is_integer, adapters.as_on_chip)
+        builder: _Native | StockBuilder = _Native(plan, lead_in, network.is_integer, adapters.as_on_chip)
     else:
         builder = StockBuilder(plan, lead_in, leak)
     built = LavaNetwork({})
@@ -130,8 +128,8 @@ def _connect_all(
                 value = apply(synapse, constant[None, None])[0, 0].astype(np.int64)
                 builder.constant_input(value, target, depths[layer.name], f"constant input of layer {layer.name!r}")
                 continue
-            levels = network.input.largest_message if synapse.source == INPUT else 1
-            levels = levels if network.is_integer else None
+            largest = network.input.largest_message if synapse.source == INPUT else 1
+            levels = largest if network.is_integer else None
             sender = delayed(synapse.source, depths[layer.name] - depths[synapse.source] - 1)
             _connect(synapse, sender, target, levels, adapters if from_host else None, built.processes)
 
@@ -260,6 +258,10 @@ class _Native:
         )
         processes.append(process)
         return LavaPopulation(process.a_in, process.s_out, lava_shape(shape), process.v)
+
+    def constant_input(self, value: np.ndarray, population: LavaPopulation, depth: int, what: str) -> None:
+        """Refuse: only LIF neurons without input spike regularly."""
+        raise BackendError(f"native neurons cannot hold {what}; use implementation 'stock'")
 
     def finish(self, processes: list[AbstractProcess]) -> None:
         """Nothing: native populations share no Processes."""

@@ -56,8 +56,10 @@ class StockBuilder:
             for mantissa, exponent in terms(int(neurons.threshold), f"threshold of layer {name!r}"):
                 one_to_one(population, -mantissa, population.a_in, processes, exponent)
             self._quieten(first - 1, shape, population)
-            if neurons.bias is not None:
-                self.pulses.always(first, [_bias(neurons, shape, name)], population, f"bias of layer {name!r}")
+            bias = neurons.bias_per_neuron(shape)
+            if bias is not None:
+                value = _in_weight_units(bias, neurons.bias_exponent, name)
+                self.pulses.always(first, [value], population, f"bias of layer {name!r}")
         return population
 
     def constant_input(self, value: np.ndarray, population: LavaPopulation, depth: int, what: str) -> None:
@@ -74,9 +76,9 @@ class StockBuilder:
             self.pulses.once(step, in_parts(np.full(shape, -QUIET)), population, "pulse that silences neurons")
 
 
-def _bias(neurons: Neurons, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """The bias of each neuron in weight units."""
-    state = neurons.bias_per_neuron(shape).astype(np.int64) << neurons.bias_exponent
+def _in_weight_units(bias: np.ndarray, exponent: int, name: str) -> np.ndarray:
+    """Bias mantissas in weight units."""
+    state = bias.astype(np.int64) << exponent
     if (state % (1 << STATE_SHIFT)).any():
         raise BackendError(
             f"layer {name!r} has a bias with fractions of a weight unit, which synapses of stock neurons cannot represent; "

@@ -1,7 +1,7 @@
 """Every call into lava-loihi, and those into lava-nc that only a board needs. Never run on hardware.
 
-Nothing here is called before `require` has compared the installed API with `contract.CONTRACT`. What classes and functions do
-not show is checked as it happens: what is passed, an instance's ports, and what it holds after a run.
+`require` compares the installed API with `contract.CONTRACT` before anything else here is called. What classes and functions do
+not reveal is checked when it is used: arguments, an instance's ports, and its results after a run.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ import numpy as np
 
 from ...errors import BackendError, BackendUnavailableError
 from ..board import Board
-from .contract import CONTRACT, ApiName, problems
+from ..lava.job import Probe, Reading
+from .contract import CONTRACT, ApiName, Result, problems
 
 RUN_CONFIG = "lava.magma.core.run_configs.Loihi2HwCfg"
-PROBES = {
+PROBES: dict[Probe, str] = {
     "power": "lava.utils.loihi2_profiler.Loihi2Power",
     "time": "lava.utils.loihi2_profiler.Loihi2ExecutionTime",
     "activity": "lava.utils.loihi2_profiler.Loihi2Activity",
     "memory": "lava.utils.loihi2_profiler.Loihi2Memory",
 }
-"""What can be measured, and by what. A run has one of them: together they disturb each other's figures."""
+"""Probes by what they measure. Each run has only one, because they disturb each other's figures."""
 
 
 def require() -> None:
-    """Refuse an API that is missing or another one than in the contract.
+    """Refuse an API that is missing or differs from the contract.
 
     Raises
     ------
     BackendUnavailableError
-        With the first difference in full, and how many there are.
+        Naming the first difference, and how many there are.
     """
     found = problems()
     if found:
@@ -41,55 +42,55 @@ def require() -> None:
 
 
 def select_board(board: Board) -> str:
-    """Tell Lava which board to take, through its environment variables; what was selected, in words.
+    """Make Lava use a board, through its environment variables; returns its description.
 
     Raises
     ------
     BackendUnavailableError
-        If it is not there.
+        If it cannot be reached.
     """
     generation = getattr(_value("lava.utils.loihi.ChipGeneration"), board.generation)
     try:
         if board.host is not None:
-            where = {"host_address": board.host, "host_binary_path": board.host_binary}
-            _call("lava.utils.loihi.use_ethernet_host", **where, loihi_gen=generation)
+            ethernet = {"host_address": board.host, "host_binary_path": board.host_binary}
+            _call("lava.utils.loihi.use_ethernet_host", **ethernet, loihi_gen=generation)
         else:
-            where = {"partition": board.partition, "board": board.node}
-            _call("lava.utils.loihi.use_slurm_host", **where, loihi_gen=generation)
+            slurm = {"partition": board.partition, "board": board.node}
+            _call("lava.utils.loihi.use_slurm_host", **slurm, loihi_gen=generation)
     except (ImportError, ValueError, OSError) as problem:  # OSError: no sinfo or ping on this machine
         raise BackendUnavailableError(f"{board.describe()} cannot be reached: {problem}") from None
     return board.describe()
 
 
 def run_config(on_the_host: Mapping[type, type], probes: list[Any], own: Mapping[type, type] | None = None) -> Any:
-    """Lava's choice of ProcessModels for a board, without any that would simulate neurons or synapses on the host.
+    """Lava's choice of ProcessModels for a board, refusing any that would simulate neurons or synapses on the host.
 
     Parameters
     ----------
     on_the_host : mapping
-        Process -> ProcessModel of sources and sinks.
+        Process -> ProcessModel of sources, sinks and delays.
     probes : list
-        As `probe` makes them.
+        As `probe` returns them.
     own : mapping or None
         Process -> ProcessModel of the user's neuron program.
 
     Raises
     ------
     BackendError
-        If the user's program is a Python model; and when Lava chooses one for what belongs on the chip.
+        If the user's program is a Python model; later, if Lava chooses one for a Process that belongs on the chip.
     """
     configs = _module(RUN_CONFIG.rpartition(".")[0])
     for process, model in (own or {}).items():
         if issubclass(model, configs.AbstractPyProcessModel):
             raise BackendError(
-                f"{model.__name__} is a Python model of {process.__name__}, which would simulate it on the host; a board takes "
-                "a model for neuro-cores"
+                f"{model.__name__} is a Python model of {process.__name__}, which would simulate it on the host; a board "
+                "requires a model for neuro-cores"
             )
 
-    class ChipOnly(configs.Loihi2HwCfg):
-        """Lava takes a Python model where there is none for a neuro-core: that would be a simulation."""
+    class ChipOnly(configs.Loihi2HwCfg):  # type: ignore[name-defined, misc]
+        """Lava falls back on a Python model where there is none for a neuro-core: that would be a simulation."""
 
-        def select(self, process, proc_models):
+        def select(self, process: Any, proc_models: Any) -> Any:
             chosen = super().select(process, proc_models)
             if issubclass(chosen, configs.AbstractPyProcessModel) and type(process) not in on_the_host:
                 raise BackendError(
@@ -124,29 +125,29 @@ def state_out_of_chip(var: Any, interval: int, step: int) -> Any:
     return reader.out
 
 
-def probe(kind: str, steps: int) -> Any:
-    """An object that measures while a network runs for `steps` steps; `kind` is one of `PROBES`."""
+def probe(kind: Probe, steps: int) -> Any:
+    """A probe that measures while a network runs for `steps` steps."""
     known = [parameter.name for parameter in _entry(PROBES[kind]).parameters]
     return _call(PROBES[kind], **({"num_steps": steps} if "num_steps" in known else {}))
 
 
-def reading(kind: str, measured: Any) -> dict[str, Any]:
-    """What a probe has found: a number, or a list of one for each step or core, by the contract's names.
+def reading(kind: Probe, measured: Any) -> Reading:
+    """What a probe measured, by the contract's names: a number, or one for each sample, step or core.
 
     Raises
     ------
     BackendError
-        If a result of the contract is missing, or is no such number.
+        If a result of the contract is missing or not numeric.
     """
     return {result.name: _checked(kind, measured, result) for result in _entry(PROBES[kind]).results}
 
 
-def _checked(kind: str, measured: Any, result: Any) -> float | list[float]:
+def _checked(kind: Probe, measured: Any, result: Result) -> float | list[float]:
     try:
         values = np.asarray(getattr(measured, result.name), dtype=np.float64)
     except (AttributeError, TypeError, ValueError) as problem:
         raise BackendError(
-            f"{PROBES[kind]} has measured no {result.name} ({problem}); expected {result.meaning} in {result.unit}"
+            f"{PROBES[kind]} measured no {result.name} ({problem}); expected {result.meaning} in {result.unit}"
         ) from None
     scalar = result.shape == "number"
     if (values.size != 1 if scalar else values.ndim != 1 or not values.size) or not np.isfinite(values).all():
@@ -158,15 +159,15 @@ def _checked(kind: str, measured: Any, result: Any) -> float | list[float]:
 
 
 def _call(dotted: str, instead: Any = None, **passed: Any) -> Any:
-    """Call a name of the contract, or a subclass of it `instead`, with what it takes; what comes back has its ports."""
+    """Call a name of the contract, or its subclass `instead`, after checking the arguments; check the result's ports."""
     entry = _entry(dotted)
     takes = {parameter.name: parameter for parameter in entry.parameters}
     for name, value in passed.items():
         if name not in takes:
-            raise BackendError(f"{dotted} takes no {name} in the contract; it takes {', '.join(takes) or 'nothing'}")
+            raise BackendError(f"{dotted} has no parameter {name} in the contract, only {', '.join(takes) or 'none'}")
         if isinstance(value, bool) or not isinstance(value, takes[name].takes):
             kind = getattr(takes[name].takes, "__name__", takes[name].takes)
-            raise BackendError(f"{name} of {dotted} is {value!r}; it takes {kind}: {takes[name].meaning}")
+            raise BackendError(f"{name} of {dotted} is {value!r}; it must be {kind}: {takes[name].meaning}")
     made = (instead or _value(dotted))(**passed)
     absent = next((port for port in entry.ports if not hasattr(made, port)), None)
     if absent is not None:

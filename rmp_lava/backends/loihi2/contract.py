@@ -1,7 +1,7 @@
-"""What this package takes from Lava and lava-loihi, as their public sources have it: the written contract, and its check.
+"""What this package uses of Lava and lava-loihi, according to public sources: the contract, and its check.
 
-lava-loihi is handed out to INRC members only, so its names were never imported here: they are those that Intel's public
-notebooks and users' public programs call. `api` is the only module that uses them, and it checks all of them first.
+lava-loihi is available to INRC members only, so its names were never imported here. They are those that Intel's public notebooks
+and users' public programs call. `api` is the only module that uses them, and it checks all of them first.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Parameter:
     ----------
     name : str
     takes : type
-        What is passed is an instance of it.
+        Type of what is passed.
     meaning : str
-        With its unit, where it is a number.
+        With its unit if it is a number.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Member:
-    """Something that a class has.
+    """A member of a class.
 
     Parameters
     ----------
     name : str
     arguments : int or None
-        Of a method: how many are passed, by position; None: it is not called.
+        Of a method: number of positional arguments; None: it is not called.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Result:
-    """An attribute that is read from an object after it has done its work.
+    """An attribute that is read from a probe after a run.
 
     Parameters
     ----------
     name : str
     shape : {"number", "series", "per step", "per core"}
-        One number, samples over time, or one for each time step or neuro-core.
+        One number, samples over time, or one value for each time step or neuro-core.
     unit : str
     meaning : str
     """
@@ -85,13 +85,13 @@ class ApiName:
     kind : {"class", "function"}
     parameters : tuple of Parameter
     members : tuple of Member
-        Of a class: methods and members that are used.
+        Members of a class that are used.
     ports : tuple of str
-        Of an instance: what is connected. Checked as soon as there is one, as a class does not show them.
+        Ports of an instance that are connected; checked on the instance, because a class does not show them.
     results : tuple of Result
-        Read from an instance once it ran, and checked then.
+        Read from an instance after a run, and checked then.
     source : str
-        Where it can be read by anybody.
+        Where it is public.
     """
 
     dotted: str
@@ -104,7 +104,7 @@ class ApiName:
 
     @property
     def package(self) -> str:
-        """Which package has it."""
+        """Which package provides it."""
         return "lava-nc" if self.source.startswith(_LAVA) and self.source != _GRADED else "lava-loihi"
 
 
@@ -232,13 +232,13 @@ CONTRACT = (
         results=(CORE[0], _per_core("total_mpds", "1", "share of the neuro-core's memory that is taken")),
     ),
 )
-"""Everything that `api` uses beside Lava's Processes; Python 3.10 with lava-nc 0.10.0 and lava-loihi 0.7.0."""
+"""Everything that `api` uses besides Lava's Processes; Python 3.10 with lava-nc 0.10.0 and lava-loihi 0.7.0."""
 
 
 def problems(
     contract: Iterable[ApiName] = CONTRACT, load: Callable[[str], ModuleType] = importlib.import_module
 ) -> list[str]:
-    """What is missing or different, a sentence for each name; empty if all of the contract holds."""
+    """What is missing or different, one sentence per name; empty if the whole contract holds."""
     found = []
     for name in contract:
         module, _, attribute = name.dotted.rpartition(".")
@@ -255,9 +255,9 @@ def problems(
 
 def _difference(name: ApiName, value: Any) -> str | None:
     if name.kind == "class" and not inspect.isclass(value):
-        return f"is no class but {type(value).__name__}"
+        return f"is not a class but {type(value).__name__}"
     if name.kind == "function" and (inspect.isclass(value) or not callable(value)):
-        return f"is no function but {type(value).__name__}"
+        return f"is not a function but {type(value).__name__}"
     return next(filter(None, (_lack(member, value) for member in name.members)), None) or _refusal(name, value)
 
 
@@ -282,12 +282,12 @@ def _refusal(name: ApiName, value: Any) -> str | None:
     try:
         known = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
-        return f"does not show its parameters ({', '.join(wanted)} are needed)"
+        return f"does not reveal its parameters ({', '.join(wanted)} are needed)"
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known)
     by_name = {p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     refused = [parameter for parameter in wanted if parameter not in by_name]
     if refused and not takes_any:
-        return f"takes no parameter {refused[0]!r} but ({', '.join(p.name for p in known)})"
+        return f"has no parameter {refused[0]!r}, only ({', '.join(p.name for p in known)})"
     others = [p.name for p in known if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = [parameter for parameter in others if parameter not in wanted]
-    return f"also demands {unknown[0]!r}" if unknown else None
+    return f"also requires {unknown[0]!r}" if unknown else None
