@@ -12,9 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from ..backends.fast.batching import choose_batching
-from ..backends.fast.layers import Prepared
-from ..backends.fast.synapses import from_memory, memory_shape
+from ..backends.fast.layerwise import LayerBatch, Layerwise, from_memory, memory_shape
 from ..encoding import check_images
 from ..errors import ConversionError, UsageError
 from ..hardware import load_profile
@@ -27,7 +25,6 @@ from .analog import AnalogNetwork
 from .balancing import Balancing
 from .histogram import Histogram
 from .refine import Refined, refine
-from .replay import Replay
 from .scale import scale_synapses, set_threshold
 
 CALIBRATION_IMAGES = 128
@@ -108,28 +105,13 @@ class _Balancer:
 
     def __init__(self, network: SpikingNetwork, images: np.ndarray, plan: Schedule, how: Balancing, seed: int) -> None:
         self.how, self.plan = how, plan
-        self.prepared = Prepared(network, torch.device("cpu"))
         self.values: dict[str, np.ndarray] = {}
         self.histograms: dict[str, Histogram] = {}
         if how.thresholds in ("activation", "error"):
             self.histograms = distributions(network, images, _channels(network, how.channelwise))
         # Spikes of all images where V_in is observed; of some where they are compared with activations.
         simulated = images if how.thresholds == "v_in" else images[: _calibration_images(network)]
-        self.samples = len(simulated)
-        batching = choose_batching(network, plan, self.samples, device="cpu", threads=1)
-        firsts = range(0, self.samples, batching.samples)
-        self.replays = [
-            Replay(
-                self.prepared,
-                simulated[i : i + batching.samples],
-                plan,
-                batching,
-                memory=_CURRENTS_BYTES // len(firsts),
-                seed=seed,
-                first_sample=i,
-            )
-            for i in firsts
-        ]
+        self.layerwise = Layerwise(network, simulated, plan, memory=_CURRENTS_BYTES, seed=seed)
         compares = how.thresholds == "error" or how.calibrate != "none"
         self.walk = AnalogNetwork(network).walk(torch.from_numpy(np.array(simulated))) if compares else None
 
@@ -138,11 +120,11 @@ class _Balancer:
         activation = None if self.walk is None else next(self.walk)[2]
         recorded = layer.record.get("threshold")
         layer = scale_synapses(layer, self.values)
-        self.prepared.prepare(layer)
+        self.layerwise.set_layer(layer)
         record = {"balanced_over_steps": self.plan.steps}
         seen = None
         if self.how.thresholds == "v_in" or layer.neurons.reset == "none":
-            seen = _observe(layer, self.replays)
+            seen = _observe(layer, self.layerwise.batches)
             record |= {"v_in_max": seen.largest, "potential_peak": seen.peak}
         if layer.neurons.reset == "none":
             if self.how.calibrate == "bias":
@@ -156,15 +138,14 @@ class _Balancer:
         if self.how.thresholds in ("v_in", "activation"):
             record["percentile"] = self.how.percentile
         layer = set_threshold(layer, value, reset=self.how.reset, share=refined.share)
-        self.prepared.prepare(layer)
+        self.layerwise.set_layer(layer)
         self.values[layer.name] = value
         layer = self._advance(layer, value, activation)
         return layer.replace(record=dict(layer.record) | record)
 
     def release(self, layer: Layer) -> None:
         """Forget what no layer after this one needs."""
-        for replay in self.replays:
-            replay.release(layer)
+        self.layerwise.release(layer)
 
     def _refined(
         self, layer: Layer, seen: _Seen | None, recorded: float | None, activation: torch.Tensor | None
@@ -192,7 +173,7 @@ class _Balancer:
             centred = self.how.calibrate == "bias"
             refined = refine(
                 layer,
-                self.replays,
+                self.layerwise.batches,
                 activation,
                 refined.values,
                 shares=shares,
@@ -205,8 +186,8 @@ class _Balancer:
         return Refined(np.maximum(refined.values, smallest), refined.share)
 
     def _advance(self, layer: Layer, value: np.ndarray, activation: torch.Tensor | None) -> Layer:
-        """Let the replays simulate the layer, after its biases were moved where that is asked for."""
-        counts = self._simulate(layer)
+        """Simulate the layer, after its biases were moved where that is asked for."""
+        counts = self.layerwise.advance(layer)
         if self.how.calibrate != "bias":
             return layer
         wanted = _channel_means(activation.mean(dim=0).numpy())
@@ -214,12 +195,8 @@ class _Balancer:
         for _ in range(_CORRECTIONS):
             said = _channel_means(counts) * value / self.plan.steps
             layer = _add_bias(layer, (wanted - said) * factor)
-            counts = self._simulate(layer)
+            counts = self.layerwise.advance(layer)
         return layer
-
-    def _simulate(self, layer: Layer) -> np.ndarray:
-        """Mean number of spikes of each neuron, (*shape)."""
-        return sum(replay.advance(layer) for replay in self.replays) / self.samples
 
 
 def _calibration_images(network: SpikingNetwork) -> int:
@@ -284,17 +261,17 @@ class _Seen:
     mean: np.ndarray
 
 
-def _observe(layer: Layer, replays: list[Replay]) -> _Seen:
+def _observe(layer: Layer, batches: list[LayerBatch]) -> _Seen:
     histogram, peak, mean = Histogram(), 0.0, 0.0
-    samples = sum(len(replay.images) for replay in replays)
-    for replay in replays:
+    samples = sum(len(batch.images) for batch in batches)
+    for batch in batches:
         total = torch.zeros(())
-        for currents, steps in replay.currents(layer):
+        for currents, steps in batch.currents(layer):
             repeated = steps if len(currents) == 1 else 1
             histogram.add(currents.reshape(1, -1), repeated=repeated)
             for t in range(steps):  # one by one, so that rounding does not depend on how time is cut
                 total = total + currents[t if repeated == 1 else 0]
                 peak = max(peak, *(abs(limit.item()) for limit in torch.aminmax(total)))
-        mean = mean + total.double().sum(dim=0).numpy() / (samples * replay.plan.steps)
+        mean = mean + total.double().sum(dim=0).numpy() / (samples * batch.plan.steps)
     mean = from_memory(mean.reshape(memory_shape(layer.shape)), 0)
     return _Seen(float(histogram.largest[0]), histogram, peak, mean)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..backends.fast.synapses import to_memory
+from ..backends.fast.layerwise import LayerBatch, to_memory
 from ..network import Layer
-from .replay import Replay
 
 try:
     from . import fused_neurons
@@ -32,7 +31,7 @@ class Refined:
 
 def refine(
     layer: Layer,
-    replays: list[Replay],
+    batches: list[LayerBatch],
     activation: torch.Tensor,
     suggested: np.ndarray,
     *,
@@ -46,7 +45,7 @@ def refine(
     ----------
     layer : Layer
         With scaled synapses, its threshold not set yet.
-    replays : list of Replay
+    batches : list of LayerBatch
         Whose spikes reach the layer.
     activation : torch.Tensor
         float32 (samples, *shape) of the same samples.
@@ -59,7 +58,7 @@ def refine(
     reset : {"soft", "hard"}
         Of the layer.
     """
-    found = [_errors(layer, replays, activation, suggested, share, centred, reset) for share in shares]
+    found = [_errors(layer, batches, activation, suggested, share, centred, reset) for share in shares]
     best = int(np.argmin([errors.min(axis=0).sum() for errors in found]))
     factors = np.asarray(FACTORS)[found[best].argmin(axis=0)]
     return Refined(suggested * (factors if suggested.ndim else factors[0]), shares[best])
@@ -67,7 +66,7 @@ def refine(
 
 def _errors(
     layer: Layer,
-    replays: list[Replay],
+    batches: list[LayerBatch],
     activation: torch.Tensor,
     suggested: np.ndarray,
     share: float,
@@ -78,26 +77,26 @@ def _errors(
     groups = suggested.size
     errors, means = (np.zeros((len(FACTORS), groups)) for _ in range(2))
     first = 0
-    for replay in replays:
-        wanted = activation[first : first + len(replay.images)]
+    for batch in batches:
+        wanted = activation[first : first + len(batch.images)]
         first += len(wanted)
         # Neurons in memory order: channels last.
         wanted = torch.from_numpy(to_memory(wanted.numpy(), 1).reshape(len(wanted), -1, groups))
-        for i, rates in enumerate(_rates(layer, replay, suggested, share, reset)):
+        for i, rates in enumerate(_rates(layer, batch, suggested, share, reset)):
             missing = wanted - rates.view(wanted.shape)
             errors[i] += missing.square().sum(dim=(0, 1), dtype=torch.float64).numpy()
             means[i] += missing.sum(dim=(0, 1), dtype=torch.float64).numpy()
     return errors - means**2 / (activation.numel() / groups) if centred else errors
 
 
-def _rates(layer: Layer, replay: Replay, suggested: np.ndarray, share: float, reset: str) -> list[torch.Tensor]:
+def _rates(layer: Layer, batch: LayerBatch, suggested: np.ndarray, share: float, reset: str) -> list[torch.Tensor]:
     """For each factor (samples, neurons): spikes per step times spike value."""
     value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
     thresholds = torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
-    potentials = (thresholds * share)[:, None].repeat(1, len(replay.images), 1)
+    potentials = (thresholds * share)[:, None].repeat(1, len(batch.images), 1)
     counts = torch.zeros_like(potentials)
     total = 0
-    for currents, steps in replay.currents(layer):
+    for currents, steps in batch.currents(layer):
         total += steps
         _advance(currents, steps, thresholds, potentials, counts, reset)
     return list(counts.mul_(thresholds[:, None] / total))

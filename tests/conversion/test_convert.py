@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from types import MappingProxyType
 
 import numpy as np
@@ -46,9 +45,9 @@ def test_conversion_names_every_obstacle():
     with pytest.raises(ConversionError) as caught:
         convert(model, images)
     obstacles = check(model, images).obstacles
-    assert [f.layer for f in obstacles] == ["input", "1", "2"]
+    assert [f.where for f in obstacles] == ["input", "1", "2"]
     for finding in obstacles:
-        assert repr(finding.layer) in str(caught.value) and finding.found in str(caught.value)
+        assert repr(finding.where) in str(caught.value) and finding.found in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -151,8 +150,7 @@ def test_images_sorted_by_class_are_mixed(monkeypatch):
 def test_balancing_does_not_depend_on_the_batch_size(monkeypatch):
     expected = balance(small(), IMAGES, 25)
     one_by_one = Batching(1, 3, 1, block_bytes=1)
-    # `rmp_lava.conversion.balance` is the function by now; the module has to be asked for by name.
-    monkeypatch.setattr(sys.modules["rmp_lava.conversion.balance"], "choose_batching", lambda *_, **__: one_by_one)
+    monkeypatch.setattr("rmp_lava.backends.fast.layerwise.choose_batching", lambda *_, **__: one_by_one)
     assert balance(small(), IMAGES, 25) == expected
 
 

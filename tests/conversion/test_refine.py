@@ -48,7 +48,10 @@ def test_currents_that_were_kept_are_those_computed_again(how, encoding, kept, c
     """`kept`: none, those of the smaller layers, all; in 5 batches, each of 3 chunks."""
     expected = balance(network(encoding), IMAGES, STEPS, how, seed=1)
     monkeypatch.setattr(BALANCE, "_CURRENTS_BYTES", kept)
-    monkeypatch.setattr(BALANCE, "choose_batching", lambda *_, **__: Batching(2, 3, 1, block_bytes=4 * 2 * 72 * 2))
+    monkeypatch.setattr(
+        "rmp_lava.backends.fast.layerwise.choose_batching",
+        lambda *_, **__: Batching(2, 3, 1, block_bytes=4 * 2 * 72 * 2),
+    )
     assert_nearly_equal(balance(network(encoding), IMAGES, STEPS, how, seed=1), expected)
 
 
@@ -94,8 +97,8 @@ def test_the_share_and_the_factor_with_the_least_error_are_chosen(reset, compile
     seen = []
     real = BALANCE.refine
 
-    def watched(layer, replays, activation, suggested, **options):
-        found = real(layer, replays, activation, suggested, **options)
+    def watched(layer, batches, activation, suggested, **options):
+        found = real(layer, batches, activation, suggested, **options)
         seen.append((layer, activation.numpy(), suggested, found))
         return found
 

@@ -1,6 +1,9 @@
-"""Simulate a network layer after layer instead of step after step, for passes that set one layer before the next.
+"""Simulate a network layer by layer, all steps of a layer before the next layer: for passes that set one layer at a time.
 
-Each layer's spikes are kept, one bit each, until no later layer reads them; the input is encoded again for each pass.
+This module is the public face of backend fast for `rmp_lava.conversion`. `Layerwise` holds batches of samples. Each layer's
+spikes are kept, one bit each, until no later layer reads them; the input is encoded again for each layer that reads it.
+
+Neurons of a tensor are in memory order, channels last. `to_memory` and `from_memory` convert arrays, `memory_shape` shapes.
 """
 
 from __future__ import annotations
@@ -10,32 +13,84 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from ..backends.fast.batching import Batching
-from ..backends.fast.layers import LayerSimulation, Prepared
-from ..backends.fast.streams import ConstantStream, InputSimulation, Stream, chunk_ends
-from ..backends.fast.synapses import memory_shape
-from ..encoding import Encoder
-from ..network import INPUT, Layer, Synapse
-from ..schedule import Schedule
+from ...encoding import Encoder
+from ...network import INPUT, Layer, SpikingNetwork, Synapse
+from ...schedule import Schedule
+from .batching import Batching, choose_batching
+from .layers import LayerSimulation, Prepared
+from .streams import ConstantStream, InputSimulation, Stream, chunk_ends
+from .synapses import from_memory, memory_shape, to_memory
+
+__all__ = ["LayerBatch", "Layerwise", "from_memory", "memory_shape", "to_memory"]
 
 _Block = tuple[slice, torch.Tensor]
 _Chunk = tuple[int, Iterable[_Block]]
 
 
-class Replay:
-    """A batch of samples on its way through the layers.
+class Layerwise:
+    """Samples on their way through a network's layers, on the CPU.
+
+    Layers are advanced in the network's order. A layer that a pass changes is passed to `set_layer` before it is simulated.
 
     Parameters
     ----------
-    prepared : Prepared
+    network : SpikingNetwork
     images : numpy.ndarray
         (samples, *input shape).
     plan : Schedule
-    batching : Batching
     memory : int
-        Bytes for a layer's currents, which are computed once where they fit, and otherwise each time they are asked for.
-    seed, first_sample : int
-        Of the encoding, see `rmp_lava.encoding.Encoder`.
+        Bytes for a layer's input currents: computed once if they fit, otherwise each time they are requested.
+    seed : int
+        Seed of the Poisson encoding.
+
+    Attributes
+    ----------
+    samples : int
+    batches : list of LayerBatch
+    """
+
+    def __init__(
+        self, network: SpikingNetwork, images: np.ndarray, plan: Schedule, *, memory: int = 0, seed: int = 0
+    ) -> None:
+        self.samples = len(images)
+        self._prepared = Prepared(network, torch.device("cpu"))
+        batching = choose_batching(network, plan, self.samples, device="cpu", threads=1)
+        firsts = range(0, self.samples, batching.samples)
+        self.batches = [
+            LayerBatch(
+                self._prepared,
+                images[first : first + batching.samples],
+                plan,
+                batching,
+                memory=memory // len(firsts),
+                seed=seed,
+                first_sample=first,
+            )
+            for first in firsts
+        ]
+
+    def set_layer(self, layer: Layer) -> None:
+        """Use a layer's new weights in place of those it had."""
+        self._prepared.prepare(layer)
+
+    def advance(self, layer: Layer) -> np.ndarray:
+        """Simulate a layer whose sources have been simulated; (*shape) float64 mean spikes per sample of each neuron."""
+        return np.sum([batch.advance(layer) for batch in self.batches], axis=0) / self.samples
+
+    def release(self, layer: Layer) -> None:
+        """Drop the spikes that no layer after this one reads, and the layer's currents."""
+        for batch in self.batches:
+            batch.release(layer)
+
+
+class LayerBatch:
+    """One batch of a `Layerwise`.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        (samples, *input shape).
+    plan : Schedule
     """
 
     def __init__(
@@ -45,9 +100,9 @@ class Replay:
         plan: Schedule,
         batching: Batching,
         *,
-        memory: int = 0,
-        seed: int = 0,
-        first_sample: int = 0,
+        memory: int,
+        seed: int,
+        first_sample: int,
     ) -> None:
         self.prepared, self.network, self.plan, self.batching = prepared, prepared.network, plan, batching
         self.images, self.memory, self.seed, self.first_sample = images, memory, seed, first_sample
@@ -55,12 +110,13 @@ class Replay:
         self._kept: tuple[tuple[Synapse, ...], list[_Chunk]] | None = None
 
     def currents(self, layer: Layer) -> Iterator[tuple[torch.Tensor, int]]:
-        """Input of a layer whose sources have been advanced, and its bias, stretch by stretch in time.
+        """Input with bias of a layer whose sources have been simulated, block by block in time.
 
         Yields
         ------
         (currents, steps)
-            (steps, samples, neurons) in weight units, neurons in memory order; or a single one that stands for all steps.
+            currents (steps, samples, neurons) in weight units, neurons in memory order; or (1, samples, neurons) for a
+            constant input of all these steps.
         """
         simulation = LayerSimulation(layer, self.prepared, len(self.images))
         bias = simulation.population.bias
@@ -69,13 +125,7 @@ class Replay:
                 yield currents + bias if len(bias) else currents, some.stop - some.start
 
     def advance(self, layer: Layer) -> np.ndarray:
-        """Simulate a layer and keep its spikes for the layers after it.
-
-        Returns
-        -------
-        numpy.ndarray
-            (*shape) float64: spikes of each neuron, summed over the samples.
-        """
+        """Simulate a layer and keep its spikes for later layers; (*shape) float64 spikes of each neuron in all samples."""
         samples = len(self.images)
         simulation, everyone = LayerSimulation(layer, self.prepared, samples), slice(0, samples)
         packed = self._packed[layer.name] = []
@@ -87,7 +137,7 @@ class Replay:
         return simulation.population.neuron_counts().sum(axis=0).astype(np.float64)
 
     def _inputs(self, simulation: LayerSimulation) -> Iterator[_Chunk]:
-        """Chunk by chunk its number of steps, and its blocks: which steps, and their currents without the bias."""
+        """For each chunk its number of steps and its blocks: which steps, and their currents without the bias."""
         layer, samples = simulation.layer, len(self.images)
         if self._kept and self._kept[0] is layer.synapses:
             yield from self._kept[1]
@@ -95,12 +145,12 @@ class Replay:
         self._kept = None
         kept: list[_Chunk] | None = [] if 4 * self.plan.steps * samples * layer.size <= self.memory else None
         for steps, streams in self._chunks(layer):
-            parts = self._blocks(simulation, streams, steps)
-            blocks = ((some, simulation.currents(streams, some, slice(0, samples))) for some in parts)
-            if kept is not None:
-                blocks = [_joined(blocks, steps)]
-                kept.append((steps, blocks))
-            yield steps, blocks
+            blocks = self._blocks(simulation, streams, steps)
+            if kept is None:
+                yield steps, blocks
+            else:
+                kept.append((steps, [_joined(blocks, steps)]))
+                yield kept[-1]
         if kept is not None:
             self._kept = layer.synapses, kept
 
@@ -119,7 +169,7 @@ class Replay:
         entering = InputSimulation(self.network, encoder, self.batching, torch.device("cpu"))
         streams[INPUT] = entering.stream
         start = 0
-        # Chunks are the same for every layer, so that the kept ones fit.
+        # Every layer has the same chunks, so kept currents and packed spikes match them.
         for i, stop in enumerate(chunk_ends(self.plan, self.batching)):
             if INPUT in sources:
                 entering.advance(start, stop)
@@ -132,14 +182,15 @@ class Replay:
             yield stop - start, streams
             start = stop
 
-    def _blocks(self, simulation: LayerSimulation, streams: dict[str, Stream], steps: int) -> Iterator[slice]:
+    def _blocks(self, simulation: LayerSimulation, streams: dict[str, Stream], steps: int) -> Iterator[_Block]:
         constant = all(isinstance(streams[s.source], ConstantStream) for s in simulation.layer.synapses)
         length = steps if constant else self.batching.block_steps(len(self.images), simulation.block_size)
         for first in range(0, steps, length):
-            yield slice(first, min(steps, first + length))
+            some = slice(first, min(steps, first + length))
+            yield some, simulation.currents(streams, some, slice(0, len(self.images)))
 
     def release(self, layer: Layer) -> None:
-        """Forget the spikes that no layer after this one reads, and the layer's currents."""
+        """As `Layerwise.release`."""
         self._kept = None
         names = [each.name for each in self.network]
         later = self.network.layers[names.index(layer.name) + 1 :]
@@ -149,7 +200,7 @@ class Replay:
 
 
 def _joined(blocks: Iterable[_Block], steps: int) -> _Block:
-    """Blocks as one, which stays a single step where that stands for all."""
+    """Blocks as one, which keeps a single step of constant currents."""
     blocks = list(blocks)
     if len(blocks) == 1:
         return blocks[0]
