@@ -1,39 +1,53 @@
 # PYTHON may be a command, a version such as 3.11, or a path; empty means: search for it.
 PYTHON ?=
 export PYTHON
+# Processes that share the tests, each with one thread of PyTorch's.
+WORKERS ?= 2
 
 ENV := scripts/bootstrap.sh
+PYTEST := python -m pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core benchmark lint clean
+.PHONY: help demo check format test test-core benchmark clean
 # Two targets must not install into the same environment at once.
 .NOTPARALLEL:
 
+check test test-core: export OMP_NUM_THREADS = 1
+
 help:
 	@echo 'make demo                         run the demo'
-	@echo 'make test                         run every test (Python 3.10 with Lava)'
+	@echo 'make check                        format, lint, types and the fast tests (Python 3.11 or newer, without Lava): a minute'
+	@echo 'make format                       format the code and mend what the linter can'
+	@echo 'make test                         run every test (Python 3.10 with Lava): minutes'
 	@echo 'make test-core PYTHON=python3.11  run the tests of the core, without Lava, on a newer Python'
-	@echo 'make benchmark                    measure speed and memory beside other libraries (hours; ARGS=--quick: minutes)'
-	@echo 'make lint                         check the code with ruff'
+	@echo 'make benchmark                    measure speed and memory next to other libraries (hours; ARGS=--quick: minutes)'
 	@echo 'make clean                        remove the environments and everything else that was generated'
 	@echo
 	@echo 'Each target installs what it needs on the first call; the first install takes several GB.'
+	@echo 'Tests run in two processes; more with WORKERS=8.'
 
 demo:
 	@$(ENV) lava rmp-lava demo
 
+check:
+	@$(ENV) core ruff format --check .
+	@$(ENV) core ruff check --quiet .
+	@$(ENV) core mypy
+	@$(ENV) core $(PYTEST) -q --hypothesis-profile=fast -m "not slow and not lava"
+
+format:
+	@$(ENV) core ruff check --fix .
+	@$(ENV) core ruff format .
+
 test:
-	@$(ENV) lava python -m pytest
+	@$(ENV) lava $(PYTEST)
 
 test-core:
-	@$(ENV) core python -m pytest -m "not lava"
+	@$(ENV) core $(PYTEST) -m "not lava"
 
 benchmark:
 	@$(ENV) core python -m benchmarks.run $(ARGS)
 
-lint:
-	@$(ENV) lava ruff check .
-
 clean:
-	rm -rf .venv .venv-core-* .venv-peers build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-core-* .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +

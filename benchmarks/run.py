@@ -385,7 +385,7 @@ def main(
     settings = replace(settings, rounds=rounds or settings.rounds)
     given = {"core": core_python, "lava": lava_python, "peers": peers_python}
     needed = ["core"] if profile or conversion else ["core", *dict.fromkeys(ENGINES[e].environment for e in chosen)]
-    if "lava" not in needed and "pilotnet-lif" in [*names, profile]:
+    if "lava" not in needed and not conversion and "pilotnet-lif" in [*names, profile]:
         needed.append("lava")  # the file comes with lava-dl
     pythons = {name: _python(name, given[name]) for name in dict.fromkeys(needed)}
     session = Session(folder.absolute(), settings, pythons, resume)

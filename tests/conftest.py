@@ -35,7 +35,10 @@ def net(tmp_path) -> Path:
     return save(conv_network(), tmp_path / "a.net")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        # Of several workers none is left with a long test at the end.
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if not any(item.get_closest_marker("lava") for item in items):
         return
     from rmp_lava.backends.lava.simulator import availability

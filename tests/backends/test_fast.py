@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import examples
-from strategies import cases, seeds
+from strategies import assert_same_run, cases, seeds
 
 import rmp_lava
 from rmp_lava.backends import Fast, fast, run
@@ -30,6 +31,8 @@ from rmp_lava.pooling import repeat_in_blocks
 from rmp_lava.schedule import Schedule, schedule
 from rmp_lava.training.data import load
 from rmp_lava.training.train import train
+
+REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference"
 
 
 def network_of(weight, source=None, **neurons):
@@ -348,6 +351,7 @@ def test_early_exit_gives_what_the_whole_run_gave_at_that_step(case, confidence)
             assert early.message_counts[name][i] == np.count_nonzero(full.spikes[name][i, :used])
 
 
+@pytest.mark.slow
 def test_confidence_is_that_of_the_trained_network():
     digits = load("digits")
     model = train("digits-cnn", digits, epochs=8, progress=False).model.eval()
@@ -384,3 +388,16 @@ def test_graded_16_bit_messages_are_recorded_as_they_were_sent():
     network = network_of(np.array([[2, 4]]), make_input("current", (2,), 65535), threshold=3)
     result = run(network, np.array([[1, 0.5]]), 4, record=("spikes",))
     assert result.spikes[INPUT][0, 0].tolist() == [65535, 32768] and result.spikes[INPUT].dtype == np.uint16
+
+
+def test_threads_change_nothing():
+    """However many the machine has, and the environment allows: batches in threads of their own give the same spikes."""
+    network, before = rmp_lava.load(REFERENCE / "digits-deep.net"), torch.get_num_threads()
+    images, found = load("digits").test_images[:40], []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(run(network, images, 6, record=("spikes", "potentials")))
+    finally:
+        torch.set_num_threads(before)
+    assert_same_run(*found)

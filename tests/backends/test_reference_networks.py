@@ -79,6 +79,7 @@ def test_soft_reset_reaches_the_best_hard_reset_accuracy_in_at_most_half_the_ste
     assert soft[-1] >= 0.97
 
 
+@pytest.mark.slow
 def test_steps_and_accuracies_that_the_readme_names(digits):
     soft, hard = (
         rmp_lava.run(rmp_lava.load(FOLDER / f"digits-{reset}.net"), digits.test_images, 512).accuracy_at(

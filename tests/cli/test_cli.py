@@ -85,6 +85,7 @@ def work(tmp_path_factory) -> Path:
 # The whole way
 
 
+@pytest.mark.slow
 def test_train_convert_info_run(work, call):
     code, output, _ = call("info", work / "d.net")
     assert code == 0
@@ -399,6 +400,7 @@ def test_files_of_the_users_are_not_replaced(work, call, error, tmp_path):
     assert (tmp_path / "a.onnx").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_tune_writes_a_network_and_goes_on_where_it_stopped(work, call, tmp_path):
     options = ("--steps", 2, "--epochs", 1, "--calibration", 20, "--validation", 20, "--output", tmp_path / "t.net")
     code, output, text = call("tune", work / "d.pt", *options, "--json", tmp_path / "first.json")
@@ -432,6 +434,7 @@ def test_help_imports_nothing_heavy():
         assert f"  {command} " in found.stdout
 
 
+@pytest.mark.slow
 def test_as_a_module():
     found = child("-m", "rmp_lava", "--version")
     assert found.returncode == 0 and found.stdout.startswith("rmp-lava ")

@@ -359,6 +359,7 @@ def test_a_data_set_of_another_shape_is_refused(monkeypatch):
         material_for("quarters", None, None, None, (3, 4, 4))
 
 
+@pytest.mark.slow
 def test_some_of_a_sorted_data_sets_test_images_are_of_all_classes_and_keep_their_labels(monkeypatch):
     data = dataset(as_bytes=True)
     monkeypatch.setattr(samples, "load", lambda name, directory: data)

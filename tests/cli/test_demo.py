@@ -14,6 +14,8 @@ from rmp_lava.backends.lava import simulator
 from rmp_lava.netx import load
 from rmp_lava.training.checkpoint import load_model
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory):
@@ -46,20 +48,17 @@ def accuracy(summary: dict, stage: str) -> float:
     return next(s["accuracy"] for s in summary["stages"] if s["name"] == stage)
 
 
-@pytest.mark.slow
 def test_digits_are_learned_and_kept_in_integers(summary):
     assert accuracy(summary, "trained ANN") >= 0.97
     assert accuracy(summary, "integer SNN") >= accuracy(summary, "trained ANN") - 0.01
     assert len(summary["accuracy_at"]["exported network"]) == 64
 
 
-@pytest.mark.slow
 def test_the_network_that_the_demo_names_is_there(summary):
     assert os.path.isfile(summary["net"])
     assert os.path.basename(summary["net"]) in summary["text"]
 
 
-@pytest.mark.slow
 def test_the_demos_network_gives_the_stored_spikes(summary):
     trained, _ = load_model(Path(summary["net"]).with_suffix(".pt"))
     stored = STORED["demo"].get(weights_digest(trained.state_dict()))
@@ -69,13 +68,11 @@ def test_the_demos_network_gives_the_stored_spikes(summary):
     assert found == {key: stored[key] for key in found}
 
 
-@pytest.mark.slow
 def test_soft_reset_reaches_hard_resets_best_earlier(summary):
     # How much earlier depends on the training, and so on the machine; test_reference_networks.py has it in numbers.
     assert summary["soft_steps_to_hard_best"] < summary["hard_best_steps"]
 
 
-@pytest.mark.slow
 @pytest.mark.lava
 @pytest.mark.parametrize("stage", ["Lava, RMP neurons", "Lava, stock LIF neurons"])
 def test_fifty_digits_on_lava_equal_the_reference_spike_for_spike(summary, stage):
@@ -84,7 +81,6 @@ def test_fifty_digits_on_lava_equal_the_reference_spike_for_spike(summary, stage
     assert found["note"] == "every spike and final potential equals the reference"
 
 
-@pytest.mark.slow
 def test_without_lava_the_demo_says_that_it_did_not_run(summary):
     if simulator.availability() is None:
         assert summary["lava_missing"] is None

@@ -490,6 +490,7 @@ class Noisy(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_the_command_sees_noise_in_a_network_that_makes_zeros_of_zeros(tmp_path):
     (tmp_path / "noisy_of_tests.py").write_text(NOISY)
     command = [sys.executable, "-m", "rmp_lava", "check", "noisy_of_tests:Noisy", "--shape", "8"]
@@ -497,6 +498,7 @@ def test_the_command_sees_noise_in_a_network_that_makes_zeros_of_zeros(tmp_path)
     assert done.returncode == 2 and "does not compute what its layers compute" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_graphs_that_pytorch_prints_where_it_gives_up_are_not_shown(tmp_path):
     (tmp_path / "decides_of_tests.py").write_text(DECIDES)
     command = [sys.executable, "-m", "rmp_lava", "check", "decides_of_tests:Decides", "--shape", "8"]

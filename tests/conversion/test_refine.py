@@ -80,14 +80,15 @@ def test_compiled_counts_are_those_of_pytorch(reset, monkeypatch):
     for steps_given in (5, 1):
         currents = torch.from_numpy(rng.normal(0.4, 1, (steps_given, 4, 2500)).astype(np.float32))
         found = []
-        for fused in (REFINE.fused_neurons, None):
+        for fused, threads in ((REFINE.fused_neurons, 1), (REFINE.fused_neurons, 3), (None, 1)):
             monkeypatch.setattr(REFINE, "fused_neurons", fused)
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
             v, counts = (thresholds / 3)[:, None].repeat(1, 4, 1), torch.zeros(3, 4, 2500)
             REFINE._advance(currents, 5, thresholds, v, counts, reset)
             found.append((v, counts))
         assert found[0][1].sum() > 1000
-        for a, b in zip(*found, strict=True):
-            assert torch.equal(a, b)
+        for one, *others in zip(*found, strict=True):
+            assert all(torch.equal(one, other) for other in others)
         monkeypatch.undo()
 
 

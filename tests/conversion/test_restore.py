@@ -212,6 +212,7 @@ class Small(nn.Module):
         return self.dense(nn.functional.avg_pool2d(torch.relu(self.conv(x)), 2).flatten(1))
 
 
+@pytest.mark.slow
 def test_a_net_is_a_target_that_converts_again(tmp_path):
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
     network = rmp_lava.quantize(rmp_lava.convert(Small(), digits, steps=8))

@@ -398,6 +398,7 @@ def accuracy(network: SpikingNetwork, steps: int) -> float:
     return float((outputs.argmax(axis=1) == labels).mean())
 
 
+@pytest.mark.slow
 def test_both_stages_help_the_integer_network_at_two_steps():
     network, _, validation = digits()
     values = least_error_spike_values(AnalogNetwork(network), digits()[1][0], 2)

@@ -17,7 +17,7 @@ import rmp_lava
 from rmp_lava.backends.synapses import apply
 from rmp_lava.network import INPUT
 
-pytestmark = [pytest.mark.lava, pytest.mark.slow]
+pytestmark = [pytest.mark.lava, pytest.mark.slow, pytest.mark.xdist_group("foreign networks")]
 
 FILES = {"mnist": "mnist.net", "tiny": "tiny.net", "pilotnet": "gts/pilotnet_lif/network.net"}
 STEPS = 6

@@ -102,6 +102,7 @@ def test_one_dataset_under_many_names_is_not_read_as_often(tmp_path):
     refusal(path, " and what was read before it declare more bytes than a file of this size can hold")
 
 
+@pytest.mark.slow
 def test_chunks_larger_than_their_dataset_are_refused(net):
     with h5py.File(net, "r+") as file:
         content = file["layer/1/weight"][()]
@@ -138,6 +139,7 @@ def chunk_of(file, key, content, *, deflates):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deflates, found", [(1, "more or fewer bytes than it declares"), (2, "has filters [1, 1]")])
 def test_chunks_are_not_inflated_beyond_what_they_declare(net, deflates, found):
     with h5py.File(net, "r+") as file:

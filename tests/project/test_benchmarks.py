@@ -148,6 +148,7 @@ def test_page_shows_medians_ratios_and_differences(benchmarks, results):
     assert len({line.count("|") for line in rows.values()}) == 1
 
 
+@pytest.mark.slow
 def test_conversion_is_measured_and_shown(benchmarks, tmp_path):
     command = ["--quick", "--rounds", "2", "--conversion", "--folder", str(tmp_path)]
     done = CliRunner().invoke(benchmarks["run"].app, command, catch_exceptions=False)

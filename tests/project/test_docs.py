@@ -46,6 +46,7 @@ def test_documents_name_commands_and_options_that_exist(document):
         assert set(re.findall(r"--[a-z-]+", arguments)) <= known
 
 
+@pytest.mark.slow
 def test_readme_python_runs(tmp_path):
     (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     accuracy = float(run_script(snippet, tmp_path).split()[0])
@@ -65,12 +66,14 @@ def test_links_in_the_documents_lead_somewhere():
                 assert anchor in [title.lower().replace(" ", "-") for title in titles], f"{document}: #{anchor}"
 
 
+@pytest.mark.slow
 def test_example_own_network(tmp_path):
     output = run_script((ROOT / "examples" / "own_network.py").read_text(encoding="utf-8"), tmp_path)
     assert "obstacle" in output
     assert float(re.search(r"([\d.]+)% of 450 test images", output)[1]) > 90
 
 
+@pytest.mark.slow
 @pytest.mark.lava
 def test_example_lava_processes(tmp_path):
     shutil.copy(ROOT / "exports" / "reference" / "digits-soft.net", tmp_path / "digits.net")

@@ -73,6 +73,7 @@ def call(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("name", ["vgg16-cifar", "resnet20-cifar", "resnet34-imagenet"])
 def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large_job, tmp_path, name, batch_norm):
@@ -178,6 +179,7 @@ def test_fewer_images_are_taken_for_more_steps(large):
         assert 16 * max(layer.size for layer in network) == largest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

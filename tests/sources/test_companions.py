@@ -25,7 +25,9 @@ from rmp_lava.training.models import MODELS
 from rmp_lava.training.torch_file import read_torch_file
 
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
-needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs the package onnx")
+needs_onnx = pytest.mark.skipif(
+    not HAS_ONNX, reason="needs onnx, which is not installed next to Lava; pyproject.toml says why"
+)
 
 
 class Residual(nn.Module):

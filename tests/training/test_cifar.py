@@ -553,6 +553,7 @@ def test_limits_leave_room_for_the_original():
     assert cifar_batches._MAX_BYTES > 50_000 * 3072 and cifar_batches._MAX_OPCODES > 200_150
 
 
+@pytest.mark.slow
 def test_network_of_a_hundred_classes_trains_converts_and_runs_by_name(tmp_path, capsys):
     labels = np.repeat([3, 50, 98], 10)
     pixels = np.random.RandomState(1).randint(0, 256, (30, 3, 32, 32), dtype=np.uint8)

@@ -329,6 +329,7 @@ def test_a_data_set_checks_what_it_can_see(images):
         Dataset("x", images, labels, images, labels, ("a", "b"), "made here")
 
 
+@pytest.mark.slow
 def test_the_network_trains_and_converts_by_name(folder, tmp_path, capsys):
     path = tmp_path / "a.pt"
     train_it = ["train", "vgg16-imagenet", "--width", "0.03", "--batch-norm", "--epochs", "1", "--batch-size", "5"]

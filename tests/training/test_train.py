@@ -163,6 +163,7 @@ def test_resuming_without_usable_training_state_is_refused(digits, tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_real_interrupt_leaves_a_valid_checkpoint_and_no_rubbish(tmp_path):
     script = (
         "from rmp_lava.training.data import load\nfrom rmp_lava.training.train import train\n"
@@ -297,6 +298,7 @@ def everything(model) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "learning_rate"), [("adam", 1e-3), ("sgd", 0.05), ("muon", 0.03)])
 def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer, learning_rate):
     dataset, path = colours(), tmp_path / "a.pt"
@@ -317,6 +319,7 @@ def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer, learni
         colourful(dataset, checkpoint_path=path, resume=True, **chosen, options=options)
 
 
+@pytest.mark.slow
 def test_modern_recipe_learns_colours_from_bytes():
     dataset = colours()
     result = colourful(dataset, epochs=15, batch_size=32)
