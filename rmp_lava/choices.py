@@ -10,6 +10,8 @@ Encoding = Literal["poisson", "rate", "current", "spikes"]
 Readout = Literal["count", "potential"]
 Implementation = Literal["native", "stock"]
 """Of the RMP neuron: a neuron model of its own, or Lava's unmodified LIF with a self-synapse."""
+Dynamics = Literal["rates", "spikes"]
+"""What tuning trains through: firing rates of constant inputs, or every spike."""
 Backend = Literal["reference", "fast", "lava", "loihi2"]
 Record = Literal["counts", "spikes", "potentials"]
 """What a run keeps of every layer: spike count per neuron, every spike, final membrane potentials."""

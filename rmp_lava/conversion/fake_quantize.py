@@ -1,9 +1,8 @@
-"""Weights, biases and images rounded as `quantize` will round them, with gradients that pass straight through.
+"""Weights, biases and images rounded as `quantize` rounds them, with straight-through gradients.
 
-Fake quantisation as in Jacob et al., CVPR 2018: sums are computed with the rounded numbers, the real ones are trained.
-The grid is the very one of `quantize`, which it reaches by three steps: weights are multiplied by their source's spike
-value (what one of its spikes stands for), the largest one fills the chip's range, and the threshold becomes an integer
-that the weights follow.
+Fake quantisation as in Jacob et al., CVPR 2018: sums are computed with the rounded numbers, the real ones are trained. The grid
+is that of `quantize`: weights are multiplied by their source's activation scale, the largest one fills the chip's range, and
+the threshold becomes an integer that determines the exact scale of the weights.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from ..registers import to_weight_units
 from .analog import AnalogNetwork
 from .quantize import _choose_scale, _must_be_even, _quantize_input, _quantize_neurons, _Scale
 
-SpikeValue = Callable[[str], float]
-"""The activation that one spike of a layer stands for, by its name; 1 for the input."""
+ScaleOf = Callable[[str], float]
+"""The activation scale of a layer by its name; 1 for the input."""
 
 
 def round_through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
-    """The rounded values, whose gradient goes to `values` unchanged (Bengio et al., 2013: straight-through)."""
+    """The rounded values, whose gradient passes to `values` unchanged (straight-through: Bengio et al., 2013)."""
     return rounded.detach() + (values - values.detach())  # in this order the sum is exact
 
 
 class FakeQuantizer:
-    """A quantizer of `AnalogLayer`: returns its weights and its bias as the chip will hold them, in the layer's units.
+    """A quantizer of `AnalogLayer`: its weights and bias as rounded on the chip, in the layer's units.
 
     Parameters
     ----------
@@ -37,8 +36,8 @@ class FakeQuantizer:
         In analog form.
     levels : int
         Largest message of the layer's sources: the input's levels, or 1 for spikes.
-    spike_value : callable
-        Of the layer itself (its threshold) and of its sources, asked at every call.
+    scale_of : callable
+        Activation scales of the layer itself (its threshold) and of its sources; called at every call.
     potential_peak : float
         Largest |potential| that an integrating read-out is expected to reach, in the layer's units; 0 if unknown.
     profile : Profile
@@ -50,18 +49,18 @@ class FakeQuantizer:
         self,
         layer: Layer,
         levels: int,
-        spike_value: SpikeValue,
+        scale_of: ScaleOf,
         potential_peak: float,
         profile: Profile,
         threshold_form: str,
     ) -> None:
-        self.layer, self.levels, self.spike_value = layer, levels, spike_value
+        self.layer, self.levels, self.scale_of = layer, levels, scale_of
         self.potential_peak, self.profile, self.form = potential_peak, profile, threshold_form
 
     def __call__(
         self, weights: list[torch.Tensor], bias: torch.Tensor | None
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        values = [self.spike_value(synapse.source) for synapse in self.layer.synapses]
+        values = [self.scale_of(synapse.source) for synapse in self.layer.synapses]
         # float32 like the scaled weights of a balanced network.
         limits = [
             np.array([limit.item() for limit in torch.aminmax(weight.detach())], np.float32) * np.float32(value)
@@ -75,7 +74,7 @@ class FakeQuantizer:
         return rounded, None if bias is None else round_through(bias, self._round_bias(bias.detach(), scale))
 
     def _scale(self, limits: list[np.ndarray], bias: torch.Tensor | None) -> _Scale:
-        # A scale depends on the extremes of weights and biases only, so a layer that consists of them has the same one.
+        # The scale depends on the extremes of weights and biases only, so a layer that consists of these has the same scale.
         synapses = tuple(
             Dense(synapse.source, limit[None]) for synapse, limit in zip(self.layer.synapses, limits, strict=True)
         )
@@ -85,21 +84,21 @@ class FakeQuantizer:
         return _choose_scale(extremes, self.levels, self.profile, self.form)
 
     def _threshold(self) -> float:
-        return 1.0 if self.layer.neurons.reset == "none" else self.spike_value(self.layer.name)
+        return 1.0 if self.layer.neurons.reset == "none" else self.scale_of(self.layer.name)
 
     def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: _Scale) -> torch.Tensor:
         even = _must_be_even(limit, self.form)
         step = self.profile["weight_mixed_step"] if even else 1
         low = self.profile["weight_mixed_min"] if even else -self.profile["weight_single_sign_max"]
         high = self.profile["weight_mixed_max"] if even else self.profile["weight_single_sign_max"]
-        # In float64, as quantize does: the nearest number of the grid must not depend on who computes it.
+        # In float64, as in `quantize`, so that both find the same nearest number of the grid.
         units = (weight * value).double().mul_(scale.weights / step).round_().mul_(step).clamp_(low, high)
         return units.div_(scale.weights * value).to(weight.dtype)
 
     def _round_bias(self, bias: torch.Tensor, scale: _Scale) -> torch.Tensor:
         neurons = Neurons(self._threshold(), bias=bias.cpu().numpy())
         quantized = _quantize_neurons(neurons, scale, self.profile)
-        units = to_weight_units(quantized.bias.astype(np.float64) * 2.0**quantized.bias_exponent)
+        units = to_weight_units(np.asarray(quantized.bias, np.float64) * 2.0**quantized.bias_exponent)
         return torch.from_numpy(np.asarray(units / scale.potential, np.float32)).to(bias.device)
 
 
@@ -111,14 +110,14 @@ def image_levels(network: SpikingNetwork, profile: Profile, threshold_form: str)
 def attach_quantizers(
     analog: AnalogNetwork,
     levels: int,
-    spike_value: SpikeValue,
+    scale_of: ScaleOf,
     potential_peak: float,
     profile: Profile,
     threshold_form: str,
 ) -> None:
     """Give each layer of an analog network its quantizer; arguments as in `FakeQuantizer`, `levels` the input's."""
-    for module in analog.layers:
-        reads_input = any(synapse.source == INPUT for synapse in module.layer.synapses)
-        module.quantizer = FakeQuantizer(
-            module.layer, levels if reads_input else 1, spike_value, potential_peak, profile, threshold_form
+    for layer in analog.network:
+        reads_input = any(synapse.source == INPUT for synapse in layer.synapses)
+        analog[layer.name].quantizer = FakeQuantizer(
+            layer, levels if reads_input else 1, scale_of, potential_peak, profile, threshold_form
         )

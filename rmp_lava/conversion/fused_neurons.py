@@ -1,37 +1,47 @@
-"""Soft-reset neurons forward and backward, and counts of either reset, compiled by numba, a block of neurons at a time in cache.
+"""Neurons compiled by numba, one block of neurons at a time in cache: soft reset with its gradient, spike counts of both resets.
 
-The same float32 arithmetic, in the same order, as `spike_activations` does with PyTorch; only the sum that is the
-threshold's gradient is added up in another order. Arrays are (steps, neurons), in memory step after step.
+The float32 arithmetic is that of `spike_activations` with PyTorch, in the same order; only the threshold's gradient is summed in
+another order. Arrays are (steps, neurons), with the steps contiguous in memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numpy import float32
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Result = TypeVar("_Result")
+
 _BLOCK = 4096
-"""Neurons at once: the potential, one step of input and one of output are 48 KiB."""
-
+"""Neurons at once: potentials, one step of input and one of output are 48 KiB."""
 _SMALL_BLOCK = 1024
-"""The same where several thresholds share the steps of input."""
+"""Neurons at once where several thresholds share the input."""
 
 
-def _compiled(**options):
-    def compile_function(function):
+def _compiled(**options: Any) -> Callable[[_Function], _Function]:
+    def compile_function(function: _Function) -> _Function:
         try:
             return numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # nowhere to keep the compiled code
+        except RuntimeError:  # no folder to cache the compiled code in
             return numba.njit(nogil=True, **options)(function)
 
     return compile_function
 
 
 @_compiled()
-def _step(potential, sums, threshold, above, compared, spikes):
+def _step(
+    potential: np.ndarray,
+    sums: np.ndarray,
+    threshold: np.float32,
+    above: np.float32,
+    compared: np.ndarray,
+    spikes: np.ndarray,
+) -> None:
     for j in range(len(potential)):
         x = potential[j] + sums[j]
         spike = threshold if x > above else float32(0)
@@ -41,16 +51,32 @@ def _step(potential, sums, threshold, above, compared, spikes):
 
 
 @_compiled()
-def _forward(sums, threshold, above, compared, spikes, first, stop):
+def _forward(
+    sums: np.ndarray,
+    threshold: np.float32,
+    above: np.float32,
+    compared: np.ndarray,
+    spikes: np.ndarray,
+    first: int,
+    stop: int,
+) -> None:
     potential = np.full(stop - first, threshold / float32(2), dtype=np.float32)
     for t in range(len(compared)):
-        # One step that stands for all has length 1.
+        # A constant input has one step only.
         step = sums[t if len(sums) > 1 else 0][first:stop]
         _step(potential, step, threshold, above, compared[t][first:stop], spikes[t][first:stop])
 
 
 @_compiled(fastmath={"reassoc"})
-def _step_back(gradient, compared, before, later, threshold, above, to_sums):
+def _step_back(
+    gradient: np.ndarray,
+    compared: np.ndarray,
+    before: np.ndarray,
+    later: np.ndarray,
+    threshold: np.float32,
+    above: np.float32,
+    to_sums: np.ndarray,
+) -> np.float32:
     total = float32(0)
     for j in range(len(gradient)):
         c = compared[j]
@@ -64,7 +90,15 @@ def _step_back(gradient, compared, before, later, threshold, above, to_sums):
 
 
 @_compiled()
-def _backward(gradient, compared, threshold, above, to_sums, first, stop):
+def _backward(
+    gradient: np.ndarray,
+    compared: np.ndarray,
+    threshold: np.float32,
+    above: np.float32,
+    to_sums: np.ndarray,
+    first: int,
+    stop: int,
+) -> float:
     start = np.full(stop - first, threshold / float32(2), dtype=np.float32)
     later = np.zeros(stop - first, dtype=np.float32)
     total = 0.0
@@ -79,37 +113,35 @@ def _backward(gradient, compared, threshold, above, to_sums, first, stop):
 def forward(
     sums: np.ndarray, threshold: float, above: float, steps: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(what is compared with the threshold, spikes times the threshold), both float32 (steps, neurons).
+    """Potentials as compared with the threshold, and spikes times the threshold, both float32 (steps, neurons).
 
     Parameters
     ----------
     sums : numpy.ndarray
-        float32 (steps, neurons), or (1, neurons) that is the same in each step.
+        float32 (steps, neurons), or (1, neurons) for an input that is constant over time.
     threshold, above : float
         A neuron spikes where its potential exceeds `above`; then `threshold` is subtracted.
     """
     compared, spikes = (np.empty((steps, sums.shape[1]), dtype=np.float32) for _ in range(2))
-    threshold, above = float32(threshold), float32(above)
-
-    _in_parallel(lambda *block: _forward(sums, threshold, above, compared, spikes, *block), sums.shape[1], threads)
+    limits = float32(threshold), float32(above)
+    _in_parallel(lambda first, stop: _forward(sums, *limits, compared, spikes, first, stop), sums.shape[1], threads)
     return compared, spikes
 
 
 def backward(
     gradient: np.ndarray, compared: np.ndarray, threshold: float, above: float, threads: int
 ) -> tuple[np.ndarray, float]:
-    """(gradient of the sums, (steps, neurons); that of the threshold, not yet divided by it)."""
+    """Gradient of the sums, (steps, neurons), and of the threshold, the latter still to be divided by the threshold."""
     to_sums = np.empty_like(compared)
-    threshold, above = float32(threshold), float32(above)
-
+    limits = float32(threshold), float32(above)
     totals = _in_parallel(
-        lambda *block: _backward(gradient, compared, threshold, above, to_sums, *block), compared.shape[1], threads
+        lambda first, stop: _backward(gradient, compared, *limits, to_sums, first, stop), compared.shape[1], threads
     )
     return to_sums, sum(totals)
 
 
 @_compiled()
-def _count_step(v, sums, threshold, count, hard):
+def _count_step(v: np.ndarray, sums: np.ndarray, threshold: np.ndarray, count: np.ndarray, hard: bool) -> None:
     for j in range(len(v)):
         x = v[j] + sums[j]
         spike = float32(x > threshold[j])
@@ -118,7 +150,15 @@ def _count_step(v, sums, threshold, count, hard):
 
 
 @_compiled()
-def _count(sums, thresholds, potentials, counts, steps, hard, sample):
+def _count(
+    sums: np.ndarray,
+    thresholds: np.ndarray,
+    potentials: np.ndarray,
+    counts: np.ndarray,
+    steps: int,
+    hard: bool,
+    sample: int,
+) -> None:
     size = thresholds.shape[1]
     for first in range(0, size, _SMALL_BLOCK):
         some = slice(first, min(size, first + _SMALL_BLOCK))
@@ -139,19 +179,19 @@ def count(
     *,
     hard: bool,
 ) -> None:
-    """Count the spikes that one input causes at several thresholds.
+    """Count the spikes of one input at several thresholds.
 
     Parameters
     ----------
     sums : numpy.ndarray
-        float32 (steps or 1, samples, neurons); a single one is the input of every step.
+        float32 (steps, samples, neurons), or (1, samples, neurons) for an input that is constant over time.
     thresholds : numpy.ndarray
         float32 (thresholds, neurons).
     potentials, counts : numpy.ndarray
-        float32 (thresholds, samples, neurons), changed in place.
+        float32 (thresholds, samples, neurons), updated in place.
     steps, threads : int
     hard : bool
-        Whether a spike sets the potential to zero instead of subtracting the threshold.
+        Whether a spike sets the membrane potential to zero instead of subtracting the threshold.
     """
 
     def of_sample(sample: int) -> None:
@@ -161,8 +201,8 @@ def count(
         list(pool.map(of_sample, range(sums.shape[1])))
 
 
-def _in_parallel(part: Callable, neurons: int, threads: int) -> list:
-    """`part(first, stop)` of each block, the results in the order of the blocks."""
+def _in_parallel(part: Callable[[int, int], _Result], neurons: int, threads: int) -> list[_Result]:
+    """The results of `part(first, stop)` for each block, in the order of the blocks."""
     firsts = range(0, neurons, _BLOCK)
     stops = [min(first + _BLOCK, neurons) for first in firsts]
     with ThreadPoolExecutor(threads) as pool:

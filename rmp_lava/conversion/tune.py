@@ -1,8 +1,8 @@
-"""Fine-tune a trained network for few steps and 8-bit weights: training that already sees what conversion will round.
+"""Fine-tune a trained network for few time steps and 8-bit weights: training in which everything is rounded as after conversion.
 
-Two kinds of dynamics. "spikes" unrolls the neurons over T steps and trains through time with a surrogate gradient (Neftci
-et al., IEEE Signal Processing Magazine 2019). "rates" replaces each ReLU by the rate that T steps of a constant input cause
-(QCFS: Bu et al., ICLR 2022); it costs as much as training the analog network, but does not know that spikes come unevenly.
+With dynamics "spikes" the neurons are unrolled over T steps and trained through time with a surrogate gradient (Neftci et al.,
+IEEE Signal Processing Magazine 2019). With "rates" each ReLU is replaced by the firing rate of T steps of constant input (QCFS:
+Bu et al., ICLR 2022); this costs as much as training the analog network, but ignores that spikes arrive unevenly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ..choices import Dynamics
 from ..encoding import check_images
 from ..errors import DataError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
 from ..training.data.augment import augment
-from ..training.data.lazy_images import Images
+from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import (
     EpochRecord,
     evaluate,
@@ -37,19 +38,19 @@ from ..training.resume import check_checkpoint_path, plain_history
 from . import tune_session as session
 from .analog import AnalogNetwork
 from .quantize import THRESHOLD_FORMS
-from .tunable import Dynamics, make_tunable
+from .tunable import make_tunable
 from .tune_session import TuneSettings, TuneState
 
 _CALIBRATION_IMAGES = 256
 _EVALUATION_BATCH = 100
 """Images whose spikes have to fit into memory."""
 TEMPERATURE = 2.0
-Labelled = tuple[np.ndarray, np.ndarray]
+Labelled = tuple[Images, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A tuned network, and one record for each epoch, those before an interruption included."""
+    """A tuned network, and one record per epoch, including those before an interruption."""
 
     network: SpikingNetwork
     history: tuple[EpochRecord, ...]
@@ -57,7 +58,7 @@ class Tuned:
 
 def tune(
     network: SpikingNetwork,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     steps: int,
     *,
@@ -73,16 +74,16 @@ def tune(
     validation: Labelled | None = None,
     teacher: SpikingNetwork | None = None,
     progress: bool = False,
-    checkpoint_path: str | os.PathLike | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
     resume: bool = False,
     device: str = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Tuned:
     """Fine-tune weights, biases and thresholds with Adam and a learning rate that falls to zero along half a cosine.
 
-    Same arguments on the same machine with as many threads give the same weights, bit for bit, also if the tuning was
-    interrupted and resumed. The caller's random state plays no part. If interrupted (Ctrl-C), the checkpoint of the last
-    complete epoch stays valid.
+    Equal arguments on the same machine with as many threads give the same weights, bit for bit, even if the tuning was
+    interrupted and resumed. The caller's random state has no influence. After an interruption (Ctrl-C) the checkpoint of the
+    last complete epoch is valid.
 
     Parameters
     ----------
@@ -91,38 +92,38 @@ def tune(
         each spiking layer's record has a "threshold", as after an earlier `tune`, it starts from these; else from
         those with the least squared error.
     images : numpy.ndarray or LazyImages
-        Training images, (N, *input shape): float in [0, 1], or uint8 that stands for value / 255.
+        Training images, (N, *input shape): float in [0, 1], or uint8 that means value / 255.
     labels : numpy.ndarray
         Integers, shape (N,), each an index of the outputs.
     steps : int
         T, time steps for which it is tuned.
     dynamics : {"rates", "spikes"}
-        "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. After one another
-        they are two calls.
+        "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. For one after the
+        other call `tune` twice.
     epochs, learning_rate, batch_size, seed
-        Of the training; the learning rate is that of the first step.
+        Of the training; `learning_rate` is that of the first step.
     profile, threshold_form
-        As `rmp_lava.conversion.quantize.quantize` will be called.
+        As for `rmp_lava.conversion.quantize.quantize` afterwards.
     augmentation : {"none", "crop-flip", "crop-flip-cutout"}
         See `rmp_lava.training.data.augment`.
     precision : {"float32", "bfloat16"}
         Of the sums during training; validation is float32.
     validation : tuple of (images, labels), optional
-        Measured after each epoch, nothing is chosen by it.
+        Measured after each epoch; nothing is chosen by it.
     teacher : SpikingNetwork, optional
-        In analog form, with the same input and outputs: the trained network before anything was rounded. Its outputs are
-        learned beside the labels (Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015): the loss
-        is the mean of the cross-entropy and of `TEMPERATURE`**2 times the divergence of outputs divided by `TEMPERATURE`.
+        In analog form, with the same input and outputs: the trained network before rounding. Its outputs are learned as well
+        as the labels (Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015): the loss is the mean of
+        the cross-entropy and of `TEMPERATURE`**2 times the divergence of the outputs divided by `TEMPERATURE`.
     progress : bool
-        Show a bar on a terminal.
+        Show a progress bar on a terminal.
     checkpoint_path : path-like, optional
         Written after each epoch; an existing file is replaced. If omitted, nothing is written.
     resume : bool
-        Go on from the checkpoint, which must come from a tuning with the same arguments.
+        Continue from the checkpoint, which must come from a tuning with the same arguments.
     device : str
         'cpu' or 'cuda', with or without an index.
     on_epoch : callable, optional
-        Called with the record of each epoch once its checkpoint is written.
+        Called with the record of each epoch after its checkpoint is written.
 
     Returns
     -------
@@ -152,8 +153,8 @@ def tune(
         _check_teacher(teacher, network)
     if augmentation != "none" and len(network.input.shape) != 3:
         raise UsageError(
-            f"network {network.name!r} takes {network.input.shape} values and no image, which crop-flip needs; tune with "
-            "augmentation 'none'"
+            f"network {network.name!r} takes {network.input.shape} values, but crop-flip needs images (channels, height, width); "
+            "tune with augmentation 'none'"
         )
     settings = TuneSettings(
         network=session.network_checksum(network),
@@ -183,7 +184,7 @@ def tune(
 def _start(
     network: SpikingNetwork,
     teacher: SpikingNetwork | None,
-    images: np.ndarray,
+    images: Images,
     profile: Profile,
     settings: TuneSettings,
 ) -> TuneState:
@@ -200,12 +201,12 @@ def _run(
     settings: TuneSettings,
     data: Labelled,
     validation: Labelled | None,
-    path: str | os.PathLike | None,
+    path: str | os.PathLike[str] | None,
     progress: bool,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> None:
     def run_epoch(bar: Progress) -> EpochRecord:
-        # Derived from the weights once per epoch, so that a resumed tuning derives the same.
+        # Once per epoch, so that a resumed tuning has the same levels and quantizers.
         state.model.follow_levels()
         loss, accuracy = _run_epoch(state, settings, data, bar)
         state.model.follow_levels()
@@ -256,8 +257,8 @@ def _divergence(
     """Kullback-Leibler divergence from the teacher's softened outputs, with gradients as large as the cross-entropy's."""
     with torch.no_grad(), mixed_precision(settings.device, settings.precision):
         wanted = teacher(batch).float()
-    wanted, said = ((each / TEMPERATURE).log_softmax(dim=1) for each in (wanted, outputs))
-    return TEMPERATURE**2 * functional.kl_div(said, wanted, reduction="batchmean", log_target=True)
+    wanted, found = ((each / TEMPERATURE).log_softmax(dim=1) for each in (wanted, outputs))
+    return TEMPERATURE**2 * functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
 
 
 def _order(settings: TuneSettings, epoch: int, count: int) -> Iterator[tuple[np.ndarray, torch.Generator]]:
@@ -292,10 +293,10 @@ def _check_network(network: SpikingNetwork, threshold_form: str) -> None:
     if threshold_form not in THRESHOLD_FORMS:
         raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
     if network.is_integer:
-        raise UsageError(f"{name} holds integers already; tune the float network, then quantise it")
+        raise UsageError(f"{name} has integer weights; tune the float network, then quantise it")
     if network.input.encoding != "current":
         raise UsageError(
-            f"{name} has {network.input.encoding} encoding, but tuning is for inputs that are the same in each step; "
+            f"{name} has {network.input.encoding} encoding, but tuning needs an input that is constant over time; "
             "convert with encoding 'current'"
         )
     if network.output.neurons.reset != "none":
@@ -303,25 +304,30 @@ def _check_network(network: SpikingNetwork, threshold_form: str) -> None:
     for layer in network:
         if len({synapse.source == INPUT for synapse in layer.synapses}) > 1:
             raise UsageError(
-                f"layer {layer.name!r} receives the image and spikes, which `quantize` has no joint scale for; put a layer "
+                f"layer {layer.name!r} receives the image and spikes, for which `quantize` has no common scale; put a layer "
                 "between the image and it"
             )
         if layer.neurons.reset == "hard":
-            raise UsageError(f"layer {layer.name!r} resets hard, but tuning knows the soft reset only; convert with it")
+            raise UsageError(
+                f"layer {layer.name!r} uses hard reset; tuning supports soft reset only, so convert with reset='soft'"
+            )
 
 
 def _check_teacher(teacher: SpikingNetwork, network: SpikingNetwork) -> None:
-    ends = [(each.input.shape, each.output.shape) for each in (teacher, network)]
-    if ends[0] != ends[1]:
+    shapes = [f"{each.input.shape} to {each.output.shape}" for each in (teacher, network)]
+    if shapes[0] != shapes[1]:
         raise DataError(
-            f"the teacher maps {ends[0][0]} to {ends[0][1]}, but network {network.name!r} {ends[1][0]} to {ends[1][1]}; "
-            "give the network that it was made from"
+            f"the teacher maps {shapes[0]}, but network {network.name!r} maps {shapes[1]}; give the network that it was made "
+            "from"
         )
 
 
 def _check_labelled(images: Images, labels: np.ndarray, network: SpikingNetwork, what: str) -> None:
-    # Of uint8 each value is allowed, so that only their shape is left to check.
-    check_images(np.asarray(images[:1]) > 0 if images.dtype == np.uint8 else images, network.input)
+    if isinstance(images, LazyImages) or images.dtype == np.uint8:
+        images_to_check = np.asarray(images[:1]) > 0  # every uint8 value is allowed, so only the shape is checked
+    else:
+        images_to_check = images
+    check_images(images_to_check, network.input)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise DataError(
             f"labels of {what} are {labels.dtype} of shape {labels.shape}; expected integers of shape ({len(images)},)"
@@ -335,7 +341,7 @@ def _check_labelled(images: Images, labels: np.ndarray, network: SpikingNetwork,
 
 
 def _check_finite(state: TuneState, settings: TuneSettings, loss: float) -> None:
-    """Stop before a diverged tuning overwrites the last good checkpoint."""
+    """Raise `UsageError` before a diverged tuning overwrites the last good checkpoint."""
     if not math.isfinite(loss) or not state.model.is_finite:
         raise UsageError(
             f"tuning diverged in epoch {len(state.history) + 1} with learning rate {settings.learning_rate}; "

@@ -1,12 +1,12 @@
-"""What a fine-tuning consists of: the settings that decide its outcome, the state that changes, and both on disk.
+"""The settings that determine a fine-tuning's outcome, the state that changes, and both on disk.
 
-A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plain Python values:
+A checkpoint is a PyTorch zip file with one dictionary of tensors and plain Python values:
 
     format          "rmp-lava-tuning"
     format_version  2
     settings        all of `TuneSettings`
-    state_dict      weights, biases and spike values, float32
-    optimizer       moments of Adam, by the parameters' order
+    state_dict      weights, biases and activation scales, float32
+    optimizer       moments of Adam, in the order of the parameters
     history         a list of [epoch, loss, train_accuracy, validation_accuracy]
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from ..choices import Dynamics, options
 from ..errors import CheckpointError
 from ..network import SpikingNetwork
 from ..training.data.augment import AUGMENTATIONS
@@ -40,7 +41,7 @@ from ..training.resume import (
 )
 from ..training.torch_file import read_torch_file, write_torch_file
 from .analog import AnalogNetwork
-from .tunable import DYNAMICS, TunableNetwork
+from .tunable import TunableNetwork
 
 TuneRecord = EpochRecord
 
@@ -52,12 +53,12 @@ _CHECKSUMS = {
     "validation": "other validation images",
     "teacher": "another teacher, or without one",
 }
-"""What differs where a checksum does."""
+"""What differs if a checksum differs."""
 
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """All that decides which weights come out; a fine-tuning is only resumed with the same.
+    """Everything that determines the tuned weights; a fine-tuning is resumed only with equal settings.
 
     Raises `UsageError` if a value is out of range. `network`, `data`, `validation` and `teacher` are checksums; the rest is as in
     `tune`.
@@ -67,7 +68,7 @@ class TuneSettings:
     data: int
     validation: int | None
     steps: int
-    dynamics: str
+    dynamics: Dynamics
     epochs: int
     learning_rate: float
     batch_size: int
@@ -84,18 +85,18 @@ class TuneSettings:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a setting that is out of range; those that are not given are not looked at."""
+    """Raise `UsageError` for a setting that is out of range; settings that are not given are not checked."""
     for name, lowest in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
         check_integer(name, values.get(name, lowest), lowest)
     check_positive("learning_rate", values.get("learning_rate", 1.0))
-    for name, allowed in (("dynamics", DYNAMICS), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
+    for name, allowed in (("dynamics", options(Dynamics)), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
         check_choice(name, values.get(name, allowed[0]), allowed)
     check_device(values.get("device", "cpu"))
 
 
 @dataclass
 class TuneState:
-    """What a fine-tuning works on; no random state, because each epoch draws from a seed of its own."""
+    """Everything that changes during a fine-tuning; no random state, as each epoch has a seed of its own."""
 
     model: TunableNetwork
     optimizer: torch.optim.Adam
@@ -104,7 +105,7 @@ class TuneState:
 
 
 def checksum(*arrays: Images) -> int:
-    """CRC-32 of arrays, their types and shapes; of images on disk the names count."""
+    """CRC-32 of arrays with their dtypes and shapes; for images on disk, of their names."""
     value = 0
     for array in arrays:
         value = zlib.crc32(f"{array.dtype.str}{array.shape}".encode(), value)
@@ -123,7 +124,7 @@ def network_checksum(network: SpikingNetwork) -> int:
 
 
 def save(path: StrPath, state: TuneState, settings: TuneSettings) -> None:
-    """Write a checkpoint that `resume` can go on from; at every moment the path holds a whole file."""
+    """Write a checkpoint for `resume`, atomically."""
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -136,19 +137,19 @@ def save(path: StrPath, state: TuneState, settings: TuneSettings) -> None:
 
 
 def resume(path: StrPath, state: TuneState, settings: TuneSettings) -> None:
-    """Set a fresh state to what a checkpoint holds.
+    """Set a fresh state to that of a checkpoint.
 
     Raises
     ------
     UsageError
         If the checkpoint was made with other settings, another network or other images.
     CheckpointError
-        If it cannot be read, is no checkpoint of `tune`, or is damaged.
+        If it cannot be read, is not a checkpoint of `tune`, or is damaged.
     """
     content = read_torch_file(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
-            f"file {path} is a PyTorch file but no checkpoint of `tune`; name one that it has written"
+            f"file {path} is a PyTorch file but not a checkpoint of `tune`; name one that it has written"
         )
     version = content.get("format_version")
     if version != FORMAT_VERSION:

@@ -21,7 +21,7 @@ from rmp_lava.conversion.activation_scales import least_error_spike_values
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.fake_quantize import attach_quantizers
 from rmp_lava.conversion.quantize import quantize
-from rmp_lava.conversion.spike_activations import ClipFloor, Integrate, MeanOverTime, SpikeValue
+from rmp_lava.conversion.spike_activations import ActivationScale, ClipFloor, Integrate, MeanOverTime
 from rmp_lava.conversion.tunable import TunableNetwork
 from rmp_lava.conversion.tune import tune
 from rmp_lava.encoding import make_input
@@ -129,13 +129,13 @@ def test_clip_floor_is_the_rate_of_a_neuron_with_constant_input(steps, value, se
     count = sum(neuron.step(neurons, state, sums, integer=False).astype(int) for _ in range(steps))
     # Within one step's rounding of a tie the two may differ.
     tie = np.abs(np.mod(sums / value * steps + 0.5, 1) - 0.5) > 0.5 - 1e-4
-    rate = ClipFloor(SpikeValue(value), steps)(torch.from_numpy(sums)).detach().numpy()
+    rate = ClipFloor(ActivationScale(value), steps)(torch.from_numpy(sums)).detach().numpy()
     np.testing.assert_allclose(rate[~tie], (value * count / steps)[~tie], rtol=1e-6)
 
 
 def test_input_on_the_very_edge_does_not_spike():
     sums = torch.tensor([0.125, 0.126, 0.375, 0.376, 1.0, 5.0, -1.0])
-    assert ClipFloor(SpikeValue(1.0), 4)(sums).tolist() == [0, 0.25, 0.25, 0.5, 1, 1, 0]
+    assert ClipFloor(ActivationScale(1.0), 4)(sums).tolist() == [0, 0.25, 0.25, 0.5, 1, 1, 0]
 
 
 @pytest.fixture(params=["torch", "numba"])
@@ -155,7 +155,7 @@ def test_unrolled_neurons_spike_as_the_definition_says(compiled, steps, constant
     neurons = Neurons(0.75, v_init=0.375)
     state = neuron.initial_state(neurons, (4,), 3, integer=False)
     expected = [neuron.step(neurons, state, sums[0 if constant else t], integer=False) for t in range(steps)]
-    found = Integrate(SpikeValue(0.75), steps, constant)(torch.from_numpy(sums).flatten(0, 1)).detach()
+    found = Integrate(ActivationScale(0.75), steps, constant)(torch.from_numpy(sums).flatten(0, 1)).detach()
     np.testing.assert_array_equal(found.unflatten(0, (steps, 3)).numpy(), 0.75 * np.stack(expected))
 
 
@@ -174,7 +174,7 @@ def test_gradient_through_time_is_that_of_the_loop_written_out(compiled):
     torch.manual_seed(0)
     sums = torch.randn(5, 3, 7).requires_grad_()
     weight = torch.randn(5, 3, 7)
-    value = SpikeValue(0.8)
+    value = ActivationScale(0.8)
     (Integrate(value, 5, False)(sums.flatten(0, 1)).unflatten(0, (5, 3)) * weight).sum().backward()
     plain, log = sums.detach().clone().requires_grad_(), torch.zeros((), requires_grad=True)
     threshold = 0.8 * log.exp()
@@ -206,7 +206,7 @@ def test_compiled_neurons_are_those_of_pytorch_whatever_lies_in_memory(memory, m
     found = []
     for module in (spike_activations.fused_neurons, None):
         monkeypatch.setattr(spike_activations, "fused_neurons", module)
-        value, inputs = SpikeValue(0.7), sums.clone(memory_format=torch.preserve_format).requires_grad_()
+        value, inputs = ActivationScale(0.7), sums.clone(memory_format=torch.preserve_format).requires_grad_()
         inputs = sums.detach().requires_grad_() if memory == "with gaps" else inputs
         out = Integrate(value, steps, memory == "constant")(inputs)
         (out * weight).sum().backward()
@@ -217,7 +217,7 @@ def test_compiled_neurons_are_those_of_pytorch_whatever_lies_in_memory(memory, m
 
 
 def test_clip_floor_passes_gradients_between_zero_and_the_spike_value_only():
-    value = SpikeValue(2.0)
+    value = ActivationScale(2.0)
     sums = torch.tensor([-0.1, 0.3, 1.9, 2.1], requires_grad=True)
     ClipFloor(value, 4)(sums).sum().backward()
     assert sums.grad.tolist() == [0, 1, 1, 0]
@@ -494,7 +494,7 @@ def test_checkpoint_of_other_arguments_or_damaged_ones_are_refused(tmp_path):
         with pytest.raises(CheckpointError, match="damaged training state .*; start again"):
             quick(**go_on)
     torch.save(good | {"format": "rmp-lava-checkpoint"}, path)
-    with pytest.raises(CheckpointError, match="no checkpoint of `tune`"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of `tune`"):
         quick(**go_on)
     torch.save(good | {"format_version": 1}, path)
     with pytest.raises(CheckpointError, match="format version 1"):
@@ -526,7 +526,9 @@ def test_a_teacher_pulls_the_outputs_towards_its_own():
 def test_a_teacher_of_other_outputs_is_refused():
     network, _, _ = digits()
     shorter = network.replace(layers=network.layers[:-1])
-    with pytest.raises(DataError, match=r"the teacher maps \(1, 8, 8\) to \(32,\), but network 'digits' .* to \(10,\)"):
+    with pytest.raises(
+        DataError, match=r"the teacher maps \(1, 8, 8\) to \(32,\), but network 'digits' maps .* to \(10,\)"
+    ):
         quick(teacher=shorter)
 
 
@@ -575,12 +577,12 @@ def test_networks_of_another_form_are_refused():
     hard = network.map_layers(
         lambda layer: layer.replace(neurons=layer.neurons.replace(reset="hard")) if layer.name == "conv2" else layer
     )
-    with pytest.raises(UsageError, match="layer 'conv2' resets hard"):
+    with pytest.raises(UsageError, match="layer 'conv2' uses hard reset"):
         quick(network=hard)
     joined = output.replace(synapses=(*output.synapses, Dense(INPUT, np.ones((10, 64), np.float32))))
     with pytest.raises(UsageError, match="layer 'dense2' receives the image and spikes"):
         quick(network=network.replace(layers=(*network.layers[:-1], joined)))
-    with pytest.raises(UsageError, match="holds integers already"):
+    with pytest.raises(UsageError, match="has integer weights"):
         tuned = quick(epochs=1)
         values = {layer.name: layer.record["threshold"] for layer in tuned.layers[:-1]}
         quick(network=quantize(as_spiking(tuned, values, 40.0)))
@@ -591,7 +593,7 @@ def test_networks_of_another_form_are_refused():
         "float",
         "potential",
     )
-    with pytest.raises(UsageError, match="no image, which crop-flip needs"):
+    with pytest.raises(UsageError, match="but crop-flip needs images"):
         tune(flat, images.reshape(-1, 64), labels, 2, augmentation="crop-flip")
     with pytest.raises(DataError, match="labels of images reach from 0 to 9, but the network has 5 outputs"):
         tune(residual(), np.zeros((10, 2, 6, 6), np.float32), np.arange(10), 2)
