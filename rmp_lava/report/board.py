@@ -18,7 +18,7 @@ def lowering_table(report: LoweringReport) -> Table:
 
 
 def describe_lowering(report: LoweringReport) -> str:
-    """Whether spikes will differ, in a sentence."""
+    """Whether spikes will differ, in one sentence."""
     if report.of("obstacle"):
         return "The network cannot be deployed as it is."
     if not report.images:
@@ -29,7 +29,7 @@ def describe_lowering(report: LoweringReport) -> str:
 
 
 def figures_table(measurement: Measurement) -> Table:
-    """Every figure with its unit and its origin."""
+    """Every figure with its unit and origin."""
     rows = [
         (
             each.name,

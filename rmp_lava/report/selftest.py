@@ -1,4 +1,4 @@
-"""The self-test as a table, and what its first difference means."""
+"""The self-test as a table, and the meaning of its first difference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def selftest_table(rungs: Sequence[Rung], results: Sequence[RungResult], backend
 
 
 def describe_result(result: RungResult) -> list[str]:
-    """Why a rung did not pass, in sentences; nothing for one that did."""
+    """Why a rung did not pass, in sentences; empty if it passed."""
     if result.verdict == "failed":
         return [f"Rung {result.rung.name!r} did not run to its end: {result.error}"]
     if result.difference is None:
@@ -42,7 +42,7 @@ def _sentence(text: str) -> str:
 
 
 def describe_end(results: Sequence[RungResult], backend: str) -> str:
-    """How many rungs passed, and what they ran on."""
+    """How many rungs passed, and on what."""
     count = sum(result.verdict == "passed" for result in results)
     where = "on a chip" if backend == "loihi2" else "simulated, never run on hardware"
     return f"{count} of {len(results)} rungs passed ({where})."

@@ -1,7 +1,7 @@
-"""Rungs about one neuron: does LIF keep its membrane in u, forget v, and take its threshold off itself?
+"""Rungs about one neuron: does LIF keep its membrane potential in u, discard v, and subtract its threshold from itself?
 
-The deployed RMP neuron is Lava's LIF with du = -1 and dv = 4096 and a self-synapse of weight -threshold. Nobody has published
-the two settings together, so each is tried alone first. du = -1: u never decays (Lava adds 1 to du, a bit that Loihi 1 had;
+The deployed RMP neuron is Lava's LIF with du = -1 and dv = 4096 and a self-synapse of weight -threshold. No public program uses
+the two settings together, so each is tested alone first. du = -1: u never decays (Lava adds 1 to du, a bit that Loihi 1 had;
 lava-dl's PilotNet benchmark notebook sets it on hardware). dv = 4096: v keeps nothing (Fugu sets it on hardware).
 """
 
@@ -14,20 +14,20 @@ from .model import Rules
 from .rung import Rung, Suspect, at_steps
 
 SHOWN = 4096
-"""dv of a voltage that is just the current."""
+"""dv of a voltage that equals the current."""
 SUMMED = 0
 """dv of a voltage that never decays."""
 UNIT = 64
-"""A weight unit in the states' units."""
+"""State units (1/64) in a weight unit."""
 
 
 def membrane(name: str, size: int, threshold: int, reset: tuple[int, int] | None = None) -> Cells:
-    """Cells with their membrane in u."""
+    """Cells whose membrane potential is u."""
     return Cells(name, (size,), threshold, KEPT, SHOWN, reset=reset)
 
 
 def self_synapse(name: str, size: int, threshold: int, exponent: int = 0) -> Connection:
-    """Takes the threshold off u one step after each spike."""
+    """Subtracts the threshold from u one step after each spike."""
     return Connection(name, name, -threshold * np.eye(size, dtype=int), "sparse", exponent)
 
 
@@ -50,27 +50,27 @@ def wiring() -> Rung:
 
     suspects = [
         Suspect(
-            f"every message comes {steps} step{'s' if steps > 1 else ''} late",
-            "an adapter between host and cores takes time of its own; start the run that many steps earlier and try again",
+            f"every message arrives {steps} step{'s' if steps > 1 else ''} late",
+            "an adapter between host and cores takes additional time; start the run that many steps earlier and try again",
             late(steps),
         )
         for steps in (1, 2)
     ]
     suspects += [
-        Suspect("every message comes one step early", "the source sends before the first step; let it wait", late(-1)),
+        Suspect("every message arrives one step early", "the source sends before the first step; delay it", late(-1)),
         Suspect(
-            "the cells come in reverse order",
-            "input or output adapters list them the other way round; compare their shapes with the circuit",
+            "the cells are in reverse order",
+            "input or output adapters reverse them; compare their shapes with the circuit",
             circuit.with_messages(lambda messages: messages[:, ::-1]),
         ),
     ]
     return Rung(
         "wiring",
-        "spikes go in and come out, one step later, in order",
+        "spikes enter and leave, one step later, in order",
         circuit,
         "a spike of weight 100 exceeds the threshold of 50 one step after it was sent; v is then zeroed",
         "messages do not arrive as sent",
-        "compare the adapters (input, output) with those of a program that is known to work on this board",
+        "compare the input and output adapters with those of a program that is known to work on this board",
         Recording({"cells": at_steps(12, [3], [6], [8, 9])}),
         tuple(suspects),
     )
@@ -87,19 +87,19 @@ def current_persists() -> Rung:
         "du = -1",
         "whether u decays from step to step",
         circuit,
-        "one spike sets u to 100 for ever; v sums it up, 100, 200, 300, and is zeroed at each spike above 299",
-        "a current with du = -1 is not what Lava's simulator has",
-        "read u step by step; without a current that persists there are no stock RMP neurons, only a neuron program of your own",
+        "one spike sets u to 100 for ever; v sums u, 100, 200, 300, and is zeroed at each spike above 299",
+        "a current with du = -1 behaves differently from Lava's simulator",
+        "read u step by step; stock RMP neurons need a current that persists, otherwise use your own neuron program",
         Recording({"cell": at_steps(24, [4, 7, 10, 13, 16, 19, 22])}, {"cell": np.array([100 * UNIT])}),
         (
             Suspect(
-                "du = -1 is taken as 4095: u forgets its input at once",
-                "the 12 bits of -1 are all ones; du = 0 decays by 1/4096 only: run --leak 1 deploys and simulates it",
+                "du = -1 is taken as 4095: u discards its input at once",
+                "-1 is all ones in 12 bits; du = 0 decays by only 1/4096: test that with --leak 1, deploy it with run --leak 1",
                 circuit.with_cells("cell", du=FORGOTTEN),
             ),
             Suspect(
                 "du = -1 is taken as 0: u loses 1/4096 in each step",
-                "the decay's added bit is always set; run --leak 1 deploys and simulates that, fit --leak 1 says what it costs",
+                "the decay's added bit is always set; test that with --leak 1, an option of fit and run too",
                 circuit.with_cells("cell", du=0),
             ),
         ),
@@ -119,21 +119,21 @@ def voltage_forgets() -> Rung:
     )
     return Rung(
         "dv = 4096",
-        "v is u, and keeps nothing of its own",
+        "v equals u, and keeps nothing",
         circuit,
-        "-32640 in step 2 leaves nothing behind, so 101 spikes in steps 3 and 9; 60, three times, never adds up to 100",
-        "a voltage with dv = 4096 is not what Lava's simulator has",
+        "-32640 in step 2 leaves no trace, so 101 spikes in steps 3 and 9; 60, three times, never adds up to 100",
+        "a voltage with dv = 4096 behaves differently from Lava's simulator",
         "read v step by step; try dv = 4095",
         Recording({"cell": at_steps(10, [3, 9])}),
         (
             Suspect(
-                "dv = 4096 is taken as 0: v sums up for ever",
-                "4096 has 13 bits, and 12 are kept; try dv = 4095, which leaves 1/4096 of v",
+                "dv = 4096 is taken as 0: v sums u for ever",
+                "4096 has 13 bits, of which 12 are kept; try dv = 4095, which leaves 1/4096 of v",
                 circuit.with_cells("cell", dv=SUMMED),
             ),
             Suspect(
-                "dv = 4096 is taken as 4095: 1/4096 of v stays",
-                "harmless while |v| stays below 64 weight units; deeper potentials shift spikes by 8 units at most",
+                "dv = 4096 is taken as 4095: 1/4096 of v remains",
+                "harmless while |v| is below 64 weight units; larger potentials shift v by at most 8 units",
                 circuit.with_cells("cell", dv=4095),
             ),
         ),
@@ -150,10 +150,10 @@ def both() -> Rung:
     )
     return Rung(
         "du = -1 and dv = 4096",
-        "u is the membrane: it sums up, and spikes leave it alone",
+        "u is the membrane potential: it accumulates, and spikes do not change it",
         circuit,
-        "three times 5120 are 15360, just above 15359, and stay there until 5120 is taken off; the second cell has twice that",
-        "du = -1 and dv = 4096 do not work together as they do alone",
+        "three times 5120 is 15360, just above 15359, until 5120 is subtracted; the second cell has twice that",
+        "du = -1 and dv = 4096 do not work together as they do separately",
         "read u and v step by step",
         Recording(
             {"cells": at_steps(12, [4, 5, 6, 7, 8], [3, 4, 5, 6, 7, 8, 9])},
@@ -162,28 +162,28 @@ def both() -> Rung:
         (
             Suspect(
                 "a spike zeroes u as well as v",
-                "then the membrane forgets what is above the threshold, which is a hard reset: only a neuron program of your "
-                "own makes RMP neurons here",
+                "the membrane then loses what exceeds the threshold, which is a hard reset: RMP neurons need your own neuron "
+                "program here",
                 rules=Rules(spike_clears_current=True),
             ),
             Suspect(
                 "a cell cannot spike in two steps in a row",
-                "LIF has a refractory period here: look for the option that switches it off, or use thresholds that are large "
-                "against the input",
+                "LIF has a refractory period here: find the option that disables it, or use thresholds much larger than the "
+                "input",
                 rules=Rules(rests_after_spike=True),
             ),
             Suspect(
                 "together with dv = 4096, du = -1 is taken as 0: u loses 1/4096 in each step",
-                "compare with rung 'du = -1'; run --leak 1 simulates it",
+                "compare with rung 'du = -1'; run selftest --leak 1",
                 circuit.with_cells("cells", du=0),
             ),
             Suspect(
-                "together with dv = 4096, du = -1 is taken as 4095: u forgets at once",
+                "together with dv = 4096, du = -1 is taken as 4095: u discards its input at once",
                 "compare with rung 'du = -1'; try dv = 4095",
                 circuit.with_cells("cells", du=FORGOTTEN),
             ),
             Suspect(
-                "together with du = -1, dv = 4096 is taken as 0: v sums u up",
+                "together with du = -1, dv = 4096 is taken as 0: v sums u",
                 "compare with rung 'dv = 4096'; try dv = 4095",
                 circuit.with_cells("cells", dv=SUMMED),
             ),
@@ -205,12 +205,12 @@ def soft_reset() -> Rung:
     )
     return Rung(
         "self-synapse",
-        "a spike takes exactly the threshold off u, one step later",
+        "a spike subtracts exactly the threshold from u, one step later",
         circuit,
-        "202 spikes once and leaves 101, which is not above 101; 202 more spike twice, then 400 are taken off. 60 in each step: "
+        "202 spikes once and leaves 101, which does not exceed 101; 202 more spike twice, then 400 are subtracted. 60 per step: "
         "60, 120, 79, 139, 98, 158, 117, 76, 136, 95, 155, 114, 73, 133, 92, 152, 111, 70, 130 in steps 2 to 20",
         "the self-synapse does not subtract the threshold",
-        "read u step by step; try Dense with a diagonal matrix in place of Sparse",
+        "read u step by step; try Dense with a diagonal matrix instead of Sparse",
         Recording(
             {"cells": at_steps(20, [2, 6, 7], [3, 5, 7, 8, 10, 12, 13, 15, 17, 18, 20])},
             {"cells": np.array([-299 * UNIT, 130 * UNIT])},
@@ -224,12 +224,12 @@ def _faulty_self_synapses(circuit: Circuit) -> tuple[Suspect, ...]:
     return (
         Suspect(
             "the self-synapse never arrives",
-            "the compiler drops connections of a population to itself, or spikes of one step; try Dense in place of Sparse",
+            "the compiler drops connections from a population to itself; try Dense instead of Sparse",
             circuit.without(0),
         ),
         Suspect(
             "the self-synapse arrives one step late",
-            "a neuron above its threshold then spikes once too often; only a neuron program of your own makes RMP neurons here",
+            "a neuron above its threshold then spikes once too often; RMP neurons need your own neuron program here",
             circuit.delayed(0),
         ),
         Suspect(
@@ -238,7 +238,7 @@ def _faulty_self_synapses(circuit: Circuit) -> tuple[Suspect, ...]:
             circuit.with_connection(0, weight=-100 * np.eye(2, dtype=int)),
         ),
         Suspect(
-            "the self-synapse adds the threshold in place of subtracting it",
+            "the self-synapse adds the threshold instead of subtracting it",
             "the sign is lost: set the sign mode of inhibitory weights",
             circuit.with_connection(0, weight=101 * np.eye(2, dtype=int)),
         ),

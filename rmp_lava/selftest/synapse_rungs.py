@@ -1,6 +1,6 @@
-"""Rungs about connections: weights to their ends, convolutions the right way round, graded messages, relays.
+"""Rungs about connections: weights to their limits, orientation of convolutions, graded messages, relays.
 
-Sums are read by spikes alone: a soft-reset cell spikes a sum off, a threshold at a time.
+Sums are observed through spikes alone: a soft-reset cell spikes until a sum is used up, one threshold at a time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def dense() -> Rung:
         "weights of mixed sign (even, -256 to 254) and of one sign (up to 255), to the last bit",
         circuit,
         "all four lines: 256, 254, 766, -1024 and 256, 255 against 255; later the third adds 0, 254, 254, -256 and 0, 1",
-        "Dense does not add up its weights as Lava's simulator does",
-        "send one line at a time and find the weight that is off; compare sign mode and number of weight bits",
+        "Dense does not sum its weights as Lava's simulator does",
+        "send one line at a time and find the weight that is wrong; compare sign mode and number of weight bits",
         Recording(
             {"mixed": at_steps(14, [2], [9], [2, 3, 4], []), "odd": at_steps(14, [2], [9])},
             {"mixed": np.array([1, 253, 255, -1280]) * UNIT, "odd": np.array([1, 1]) * UNIT},
@@ -52,11 +52,11 @@ def dense() -> Rung:
             ),
             Suspect(
                 "-256 is taken as -254",
-                "quantise with weights from -254 on",
+                "quantise with weights of at least -254",
                 circuit.with_connection(0, weight=np.maximum(mixed, -254)),
             ),
             Suspect(
-                "weights are cut off at 7 bits and sign",
+                "weights are limited to 7 bits and sign",
                 "quantise with weights from -128 to 127, or set num_weight_bits",
                 circuit.with_connection(0, weight=np.clip(mixed, -128, 127)),
             ),
@@ -91,14 +91,14 @@ def conv() -> Rung:
         "five spikes pick single entries of the kernels, in units of the threshold: [[4 0 0] [7 5 5] [1 0 0]] in the first "
         "channel and [[0 0 0] [0 5 8] [0 0 0]] in the second; n units are n - 1 spikes from step 2 on",
         "Conv does not compute what Lava's simulator does",
-        "send one spike at a time: the answer is the kernel as the chip sees it",
+        "send one spike at a time: the response is the kernel as the chip uses it",
         Recording({"cells": bursts(12, 2, 20, 20 * sums)}, {"cells": UNIT * 20 * np.minimum(sums, 1)}),
         _misread_kernels(circuit, weight),
     )
 
 
 def _misread_kernels(circuit: Circuit, weight: np.ndarray) -> tuple[Suspect, ...]:
-    """Kernels and geometries as a chip may take them by mistake."""
+    """Kernels and geometries as a chip may misinterpret them."""
     return (
         Suspect(
             "the kernel is not flipped: a cross-correlation",
@@ -117,12 +117,12 @@ def _misread_kernels(circuit: Circuit, weight: np.ndarray) -> tuple[Suspect, ...
         ),
         Suspect(
             "the source's channels are swapped",
-            "look at the order of the kernel's last axis",
+            "check the order of the kernel's last axis",
             circuit.with_connection(0, weight=weight[:, ::-1]),
         ),
         Suspect(
             "the target's channels are swapped",
-            "look at the order of the kernel's first axis",
+            "check the order of the kernel's first axis",
             circuit.with_connection(0, weight=weight[::-1]),
         ),
     )
@@ -148,10 +148,10 @@ def graded() -> Rung:
         "graded input",
         "messages with a payload, up to 255, through Dense and Conv",
         circuit,
-        "2 * 200 = 400 are 3 spikes and leave 100, 2 * 255 more are 6; 10 * 3 are none, 10 * 100 more are 10; in Conv 2 * 3 are "
-        "none and 2 * 100 more are 2",
+        "2 * 200 = 400 gives 3 spikes and leaves 100, 2 * 255 more give 6; 10 * 3 gives none, 10 * 100 more give 10; in Conv "
+        "2 * 3 gives none and 2 * 100 more give 2",
         "payloads do not arrive as sent",
-        "use --encoding rate or poisson, which send single spikes",
+        "use --encoding rate or poisson, which send spikes",
         Recording(
             {"dense": at_steps(24, [2, 3, 4, *range(10, 16)], list(range(10, 20))), "conv": conv_spikes},
             {"dense": np.array([10, 30]) * UNIT, "conv": np.array([10, 6]).reshape(1, 1, 2) * UNIT},
@@ -159,16 +159,16 @@ def graded() -> Rung:
         (
             Suspect(
                 "payloads are ignored: every message counts as 1",
-                "set num_message_bits of each connection; else use --encoding rate or poisson",
+                "set num_message_bits of each connection, or use --encoding rate or poisson",
                 replace(circuit, lines=tuple(replace(each, bits=0) for each in circuit.lines)),
             ),
             Suspect(
-                "payloads have 8 bits with sign: 128 and more are negative",
+                "payloads have 8 signed bits: 128 and more are negative",
                 "keep input levels at 127 or less",
                 circuit.with_messages(lambda messages: np.where(messages > 127, messages - 256, messages)),
             ),
             Suspect(
-                "payloads stop at 127",
+                "payloads saturate at 127",
                 "keep input levels at 127 or less",
                 circuit.with_messages(lambda messages: np.minimum(messages, 127)),
             ),
@@ -193,16 +193,16 @@ def relay() -> Rung:
         circuit,
         "each relay spikes once for each spike that it receives, one step later",
         "relays lose or add spikes",
-        "paths of residual networks arrive apart; use delays of synapses in place of relays",
+        "paths of residual networks arrive at different times; use synaptic delays instead of relays",
         Recording({"first": at_steps(12, [2, 3, 4, 8], [3]), "second": at_steps(12, [3, 4, 5, 9], [4])}),
         (
             Suspect(
                 "a relay takes two steps",
-                "synapses between populations take a step more here than self-synapses do; look at rung 'wiring'",
+                "synapses between populations take one step more here than self-synapses; see rung 'wiring'",
                 circuit.delayed(1),
             ),
             Suspect(
-                "a relay integrates: its voltage keeps what it had",
+                "a relay integrates: its voltage keeps its previous value",
                 "compare with rung 'dv = 4096'",
                 circuit.with_cells("first", du=-1).with_cells("second", du=-1),
             ),

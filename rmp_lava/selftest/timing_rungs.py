@@ -1,4 +1,4 @@
-"""Rungs about what happens by itself in time: biases, cells that spike without input, and the periodic reset."""
+"""Rungs about what happens without input: biases, cells that spike on their own, and the periodic reset."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .model import Rules
 from .neuron_rungs import SUMMED, UNIT, membrane, self_synapse, spikes_of
 from .rung import Rung, Suspect, at_steps
 
-NO_EXPONENT = "the bias's exponent is ignored", "program the whole bias as mantissa (up to 4095)"
-NO_BIAS = "there is no bias at all", "set the Var bias_mant, not bias, and look whether the compiler takes it"
-NO_START = "v does not start where it is set to, but at 0", "set the Var v once more before the run, and read it back"
-LATE_BIAS = "the bias acts from the second step on", "let samples start one step later"
+NO_EXPONENT = "the bias's exponent is ignored", "set the whole bias as mantissa (up to 4095)"
+NO_BIAS = "there is no bias at all", "set the Var bias_mant, not bias, and check that the compiler uses it"
+NO_START = "v does not start at its set value, but at 0", "set the Var v again before the run, and read it back"
+LATE_BIAS = "the bias acts from the second step on", "start samples one step later"
 
 
 def bias() -> Rung:
@@ -23,7 +23,7 @@ def bias() -> Rung:
         "bias",
         "a bias is added to v in each step, in 1/64 of a weight unit",
         circuit,
-        "480 * 2^2 are 30 weight units: 30, 60, 90, 120 in step 4, then zero again",
+        "480 * 2^2 is 30 weight units: 30, 60, 90, 120 in step 4, then zero again",
         "biases do not act as in Lava's simulator",
         "read v step by step",
         Recording({"cell": at_steps(16, [4, 8, 12, 16])}),
@@ -32,8 +32,8 @@ def bias() -> Rung:
             Suspect(*NO_BIAS, circuit.with_cells("cell", bias=0)),
             Suspect(*LATE_BIAS, circuit.with_cells("cell", start=-30 * UNIT)),
             Suspect(
-                "a spike does not zero v, but takes the threshold off it",
-                "good: these are RMP neurons already; use them, and no self-synapse",
+                "a spike does not zero v, but subtracts the threshold from it",
+                "good: these are RMP neurons already; use them without self-synapse",
                 rules=Rules(spike_subtracts=True),
             ),
         ),
@@ -52,12 +52,12 @@ def always_on() -> Rung:
     )
     return Rung(
         "always on",
-        "cells that spike in each step from a first one on: their synapses are biases",
+        "cells that spike in every step from a first one on: their synapses act as biases",
         circuit,
-        "v gains 2 a step from 1 and from -5, and spikes above 1: from step 1 and from step 4 on. Behind the first cell 30, 60, "
-        "90, 120 in step 5, 50, 80, 110, 40, 70, 100, 130, 60, 90, 120, 50; behind the other one the same, three steps later",
+        "v gains 2 per step from 1 and from -5, and spikes above 1: from step 1 and from step 4 on. After the first cell 30, 60, "
+        "90, 120 in step 5, 50, 80, 110, 40, 70, 100, 130, 60, 90, 120, 50; after the other one the same, three steps later",
         "cells without input do not keep spiking",
-        "read v step by step; feed one line from the host with a spike in each step in their place",
+        "read v step by step; replace them by a line from the host with a spike in each step",
         Recording(
             {
                 "always": at_steps(16, list(range(1, 17)), list(range(4, 17))),
@@ -75,7 +75,7 @@ def always_on() -> Rung:
 
 
 def clock(name: str, period: int, first: int) -> Cells:
-    """A cell without input that spikes in step `first` and then once a period."""
+    """A cell without input that spikes in step `first` and then once per period."""
     return Cells(name, (1,), period - 1, FORGOTTEN, SUMMED, bias=1, bias_exponent=6, start=(period - first) * UNIT)
 
 
@@ -88,11 +88,11 @@ def pulse() -> Rung:
     )
     return Rung(
         "pulse",
-        "a cell without input that spikes once a period, for initial potentials",
+        "a cell without input that spikes once per period, for initial potentials",
         circuit,
-        "the clock counts 1 a step from 2, and spikes above 7: in steps 6, 14, 22. 150 spikes in step 7 and leaves 50; 200 in "
-        "step 15 leave 100, no more than 100; 250 in step 23 spike twice",
-        "a bias that counts steps does not keep time",
+        "the clock counts 1 per step from 2, and spikes above 7: in steps 6, 14, 22. 150 spikes in step 7 and leaves 50; 200 in "
+        "step 15 leaves 100, which does not exceed 100; 250 in step 23 spikes twice",
+        "a bias does not count steps reliably",
         "read v step by step; send the pulses as lines from the host",
         Recording(
             {"clock": at_steps(24, [6, 14, 22]), "cell": at_steps(24, [7, 15, 23, 24])},
@@ -103,7 +103,7 @@ def pulse() -> Rung:
             Suspect(*LATE_BIAS, circuit.with_cells("clock", start=UNIT)),
             Suspect(
                 "a spike leaves v above zero: a step is lost from the period",
-                "Loihi reads v as 128 after a spike (lava issue 282), which should not matter; raise the threshold by 1",
+                "Loihi reads v as 128 after a spike (lava issue 282), which should not matter; increase the threshold by 1",
                 circuit.with_cells("clock", threshold=6),
             ),
             Suspect(*NO_EXPONENT, circuit.with_cells("clock", bias_exponent=0)),
@@ -128,40 +128,40 @@ def periodic_reset() -> Rung:
     circuit = _reset_circuit()
     return Rung(
         "reset",
-        "u and v are zeroed every 8 steps, before the input is added; a spike of the step before is still subtracted",
+        "u and v are zeroed every 8 steps, before input is added; a spike of the previous step is still subtracted",
         circuit,
         "60, 120, 80, 140, 100, 160, 120, 80 in steps 2 to 9, and again from 10 on. 70, 140, 110, 80, 150, 120, 90, 160: "
         "the spike in step 9 is subtracted after the reset, so step 10 has 70 - 100, and then 40, 110, 80, 150, 120, 90, 160",
         "the periodic reset is not that of Lava's LIFReset",
-        "run one population without input but a single spike, and find the step that forgets it",
+        "run one population with a single input spike, and find the step that discards it",
         Recording(
             {"cells": at_steps(20, [3, 5, 7, 8, 11, 13, 15, 16, 19], [3, 4, 6, 7, 9, 12, 14, 15, 17, 20])},
             {"cells": np.array([80 * UNIT, 110 * UNIT])},
         ),
         (
             Suspect(
-                "the reset comes one step late",
+                "the reset is one step late",
                 "set the offset one step earlier",
                 circuit.with_cells("cells", reset=(RESET[0], RESET[1] + 1)),
             ),
             Suspect(
-                "the reset comes one step early",
+                "the reset is one step early",
                 "set the offset one step later",
                 circuit.with_cells("cells", reset=(RESET[0], RESET[1] - 1)),
             ),
             Suspect(
                 "the reset does not reach u: it zeroes v only, or does not happen",
-                "look for an option that resets u too; else zero u from the host between samples, or use one run for each",
+                "find an option that resets u too; otherwise zero u from the host between samples, or use one run per sample",
                 rules=Rules(reset_clears_current=False),
             ),
             Suspect(
-                "what arrives in the step of the reset is lost with it",
-                "nothing crosses into the next sample then; start each sample's input one step later",
+                "input that arrives in the step of the reset is lost",
+                "then nothing crosses into the next sample; start each sample's input one step later",
                 rules=Rules(reset_drops_input=True),
             ),
             Suspect(
-                "the reset comes in another period than 8 steps",
-                "intervals other than these may be rounded; try 16",
+                "the reset has another period than 8 steps",
+                "intervals may be rounded; try 16",
                 circuit.with_cells("cells", reset=(16, RESET[1])),
             ),
         ),
@@ -169,17 +169,17 @@ def periodic_reset() -> Rung:
 
 
 def boundary() -> Rung:
-    """The pulse that ends each period of the deployed form."""
+    """The pulse that ends each period of a deployed network."""
     reset = _reset_circuit()
     quiet = Connection("clock", "cells", np.array([[-255], [-255]]), "sparse", exponent=7)
     circuit = replace(reset, cells=(*reset.cells, clock("clock", 8, 8)), connections=(*reset.connections, quiet, quiet))
     return Rung(
         "boundary",
-        "a pulse in the last step before a reset keeps spikes from crossing it",
+        "a pulse in the last step before a reset prevents spikes from crossing it",
         circuit,
-        "as in rung 'reset', but 65280 are taken off in steps 9 and 17: no spike there, so each period begins at 70",
+        "as in rung 'reset', but 65280 is subtracted in steps 9 and 17: no spike there, so each period begins at 70",
         "spikes cross from one sample into the next",
-        "use more blank steps between samples, and look at Run.boundary_spikes",
+        "use more blank steps between samples, and check Run.boundary_spikes",
         Recording(
             {"cells": at_steps(20, [3, 5, 7, 8, 11, 13, 15, 16, 19], [3, 4, 6, 7, 11, 12, 14, 15, 19, 20])},
             {"cells": np.array([80 * UNIT, 110 * UNIT])},
@@ -191,12 +191,12 @@ def boundary() -> Rung:
                 replace(circuit, connections=reset.connections),
             ),
             Suspect(
-                "the pulse comes one step late, after the reset",
+                "the pulse arrives one step late, after the reset",
                 "send it one step earlier",
                 replace(circuit, cells=(*reset.cells, clock("clock", 8, 9))),
             ),
             Suspect(
-                "the pulse comes one step early",
+                "the pulse arrives one step early",
                 "send it one step later",
                 replace(circuit, cells=(*reset.cells, clock("clock", 8, 7))),
             ),

@@ -18,7 +18,7 @@ from rmp_lava.backends.loihi2.contract import CONTRACT, ApiName, Member, Paramet
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError, BackendUnavailableError, DataError, UsageError
 from rmp_lava.measurement import Measurement
-from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, populations
 from rmp_lava.schedule import schedule
 
 
@@ -288,6 +288,26 @@ def test_lava_loihi_is_called_in_one_module():
     # `requirements` asks whether a module is there; `processes.io` tells what its own Process stands for.
     asked = {"backends/loihi2/requirements.py", "processes/io.py"}
     assert found == {"backends/loihi2/api.py", "backends/loihi2/contract.py"} | asked
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_the_clock_has_the_neurons_that_mapping_counts(steps):
+    """Pulses whose steps differ by whole periods come from the same neurons."""
+    from rmp_lava.backends.lava.stock_lif import StockBuilder
+    from rmp_lava.hardware import map_network
+
+    layers = [Layer("0", (2,), (Dense(INPUT, 2 * np.eye(2, dtype=np.int16)),), Neurons(2, v_init=1))]
+    for i in range(1, 6):
+        neurons = Neurons(2, v_init=1) if i < 4 else Neurons(2, "hard", v_init=i - 4)
+        layers.append(Layer(str(i), (2,), (Dense(str(i - 1), 2 * np.eye(2, dtype=np.int16)),), neurons))
+    network = SpikingNetwork("deep", Input((2,), "spikes"), tuple(layers), "int", "count")
+    plan = schedule(network, steps, blank=1)
+    builder = StockBuilder(plan, 1)
+    for name, neurons, shape, depth in populations(network):
+        builder.population(name, neurons, shape, depth, [])
+    counted = map_network(network, "oheo_gulch", "stock", period=plan.period)["(clock)"].size
+    assert len(builder.pulses._clock.neurons) == counted
 
 
 # Boards and requirements

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...choices import Record
 from ...encoding import check_images
 from ...errors import BackendError
 from ...findings import Finding, Severity, of_severity
@@ -133,8 +134,9 @@ def lowering_report(
     }
     found += _of_ranges(network, plan, ranges)
     some = images[: max(1, exact)]
-    expected = fast.run(network, some, plan, seed=seed, record=("spikes",))
-    stock = reference.run(network, some, plan, Reference("stock"), seed=seed, record=("spikes",), leak=leak)
+    record: tuple[Record, ...] = ("spikes",)
+    expected = fast.run(network, some, plan, seed=seed, record=record)
+    stock = reference.run(network, some, plan, Reference("stock"), seed=seed, record=record, leak=leak)
     found += _of_spikes(expected, stock)
     return LoweringReport(plan, tuple(found), len(some), ranges)
 
