@@ -104,6 +104,7 @@ def fit(
     """
     from .. import netx
     from ..backends.loihi2 import lowering_report
+    from ..findings import findings_table
     from ..hardware import map_network
     from ..report.board import describe_lowering, lowering_table
     from ..report.hardware import describe_mapping, mapping_table
@@ -122,6 +123,8 @@ def fit(
         raise UsageError("--samples is given, but no images; pass --data, --data-dir or --images too")
     console = console_for(json_path)
     console.print(mapping_table(mapping, wide=console.width >= WIDE))
+    if mapping.findings:
+        console.print(findings_table(mapping.findings, f"On {mapping.profile.name}"))
     for line in describe_mapping(mapping):
         console.print(line)
     summary, fits = mapping.summary(), mapping.fits

@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import UsageError
 from ..network import INPUT, SpikingNetwork
 from ..results import Run
+from ..tables import Table, Tabular, table
 from .demand import CLOCK
 from .mapping import Mapping, map_network
 from .placement import LayerMapping
@@ -65,7 +66,7 @@ class LayerEstimate:
 
 
 @dataclass(frozen=True, repr=False)
-class Estimate:
+class Estimate(Tabular):
     """Energy and time of an average inference, estimated.
 
     Parameters
@@ -102,13 +103,17 @@ class Estimate:
                 return layer
         raise KeyError(name)
 
-    def __repr__(self) -> str:
+    def table(self) -> Table:
+        """Energy and time per inference."""
         total = "unknown" if self.total is None else f"{self.total:.3g} J"
-        return (
-            f"Estimate: {self.profile.name}, {self.mapping.implementation} neurons, mean of {self.samples:,} samples\n"
-            f"  per inference of {self.steps:g} steps: {self.dynamic:.3g} J dynamic, {total} with static power\n"
-            f"  prediction after {self.latency_seconds:.3g} s, next sample after {self.period_seconds:.3g} s"
+        rows = (
+            ("dynamic energy", f"{self.dynamic:.3g} J"),
+            ("with static power", total),
+            ("prediction after", f"{self.latency_seconds:.3g} s"),
+            ("next sample after", f"{self.period_seconds:.3g} s"),
         )
+        head = f"Estimate: {self.profile.name}, {self.mapping.implementation} neurons, T = {self.steps:g}"
+        return table(f"{head}, mean of {self.samples:,} samples", ("per inference", ""), rows)
 
     @property
     def period_seconds(self) -> float:

@@ -10,6 +10,7 @@ from ..choices import Implementation, listed, options
 from ..errors import ProfileError, UsageError
 from ..findings import Finding, of_severity
 from ..network import INPUT, SpikingNetwork
+from ..tables import Table, Tabular, table
 from .advice import findings_for, remedies_for
 from .demand import demands
 from .placement import LayerMapping, place
@@ -17,7 +18,7 @@ from .profiles import Profile, load_profile
 
 
 @dataclass(frozen=True, repr=False)
-class Mapping:
+class Mapping(Tabular):
     """A network on the cores of a board, by the rules of the compiler's printed tables. Computed; no compiler is asked.
 
     Parameters
@@ -90,14 +91,12 @@ class Mapping:
                 return layer
         raise KeyError(name)
 
-    def __repr__(self) -> str:
-        lines = [
-            f"  {x.name}: {x.cores:,} core{'s' * (x.cores != 1)}, {x.utilisation:.0%} of {x.binding}"
-            for x in self.layers
-        ]
+    def table(self) -> Table:
+        """Cores of each population, and the share that its scarcest resource takes."""
+        rows = [(x.name, x.binding, f"{x.utilisation:.0%}", f"{x.cores:,}") for x in self.layers]
         verdict = "fits" if self.fits else "does not fit"
         head = f"Mapping: {self.implementation} neurons, {self.cores:,} of {self.cores_available:,} cores of {self.profile.name}"
-        return "\n".join([f"{head}, {verdict}", *lines])
+        return table(f"{head}, {verdict}", ("layer", "scarcest", "used", "cores"), rows, text_columns=2)
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""

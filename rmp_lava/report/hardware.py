@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from ..findings import Finding
 from ..hardware import Estimate, LayerMapping, Mapping, Profile
 from ..tables import Table, table
 from .words import count, digits, percent, quantity, shape
@@ -84,7 +83,7 @@ def _used(layer: LayerMapping) -> str:
 
 
 def describe_mapping(mapping: Mapping) -> list[str]:
-    """Whether it fits, warnings and remedies, in sentences."""
+    """Sentences on whether the network fits, with remedies; `Mapping.findings` are a table of their own."""
     profile, board = mapping.profile, "board" if mapping.profile.is_board else "chip"
     cores = f"{mapping.cores:,} of {mapping.cores_available:,} usable cores of {profile.name}"
     chips = f", {mapping.chips:,} of {mapping.chips_available:,} chips" if mapping.chips_available > 1 else ""
@@ -101,10 +100,7 @@ def describe_mapping(mapping: Mapping) -> list[str]:
             f"Does not fit: a layer exceeds the limits of a core of {profile.chip}, however it is split; the others take "
             f"{mapping.cores_of_others:,} cores."
         ]
-    if not mapping.has_room:
-        lines += [f"Another obstacle: {obstacle.sentence()}." for obstacle in mapping.obstacles]
     lines += [f"  - {remedy}" for remedy in mapping.remedies]
-    lines += [f"{label_of(each)}: {each.sentence()}." for each in mapping.findings if each.severity != "obstacle"]
     if mapping.unknown:
         keys = ", ".join(key.split(".")[1].replace("_", " ") for key in mapping.unknown)
         lines.append(
@@ -114,13 +110,8 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     return lines
 
 
-def label_of(finding: Finding) -> str:
-    """What a sentence about a finding starts with."""
-    return "Note" if finding.severity == "information" else "Warning"
-
-
 def describe_misfit(mapping: Mapping) -> str:
-    """What an estimate stands for where the network does not fit."""
+    """What an estimate assumes if the network does not fit."""
     if mapping.obstacles:
         return f"the estimate is as if it did; {mapping.obstacles[0].sentence()}"
     hopeless = [layer.name for layer in mapping.layers if not layer.fits]
@@ -176,7 +167,7 @@ def comparison_table(estimate: Estimate) -> Table:
 
 
 def describe_estimate(estimate: Estimate) -> list[str]:
-    """Energy, time, uncertainty and what is missing, in sentences."""
+    """Sentences on energy, time, uncertainty and what is left out."""
     known = estimate.relative_uncertainty
     doubt = "" if known is None else f", uncertain by {100 * known:.0f} % at least"
     static = (

@@ -1,4 +1,4 @@
-"""Say what a run did, and whether it equals the reference."""
+"""Sentences on a run, and its comparison with the reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def steps_for(network: SpikingNetwork, steps: int | None) -> int:
     balanced = network.provenance.get("balance")
     if isinstance(balanced, dict) and isinstance(balanced.get("steps"), int):
         return balanced["steps"]
-    raise UsageError(f"network {network.name!r} does not say for how many steps it is meant; pass --steps")
+    raise UsageError(f"network {network.name!r} does not record its number of steps; pass --steps")
 
 
 def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Cores of the chips as squares: which layer takes which, and how full they are."""
+"""Map of the cores: which layer uses which core, and how full the cores are."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .style import INK, MUTED, PAPER, RULE, Palette, canvas
 _MOST_SQUARES = 2400
 _LEGEND_ROW = 0.17
 _TITLE, _GAP = 0.2, 0.14
-"""Inches: above a chip, and between chips."""
+"""Inches above a chip, and between chips."""
 
 
 @dataclass(frozen=True)
 class Squares:
-    """What is drawn for each core, chip after chip.
+    """The squares of the map, chip after chip.
 
     Attributes
     ----------
     layers : list of int
-        For each square the place of its layer in the mapping.
+        Index into the mapping's layers, for each square.
     each : int
-        Cores that a square stands for; 1 where there is room.
+        Cores per square; more than 1 only for large networks.
     per_chip : int
-        Squares of a chip.
+        Squares per chip.
     chips : int
     """
 
@@ -43,8 +43,8 @@ class Squares:
 
 
 def squares(mapping: Mapping) -> Squares:
-    """Squares in the order of the layers, of which each begins a new core."""
-    # A layer that no core holds has none; no number of cores would do.
+    """Squares in the order of the layers; each layer starts on a new core."""
+    # A layer that does not fit on cores, however many, has no squares.
     cores = [layer.cores if layer.fits else 0 for layer in mapping.layers]
     each = max(1, math.ceil(sum(cores) / _MOST_SQUARES))
     layers = [i for i, number in enumerate(cores) for _ in range(math.ceil(number / each))]
@@ -55,26 +55,26 @@ def squares(mapping: Mapping) -> Squares:
 
 
 def load(layer: LayerMapping) -> float:
-    """Share of a core's scarcest resource that is taken, mean over the layer's cores; at most 1."""
+    """Share of the scarcest resource that is used, mean over the layer's cores; at most 1."""
     usage = layer.usage[layer.binding]
     return 0.0 if usage.limit is None else min(1.0, usage.mean / usage.limit)
 
 
 def core_map(mapping: Mapping, palette: Palette, wide: bool) -> Figure:
-    """One grid of squares for each chip, and the layers' names by their colours."""
+    """One grid of squares per chip, and a legend of the layers."""
     found = squares(mapping)
-    beside = wide and found.chips == 1  # else the names stand below
+    legend_right = wide and found.chips == 1  # otherwise the legend is below
     width = canvas(wide, 1).get_figwidth()
     per_row = _per_row(found.chips, wide)
     columns = min(found.per_chip, max(8, round(math.sqrt(2.2 * found.per_chip))))
     rows = math.ceil(found.per_chip / columns)
-    area = width * 0.68 if beside else width
+    area = width * 0.68 if legend_right else width
     side = min((area - _GAP * (per_row - 1)) / per_row / columns, 0.3)
     grid_rows = math.ceil(found.chips / per_row)
     body = grid_rows * (rows * side + _TITLE) + (grid_rows - 1) * _GAP
-    in_line = 1 if beside else (4 if wide else 2)
+    in_line = 1 if legend_right else (4 if wide else 2)
     legend = math.ceil(len(mapping.layers) / in_line) * _LEGEND_ROW
-    height = max(body, legend + _TITLE) if beside else body + legend + 0.12
+    height = max(body, legend + _TITLE) if legend_right else body + legend + 0.12
     figure = canvas(wide, height + 0.04)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -84,7 +84,7 @@ def core_map(mapping: Mapping, palette: Palette, wide: bool) -> Figure:
     _draw(axes, mapping, palette, found, corners, side)
     if found.each == 1:
         _titles(axes, mapping, found, per_row, columns, rows, side)
-    left, top = (columns * side + 0.3, _TITLE) if beside else (0.02, body + 0.12)
+    left, top = (columns * side + 0.3, _TITLE) if legend_right else (0.02, body + 0.12)
     _legend(axes, mapping, palette, left, top, in_line, (width - left) / in_line)
     return figure
 
@@ -96,7 +96,7 @@ def _per_row(chips: int, wide: bool) -> int:
 
 
 def _corners(found: Squares, per_row: int, columns: int, rows: int, side: float) -> np.ndarray:
-    """(chips * squares of a chip, 2) upper left corners in inches."""
+    """Upper left corners in inches, (chips * squares per chip, 2)."""
     chip, square = np.divmod(np.arange(found.chips * found.per_chip), found.per_chip)
     chip_row, chip_column = np.divmod(chip, per_row)
     row, column = np.divmod(square, columns)
@@ -119,7 +119,7 @@ def _draw(axes: Axes, mapping: Mapping, palette: Palette, found: Squares, corner
 
 
 def _number(axes: Axes, number: int, corner: np.ndarray, side: float, filled: float) -> None:
-    """The layer's number in its first square; on a tag where it stands on a layer's colour, which may be dark or bright."""
+    """The layer's number in its first square; on a tag if that is filled, as layer colours may be dark or bright."""
     full = filled >= 0.5
     y = corner[1] + side * (0.5 if full else (1 - filled) / 2)
     size = min(6.5, 72 * side * 0.48)
@@ -128,7 +128,7 @@ def _number(axes: Axes, number: int, corner: np.ndarray, side: float, filled: fl
 
 
 def boxes(corners: np.ndarray, width: float, height: float) -> Outline:
-    """One outline of many boxes; corners (n, 2) are their upper left ones where y goes down."""
+    """One outline of many boxes; `corners` (n, 2) are the upper left ones, with y pointing down."""
     frame = np.array([(0, 0), (width, 0), (width, height), (0, height), (0, 0)])
     codes = [Outline.MOVETO, Outline.LINETO, Outline.LINETO, Outline.LINETO, Outline.CLOSEPOLY]
     return Outline((corners[:, None] + frame).reshape(-1, 2), np.tile(codes, len(corners)))
@@ -147,7 +147,7 @@ def _titles(axes: Axes, mapping: Mapping, found: Squares, per_row: int, columns:
 def _legend(
     axes: Axes, mapping: Mapping, palette: Palette, left: float, top: float, in_line: int, pitch: float
 ) -> None:
-    """Names in the order of the layers, column by column."""
+    """Numbers, names and cores of the layers, column by column."""
     lines = math.ceil(len(mapping.layers) / in_line)
     for i, layer in enumerate(mapping.layers):
         x, y = left + i // lines * pitch, top + (i % lines + 0.5) * _LEGEND_ROW

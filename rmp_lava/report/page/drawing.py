@@ -1,4 +1,4 @@
-"""The network as a picture: one row for each layer, a line for each synapse, arcs where one leaves out rows."""
+"""Drawing of the network: one row per layer, a line per synapse, arcs for synapses that skip layers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _ENCODINGS = {
     "poisson": "Poisson spikes",
     "rate": "rate code",
     "current": "pixels as currents",
-    "spikes": "messages as given",
+    "spikes": "given messages",
 }
 _ROW_WIDE, _ROW_NARROW = 0.27, 0.4
 _LANE, _LANES_WIDTH = 0.13, 0.85
-"""Inches between two arcs' lanes, and of all of them together at most."""
+"""Inches between two lanes of arcs, and at most for all lanes together."""
 
 
 def lanes(network: SpikingNetwork) -> dict[tuple[int, int], int]:
-    """(row of the source, row of the target) -> lane, 1 or more, of each synapse that leaves out rows.
+    """(row of the source, row of the target) -> lane, from 1, of each synapse that skips rows. Row 0 is the input.
 
-    Arcs in one lane do not overlap; short ones come first, so that they lie inside. Row 0 is the input.
+    Arcs in one lane do not overlap. Short arcs get the inner lanes.
     """
     rows = {INPUT: 0} | {layer.name: i for i, layer in enumerate(network, 1)}
     arcs = {(rows[s.source], rows[layer.name]) for layer in network for s in layer.synapses}
@@ -42,7 +42,7 @@ def lanes(network: SpikingNetwork) -> dict[tuple[int, int], int]:
 
 
 def network_drawing(network: SpikingNetwork, palette: Palette, wide: bool) -> Figure:
-    """Rows from the input to the read-out, with shapes, synapses, neurons and weights."""
+    """Rows from the input to the read-out, with shapes, synapses, and numbers of neurons and weights."""
     row, count = (_ROW_WIDE if wide else _ROW_NARROW), len(network.layers) + 1
     height = row * count + (0.3 if wide else 0.08)
     figure = canvas(wide, height)

@@ -1,4 +1,4 @@
-"""The estimated energy of an inference, by what takes it and by the layer that does."""
+"""Bars of the estimated energy of an inference, by coefficient and by layer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NAMES = {
 }
 _COLOURS = dict(zip(NAMES, TERMS, strict=False))
 _ROW, _LINE = 0.2, 0.17
-"""Inches of a layer's bar, and of a line of the legend."""
+"""Inches per layer, and per line of the legend."""
 
 
 def energy_bars(estimate: Estimate, wide: bool) -> Figure:
-    """One bar of everything, and for each layer a bar of what depends on its activity."""
+    """One bar of the whole energy, and one bar per layer of the energy that depends on its activity."""
     parts = {key: value for key, value in estimate.parts.items() if value > 0}
     layers = estimate.layers
     in_line = 3 if wide else 1

@@ -1,16 +1,16 @@
-"""The page's sections on a chip that the network never ran on: cores, energy and time, all of them estimated."""
+"""The page's sections on cores, energy and time; all of them are estimated."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...findings import findings_table
 from ...hardware import Estimate, Mapping, estimate
 from ..hardware import (
     comparison_table,
     cores_taken,
     describe_misfit,
     estimate_table,
-    label_of,
     mapping_table,
     steps_table,
 )
@@ -31,7 +31,7 @@ class Hardware:
 
 
 def on_board(measured: Measured, mapping: Mapping) -> Hardware:
-    """Estimate what was measured."""
+    """The estimate from the measured run."""
     return Hardware(mapping, estimate(measured.network, measured.result, mapping.profile, mapping))
 
 
@@ -48,7 +48,7 @@ def hardware_facts(hardware: Hardware) -> list[Fact]:
 
 
 def cores_section(hardware: Hardware, palette: Palette) -> Section:
-    """Which layer takes which cores, and what is scarce."""
+    """The core map, the verdict whether the network fits, and the fullest cores."""
     mapping = hardware.mapping
     profile, drawn = mapping.profile, squares(mapping)
     board = "board" if profile.is_board else "chip"
@@ -56,7 +56,7 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     fits = "so it fits" if mapping.fits else "so it does not fit"
     takes = f"{plural(mapping.cores, 'core')} on {plural(mapping.chips, 'chip')}"
     if hopeless:
-        fits = f"but no core holds even the smallest part of {', '.join(hopeless)}, so it does not fit"
+        fits = f"but no core can hold even the smallest part of {', '.join(hopeless)}, so it does not fit"
         takes = f"{plural(mapping.cores_of_others or 0, 'core')} without {', '.join(hopeless)}"
     verdict = (
         f"Estimated: the network takes {takes}; the {board} "
@@ -67,30 +67,33 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     text = [verdict]
     if mapping.remedies:
         text.append(f"What does not fit, and what helps: {'; '.join(mapping.remedies)}.")
-    text += [f"{label_of(each)}: {each.sentence()}." for each in mapping.findings if each.severity != "obstacle"]
     if mapping.unknown:
         unknown = ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
-        text.append(f"Not public, and so counted from above or not at all: {unknown}.")
+        text.append(f"Not public, hence overestimated or not counted: {unknown}.")
     square = "square is a core" if drawn.each == 1 else f"square stands for {drawn.each} cores"
     caption = (
-        f"Estimated. Each {square}, its colour is the layer that it holds, and it is filled by the share of its scarcest "
-        "resource that is taken (mean over the layer’s cores). Cores are in the order of the layers; where a compiler puts them "
-        "is not known. Beside each layer’s name is how many it takes, and its number stands in the first of them."
+        f"Estimated. Each {square}, coloured by its layer and filled by the share of its scarcest "
+        "resource that is used (mean over the layer’s cores). Cores are in the order of the layers; where a compiler puts them "
+        "is not known. The legend shows each layer’s number, which is also in its first core, and how many cores it takes."
     )
     if hopeless:
         caption += f" {', '.join(hopeless)}: none, as no core holds a part."
-    sheet = Sheet(
+    cores = Sheet(
         f"Estimated, {mapping.implementation} neurons: what the fullest core of each layer holds, and which of its resources is "
         "scarcest.",
         mapping_table(mapping, wide=False),
         (*palette.marks([layer.origin or layer.name for layer in mapping.layers]), ""),
     )
     shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
-    return Section("cores", "Cores", tuple(text), (shown,), (sheet,))
+    sheets = [cores]
+    if mapping.findings:
+        found = "Estimated: what the network will meet on the board, and what to do, or what is done."
+        sheets.append(Sheet(found, findings_table(mapping.findings, "")))
+    return Section("cores", "Cores", tuple(text), (shown,), tuple(sheets))
 
 
 def energy_section(hardware: Hardware, palette: Palette) -> Section:
-    """What an inference costs, and how far to trust that."""
+    """Energy and time of an inference, and their uncertainty."""
     found = hardware.estimate
     doubt = found.relative_uncertainty
     trust = ""
@@ -112,7 +115,7 @@ def energy_section(hardware: Hardware, palette: Palette) -> Section:
         f"what each layer’s activity takes. Mean of {samples}."
     )
     if found.total is None:
-        caption += " Static power is unknown, and not in it."
+        caption += " Static power is unknown and not included."
     shown = picture("energy", "Energy and time", caption, lambda wide: energy_bars(found, wide))
     return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples, palette))
 

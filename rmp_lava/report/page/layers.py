@@ -78,8 +78,8 @@ def quantisation_section(measured: Measured, palette: Palette) -> Section:
     sheet = Sheet(
         "Scale: weight units per real unit. Rounding error: root mean square over that of the weights. Threshold and initial "
         f"potential in weight units (1/{1 << STATE_SHIFT} of which is a step of the 24-bit register). Register used: largest "
-        "potential that was compared with the threshold, or its negative. Saturations: neuron updates that hit the register’s "
-        f"ends, of all in {samples}.",
+        "potential that was compared with the threshold, or its negative. Saturations: neuron updates that hit the "
+        f"register’s limits, in {samples}.",
         quantisation_table(network, result),
         palette.marks([layer.name for layer in network]),
     )

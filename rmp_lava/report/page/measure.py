@@ -1,4 +1,4 @@
-"""Run the network for the report, in memory that depends neither on its size nor on T."""
+"""Runs of the network for the report, in memory that depends neither on the number of samples nor on T."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves, bars and clouds: accuracy against T, activity per layer, rates against activations."""
+"""Plots of accuracy against T, activity per layer, and rates against activations."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _LOG_FROM = 32
 _CELLS = 32
 _SHADES = (0.25, 0.5, 0.75, 1.0)
 _ROW = 0.2
-"""Inches of one layer's bar."""
+"""Inches per layer."""
 
 
 def accuracy_curve(share: np.ndarray, samples: int, trained: float | None, what: str, wide: bool) -> Figure:
-    """Share of samples against the step after which it is read, with its 95 % interval.
+    """Share of samples against T, with its 95 % interval.
 
     Parameters
     ----------
     share : numpy.ndarray
         (T,).
     trained : float or None
-        The trained network's, drawn as a line.
+        Accuracy of the trained network, drawn as a line.
     """
     figure = canvas(wide, 2.6)
     axes = figure.subplots()
@@ -81,7 +81,7 @@ def _time_axis(axes: Axes, steps: int) -> None:
 def activity_bars(
     network: SpikingNetwork, spikes: dict[str, float], operations: dict[str, float], palette: Palette, wide: bool
 ) -> Figure:
-    """Two bars for each layer: spikes per neuron, and synaptic operations, of an average sample."""
+    """Two bars per layer: spikes per neuron, and synaptic operations, mean over the samples."""
     names = [layer.name for layer in network]
     height = 0.62 + _ROW * len(names)
     figure = canvas(wide, height)
@@ -116,7 +116,7 @@ def _short(value: float) -> str:
 
 
 def rate_clouds(rates: Rates, palette: Palette, wide: bool) -> Figure:
-    """One panel for each layer: what it says against the activation, as counts in cells, and the correlation."""
+    """One panel per layer: a histogram of rate against activation, and their correlation."""
     most, fewest = (5, 4) if wide else (2, 2)
     columns = min(len(rates.layers), most)
     rows = math.ceil(len(rates.layers) / columns)

@@ -1,4 +1,4 @@
-"""Spikes of some neurons of each layer, for a few samples beside each other, each in its window of time."""
+"""Raster plot: spikes of some neurons of each layer, for a few samples next to each other."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .style import INK, MUTED, RULE, Palette, canvas
 _ROWS = 260
 _MOST_SPIKES = 30_000
 _FEWEST, _MOST = 4, 24
-"""Neurons of a layer."""
+"""Neurons drawn of a layer."""
 _PICTURE = 0.62
-"""Inches of an image's side."""
+"""Inches per side of an image."""
 
 
 def neurons_shown(network: SpikingNetwork, raster: Raster) -> dict[str, np.ndarray]:
-    """Layer name -> which neurons are drawn, evenly spread: so many that the picture stays readable and small.
+    """Layer name -> indices of the neurons that are drawn, evenly spread, few enough for a small, readable picture.
 
-    Left out is what never spikes by its nature: an input of constant messages, and populations that only integrate.
+    Inputs of constant messages and integrating populations, which do not spike, are left out.
     """
     silent = {layer.name for layer in network if layer.neurons.reset == "none"}
     silent |= {INPUT} if network.input.encoding == "current" else set()
@@ -42,13 +42,13 @@ def neurons_shown(network: SpikingNetwork, raster: Raster) -> dict[str, np.ndarr
 
 
 def _of(raster: Raster, name: str, which: np.ndarray) -> np.ndarray:
-    """(samples, steps, neurons) whether there was a message."""
+    """(samples, steps, neurons) bool: whether there was a message."""
     spikes = raster.spikes[name]
     return spikes.reshape(*spikes.shape[:2], -1)[:, :, which] != 0
 
 
 def raster_plot(measured: Measured, palette: Palette, wide: bool) -> Figure:
-    """Samples as columns, layers as bands; above each column its image, label and prediction."""
+    """Samples as columns, layers as bands; above each column the image and the prediction."""
     raster, network = measured.raster, measured.network
     shown = neurons_shown(network, raster)
     rows = sum(len(which) for which in shown.values())

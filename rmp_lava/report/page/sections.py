@@ -104,7 +104,7 @@ def _one_sided(measured: Measured, labels: np.ndarray) -> str:
 
 
 def raster_section(measured: Measured, palette: Palette) -> Section:
-    """Spikes of a few samples."""
+    """Spikes of the first samples."""
     raster, network = measured.raster, measured.network
     shown = neurons_shown(network, raster)
     most = max((len(which) for which in shown.values()), default=0)

@@ -1,4 +1,4 @@
-"""Colours and type of the pictures: light ones on paper, and CSS variables that know both backgrounds on the page."""
+"""Colours and fonts of the pictures: light ones in files, and CSS variables for light and dark backgrounds on the page."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 WIDE, NARROW = 7.4, 3.7
-"""Inches: the text column of a desktop, and of a phone."""
+"""Inches: the text column on a desktop, and on a phone."""
 INK, MUTED, RULE, PAPER = "#1c1d1f", "#63676d", "#d3d5d9", "#ffffff"
 TERMS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-"""For what has no order (Okabe and Ito: distinguishable for colour-blind people)."""
+"""For unordered categories (Okabe and Ito: distinguishable for colour-blind people)."""
 _DARK = {INK: "#e4e5e7", MUTED: "#9da2a9", RULE: "#3b3f45", PAPER: "#17181a"}
 _DARK_TERMS = ("#4aa3df", "#e8ac2c", "#1fb98d", "#d893b9", "#ea7a35", "#7cc6f0")
 _NAMES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
 _LIGHT_RANGE, _DARK_RANGE = (0.14, 0.80), (0.30, 0.90)
-"""Parts of the colour map that stand out from white, and from black."""
+"""Parts of the colour map with enough contrast to white, and to black."""
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -60,16 +60,16 @@ RC: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Palette:
-    """A colour for each layer, by its place in the network, the same in all pictures.
+    """A colour per layer, by its place in the network; the same in all pictures.
 
     Attributes
     ----------
     layers : mapping
         Layer name -> colour on white.
     dark : mapping
-        Colour on white -> colour on black, of everything that pictures use.
+        Colour on white -> colour on black, of all colours in pictures.
     names : mapping
-        Colour on white -> name of the CSS variable, without its dashes.
+        Colour on white -> name of the CSS variable, without dashes.
     """
 
     layers: Mapping[str, str]
@@ -77,7 +77,7 @@ class Palette:
     names: Mapping[str, str]
 
     def marks(self, layers: Sequence[str]) -> tuple[str, ...]:
-        """The CSS variable of each layer's colour, by name; of what is no layer, that of the text."""
+        """The CSS variables of the layers' colours; the text colour for other names."""
         return tuple(self.names[self.layers.get(name, INK)] for name in layers)
 
     def variables(self, *, dark: bool) -> list[tuple[str, str]]:
@@ -102,24 +102,24 @@ def _ramp(number: int, low: float, high: float) -> list[str]:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Everything that draws or saves stands inside: settings of the user's matplotlib change nothing here."""
+    """Context for all drawing and saving, in which the user's matplotlib settings have no effect."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # names may use any script
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # names may be in any script
         yield
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure in two widths, with what it shows in words.
+    """One figure in two widths, with its description.
 
     Attributes
     ----------
     key : str
-        Of the file names and of the page's anchor.
+        Used in file names and ids.
     title, caption : str
-        The caption says what is seen, and on how many samples.
+        The caption describes the figure and the number of samples.
     wide, narrow : matplotlib.figure.Figure
     """
 
@@ -137,5 +137,5 @@ def picture(key: str, title: str, caption: str, draw: Callable[[bool], Figure]) 
 
 
 def canvas(wide: bool, height: float) -> Figure:
-    """An empty figure of the wide or narrow width, and a height in inches."""
+    """An empty figure of the wide or narrow width; the height is in inches."""
     return Figure(figsize=(WIDE if wide else NARROW, height))

@@ -1,4 +1,4 @@
-"""Pictures as files, and as part of the page: colours become CSS variables, names are unique, nothing leads outside."""
+"""Pictures as files and inside the page, where colours are CSS variables, ids are unique and no link leads outside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONG_NUMBER = re.compile(r"(\d+\.\d\d)\d+")
 
 
 def to_svg(figure: Figure) -> bytes:
-    """A file of its own, on white, with text as text."""
+    """An SVG file on white, with text as text."""
     with drawing():
         content = io.BytesIO()
         figure.savefig(content, format="svg", metadata=_NOTHING, facecolor=PAPER)
@@ -28,7 +28,7 @@ def to_svg(figure: Figure) -> bytes:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The same as pixels, on white."""
+    """A PNG file on white."""
     with drawing():
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi=PNG_DPI, facecolor=PAPER, metadata={"Software": None})
@@ -41,9 +41,9 @@ def inline(figure: Figure, palette: Palette, prefix: str, title: str) -> Markup:
     Parameters
     ----------
     prefix : str
-        Put before every id, as all pictures of a page share one space of names.
+        Of every id, as all pictures of a page share one namespace.
     title : str
-        For those who cannot see it.
+        For screen readers.
     """
     with drawing():
         content = io.BytesIO()
@@ -57,7 +57,7 @@ def inline(figure: Figure, palette: Palette, prefix: str, title: str) -> Markup:
         "aria-label": title,
         "style": f"width: {width:.0f}px",
     }
-    # Everything below went through ElementTree, which escapes text and attributes.
+    # ElementTree escapes text and attributes.
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
@@ -87,7 +87,7 @@ def _clean(element: ElementTree.Element, palette: Palette, prefix: str) -> None:
 
 
 def _style(text: str, palette: Palette) -> str:
-    """Colours as variables, and fonts as the page has them; the size stays."""
+    """Colours as CSS variables, and the page's fonts; the font size stays."""
     size = re.search(r"font: (?:\w+ )*?([\d.]+px)", text)
     if size:
         bold = " font-weight: 600;" if re.search(r"font: (?:bold|6\d\d|700)", text) else ""
