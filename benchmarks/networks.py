@@ -182,7 +182,7 @@ class _Draft:
 
     def network(self) -> SpikingNetwork:
         source = Input(self.shapes[INPUT], "spikes", levels=1)
-        return SpikingNetwork(self.name, source, tuple(self.layers), number_format="int", readout="count")
+        return SpikingNetwork(self.name, source, tuple(self.layers), stage="integer", readout="count")
 
 
 def _digits_cnn(random: np.random.Generator) -> SpikingNetwork:

@@ -64,9 +64,7 @@ def main() -> None:
     network = rmp_lava.convert(model, digits.train_images[:500], steps=16, name="own")
     integers = rmp_lava.quantize(network)
     for layer in integers:
-        out.print(
-            f"{layer.name}: threshold {layer.neurons.threshold}, rounding error {layer.record['weight_error']:.2%}"
-        )
+        out.print(f"{layer.name}: threshold {layer.neurons.threshold}, rounding error {layer.weight_error:.2%}")
     with tempfile.TemporaryDirectory() as folder:
         path = rmp_lava.save(integers, Path(folder) / "own.net")
         result = rmp_lava.run(rmp_lava.load(path), digits.test_images, steps=16)

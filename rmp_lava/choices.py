@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-NumberFormat = Literal["float", "int"]
+Stage = Literal["analog", "balanced", "integer"]
+"""How far a network has come: traced, with thresholds of 1; with balanced thresholds; with the integers that Loihi stores."""
 Reset = Literal["soft", "hard", "none"]
 Encoding = Literal["poisson", "rate", "current", "spikes"]
 Readout = Literal["count", "potential"]

@@ -65,7 +65,7 @@ def _tiny_network() -> tuple[SpikingNetwork, np.ndarray]:
         Layer("first", (2,), (Dense(INPUT, weight),), Neurons(100, "soft")),
         Layer("second", (2,), (Dense("first", weight),), Neurons(100, "soft")),
     )
-    network = SpikingNetwork("tiny", make_input("poisson", (2,)), layers, "int", "count")
+    network = SpikingNetwork("tiny", make_input("poisson", (2,)), layers, "integer", "count")
     return network, np.array([[0.9, 0.2], [0.3, 0.8]], dtype=np.float32)
 
 

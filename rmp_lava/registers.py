@@ -22,6 +22,8 @@ MIN_BIAS, MAX_BIAS = -(2**12), 2**12 - 1
 MAX_BIAS_EXPONENT = 7
 MAX_LEVELS = 2**16 - 1
 """Largest graded message: 16 bits."""
+MAX_STEPS = 2**20
+"""Time steps of a window, ours."""
 
 STATE_SHIFT = 6
 """Bits from weight units to state units: `vth_shift` and `act_shift` in Lava."""

@@ -18,8 +18,7 @@ from numbers import Integral
 
 from .errors import UsageError
 from .network import SpikingNetwork
-
-MAX_STEPS = 2**20
+from .registers import MAX_STEPS
 
 
 @dataclass(frozen=True)

@@ -202,8 +202,7 @@ def _tuned(tuned: list[str] | None, wanted: dict[str | None, set[str]]) -> dict[
             raise UsageError(
                 f"--tuned brings {path}, but --only leaves out latency and tuned; leave it out, or add one"
             )
-        balance = rmp_lava.load(path).provenance.get("balance")
-        if not isinstance(balance, dict) or not isinstance(balance.get("steps"), int):
+        if rmp_lava.load(path).balanced_steps is None:
             raise UsageError(f"{path} does not say for how many steps it was made; give a file of `rmp-lava tune`")
         found.setdefault(name, []).append(path)
     return found

@@ -130,7 +130,7 @@ def _convert_and_run(
         for some, images in blocks(shown.test):
             # Another seed for each block: samples are counted from 0 in each run.
             result = rmp_lava.run(network, images, steps, backend="fast", seed=seed + some.start, progress=True)
-            said[some] = to_weight_units(result.output) * (network.provenance["output_scale"] / steps)
+            said[some] = to_weight_units(result.output) * (network.output_scale / steps)
             for name, count in result.spike_counts.items():
                 spikes[name] = spikes.get(name, 0) + count
     made = {

@@ -60,7 +60,7 @@ def measure_latency(
 
     for path in tuned:
         network = rmp_lava.load(path)
-        own = network.provenance["balance"]["steps"]
+        own = network.balanced_steps
         for count in sorted({own, *(count for count in steps if count > own)}):
             key = f"{trained.name}/latency/{path.stem}-{count}"
             curve = simulate(store, key, network, material, count, {"net": sha256_of(path)})

@@ -83,9 +83,9 @@ def bring_network(name: str, path: Path) -> Trained:
     """A finished checkpoint of `rmp-lava train`, or what the integers of a `.net` stand for."""
     if path.suffix == ".net":
         network = rmp_lava.load(path)
-        if "dataset" not in network.provenance:
+        if network.dataset is None:
             raise UsageError(f"{path} names no data set, so there are no images for it; give a checkpoint")
-        metadata = {"dataset": network.provenance["dataset"], "restored_from": path.name}
+        metadata = {"dataset": network.dataset, "restored_from": path.name}
         return Trained(name, AnalogNetwork(restore(network)), metadata, {"net": sha256_of(path)})
     model, metadata = load_model(path)
     done, epochs = metadata.get("epochs_done"), metadata.get("epochs")

@@ -128,7 +128,7 @@ def fit(
     for line in describe_mapping(mapping):
         console.print(line)
     summary, fits = mapping.summary(), mapping.fits
-    known = steps is not None or isinstance(network.provenance.get("balance"), dict)
+    known = steps is not None or network.balanced_steps is not None
     if stock and not known:
         console.print("What differs on a board depends on T, which the file does not record: pass --steps.")
     elif stock:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from ..choices import Backend, ConvModel, Implementation, Kernel
@@ -28,7 +29,11 @@ from .common import (
 if TYPE_CHECKING:
     from ..backends import BackendOptions
 
-_NUMBERS = {"int": "Loihi's integers", "float": "real numbers"}
+_STAGES = {"integer": "Loihi's integers", "balanced": "real numbers, balanced", "analog": "real numbers, not balanced"}
+
+
+def _plain(scale: np.ndarray | None) -> float | list[float] | None:
+    return None if scale is None else scale.tolist()
 
 
 def _messages(levels: int | None) -> str:
@@ -50,7 +55,7 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
     source = network.input
     console.print(f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, {_messages(source.levels)}")
     console.print(
-        f"Read-out: {network.readout} of {network.output.name!r}; {_NUMBERS[network.number_format]}; depth {network.depth}"
+        f"Read-out: {network.readout} of {network.output.name!r}; {_STAGES[network.stage]}; depth {network.depth}"
     )
     console.print(f"{network.neuron_count:,} neurons, {network.parameter_count:,} weights")
     if obstacles:
@@ -61,16 +66,17 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
         console.print(
             "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."
         )
-    kept = describe_kept(net, network.provenance)
-    for made in provenance_tables({key: value for key, value in network.provenance.items() if key not in kept}):
+    for made in provenance_tables(network.provenance):
         console.print(made)
-    for sentence in kept.values():
+    for sentence in describe_companions(net, network.companions):
         console.print(sentence)
     write_json(
         json_path,
         {
             "name": network.name,
-            "number_format": network.number_format,
+            "stage": network.stage,
+            "output_scale": network.output_scale,
+            "balanced_steps": network.balanced_steps,
             "input": {"shape": source.shape, "encoding": source.encoding, "levels": source.levels},
             "readout": network.readout,
             "depth": network.depth,
@@ -84,6 +90,9 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
                     "reset": layer.neurons.reset,
                     "threshold": layer.neurons.threshold,
                     "v_init": layer.neurons.v_init,
+                    "activation_scale": _plain(layer.activation_scale),
+                    "clip": _plain(layer.clip),
+                    "weight_error": layer.weight_error,
                     "record": dict(layer.record),
                 }
                 for layer in network

@@ -1,9 +1,8 @@
 """The analog network that a spiking one stands for: what it would compute with activations in place of rates.
 
 A network straight from `trace` is in analog form: weights and biases are the trained ones. The activation of a layer is
-then ReLU(sum over its synapses of W activation(source) + bias), cut off at `record["clip"]` where there is one (a number,
-or one for each channel); a read-out that only integrates has no ReLU; the input's activations are the image's values in
-[0, 1].
+then ReLU(sum over its synapses of W activation(source) + bias), cut off at `Layer.clip` where there is one. A read-out that
+only integrates has no ReLU. The input's activations are the image's values in [0, 1].
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from torch.nn import functional
 
 from ..encoding import check_images
 from ..errors import UsageError
-from ..network import INPUT, Conv, Layer, SpikingNetwork, Synapse
-from ..pooling import per_block, repeat_in_blocks, shared_block
+from ..network import INPUT, Conv, Dense, Layer, SpikingNetwork, Synapse
+from ..network.pooling import per_block, repeat_in_blocks
 
 
 class AnalogLayer(nn.Module):
@@ -30,14 +29,12 @@ class AnalogLayer(nn.Module):
     ----------
     layer : Layer
         Of a float network in analog form.
-    network : SpikingNetwork
-        The network it belongs to.
 
     Attributes
     ----------
     weights : torch.nn.ParameterList
-        One float32 tensor for each synapse, with the synapse's shape; weights that a folded pooling made equal (see
-        `rmp_lava.pooling`) once for each block, so that they stay equal when they are trained.
+        One float32 tensor for each synapse, with the synapse's shape; a convolution with a folded pooling (`Synapse.pool`) has
+        one weight for each block, so that the block's weights stay equal when they are trained.
     bias : torch.nn.Parameter or None
         float32, shape (), (channels,) or the population's.
     activation : callable
@@ -46,13 +43,11 @@ class AnalogLayer(nn.Module):
         If set, `quantizer(weights, bias)` returns what takes the place of weights and bias in the sums.
     """
 
-    def __init__(self, layer: Layer, network: SpikingNetwork) -> None:
+    def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.layer = layer
-        self._blocks = [shared_block(s, network.source_shape(s.source)) for s in layer.synapses]
-        self._summing = [
-            per_block(s, block) if block > 1 else s for s, block in zip(layer.synapses, self._blocks, strict=True)
-        ]
+        self._pools = [s.pool if isinstance(s, Conv) else None for s in layer.synapses]
+        self._summing = [per_block(s) if isinstance(s, Conv) else s for s in layer.synapses]
         self.weights = nn.ParameterList(_parameter(synapse.weight) for synapse in self._summing)
         self.bias = None if layer.neurons.bias is None else _parameter(layer.neurons.bias)
         self.activation: Callable[[torch.Tensor], torch.Tensor] = _activation(layer)
@@ -67,10 +62,10 @@ class AnalogLayer(nn.Module):
         """Input of the neurons, (N, *shape), from the activations of the sources by name, each (N, *source shape)."""
         weights, bias = self.parameters_in_use()
         total = None
-        for synapse, block, weight in zip(self._summing, self._blocks, weights, strict=True):
+        for synapse, pool, weight in zip(self._summing, self._pools, weights, strict=True):
             source = sources[synapse.source]
-            if block > 1:
-                source = functional.avg_pool2d(source, block, divisor_override=1)
+            if pool is not None:
+                source = functional.avg_pool2d(source, pool, divisor_override=1)
             part = _propagate(synapse, weight, source)
             total = part if total is None else total + part
         if bias is not None:
@@ -81,8 +76,8 @@ class AnalogLayer(nn.Module):
     def to_layer(self) -> Layer:
         """The layer with the present weights and bias."""
         synapses = tuple(
-            synapse.replace(weight=repeat_in_blocks(_numpy(weight), block) if block > 1 else _numpy(weight))
-            for synapse, block, weight in zip(self.layer.synapses, self._blocks, self.weights, strict=True)
+            _with_weight(synapse, _numpy(weight) if pool is None else repeat_in_blocks(_numpy(weight), pool))
+            for synapse, pool, weight in zip(self.layer.synapses, self._pools, self.weights, strict=True)
         )
         bias = None if self.bias is None else _numpy(self.bias)
         return self.layer.replace(synapses=synapses, neurons=self.layer.neurons.replace(bias=bias))
@@ -113,7 +108,7 @@ class AnalogNetwork(nn.Module):
                 "quantisation, so pass that one"
             )
         self.network = network
-        self.layers = nn.ModuleList(AnalogLayer(layer, network) for layer in network)
+        self.layers = nn.ModuleList(AnalogLayer(layer) for layer in network)
         self._last_use = {s.source: i for i, layer in enumerate(network) for s in layer.synapses}
 
     def __getitem__(self, name: str) -> AnalogLayer:
@@ -201,10 +196,10 @@ def _stream(analog: AnalogNetwork, images: np.ndarray, batch: int) -> Iterator[t
 def _activation(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
     if layer.neurons.reset == "none":
         return _unchanged
-    clip = layer.record.get("clip")
+    clip = layer.clip
     if clip is None:
         return torch.relu
-    if np.ndim(clip) == 0:
+    if clip.ndim == 0:
         return partial(torch.clamp, min=0.0, max=float(clip))
     return _ClipByChannel(torch.tensor(clip, dtype=torch.float32).reshape(-1, *[1] * (len(layer.shape) - 1)))
 
@@ -221,6 +216,12 @@ class _ClipByChannel:
 
 def _unchanged(sums: torch.Tensor) -> torch.Tensor:
     return sums
+
+
+def _with_weight(synapse: Synapse, weight: np.ndarray) -> Synapse:
+    """The synapse with trained weights; those of a dense layer need not stay equal where a pooling was folded into them."""
+    trained = isinstance(synapse, Dense) and not np.array_equal(weight, synapse.weight)
+    return synapse.replace(weight=weight, pool=None if trained else synapse.pool)
 
 
 def _propagate(synapse: Synapse, weight: torch.Tensor, source: torch.Tensor) -> torch.Tensor:

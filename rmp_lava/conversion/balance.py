@@ -16,7 +16,7 @@ from ..backends.fast.layerwise import LayerBatch, Layerwise, from_memory, memory
 from ..encoding import check_images
 from ..errors import ConversionError, UsageError
 from ..hardware import load_profile
-from ..network import Layer, SpikingNetwork
+from ..network import Layer, Readout, SpikingNetwork
 from ..progress import Progress
 from ..registers import to_weight_units
 from ..schedule import Schedule, schedule
@@ -63,8 +63,8 @@ def balance(
     Returns
     -------
     SpikingNetwork
-        With thresholds, initial potentials, weights scaled by their source's spike value (see `scale`), and on each layer
-        the record of what was observed. `provenance["output_scale"]` says what the read-out means.
+        Balanced: with thresholds, initial potentials, activation scales, and weights multiplied by the activation scale of
+        their source (see `scale`); with its `output_scale` and `balanced_steps`.
 
     Raises
     ------
@@ -75,9 +75,9 @@ def balance(
     """
     if network.is_integer:
         raise UsageError("thresholds are balanced before quantisation, but the network holds integers already")
-    if "balance" in network.provenance:
+    if network.stage == "balanced":
         raise UsageError(
-            f"network {network.name!r} is balanced already, and its weights carry their sources' spike values; balance "
+            f"network {network.name!r} is balanced already, and its weights carry their sources' activation scales; balance "
             "what trace or tune returned"
         )
     if seed < 0:
@@ -94,10 +94,19 @@ def balance(
             bar.advance()
     record = asdict(how) | {"images": len(images), "steps": steps, "seed": seed}
     provenance = dict(network.provenance) | {"balance": record}
-    scale = 1.0 if network.readout == "potential" else layers[-1].neurons.threshold
-    if network.readout == "count" or layers[-1].neurons.reset == "none":  # else the potential forgets what was fired
-        provenance["output_scale"] = scale
-    return network.replace(layers=tuple(layers), provenance=provenance)
+    return network.replace(
+        layers=tuple(layers),
+        stage="balanced",
+        output_scale=_output_scale(layers[-1], network.readout),
+        balanced_steps=steps,
+        provenance=provenance,
+    )
+
+
+def _output_scale(last: Layer, readout: Readout) -> float | None:
+    if readout == "count":
+        return float(last.neurons.threshold)
+    return 1.0 if last.neurons.reset == "none" else None  # a potential forgets the spikes that were subtracted from it
 
 
 class _Balancer:
@@ -118,44 +127,43 @@ class _Balancer:
     def balance(self, layer: Layer, factor: float) -> Layer:
         """The layer with its threshold; advances the spikes past it."""
         activation = None if self.walk is None else next(self.walk)[2]
-        recorded = layer.record.get("threshold")
+        trained_scale, layer = layer.activation_scale, layer.replace(activation_scale=None)
         layer = scale_synapses(layer, self.values)
         self.layerwise.set_layer(layer)
-        record = {"balanced_over_steps": self.plan.steps}
         seen = None
         if self.how.thresholds == "v_in" or layer.neurons.reset == "none":
             seen = _observe(layer, self.layerwise.batches)
-            record |= {"v_in_max": seen.largest, "potential_peak": seen.peak}
+            layer = layer.replace(record=dict(layer.record) | {"v_in_max": seen.largest})
         if layer.neurons.reset == "none":
             if self.how.calibrate == "bias":
                 layer = _add_bias(layer, _channel_means(activation.mean(dim=0).numpy() - seen.mean))
-            return layer.replace(record=dict(layer.record) | record)
-        refined = self._refined(layer, seen, recorded, activation)
+            return layer.replace(potential_peak=seen.peak)
+        refined = self._refined(layer, seen, trained_scale, activation)
         # A rate of 1 is the clipped activation at most; alpha counts from there, or it would have no effect above it.
-        clip = layer.record.get("clip", np.inf)
+        clip = np.inf if layer.clip is None else layer.clip
         value = np.minimum(factor * np.minimum(refined.values, clip), clip)
-        record |= {"spike_value": value.tolist(), "alpha": factor}
+        record: dict[str, float] = {"alpha": factor}
         if self.how.thresholds in ("v_in", "activation"):
             record["percentile"] = self.how.percentile
         layer = set_threshold(layer, value, reset=self.how.reset, share=refined.share)
         self.layerwise.set_layer(layer)
         self.values[layer.name] = value
         layer = self._advance(layer, value, activation)
-        return layer.replace(record=dict(layer.record) | record)
+        return layer.replace(activation_scale=value, record=dict(layer.record) | record)
 
     def release(self, layer: Layer) -> None:
         """Forget what no layer after this one needs."""
         self.layerwise.release(layer)
 
     def _refined(
-        self, layer: Layer, seen: _Seen | None, recorded: float | None, activation: torch.Tensor | None
+        self, layer: Layer, seen: _Seen | None, trained_scale: np.ndarray | None, activation: torch.Tensor | None
     ) -> Refined:
         """Spike values, () or (channels,), before alpha, and where the potential starts."""
         shares = self.how.shares
         if self.how.thresholds == "tuned":
-            if recorded is None:
-                raise UsageError(f"layer {layer.name!r} has no tuned threshold; tune the network first")
-            return Refined(np.asarray(recorded, dtype=np.float64), shares[0])
+            if trained_scale is None:
+                raise UsageError(f"layer {layer.name!r} has no tuned activation scale; tune the network first")
+            return Refined(trained_scale, shares[0])
         if self.how.thresholds == "error":
             found = self.histograms[layer.name].least_error(self.plan.steps)
         else:

@@ -66,5 +66,5 @@ def balance_best(
     differ = [name for name in vars(ways[0]) if len({repr(getattr(how, name)) for how in ways}) > 1]
     record = [{name: getattr(t.how, name) for name in differ} | {"divergence": t.divergence} for t in tried]
     provenance = dict(best.provenance)
-    provenance["balance"] = dict(provenance["balance"]) | {"tried": record}
+    provenance["balance"] = dict(provenance.get("balance", {})) | {"tried": record}
     return best.replace(provenance=provenance)

@@ -49,7 +49,7 @@ class TrainedOutputs:
                 "outputs; use readout 'count', or balance it in one way only"
             )
         result = run(network, self.images, steps, seed=seed)
-        said = torch.from_numpy(result.output) * (network.provenance["output_scale"] / steps)
+        said = torch.from_numpy(result.output) * (network.output_scale / steps)
         said, wanted = said.double().flatten(1), self.outputs
         if wanted.shape[1] == 1:
             return float((wanted - said).square().mean() / wanted.square().mean())

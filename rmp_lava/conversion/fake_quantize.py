@@ -16,7 +16,7 @@ from ..hardware import Profile
 from ..network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 from ..registers import to_weight_units
 from .analog import AnalogNetwork
-from .quantize import _choose_scale, _must_be_even, _quantize_input, _quantize_neurons, _Scale
+from .quantize import Scale, choose_scale, must_be_even, quantize_input, quantize_neurons
 
 ScaleOf = Callable[[str], float]
 """The activation scale of a layer by its name; 1 for the input."""
@@ -73,21 +73,21 @@ class FakeQuantizer:
         ]
         return rounded, None if bias is None else round_through(bias, self._round_bias(bias.detach(), scale))
 
-    def _scale(self, limits: list[np.ndarray], bias: torch.Tensor | None) -> _Scale:
+    def _scale(self, limits: list[np.ndarray], bias: torch.Tensor | None) -> Scale:
         # The scale depends on the extremes of weights and biases only, so a layer that consists of these has the same scale.
         synapses = tuple(
             Dense(synapse.source, limit[None]) for synapse, limit in zip(self.layer.synapses, limits, strict=True)
         )
         largest = None if bias is None else bias.detach().abs().max().cpu().numpy()
         neurons = Neurons(self._threshold(), self.layer.neurons.reset, bias=largest)
-        extremes = Layer(self.layer.name, self.layer.shape, synapses, neurons, {"potential_peak": self.potential_peak})
-        return _choose_scale(extremes, self.levels, self.profile, self.form)
+        extremes = Layer(self.layer.name, self.layer.shape, synapses, neurons, potential_peak=self.potential_peak)
+        return choose_scale(extremes, self.levels, self.profile, self.form)
 
     def _threshold(self) -> float:
         return 1.0 if self.layer.neurons.reset == "none" else self.scale_of(self.layer.name)
 
-    def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: _Scale) -> torch.Tensor:
-        even = _must_be_even(limit, self.form)
+    def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: Scale) -> torch.Tensor:
+        even = must_be_even(limit, self.form)
         step = self.profile["weight_mixed_step"] if even else 1
         low = self.profile["weight_mixed_min"] if even else -self.profile["weight_single_sign_max"]
         high = self.profile["weight_mixed_max"] if even else self.profile["weight_single_sign_max"]
@@ -95,16 +95,16 @@ class FakeQuantizer:
         units = (weight * value).double().mul_(scale.weights / step).round_().mul_(step).clamp_(low, high)
         return units.div_(scale.weights * value).to(weight.dtype)
 
-    def _round_bias(self, bias: torch.Tensor, scale: _Scale) -> torch.Tensor:
+    def _round_bias(self, bias: torch.Tensor, scale: Scale) -> torch.Tensor:
         neurons = Neurons(self._threshold(), bias=bias.cpu().numpy())
-        quantized = _quantize_neurons(neurons, scale, self.profile)
+        quantized = quantize_neurons(neurons, scale, self.profile)
         units = to_weight_units(np.asarray(quantized.bias, np.float64) * 2.0**quantized.bias_exponent)
         return torch.from_numpy(np.asarray(units / scale.potential, np.float32)).to(bias.device)
 
 
 def image_levels(network: SpikingNetwork, profile: Profile, threshold_form: str) -> int:
     """Largest message of the input once a network, in analog form with its thresholds set, is quantised."""
-    return _quantize_input(network, profile, threshold_form).largest_message
+    return quantize_input(network, profile, threshold_form).largest_message
 
 
 def attach_quantizers(

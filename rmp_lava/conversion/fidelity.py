@@ -161,15 +161,13 @@ def clipped(analog: SpikingNetwork, balanced: SpikingNetwork) -> SpikingNetwork:
     _refuse_strangers(analog, balanced, balanced)
     return analog.map_layers(
         lambda layer: (
-            layer
-            if layer.neurons.reset == "none"
-            else layer.replace(record=dict(layer.record) | {"clip": balanced[layer.name].record["spike_value"]})
+            layer if layer.neurons.reset == "none" else layer.replace(clip=balanced[layer.name].activation_scale)
         )
     )
 
 
 def _refuse_strangers(analog: SpikingNetwork, balanced: SpikingNetwork, integer: SpikingNetwork) -> None:
-    if analog.is_integer or "balance" in analog.provenance:
+    if analog.stage != "analog":
         raise UsageError(
             f"network {analog.name!r} is balanced or quantised, so it has no activations; pass what trace returned"
         )
@@ -181,13 +179,13 @@ def _refuse_strangers(analog: SpikingNetwork, balanced: SpikingNetwork, integer:
                 "one conversion"
             )
     if balanced.is_integer or any(
-        layer.neurons.reset != "none" and "spike_value" not in layer.record for layer in balanced
+        layer.neurons.reset != "none" and layer.activation_scale is None for layer in balanced
     ):
         raise UsageError(
             f"network {balanced.name!r} does not say in float what its spikes stand for; pass what balance returned"
         )
     for network in (balanced, integer):
-        if network.output.neurons.reset == "none" and network.provenance.get("output_scale") is None:
+        if network.output.neurons.reset == "none" and network.output_scale is None:
             raise UsageError(
                 f"network {network.name!r} does not say what its read-out means in units of the trained network; convert "
                 "it with this version"

@@ -74,7 +74,7 @@ def make_room(
         raise UsageError(f"layer {leaky[0]!r} has leaky neurons, which keep no membrane in their current")
     profile = load_profile(profile) if isinstance(profile, str) else profile
     # In real numbers nothing saturates, so that potentials beyond the register show.
-    real = network.replace(layers=tuple(_real(layer) for layer in network), number_format="float")
+    real = network.replace(layers=tuple(_real(layer) for layer in network), stage="balanced")
     ranges = board_ranges(real, images, steps, seed=seed)
     room = RANGE_SHARE * profile["current_max"]
 

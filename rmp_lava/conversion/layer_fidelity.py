@@ -72,10 +72,10 @@ class LayerComparison:
         self.layer, self.steps = layer, steps
         self.integrates = layer.neurons.reset == "none"
         if self.integrates:
-            scale = network.provenance["output_scale"]
+            scale = network.output_scale
             value = np.asarray(to_weight_units(scale) if network.is_integer else scale)
         else:
-            value = np.asarray(balanced[layer.name].record["spike_value"], np.float64)
+            value = balanced[layer.name].activation_scale
         self.per_count = (value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value) / steps
         self.images, self.means, self.within = 0, np.zeros((2, *layer.shape)), np.zeros((2, 2))
         self.power = self.saturated_error = 0.0
@@ -123,7 +123,7 @@ class LayerComparison:
             float(np.sqrt(error / self.power)) if self.power else None,
             None if self.integrates else float(silent.mean()),
             None if self.integrates else self.saturated / (self.images * self.layer.size),
-            self.layer.record.get("weight_error"),
+            self.layer.weight_error,
             float(self.error[silent].sum()) / error if error else 0.0,
             self.saturated_error / error if error else 0.0,
             rounding_error,

@@ -260,7 +260,11 @@ def _with_provenance(
     network: SpikingNetwork, material: Material, provenance: dict[str, Any] | None, more: dict[str, Any]
 ) -> SpikingNetwork:
     added = (provenance or {}) | {"rmp_lava": __version__} | material.provenance | more
-    return network.replace(provenance=dict(network.provenance) | added)
+    return network.replace(
+        dataset=material.dataset,
+        validation_fraction=material.validation_fraction,
+        provenance=dict(network.provenance) | added,
+    )
 
 
 def _quantized(

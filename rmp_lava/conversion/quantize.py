@@ -75,15 +75,22 @@ def quantize(
     if threshold_form not in THRESHOLD_FORMS:
         raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    network = network.replace(layers=tuple(_expecting(layer, steps) for layer in network))
+    network = _expecting(network, steps)
     rooms = {layer.name: _room(layer, profile, ranges) for layer in network}
-    source = _quantize_input(network, profile, threshold_form, rooms)
-    layers = tuple(_quantize_layer(layer, source, profile, threshold_form, rooms[layer.name]) for layer in network)
+    source = quantize_input(network, profile, threshold_form, rooms)
+    scales = [
+        choose_scale(layer, _levels(layer, source), profile, threshold_form, rooms[layer.name]) for layer in network
+    ]
+    layers = tuple(
+        _quantize_layer(layer, scale, profile, threshold_form) for layer, scale in zip(network, scales, strict=True)
+    )
     provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
-    if provenance.get("output_scale") is not None and network.readout == "potential":
-        last = layers[-1].record
-        provenance["output_scale"] /= last["scale"] * last["input_levels"]
-    return network.replace(input=source, layers=layers, number_format="int", provenance=provenance)
+    output_scale = network.output_scale
+    if output_scale is not None and network.readout == "potential":
+        output_scale /= scales[-1].potential
+    return network.replace(
+        input=source, layers=layers, stage="integer", output_scale=output_scale, provenance=provenance
+    )
 
 
 def _threshold_limit(profile: Profile, form: str) -> int:
@@ -101,16 +108,21 @@ def _room(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) ->
     return RANGE_SHARE * profile["current_max"] / largest if largest else np.inf
 
 
-def _expecting(layer: Layer, steps: int | None) -> Layer:
-    """An integrating layer that says how far its potential will reach in so many steps, where that is beyond what was seen."""
-    balanced = layer.record.get("balanced_over_steps")
-    if layer.neurons.reset != "none" or steps is None or not balanced or steps <= balanced:
-        return layer
-    reach = layer.record.get("potential_peak", 0.0) * steps / balanced
-    return layer.replace(record=dict(layer.record) | {"potential_expected": reach})
+def _expecting(network: SpikingNetwork, steps: int | None) -> SpikingNetwork:
+    """The network with its potential peaks extrapolated to a run of more time steps than it was balanced for."""
+    balanced = network.balanced_steps
+    if steps is None or balanced is None or steps <= balanced:
+        return network
+    return network.map_layers(
+        lambda layer: (
+            layer
+            if layer.potential_peak is None
+            else layer.replace(potential_peak=layer.potential_peak * steps / balanced)
+        )
+    )
 
 
-def _quantize_input(
+def quantize_input(
     network: SpikingNetwork, profile: Profile, form: str, rooms: Mapping[str, float] = MappingProxyType({})
 ) -> Input:
     """Graded messages get as many levels as leave the first threshold room beside weights of full range."""
@@ -164,13 +176,13 @@ def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: str) 
     return profile["weight_single_sign_max"] / max(high, -low)
 
 
-def _must_be_even(weight: np.ndarray, form: str) -> bool:
+def must_be_even(weight: np.ndarray, form: str) -> bool:
     """Whether weights lose a bit to their sign; beside a dense_rec layer's self-synapses, which share their scale, all do."""
     return form == "dense_rec" or bool(weight.min() < 0 < weight.max())
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """Weight units per real unit, of weights; potentials are `levels` times finer where messages are graded."""
 
     weights: float
@@ -182,20 +194,19 @@ class _Scale:
         return self.weights * self.levels
 
 
-def _quantize_layer(layer: Layer, source: Input, profile: Profile, form: str, room: float) -> Layer:
-    scale = _choose_scale(layer, _levels(layer, source), profile, form, room)
+def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: str) -> Layer:
     synapses = _quantize_synapses(layer, scale.weights, profile, form)
-    neurons = _quantize_neurons(layer.neurons, scale, profile)
+    neurons = quantize_neurons(layer.neurons, scale, profile)
     record = dict(layer.record) | {
         "scale": scale.weights,
         "input_levels": scale.levels,
         "threshold_float": float(layer.neurons.threshold),
-        "weight_error": _relative_error(layer.synapses, synapses, scale.weights),
         "zero_weights": _newly_zero(layer.synapses, synapses),
         "threshold_is_one_weight": is_one_weight(neurons.threshold),
     }
     record |= _input_record(synapses, scale.levels, profile)
-    return layer.replace(synapses=synapses, neurons=neurons, record=record)
+    error = _relative_error(layer.synapses, synapses, scale.weights)
+    return layer.replace(synapses=synapses, neurons=neurons, weight_error=error, record=record)
 
 
 def _levels(layer: Layer, source: Input) -> int:
@@ -222,23 +233,21 @@ def shrunk(layer: Layer, source: Input, factor: float, profile: Profile) -> Laye
             f"layer {layer.name!r} has threshold {layer.neurons.threshold}, which leaves nothing when its potentials are to "
             "fit; use fewer steps, or balance it with a larger threshold"
         )
-    scale = _Scale(threshold / layer.neurons.threshold, 1, threshold)
+    scale = Scale(threshold / layer.neurons.threshold, 1, threshold)
     synapses = _quantize_synapses(layer, scale.weights, profile, "stock")
-    neurons = _quantize_neurons(layer.neurons.replace(bias=real_bias(layer.neurons)), scale, profile)
+    neurons = quantize_neurons(layer.neurons.replace(bias=real_bias(layer.neurons)), scale, profile)
     record = dict(layer.record)
     record |= {
         "shrunk": scale.weights,
-        # Of both roundings together, as if they were independent.
-        "weight_error": float(
-            np.hypot(record.get("weight_error", 0.0), _relative_error(layer.synapses, synapses, scale.weights))
-        ),
         "zero_weights": record.get("zero_weights", 0) + _newly_zero(layer.synapses, synapses),
         "threshold_is_one_weight": True,
     }
     record |= _input_record(synapses, _levels(layer, source), profile)
     if "scale" in record:
         record["scale"] *= scale.weights
-    return layer.replace(synapses=synapses, neurons=neurons, record=record)
+    # Of both roundings together, as if they were independent.
+    error = float(np.hypot(layer.weight_error or 0.0, _relative_error(layer.synapses, synapses, scale.weights)))
+    return layer.replace(synapses=synapses, neurons=neurons, weight_error=error, record=record)
 
 
 def real_bias(neurons: Neurons) -> np.ndarray | None:
@@ -250,17 +259,16 @@ def real_bias(neurons: Neurons) -> np.ndarray | None:
 
 def _readout_scale(layer: Layer, profile: Profile) -> float:
     """Largest potential scale at which an integrating layer's potential has the room that `POTENTIAL_MARGIN` asks for."""
-    peak = layer.record.get("potential_expected", layer.record.get("potential_peak", 0.0))
-    if layer.neurons.reset != "none" or peak <= 0:
+    if layer.neurons.reset != "none" or not layer.potential_peak:
         return np.inf
-    return profile["potential_max"] / (POTENTIAL_MARGIN * peak)
+    return profile["potential_max"] / (POTENTIAL_MARGIN * layer.potential_peak)
 
 
-def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: float = np.inf) -> _Scale:
+def choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: float = np.inf) -> Scale:
     limit = min(_bias_scale(layer, profile), _readout_scale(layer, profile), room)
     scale = min(_weight_scale(layer, profile, form), limit / levels)
     if layer.neurons.reset == "none":
-        return _Scale(scale, levels, profile["threshold_max"])
+        return Scale(scale, levels, profile["threshold_max"])
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
     threshold = _sayable(int(min(wanted, _threshold_limit(profile, form))), form)
@@ -269,7 +277,7 @@ def _choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: 
             f"layer {layer.name!r} has threshold {layer.neurons.threshold:g}, less than one step of its quantised weights; "
             "balance it again with more images or a larger alpha"
         )
-    return _Scale(threshold / (layer.neurons.threshold * levels), levels, threshold)
+    return Scale(threshold / (layer.neurons.threshold * levels), levels, threshold)
 
 
 def _sayable(threshold: int, form: str) -> int:
@@ -299,7 +307,7 @@ def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: str) 
 
 def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: str) -> Synapse:
     weight = synapse.weight.astype(np.float64) * scale
-    if _must_be_even(synapse.weight, form):
+    if must_be_even(synapse.weight, form):
         step = profile["weight_mixed_step"]
         weight = np.clip(step * np.rint(weight / step), profile["weight_mixed_min"], profile["weight_mixed_max"])
     else:
@@ -308,8 +316,8 @@ def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: st
     return synapse.replace(weight=weight.astype(np.int16))
 
 
-def _quantize_neurons(neurons: Neurons, scale: _Scale, profile: Profile) -> Neurons:
-    """`_choose_scale` has seen to it that biases fit their register."""
+def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neurons:
+    """`choose_scale` has seen to it that biases fit their register."""
     v_init = int(np.rint(neurons.v_init * scale.potential))
     if neurons.bias is None:
         return neurons.replace(threshold=scale.threshold, v_init=v_init)

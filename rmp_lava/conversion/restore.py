@@ -26,20 +26,20 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
     Parameters
     ----------
     network : SpikingNetwork
-        Integers, of neurons without leak, with `provenance["output_scale"]` (as `quantize` leaves it).
+        Integers, of neurons without leak.
 
     Returns
     -------
     SpikingNetwork
-        Float, in analog form as `trace` returns it: the last layer integrates, and its sums are in units of the trained
-        network's outputs. Each layer's record says the "clip" of its activation, and nothing of the earlier passes. The
-        input keeps its encoding, with real pixels where they are currents.
+        In analog form as `trace` returns it: the last layer integrates. Its sums are in units of the trained network's outputs,
+        or in weight units where the network has no `output_scale`. Each layer has the clip of its activation. The input keeps
+        its encoding, with real pixels where they are currents.
 
     Raises
     ------
     UsageError
         If the network is in float, takes spikes instead of images or has input neurons of its own, has neurons with a
-        decaying current or potential, whose rates say no ReLU, or does not say what its outputs mean.
+        decaying current or potential, whose rates follow no ReLU.
     """
     if not network.is_integer:
         raise UsageError(f"network {network.name!r} is in floating point, with nothing to restore; convert its model")
@@ -55,17 +55,13 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
             f"layers {', '.join(leaky)} have neurons with decays, whose rates say no activation; restore networks of RMP or "
             "integrate-and-fire neurons"
         )
-    if network.provenance.get("output_scale") is None:
-        raise UsageError(
-            f"network {network.name!r} does not say what its read-out means in units of the trained network; set "
-            "provenance['output_scale'], as `quantize` does"
-        )
     *hidden, last = (_floating(layer, network.input) for layer in network)
     floating = network.replace(
         input=source,
         layers=(*hidden, _summing(last, network)),
-        number_format="float",
+        stage="balanced",
         readout="potential",
+        companions=(),
         provenance={key: network.provenance[key] for key in _KEPT if key in network.provenance},
     )
     return unscale(floating).map_layers(_clipped)
@@ -78,12 +74,12 @@ def _floating(layer: Layer, source: Input) -> Layer:
     )
     neurons = layer.neurons
     neurons = neurons.replace(threshold=float(neurons.threshold), v_init=0.0, bias=real_bias(neurons))
-    return layer.replace(synapses=synapses, neurons=neurons, record={})
+    return layer.replace(synapses=synapses, neurons=neurons, weight_error=None, record={})
 
 
 def _summing(last: Layer, network: SpikingNetwork) -> Layer:
     """The read-out with sums in units of the trained network's outputs; one that spikes would rectify them."""
-    unit = network.provenance["output_scale"]
+    unit = 1.0 if network.output_scale is None else network.output_scale
     if network.readout == "count":  # it says what a spike means
         unit /= last.neurons.threshold
     bias = last.neurons.bias
@@ -96,4 +92,4 @@ def _summing(last: Layer, network: SpikingNetwork) -> Layer:
 def _clipped(layer: Layer) -> Layer:
     if layer.neurons.reset == "none":
         return layer
-    return layer.replace(record={"clip": layer.record["threshold"]})
+    return layer.replace(clip=layer.activation_scale, activation_scale=None)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..errors import UsageError
 from ..network import Conv, Layer, SpikingNetwork, Synapse
 
 SpikeValues = Mapping[str, np.ndarray]
@@ -52,11 +53,15 @@ def multiply_spike_value(network: SpikingNetwork, name: str, factor: float) -> S
     The threshold, the initial potential and the weights behind the layer follow. A clipped activation stays a rate of 1 at
     most: the spike value does not exceed the clip.
     """
-    record = dict(network[name].record)
-    before = np.asarray(record["spike_value"], dtype=np.float64)
-    # One factor for all channels, so that the first one to reach its clip decides.
-    factor = min(factor, float((np.asarray(record.get("clip", np.inf)) / before).min()))
-    record |= {"spike_value": (before * factor).tolist(), "alpha": record["alpha"] * factor}
+    scaled = network[name]
+    before = scaled.activation_scale
+    if before is None:
+        raise UsageError(f"layer {name!r} has no activation scale; balance the network first")
+    if scaled.clip is not None:
+        # One factor for all channels, so that the first one to reach its clip decides.
+        factor = min(factor, float((scaled.clip / before).min()))
+    record = dict(scaled.record)
+    record["alpha"] = record.get("alpha", 1.0) * factor
 
     def change(layer: Layer) -> Layer:
         layer = scale_synapses(layer, {name: np.asarray(factor)})
@@ -64,12 +69,12 @@ def multiply_spike_value(network: SpikingNetwork, name: str, factor: float) -> S
             return layer
         neurons = layer.neurons
         neurons = neurons.replace(threshold=neurons.threshold * factor, v_init=neurons.v_init * factor)
-        return layer.replace(neurons=neurons, record=record)
+        return layer.replace(neurons=neurons, activation_scale=before * factor, record=record)
 
-    provenance = dict(network.provenance)
-    if name == network.output.name and "output_scale" in provenance:
-        provenance["output_scale"] *= factor
-    return network.map_layers(change).replace(provenance=provenance)
+    output_scale = network.output_scale
+    if name == network.output.name and output_scale is not None:
+        output_scale *= factor
+    return network.map_layers(change).replace(output_scale=output_scale)
 
 
 def shift_initial_potential(network: SpikingNetwork, name: str, shift: float) -> SpikingNetwork:
@@ -88,22 +93,21 @@ def shift_initial_potential(network: SpikingNetwork, name: str, shift: float) ->
 def unscale(network: SpikingNetwork) -> SpikingNetwork:
     """A balanced network in analog form again, with the balance kept: calibrated biases, channels of equal spike value.
 
-    Each layer's record says its spike value in the new units of its activation ("threshold"), so that `tune` starts, and
+    Each layer keeps its activation scale, in the new units of its activation, so that `tune` starts, and
     `balance(..., Balancing(thresholds="tuned"))` ends, where the balanced network was.
     """
     values = {layer.name: np.asarray(1 / layer.neurons.threshold) for layer in network if layer.neurons.reset != "none"}
 
     def change(layer: Layer) -> Layer:
-        record = dict(layer.record)
-        if layer.name in values:
-            record["threshold"] = layer.neurons.threshold
-        for name in ("clip", "spike_value", "alpha", "percentile"):
-            record.pop(name, None)
-        neurons = layer.neurons.replace(threshold=1.0, v_init=0.0)
-        return scale_synapses(layer, values).replace(neurons=neurons, record=record)
+        scale = np.asarray(layer.neurons.threshold, dtype=np.float64) if layer.name in values else None
+        return scale_synapses(layer, values).replace(
+            neurons=layer.neurons.replace(threshold=1.0, v_init=0.0),
+            activation_scale=scale,
+            clip=None,
+            potential_peak=None,
+        )
 
-    provenance = {key: value for key, value in network.provenance.items() if key not in ("balance", "output_scale")}
-    return network.map_layers(change).replace(provenance=provenance)
+    return network.map_layers(change).replace(stage="analog", output_scale=None, balanced_steps=None)
 
 
 def scale_bias(bias: np.ndarray | None, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -134,7 +134,7 @@ def search(
     Returns
     -------
     SpikingNetwork
-        Each layer's record has the new "alpha" and "spike_value"; `provenance["search"]` says what was gained. The network
+        With the new activation scales; `provenance["search"]` says what was gained. The network
         itself where no change helps.
 
     Raises
@@ -144,7 +144,7 @@ def search(
     DataError
         If images or labels do not fit.
     """
-    if network.is_integer or "balance" not in network.provenance:
+    if network.stage != "balanced":
         raise UsageError(
             f"thresholds are searched between balancing and quantising, but network {network.name!r} is "
             f"{'quantised' if network.is_integer else 'not balanced yet'}"

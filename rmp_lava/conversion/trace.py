@@ -47,8 +47,8 @@ def trace(
     Returns
     -------
     SpikingNetwork
-        Float. Each layer's record names its module, what was folded ("pooling") and the upper end of a clipped ReLU
-        ("clip", in the units of the activation).
+        In analog form. Layers have the clip of a clipped ReLU, in the units of the activation; their records name the module
+        and what was folded ("pooling").
 
     Raises
     ------
@@ -72,7 +72,7 @@ def trace(
     layers = list(analysis.layers)
     if readout == "potential":
         layers[-1] = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
-    network = SpikingNetwork("network", source, tuple(layers), "float", readout)
+    network = SpikingNetwork("network", source, tuple(layers), "analog", readout)
     # A spiking read-out rectifies, the original does not: compare with one that only integrates.
     plain = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     compared = network.replace(layers=(*layers[:-1], plain), readout="potential")

@@ -94,8 +94,8 @@ class TunableNetwork(nn.Module):
         if layer.name not in self._scales:
             return layer
         value = self._scale_of(layer.name)
-        record = dict(layer.record) | {"threshold": value, "clip": value}
-        return layer.replace(neurons=layer.neurons.replace(threshold=value), record=record)
+        scale = np.asarray(value, dtype=np.float64)
+        return layer.replace(neurons=layer.neurons.replace(threshold=value), activation_scale=scale, clip=scale)
 
 
 def make_tunable(
@@ -107,9 +107,9 @@ def make_tunable(
     """
     analog = AnalogNetwork(network)
     spiking = [layer for layer in network if layer.neurons.reset != "none"]
-    if all("threshold" in layer.record for layer in spiking):
-        values = {layer.name: float(layer.record["threshold"]) for layer in spiking}
-    else:
+    tuned = {layer.name: layer.activation_scale for layer in spiking}
+    values = {name: float(scale) for name, scale in tuned.items() if scale is not None}
+    if len(values) < len(spiking):
         values = least_error_spike_values(analog, images, steps)
     output = network.output.name
     peak = max(float(v.abs().max()) for _, name, v in activations(analog, images) if name == output)

@@ -128,9 +128,8 @@ def tune(
     Returns
     -------
     Tuned
-        The network is float, in analog form, not rounded. The record of each spiking layer holds "threshold", the spike value
-        in units of its activation, and "clip", the same number, because activations do not go beyond it. For the result to
-        hold, neurons have to start from half their thresholds. `provenance["tune"]` lists settings and history of all tunings.
+        The network is in analog form, not rounded. Each spiking layer has its trained activation scale, and the same number
+        as clip, because activations do not go beyond it. For the result to hold, neurons have to start from half their thresholds. `provenance["tune"]` lists settings and history of all tunings.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..choices import Dynamics, options
@@ -113,9 +114,13 @@ def checksum(*arrays: Images) -> int:
     return value
 
 
+def _number(scale: np.ndarray | None) -> float | list[float] | None:
+    return None if scale is None else scale.tolist()
+
+
 def network_checksum(network: SpikingNetwork) -> int:
     """CRC-32 of a network's names, weights, biases and chosen thresholds."""
-    value = zlib.crc32(repr([(layer.name, layer.record.get("threshold")) for layer in network]).encode())
+    value = zlib.crc32(repr([(layer.name, _number(layer.activation_scale)) for layer in network]).encode())
     for layer in network:
         arrays = [synapse.weight for synapse in layer.synapses]
         arrays += [] if layer.neurons.bias is None else [layer.neurons.bias]

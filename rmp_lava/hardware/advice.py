@@ -48,9 +48,8 @@ def findings_for(network: SpikingNetwork, profile: Profile, implementation: Impl
 
 def _lengthened(network: SpikingNetwork, profile: Profile, implementation: Implementation) -> Iterator[Finding]:
     """Where the board's periodic reset makes the period longer than the T for which the network was balanced."""
-    base, balanced = profile.count("cores.reset_interval_base"), network.provenance.get("balance")
-    steps = balanced.get("steps") if isinstance(balanced, Mapping) else None
-    if base is None or not isinstance(steps, int):
+    base, steps = profile.count("cores.reset_interval_base"), network.balanced_steps
+    if base is None or steps is None:
         return
     blank, period = int(implementation == "stock"), 1
     while period < steps + blank:

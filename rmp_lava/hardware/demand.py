@@ -11,7 +11,6 @@ import numpy as np
 from ..choices import Implementation
 from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
 from ..network import populations as populations_of
-from ..pooling import shared_block
 from ..registers import to_weight_units
 from ..stock_weights import is_one_weight, weights_for
 
@@ -38,8 +37,8 @@ class SynapseDemand:
     kernel, stride, dilation : tuple of int
         (height, width), of convolutions.
     groups : int
-    block : int
-        Side of the blocks of source neurons that share a weight because an average pooling was folded in; else 1.
+    pool : tuple of int
+        (height, width) of the blocks of source neurons that share a weight, see `Synapse.pool`; (1, 1) where there are none.
     """
 
     source: str
@@ -50,12 +49,12 @@ class SynapseDemand:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
-    block: int = 1
+    pool: tuple[int, int] = (1, 1)
 
     @property
     def products(self) -> int:
         """Multiply-accumulates of one neuron in the trained layer, which pools before it multiplies."""
-        return self.inputs * int(np.prod(self.kernel)) // self.block**2
+        return self.inputs * int(np.prod(self.kernel)) // int(np.prod(self.pool))
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,7 @@ def _delays(network: SpikingNetwork) -> dict[str, list[int]]:
 def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDemand:
     bits = weight_bits(synapse.weight, limit)
     if not isinstance(synapse, Conv):
-        return SynapseDemand(
-            synapse.source, "dense", int(np.prod(source)), bits, block=_block_of_dense(synapse, source)
-        )
+        return SynapseDemand(synapse.source, "dense", int(np.prod(source)), bits, pool=synapse.pool or (1, 1))
     _, inputs, height, width = synapse.weight.shape
     return SynapseDemand(
         synapse.source,
@@ -184,15 +181,8 @@ def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDe
         synapse.stride,
         synapse.dilation,
         synapse.groups,
-        shared_block(synapse, source),
+        synapse.pool or (1, 1),
     )
-
-
-def _block_of_dense(synapse: Synapse, source: tuple[int, ...]) -> int:
-    """The block of a dense synapse, which is a convolution whose kernel is the whole image."""
-    if len(source) != 3:
-        return 1
-    return shared_block(Conv(synapse.source, synapse.weight.reshape(-1, *source), stride=source[1:]), source)
 
 
 def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:

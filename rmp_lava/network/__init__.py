@@ -4,12 +4,13 @@ Everything that happens on the way (conversion, balancing, quantisation, export,
 `SpikingNetwork` and gives one. All classes are frozen and their arrays read-only; a pass makes a new network.
 
 Shapes follow PyTorch: an image is (channels, height, width), a flat population (neurons,). Flattening is C order.
-Two number formats exist: `"float"` (real weights, real threshold) and `"int"` (the integers that Loihi 2 stores).
+A network passes through three stages: `"analog"` (trained weights, no thresholds yet), `"balanced"` (real thresholds) and
+`"integer"` (the integers that Loihi 2 stores).
 Thresholds, initial potentials and currents are given in weight units in both.
 """
 
-from ..choices import Encoding, NumberFormat, Readout, Reset
-from .layers import INPUT, Input, Layer
+from ..choices import Encoding, Readout, Reset, Stage
+from .layers import INPUT, Companion, Input, Layer
 from .neurons import NO_MEMORY, Neurons
 from .populations import Population, populations
 from .spiking_network import SpikingNetwork
@@ -18,17 +19,18 @@ from .synapses import Conv, Dense, Synapse
 __all__ = [
     "INPUT",
     "NO_MEMORY",
+    "Companion",
     "Conv",
     "Dense",
     "Encoding",
     "Input",
     "Layer",
     "Neurons",
-    "NumberFormat",
     "Population",
     "Readout",
     "Reset",
     "SpikingNetwork",
+    "Stage",
     "Synapse",
     "populations",
 ]

@@ -13,13 +13,13 @@ from ..choices import Encoding, listed, options
 from ..errors import NetworkError
 from .neurons import Neurons
 from .synapses import Synapse
-from .values import Value
+from .values import Value, frozen_scale
 
 INPUT = "input"
 """Name by which a synapse refers to the network's input."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer(Value):
     """A population of neurons and the synapses that reach it.
 
@@ -32,17 +32,34 @@ class Layer(Value):
     synapses : tuple of Synapse
         At least one. Each names its source: this is all that a residual graph needs.
     neurons : Neurons
+    activation_scale : numpy.ndarray or None
+        The activation, in the trained network's units, that one spike per time step stands for: float64, () or (channels,).
+        Balancing sets it; of an analog network it is what tuning has trained it to be.
+    clip : numpy.ndarray or None
+        The ceiling of the trained activation, in its units: float64, () or (channels,). None: a plain ReLU.
+    potential_peak : float or None
+        Of an integrating read-out: the largest |membrane potential| that balancing saw in `SpikingNetwork.balanced_steps`
+        time steps, in weight units of the float network.
+    weight_error : float or None
+        Root mean square rounding error of the integer weights, relative to that of the weights.
     record : mapping
-        Every choice that a pass made on this layer (scales, errors, counts), by name; JSON values only.
+        A log of what the passes did to this layer, for people; JSON values. No pass reads it.
     """
 
     name: str
     shape: tuple[int, ...]
     synapses: tuple[Synapse, ...]
     neurons: Neurons
+    activation_scale: np.ndarray | None = field(default=None, kw_only=True)
+    clip: np.ndarray | None = field(default=None, kw_only=True)
+    potential_peak: float | None = field(default=None, kw_only=True)
+    weight_error: float | None = field(default=None, kw_only=True)
     record: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("activation_scale", "clip"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, frozen_scale(getattr(self, name)))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "synapses", tuple(self.synapses))
         object.__setattr__(self, "record", MappingProxyType(dict(self.record)))
@@ -53,7 +70,29 @@ class Layer(Value):
         return int(np.prod(self.shape))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Companion:
+    """A file that is kept next to a network's `.net`: the trained network that it was made from.
+
+    Parameters
+    ----------
+    kind : {"ann", "onnx"}
+        Weights or program that conversion takes again, or ONNX for those without its code.
+    file : str
+        Its name, in the folder of the `.net`.
+    sha256 : str
+        Of its content, in hexadecimal digits.
+    builder : str or None
+        "package.module:function" that returns the network whose weights the file holds, where a function does.
+    """
+
+    kind: str
+    file: str
+    sha256: str
+    builder: str | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Input(Value):
     """What enters the network at each time step.
 

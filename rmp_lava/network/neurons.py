@@ -14,7 +14,7 @@ NO_MEMORY = 4096
 """A decay of 4096/4096: the state is forgotten within one step."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Neurons(Value):
     """One population's neuron parameters; the dynamics are defined in `rmp_lava.neuron`.
 

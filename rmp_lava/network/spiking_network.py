@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ..choices import NumberFormat, Readout
-from .layers import INPUT, Input, Layer
+from ..choices import Readout, Stage
+from ..tables import Table, table
+from .layers import INPUT, Companion, Input, Layer
 from .validate import validate
 from .values import Value
 
+_SHOWN_LAYERS = 16
 
-@dataclass(frozen=True, eq=False)
+
+def _by_x(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SpikingNetwork(Value):
     """Layers in an order in which every source stands before its target; the last layer is read out.
 
@@ -22,13 +29,26 @@ class SpikingNetwork(Value):
     name : str
     input : Input
     layers : tuple of Layer
-    number_format : {"float", "int"}
+    stage : {"analog", "balanced", "integer"}
+        "analog": trained weights and biases, thresholds not set yet. "balanced": thresholds set, real numbers. "integer":
+        Loihi's integers.
     readout : {"count", "potential"}
         What the prediction is taken from: the last layer's spikes, or its membrane potential.
     class_names : tuple of str
         Names of the outputs, or empty.
+    output_scale : float or None
+        The trained network's output that one unit of this one's stands for: a weight unit of the read-out's potential divided
+        by the number of time steps, or one spike per time step. None where it is not known.
+    balanced_steps : int or None
+        T, the time steps for which the thresholds were balanced.
+    dataset : str or None
+        Name of the data set that the network was trained on, as `rmp_lava.training.data.load` takes it.
+    validation_fraction : float or None
+        Share of that data set's training images that was held out for validation.
+    companions : tuple of Companion
+        Files that are kept next to the network's `.net`.
     provenance : mapping
-        Where the network comes from (versions, seeds, hashes, accuracies); JSON values only.
+        A log of where the network comes from (versions, seeds, hashes, accuracies), for people; JSON values. No pass reads it.
 
     Raises
     ------
@@ -39,16 +59,47 @@ class SpikingNetwork(Value):
     name: str
     input: Input
     layers: tuple[Layer, ...]
-    number_format: NumberFormat = "float"
+    stage: Stage = "analog"
     readout: Readout = "potential"
     class_names: tuple[str, ...] = ()
+    output_scale: float | None = field(default=None, kw_only=True)
+    balanced_steps: int | None = field(default=None, kw_only=True)
+    dataset: str | None = field(default=None, kw_only=True)
+    validation_fraction: float | None = field(default=None, kw_only=True)
+    companions: tuple[Companion, ...] = field(default=(), kw_only=True)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "companions", tuple(self.companions))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
         validate(self)
+
+    def __repr__(self) -> str:
+        return self._table().to_text(max_rows=_SHOWN_LAYERS)
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html()
+
+    def _table(self) -> Table:
+        steps = "" if self.balanced_steps is None else f", balanced for T = {self.balanced_steps}"
+        title = (
+            f"{type(self).__name__} {self.name!r}: {self.stage}, {len(self.layers)} layers, {self.neuron_count:,} neurons, "
+            f"{self.parameter_count:,} weights{steps}"
+        )
+        rows = [(INPUT, _by_x(self.input.shape), self.input.encoding, "", "")]
+        rows += [
+            (
+                layer.name,
+                _by_x(layer.shape),
+                f"{layer.neurons.reset} reset" if layer.neurons.reset != "none" else "integrates",
+                "-" if layer.neurons.reset == "none" else f"{layer.neurons.threshold:g}",
+                ", ".join(synapse.source for synapse in layer.synapses),
+            )
+            for layer in self.layers
+        ]
+        return table(title, ("layer", "shape", "neurons", "threshold", "sources"), rows, text_columns=3)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -69,7 +120,7 @@ class SpikingNetwork(Value):
     @property
     def is_integer(self) -> bool:
         """Whether the network holds Loihi's integers."""
-        return self.number_format == "int"
+        return self.stage == "integer"
 
     @property
     def output(self) -> Layer:

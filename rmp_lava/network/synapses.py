@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,15 +14,28 @@ MAX_PADDED = 2**28
 """Values of a convolution's source with its padding; a file of a few bytes can ask for any."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Synapse(Value):
-    """Connections from one source (a layer's name or `INPUT`) to a layer; for their delay see `rmp_lava.schedule`."""
+    """Connections from one source (a layer's name or `INPUT`) to a layer; for their delay see `rmp_lava.schedule`.
+
+    Parameters
+    ----------
+    source : str
+    weight : numpy.ndarray
+        Weight units: int16 (-256 .. 255) in integer networks, float32 in others.
+    pool : (height, width) or None
+        Average pooling of (channels, height, width) sources that was folded into the weights: they are equal within blocks
+        of this size, so the same sums come from the sums of blocks with fewer products (`rmp_lava.network.pooling`).
+    """
 
     source: str
     weight: np.ndarray
+    pool: tuple[int, int] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", frozen_array(self.weight))
+        if self.pool is not None:
+            object.__setattr__(self, "pool", tuple(self.pool))
 
     def output_shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the population that these synapses reach.
@@ -45,7 +58,7 @@ class Synapse(Value):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dense(Synapse):
     """Fully connected: weight (outputs, inputs); the source is flattened in C order."""
 
@@ -62,7 +75,7 @@ class Dense(Synapse):
         return np.count_nonzero(self.weight, axis=0).astype(np.int64).reshape(source_shape)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Conv(Synapse):
     """Two-dimensional convolution in PyTorch's convention (a cross-correlation).
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..choices import NumberFormat, Readout, listed, options
+from ..choices import Readout, Stage, listed, options
 from ..errors import NetworkError
 from ..registers import (
     MAX_BIAS,
     MAX_BIAS_EXPONENT,
     MAX_LEVELS,
+    MAX_STEPS,
     MAX_THRESHOLD,
     MAX_WEIGHT,
     MIN_BIAS,
@@ -23,6 +24,7 @@ from ..registers import (
 )
 from .layers import INPUT, Layer
 from .neurons import NO_MEMORY, Neurons
+from .pooling import is_folded
 from .synapses import Synapse
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 def validate(network: SpikingNetwork) -> None:
     """Raise `NetworkError` at the first contradiction in a network."""
-    if network.number_format not in options(NumberFormat):
-        raise NetworkError(f"number format {network.number_format!r} is unknown; it is 'float' or 'int'")
+    if network.stage not in options(Stage):
+        raise NetworkError(f"stage {network.stage!r} is unknown; it is one of {listed(Stage)}")
     if network.readout not in options(Readout):
         raise NetworkError(f"read-out {network.readout!r} is unknown; it is one of {listed(Readout)}")
     if not network.layers:
@@ -54,11 +56,20 @@ def validate(network: SpikingNetwork) -> None:
             f"network {network.name!r} has {len(network.class_names)} class names for {network.output.size} outputs"
         )
     _validate_json(network.provenance, "provenance")
-    scale = network.provenance.get("output_scale")
-    if scale is not None and (type(scale) not in (int, float) or not 0 < scale <= sys.float_info.max):
-        raise NetworkError(
-            f"provenance output_scale is {str(scale)[:40]}; it must be a positive number, or be left out"
-        )
+    if not _is_positive_or_none(network.output_scale):
+        raise NetworkError(f"output scale is {str(network.output_scale)[:40]}; it must be a positive number or None")
+    steps = network.balanced_steps
+    if steps is not None and (not _is_whole(steps) or not 1 <= steps <= MAX_STEPS):
+        raise NetworkError(f"balanced steps are {str(steps)[:40]}; allowed are integers 1..{MAX_STEPS}, or None")
+    if network.dataset is not None and not isinstance(network.dataset, str):
+        raise NetworkError(f"data set is {str(network.dataset)[:40]!r}; expected its name, or None")
+    share = network.validation_fraction
+    if share is not None and not (isinstance(share, float) and 0 < share < 1):
+        raise NetworkError(f"validation fraction is {str(share)[:40]}; expected a number between 0 and 1, or None")
+    for companion in network.companions:
+        values = (companion.kind, companion.file, companion.sha256, companion.builder or "")
+        if not all(isinstance(value, str) for value in values):
+            raise NetworkError(f"companion file {str(companion.file)[:40]!r} is described by other values than strings")
 
 
 def _validate_input(network: SpikingNetwork) -> None:
@@ -106,7 +117,18 @@ def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network
                 f"give {shape}; they must agree"
             )
         _validate_weight(synapse, layer.name, network.is_integer)
+        _validate_pool(synapse, layer.name, shapes[synapse.source])
     _validate_neurons(layer.neurons, layer.shape, layer.name, network.is_integer)
+    for what, scale in (("activation scale", layer.activation_scale), ("clip", layer.clip)):
+        if scale is not None and scale.shape not in ((), layer.shape[:1]):
+            raise NetworkError(
+                f"layer {layer.name!r}: {what} has shape {scale.shape}; expected one number or one per channel, {layer.shape[:1]}"
+            )
+    for what, number in (("potential peak", layer.potential_peak), ("weight error", layer.weight_error)):
+        if number is not None and not (_is_number(number) and 0 <= number <= sys.float_info.max):
+            raise NetworkError(
+                f"layer {layer.name!r}: {what} is {str(number)[:40]}; expected a number of 0 or more, or None"
+            )
     _validate_json(layer.record, f"record of layer {layer.name!r}")
 
 
@@ -132,6 +154,14 @@ def _validate_weight(synapse: Synapse, layer: str, integer: bool) -> None:
         raise NetworkError(f"{where} are {weight.dtype}; a float network holds floating-point weights")
     elif not np.isfinite(weight).all():
         raise NetworkError(f"{where} contain NaN or infinity; train or load the network again")
+
+
+def _validate_pool(synapse: Synapse, layer: str, source_shape: tuple[int, ...]) -> None:
+    if synapse.pool is not None and not is_folded(synapse, source_shape):
+        raise NetworkError(
+            f"layer {layer!r}, weights from {synapse.source!r}: they are not those of an average pooling by {synapse.pool} that "
+            "was folded; set pool to None"
+        )
 
 
 def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
@@ -184,6 +214,14 @@ def _validate_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
         raise NetworkError(
             f"layer {layer!r}: bias exponent is {neurons.bias_exponent}; allowed are 0..{MAX_BIAS_EXPONENT}"
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_positive_or_none(value: object) -> bool:
+    return value is None or isinstance(value, (int, float)) and _is_number(value) and 0 < value <= sys.float_info.max
 
 
 def _is_whole(value: object) -> bool:

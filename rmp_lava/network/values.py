@@ -4,26 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import NetworkError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class Value:
-    """Equality by value for frozen dataclasses that hold numpy arrays."""
+    """Equality by value, copies and a short `repr` for frozen dataclasses that hold numpy arrays and mappings."""
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self) if f.compare)
+        return all(_same(getattr(self, each.name), getattr(other, each.name)) for each in _fields(self) if each.compare)
 
     __hash__ = None  # type: ignore[assignment]
 
-    def replace(self, **changes: Any):
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Read-only mappings do not pickle; what is made anew is checked and frozen again.
+        values = {each.name: getattr(self, each.name) for each in _fields(self)}
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+        return _made_again, (type(self), plain)
+
+    def __repr__(self) -> str:
+        shown = [
+            _shown(getattr(self, each.name)) if each.default is dataclasses.MISSING else f"{each.name}={_shown(value)}"
+            for each in _fields(self)
+            if not _is_default(each, value := getattr(self, each.name))
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def replace(self, **changes: Any) -> Self:
         """A copy with the given fields changed."""
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def _fields(value: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(value)
+
+
+def _made_again(cls: type[Value], values: dict[str, Any]) -> Value:
+    return cls(**values)
+
+
+def _is_default(each: dataclasses.Field[Any], value: Any) -> bool:
+    if each.default_factory is not dataclasses.MISSING:
+        return not value
+    return each.default is not dataclasses.MISSING and _same(value, each.default)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return f"<{len(value)} entries>" if isinstance(value, Mapping) else repr(value)
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -38,6 +75,27 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
     return a == b
+
+
+def frozen_scale(value: Any) -> np.ndarray:
+    """A read-only copy of positive factors as float64, shape () or (channels,).
+
+    Raises
+    ------
+    NetworkError
+        If it has another shape, or a factor is not a positive finite number.
+    """
+    try:
+        scale = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise NetworkError(f"a scale is {str(value)[:40]!r}; expected one number, or one per channel") from None
+    if scale.ndim > 1 or not scale.size or not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise NetworkError(
+            f"a scale has shape {scale.shape} and values from {scale.min(initial=np.inf):g}; expected one positive finite "
+            "number, or one per channel"
+        )
+    scale.flags.writeable = False
+    return scale
 
 
 def frozen_array(value: Any) -> np.ndarray:

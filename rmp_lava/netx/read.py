@@ -6,25 +6,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from ..choices import Encoding, NumberFormat, Readout, Reset
+from ..choices import Encoding, Readout, Reset, Stage
 from ..errors import NetFileError, NetworkError
-from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
+from ..network import INPUT, NO_MEMORY, Companion, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..registers import MAX_LEVELS, MAX_THRESHOLD
 from .untrusted import Group, opened
 from .untrusted.budget import MAX_ELEMENTS
+from .version1 import stage_of, upgraded
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_LAYERS = 10_000
 _LARGEST_TRANSFORM = 16
 """Most values that are kept of the scaling that lava-dl applies to an image."""
 _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
+_TYPED = ("output_scale", "balanced_steps", "dataset", "validation_fraction")
+"""Fields of `SpikingNetwork` that have their name in the header; it checks their values."""
+_COMPANION = {"kind", "file", "sha256", "builder"}
+_CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error"}
 
 
 def load(path: str | os.PathLike[str]) -> SpikingNetwork:
@@ -56,11 +61,12 @@ class _Header:
     """Values of the network as a whole; the defaults are for files that lava-dl wrote, which have none of them."""
 
     name: str
-    ours: bool = False
-    number_format: NumberFormat = "int"
+    version: int = 0
+    stage: str = "integer"
     readout: Readout | None = None
     encoding: Encoding = "spikes"
     levels: int | None = 1
+    typed: dict[str, Any] = field(default_factory=dict)
 
 
 def _read_network(root: Group) -> SpikingNetwork:
@@ -70,7 +76,8 @@ def _read_network(root: Group) -> SpikingNetwork:
     if not kinds or kinds[0] != "input":
         raise root.fail("layer 0 is not an input layer; the first layer must be of type 'input'")
     source = _read_input(groups[0], header)
-    integer = header.number_format == "int"
+    log = root.child("rmp_lava").json("provenance", dict) if header.version else _foreign_provenance(groups[0])
+    stage = stage_of(header.stage, log) if header.version == 1 else cast(Stage, header.stage)
     layers: list[Layer] = []
     for index, (group, kind) in enumerate(zip(groups[1:], kinds[1:], strict=True), start=1):
         if kind == "flatten":
@@ -80,16 +87,30 @@ def _read_network(root: Group) -> SpikingNetwork:
                 f"layer {index} has type {kind!r}; understood are input, conv, dense, self-synaptic dense_rec and flatten"
             )
         before = layers[-1] if layers else None
-        layers.append(_read_layer(group, kind, index, before, source, integer))
-    return SpikingNetwork(
+        layers.append(_read_layer(group, kind, index, before, source, stage == "integer", header.version))
+    network = SpikingNetwork(
         name=header.name,
         input=source,
         layers=tuple(layers),
-        number_format=header.number_format,
+        stage=stage,
         readout=header.readout or _foreign_readout(layers),
-        class_names=tuple(root.child("rmp_lava").json("class_names", list)) if header.ours else (),
-        provenance=root.child("rmp_lava").json("provenance", dict) if header.ours else _foreign_provenance(groups[0]),
+        class_names=tuple(root.child("rmp_lava").json("class_names", list)) if header.version else (),
+        companions=_read_companions(root) if header.version > 1 else (),
+        provenance=log,
+        **header.typed,
     )
+    return network if header.version > 1 else upgraded(network)
+
+
+def _read_companions(root: Group) -> tuple[Companion, ...]:
+    found = []
+    for entry in root.child("rmp_lava").json("companions", list):
+        if not isinstance(entry, dict) or set(entry) != _COMPANION:
+            raise root.fail(
+                f"/rmp_lava/companions has other entries than {', '.join(sorted(_COMPANION))}; export again"
+            )
+        found.append(Companion(**entry))
+    return tuple(found)
 
 
 def _foreign_provenance(group: Group) -> dict[str, Any]:
@@ -117,7 +138,8 @@ def _read_header(root: Group) -> _Header:
         raise root.fail(f"format version {version} is newer than {FORMAT_VERSION}, the newest known; update rmp-lava")
     root.complete = True
     values = root.child("rmp_lava").json("network", dict)
-    for key in ("name", "number_format", "readout", "encoding"):
+    stage = "number_format" if version == 1 else "stage"
+    for key in ("name", stage, "readout", "encoding"):
         if not isinstance(values.get(key), str):
             raise root.fail(f"/rmp_lava/network has no string {key!r}; export the network again")
     levels = values.get("levels")
@@ -125,11 +147,12 @@ def _read_header(root: Group) -> _Header:
         raise root.fail(f"input levels are {levels!r}; expected an integer or null")
     return _Header(  # SpikingNetwork and Input check the three choices
         name=values["name"],
-        ours=True,
-        number_format=cast(NumberFormat, values["number_format"]),
+        version=version,
+        stage=values[stage],
         readout=cast(Readout, values["readout"]),
         encoding=cast(Encoding, values["encoding"]),
         levels=levels,
+        typed={key: values.get(key) for key in _TYPED} if version > 1 else {},
     )
 
 
@@ -154,16 +177,18 @@ def _read_input(group: Group, header: _Header) -> Input:
     shape = (1, *shape) if len(shape) == 2 else shape
     neurons = _read_neurons(group, shape, integer=True) if "neuron" in group else None
     levels = header.levels
-    if not header.ours and neurons is not None:
+    if not header.version and neurons is not None:
         levels = MAX_LEVELS
     return Input(shape, header.encoding, levels, neurons)
 
 
-def _read_layer(group: Group, kind: str, index: int, before: Layer | None, source: Input, integer: bool) -> Layer:
+def _read_layer(
+    group: Group, kind: str, index: int, before: Layer | None, source: Input, integer: bool, version: int
+) -> Layer:
     shape = _shape(group)
     shape = shape if kind == "conv" else (int(np.prod(shape)),)
     default_source = before.name if before is not None else INPUT
-    synapses = [_read_synapse(group, "conv" if kind == "conv" else "dense", default_source, shape, integer)]
+    synapses = [_read_synapse(group, "conv" if kind == "conv" else "dense", default_source, shape, integer, version)]
     if "synapse" in group:
         further = group.child("synapse")
         for i in range(1, min(len(further), MAX_LAYERS) + 1):
@@ -171,7 +196,7 @@ def _read_layer(group: Group, kind: str, index: int, before: Layer | None, sourc
             entry_kind = entry.text("type")
             if entry_kind not in ("conv", "dense"):
                 raise group.fail(f"{entry.where('type')} is {entry_kind!r}; expected conv or dense")
-            synapses.append(_read_synapse(entry, entry_kind, default_source, shape, integer))
+            synapses.append(_read_synapse(entry, entry_kind, default_source, shape, integer, version))
     if kind == "dense_rec":
         neurons = _read_self_synaptic_neurons(group, shape)
     elif "neuron" in group:
@@ -186,19 +211,32 @@ def _read_layer(group: Group, kind: str, index: int, before: Layer | None, sourc
         shape=shape,
         synapses=tuple(synapses),
         neurons=neurons,
+        **(_read_conversion(group) if version > 1 else {}),
         record=record,
     )
 
 
-def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], integer: bool) -> Synapse:
+def _read_conversion(group: Group) -> dict[str, Any]:
+    """The typed fields of a layer that conversion sets; `Layer` and `SpikingNetwork` check their values."""
+    found = group.json("conversion", dict)
+    if set(found) != _CONVERSION:
+        raise group.fail(
+            f"{group.where('conversion')} has other entries than {', '.join(sorted(_CONVERSION))}; export the network again"
+        )
+    return found
+
+
+def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], integer: bool, version: int) -> Synapse:
     if "delay" in group and group.numbers("delay").any():
         raise group.fail(f"{group.where('delay')} has synaptic delays; every synapse takes exactly one time step here")
     weight = group.numbers("weight", integers=integer)
     source = group.text("source") if group.has("source") else source
+    pair = group.pair("pool", 0) if version > 1 else (0, 0)
+    pool = None if pair == (0, 0) else pair
     if kind == "dense":
         if weight.ndim == 1 and weight.size % shape[0] == 0:
             weight = weight.reshape(shape[0], -1)
-        return Dense(source, weight)
+        return Dense(source, weight, pool=pool)
     if weight.ndim == 5 and weight.shape[4] == 1:
         weight = weight[..., 0]  # lava-dl keeps the kernel's extent in time
     return Conv(
@@ -208,6 +246,7 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
         padding=group.pair("padding", 0),
         dilation=group.pair("dilation", 1),
         groups=group.integer("groups", 1),
+        pool=pool,
     )
 
 

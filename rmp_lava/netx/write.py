@@ -66,13 +66,18 @@ def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
         details = file.create_group("rmp_lava")
         header = {
             "name": network.name,
-            "number_format": network.number_format,
+            "stage": network.stage,
             "readout": network.readout,
             "encoding": network.input.encoding,
             "levels": network.input.levels,
+            "output_scale": network.output_scale,
+            "balanced_steps": network.balanced_steps,
+            "dataset": network.dataset,
+            "validation_fraction": network.validation_fraction,
         }
         _write_text(details, "network", _json(header))
         _write_text(details, "class_names", _json(list(network.class_names)))
+        _write_text(details, "companions", _json([vars(companion) for companion in network.companions]))
         _write_text(details, "provenance", _json(dict(network.provenance)))
         layers = file.create_group("layer")
         _write_input(layers.create_group("0"), network)
@@ -88,6 +93,10 @@ def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
 
 def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False)
+
+
+def _plain(scale: np.ndarray | None) -> float | list[float] | None:
+    return None if scale is None else scale.tolist()
 
 
 def _write_text(group: h5py.Group, key: str, text: str) -> None:
@@ -114,6 +123,13 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
     kind = "conv" if isinstance(first, Conv) else "dense_rec" if self_synaptic else "dense"
     _write_type(group, kind, layer.shape)
     _write_text(group, "name", layer.name)
+    conversion = {
+        "activation_scale": _plain(layer.activation_scale),
+        "clip": _plain(layer.clip),
+        "potential_peak": layer.potential_peak,
+        "weight_error": layer.weight_error,
+    }
+    _write_text(group, "conversion", _json(conversion))
     _write_text(group, "record", _json(dict(layer.record)))
     _write_synapse(group, first)
     for i, synapse in enumerate(further, start=1):
@@ -135,6 +151,7 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
 def _write_synapse(group: h5py.Group, synapse: Synapse) -> None:
     _write_text(group, "source", synapse.source)
     group.create_dataset("weight", data=synapse.weight, compression="gzip", shuffle=True, fletcher32=True)
+    group["pool"] = np.array(synapse.pool or (0, 0), dtype=np.int64)
     outputs, inputs = synapse.weight.shape[:2]
     if isinstance(synapse, Conv):
         group["inChannels"], group["outChannels"] = inputs * synapse.groups, outputs

@@ -13,9 +13,9 @@ import numpy as np
 from ..network import INPUT, SpikingNetwork, Synapse
 from ..results import Run
 
-STATE_BYTES = {"int": 3, "float": 4}
-"""Bytes per membrane potential, by number format: 24 bits on the chip."""
-WEIGHT_BYTES = {"int": 1, "float": 4}
+STATE_BYTES = {"integer": 3, "balanced": 4, "analog": 4}
+"""Bytes per membrane potential, by stage: 24 bits on the chip."""
+WEIGHT_BYTES = {"integer": 1, "balanced": 4, "analog": 4}
 
 
 def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = None) -> dict[str, Any]:
@@ -52,10 +52,10 @@ def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = No
 def footprint(network: SpikingNetwork) -> int:
     """Bytes of weights (1 each), thresholds and biases (2 each), and membrane potentials (3 each); a float takes 4."""
     other = 2 if network.is_integer else 4
-    total = network.parameter_count * WEIGHT_BYTES[network.number_format]
+    total = network.parameter_count * WEIGHT_BYTES[network.stage]
     for layer in network:
         biases = 0 if layer.neurons.bias is None else layer.neurons.bias.size
-        total += other * (1 + biases) + layer.size * STATE_BYTES[network.number_format]
+        total += other * (1 + biases) + layer.size * STATE_BYTES[network.stage]
     return total
 
 

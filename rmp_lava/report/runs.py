@@ -15,9 +15,8 @@ def steps_for(network: SpikingNetwork, steps: int | None) -> int:
     """T from the user, or the one that the network was balanced for; `UsageError` if neither is known."""
     if steps is not None:
         return steps
-    balanced = network.provenance.get("balance")
-    if isinstance(balanced, dict) and isinstance(balanced.get("steps"), int):
-        return balanced["steps"]
+    if network.balanced_steps is not None:
+        return network.balanced_steps
     raise UsageError(f"network {network.name!r} does not record its number of steps; pass --steps")
 
 

@@ -21,9 +21,9 @@ from ..conversion.tracing.export_front import batch_of
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, NetFileError, UsageError
 from ..files import check_writable, prepared
-from ..network import SpikingNetwork
+from ..network import Companion, SpikingNetwork
 from ..training.checkpoint import save_checkpoint
-from .kept import UNCHANGED, kept_states
+from .kept import UNCHANGED, state_of
 from .models import Target
 
 _LONGEST_REASON = 160
@@ -74,17 +74,17 @@ def _earlier_files(path: Path) -> set[Path]:
     Only those of the same NAME: a copied or foreign NAME.net names files that belong to another one, or to the user.
     """
     try:
-        provenance = netx.load(path).provenance
+        companions = netx.load(path).companions
     except NetFileError:
         return set()
-    named = {path.with_name(file) for file, state in kept_states(path, provenance).values() if state == UNCHANGED}
+    named = {path.with_name(each.file) for each in companions if state_of(path, each) == UNCHANGED}
     return named & set(_beside(path))
 
 
 def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_lava_dl: bool = False) -> Kept:
     """Write NAME.net, and beside it NAME.ann.pt (a program: NAME.ann.pt2) and NAME.onnx, each whole or not at all.
 
-    The network's provenance gets the names and SHA-256 of both, so that it can be told whether they belong together.
+    The network's `companions` name both with their SHA-256, so that it can be told whether they belong together.
 
     Raises
     ------
@@ -98,12 +98,17 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_la
             contents[key] = (path.with_suffix(suffix), content)
         except _LeftOutError as error:
             left_out.append(str(error))
-    provenance = {
-        key: {"file": file.name, "sha256": hashlib.sha256(content).hexdigest()}
+    companions = tuple(
+        Companion(
+            key,
+            file.name,
+            hashlib.sha256(content).hexdigest(),
+            target.builder if key == "ann" and file.suffix == ".pt" else None,
+        )
         for key, (file, content) in contents.items()
-    }
+    )
     files = {key: file for key, (file, _) in contents.items()}
-    kept = network.replace(provenance=dict(network.provenance) | provenance)
+    kept = network.replace(companions=companions)
     superseded = _earlier_files(path) - set(files.values())
     with ExitStack() as beside:  # nothing has its name before everything is on disk
         for file, content in contents.values():

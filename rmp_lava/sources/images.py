@@ -37,6 +37,10 @@ class Material:
         In words.
     provenance : dict
         JSON values.
+    dataset : str or None
+        Name of the data set that the images are from.
+    validation_fraction : float or None
+        Share of its training images that is held out for validation.
     """
 
     train_images: Images
@@ -46,6 +50,8 @@ class Material:
     class_names: tuple[str, ...]
     what: str
     provenance: dict[str, Any]
+    dataset: str | None = None
+    validation_fraction: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,6 +85,8 @@ def from_dataset(dataset: Dataset, validation_fraction: float = VALIDATION_FRACT
         tuple(dataset.class_names),
         f"data set {dataset.name}",
         {"dataset": dataset.name, "data_source": dataset.source, "validation_fraction": validation_fraction},
+        dataset.name,
+        validation_fraction,
     )
 
 
@@ -142,8 +150,8 @@ def images_for(
         truth = None if labels is None else _labels(labels, len(values))[:samples]
         check_classes(network, truth, ())
         return values[:samples], truth, f"first {len(values[:samples]):,} images of {images.name}"
-    name = data or network.provenance.get("dataset")
-    if not isinstance(name, str):
+    name = data or network.dataset
+    if name is None:
         raise UsageError(f"network {network.name!r} names no data set; pass --data or --images")
     dataset = load(name, data_directory)
     check_classes(network, None, dataset.class_names)

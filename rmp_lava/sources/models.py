@@ -25,7 +25,7 @@ from ..training.checkpoint import load_model
 from ..training.data import DATASETS, VALIDATION_FRACTION
 from ..training.models import model_spec
 from ..training.torch_file import read_torch_file
-from .kept import UNCHANGED, kept_states
+from .kept import UNCHANGED, state_of
 from .program_file import read_program, shape_of
 
 EXPORTS = Path("exports")
@@ -54,6 +54,10 @@ class Target:
         Of the checkpoint, the program or the `.net`.
     checkpoint : mapping
         Of a checkpoint its metadata, with the model's name and options.
+    held_out : float or None
+        Share of the data set's training images that was held out when the network was trained, where it is known.
+    builder : str or None
+        "package.module:function" that returned the network, where a function did.
     """
 
     name: str
@@ -65,12 +69,13 @@ class Target:
     provenance: dict[str, Any]
     path: Path | None = None
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    held_out: float | None = None
+    builder: str | None = None
 
     @property
     def validation_fraction(self) -> float:
         """Of its data set, that was held out when it was trained; the usual one where nothing says so."""
-        found = (self.checkpoint or self.provenance).get("validation_fraction")
-        return found if isinstance(found, float) and 0 < found < 1 else VALIDATION_FRACTION
+        return VALIDATION_FRACTION if self.held_out is None else self.held_out
 
 
 def load_target(target: str, weights: Path | None = None) -> Target:
@@ -169,7 +174,12 @@ def _from_checkpoint(path: Path) -> Target:
         },
         path=path,
         checkpoint=metadata,
+        held_out=_share(metadata.get("validation_fraction")),
     )
+
+
+def _share(value: object) -> float | None:
+    return value if isinstance(value, float) and 0 < value < 1 else None
 
 
 def _explain_state_dict(path: Path) -> None:
@@ -201,24 +211,25 @@ def _from_program(path: Path) -> Target:
 
 def _from_net(path: Path) -> Target:
     network = netx.load(path)
-    name, state = kept_states(path, network.provenance).get("ann", ("", ""))
-    if state == UNCHANGED:
-        better, function = path.with_name(name), network.provenance.get("function")
+    for companion in network.companions:
+        if companion.kind != "ann" or state_of(path, companion) != UNCHANGED:
+            continue
+        better, function = path.with_name(companion.file), companion.builder
         how = f"take that, {better}"
-        if isinstance(function, str) and better.suffix == ".pt":  # weights alone
+        if function is not None:  # the file holds weights alone
             how = f"take that, {function} --weights {better}, or move {better} away where that function is lost"
         raise UsageError(f"the trained network of {path} lies beside it, without any rounding; {how}")
     analog = restore(network)
-    dataset = analog.provenance.get("dataset")
     return Target(
         name=network.name,
         model=AnalogNetwork(analog),
         kind="net",
         place=path.with_name(f"{path.stem}-again"),  # not over the file that it comes from
         shape=network.input.shape,
-        dataset=dataset if dataset in DATASETS else None,
+        dataset=analog.dataset if analog.dataset in DATASETS else None,
         provenance={**analog.provenance, "restored_from": path.name, "restored_sha256": sha256_of(path)},
         path=path,
+        held_out=analog.validation_fraction,
     )
 
 
@@ -229,7 +240,7 @@ def _from_function(target: str, weights: Path | None) -> Target:
     if weights is not None:
         _load_weights(target, model, weights)
         provenance |= {"weights": weights.name, "weights_sha256": sha256_of(weights)}
-    return Target(name, model, "function", EXPORTS / name, None, None, provenance)
+    return Target(name, model, "function", EXPORTS / name, None, None, provenance, builder=target)
 
 
 def _call(target: str) -> nn.Module:

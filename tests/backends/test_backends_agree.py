@@ -48,7 +48,7 @@ def dense_network(source, *layers, readout="potential"):
         weight = np.array(weight, dtype=np.int16)
         built.append(Layer(f"layer{i}", (len(weight),), (Dense(before, weight),), neurons))
         before = f"layer{i}"
-    return SpikingNetwork("dense", source, tuple(built), "int", readout)
+    return SpikingNetwork("dense", source, tuple(built), "integer", readout)
 
 
 def assert_same_report(a, b):
@@ -357,7 +357,7 @@ def test_a_message_reaches_every_layer_in_the_same_step_of_its_window():
         Layer("b", (1,), (Dense("a", 2 * one),), Neurons(1)),
         Layer("c", (1,), (Dense("b", one), Dense(INPUT, 10 * one)), Neurons(1000, "none")),
     )
-    network = SpikingNetwork("skip", Input((1,), "spikes"), layers, "int")
+    network = SpikingNetwork("skip", Input((1,), "spikes"), layers, "integer")
     spikes = np.zeros((1, 5, 1), dtype=np.uint8)
     spikes[0, 2] = 1
     for backend in ("reference", "fast"):
@@ -384,7 +384,7 @@ def test_rate_code_gives_the_nearest_count():
 def test_saturated_input_neurons_are_counted_and_strict_refuses_them(backend):
     source = Input((1,), "spikes", 65535, Neurons(100))
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
-    network = SpikingNetwork("loud", source, (layer,), "int")
+    network = SpikingNetwork("loud", source, (layer,), "integer")
     messages = np.full((1, 200, 1), 65535)
     assert run(network, messages, 200, backend).saturations[INPUT] > 0
     with pytest.raises(RangeOverflowError, match="'input'"):
@@ -393,7 +393,7 @@ def test_saturated_input_neurons_are_counted_and_strict_refuses_them(backend):
 
 def test_fractions_of_messages_and_options_of_other_backends_are_refused():
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
-    network = SpikingNetwork("plain", Input((1,), "spikes"), (layer,), "int")
+    network = SpikingNetwork("plain", Input((1,), "spikes"), (layer,), "integer")
     with pytest.raises(DataError, match="fractions"):
         run(network, np.full((1, 4, 1), 0.9), 4)
     spikes = np.ones((1, 4, 1))

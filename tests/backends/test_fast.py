@@ -27,7 +27,7 @@ from rmp_lava.backends.fast.layers import LayerSimulation, Prepared
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError, NetworkError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
-from rmp_lava.pooling import repeat_in_blocks
+from rmp_lava.network.pooling import repeat_in_blocks
 from rmp_lava.schedule import Schedule, schedule
 from rmp_lava.training.data import load
 from rmp_lava.training.train import train
@@ -43,7 +43,7 @@ def network_of(weight, source=None, **neurons):
     source = source or make_input("poisson", shape)
     synapse = kind(INPUT, weight)
     layer = Layer("only", synapse.output_shape(source.shape), (synapse,), Neurons(**{"threshold": 90, **neurons}))
-    return SpikingNetwork("small", source, (layer,), "int" if weight.dtype.kind == "i" else "float", "count")
+    return SpikingNetwork("small", source, (layer,), "integer" if weight.dtype.kind == "i" else "balanced", "count")
 
 
 IMAGES = np.full((3, 2, 6, 6), 0.4, np.float32)
@@ -82,7 +82,7 @@ def test_execution_names_the_kernel_of_each_layer(monkeypatch):
         Layer(name, (2,), (Dense(before, weight),), Neurons(9))
         for name, before, weight in (("a", INPUT, even), ("b", "a", odd), ("c", "b", even))
     )
-    network = SpikingNetwork("mixed", source, layers, "int", "count")
+    network = SpikingNetwork("mixed", source, layers, "integer", "count")
     execution = run(network, np.ones((1, 2)), 4).execution
     assert "int8 sums (float32 in b)" in execution and "numba" in execution
     monkeypatch.setattr(fast.neurons, "fused", None)
@@ -162,7 +162,7 @@ def chain(sizes):
         before_size = sizes[i]
         layers.append(Layer(f"l{i}", (size,), (Dense(before, np.ones((size, before_size), np.int16)),), Neurons(9)))
         before = f"l{i}"
-    return SpikingNetwork("chain", make_input("poisson", (sizes[0],)), tuple(layers), "int", "count")
+    return SpikingNetwork("chain", make_input("poisson", (sizes[0],)), tuple(layers), "integer", "count")
 
 
 @given(
@@ -217,7 +217,7 @@ layers = (
     Layer("b", (32, 32, 32), (second,), Neurons(2000)),
     Layer("c", (10,), (last,), Neurons(9000)),
 )
-network = SpikingNetwork("wide", source, layers, "int", "count")
+network = SpikingNetwork("wide", source, layers, "integer", "count")
 run(network, np.full((int(sys.argv[2]), 3, 32, 32), 0.3, np.float32), int(sys.argv[1]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -298,7 +298,7 @@ def test_messages_that_a_kernel_converts_count_as_a_block(last_weight, kernel):
     wide = Layer("wide", (16, 32, 32), (Conv(INPUT, np.full((16, 1, 3, 3), 2), padding=(1, 1)),), Neurons(900))
     weight = np.full((2, 16 * 32 * 32), last_weight, np.int16)
     synapses = (Dense("wide", weight), *([Dense(INPUT, np.full((2, 1024), 200))] if levels > 1 else []))
-    network = SpikingNetwork("narrow", source, (wide, Layer("last", (2,), synapses, Neurons(900))), "int", "count")
+    network = SpikingNetwork("narrow", source, (wide, Layer("last", (2,), synapses, Neurons(900))), "integer", "count")
     prepared = Prepared(network, torch.device("cpu"), "auto")
     assert prepared.sums["last"][0].kernel == kernel
     size = LayerSimulation(network["last"], prepared, 1).block_size
@@ -315,7 +315,7 @@ def classifier(readout):
     neurons = Neurons(50, "none") if readout == "potential" else Neurons(50)
     last = Layer("last", (3,), (Dense("hidden", 50 * np.eye(3, dtype=np.int16)),), neurons)
     scale = 4 / 50 if readout == "potential" else 4.0
-    return SpikingNetwork("classifier", source, (hidden, last), "int", readout, provenance={"output_scale": scale})
+    return SpikingNetwork("classifier", source, (hidden, last), "integer", readout, output_scale=scale)
 
 
 @pytest.mark.parametrize("readout", ["potential", "count"])
@@ -340,7 +340,7 @@ def test_confident_samples_leave_early_and_the_others_stay(readout):
 @settings(max_examples=examples(25))
 @given(cases(leaky=True), st.floats(0.34, 1.0))
 def test_early_exit_gives_what_the_whole_run_gave_at_that_step(case, confidence):
-    case.network = case.network.replace(provenance={"output_scale": 0.003})
+    case.network = case.network.replace(output_scale=0.003)
     early, full = case.run(Fast(confidence=confidence)), case.run("fast")
     for i, used in enumerate(early.steps_used):
         expected = full.predictions[i] if used == case.steps else full.predictions_at[i, used - 1]
@@ -370,7 +370,7 @@ def test_confidence_is_that_of_the_trained_network():
 @pytest.mark.parametrize("scale", [-1.0, 0, True, "a", [1], 10**400])
 def test_a_scale_that_no_network_has_is_refused(scale):
     with pytest.raises(NetworkError, match="output_scale is"):
-        classifier("count").replace(provenance={"output_scale": scale})
+        classifier("count").replace(output_scale=scale)
 
 
 def test_confidence_needs_a_scale_and_a_probability():

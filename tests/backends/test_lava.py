@@ -29,7 +29,7 @@ def branches(source, *populations, readout="potential"):
         Layer(f"branch{i}", (len(weight),), (Dense(INPUT, np.array(weight, dtype=np.int16)),), neurons)
         for i, (weight, neurons) in enumerate(populations)
     )
-    return SpikingNetwork("branches", source, layers, "int", readout)
+    return SpikingNetwork("branches", source, layers, "integer", readout)
 
 
 def assert_lava_agrees(case, implementation="native"):
@@ -88,7 +88,7 @@ def convolutions():
 @pytest.mark.parametrize("implementation", ["native", "stock"])
 @pytest.mark.parametrize("encoding", ["poisson", "rate"])
 def test_convolutions_of_every_geometry_with_a_skip_path(encoding, implementation):
-    network = SpikingNetwork("conv", make_input(encoding, (2, 7, 6)), convolutions(), "int")
+    network = SpikingNetwork("conv", make_input(encoding, (2, 7, 6)), convolutions(), "integer")
     case = Case(network, make_images(network, 3, 9, 1), 9)
     lava, _ = assert_lava_agrees(case, implementation)
     assert all(count > 0 for name, count in lava.spike_counts.items() if name != "read")
@@ -99,25 +99,25 @@ def test_graded_messages_reach_convolution_and_dense(implementation):
     layers = convolutions()
     layers += (Layer("direct", (2,), (Dense(INPUT, np.arange(168).reshape(2, 84) * 2 - 168),), Neurons(255 << 7)),)
     layers = layers[:3] + layers[4:] + layers[3:4]
-    network = SpikingNetwork("conv", make_input("current", (2, 7, 6), 255), layers, "int")
+    network = SpikingNetwork("conv", make_input("current", (2, 7, 6), 255), layers, "integer")
     assert_lava_agrees(Case(network, make_images(network, 2, 6, 1), 6), implementation)
 
 
-def coincidences(source, unit, number_format="int"):
+def coincidences(source, unit, stage="integer"):
     """Layers a..d, each driven by the input and by all layers before it, that spike where all of these spike at once.
 
     `unit` is the weight of a message of the input such that it adds 10, like every spike.
     """
 
     def one_to_one(name, weight):
-        dtype = np.int16 if number_format == "int" else np.float32
+        dtype = np.int16 if stage == "integer" else np.float32
         return Conv(name, np.array([[weight, 0], [0, weight]], dtype)[..., None, None])
 
     layers = []
     for i, name in enumerate("abcd"):
         synapses = (one_to_one(INPUT, unit), *(one_to_one(earlier, 10) for earlier in "abcd"[:i]))
         layers.append(Layer(name, (2, 2, 3), synapses, Neurons(10 * i + 9)))
-    return SpikingNetwork("coincidences", source, tuple(layers), number_format, "count")
+    return SpikingNetwork("coincidences", source, tuple(layers), stage, "count")
 
 
 SHAPE = (2, 2, 3)
@@ -148,7 +148,7 @@ def test_shorter_paths_wait_so_that_messages_arrive_together(source, implementat
 
 
 def test_shorter_paths_of_a_float_network_wait():
-    network = coincidences(make_input("current", SHAPE), 20, "float")
+    network = coincidences(make_input("current", SHAPE), 20, "balanced")
     on = np.random.default_rng(0).integers(0, 2, (4, *SHAPE))
     lava, _ = assert_lava_agrees(Case(network, (on / 2).astype(np.float32), 3))
     for name in "abcd":
@@ -219,7 +219,7 @@ def backlog_network():
         Layer("c", (1,), (Dense("b", 10 * one), Dense("a", 3 * one)), Neurons(15, "hard", v_init=4)),
         Layer("d", (1,), (Dense("c", one), Dense("b", one)), Neurons(1, "none")),
     )
-    return SpikingNetwork("backlog", Input((1,), "spikes", 255, Neurons(1)), layers, "int")
+    return SpikingNetwork("backlog", Input((1,), "spikes", 255, Neurons(1)), layers, "integer")
 
 
 def test_a_backlog_of_spikes_ends_with_its_sample_on_both_neurons():
@@ -261,7 +261,7 @@ def test_bias_alone_makes_neurons_spike_before_the_first_sample(implementation):
         Layer("soft", (1,), (Dense(INPUT, one),), Neurons(10, "soft", bias=strong)),
         Layer("after", (1,), (Dense("hard", 100 * one), Dense("soft", 10 * one)), Neurons(3, "none")),
     )
-    network = SpikingNetwork("bias", Input((1,), "spikes"), layers, "int")
+    network = SpikingNetwork("bias", Input((1,), "spikes"), layers, "integer")
     assert_lava_agrees(Case(network, np.ones((2, 3, 1), np.uint8), 3), implementation)
 
 
@@ -279,7 +279,7 @@ def test_weights_that_lavas_dense_would_round_or_clip_are_not_rounded():
 def test_large_graded_sums_are_refused_before_they_wrap_inside_lavas_convolution():
     # Lava's fixed-point Conv wraps its sums at 24 bits.
     layer = Layer("conv", (1, 1, 1), (Conv(INPUT, np.full((1, 3, 1, 1), 255, np.int16)),), Neurons(131071))
-    network = SpikingNetwork("wide", Input((3, 1, 1), "current", 65535), (layer,), "int")
+    network = SpikingNetwork("wide", Input((3, 1, 1), "current", 65535), (layer,), "integer")
     case = Case(network, np.ones((1, 3, 1, 1), np.float32), 2)
     with pytest.raises(BackendError, match="wraps at 8388608"):
         case.run("lava")

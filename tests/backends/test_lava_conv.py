@@ -251,12 +251,12 @@ def test_any_lava_program_takes_the_models(tag, tmp_path):
         np.testing.assert_array_equal(found["blas"][name], values, err_msg=name)
 
 
-def network(number_format="int", graded=True):
+def network(stage="integer", graded=True):
     """Two convolutions, one of them grouped and behind graded messages, and a dense read-out."""
     rng = np.random.default_rng(8)
 
     def weight(*shape):
-        return (2 * rng.integers(-40, 70, shape)).astype(np.int16 if number_format == "int" else np.float32)
+        return (2 * rng.integers(-40, 70, shape)).astype(np.int16 if stage == "integer" else np.float32)
 
     source = Input((2, 6, 5), "current" if graded else "spikes", 200 if graded else 1)
     first = Conv(INPUT, weight(4, 1, 3, 2), stride=(2, 1), padding=(1, 0), groups=2)
@@ -268,17 +268,17 @@ def network(number_format="int", graded=True):
         Layer("second", shape2, (second,), Neurons(150)),
         Layer("read", (4,), (Dense("second", weight(4, int(np.prod(shape2)))),), Neurons(1, "none")),
     )
-    return SpikingNetwork("convolutions", source, layers, number_format)
+    return SpikingNetwork("convolutions", source, layers, stage)
 
 
 @lava
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number_format", "implementation", "graded"),
-    [("int", "native", True), ("int", "stock", False), ("float", "native", False)],
+    ("stage", "implementation", "graded"),
+    [("integer", "native", True), ("integer", "stock", False), ("balanced", "native", False)],
 )
-def test_runs_are_the_same_with_either_model_and_say_which_it_was(number_format, implementation, graded):
-    net = network(number_format, graded)
+def test_runs_are_the_same_with_either_model_and_say_which_it_was(stage, implementation, graded):
+    net = network(stage, graded)
     rng = np.random.default_rng(1)
     images = rng.random((2, *net.input.shape)) if graded else rng.random((2, 7, *net.input.shape)) < 0.4
     case = Case(net, images.astype(np.float32), 7)
@@ -296,7 +296,7 @@ def test_runs_are_the_same_with_either_model_and_say_which_it_was(number_format,
 @pytest.mark.slow
 def test_nothing_is_said_about_convolutions_where_there_are_none():
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
-    case = Case(SpikingNetwork("dense", Input((1,), "spikes"), (layer,), "int", "count"), np.ones((1, 2, 1)), 2)
+    case = Case(SpikingNetwork("dense", Input((1,), "spikes"), (layer,), "integer", "count"), np.ones((1, 2, 1)), 2)
     assert "convolution" not in case.run("lava").execution
 
 

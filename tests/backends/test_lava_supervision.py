@@ -29,7 +29,7 @@ def small_network():
     layers = tuple(
         Layer(f"layer{i}", (4,), (Dense(INPUT, np.full((4, 3), 2, np.int16)),), Neurons(5)) for i in range(2)
     )
-    return SpikingNetwork("small", Input((3,), "spikes"), layers, "int", "count")
+    return SpikingNetwork("small", Input((3,), "spikes"), layers, "integer", "count")
 
 
 def run(steps=3, samples=2, **options):

@@ -25,7 +25,7 @@ from rmp_lava.schedule import schedule
 def one_layer(neurons: Neurons, weight=((100, -60),), source: Input | None = None) -> SpikingNetwork:
     source = source or Input((2,), "spikes")
     layer = Layer("a", (len(weight),), (Dense(INPUT, np.array(weight, np.int16)),), neurons)
-    return SpikingNetwork("one", source, (layer,), "int", "count")
+    return SpikingNetwork("one", source, (layer,), "integer", "count")
 
 
 # The contract, on modules made for it
@@ -439,7 +439,7 @@ def test_numbers_that_stock_neurons_cannot_say_are_obstacles(neurons, obstacle):
 
 def test_sums_that_lava_would_wrap_are_an_obstacle():
     layer = Layer("wide", (1,), (Dense(INPUT, [[255] * 129]),), Neurons(1000))
-    report = lowering_report(SpikingNetwork("wide", Input((129,), "current", 65535), (layer,), "int"), 4)
+    report = lowering_report(SpikingNetwork("wide", Input((129,), "current", 65535), (layer,), "integer"), 4)
     (found,) = [each for each in report.findings if each.severity == "obstacle"]
     assert (found.kind, found.where) == ("sums", "wide") and "2155773825" in found.found
 
@@ -457,7 +457,7 @@ def test_period_relays_and_thresholds_of_two_weights_are_said():
         Layer("b", (1,), (Dense("a", one),), Neurons(2)),
         Layer("c", (1,), (Dense("b", one), Dense("a", one), Dense(INPUT, one)), Neurons(2)),
     )
-    report = lowering_report(SpikingNetwork("skip", Input((1,), "spikes"), layers, "int", "count"), 8)
+    report = lowering_report(SpikingNetwork("skip", Input((1,), "spikes"), layers, "integer", "count"), 8)
     assert report.schedule.period == 16
     found = {(each.kind, each.where): each for each in report.of("information")}
     assert set(found) == {
@@ -502,7 +502,7 @@ def test_a_layer_that_has_room_keeps_its_integers():
 def test_leak_is_counted_in_spikes():
     # Without leak the potential of 3 times 85 and a bit passes 255 in the third step; 1/4096 of it is more than that bit.
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[255]], np.int16)),), Neurons(32_640, v_init=32_640 - 3 * 255 + 1))
-    network = SpikingNetwork("slow", Input((1,), "spikes"), (layer,), "int", "count")
+    network = SpikingNetwork("slow", Input((1,), "spikes"), (layer,), "integer", "count")
     spikes = np.ones((1, 4, 1), np.uint8)
     assert lowering_report(network, 4, spikes).of("difference") == ()
     found = {each.kind: each for each in lowering_report(network, 4, spikes, leak=1).of("difference")}
@@ -520,10 +520,10 @@ def test_a_backlog_crosses_unless_blank_steps_leave_room_for_a_reset():
 
 def test_public_reports_of_boards_are_cautions():
     wide = Layer("wide", (1, 1, 511), (Conv(INPUT, np.full((1, 1, 1, 1), 2, np.int16)),), Neurons(2))
-    network = SpikingNetwork("wide", Input((1, 1, 511), "spikes"), (wide,), "int", "count")
+    network = SpikingNetwork("wide", Input((1, 1, 511), "spikes"), (wide,), "integer", "count")
     assert {"width", "accumulator"} == kinds(lowering_report(network, 4), "caution")
     large = Layer("a", (1, 60, 60), (Conv(INPUT, np.full((1, 2, 1, 1), 2, np.int16)),), Neurons(2))
-    network = SpikingNetwork("large", Input((2, 60, 60), "spikes"), (large,), "int", "count")
+    network = SpikingNetwork("large", Input((2, 60, 60), "spikes"), (large,), "integer", "count")
     assert "input" in kinds(lowering_report(network, 4), "caution")
 
 
@@ -584,7 +584,7 @@ def test_neurobench_items_by_hand():
     source = make_input("current", (2,), 3)
     first = Layer("a", (2,), (Dense(INPUT, np.array([[4, 0], [2, 2]], np.int16)),), Neurons(5))
     last = Layer("b", (1,), (Dense("a", np.array([[2, 0]], np.int16)),), Neurons(9, "none"))
-    network = SpikingNetwork("two", source, (first, last), "int")
+    network = SpikingNetwork("two", source, (first, last), "integer")
     result = rmp_lava.run(network, np.array([[1, 0]], np.float32), 2)  # messages 3, 0: a gets 12 and 6, b 2 a spike
     found = neurobench(network, result, 0.5)
     assert found["footprint"] == 6 + 2 * 2 + 3 * 3  # weights, thresholds, potentials

@@ -44,7 +44,7 @@ def residual(source: Input, unit: int = 1) -> SpikingNetwork:
         Layer("add", shape2, (Conv("conv2", weight(3, 3, 1, 1)), skip, image), Neurons(40 * unit, v_init=-7)),
         Layer("read-out", (4,), (Dense("add", weight(4, int(np.prod(shape2)))),), Neurons(9, "none")),
     )
-    return SpikingNetwork("residual", source, layers, "int")
+    return SpikingNetwork("residual", source, layers, "integer")
 
 
 def images(network: SpikingNetwork, samples: int) -> np.ndarray:
@@ -138,7 +138,7 @@ def test_a_reset_amid_the_blank_steps_is_as_foreseen(steps):
         Layer("hard", (1,), (Dense("biased", 20 * one),), Neurons(15, "hard", v_init=3, bias=bias)),
         Layer("read-out", (1,), (Dense("hard", one), Dense("soft", one)), Neurons(1, "none", v_init=-5)),
     )
-    network = SpikingNetwork("backlog", make_input("current", (1,), 255), layers, "int")
+    network = SpikingNetwork("backlog", make_input("current", (1,), 255), layers, "integer")
     some, plan = np.array([[1], [0], [0.7]], np.float32), schedule(network, steps, blank=steps, power_of_two=True)
     assert plan.period == 2 * steps
     expected = reference.run(network, some, plan, Reference("stock"), record=EVERYTHING)
@@ -155,7 +155,7 @@ def test_a_neuron_program_of_the_users_own_takes_the_place_of_ours(tmp_path, mon
     (tmp_path / "own_neuron.py").write_text(OWN_NEURON)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[10]], np.int16)),), Neurons(25))
-    network = SpikingNetwork("one", Input((1,), "spikes"), (layer,), "int", "count")
+    network = SpikingNetwork("one", Input((1,), "spikes"), (layer,), "integer", "count")
     plan, some = schedule(network, 8), np.ones((1, 8, 1), np.uint8)
     own = Lava(neuron_program="own_neuron:EveryStep", time_limit=60)
     run = simulator.run(network, some, plan, own, record=("spikes",))

@@ -376,9 +376,7 @@ def test_a_function_with_weights_goes_all_the_way_and_back(work, call, monkeypat
     assert call("convert", "mine:net", *options)[0] == 0
     again = load(work / "again.net")
     assert again.layers == network.layers
-    assert (
-        again.provenance["weights_sha256"] == network.provenance["ann"]["sha256"] == again.provenance["ann"]["sha256"]
-    )
+    assert again.provenance["weights_sha256"] == network.companions[0].sha256 == again.companions[0].sha256
     code, output, _ = call("info", "again.net")
     assert code == 0 and "Trained network: again.ann.pt is there, unchanged" in output
 

@@ -52,7 +52,7 @@ def branched(bias_shapes=((), (4,), (4, 5, 5))) -> SpikingNetwork:
         ),
         Layer("d", (6,), (Dense("c", real(6, 100)), Dense("a", real(6, 100))), Neurons(1.0, "none", bias=real(6))),
     )
-    return SpikingNetwork("branched", make_input("current", (3, 5, 5)), layers, "float", "potential")
+    return SpikingNetwork("branched", make_input("current", (3, 5, 5)), layers, "analog", "potential")
 
 
 def _biased(real, shape):
@@ -69,7 +69,7 @@ def by_hand(network: SpikingNetwork, images: np.ndarray) -> dict[str, np.ndarray
         bias = layer.neurons.bias_per_neuron(layer.shape)
         total += 0 if bias is None else bias
         if layer.neurons.reset != "none":
-            total = np.clip(total, 0, layer.record.get("clip", np.inf))
+            total = np.clip(total, 0, np.inf if layer.clip is None else layer.clip)
         values[layer.name] = total
     return values
 
@@ -141,7 +141,7 @@ def test_stream_holds_no_more_activations_than_the_graph_needs():
     rng = np.random.default_rng(0)
     layers = [Layer("l0", (8,), (Dense(INPUT, rng.normal(size=(8, 8))),), Neurons(1.0))]
     layers += [Layer(f"l{i}", (8,), (Dense(f"l{i - 1}", rng.normal(size=(8, 8))),), Neurons(1.0)) for i in range(1, 6)]
-    network = SpikingNetwork("chain", make_input("current", (8,)), tuple(layers), "float", "count")
+    network = SpikingNetwork("chain", make_input("current", (8,)), tuple(layers), "analog", "count")
     alive: list[weakref.ref] = []
     for _, _, values in activations(network, rng.random((4, 8), dtype=np.float32)):
         alive.append(weakref.ref(values))
@@ -189,7 +189,7 @@ def test_windows_of_nothing_but_padding(size, conv):
     conv = Conv(INPUT, weight, **conv)
     shape = (weight.shape[1] * conv.groups, *size)
     layer = Layer("a", conv.output_shape(shape), (conv,), Neurons(1.0, "none"))
-    analog = AnalogNetwork(SpikingNetwork("padded", make_input("current", shape), (layer,), "float", "potential"))
+    analog = AnalogNetwork(SpikingNetwork("padded", make_input("current", shape), (layer,), "analog", "potential"))
     images = torch.rand(2, *shape, requires_grad=True)
     found = analog(images)
     found.square().sum().backward()
@@ -216,7 +216,7 @@ def test_invalid_arguments_are_refused():
         "whole",
         make_input("poisson", (2,)),
         (Layer("a", (1,), (Dense(INPUT, np.array([[2, 4]])),), Neurons(5)),),
-        "int",
+        "integer",
         "count",
     )
     with pytest.raises(UsageError, match="network 'whole' holds integers"):

@@ -73,7 +73,7 @@ def small(hidden=4, readout="count") -> SpikingNetwork:
         Layer("second", (hidden,), (Dense("first", second),), Neurons(1.0)),
         Layer("third", (3,), (Dense("second", third),), Neurons(1.0, "none" if readout == "potential" else "soft")),
     )
-    return SpikingNetwork("small", make_input("poisson", (5,)), layers, "float", readout)
+    return SpikingNetwork("small", make_input("poisson", (5,)), layers, "analog", readout)
 
 
 def by_brute_force(network, images, steps, *, alpha=1.0, half=False, hard=False, percentile=None):
@@ -164,7 +164,7 @@ def test_a_layer_that_never_gets_positive_input_is_named():
 def test_an_integrating_read_out_keeps_its_peak():
     network = balance(small(readout="potential"), IMAGES, 25, seed=3)
     reached = run(network, IMAGES, 25, "reference", seed=3, record=("potentials",)).potentials["third"]
-    assert network.output.record["potential_peak"] >= np.abs(reached).max() - 1e-4
+    assert network.output.potential_peak >= np.abs(reached).max() - 1e-4
     assert network.output.neurons.reset == "none"
 
 
@@ -213,7 +213,7 @@ def error_of(network, steps=8):
     """Root mean square of what the read-out per step misses of the trained network's outputs, over their size."""
     with torch.no_grad():
         wanted = AnalogNetwork(convolutional())(torch.tensor(PICTURES[20:])).numpy()
-    found = run(network, PICTURES[20:], steps).output / steps * network.provenance["output_scale"]
+    found = run(network, PICTURES[20:], steps).output / steps * network.output_scale
     return np.sqrt(((found - wanted) ** 2).mean() / (wanted**2).mean())
 
 
@@ -240,7 +240,7 @@ def test_calibrated_biases_bring_mean_rates_to_the_mean_activations(channelwise)
         balanced = balance(network, PICTURES, 8, dataclasses.replace(how, calibrate=calibrate))
         counts = run(balanced, PICTURES, 8, record=("counts",)).neuron_counts
         for name, mean in means.items():
-            value = np.asarray(balanced[name].record["spike_value"])
+            value = np.asarray(balanced[name].activation_scale)
             rate = counts[name].mean(axis=(0, 2, 3)) / 8 * value
             missing[name, calibrate] = np.abs(rate - mean).sum() / mean.sum()
     for name in means:
@@ -250,7 +250,7 @@ def test_calibrated_biases_bring_mean_rates_to_the_mean_activations(channelwise)
 def test_thresholds_per_channel_change_no_activation():
     network = convolutional()
     balanced = balance(network, PICTURES, 8, Balancing("activation", v_init="half", channelwise=True))
-    assert len(balanced["first"].record["spike_value"]) == 4
+    assert len(balanced["first"].activation_scale) == 4
     again = unscale(balanced)
     with torch.no_grad():
         expected, found = (AnalogNetwork(each)(torch.tensor(PICTURES)).numpy() for each in (network, again))
@@ -267,10 +267,10 @@ def test_a_clipped_activation_is_the_largest_threshold():
         lambda layer: layer.replace(record={"clip": 0.3}) if layer.name == "second" else layer
     )
     for how in (Balancing(), Balancing("error", v_init="half", channelwise=True)):
-        assert np.max(balance(network, PICTURES, 8, how)["second"].record["spike_value"]) <= 0.3
+        assert np.max(balance(network, PICTURES, 8, how)["second"].activation_scale) <= 0.3
     # Its largest input is above the clip, so alpha counts from the clip; above 1 there is nothing that a rate could say.
     for alpha, value in ((1.0, 0.3), (0.5, 0.15), (2.0, 0.3)):
-        found = balance(network, PICTURES, 8, Balancing(alpha={"second": alpha}))["second"].record["spike_value"]
+        found = balance(network, PICTURES, 8, Balancing(alpha={"second": alpha}))["second"].activation_scale
         assert found == pytest.approx(value)
 
 
@@ -313,7 +313,7 @@ def test_spike_rates_follow_the_activations(encoding):
     images = np.random.default_rng(0).random((8, 1, 8, 8)).astype(np.float32)
     steps = 1000
     network = convert(model, images, steps=steps, method="paper", encoding=encoding)
-    found = run(network, images, steps).output / steps * network.provenance["output_scale"]
+    found = run(network, images, steps).output / steps * network.output_scale
     with torch.no_grad():
         expected = model(torch.tensor(images)).numpy()
     # One spike of the last hidden layer more or less, and Poisson noise, per step.

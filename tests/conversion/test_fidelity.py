@@ -64,10 +64,10 @@ def single(weight, threshold=1.0, *, pixels=1, encoding="current", bias=None, re
     """(analog, balanced) of one layer by hand, with initial potential 0."""
     layer = Layer("only", (len(weight),), (Dense(INPUT, np.array(weight, np.float32)),), Neurons(1.0, reset, bias=bias))
     readout = "count" if reset == "soft" else "potential"
-    analog = SpikingNetwork("single", make_input(encoding, (pixels,)), (layer,), "float", readout)
-    record = {} if reset == "none" else {"spike_value": threshold}
-    layer = layer.replace(neurons=layer.neurons.replace(threshold=np.mean(threshold)), record=record)
-    return analog, analog.replace(layers=(layer,), provenance={"balance": {}, "output_scale": 1.0})
+    analog = SpikingNetwork("single", make_input(encoding, (pixels,)), (layer,), "analog", readout)
+    scale = None if reset == "none" else threshold
+    layer = layer.replace(neurons=layer.neurons.replace(threshold=np.mean(threshold)), activation_scale=scale)
+    return analog, analog.replace(layers=(layer,), stage="balanced", output_scale=1.0)
 
 
 # What is measured
@@ -81,11 +81,11 @@ def whole(analog, balanced, network, images, steps, backend) -> dict[str, tuple]
         values, counts = values.numpy().astype(np.float64), result.neuron_counts[name]
         layer = balanced[name]
         if layer.neurons.reset == "none":
-            said = result.output / steps * network.provenance["output_scale"] / (64 if network.is_integer else 1)
+            said = result.output / steps * network.output_scale / (64 if network.is_integer else 1)
             error = np.sqrt(((said - values) ** 2).mean() / (values**2).mean())
             found[name] = (*both_correlations(said, values), error, None, None, 0, 0)
             continue
-        value = np.broadcast_to(layer.record["spike_value"], layer.shape[:1])
+        value = np.broadcast_to(layer.activation_scale, layer.shape[:1])
         said = counts / steps * value.reshape(-1, *[1] * (len(layer.shape) - 1))
         squared = (said - values) ** 2
         silent = (counts.max(axis=0) == 0) & (values.max(axis=0) > 0)
@@ -134,7 +134,7 @@ def test_gates_are_what_whole_arrays_say(build, options, monkeypatch):
     assert [gate.layer for gate in found] == list(expected)
     for gate in found:
         assert_measured(gate, expected[gate.layer])
-        assert gate.weight_error == integer[gate.layer].record["weight_error"] > 0
+        assert gate.weight_error == integer[gate.layer].weight_error > 0
         more = 1 - (few[1][gate.layer][2] / few[0][gate.layer][2]) ** 2
         assert gate.rounding_error == pytest.approx(max(0, more), abs=1e-5)
     assert any(gate.silent for gate in found) and any(gate.saturated for gate in found)
@@ -201,7 +201,7 @@ def test_differences_between_neurons_are_not_those_between_images():
     analog, balanced = single([[0.1], [0.2]], bias=[1.0, 3.0])
     only = balanced.layers[0]
     deaf = balanced.replace(layers=(only.replace(synapses=(Dense(INPUT, np.zeros((2, 1), np.float32)),)),))
-    deaf = deaf.replace(layers=(deaf.layers[0].replace(record={"spike_value": 4.0}),))
+    deaf = deaf.replace(layers=(deaf.layers[0].replace(activation_scale=4.0),))
     (gate,) = measure_layers(analog, deaf, deaf, images_for((1,)), 16)
     assert gate.correlation > 0.99 and gate.image_correlation == 0
     assert begins_at([gate]) is gate
@@ -318,7 +318,7 @@ def test_clipped_network_is_cut_off_at_spike_values(channelwise):
         with torch.no_grad():
             expected = module.activation(module.sums(sources)).numpy()
         if layer.neurons.reset != "none":
-            limit = np.asarray(balanced[layer.name].record["spike_value"], np.float32)
+            limit = np.asarray(balanced[layer.name].activation_scale, np.float32)
             assert (limit.ndim == 1) == (channelwise and len(layer.shape) == 3)
             limit = limit.reshape(-1, *[1] * (len(layer.shape) - 1)) if limit.ndim else limit
             reached += int((expected > limit).sum())
@@ -355,7 +355,7 @@ def test_stages_of_something_else_are_refused():
         clipped(analog, other[1])
     with pytest.raises(UsageError, match="the integer network 'network' has other layers"):
         measure_layers(analog, balanced, other[2], images, 3)
-    unknown = integer.replace(provenance=dict(integer.provenance) | {"output_scale": None})
+    unknown = integer.replace(output_scale=None)
     with pytest.raises(UsageError, match="what its read-out means"):
         measure_layers(analog, balanced, unknown, images, 3)
     with pytest.raises(DataError, match="images have shape"):

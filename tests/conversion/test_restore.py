@@ -45,13 +45,14 @@ def integers(readout: str = "potential", encoding: str = "current", reset: str =
             (4, 5, 5),
             (Conv("first", whole(4, 4, 1, 1)), Conv("first", whole(4, 1, 3, 3), padding=(1, 1), groups=4)),
             Neurons(120, reset, 60, bias=np.array([700, -300, 0, 90]), bias_exponent=7),
-            {"clip": 3.0, "spike_value": 2.0},
+            activation_scale=2.0,
+            clip=3.0,
         ),
         Layer("out", (6,), (Dense("sum", whole(6, 100)),), Neurons(300, "none" if readout == "potential" else reset)),
     )
     source = make_input(encoding, (3, 5, 5), 63 if encoding == "current" else None)
     return SpikingNetwork(
-        "integers", source, layers, "int", readout, tuple("abcdef"), {"dataset": "x", "output_scale": 0.1}
+        "integers", source, layers, "integer", readout, tuple("abcdef"), output_scale=0.1, dataset="x"
     )
 
 
@@ -68,9 +69,7 @@ def test_activations_are_rates_times_thresholds():
             "c", (2,), (Dense("b", np.array([[5], [-7]])), Dense("a", np.array([[1, 0], [0, 1]]))), Neurons(9, "none")
         ),
     )
-    network = SpikingNetwork(
-        "hand", make_input("current", (2,), 100), layers, "int", "potential", (), {"output_scale": 0.5}
-    )
+    network = SpikingNetwork("hand", make_input("current", (2,), 100), layers, "integer", "potential", output_scale=0.5)
     restored = restore(network)
     for x in ((0.2, 0.1), (0.9, 0.4), (0.0, 0.0), (0.1, 1.0)):
         # A bias is in 1/64 of a weight unit, shifted by its exponent.
@@ -90,7 +89,7 @@ def test_rates_of_many_steps_approach_the_activations(encoding):
     for samples, name, activation in activations(restored, shown):
         if restored[name].neurons.reset == "none":
             continue
-        wanted = activation.numpy() / restored[name].record["clip"]
+        wanted = activation.numpy() / restored[name].clip
         rates = result.neuron_counts[name][samples] / steps
         assert 0.1 < (wanted > 0.02).mean() and np.abs(rates - wanted).max() < 0.02, name
 
@@ -117,7 +116,7 @@ def by_hand(network: SpikingNetwork, shown: np.ndarray) -> dict[str, np.ndarray]
 @given(st.data(), seeds)
 def test_every_network_is_restored_as_its_integers_say_or_refused(data, seed):
     network = data.draw(networks(integer=True, leaky=data.draw(st.booleans())))
-    network = network.replace(provenance={"output_scale": 0.03})
+    network = network.replace(output_scale=0.03)
     own_input = network.input.neurons != make_input(network.input.encoding, network.input.shape).neurons
     if network.input.encoding == "spikes" or own_input or any(layer.neurons.is_leaky for layer in network):
         with pytest.raises(UsageError):
@@ -132,7 +131,7 @@ def test_every_network_is_restored_as_its_integers_say_or_refused(data, seed):
     for _, name, activation in activations(restored, shown):
         last = name == network.output.name
         unit = 0.03 / (network.output.neurons.threshold if network.readout == "count" else 1) if last else 1
-        wanted = expected[name] * (unit if last else restored[name].record["clip"])
+        wanted = expected[name] * (unit if last else restored[name].clip)
         np.testing.assert_allclose(activation.numpy(), wanted, rtol=1e-3, atol=1e-3 * max(1, np.abs(wanted).max()))
     # The passes behind it take it as it is.
     assert trace(AnalogNetwork(restored), restored.input, shown) == restored

@@ -50,8 +50,8 @@ def assert_same(one: SpikingNetwork, other: SpikingNetwork) -> None:
         for s, t in zip(a.synapses, b.synapses, strict=True):
             np.testing.assert_array_equal(s.weight, t.weight)
         assert a.record.get("alpha") == b.record.get("alpha")
-        assert a.record.get("spike_value") == b.record.get("spike_value")
-    assert one.provenance.get("output_scale") == other.provenance.get("output_scale")
+        assert np.array_equal(a.activation_scale, b.activation_scale)
+    assert one.output_scale == other.output_scale
 
 
 @pytest.mark.parametrize("readout", ["potential", "count"])
@@ -69,9 +69,9 @@ def test_a_multiplied_spike_value_is_that_of_another_alpha(readout, channelwise,
 def test_a_clipped_activation_stays_a_rate_of_one_at_most():
     network = converted(clip=0.05, channelwise=True)
     name = network.layers[1].name
-    assert network[name].record["clip"] == 0.05 and network[name].record["spike_value"] == [0.05] * 4
+    assert network[name].clip == 0.05 and network[name].activation_scale.tolist() == [0.05] * 4
     assert_same(multiply_spike_value(network, name, 4.0), network)
-    assert multiply_spike_value(network, name, 0.5)[name].record["spike_value"] == [0.025] * 4
+    assert multiply_spike_value(network, name, 0.5)[name].activation_scale.tolist() == [0.025] * 4
 
 
 def test_a_bad_alpha_is_found_and_what_is_said_is_so():

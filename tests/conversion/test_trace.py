@@ -329,7 +329,7 @@ def test_clips_are_kept_and_reported():
     with torch.no_grad():
         model[0].weight *= 30
     network = assert_traced_exactly(model, (1, 8, 8))
-    assert [layer.record.get("clip") for layer in network] == [6.0, 0.25, None, None]
+    assert [layer.clip for layer in network] == [6.0, 0.25, None, None]
     found = [f.where for f in check(model, random_images((1, 8, 8))).information if "clipped" in f.found]
     assert found == ["1", "4"]
 

@@ -28,7 +28,7 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import CheckpointError, ConversionError, DataError, UsageError
 from rmp_lava.hardware import load_profile
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
-from rmp_lava.pooling import repeat_in_blocks
+from rmp_lava.network.pooling import repeat_in_blocks
 from rmp_lava.registers import to_weight_units
 from rmp_lava.training.data import load
 from rmp_lava.training.data.augment import PADDING, crop_flip
@@ -74,7 +74,7 @@ def residual(seed: int = 0) -> SpikingNetwork:
         ),
         Layer("d", (5,), (Dense("c", real(5, 54, scale=0.4)),), Neurons(1.0, "none", bias=np.float32(0.05))),
     )
-    return SpikingNetwork("residual", make_input("current", (2, 6, 6)), layers, "float", "potential")
+    return SpikingNetwork("residual", make_input("current", (2, 6, 6)), layers, "analog", "potential")
 
 
 def as_spiking(network: SpikingNetwork, values: dict[str, float], output_peak: float = 0.0) -> SpikingNetwork:
@@ -86,7 +86,7 @@ def as_spiking(network: SpikingNetwork, values: dict[str, float], output_peak: f
             for s in layer.synapses
         )
         if layer.neurons.reset == "none":
-            return layer.replace(synapses=synapses, record={"potential_peak": output_peak})
+            return layer.replace(synapses=synapses, potential_peak=output_peak)
         value = values[layer.name]
         return layer.replace(synapses=synapses, neurons=layer.neurons.replace(threshold=value, v_init=value / 2))
 
@@ -304,7 +304,7 @@ def test_unrolled_network_without_rounding_is_the_float_definition():
 def test_least_error_spike_value_beats_all_others():
     rng = np.random.default_rng(0)
     layer = Layer("a", (1,), (Dense(INPUT, np.eye(1, dtype=np.float32)),), Neurons(1.0))
-    network = SpikingNetwork("one", make_input("current", (1,)), (layer,), "float", "count")
+    network = SpikingNetwork("one", make_input("current", (1,)), (layer,), "analog", "count")
     images = (rng.exponential(size=(3000, 1)) / 12).clip(0, 1).astype(np.float32)
     for steps in (2, 8):
         chosen = least_error_spike_values(AnalogNetwork(network), images, steps)["a"]
@@ -318,7 +318,7 @@ def test_least_error_spike_value_beats_all_others():
 
 def test_layer_without_activation_has_no_spike_value():
     layer = Layer("a", (1,), (Dense(INPUT, -np.eye(1, dtype=np.float32)),), Neurons(1.0))
-    network = SpikingNetwork("one", make_input("current", (1,)), (layer,), "float", "count")
+    network = SpikingNetwork("one", make_input("current", (1,)), (layer,), "analog", "count")
     with pytest.raises(ConversionError, match="layer 'a' has no positive activation"):
         least_error_spike_values(AnalogNetwork(network), np.ones((2, 1), np.float32), 4)
 
@@ -371,7 +371,7 @@ def digits() -> tuple[SpikingNetwork, tuple, tuple]:
         Layer("dense1", (32,), (Dense("conv2", w[4]),), Neurons(1.0, bias=w[5])),
         Layer("dense2", (10,), (Dense("dense1", w[6]),), Neurons(1.0, "none", bias=w[7])),
     )
-    network = SpikingNetwork("digits", make_input("current", (1, 8, 8)), layers, "float", "potential")
+    network = SpikingNetwork("digits", make_input("current", (1, 8, 8)), layers, "analog", "potential")
     train = data.train_images[:1000], data.train_labels[:1000]
     return network, train, (data.train_images[1000:], data.train_labels[1000:])
 
@@ -393,7 +393,7 @@ def interrupt_after(epoch):
 def accuracy(network: SpikingNetwork, steps: int) -> float:
     """Of the integer network, simulated by the definition, on validation images."""
     _, _, (images, labels) = digits()
-    values = {layer.name: layer.record["threshold"] for layer in network if layer.neurons.reset != "none"}
+    values = {layer.name: float(layer.activation_scale) for layer in network if layer.neurons.reset != "none"}
     outputs = simulated(quantize(as_spiking(network, values, 20.0 * steps), "loihi2"), images, steps)
     return float((outputs.argmax(axis=1) == labels).mean())
 
@@ -403,7 +403,7 @@ def test_both_stages_help_the_integer_network_at_two_steps():
     network, _, validation = digits()
     values = least_error_spike_values(AnalogNetwork(network), digits()[1][0], 2)
     untuned = network.map_layers(
-        lambda layer: layer.replace(record={"threshold": values[layer.name]} if layer.name in values else {})
+        lambda layer: layer.replace(activation_scale=values.get(layer.name))
     )
     rates = quick(epochs=6)
     seen = []
@@ -421,10 +421,10 @@ def test_result_is_in_analog_form_and_says_what_was_done():
         if layer.neurons.reset == "none":
             assert "threshold" not in layer.record
             continue
-        value = layer.record["threshold"]
-        assert value == layer.record["clip"] == layer.neurons.threshold > 0 and layer.neurons.v_init == 0
+        value = float(layer.activation_scale)
+        assert value == layer.clip == layer.neurons.threshold > 0 and layer.neurons.v_init == 0
         # A second tuning starts where the first one ended.
-        assert again[layer.name].record["threshold"] == pytest.approx(value, rel=1e-6)
+        assert again[layer.name].activation_scale == pytest.approx(value, rel=1e-6)
     assert tuned["conv1"].synapses[0].weight.shape == network["conv1"].synapses[0].weight.shape
     assert not np.array_equal(tuned["conv1"].synapses[0].weight, network["conv1"].synapses[0].weight)
     assert [entry["dynamics"] for entry in again.provenance["tune"]] == ["rates", "spikes"]
@@ -584,13 +584,13 @@ def test_networks_of_another_form_are_refused():
         quick(network=network.replace(layers=(*network.layers[:-1], joined)))
     with pytest.raises(UsageError, match="has integer weights"):
         tuned = quick(epochs=1)
-        values = {layer.name: layer.record["threshold"] for layer in tuned.layers[:-1]}
+        values = {layer.name: float(layer.activation_scale) for layer in tuned.layers[:-1]}
         quick(network=quantize(as_spiking(tuned, values, 40.0)))
     flat = SpikingNetwork(
         "flat",
         make_input("current", (64,)),
         (output.replace(synapses=(Dense(INPUT, np.eye(10, 64)),)),),
-        "float",
+        "analog",
         "potential",
     )
     with pytest.raises(UsageError, match="but crop-flip needs images"):

@@ -185,9 +185,9 @@ def test_rates_are_within_a_few_spikes_of_the_activations_however_many_steps(net
         layer = network[name]
         errors[name] = sum(reach(synapse, errors[synapse.source]).reshape(layer.shape) for synapse in layer.synapses)
         if layer.neurons.reset == "none":
-            found = result.output.reshape(values.shape) * balanced.provenance["output_scale"]
+            found = result.output.reshape(values.shape) * balanced.output_scale
         else:
-            value = by_channel(balanced[name].record["spike_value"], layer.shape)
+            value = by_channel(balanced[name].activation_scale, layer.shape)
             found = result.neuron_counts[name] * value
             errors[name] = errors[name] + value / 2
         off = np.abs(found / steps - values.numpy())

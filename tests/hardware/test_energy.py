@@ -225,7 +225,7 @@ def test_a_side_branch_does_not_make_the_prediction_later():
         Layer("deep", (3,), (Dense("side", two),), Neurons(4)),
         Layer("out", (3,), (Dense(INPUT, two),), Neurons(4)),
     )
-    network = SpikingNetwork("side", Input((3,), "spikes", 1), layers, "int", "count")
+    network = SpikingNetwork("side", Input((3,), "spikes", 1), layers, "integer", "count")
     plan = schedule(network, 8, blank=1)
     assert plan == Schedule(8, depth=1, blank=1, drain=1)
     assert (plan.latency, plan.duration(3)) == (9, 3 * 9 + 2)
@@ -238,7 +238,7 @@ def test_a_side_branch_does_not_make_the_prediction_later():
 def test_clock_neurons_whose_pulses_are_a_period_apart_are_one():
     layers = [Layer("l0", (3,), (Dense(INPUT, np.full((3, 3), 2)),), Neurons(4))]
     layers += [Layer(f"l{i}", (3,), (Dense(f"l{i - 1}", np.full((3, 3), 2)),), Neurons(4)) for i in range(1, 4)]
-    network = SpikingNetwork("deep", Input((3,), "spikes", 1), tuple(layers), "int", "count")
+    network = SpikingNetwork("deep", Input((3,), "spikes", 1), tuple(layers), "integer", "count")
     # Two neurons silence each of the depths 1 .. 4; in a period of 3 steps, those of 1 and 4 are the same.
     for period, neurons in ((None, 8), (4, 8), (3, 6), (2, 4)):
         assert map_network(network, OHEO_GULCH, "stock", period=period)["(clock)"].size == neurons
@@ -261,7 +261,7 @@ def test_relays_are_counted():
         Layer("b", (3,), (Dense("a", two),), Neurons(4)),
         Layer("c", (3,), (Dense("b", two), Dense("a", two)), Neurons(4)),
     )
-    network = SpikingNetwork("skip", Input((3,), "spikes", 1), layers, "int", "count")
+    network = SpikingNetwork("skip", Input((3,), "spikes", 1), layers, "integer", "count")
     result = run_of(network, 8, messages={"a": 6})
     found = estimate(network, result, OHEO_GULCH, map_network(network, OHEO_GULCH, "stock"))
     relay = next(layer for layer in found.layers if layer.name == "a +1")

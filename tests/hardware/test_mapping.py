@@ -35,7 +35,7 @@ def changed(profile: Profile, **values) -> Profile:
 
 
 def network_of(shape, *layers: Layer, readout="count") -> SpikingNetwork:
-    return SpikingNetwork("n", make_input("poisson", shape), layers, "int", readout)
+    return SpikingNetwork("n", make_input("poisson", shape), layers, "integer", readout)
 
 
 def dense(name, source, inputs, outputs, **neurons) -> Layer:
@@ -308,7 +308,7 @@ def vgg16(width: float = 64, *, fold: bool = False) -> SpikingNetwork:
             pooled = False
     for outputs in (round(64 * width), round(64 * width), 10):
         add(Dense(source(), np.ones((outputs, prod(shape)), np.float32)))
-    return SpikingNetwork("vgg16", make_input("poisson", (3, 32, 32)), tuple(layers), "float", "count")
+    return SpikingNetwork("vgg16", make_input("poisson", (3, 32, 32)), tuple(layers), "analog", "count")
 
 
 def test_pooling_folded_into_wide_kernels_is_too_much_for_a_core():

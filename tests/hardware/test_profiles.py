@@ -293,7 +293,7 @@ def test_missing_profiles(tmp_path):
 def small_network() -> SpikingNetwork:
     weight = np.array([[0.5, -0.25], [1.0, -0.75]])
     layers = (Layer("a", (2,), (Dense(INPUT, weight),), Neurons(1.5, bias=np.array([20.0, -20.0]))),)
-    return SpikingNetwork("small", make_input("poisson", (2,)), layers, "float", "count")
+    return SpikingNetwork("small", make_input("poisson", (2,)), layers, "analog", "count")
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_each_limit_of_other_networks_is_kept(tmp_path):
         assert quantize(positive, profile, threshold_form="free").layers[0].synapses[0].weight.max() == largest
     pixels = network.replace(input=make_input("current", (2,)), layers=(layer.replace(neurons=Neurons(1.5)),))
     assert quantize(pixels, "loihi2").input.levels > 31 == quantize(pixels, limited("message_max", "31")).input.levels
-    reads = layer.replace(neurons=Neurons(1.0, reset="none"), record={"potential_peak": 50.0})
+    reads = layer.replace(neurons=Neurons(1.0, reset="none"), potential_peak=50.0)
     reads = network.replace(layers=(reads,), readout="potential")
     scales = [
         quantize(reads, profile).layers[0].record["scale"] for profile in ("loihi2", limited("potential_max", "1000"))

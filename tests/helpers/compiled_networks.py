@@ -38,7 +38,7 @@ def pilotnet() -> SpikingNetwork:
         layers.append(Layer(f"dense{i}", (outputs,), (Dense(source, weights((outputs, inputs), low, high)),), neurons))
         source = f"dense{i}"
     image = Input((3, 66, 200), "spikes", 1, Neurons(64, reset="hard"))
-    return SpikingNetwork("pilotnet", image, tuple(layers), "int", "count")
+    return SpikingNetwork("pilotnet", image, tuple(layers), "integer", "count")
 
 
 def mnist() -> SpikingNetwork:
@@ -48,4 +48,4 @@ def mnist() -> SpikingNetwork:
         synapse = Dense(source, weights((outputs, inputs), -256, 254))
         layers.append(Layer(name, (outputs,), (synapse,), Neurons(500, reset="hard")))
         source, inputs = name, outputs
-    return SpikingNetwork("mnist", Input((784,), "spikes", 1), tuple(layers), "int", "count")
+    return SpikingNetwork("mnist", Input((784,), "spikes", 1), tuple(layers), "integer", "count")

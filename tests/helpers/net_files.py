@@ -29,7 +29,7 @@ def conv_network() -> SpikingNetwork:
         Layer("c", (3,), (Dense("b", np.arange(96).reshape(3, 32)),), Neurons(5, "none", bias=np.array(-7))),
     )
     source = make_input("rate", (1, 4, 4))
-    return SpikingNetwork("every key", source, layers, "int", class_names=("x", "y", "z"), provenance={"seed": 3})
+    return SpikingNetwork("every key", source, layers, "integer", class_names=("x", "y", "z"), provenance={"seed": 3})
 
 
 def refusal(path: Path, *parts: str) -> str:

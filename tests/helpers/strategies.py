@@ -201,7 +201,7 @@ def networks(
         name = f"layer{i}"
         layers.append(Layer(name, shape, tuple(synapses), neurons))
         shapes[name] = shape
-    return SpikingNetwork("random", source, tuple(layers), "int" if integer else "float", readout)
+    return SpikingNetwork("random", source, tuple(layers), "integer" if integer else "analog", readout)
 
 
 def make_images(network: SpikingNetwork, samples: int, steps: int, seed: int) -> np.ndarray:

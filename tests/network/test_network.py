@@ -23,7 +23,7 @@ def layer(name="a", source=INPUT, weight=ONES, shape=(2,), neurons=None, **chang
 
 
 def network(*layers: Layer, shape=(3,), **changed) -> SpikingNetwork:
-    settings = {"number_format": "int", "readout": "potential"} | changed
+    settings = {"stage": "integer", "readout": "potential"} | changed
     return SpikingNetwork("n", settings.pop("input", make_input("poisson", shape)), layers or (layer(),), **settings)
 
 
@@ -35,26 +35,24 @@ def with_conv(synapse: Conv, shape=(1, 4, 4)) -> SpikingNetwork:
     return network(Layer("a", (1, 2, 2), (synapse,), Neurons(5)), shape=shape)
 
 
-def biased(bias, exponent=6, number_format="int"):
-    weight = ONES if number_format == "int" else ONES.astype(float)
-    return network(
-        layer(weight=weight, neurons=Neurons(5, bias=bias, bias_exponent=exponent)), number_format=number_format
-    )
+def biased(bias, exponent=6, stage="integer"):
+    weight = ONES if stage == "integer" else ONES.astype(float)
+    return network(layer(weight=weight, neurons=Neurons(5, bias=bias, bias_exponent=exponent)), stage=stage)
 
 
-def neurons(number_format="int", **changed):
+def neurons(stage="integer", **changed):
     settings = {"threshold": 5} | changed
-    weight = ONES if number_format == "int" else ONES.astype(float)
-    return network(layer(weight=weight, neurons=Neurons(**settings)), number_format=number_format)
+    weight = ONES if stage == "integer" else ONES.astype(float)
+    return network(layer(weight=weight, neurons=Neurons(**settings)), stage=stage)
 
 
 CONTRADICTIONS = {
-    "number format 'bfloat16' is unknown": lambda: network(number_format="bfloat16"),
+    "stage 'trained' is unknown": lambda: network(stage="trained"),
     "read-out 'latency' is unknown": lambda: network(readout="latency"),
     "has no layers": lambda: SpikingNetwork("n", make_input("poisson", (3,)), ()),
     "input levels are missing": lambda: network(input=Input((3,), "current", None)),
     "input levels are missing; only the current": lambda: network(
-        layer(weight=ONES.astype(float)), input=Input((3,), "poisson", None), number_format="float"
+        layer(weight=ONES.astype(float)), input=Input((3,), "poisson", None), stage="balanced"
     ),
     "input levels are 0": lambda: network(input=Input((3,), "current", 0)),
     "input levels are 65536": lambda: network(input=Input((3,), "current", 65536)),
@@ -92,24 +90,24 @@ CONTRADICTIONS = {
     "an integer network holds whole numbers": lambda: network(layer(weight=ONES + 0.5)),
     "contain 256; 8-bit weights": lambda: network(layer(weight=256 * ONES)),
     "contain -257; 8-bit weights": lambda: network(layer(weight=-257 * ONES)),
-    "a float network holds floating-point weights": lambda: network(number_format="float"),
-    "contain NaN or infinity": lambda: network(layer(weight=ONES * np.nan), number_format="float"),
+    "a float network holds floating-point weights": lambda: network(stage="balanced"),
+    "contain NaN or infinity": lambda: network(layer(weight=ONES * np.nan), stage="balanced"),
     "threshold is True; expected a number": lambda: neurons(threshold=True),
     "threshold is '5'; expected a number": lambda: neurons(threshold="5"),
-    "threshold is nan": lambda: neurons("float", threshold=float("nan")),
+    "threshold is nan": lambda: neurons("balanced", threshold=float("nan")),
     "threshold is 2.5; an integer network": lambda: neurons(threshold=2.5),
     "threshold is 0; allowed are 1..131071": lambda: neurons(threshold=0),
     "threshold is 131072; allowed are 1..131071": lambda: neurons(threshold=2**17),
-    "threshold is -1.0; allowed are positive numbers": lambda: neurons("float", threshold=-1.0),
-    "v_init is inf": lambda: neurons("float", v_init=float("inf")),
+    "threshold is -1.0; allowed are positive numbers": lambda: neurons("balanced", threshold=-1.0),
+    "v_init is inf": lambda: neurons("balanced", v_init=float("inf")),
     "v_init is -131072; allowed": lambda: neurons(v_init=-(2**17)),
-    "leaky neurons exist in integers only": lambda: neurons("float", reset="hard", voltage_decay=10),
+    "leaky neurons exist in integers only": lambda: neurons("balanced", reset="hard", voltage_decay=10),
     "leaky with a soft reset": lambda: neurons(voltage_decay=10),
     "voltage_decay is 4097": lambda: neurons(reset="hard", voltage_decay=4097),
     "current_decay is -1": lambda: neurons(reset="hard", current_decay=-1),
     "bias has shape (3,)": lambda: biased([1, 2, 3]),
-    "bias must be finite": lambda: biased([1.0, np.inf], number_format="float"),
-    "bias must be finite floating-point": lambda: biased([1, 2], number_format="float"),
+    "bias must be finite": lambda: biased([1.0, np.inf], stage="balanced"),
+    "bias must be finite floating-point": lambda: biased([1, 2], stage="balanced"),
     "bias is float32; an integer network": lambda: biased([1.5, 2.0]),
     "bias mantissa reaches 4096": lambda: biased([0, 4096]),
     "bias mantissa reaches 5000": lambda: biased([0, -5000]),

@@ -110,7 +110,7 @@ def hard_network(rng, with_bias, readout, shape=(2, 6, 5)):
         ),
         Layer("read", (4,), (Dense("dense", weight(rng, 4, 7)),), last),
     )
-    return SpikingNetwork("hard", Input(shape, "spikes"), layers, "int", readout)
+    return SpikingNetwork("hard", Input(shape, "spikes"), layers, "integer", readout)
 
 
 def soft_dense_network(rng):
@@ -121,7 +121,7 @@ def soft_dense_network(rng):
         Layer("c", (5,), (Dense("b", weight(rng, 5, 6)),), Neurons(2)),
         Layer("read", (4,), (Dense("c", weight(rng, 4, 5)),), Neurons(131071, "none")),
     )
-    return SpikingNetwork("soft", Input((6,), "spikes"), layers, "int", "potential")
+    return SpikingNetwork("soft", Input((6,), "spikes"), layers, "integer", "potential")
 
 
 def stream_for(network, messages, plan):
@@ -184,7 +184,7 @@ def test_hard_reset_networks_run_unmodified(tmp_path):
     # Messages that drive hard-reset input neurons, as lava-dl's own files have it.
     layers = (Layer("a", (3,), (Dense(INPUT, weight(rng, 3, 5)),), Neurons(90, "hard")),)
     source = Input((5,), "spikes", 200, Neurons(100, "hard"))
-    networks.append(SpikingNetwork("driven", source, layers, "int", "count"))
+    networks.append(SpikingNetwork("driven", source, layers, "integer", "count"))
     assert_loader_agrees(tmp_path, *((network, messages_for(rng, network, 1, 12)) for network in networks))
 
 
@@ -221,7 +221,7 @@ def test_soft_reset_samples_are_separate_once_blank_steps_have_emptied_the_neuro
         Layer("a", (9,), (Dense(INPUT, 2 * rng.integers(-20, 40, (9, 6))),), Neurons(100)),
         Layer("b", (4,), (Dense("a", 2 * rng.integers(-20, 40, (4, 9))),), Neurons(180)),
     )
-    network = SpikingNetwork("soft", Input((6,), "spikes"), layers, "int", "count")
+    network = SpikingNetwork("soft", Input((6,), "spikes"), layers, "integer", "count")
     messages = messages_for(rng, network, 3, 10)
     (result,) = assert_loader_agrees(tmp_path, (network, messages), blank=12, for_lava_dl=True)
     # Without the blank steps there would be something to separate.
@@ -234,13 +234,13 @@ def residual_network(reset):
         Layer("a", (1,), (Dense(INPUT, one),), Neurons(1, reset)),
         Layer("b", (1,), (Dense("a", one), Dense(INPUT, one)), Neurons(1, reset)),
     )
-    return SpikingNetwork("residual", Input((1,), "spikes"), layers, "int", "count")
+    return SpikingNetwork("residual", Input((1,), "spikes"), layers, "integer", "count")
 
 
 def soft_conv_network():
     conv = Conv(INPUT, np.full((1, 1, 2, 2), 2, np.int16))
     layers = (Layer("conv", (1, 2, 2), (conv,), Neurons(4)),)
-    return SpikingNetwork("soft", Input((1, 3, 3), "spikes"), layers, "int", "count")
+    return SpikingNetwork("soft", Input((1, 3, 3), "spikes"), layers, "integer", "count")
 
 
 def unsayable(**neurons):
@@ -252,7 +252,7 @@ def unsayable(**neurons):
             Neurons(**{"threshold": 4, "reset": "hard", **neurons}),
         ),
     )
-    return SpikingNetwork("x", Input((1,), "spikes"), layers, "int", "count")
+    return SpikingNetwork("x", Input((1,), "spikes"), layers, "integer", "count")
 
 
 REFUSED = {
@@ -264,7 +264,7 @@ REFUSED = {
         "odd",
         Input((2,), "spikes"),
         (Layer("a", (1,), (Dense(INPUT, np.array([[255, -1]])),), Neurons(4, "hard")),),
-        "int",
+        "integer",
         "count",
     ),
     "bias exponent": unsayable(bias=np.array([1]), bias_exponent=3),
@@ -389,6 +389,6 @@ def test_quantised_dense_weights_survive(kind, seed, smaller):
 @example(np.array([[254, -256]]), 254)
 def test_soft_reset_layer_said_to_be_sayable_subtracts_exactly_its_threshold(weight, threshold):
     layer = Layer("a", (len(weight),), (Dense(INPUT, weight),), Neurons(threshold))
-    network = SpikingNetwork("a", Input((weight.shape[1],), "spikes"), (layer,), "int", "count")
+    network = SpikingNetwork("a", Input((weight.shape[1],), "spikes"), (layer,), "integer", "count")
     if not lava_dl_obstacles(network):
         assert is_exact(weight, -threshold * np.eye(len(weight), dtype=int))

@@ -38,7 +38,7 @@ def dense_network(reset: str = "soft", threshold: int = 20, **changed) -> Spikin
         Layer("first", (2,), (Dense(INPUT, WHOLE),), Neurons(threshold, reset)),
         Layer("last", (3,), (Dense("first", np.transpose(WHOLE)),), Neurons(threshold, reset)),
     )
-    network = SpikingNetwork("dense", make_input("poisson", (3,)), layers, "int", "count")
+    network = SpikingNetwork("dense", make_input("poisson", (3,)), layers, "integer", "count")
     return network.replace(**changed)
 
 
@@ -422,8 +422,8 @@ def test_format_version(net, version, found):
 @pytest.mark.parametrize(
     "change, found",
     [
-        ({"number_format": "float16"}, "'float16'"),
-        ({"number_format": "float"}, "floating-point"),
+        ({"stage": "float16"}, "'float16'"),
+        ({"stage": "balanced"}, "floating-point"),
         ({"readout": "first spike"}, "'first spike'"),
         ({"encoding": None}, "'encoding'"),
         ({"encoding": "morse"}, "'morse'"),
@@ -484,7 +484,7 @@ def test_float_networks_and_hidden_integrators_are_obstacles():
     layers = [
         layer.replace(synapses=[s.replace(weight=s.weight.astype(float)) for s in layer.synapses]) for layer in network
     ]
-    assert any("quantise" in text for text in lava_dl_obstacles(network.replace(layers=layers, number_format="float")))
+    assert any("quantise" in text for text in lava_dl_obstacles(network.replace(layers=layers, stage="balanced")))
 
 
 @pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
@@ -530,7 +530,7 @@ def child_saving(path: Path, prelude: str) -> subprocess.CompletedProcess:
         from rmp_lava.netx import save
         from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
         layer = Layer("a", (2,), (Dense(INPUT, [[1, 2], [3, 4]]),), Neurons(9))
-        network = SpikingNetwork("new", make_input("poisson", (2,)), (layer,), "int", "count")
+        network = SpikingNetwork("new", make_input("poisson", (2,)), (layer,), "integer", "count")
         {prelude}
         save(network, {str(path)!r})
     """

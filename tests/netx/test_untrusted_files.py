@@ -83,7 +83,7 @@ def test_much_from_few_bytes_is_still_read_where_gzip_can_say_it(tmp_path):
     weight = np.zeros((100, 20_000), dtype=int)
     weight[0, 0] = 1
     layer = Layer("a", (100,), (Dense(INPUT, weight),), Neurons(9))
-    network = SpikingNetwork("sparse", make_input("poisson", (20_000,)), (layer,), "int", "count")
+    network = SpikingNetwork("sparse", make_input("poisson", (20_000,)), (layer,), "integer", "count")
     path = save(network, tmp_path / "a.net")
     assert path.stat().st_size < weight.size / 50
     assert load(path) == network
@@ -94,7 +94,7 @@ def test_one_dataset_under_many_names_is_not_read_as_often(tmp_path):
     weight[0, 0] = 1
     layer = Layer("a", (100,), (Dense(INPUT, weight),), Neurons(9))
     path = save(
-        SpikingNetwork("sparse", make_input("poisson", (20_000,)), (layer,), "int", "count"), tmp_path / "a.net"
+        SpikingNetwork("sparse", make_input("poisson", (20_000,)), (layer,), "integer", "count"), tmp_path / "a.net"
     )
     with h5py.File(path, "r+") as file:
         for i in range(2, 200):
@@ -117,7 +117,7 @@ def test_chunks_larger_than_their_dataset_are_refused(net):
 def test_many_names_of_a_small_layer_are_not_read_as_often(tmp_path):
     """48 kB once stood for 40,000 synapses, and 2 MB for hours of reading."""
     layer = Layer("a", (1,), (Dense(INPUT, [[2]]), Dense(INPUT, [[3]])), Neurons(9))
-    network = SpikingNetwork("small", make_input("poisson", (1,)), (layer,), "int", "count")
+    network = SpikingNetwork("small", make_input("poisson", (1,)), (layer,), "integer", "count")
     path = save(network, tmp_path / "a.net")
     with h5py.File(path, "r+") as file:
         for i in range(2, 300):
@@ -199,7 +199,7 @@ def test_data_shuffled_after_it_was_compressed_is_refused(net):
 
 def test_many_chunks_under_many_names_are_not_read_as_often(tmp_path):
     layer = Layer("a", (1,), (Dense(INPUT, [[2] * 2000]), Dense(INPUT, [[3] * 2000])), Neurons(9))
-    network = SpikingNetwork("many", make_input("poisson", (2000,)), (layer,), "int", "count")
+    network = SpikingNetwork("many", make_input("poisson", (2000,)), (layer,), "integer", "count")
     path = save(network, tmp_path / "a.net")
     with h5py.File(path, "r+") as file:
         del file["layer/1/synapse/1/weight"]

@@ -118,9 +118,8 @@ def small(
         Layer("b", (3, 5, 5), (Conv(layer, weight(3, 3, 3, 3), padding=(1, 1)),), Neurons(200)),
         Layer("c", (4,), (Dense("b", weight(4, 75)), Dense(layer, weight(4, 75))), Neurons(400, reset="none")),
     )
-    provenance = {"balance": {"steps": steps}} | more.pop("provenance", {})
     source = make_input(encoding, (1, 5, 5), levels=15 if encoding == "current" else None)
-    return SpikingNetwork(name, source, layers, "int", provenance=provenance, **more)
+    return SpikingNetwork(name, source, layers, "integer", balanced_steps=steps, **more)
 
 
 @pytest.fixture
@@ -226,7 +225,7 @@ def test_what_is_missing_is_explained(tmp_path, images):
 def test_float_networks_have_no_quantisation(tmp_path, images):
     network = small()
     as_float = network.replace(
-        number_format="float",
+        stage="balanced",
         input=make_input("current", (1, 5, 5)),
         layers=tuple(
             layer.replace(
@@ -471,7 +470,7 @@ def test_arcs_of_any_graph_do_not_lie_on_each_other(sources):
         )
         for i, given in enumerate(sources, 1)
     )
-    network = SpikingNetwork("n", make_input("poisson", (2,)), layers, "int")
+    network = SpikingNetwork("n", make_input("poisson", (2,)), layers, "integer")
     found = drawing.lanes(network)
     rows = {name: i for i, name in enumerate(names)}
     assert set(found) == {

@@ -15,10 +15,11 @@ from torch import nn
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError, RmpLavaError, UsageError
+from rmp_lava.network import Companion
 from rmp_lava.netx import load
 from rmp_lava.sources import companions as keep
 from rmp_lava.sources.companions import check_places, save_with_ann
-from rmp_lava.sources.kept import describe_kept
+from rmp_lava.sources.kept import describe_companions
 from rmp_lava.sources.models import Target, load_target
 from rmp_lava.training.checkpoint import load_checkpoint, save_checkpoint
 from rmp_lava.training.models import MODELS
@@ -60,14 +61,15 @@ def traced(model):
     return trace(model, make_input("current", (1, 8, 8)))
 
 
-def test_the_state_dict_is_kept_and_named_in_the_provenance(model, tmp_path):
+def test_the_state_dict_is_kept_and_named_as_companion(model, tmp_path):
     kept = save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
     state = read_torch_file(kept.files["ann"])
     assert set(state) == set(model.state_dict())
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
-    provenance = load(tmp_path / "a.net").provenance
-    for key, file in kept.files.items():
-        assert provenance[key] == {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    companions = load(tmp_path / "a.net").companions
+    assert companions == tuple(
+        Companion(kind, file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for kind, file in kept.files.items()
+    )
     assert set(kept.files) == ({"ann", "onnx"} if HAS_ONNX else {"ann"})
     assert len(kept.left_out) == (0 if HAS_ONNX else 1)
 
@@ -169,25 +171,20 @@ def test_nothing_is_written_where_the_net_is_refused(model, tmp_path):
 def test_what_became_of_the_kept_files_is_said(model, tmp_path):
     path = tmp_path / "a.net"
     kept = save_with_ann(traced(model), path, as_target(model, tmp_path))
-    provenance = load(path).provenance
-    assert "is there, unchanged" in describe_kept(path, provenance)["ann"]
+    companions = load(path).companions
+    assert "is there, unchanged" in describe_companions(path, companions)[0]
     kept.files["ann"].write_bytes(b"other")
-    assert "is another file" in describe_kept(path, provenance)["ann"]
+    assert "is another file" in describe_companions(path, companions)[0]
     kept.files["ann"].unlink()
-    assert "is not there" in describe_kept(path, provenance)["ann"]
+    assert "is not there" in describe_companions(path, companions)[0]
 
 
 @pytest.mark.parametrize("name", ["../a.pt", "/etc/hostname", "", "a\0b", "..", "a" * 300])
 def test_names_in_a_net_lead_nowhere_else(tmp_path, name):
     (tmp_path / "a.pt").write_text("x")
     (tmp_path / "inner").mkdir()
-    said = describe_kept(tmp_path / "inner" / "a.net", {"ann": {"file": name, "sha256": "0"}})
-    assert ("cannot be read" if len(name) == 300 else "is not there") in said["ann"]
-
-
-@pytest.mark.parametrize("entry", ["a.pt", 3, None, {"file": 3}, {}])
-def test_provenance_of_other_kinds_is_shown_as_it_is(tmp_path, entry):
-    assert describe_kept(tmp_path / "a.net", {"ann": entry}) == {}
+    (sentence,) = describe_companions(tmp_path / "inner" / "a.net", [Companion("ann", name, "0")])
+    assert ("cannot be read" if len(name) == 300 else "is not there") in sentence
 
 
 @pytest.mark.parametrize("suffix", [".ann.pt", ".ann.pt2", ".onnx"])

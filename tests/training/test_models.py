@@ -161,7 +161,7 @@ def test_networks_with_levels_are_of_clipped_relus_that_convert(name):
     assert not any(isinstance(module, nn.ReLU) for module in network.modules())
     images = np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32)
     traced = trace(network, make_input("current", (3, 32, 32)), images)
-    assert all(layer.record["clip"] == CEILING for layer in traced if layer is not traced.output)
+    assert all(layer.clip == CEILING for layer in traced if layer is not traced.output)
 
 
 @pytest.mark.parametrize(("batch_norm", "levels"), [(False, 0), (True, 0), (True, 8)])

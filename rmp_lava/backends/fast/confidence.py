@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...errors import UsageError
 from ...network import SpikingNetwork
 from ...registers import to_weight_units
 
@@ -11,7 +12,7 @@ from ...registers import to_weight_units
 def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) -> np.ndarray:
     """Probability that the read-out after `steps` steps gives to its prediction.
 
-    The read-out per step, in units of the trained network's outputs (`provenance["output_scale"]`), through a softmax:
+    The read-out per step, in units of the trained network's outputs (`SpikingNetwork.output_scale`), through a softmax:
     what the trained network itself would answer as soon as rates have settled.
 
     Parameters
@@ -24,7 +25,11 @@ def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) ->
     numpy.ndarray
         (samples,) 0..1.
     """
-    scale = network.provenance["output_scale"]
+    scale = network.output_scale
+    if scale is None:
+        raise UsageError(
+            f"network {network.name!r} has no output_scale, so its read-out has no confidence; convert it again, or set it"
+        )
     if network.is_integer and network.readout == "potential":
         scale = to_weight_units(scale)
     outputs = scores.astype(np.float64) * (scale / steps)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from ...errors import BackendError
 from ...network import Conv, Dense, Synapse
-from ...pooling import per_block, shared_block
+from ...network.pooling import per_block
 
 EXACT_FLOAT32 = 2**24
 _SAFE_MESSAGE = 127
@@ -178,9 +178,8 @@ def make_sums(synapse: Synapse, source_shape: tuple[int, ...], **options) -> Sum
     if isinstance(synapse, Dense):
         return DenseSums(synapse, source_shape, **options)
     if isinstance(synapse, Conv):
-        block = shared_block(synapse, source_shape)
-        if block > 1:
-            return BlockSums(synapse, source_shape, block, **options)
+        if synapse.pool is not None:
+            return BlockSums(synapse, source_shape, **options)
         return ConvSums(synapse, source_shape, **options)
     raise BackendError(f"backend 'fast' does not know synapses of type {type(synapse).__name__}")
 
@@ -273,21 +272,21 @@ class ConvSums(Sums):
 
 
 class BlockSums(ConvSums):
-    """Of a convolution whose weights are equal in blocks of `block` x `block` (`rmp_lava.pooling`): over the blocks' sums."""
+    """Of a convolution with a folded pooling (`Synapse.pool`): over the sums of the pooled blocks."""
 
-    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], block: int, *, largest: int, **options) -> None:
-        self._block = block
-        largest *= block**2
+    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], *, largest: int, **options) -> None:
+        self._pool = rows, columns = synapse.pool or (1, 1)
+        largest *= rows * columns
         self._fits_uint8 = largest <= 255
         channels, height, width = source_shape
-        shape = (channels, height // block, width // block)
-        super().__init__(per_block(synapse, block), shape, largest=largest, **options)
+        shape = (channels, height // rows, width // columns)
+        super().__init__(per_block(synapse), shape, largest=largest, **options)
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         if not self._fits_uint8:
             messages = messages.to(self.dtype)
-        p = self._block
-        first, *others = [messages[:, i::p, j::p] for i in range(p) for j in range(p)]
+        p, q = self._pool
+        first, *others = [messages[:, i::p, j::q] for i in range(p) for j in range(q)]
         total = first.clone(memory_format=torch.contiguous_format)
         for each in others:
             total += each

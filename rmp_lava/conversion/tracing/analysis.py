@@ -127,7 +127,7 @@ class _Walk(Builder):
         if self._is_unknown(x) or any(f.severity == "obstacle" for f in self.findings):
             return
         try:
-            self._append("output", expressions.aligned(x), None, {})
+            self._append("output", expressions.aligned(x), None)
         except (ObstacleError, NotComposableError):
             text = "returns elements in an order that no layer can produce"
             self._add("obstacle", "model", text, "return (N, classes)")

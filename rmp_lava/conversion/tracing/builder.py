@@ -195,7 +195,7 @@ class Builder:
         self, call: Call, x: Expression, *, clip: float | None = None, name: str | None = None
     ) -> Expression:
         """Make a population of neurons that rectify x, and clip it if asked to."""
-        self._append(call.layer, x, name, {} if clip is None else {"clip": clip})
+        self._append(call.layer, x, name, clip=clip)
         if clip is not None:
             made, source = self.layers[-1].name, expressions.population_of(x)
             self._clips.append((call.layer, clip, made))
@@ -212,8 +212,8 @@ class Builder:
             if name not in layers or readers != [name]:
                 continue
             held, ceiling = layers[source], layers[name]
-            lowest = min(ceiling.record["clip"], held.record.get("clip", math.inf))
-            layers[source] = held.replace(record={**ceiling.record, **held.record, "clip": lowest})
+            lowest = min(clip for clip in (ceiling.clip, held.clip) if clip is not None)
+            layers[source] = held.replace(clip=lowest, record={**ceiling.record, **held.record})
             del layers[name]
             new = {name: source}
             self.layers = [_reading(layer, new) for layer in layers.values()]
@@ -243,7 +243,7 @@ class Builder:
         known = self._known(x)
         if known is not None:
             return known
-        self._append(x.hold, x, x.hold, {})
+        self._append(x.hold, x, x.hold)
         self._remember(x)
         self.inform(x.hold, "is average pooling", "a layer of its own with spiking neurons, as requested")
         return self._last_population(x)
@@ -260,7 +260,7 @@ class Builder:
     def _last_population(self, x: Expression) -> Expression:
         return _seen_as(x, self.layers[-1].name)
 
-    def _append(self, fallback: str, x: Expression, name: str | None, record: dict) -> None:
+    def _append(self, fallback: str, x: Expression, name: str | None, *, clip: float | None = None) -> None:
         taken = {layer.name for layer in self.layers} | {INPUT}
         labels = [label for _, label in sorted(x.labels, key=lambda label: -label[0])] or [fallback]
         module = name or next((label for label in labels if _printable(label) not in taken), labels[0])
@@ -280,7 +280,9 @@ class Builder:
         for note in x.notes:
             self._folded.setdefault(note, []).append(name)
         neurons = Neurons(1.0, bias=_compact(x.bias))
-        self.layers.append(Layer(name, x.shape, synapses, neurons, {"module": module} | _folded_record(x) | record))
+        self.layers.append(
+            Layer(name, x.shape, synapses, neurons, clip=clip, record={"module": module} | _folded_record(x))
+        )
 
     def _is_unknown(self, x: Expression) -> bool:
         return any(term.source in self._unknown for term in x.terms)

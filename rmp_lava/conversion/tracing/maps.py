@@ -15,6 +15,7 @@ import torch
 from torch.nn.grad import conv2d_input
 
 from ...network import Conv, Dense, Synapse
+from ...network.pooling import folded_pool
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -309,8 +310,10 @@ def _padded_axis(conv: Convolution, axis: int) -> _PaddedAxis:
 def synapse(source: str, linear: Map) -> Synapse:
     """The map as float32 synapses from a population of that name."""
     if isinstance(linear, Matrix):
-        return Dense(source, linear.weight.astype(np.float32))
-    if len(linear.shape) == 1:
-        return Dense(source, as_matrix(linear).weight.astype(np.float32))
-    conv, padding = symmetrically_padded(as_convolution(linear))
-    return Conv(source, conv.weight.astype(np.float32), conv.stride, padding, conv.dilation, conv.groups)
+        made: Synapse = Dense(source, linear.weight.astype(np.float32))
+    elif len(linear.shape) == 1:
+        made = Dense(source, as_matrix(linear).weight.astype(np.float32))
+    else:
+        conv, padding = symmetrically_padded(as_convolution(linear))
+        made = Conv(source, conv.weight.astype(np.float32), conv.stride, padding, conv.dilation, conv.groups)
+    return made.replace(pool=folded_pool(made, linear.source_shape))

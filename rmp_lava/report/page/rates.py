@@ -111,11 +111,11 @@ def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork:
             break
     else:
         raise _MissingError("the trained network has other layers than this one")
-    if any(layer.neurons.reset != "none" and "spike_value" not in layer.record for layer in network):
+    if any(layer.neurons.reset != "none" and layer.activation_scale is None for layer in network):
         raise _MissingError(
             "the file does not say what one spike of each layer stands for; convert it with this version"
         )
-    if network.output.neurons.reset == "none" and network.provenance.get("output_scale") is None:
+    if network.output.neurons.reset == "none" and network.output_scale is None:
         raise _MissingError("the file does not say what the read-out means in units of the trained network")
     return analog
 
@@ -149,10 +149,10 @@ def _drawn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(what is said, activation) of the neurons that are drawn, float32 (images, neurons)."""
     if layer.neurons.reset == "none":
-        scale = network.provenance["output_scale"] / steps
+        scale = network.output_scale / steps
         said, meant = output * (to_weight_units(scale) if network.is_integer else scale), found
     else:
-        value = np.asarray(layer.record["spike_value"], np.float64)
+        value = layer.activation_scale
         value = value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value
         said, meant = counts / steps, found / value
     which = spread(layer.size, _NEURONS)

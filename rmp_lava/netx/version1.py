@@ -1,0 +1,101 @@
+"""Files of format version 1, in which JSON logs held what are typed fields since version 2."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..choices import Stage
+from ..errors import NetworkError
+from ..network import Companion, Layer, SpikingNetwork, Synapse
+from ..network.pooling import folded_pool
+from ..registers import MAX_STEPS
+
+
+def stage_of(number_format: str, provenance: Mapping[str, Any]) -> Stage:
+    """The stage of a network by its number format, "float" or "int"; a log tells whether a float one was balanced.
+
+    Raises
+    ------
+    NetworkError
+        If the number format is another.
+    """
+    if number_format == "int":
+        return "integer"
+    if number_format != "float":
+        raise NetworkError(f"number format {number_format!r} is unknown; it is 'float' or 'int'")
+    return "balanced" if "balance" in provenance else "analog"
+
+
+def upgraded(network: SpikingNetwork) -> SpikingNetwork:
+    """A network of a version 1 file with its typed fields, as far as its logs tell them.
+
+    Raises
+    ------
+    NetworkError, NetFileError
+        If a log holds something that no field may.
+    """
+    log = network.provenance
+    steps = _entry(log.get("balance"), "steps")
+    share = log.get("validation_fraction")
+    return network.replace(
+        layers=tuple(_upgraded_layer(layer, network) for layer in network),
+        output_scale=_output_scale(network),
+        balanced_steps=steps if type(steps) is int and 1 <= steps <= MAX_STEPS else None,
+        dataset=log["dataset"] if isinstance(log.get("dataset"), str) else None,
+        validation_fraction=share if isinstance(share, float) and 0 < share < 1 else None,
+        companions=tuple(_companions(log)),
+        provenance={key: value for key, value in log.items() if key not in ("ann", "onnx", "output_scale")},
+    )
+
+
+def _output_scale(network: SpikingNetwork) -> float | None:
+    scale = network.provenance.get("output_scale")
+    return scale if scale is None or isinstance(scale, float) else float(scale)
+
+
+def _companions(log: Mapping[str, Any]) -> list[Companion]:
+    found = []
+    for kind in ("ann", "onnx"):
+        file, sha256 = _entry(log.get(kind), "file"), _entry(log.get(kind), "sha256")
+        if isinstance(file, str):
+            function = log.get("function")
+            weights_alone = kind == "ann" and file.endswith(".pt") and isinstance(function, str)
+            found.append(Companion(kind, file, str(sha256), function if weights_alone else None))
+    return found
+
+
+def _upgraded_layer(layer: Layer, network: SpikingNetwork) -> Layer:
+    log = layer.record
+    scale = log.get("threshold") if network.stage == "analog" else log.get("spike_value")
+    try:
+        return layer.replace(
+            synapses=tuple(_upgraded_synapse(s, network.source_shape(s.source)) for s in layer.synapses),
+            activation_scale=scale,
+            clip=log.get("clip"),
+            potential_peak=log.get("potential_peak"),
+            weight_error=log.get("weight_error"),
+            record={key: value for key, value in log.items() if key not in _FIELDS},
+        )
+    except NetworkError as error:
+        raise NetworkError(f"layer {layer.name!r}: {error}") from None
+
+
+_FIELDS = (
+    "spike_value",
+    "threshold",
+    "clip",
+    "potential_peak",
+    "potential_expected",
+    "balanced_over_steps",
+    "weight_error",
+)
+
+
+def _upgraded_synapse(synapse: Synapse, source_shape: tuple[int, ...]) -> Synapse:
+    return dataclasses.replace(synapse, pool=folded_pool(synapse, source_shape))
+
+
+def _entry(log: object, key: str) -> Any:
+    return log.get(key) if isinstance(log, Mapping) else None
