@@ -43,7 +43,7 @@ class TrainedOutputs:
         UsageError
             If the outputs do not mean the trained network's (a last layer that spikes but is read by its potential).
         """
-        if "output_scale" not in network.provenance:
+        if network.output_scale is None:
             raise UsageError(
                 f"network {network.name!r} is read by the potential of neurons that spike, which says little of its "
                 "outputs; use readout 'count', or balance it in one way only"

@@ -183,7 +183,7 @@ def test_a_balanced_network_is_not_balanced_again():
 @pytest.mark.parametrize(
     ("option", "found"),
     [({"thresholds": "mean"}, "thresholds is 'mean'"), ({"calibrate": "weights"}, "calibrate is 'weights'"),
-     ({"channelwise": True}, "not from 'v_in'"), ({"thresholds": "tuned"}, "no tuned threshold")],
+     ({"channelwise": True}, "not from 'v_in'"), ({"thresholds": "tuned"}, "no tuned activation scale")],
 )  # fmt: skip
 def test_ways_to_balance_that_do_not_exist(option, found):
     with pytest.raises(UsageError, match=found):
@@ -263,9 +263,7 @@ def test_thresholds_per_channel_change_no_activation():
 
 
 def test_a_clipped_activation_is_the_largest_threshold():
-    network = convolutional().map_layers(
-        lambda layer: layer.replace(record={"clip": 0.3}) if layer.name == "second" else layer
-    )
+    network = convolutional().map_layers(lambda layer: layer.replace(clip=0.3) if layer.name == "second" else layer)
     for how in (Balancing(), Balancing("error", v_init="half", channelwise=True)):
         assert np.max(balance(network, PICTURES, 8, how)["second"].activation_scale) <= 0.3
     # Its largest input is above the clip, so alpha counts from the clip; above 1 there is nothing that a rate could say.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from rmp_lava.conversion.restore import restore
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
-from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.network import INPUT, Companion, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.sources.companions import save_with_ann
 from rmp_lava.sources.models import load_target
 from rmp_lava.training.checkpoint import save_checkpoint
@@ -167,8 +168,18 @@ def test_outputs_are_in_units_of_the_trained_network():
 
 def test_nothing_of_earlier_measurements_is_kept():
     network = integers()
-    network = network.replace(provenance={**network.provenance, "stages": [], "ann": {"file": "a"}, "tune": []})
-    assert dict(restore(network).provenance) == {"dataset": "x"}
+    log = {"stages": [], "tune": [], "dataset": "x"}
+    network = network.replace(provenance=log, companions=(Companion("ann", "a", "0"),), balanced_steps=8)
+    restored = restore(network)
+    assert dict(restored.provenance) == {"dataset": "x"} and restored.dataset == "x"
+    assert (restored.stage, restored.companions, restored.balanced_steps) == ("analog", (), None)
+
+
+def test_without_an_output_scale_sums_are_in_weight_units():
+    network = integers("potential")
+    known, unknown = restore(network), restore(network.replace(output_scale=None))
+    ratio = known.output.synapses[0].weight / unknown.output.synapses[0].weight
+    np.testing.assert_allclose(ratio[np.isfinite(ratio)], 0.1, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +188,6 @@ def test_nothing_of_earlier_measurements_is_kept():
         (lambda n: restore(n), "is in floating point, with nothing to restore"),
         (lambda n: n.replace(input=make_input("spikes", (3, 5, 5))), "takes spikes, which say no activations"),
         (lambda n: n.replace(input=Input((3, 5, 5), "rate", 100, Neurons(200))), "through input neurons of its own"),
-        (lambda n: n.replace(provenance={}), "does not say what its read-out means in units of the trained network"),
         (
             lambda n: n.map_layers(
                 lambda layer: (
@@ -215,7 +225,7 @@ class Small(nn.Module):
 def test_a_net_is_a_target_that_converts_again(tmp_path):
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
     network = rmp_lava.quantize(rmp_lava.convert(Small(), digits, steps=8))
-    rmp_lava.save(network.replace(provenance=dict(network.provenance) | {"dataset": "digits"}), tmp_path / "a.net")
+    rmp_lava.save(network.replace(dataset="digits"), tmp_path / "a.net")
     before = (tmp_path / "a.net").read_bytes()
     target = load_target(str(tmp_path / "a.net"))
     assert (target.kind, target.dataset, target.shape) == ("net", "digits", (1, 8, 8))
@@ -247,7 +257,10 @@ def test_the_trained_network_beside_a_net_is_the_better_source(tmp_path):
         load_target(str(tmp_path / "a.net"))
     # Weights alone need their function, which may be lost.
     network = rmp_lava.load(tmp_path / "a.net")
-    rmp_lava.save(network.replace(provenance=dict(network.provenance) | {"function": "mine:net"}), tmp_path / "a.net")
+    rmp_lava.save(
+        network.replace(companions=tuple(replace(c, builder="mine:net") for c in network.companions)),
+        tmp_path / "a.net",
+    )
     with pytest.raises(UsageError, match="take that, mine:net --weights .*a.ann.pt, or move .*a.ann.pt away"):
         load_target(str(tmp_path / "a.net"))
     (tmp_path / "a.ann.pt").unlink()

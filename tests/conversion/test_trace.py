@@ -648,7 +648,7 @@ def test_a_ceiling_is_a_layer_of_its_own_where_the_unclipped_activations_are_rea
 
 def test_a_ceiling_on_the_input_is_a_layer():
     model = nn.Sequential(nn.Hardtanh(0, 0.5), linear(6, 4), nn.ReLU(), linear(4, 2))
-    assert [layer.record.get("clip") for layer in assert_traced_exactly(model, (6,))] == [0.5, None, None]
+    assert [layer.clip for layer in assert_traced_exactly(model, (6,))] == [0.5, None, None]
 
 
 @settings(max_examples=examples(60))

@@ -411,7 +411,7 @@ def test_what_networks_here_cannot_have_is_refused(net, key, value, found):
 
 @pytest.mark.parametrize(
     "version, found",
-    [(2, "update rmp-lava"), (0, "positive"), (-1, "positive"), ("one", "positive"), (1.5, "positive")],
+    [(3, "update rmp-lava"), (0, "positive"), (-1, "positive"), ("one", "positive"), (1.5, "positive")],
 )
 def test_format_version(net, version, found):
     with h5py.File(net, "r+") as file:
@@ -584,5 +584,5 @@ def test_the_example_in_the_documentation_reads_a_file(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     exec(textwrap.dedent(example), {})
     output = capsys.readouterr().out
-    for part in ("every key int rate", "1 conv [2, 4, 4]", "a from input (2, 1, 3, 3)", "RMP threshold 20"):
+    for part in ("every key integer rate", "1 conv [2, 4, 4]", "a from input (2, 1, 3, 3)", "RMP threshold 20"):
         assert part in output

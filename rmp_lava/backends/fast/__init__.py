@@ -53,7 +53,7 @@ def run(
         If the device does not exist.
     """
     place = _device(options.device)
-    if options.confidence is not None and network.provenance.get("output_scale") is None:
+    if options.confidence is not None and network.output_scale is None:
         raise UsageError(
             f"network {network.name!r} has no output scale, which confidence needs; convert it again with this version"
         )
