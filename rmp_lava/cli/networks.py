@@ -45,8 +45,9 @@ def _messages(levels: int | None) -> str:
 def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
     """Show what a .net file holds."""
     from .. import netx
-    from ..report.provenance import describe_kept, provenance_tables
+    from ..report.provenance import provenance_tables
     from ..report.tables import WIDE, network_table
+    from ..sources.kept import describe_companions
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)
@@ -66,7 +67,7 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
         console.print(
             "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."
         )
-    for made in provenance_tables(network.provenance):
+    for made in provenance_tables(network):
         console.print(made)
     for sentence in describe_companions(net, network.companions):
         console.print(sentence)

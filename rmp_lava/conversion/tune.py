@@ -129,7 +129,8 @@ def tune(
     -------
     Tuned
         The network is in analog form, not rounded. Each spiking layer has its trained activation scale, and the same number
-        as clip, because activations do not go beyond it. For the result to hold, neurons have to start from half their thresholds. `provenance["tune"]` lists settings and history of all tunings.
+        as clip, because activations do not go beyond it. For the result to hold, neurons have to start from half their
+        thresholds. `provenance["tune"]` lists settings and history of all tunings.
 
     Raises
     ------

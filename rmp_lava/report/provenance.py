@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..conversion.layer_fidelity import LayerGate
 from ..conversion.stages import Stage
-from ..sources.kept import kept_states
+from ..network import SpikingNetwork
 from ..tables import Table, table
 from .tables import epochs_table, fidelity_table, stage_table
 from .words import is_number
 
 _IN_OWN_TABLES = ("stages", "gates")
-
-
-def describe_kept(net: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Key of the provenance, "ann" or "onnx" -> a sentence whether the file that was saved next to a `.net` is there."""
-    titles = {"ann": "Trained network", "onnx": "As ONNX"}
-    return {
-        key: f"{titles[key]}: {file} {state} (SHA-256 {provenance[key].get('sha256')})"
-        for key, (file, state) in kept_states(net, provenance).items()
-    }
 
 
 def kept_gates(provenance: Mapping[str, Any]) -> list[LayerGate]:
@@ -78,12 +68,11 @@ def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
             yield path, value if isinstance(value, str) else json.dumps(value)
 
 
-def provenance_tables(provenance: Mapping[str, Any]) -> Iterator[Table]:
+def provenance_tables(network: SpikingNetwork) -> Iterator[Table]:
     """Stages, layer fidelity, epochs of tuning and every other entry, as tables for the terminal."""
+    provenance = network.provenance
     if stages := kept_stages(provenance):
-        balance = provenance.get("balance")
-        steps = balance.get("steps") if isinstance(balance, Mapping) else None
-        yield stage_table(stages, steps if type(steps) is int else None)
+        yield stage_table(stages, network.balanced_steps)
     if gates := kept_gates(provenance):
         yield fidelity_table(gates)
     tunings, rest = kept_epochs(provenance)

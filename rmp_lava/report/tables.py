@@ -50,7 +50,7 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
                 *((f"{weights:,}", f"{low:g} … {high:g}") if wide else ()),
                 "–" if neurons.reset == "none" else f"{neurons.threshold:g}",
                 f"{neurons.v_init:g}",
-                _recorded_share(layer.record.get("weight_error")),
+                _recorded_share(layer.weight_error),
             )
         )
     of_weights = ("weights", "range") if wide else ()
@@ -70,7 +70,7 @@ def quantisation_table(network: SpikingNetwork, run: Run) -> Table:
                 layer.name,
                 digits(float(scale)) if is_number(scale) else "–",
                 f"{low} … {high}".replace("-", "−"),
-                _recorded_share(layer.record.get("weight_error")),
+                _recorded_share(layer.weight_error),
                 percent(zeroed / sum(s.weight.size for s in layer.synapses), 2) if is_number(zeroed) else "–",
                 "–" if neurons.reset == "none" else f"{neurons.threshold:,}",
                 f"{neurons.v_init:,}".replace("-", "−"),

@@ -113,14 +113,15 @@ def load_kept(net: Path, network: SpikingNetwork) -> Target:
     CheckpointError
         If the file is missing, changed or unreadable, or is a state dict: code that a file names is not run.
     """
-    name, state = kept_states(net, network.provenance).get("ann", (None, None))
-    if name is None:
+    companion = next((each for each in network.companions if each.kind == "ann"), None)
+    if companion is None:
         raise CheckpointError(
             "the file names no trained network that is saved next to it; convert it with this version"
         )
+    name, state = companion.file, state_of(net, companion)
     if state != UNCHANGED:
         raise CheckpointError(f"the trained network, {name!r} next to the file, {state}")
-    if "function" in network.provenance:
+    if companion.builder is not None:
         raise CheckpointError(
             f"{name!r} holds weights whose network is built by a function; code that a file names is not run for a report"
         )

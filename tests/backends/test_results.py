@@ -24,7 +24,7 @@ def network(layers: int = 2) -> SpikingNetwork:
             Layer(f"layer{i}", (2,), (Dense(INPUT if not i else f"layer{i - 1}", np.full((2, 2), 9)),), Neurons(5))
             for i in range(layers)
         ),
-        "int",
+        "integer",
     )
 
 
@@ -46,7 +46,9 @@ def test_runs_travel_to_other_processes():
     result = run()
     assert copy.deepcopy(result) == result == pickle.loads(pickle.dumps(result))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        assert pool.submit(run).result() == result
+        # The network travels there, the run comes back; what runs must be importable there.
+        found = pool.submit(rmp_lava.run, network(), np.ones((3, 4, 2)), 4, "fast", record=EVERYTHING).result()
+        assert found == result
 
 
 def test_a_run_prints_in_a_few_lines_without_arrays():

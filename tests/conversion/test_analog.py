@@ -45,7 +45,7 @@ def branched(bias_shapes=((), (4,), (4, 5, 5))) -> SpikingNetwork:
             (4, 5, 5),
             (Conv("a", real(4, 1, 3, 3), padding=(1, 1), groups=4), Conv(INPUT, real(4, 3, 1, 1))),
             _biased(real, bias_shapes[1]),
-            {"clip": 0.75},
+            clip=0.75,
         ),
         Layer(
             "c", (4, 5, 5), (Conv("b", real(4, 4, 1, 1)), Conv("a", real(4, 4, 1, 1))), _biased(real, bias_shapes[2])

@@ -220,7 +220,7 @@ def test_a_read_out_that_would_keep_no_weight_is_refused():
     # Before, a run of many steps got a read-out of zeros, at the accuracy of guessing and without a word.
     weight = np.array([[0.5, -0.2]], dtype=np.float32)
     for peak, fits in ((1e3, True), (1e8, False)):
-        layer = Layer("out", (1,), (Dense(INPUT, weight),), Neurons(1.0, "none"), {"potential_peak": peak})
+        layer = Layer("out", (1,), (Dense(INPUT, weight),), Neurons(1.0, "none"), potential_peak=peak)
         network = SpikingNetwork("long", make_input("rate", (2,)), (layer,), "analog")
         if fits:
             assert quantize(network).output.synapses[0].weight.any()
