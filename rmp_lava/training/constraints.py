@@ -92,9 +92,7 @@ def _check_module(name: str, module: nn.Module) -> Iterator[Finding]:
     elif isinstance(module, _MAX_POOLING):
         yield _violation(name, f"{kind} is maximum pooling", "use AvgPool2d")
     elif type(module).__module__ == nn.ReLU.__module__ and not list(module.children()):
-        yield _violation(
-            name, f"{kind} is an activation other than ReLU", "use ReLU, or nothing after the last layer"
-        )
+        yield _violation(name, f"{kind} is an activation other than ReLU", "use ReLU, or nothing after the last layer")
     else:
         yield _violation(name, f"{kind} is not supported", f"build the network from {_ALLOWED_NAMES}")
 

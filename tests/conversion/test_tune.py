@@ -402,9 +402,7 @@ def accuracy(network: SpikingNetwork, steps: int) -> float:
 def test_both_stages_help_the_integer_network_at_two_steps():
     network, _, validation = digits()
     values = least_error_spike_values(AnalogNetwork(network), digits()[1][0], 2)
-    untuned = network.map_layers(
-        lambda layer: layer.replace(activation_scale=values.get(layer.name))
-    )
+    untuned = network.map_layers(lambda layer: layer.replace(activation_scale=values.get(layer.name)))
     rates = quick(epochs=6)
     seen = []
     spikes = quick(network=rates, dynamics="spikes", epochs=6, validation=validation, on_epoch=seen.append)
