@@ -77,8 +77,8 @@ def _equal_to_reference(backend: Fast | Lava) -> Run:
     from .errors import BackendError
 
     network, images = _tiny_network()
-    expected = run(network, images, 8, "reference", record=("spikes",))
-    found = run(network, images, 8, backend, record=("spikes",))
+    expected = run(network, images, 8, "reference", record={"spikes"})
+    found = run(network, images, 8, backend, record={"spikes"})
     if not all(np.array_equal(expected.spikes[name], found.spikes[name]) for name in expected.spikes):
         raise BackendError(
             f"backends reference and {found.backend} give different spikes; this is a defect, please report it"

@@ -1,12 +1,15 @@
-"""Options that choose a Loihi 2 board, and the part of `fit` that says what differs on it."""
+"""Options that choose a Loihi 2 board."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..choices import MeasuredInput
+
+if TYPE_CHECKING:
+    from ..backends.board import Board
 
 Partition = Annotated[str | None, typer.Option(help="SLURM partition to take a Loihi 2 board from (backend loihi2).")]
 Node = Annotated[str | None, typer.Option(help="SLURM node: this board and no other (backend loihi2).")]
@@ -27,11 +30,12 @@ Measure = Annotated[
 ]
 
 
-def chosen_board(partition: str | None, node: str | None, host: str | None, generation: str | None, leak: int | None):
-    """The board that options name, else the environment; None where nothing was chosen."""
-    from ..backends.loihi2 import Board
+def chosen_board(
+    partition: str | None, node: str | None, host: str | None, generation: str | None, leak: int | None
+) -> Board | None:
+    """The board that the options choose, completed from the environment; None without options."""
+    from ..backends.board import Board
 
-    chosen = {"partition": partition, "node": node, "host": host, "generation": generation, "leak": leak}
-    if all(value is None for value in chosen.values()):
+    if all(each is None for each in (partition, node, host, generation, leak)):
         return None
-    return Board.from_environment(**chosen)
+    return Board.from_environment(partition=partition, node=node, host=host, generation=generation, leak=leak)

@@ -105,5 +105,5 @@ def _raster(network: SpikingNetwork, images: np.ndarray, steps: int, seed: int) 
     samples = int(np.clip(_RASTER_BYTES // (per_step * min(steps, RASTER_STEPS)), 1, min(RASTER_SAMPLES, len(images))))
     steps = int(np.clip(_RASTER_BYTES // (per_step * samples), 1, min(steps, RASTER_STEPS)))
     some = images[:samples, :steps] if network.input.encoding == "spikes" else images[:samples]
-    result = run(network, some, steps, seed=seed, record=("spikes",))
+    result = run(network, some, steps, seed=seed, record={"spikes"})
     return Raster({name: result.spikes[name] for name in (INPUT, *network.depths)}, some, samples, steps)

@@ -129,7 +129,7 @@ def _compare(
     batch = max(1, _AT_ONCE // network.neuron_count)
     for start in range(0, len(images), batch):
         some = images[start : start + batch]
-        result = run(network, some, steps, seed=seed + start, record=("counts",))
+        result = run(network, some, steps, seed=seed + start, record={"counts"})
         for _, name, values in activations(model, some, batch=len(some)):
             found, counts = values.double().cpu().numpy(), result.neuron_counts[name]
             gates[name].add(found, counts, result.output)
@@ -156,7 +156,8 @@ def _drawn(
         value = value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value
         said, meant = counts / steps, found / value
     which = spread(layer.size, _NEURONS)
-    return tuple(each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (said, meant))
+    said, meant = (each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (said, meant))
+    return said, meant
 
 
 def spread(size: int, most: int) -> np.ndarray:
