@@ -1,7 +1,7 @@
-"""What lava-dl's unmodified loader, `lava.lib.dl.netx.hdf5.Network`, would make of a network.
+"""Whether lava-dl's unmodified loader, `lava.lib.dl.netx.hdf5.Network`, runs a network with identical spikes.
 
-The loader ignores what it does not know. A network may be written in its terms only where it gives identical spikes;
-everything else gets neuron types that the loader does not know, so that it stops instead of running another network.
+The loader ignores keys that it does not know. So a network is written in the loader's terms only if the loader computes identical
+spikes; every other network gets neuron types that the loader does not know, so that it stops instead of running another network.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ STOCK_BIAS_EXPONENT = 6
 def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
     """Why the unmodified loader cannot run this network with identical spikes; empty if it can.
 
-    The membrane potential of soft-reset neurons then lives in a register that wraps at +-2^17 weight units; whether
-    that happens depends on the input (backend reference, implementation stock, counts it).
+    There the membrane potential of soft-reset neurons is in a register that wraps at +-2^17 weight units. Whether that happens
+    depends on the input; backend reference with implementation 'stock' counts it.
     """
     obstacles = []
     if not network.is_integer:
@@ -26,11 +26,11 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
     if not network.is_chain:
         obstacles.append("layers do not form a chain; the loader connects each layer to the one before it")
     if network.input.neurons is not None and network.input.neurons.reset != "hard":
-        obstacles.append("the input is rate-coded by RMP neurons; the loader has none, so use another encoding")
+        obstacles.append("the input is rate-coded by RMP neurons, which the loader lacks; use another encoding")
     if network.input.neurons is not None and network.input.neurons.v_init != 0:
         obstacles.append("the input's neurons have a v_init that is not 0; the loader starts every neuron at 0")
     if network.input.neurons is not None and network.input.neurons.bias is not None:
-        obstacles.append("the input's neurons have a bias, which the loader takes for a part of how images are scaled")
+        obstacles.append("the input's neurons have a bias, which the loader would use to scale images")
     by_reason: dict[str, list[str]] = {}
     for layer in network:
         for reason in _layer_obstacles(layer, layer is network.output):
@@ -46,13 +46,15 @@ def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
     if neurons.v_init != 0:
         obstacles.append("v_init is not 0; the loader starts every neuron at 0, so convert with --v-init zero")
     if neurons.bias is not None and neurons.reset != "hard":
-        obstacles.append("has a bias, which the loader would not integrate in this neuron; --calibrate none adds none")
+        obstacles.append(
+            "has a bias, which the loader would not integrate in this neuron; convert with --calibrate none"
+        )
     if neurons.bias is not None and neurons.bias_exponent != STOCK_BIAS_EXPONENT:
-        obstacles.append(f"bias exponent is {neurons.bias_exponent}; the loader takes {STOCK_BIAS_EXPONENT}")
+        obstacles.append(f"bias exponent is {neurons.bias_exponent}; the loader uses {STOCK_BIAS_EXPONENT}")
     if neurons.bias is not None and len(layer.shape) == 3 and neurons.bias.ndim == 3:
         obstacles.append("has a bias per neuron; the loader takes one per channel")
     if neurons.reset == "none" and not (is_output and isinstance(synapse, Dense)):
-        obstacles.append("integrates without spiking; the loader knows that of a dense output layer only")
+        obstacles.append("integrates without spiking; the loader supports that for a dense output layer only")
     if neurons.reset == "soft":
         obstacles += _soft_reset_obstacles(layer)
     elif isinstance(synapse, Dense) and not _dense_survives(synapse.weight):
@@ -68,9 +70,9 @@ def _soft_reset_obstacles(layer: Layer) -> list[str]:
         ]
     if threshold % 2 or threshold > 254:
         return [
-            f"threshold {threshold} is no self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"
+            f"threshold {threshold} is not a self-synapse weight; quantise with threshold_form='dense_rec' (even, <= 254)"
         ]
-    # The values of `self_synapse`, without its (n, n).
+    # The distinct values of `self_synapse`, without an (n, n) array.
     if not _dense_survives(synapse.weight, np.array([-threshold] if layer.size == 1 else [-threshold, 0])):
         return ["the loader would round or clip its weights"]
     return []
@@ -84,8 +86,8 @@ def self_synapse(layer: Layer) -> np.ndarray:
 def _dense_survives(*parts: np.ndarray) -> bool:
     """Whether Lava's fixed-point Dense, as the loader sets it up, computes with exactly these weights.
 
-    The loader takes a layer's weights and recurrent weights to one scale, and gives each a Dense of its own.
-    Follows netx/utils.py `optimize_weight_bits` and lava/utils/weightutils.py `clip_weights` and `truncate_weights`.
+    The loader brings a layer's weights and recurrent weights to one scale, and each into a Dense of its own. This follows
+    netx/utils.py `optimize_weight_bits` and lava/utils/weightutils.py `clip_weights` and `truncate_weights`.
     """
     parts = tuple(part.astype(np.int64) for part in parts)
     weight = np.concatenate([part.ravel() for part in parts])
@@ -105,7 +107,7 @@ def _dense_survives(*parts: np.ndarray) -> bool:
 
 
 def _is_held(weight: np.ndarray, bits: int) -> bool:
-    """Whether Dense keeps weights as they are; it decides on the sign mode by itself, and calls all <= 0 inhibitory."""
+    """Whether Dense keeps weights; it chooses the sign mode itself, and treats weights that are all <= 0 as inhibitory."""
     low, high = int(weight.min()), int(weight.max())
     signed = low < 0 < high
     magnitude = -weight if low < 0 and not signed else weight

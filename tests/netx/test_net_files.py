@@ -453,7 +453,7 @@ def test_other_recurrent_synapses_are_refused(tmp_path):
     "network, found",
     [
         (dense_network(threshold=21), ["layers 'first', 'last': threshold 21"]),
-        (dense_network(threshold=256), ["threshold 256 is no self-synapse weight"]),
+        (dense_network(threshold=256), ["threshold 256 is not a self-synapse weight"]),
         (odd_network(), ["layer 'first': the loader would round or clip its weights"]),
         (
             conv_network(),

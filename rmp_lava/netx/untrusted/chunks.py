@@ -1,7 +1,7 @@
-"""Looks at filtered data before the HDF5 library (2.0) does, which inflates all that is there, whatever it declares.
+"""Checks filtered data before the HDF5 library (2.0) reads it, as the library inflates everything whatever size is declared.
 
-A chunk of one byte may hold a gzip stream of gigabytes, and a dataset may ask for several decompressions in a row. Out of a chunk
-that comes out too short the library copies what lies behind it in memory.
+A chunk of one byte may contain a gzip stream of gigabytes, and a dataset may declare several decompressions in a row. If a chunk
+inflates to too few bytes, the library copies the memory that follows it.
 (HDF5 File Format Specification 3.0, section IV.A.2.l; zlib, RFC 1950.)
 """
 
@@ -17,25 +17,26 @@ _CHECKSUM_BYTES = 4
 
 
 def filters_of(dataset: h5py.Dataset) -> list[int]:
-    """Numbers of the filters that a dataset has gone through, in that order."""
+    """Numbers of a dataset's filters, in the order in which they were applied."""
     plist = dataset.id.get_create_plist()
     return [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
 
 
 def are_understood(filters: list[int]) -> bool:
-    """Whether they are those of `save`, or fewer: shuffle before gzip, each at most once, and a checksum anywhere."""
+    """Whether the filters are at most those of `save`: shuffle before gzip, each at most once, and a checksum anywhere."""
     once = len(set(filters)) == len(filters) and set(filters) <= {_SHUFFLE, _GZIP, _CHECKSUM}
-    # What is shuffled after it was compressed is another stream when it is read.
+    # Data that was shuffled after compression is a different stream when it is read.
     return once and (not {_SHUFFLE, _GZIP} <= set(filters) or filters.index(_SHUFFLE) < filters.index(_GZIP))
 
 
 def are_whole(dataset: h5py.Dataset, filters: list[int]) -> bool:
-    """Whether every stored chunk comes out of the filters with the bytes of a chunk, neither more nor fewer.
+    """Whether every stored chunk inflates to exactly the size of a chunk.
 
-    Inflates each chunk once more than reading does, into no more memory than a chunk takes; `ValueError` for a damaged one.
+    Inflates each chunk once, in addition to the library, into no more memory than a chunk takes; raises `ValueError` for a
+    damaged one.
     """
     if not filters:
-        return True  # of these the library knows the size
+        return True  # the library checks the size of unfiltered data
     size = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
     offsets: list[tuple[int, ...]] = []
     dataset.id.chunk_iter(lambda stored: offsets.append(stored.chunk_offset))
@@ -45,7 +46,7 @@ def are_whole(dataset: h5py.Dataset, filters: list[int]) -> bool:
         expected = size + _CHECKSUM_BYTES * (_CHECKSUM in applied)
         if _GZIP in applied:
             if _CHECKSUM in applied and applied.index(_CHECKSUM) > applied.index(_GZIP):
-                expected = size  # the checksum is that of the compressed bytes, and lies behind them
+                expected = size  # the checksum is of the compressed bytes, and follows them
             content = _inflated(content, expected + 1, dataset.name)
         if len(content) != expected:
             return False

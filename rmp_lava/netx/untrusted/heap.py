@@ -1,9 +1,9 @@
-"""Looks at the heaps of a file before the HDF5 library (2.0) does, which trusts what damaged ones say.
+"""Checks the heaps of a file before the HDF5 library (2.0) reads them, as the library trusts damaged ones.
 
-Variable-length strings lie in global heaps: chains of objects, each of which says where the next one begins. An object of size 0
-leads back to itself; the library follows it, and nothing can interrupt it there. It also allocates whatever a string claims.
-Names lie in local heaps, whose free blocks are a chain too: one that leads back to itself never ends either. Many names may lie
-in a fractal heap, which may be compressed: the library inflates all that its block holds.
+Variable-length strings are stored in global heaps: chains of objects, each of which determines where the next one begins. An
+object of size 0 leads back to itself; the library follows it forever and cannot be interrupted. It also allocates whatever size
+a string declares. Names are stored in local heaps, whose free blocks are a chain too, which may also lead back to itself. Many
+names may be stored in a fractal heap, which may be compressed: the library inflates the whole block.
 (HDF5 File Format Specification 3.0, sections III.D, III.E, III.G and VIII.)
 """
 
@@ -20,21 +20,21 @@ _HEADER = 16
 _LOCAL = b"HEAP\0\0\0\0"
 _FRACTAL = b"FRHP\0"
 _NO_BLOCK = (1, 2**64 - 1)
-"""Ends a chain of free blocks: as the library writes it, and the undefined address of the specification."""
+"""End of a chain of free blocks: as the library writes it, and as the specification defines it (the undefined address)."""
 
 
 def heaps_end(path: Path, file: h5py.File) -> bool:
-    """Whether every heap of a file, global or local, is a chain that comes to its end, and no fractal heap is compressed.
+    """Whether every chain in a global or local heap of a file ends, and no fractal heap is compressed.
 
-    Heaps do not overlap, and their parts have 16 bytes at least: so many parts that the file cannot hold them side by side are
-    refused too, as following them takes time with the square of the file's size.
+    Heaps do not overlap, and their parts have at least 16 bytes. More parts than fit into the file are refused too, as following
+    them would take time quadratic in the file's size.
     """
     if file.id.get_create_plist().get_sizes() != (8, 8):
-        return False  # other widths shift every field; HDF5 writes 8 bytes unless told otherwise
+        return False  # with other widths every field is elsewhere; HDF5 writes 8 bytes by default
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
         position = data.find(_FRACTAL)
         while position >= 0:
-            if data[position + 7 : position + 9] != b"\0\0":  # length of the description of its filters
+            if data[position + 7 : position + 9] != b"\0\0":  # length of the filters' description
                 return False
             position = data.find(_FRACTAL, position + 1)
         for signature, parts_of in ((_SIGNATURE, _objects), (_LOCAL, _free_blocks)):
@@ -50,17 +50,18 @@ def heaps_end(path: Path, file: h5py.File) -> bool:
 
 
 def variable_length(path: Path, dataset: h5py.Dataset) -> int:
-    """Length in bytes that a single variable-length string claims; raises `ValueError` if it is not stored plainly."""
+    """Length in bytes that a single variable-length string declares; raises `ValueError` if it is stored in chunks."""
     offset = dataset.id.get_offset()
     if offset is None:
         raise ValueError("a string is stored in chunks")
     with path.open("rb") as raw:
         raw.seek(offset)
-        return struct.unpack("<I", raw.read(4))[0]
+        (length,) = struct.unpack("<I", raw.read(4))
+    return int(length)
 
 
 def _objects(data: mmap.mmap, start: int, most: int) -> int | None:
-    """How many objects a global heap has; None if their chain does not end, or only after more than `most`."""
+    """Number of objects in a global heap; None if their chain does not end, or has more than `most`."""
     if start + _HEADER > len(data):
         return None
     end = start + struct.unpack_from("<Q", data, start + 8)[0]
@@ -69,7 +70,7 @@ def _objects(data: mmap.mmap, start: int, most: int) -> int | None:
     position, found = start + _HEADER, 0
     while end - position >= _HEADER:
         index, size = struct.unpack_from("<H6xQ", data, position)
-        # A used object's size leaves out its header, that of the free space at the end (index 0) does not.
+        # The size of an object excludes its header; that of the free space at the end (index 0) includes it.
         size = size if index == 0 else _HEADER + (size + 7) // 8 * 8
         if not _HEADER <= size <= end - position or found == most:
             return None
@@ -79,14 +80,14 @@ def _objects(data: mmap.mmap, start: int, most: int) -> int | None:
 
 
 def _free_blocks(data: mmap.mmap, start: int, most: int) -> int | None:
-    """How many free blocks a local heap has; None if their chain does not end, or only after more than `most`.
+    """Number of free blocks in a local heap; None if their chain does not end, or has more than `most`.
 
-    Blocks outside the heap count as an end: the library refuses them, unless the heap belongs to a group that was deleted.
+    A block outside the heap ends the chain: the library refuses it, unless the heap belongs to a deleted group.
     """
     if start + 32 > len(data):
         return 0
     size, block, address = struct.unpack_from("<3Q", data, start + 8)
-    # A chain of more blocks than the heap has room for has met one of them twice.
+    # A chain of more blocks than fit into the heap has met one of them twice.
     for found in range(min(size // _HEADER, most) + 1):
         if block in _NO_BLOCK or block + _HEADER > size or address + block + _HEADER > len(data):
             return found
