@@ -75,7 +75,7 @@ class _BlasConv:
         groups = len(matrix)
         fields = _receptive_fields(
             _padded(messages, self.padding, dtype),
-            self.a_buf.shape[:2],
+            (self.a_buf.shape[0], self.a_buf.shape[1]),
             *([int(n) for n in pair] for pair in (self.kernel_size, self.stride, self.dilation)),
         )
         result = np.empty((*fields.shape[:2], groups, matrix.shape[2]), dtype=dtype)

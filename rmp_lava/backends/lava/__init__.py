@@ -1,4 +1,7 @@
-"""Backend `lava`: the Lava CPU simulator. What imports Lava is loaded in a child process only."""
+"""Everything that runs Lava: backend `lava`, and what backend `loihi2` and the self-test share with it.
+
+`session` starts the child process in which `worker` builds and runs a `job`; only modules that the child loads import Lava.
+"""
 
 from .simulator import availability, run
 
