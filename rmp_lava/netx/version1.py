@@ -52,7 +52,7 @@ def upgraded(network: SpikingNetwork) -> SpikingNetwork:
 
 def _output_scale(network: SpikingNetwork) -> float | None:
     scale = network.provenance.get("output_scale")
-    return scale if scale is None or isinstance(scale, float) else float(scale)
+    return float(scale) if type(scale) is int else scale  # another type is refused by the network itself
 
 
 def _companions(log: Mapping[str, Any]) -> list[Companion]:
