@@ -1,6 +1,6 @@
 """Read `.net` files, ours and lava-dl's: what the keys mean, and the network that they describe.
 
-`untrusted/` checks the file itself. What is not understood is refused, never skipped.
+`untrusted/` checks the file itself. What is not supported is refused, never skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LARGEST_TRANSFORM = 16
 _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
 _TYPED = ("output_scale", "balanced_steps", "dataset", "validation_fraction")
-"""Fields of `SpikingNetwork` that have their name in the header; it checks their values."""
+"""Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
 _COMPANION = {"kind", "file", "sha256", "builder"}
 _CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error"}
 
@@ -36,7 +36,7 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
     """Read a network from a `.net` file, written by `save` or by lava-dl.
 
     Of lava-dl's own files, CUBA (LOIHI) neurons in input, dense, conv, flatten and self-synaptic dense_rec layers are
-    understood. Their input neurons take the network's messages directly.
+    supported. Their input neurons take the network's messages directly.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike[str]) -> SpikingNetwork:
     Raises
     ------
     NetFileError
-        If the file is missing, damaged, of a newer format, or holds something that cannot be represented.
+        If the file is missing, damaged, of a newer format, or contains something that a `SpikingNetwork` cannot represent.
     """
     path = Path(path)
     try:
@@ -84,7 +84,7 @@ def _read_network(root: Group) -> SpikingNetwork:
             continue
         if kind not in ("conv", "dense", "dense_rec"):
             raise root.fail(
-                f"layer {index} has type {kind!r}; understood are input, conv, dense, self-synaptic dense_rec and flatten"
+                f"layer {index} has type {kind!r}; supported are input, conv, dense, self-synaptic dense_rec and flatten"
             )
         before = layers[-1] if layers else None
         layers.append(_read_layer(group, kind, index, before, source, stage == "integer", header.version))
@@ -238,7 +238,7 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
             weight = weight.reshape(shape[0], -1)
         return Dense(source, weight, pool=pool)
     if weight.ndim == 5 and weight.shape[4] == 1:
-        weight = weight[..., 0]  # lava-dl keeps the kernel's extent in time
+        weight = weight[..., 0]  # lava-dl stores the kernel's extent in time
     return Conv(
         source,
         weight,
@@ -255,9 +255,9 @@ def _read_neurons(group: Group, shape: tuple[int, ...], integer: bool) -> Neuron
     kind = entry.text("type")
     reset: Reset | None = "hard" if kind in _LAVA_DL else _OURS.get(kind)
     if reset is None:
-        raise group.fail(f"{entry.where('type')} is {kind!r}; understood are {', '.join([*_OURS, *_LAVA_DL])} neurons")
+        raise group.fail(f"{entry.where('type')} is {kind!r}; supported are {', '.join([*_OURS, *_LAVA_DL])} neurons")
     if entry.integer("gradedSpike", 0):
-        raise group.fail(f"{entry.where('gradedSpike')} asks for graded spikes; neurons here send single spikes")
+        raise group.fail(f"{entry.where('gradedSpike')} is set; graded spikes are not supported")
     if "wgtExp" in entry and entry.integer("wgtExp"):
         raise group.fail(f"{entry.where('wgtExp')} is not 0; lava-dl's loader ignores it, so scale the weights instead")
     bias = None
@@ -298,14 +298,14 @@ def _read_self_synaptic_neurons(group: Group, shape: tuple[int, ...]) -> Neurons
     )
     if not is_self_synapse:
         raise group.fail(
-            f"{group.where('weight_rec')} holds recurrent synapses; only self-synapses of weight -threshold on "
-            "neurons with iDecay 0 and vDecay 4096 (a soft reset) are understood"
+            f"{group.where('weight_rec')} has recurrent synapses; only self-synapses of weight -threshold on "
+            "neurons with iDecay 0 and vDecay 4096 (a soft reset) are supported"
         )
     return Neurons(threshold=threshold, reset="soft")
 
 
 def _read_integrator(group: Group) -> Neurons:
-    """A dense layer without neurons: lava-dl's loader makes a non-leaky integrator of it that cannot spike."""
+    """A dense layer without neurons, which lava-dl's loader turns into a non-leaky integrator that cannot spike."""
     if group.has("integrator_threshold"):
         current_decay, voltage_decay = group.pair("integrator_decays", 0)
         threshold = group.integer("integrator_threshold")

@@ -1,4 +1,4 @@
-"""Files of format version 1, in which JSON logs held what are typed fields since version 2."""
+"""Files of format version 1, in whose JSON logs was what is in typed fields since version 2."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..registers import MAX_STEPS
 
 
 def stage_of(number_format: str, provenance: Mapping[str, Any]) -> Stage:
-    """The stage of a network by its number format, "float" or "int"; a log tells whether a float one was balanced.
+    """The stage of a network from its number format, "float" or "int"; the log shows whether a float network was balanced.
 
     Raises
     ------
     NetworkError
-        If the number format is another.
+        If the number format is neither.
     """
     if number_format == "int":
         return "integer"
@@ -29,12 +29,12 @@ def stage_of(number_format: str, provenance: Mapping[str, Any]) -> Stage:
 
 
 def upgraded(network: SpikingNetwork) -> SpikingNetwork:
-    """A network of a version 1 file with its typed fields, as far as its logs tell them.
+    """A network of a version 1 file with its typed fields, as far as its logs contain them.
 
     Raises
     ------
     NetworkError, NetFileError
-        If a log holds something that no field may.
+        If a log contains a value that its field does not allow.
     """
     log = network.provenance
     steps = _entry(log.get("balance"), "steps")

@@ -1,4 +1,4 @@
-"""Write a network to `.net`: in memory first, then atomically to disk, then read back and compared."""
+"""Write a network to `.net`: first in memory, then to disk, where it is read back, compared and renamed atomically."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ UNKNOWN_TO_LAVA_DL = {"soft": "RMP", "hard": "IF", "none": "INTEGRATOR"}
 def save(network: SpikingNetwork, path: str | os.PathLike[str], *, for_lava_dl: bool = False) -> Path:
     """Write a network to a `.net` file.
 
-    The file appears under its name only when it is complete and has been read back equal; until then an older file of
-    that name stays as it was.
+    The file appears under its name only after it was written completely and read back equal; until then an older file of that
+    name is unchanged.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str], *, for_lava_dl: 
     path : path
         Missing folders are made.
     for_lava_dl : bool
-        Insist on a file that lava-dl's unmodified loader runs with identical spikes. Without it a network that the
-        loader cannot express is written so that the loader stops at its first neuron. A dense network with soft reset
-        becomes lava-dl's `dense_rec` with a self-synapse only on this request.
+        Require a file that lava-dl's unmodified loader runs with identical spikes. Without it, a network that the loader
+        cannot run is written so that the loader stops at its first neuron. A dense network with soft reset becomes lava-dl's
+        `dense_rec` with a self-synapse only if this is set.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str], *, for_lava_dl: 
     Raises
     ------
     NetFileError
-        If it cannot be written, or if lava-dl could not run it although `for_lava_dl` asks for that.
+        If the file cannot be written, or `for_lava_dl` is set and lava-dl's loader cannot run the network.
     """
     obstacles = lava_dl_obstacles(network)
     if for_lava_dl and obstacles:
@@ -60,7 +60,7 @@ def _compare(path: Path, network: SpikingNetwork) -> None:
 
 
 def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
-    # HDF5 itself handles a full disk badly; in memory it cannot meet one.
+    # In memory, as HDF5 handles a full disk badly.
     with h5py.File("image.net", "w", driver="core", backing_store=False, track_order=False) as file:
         file.attrs["rmp_lava_format"] = FORMAT_VERSION
         details = file.create_group("rmp_lava")
@@ -100,7 +100,7 @@ def _plain(scale: np.ndarray | None) -> float | list[float] | None:
 
 
 def _write_text(group: h5py.Group, key: str, text: str) -> None:
-    # Of fixed length: HDF5 keeps variable ones in heaps, which it reads badly once they are damaged (see heap.py).
+    # Of fixed length, as HDF5 keeps variable ones in heaps, which it does not check (see untrusted/heap.py).
     raw = text.encode("utf-8")
     group.create_dataset(key, data=np.array(raw, dtype=h5py.string_dtype("utf-8", len(raw))))
 
@@ -140,7 +140,7 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
         group["weight_rec"] = self_synapse(layer)
         _write_self_synaptic_neurons(group, layer.neurons)
     elif stock and layer.neurons.reset == "none":
-        # A dense layer without neurons is lava-dl's non-leaky integrator; what we know beyond that lies beside it.
+        # A dense layer without neurons is lava-dl's non-leaky integrator; its other values have keys of their own.
         group["integrator_threshold"] = layer.neurons.threshold
         group["integrator_decays"] = np.array([layer.neurons.current_decay, layer.neurons.voltage_decay])
     else:
@@ -175,7 +175,7 @@ def _write_neurons(group: h5py.Group, neurons: Neurons, shape: tuple[int, ...], 
     entry["gradedSpike"] = False
     if neurons.bias is not None:
         bias = neurons.bias
-        # lava-dl takes one value per channel; a single value is written out that way, and marked to be read back.
+        # lava-dl takes one value per channel, so a single value is repeated; biasShape restores it.
         entry["biasShape"] = np.array(bias.shape, dtype=np.int64)
         group["bias"] = np.full(shape[:1], bias) if bias.ndim == 0 else bias
         entry["biasExp"] = neurons.bias_exponent
@@ -185,7 +185,7 @@ def _write_self_synaptic_neurons(group: h5py.Group, neurons: Neurons) -> None:
     entry = group.create_group("neuron")
     entry["type"] = np.bytes_("CUBA")
     entry["vThMant"] = neurons.threshold
-    # The current never decays and is the membrane; the voltage shows it (see docs/net-format.md).
+    # The current never decays and is the membrane potential; the voltage follows it (see docs/net-format.md).
     entry["iDecay"], entry["vDecay"] = 0, NO_MEMORY
     entry["refDelay"] = 1
     entry["gradedSpike"] = False
