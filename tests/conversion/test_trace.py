@@ -620,7 +620,7 @@ def test_a_ceiling_after_a_relu_clips_the_relu(name):
     model = Ceiling(CEILINGS[name])
     network = assert_traced_exactly(model, (1, 6, 6))
     assert len(network.layers) == 2 + (name == "before two readers")
-    assert network["conv"].record["clip"] == 0.5
+    assert network["conv"].clip == 0.5
     images = (random_images((1, 6, 6)) * 16).round() / 16  # every sum is exact in float32
     with torch.no_grad():
         expected = functional.relu(model.conv(images)).clamp(max=0.5)
@@ -643,7 +643,7 @@ READ_TWICE = {
 def test_a_ceiling_is_a_layer_of_its_own_where_the_unclipped_activations_are_read_too(name):
     network = assert_traced_exactly(Ceiling(READ_TWICE[name]), (1, 6, 6))
     assert len(network.layers) == 3 + (name != "by an addition")
-    assert "clip" not in network["conv"].record and network.layers[1].record["clip"] == 0.5
+    assert network["conv"].clip is None and network.layers[1].clip == 0.5
 
 
 def test_a_ceiling_on_the_input_is_a_layer():

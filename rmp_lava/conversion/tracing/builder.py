@@ -281,7 +281,14 @@ class Builder:
             self._folded.setdefault(note, []).append(name)
         neurons = Neurons(1.0, bias=_compact(x.bias))
         self.layers.append(
-            Layer(name, x.shape, synapses, neurons, clip=clip, record={"module": module} | _folded_record(x))
+            Layer(
+                name,
+                x.shape,
+                synapses,
+                neurons,
+                clip=None if clip is None else np.float64(clip).reshape(()),
+                record={"module": module} | _folded_record(x),
+            )
         )
 
     def _is_unknown(self, x: Expression) -> bool:

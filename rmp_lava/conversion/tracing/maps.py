@@ -249,7 +249,7 @@ def convolved_image(image: np.ndarray, conv: Convolution) -> np.ndarray:
     """The output (C_out, *size) of a convolution for a float64 image (C_in, H, W)."""
     symmetric, padding = symmetrically_padded(conv)
     result = torch.conv2d(
-        torch.from_numpy(np.ascontiguousarray(image))[None],
+        torch.from_numpy(np.array(image))[None],
         torch.from_numpy(symmetric.weight),
         None,
         conv.stride,
