@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 import rmp_lava
+from rmp_lava import machine
 from rmp_lava.network import INPUT, SpikingNetwork
 from rmp_lava.results import Run
-
-from . import machine
 
 ANCHOR_STEPS = 10_000
 CONVERSION_STEPS = 16

@@ -1,4 +1,4 @@
-"""One measurement of another library, in the environment of `constraints/peers.txt`; imports nothing of rmp-lava.
+"""One measurement of another library, in the environment of `constraints/peers.txt`. Of rmp-lava it imports `machine` only.
 
     python -m benchmarks.peers JOB.json
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import machine
+from rmp_lava import machine
 
 BELOW = 0.5
 """How much lower potentials start than in rmp-lava."""

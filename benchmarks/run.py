@@ -23,9 +23,10 @@ import typer
 from rich.console import Console
 
 import rmp_lava
+from rmp_lava import machine
 from rmp_lava.files import write_atomically
 
-from . import machine, networks, render
+from . import networks, render
 
 ROOT = Path(__file__).absolute().parents[1]
 PILOTNET = "tests/lava/lib/dl/netx/gts/pilotnet_lif/network.net"

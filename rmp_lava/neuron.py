@@ -1,7 +1,7 @@
-"""The one definition of the neuron; everything else in this package is tested against it.
+"""The definition of the neuron; every other implementation in this package is tested against it.
 
-Integer form (Loihi's registers; lava/proc/lif/models.py, `PyLifModelBitAcc`, with another reset), in state units of
-1/64 weight unit:
+Integer form (Loihi's registers as in lava/proc/lif/models.py, `PyLifModelBitAcc`; only the reset differs), in state units
+of 1/64 weight unit:
 
     a[t] = sum over synapses of W s_source[t]                    weight units, exact; t in local time, see schedule
     v[t] = sat24(v[t-1] + (a[t] << 6) + (bias << bias_exponent))
@@ -28,14 +28,14 @@ Range = tuple[float, float] | tuple[int, int]
 
 @dataclass
 class State:
-    """What a population remembers, for a batch of samples.
+    """State of a population, for a batch of samples.
 
-    v : (samples, *shape) int64 in state units, or float64 in weight units.
-    u : the same for the current of leaky neurons, else None.
+    v : membrane potential, (samples, *shape) int64 in state units, or float64 in weight units.
+    u : current of leaky neurons, likewise; None for other neurons.
     saturations : neuron updates that ended at the limits of the 24-bit state.
     large_inputs : neuron updates whose input reached +-2^17, where stock neurons would wrap.
-    v_range, u_range : smallest and largest v that was compared with the threshold, and u of neurons whose
-        current has memory; None before the first step.
+    v_range, u_range : smallest and largest v that was compared with the threshold, and smallest and largest u of neurons
+        whose current has memory; None before the first step.
     """
 
     v: np.ndarray
@@ -61,12 +61,12 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
     Parameters
     ----------
     a : numpy.ndarray
-        (samples, *shape) input in weight units; whole numbers if `integer`.
+        (samples, *shape) input in weight units; integers if `integer`.
 
     Returns
     -------
     numpy.ndarray
-        bool (samples, *shape): who spikes.
+        bool (samples, *shape): which neurons spike.
     """
     threshold = neurons.threshold
     bias = neurons.bias_per_neuron(state.v.shape[1:])
@@ -76,7 +76,7 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
         threshold = to_state_units(int(threshold))
         current = to_state_units(a.astype(np.int64))
         state.large_inputs += int(np.count_nonzero(np.abs(a) >= REGISTER_LIMIT))
-        if neurons.is_leaky:
+        if state.u is not None:  # leaky neurons
             current = state.u = wrap24(decay(state.u, neurons.current_decay) + current)
             if neurons.current_decay != NO_MEMORY:
                 state.u_range = widened(state.u_range, state.u)
@@ -95,17 +95,17 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
 
 
 def widened(known: Range | None, values: np.ndarray) -> Range:
-    """A range widened by further values."""
+    """A range that includes further values too."""
     found = (values.min().item(), values.max().item())
     return found if known is None else (min(known[0], found[0]), max(known[1], found[1]))
 
 
 def wrap24(u: np.ndarray) -> np.ndarray:
-    """Wrap as Lava's LIF wraps its current: once, and with +2^23 kept while -2^23 is not."""
+    """Wrap as Lava's LIF wraps its current: once; +2^23 is kept, -2^23 is not."""
     u = np.where(u > MAX_STATE + 1, u - 2**24, u)
     return np.where(u <= -MAX_STATE - 1, u + 2**24, u)
 
 
 def decay(state: np.ndarray, rate: int) -> np.ndarray:
-    """What a decay of `rate`/4096 leaves of a state, rounded towards zero as Loihi does."""
+    """A state after a decay of `rate`/4096, rounded towards zero as on Loihi."""
     return np.sign(state) * ((np.abs(state) * (4096 - rate)) >> 12)

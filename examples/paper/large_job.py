@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 import rmp_lava
-from benchmarks.machine import peak_resident
 from rmp_lava.errors import RmpLavaError, UsageError
+from rmp_lava.machine import peak_resident
 from rmp_lava.registers import to_weight_units
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data.lazy_images import Images

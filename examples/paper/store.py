@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import rmp_lava
-from benchmarks.machine import describe, environment
 from rmp_lava.errors import DataError
 from rmp_lava.files import sha256_of, write_atomically
+from rmp_lava.machine import describe, environment
 from rmp_lava.network import SpikingNetwork
 
 

@@ -103,7 +103,7 @@ def fit(
     --data or --images, also on images. Exits with code 1 if the network does not fit or cannot be deployed.
     """
     from .. import netx
-    from ..backends.loihi2 import lowering_report
+    from ..backends.loihi2 import deployed_schedule, lowering_report
     from ..findings import findings_table
     from ..hardware import map_network
     from ..report.board import describe_lowering, lowering_table
@@ -113,8 +113,10 @@ def fit(
     from ..sources.images import images_for
 
     network = netx.load(net)
-    mapping = map_network(network, profile, implementation)
     stock = implementation == "stock"
+    known = steps is not None or network.balanced_steps is not None
+    period = deployed_schedule(network, steps_for(network, steps)).period if stock and known else None
+    mapping = map_network(network, profile, implementation, period=period)
     if not stock and any(each is not None for each in (steps, data, images, data_dir, samples, leak, seed)):
         raise UsageError(
             "--steps, images, --samples, --leak and --seed apply to stock neurons only; pass --implementation stock too"
@@ -128,7 +130,6 @@ def fit(
     for line in describe_mapping(mapping):
         console.print(line)
     summary, fits = mapping.summary(), mapping.fits
-    known = steps is not None or network.balanced_steps is not None
     if stock and not known:
         console.print("What differs on a board depends on T, which the file does not record: pass --steps.")
     elif stock:
@@ -172,11 +173,11 @@ def estimate(
 
     network = netx.load(net)
     chosen = load_profile(profile)
-    mapping = map_network(network, chosen, implementation)
-    values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     # Stock neurons send the same spikes, but need a blank step in each period.
-    blank = 1 if implementation == "stock" else None
-    result = run_network(network, values, steps_for(network, steps), "fast", blank=blank, seed=seed, progress=True)
+    blank, count = int(implementation == "stock"), steps_for(network, steps)
+    mapping = map_network(network, chosen, implementation, period=count + blank)
+    values, truth, what = images_for(network, data, data_dir, images, labels, samples)
+    result = run_network(network, values, count, "fast", blank=blank, seed=seed, progress=True)
     found = make_estimate(network, result, chosen, mapping)
     console = console_for(json_path)
     for shown in (report.estimate_table, report.steps_table, report.comparison_table):

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import rmp_lava
+from rmp_lava import machine
 from rmp_lava.network import Input, Neurons
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,9 +21,9 @@ def benchmarks(monkeypatch):
     if not (ROOT / "benchmarks").is_dir():
         pytest.skip("benchmarks/ is part of the repository, not of the package")
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import machine, measure, networks, render, run
+    from benchmarks import measure, networks, render, run
 
-    yield {"machine": machine, "measure": measure, "networks": networks, "render": render, "run": run}
+    yield {"measure": measure, "networks": networks, "render": render, "run": run}
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
@@ -124,7 +125,7 @@ def results(benchmarks):
     return {
         "format": run.FORMAT,
         "date": "2026-01-01",
-        "machine": benchmarks["machine"].describe(),
+        "machine": machine.describe(),
         "commit": "abc",
         "settings": json.loads(json.dumps(vars(run.quick_settings(1)))),
         "networks": {"net": network | {"expected": {"checked": counts, "lava": {"layer": [9]}}}},
@@ -178,8 +179,7 @@ def test_results_of_an_earlier_version_are_refused(benchmarks, results, tmp_path
     assert (tmp_path / "page" / "benchmarks.md").is_file()
 
 
-def test_machine_is_described(benchmarks):
-    machine = benchmarks["machine"]
+def test_machine_is_described():
     description = machine.describe()
     assert description["cores"] >= 1 and description["memory"] > 2**28
     assert machine.peak_resident() > 2**20

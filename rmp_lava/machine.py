@@ -1,4 +1,4 @@
-"""What a measurement ran on, and how much memory it took; standard library only, as every environment imports it."""
+"""The machine and the versions that a measurement ran on, and its memory. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import resource
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TypedDict
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
 PACKAGES = (
@@ -25,14 +26,25 @@ PACKAGES = (
 )
 
 
-def describe() -> dict:
-    """The machine: CPU model, cores usable, instruction sets that matter here, memory in bytes, system."""
+class Machine(TypedDict):
+    """CPU model, usable cores, the instruction sets of `INSTRUCTION_SETS` that it has, memory in bytes, system."""
+
+    cpu: str
+    cpu_family_model_stepping: str
+    cores: int
+    instruction_sets: list[str]
+    memory: int
+    system: str
+
+
+def describe() -> Machine:
+    """This machine."""
     information = _fields("/proc/cpuinfo")
     flags = information.get("flags", "").split()
     return {
         "cpu": information.get("model name") or platform.processor() or platform.machine(),
         "cpu_family_model_stepping": "/".join(information.get(k, "?") for k in ("cpu family", "model", "stepping")),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",
@@ -40,7 +52,7 @@ def describe() -> dict:
 
 
 def environment() -> dict[str, str]:
-    """Versions of this Python and of the packages that compute."""
+    """Versions of Python and of the packages in `PACKAGES` that are installed."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -51,20 +63,18 @@ def environment() -> dict[str, str]:
 
 
 def resident() -> int:
-    """Resident memory of this process now, in bytes (0 where the system does not say)."""
+    """Resident memory of this process in bytes; 0 where the system does not report it."""
     return _status("VmRSS")
 
 
 def peak_resident() -> int:
-    """Largest resident memory of this process so far, in bytes.
-
-    Linux's VmHWM rather than getrusage, whose figure starts with that of the parent process.
-    """
+    """Largest resident memory of this process so far, in bytes."""
+    # VmHWM rather than getrusage, whose figure starts with that of the parent process.
     return _status("VmHWM") or _peak(resource.RUSAGE_SELF)
 
 
 def peak_of_children() -> int:
-    """Largest resident memory of any one ended child process, in bytes."""
+    """Largest resident memory of any child process that has ended, in bytes."""
     return _peak(resource.RUSAGE_CHILDREN)
 
 
@@ -78,7 +88,7 @@ def _status(name: str) -> int:
 
 
 def _fields(path: str) -> dict[str, str]:
-    """`name : value` lines of a file of /proc, the first of each name; empty where there is no such file."""
+    """`name : value` lines of a file in /proc, the first of each name; empty if there is no such file."""
     fields: dict[str, str] = {}
     if Path(path).is_file():
         for line in Path(path).read_text().splitlines():
