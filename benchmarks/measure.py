@@ -120,7 +120,7 @@ def _conversion(job: dict) -> dict:
             model(torch.rand(64, 3, 32, 32))
     images = np.random.default_rng(0).random((job["images"], 3, 32, 32), dtype=np.float32)
     started = time.perf_counter()
-    network = rmp_lava.convert(model.eval(), images, steps=CONVERSION_STEPS)
+    network = rmp_lava.convert(model.eval(), images, steps=CONVERSION_STEPS).integer
     return {
         "seconds": [time.perf_counter() - started],
         "resident_peak": machine.peak_resident(),

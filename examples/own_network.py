@@ -1,4 +1,4 @@
-"""Bring a network of your own: check it, convert it, quantise it, save it, run it.
+"""A network of your own: check it, convert it, measure it, save it, run it.
 
 python examples/own_network.py
 """
@@ -28,7 +28,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """A network as one finds them: the image normalised inside, residual, with pooling to choose."""
+    """A typical network: residual, it normalises its own input; the pooling is to be chosen."""
 
     def __init__(self, pooling: nn.Module) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
 
 
 def main() -> None:
-    """Show the check of a network with an obstacle, then take the network that it advises the whole way."""
+    """Show the check of a network with an obstacle, then convert the network that it advises."""
     torch.manual_seed(0)
     digits = load("digits")
     out = console()
@@ -61,12 +61,12 @@ def main() -> None:
     train(model, torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels))
     model.eval()
     rmp_lava.check(model, digits.train_images).raise_if_blocked()
-    network = rmp_lava.convert(model, digits.train_images[:500], steps=16, name="own")
-    integers = rmp_lava.quantize(network)
-    for layer in integers:
+    conversion = rmp_lava.convert(model, digits.train_images[:500], steps=16, name="own")
+    out.print(str(conversion.stages(digits.train_images[500:], digits.train_labels[500:])))
+    for layer in conversion.integer:
         out.print(f"{layer.name}: threshold {layer.neurons.threshold}, rounding error {layer.weight_error:.2%}")
     with tempfile.TemporaryDirectory() as folder:
-        path = rmp_lava.save(integers, Path(folder) / "own.net")
+        path = rmp_lava.save(conversion.integer, Path(folder) / "own.net")
         result = rmp_lava.run(rmp_lava.load(path), digits.test_images, steps=16)
     out.print(f"{result.accuracy(digits.test_labels):.2%} of {result.samples} test images, {result.execution}")
 

@@ -40,9 +40,7 @@ console().print(rmp_lava.check(trained.model, digits.train_images))
 # %% Convert as the paper does: thresholds from the largest input on training images, Poisson spikes as input.
 calibration = digits.train_images[:300]
 networks = {
-    reset: rmp_lava.quantize(
-        rmp_lava.convert(trained.model, calibration, method="paper", encoding="poisson", reset=reset, steps=64)
-    )
+    reset: rmp_lava.convert(trained.model, calibration, method="paper", reset=reset, steps=64).integer
     for reset in ("soft", "hard")
 }
 for layer in networks["soft"]:
@@ -55,7 +53,7 @@ curves = {
 }
 
 # %% Few steps: thresholds of least error, corrected biases, pixels as currents.
-fast = rmp_lava.quantize(rmp_lava.convert(trained.model, calibration, steps=8))
+fast = rmp_lava.convert(trained.model, calibration, steps=8).integer
 result = rmp_lava.run(fast, digits.test_images, 8)
 curves["low latency, T = 8"] = result.accuracy_at(digits.test_labels)
 print(f"T = 8: {result.accuracy(digits.test_labels):.2%}, {sum(result.operations_per_sample.values()):,.0f} operations")

@@ -1,11 +1,11 @@
 """rmp-lava: from a PyTorch network to residual-membrane-potential (RMP) spikes on Lava and Loihi.
 
     import rmp_lava
-    report = rmp_lava.check(model, example)              # what is in the way, all at once
-    network = rmp_lava.convert(model, images, steps=16)  # float SpikingNetwork with balanced thresholds
-    integer = rmp_lava.quantize(network)                 # Loihi 2's integers, every choice recorded
-    rmp_lava.save(integer, "exports/digits.net")         # lava-dl netx HDF5
-    result = rmp_lava.run(rmp_lava.load("exports/digits.net"), test_images, steps=16, backend="lava")
+    rmp_lava.check(model, images).raise_if_blocked()        # every obstacle at once, with a remedy each
+    conversion = rmp_lava.convert(model, images, steps=16)  # .analog, .floating and .integer networks
+    print(conversion.stages(validation_images, labels))     # the accuracy of each form of the network
+    rmp_lava.save(conversion.integer, "exports/net.net")    # lava-dl netx HDF5, with Loihi 2's integers
+    result = rmp_lava.run(rmp_lava.load("exports/net.net"), test_images, steps=16, backend="lava")
 
 Names are loaded on first use: importing the package imports neither PyTorch nor Lava.
 """
@@ -13,37 +13,82 @@ Names are loaded on first use: importing the package imports neither PyTorch nor
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backends import Fast, Lava, Loihi2, Reference, run
+    from .conversion.check import check
+    from .conversion.conversion import Conversion
+    from .conversion.pipeline import Quantization, convert, tune
+    from .conversion.quantize import quantize
+    from .conversion.restore import restore
+    from .errors import RmpLavaError
+    from .findings import Finding
+    from .hardware import estimate, map_network
+    from .network import SpikingNetwork
+    from .netx import load, save
+    from .report import make_page, write_page
+    from .results import Run
 
 __version__ = "0.1.0"
-
-_HOME = {
-    "check": "rmp_lava.conversion.check",
-    "convert": "rmp_lava.conversion",
-    "quantize": "rmp_lava.conversion.quantize",
-    "save": "rmp_lava.netx",
-    "load": "rmp_lava.netx",
-    "run": "rmp_lava.backends",
-    "Reference": "rmp_lava.backends",
-    "Fast": "rmp_lava.backends",
-    "Lava": "rmp_lava.backends",
-    "Loihi2": "rmp_lava.backends",
-    "make_page": "rmp_lava.report",
-    "write_page": "rmp_lava.report",
-    "Run": "rmp_lava.results",
-    "SpikingNetwork": "rmp_lava.network",
-    "RmpLavaError": "rmp_lava.errors",
+__all__ = [
+    "Conversion",
+    "Fast",
+    "Finding",
+    "Lava",
+    "Loihi2",
+    "Quantization",
+    "Reference",
+    "RmpLavaError",
+    "Run",
+    "SpikingNetwork",
+    "__version__",
+    "check",
+    "convert",
+    "estimate",
+    "load",
+    "make_page",
+    "map_network",
+    "quantize",
+    "restore",
+    "run",
+    "save",
+    "tune",
+    "write_page",
+]
+_MODULES = {
+    "Conversion": "conversion.conversion",
+    "Fast": "backends",
+    "Finding": "findings",
+    "Lava": "backends",
+    "Loihi2": "backends",
+    "Quantization": "conversion.pipeline",
+    "Reference": "backends",
+    "RmpLavaError": "errors",
+    "Run": "results",
+    "SpikingNetwork": "network",
+    "check": "conversion.check",
+    "convert": "conversion.pipeline",
+    "estimate": "hardware",
+    "load": "netx",
+    "make_page": "report",
+    "map_network": "hardware",
+    "quantize": "conversion.quantize",
+    "restore": "conversion.restore",
+    "run": "backends",
+    "save": "netx",
+    "tune": "conversion.pipeline",
+    "write_page": "report",
 }
-__all__ = [*_HOME, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'rmp_lava' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_MODULES])

@@ -6,8 +6,10 @@ from typing import Any, Literal, get_args
 
 Stage = Literal["analog", "balanced", "integer"]
 """How far a network has come: traced, with thresholds of 1; with balanced thresholds; with the integers that Loihi stores."""
-Reset = Literal["soft", "hard", "none"]
-Encoding = Literal["poisson", "rate", "current", "spikes"]
+SpikingReset = Literal["soft", "hard"]
+Reset = Literal[SpikingReset, "none"]
+ImageEncoding = Literal["poisson", "rate", "current"]
+Encoding = Literal[ImageEncoding, "spikes"]
 Readout = Literal["count", "potential"]
 Implementation = Literal["native", "stock"]
 """Of the RMP neuron: a neuron model of its own, or Lava's unmodified LIF with a self-synapse."""
@@ -24,6 +26,19 @@ SelftestBackend = Literal["lava", "loihi2"]
 """What runs the self-test: Lava's CPU simulator, or a board."""
 MeasuredInput = Literal["chip", "host"]
 """Where the input of a measurement comes from: held by the network on the chip, or sent by the host in each step."""
+Method = Literal["low-latency", "paper"]
+"""How thresholds are found, see `rmp_lava.conversion.balancing.METHODS`."""
+Pooling = Literal["fold", "layer"]
+"""Average pooling: folded into the next weights, or a population of its own."""
+ObservedThresholds = Literal["v_in", "activation", "error"]
+Thresholds = Literal[ObservedThresholds, "tuned"]
+InitialPotential = Literal["zero", "half", "best"]
+BiasCalibration = Literal["none", "bias"]
+SearchFor = Literal["accuracy", "outputs"]
+ThresholdForm = Literal["stock", "free", "dense_rec"]
+Augmentation = Literal["none", "crop-flip", "crop-flip-cutout"]
+Mixing = Literal["none", "cutmix"]
+Precision = Literal["float32", "bfloat16"]
 
 
 def options(choice: Any) -> tuple[str, ...]:

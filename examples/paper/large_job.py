@@ -115,7 +115,7 @@ def _convert_and_run(
             name=settings["model"],
             progress=True,
             **settings["methods"][method],
-        )
+        ).floating
     with stage("quantise"):
         network = rmp_lava.quantize(network)
     with stage("save"):

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 import rmp_lava
-from rmp_lava.conversion import convert
-from rmp_lava.conversion.quantize import quantize
 from rmp_lava.files import sha256_of
 
 from .curves import Curve, simulate
@@ -82,8 +80,9 @@ def measure_latency(
 
 
 def _convert(trained: Trained, material: Material, options: dict[str, Any], steps: int) -> rmp_lava.SpikingNetwork:
-    network = convert(trained.model, material.calibration, steps=steps, name=trained.name, progress=True, **options)
-    return quantize(network)
+    return rmp_lava.convert(
+        trained.model, material.calibration, steps=steps, name=trained.name, progress=True, **options
+    ).integer
 
 
 def _row(way: str, steps: int, curves: list[Curve]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rmp_lava.conversion import convert
+from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.network import SpikingNetwork
 
@@ -40,10 +40,10 @@ def measure_lossless(
         settings["of"] = len(images)
 
     def make() -> SpikingNetwork:
-        network = convert(
+        conversion = convert(
             trained.model, images, steps=over, encoding="current", name=trained.name, progress=True, **options
         )
-        return quantize(network, steps=steps)
+        return quantize(conversion.floating, steps=steps)
 
     network, identity = store.network(f"{key}/network", trained.identity | material.calibrated | settings, make)
     accuracy = trained_accuracy(store, trained, material)["accuracy"]

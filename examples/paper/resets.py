@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rmp_lava.conversion import convert
+from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.network import SpikingNetwork
 
@@ -112,7 +112,7 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str, enc
         encoding=encoding,
         name=trained.name,
         progress=True,
-    )
+    ).floating
 
 
 def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: float = 0.0) -> dict[str, Any]:

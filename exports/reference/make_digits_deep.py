@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 import rmp_lava
-from rmp_lava.conversion.headroom import board_ranges
 from rmp_lava.training.data import load
 
 STEPS = 16
@@ -67,9 +66,9 @@ def main() -> None:
         rates.step()
     model.eval()
     some = digits.train_images[:500]
-    real = rmp_lava.convert(model, some, steps=STEPS, name="digits-deep")
-    integers = rmp_lava.quantize(real, ranges=board_ranges(real, some, STEPS))
-    path = rmp_lava.save(integers, Path(__file__).with_name("digits-deep.net"))
+    for_board = rmp_lava.Quantization(for_board=True)
+    conversion = rmp_lava.convert(model, some, steps=STEPS, name="digits-deep", quantization=for_board)
+    path = rmp_lava.save(conversion.integer, Path(__file__).with_name("digits-deep.net"))
     result = rmp_lava.run(rmp_lava.load(path), digits.test_images, STEPS)
     with torch.no_grad():
         trained = (model(torch.from_numpy(digits.test_images)).argmax(1).numpy() == digits.test_labels).mean()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RmpLavaError
-from . import conversion, hardware, networks, report, selftest, training, tuning
+from . import conversion, hardware, networks, report, selftest, training
 
 app = typer.Typer(
     name="rmp-lava",
@@ -23,7 +23,7 @@ for _command in (
     training.train,
     conversion.check,
     conversion.convert,
-    tuning.tune,
+    conversion.tune,
     networks.info,
     networks.run,
     hardware.fit,

@@ -1,50 +1,22 @@
-"""Options that several commands take, and where their results go."""
+"""Options that several commands share, and where their results go."""
 
 from __future__ import annotations
 
 import json
-from enum import Enum
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from ..choices import Pooling, SearchFor, ThresholdForm
 from ..errors import UsageError
 from ..files import check_writable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 EXPORTS = Path("exports")
-
-
-class Pooling(str, Enum):
-    fold = "fold"
-    layer = "layer"
-
-
-class Augmentation(str, Enum):
-    none = "none"
-    crop_flip = "crop-flip"
-    crop_flip_cutout = "crop-flip-cutout"
-
-
-class Mixing(str, Enum):
-    none = "none"
-    cutmix = "cutmix"
-
-
-class Precision(str, Enum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Search(str, Enum):
-    accuracy = "accuracy"
-    outputs = "outputs"
-
-
-class ThresholdForm(str, Enum):
-    stock = "stock"
-    free = "free"
-    dense_rec = "dense_rec"
 
 
 def _check_json(path: Path | None) -> Path | None:
@@ -67,13 +39,17 @@ TARGETS = (
     "A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it"
 )
 TargetArgument = Annotated[
-    str, typer.Argument(help=f"{TARGETS}; or a .net of which nothing else is left: what its integers stand for.")
+    str,
+    typer.Argument(
+        help=f"{TARGETS}; or a .net file whose trained network is lost: an approximate one is restored from its integers."
+    ),
 ]
 Weights = Annotated[
     Path | None, typer.Option(help="State dict for package.module:function; every name and shape must fit.")
 ]
 Shape = Annotated[
-    str | None, typer.Option(help="Shape of one input, such as 3,32,32; needed where neither target nor images say it.")
+    str | None,
+    typer.Option(help="Shape of one input, such as 3,32,32; required if network and images do not determine it."),
 ]
 Data = Annotated[str | None, typer.Option(help=f"{DATA_NAMES}; that of the checkpoint if omitted.")]
 IMAGES = "(samples, channels, height, width) in [0, 1]"
@@ -88,11 +64,11 @@ SAMPLES = "Test images, drawn at random but always the same (of --images: the fi
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
 Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
 SearchOption = Annotated[
-    Search | None,
+    SearchFor | None,
     typer.Option(
         "--search",
-        help="Then search each layer's alpha and initial potential on the calibration images: for accuracy (needs labels), "
-        "or for outputs like the trained network's.",
+        help="Then search each layer's alpha and initial potential on the calibration images: for accuracy (requires labels), "
+        "or for outputs close to the trained network's.",
         show_default="no search",
     ),
 ]
@@ -103,22 +79,31 @@ Calibration = Annotated[
 Validation = Annotated[
     int | None, typer.Option(help="Held-out training images to measure on, drawn at random.", show_default="1000")
 ]
-PoolingOption = Annotated[Pooling, typer.Option(help="Average pooling: into the next weights, or neurons.")]
+PoolingOption = Annotated[
+    Pooling, typer.Option(help="Average pooling: fold it into the next weights, or make it a layer.")
+]
 ThresholdFormOption = Annotated[
     ThresholdForm,
     typer.Option(
-        help="stock: what one weight with an exponent says; dense_rec: even, at most 254, for lava-dl's loader; free: any."
+        help="stock: representable as one 8-bit weight with an exponent; dense_rec: even, at most 254, for lava-dl's loader; "
+        "free: any."
     ),
 ]
 Profile = Annotated[str, typer.Option(help="Hardware profile: a name or a .toml file.")]
 ForLavaDl = Annotated[
-    bool, typer.Option("--for-lava-dl", help="Insist on a file that lava-dl's unmodified loader runs.")
+    bool,
+    typer.Option(
+        "--for-lava-dl", help="Fail unless the file runs in lava-dl's unmodified loader with the same spikes."
+    ),
 ]
 ForBoard = Annotated[
-    bool, typer.Option("--for-board", help="Scales at which potentials do not wrap in a board's stock neurons.")
+    bool,
+    typer.Option(
+        "--for-board", help="Choose scales so that membrane potentials do not overflow in the board's LIF neurons."
+    ),
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Saturated states, or wrapped ones of stock neurons, are an error.")
+    bool, typer.Option("--strict", help="Fail if a neuron's state saturates, or overflows in stock neurons.")
 ]
 
 
@@ -135,11 +120,24 @@ def write_json(path: Path | None, content: dict[str, Any]) -> None:
     write_atomically(path, text.encode("utf-8"), UsageError)
 
 
-def epoch_reporter(console, epochs: int):
+class _Epoch(Protocol):
+    """What `train` and `tune` record of an epoch."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def train_accuracy(self) -> float: ...
+    @property
+    def validation_accuracy(self) -> float | None: ...
+
+
+def epoch_reporter(console: Console, epochs: int) -> Callable[[_Epoch], None]:
     """A function that prints the record of each epoch of a training."""
     from ..report.words import percent
 
-    def report(record) -> None:
+    def report(record: _Epoch) -> None:
         accuracies = (
             f"training {percent(record.train_accuracy, 2)}, validation {percent(record.validation_accuracy, 2)}"
         )
@@ -148,13 +146,8 @@ def epoch_reporter(console, epochs: int):
     return report
 
 
-def console_for(json_path: Path | None):
+def console_for(json_path: Path | None) -> Console:
     """Where tables go: to standard error if JSON takes standard output."""
     from ..report.tables import console
 
     return console(stderr=str(json_path) == "-")
-
-
-def plain(choice: Any) -> Any:
-    """The value of an option that is a choice; others as they are."""
-    return choice.value if isinstance(choice, Enum) else choice

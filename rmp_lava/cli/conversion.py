@@ -1,13 +1,23 @@
-"""Commands from a trained network to a spiking one without training: `check` and `convert`."""
+"""Commands from a trained network to a spiking one: `check`, `convert` and `tune`."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from ..choices import (
+    Augmentation,
+    BiasCalibration,
+    ImageEncoding,
+    InitialPotential,
+    Method,
+    ObservedThresholds,
+    Precision,
+    Readout,
+    SpikingReset,
+)
 from ..errors import UsageError
 from .common import (
     TARGETS,
@@ -17,7 +27,6 @@ from .common import (
     ForBoard,
     ForLavaDl,
     Json,
-    Pooling,
     PoolingOption,
     Profile,
     SearchOption,
@@ -25,67 +34,31 @@ from .common import (
     Shape,
     Strict,
     TargetArgument,
-    ThresholdForm,
     ThresholdFormOption,
     TrainingImages,
     TrainingLabels,
     Validation,
     Weights,
     console_for,
-    plain,
+    epoch_reporter,
     write_json,
 )
-from .finish import bring, finish, measuring, place, quantising
+from .finish import finish, load, place
 
-
-class Method(str, Enum):
-    low_latency = "low-latency"
-    paper = "paper"
-
-
-class Encoding(str, Enum):
-    poisson = "poisson"
-    rate = "rate"
-    current = "current"
-
-
-class Reset(str, Enum):
-    soft = "soft"
-    hard = "hard"
-
-
-class Readout(str, Enum):
-    potential = "potential"
-    count = "count"
-
-
-class Thresholds(str, Enum):
-    v_in = "v_in"
-    activation = "activation"
-    error = "error"
-
-
-class InitialPotential(str, Enum):
-    zero = "zero"
-    half = "half"
-    best = "best"
-
-
-class CalibrationOf(str, Enum):
-    none = "none"
-    bias = "bias"
+if TYPE_CHECKING:
+    from ..conversion.balancing import BalancingChanges
 
 
 def check(
     target: Annotated[str, typer.Argument(help=f"{TARGETS}.")],
     weights: Weights = None,
     shape: Shape = None,
-    pooling: PoolingOption = Pooling.fold,
+    pooling: PoolingOption = "fold",
     json_path: Json = None,
 ) -> None:
-    """List what keeps a network from converting.
+    """List every obstacle to a conversion, and what conversion will change.
 
-    Everything at once; exit code 2 if there is anything. Also what conversion will change.
+    Exit code 2 if there is an obstacle.
     """
     import numpy as np
 
@@ -97,9 +70,9 @@ def check(
     if Path(target).suffix == ".net":
         raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
     network = load_target(target, weights)
-    # Not zeros, of which a network without biases makes zeros whatever it does.
+    # Not zeros, which a network without biases maps to zeros whatever it computes.
     example = np.random.default_rng(0).random((2, *shape_for(network, shape)), dtype=np.float32)
-    report = run_check(network.model, example, pooling=pooling.value)
+    report = run_check(network.model, example, pooling=pooling)
     report = CheckReport(report.obstacles + report.information)
     console = console_for(json_path)
     if report.findings:
@@ -117,7 +90,7 @@ def check(
 def convert(
     target: TargetArgument,
     output: Annotated[
-        Path | None, typer.Option(help="The .net file; beside the target's file, or in exports, if omitted.")
+        Path | None, typer.Option(help="The .net file; next to the network's own file, or in exports, if omitted.")
     ] = None,
     weights: Weights = None,
     shape: Shape = None,
@@ -125,21 +98,21 @@ def convert(
     images: TrainingImages = None,
     labels: TrainingLabels = None,
     data_dir: DataDirectory = None,
-    steps: Annotated[int, typer.Option(help="T, time steps that the network is meant for.")] = 16,
+    steps: Annotated[int, typer.Option(help="T, the time steps to convert for.")] = 16,
     method: Annotated[
-        Method, typer.Option(help="How thresholds are found: for few steps, or as the RMP paper does.")
-    ] = Method.low_latency,
+        Method, typer.Option(help="How thresholds are found: for few time steps, or as in the RMP paper.")
+    ] = "low-latency",
     encoding: Annotated[
-        Encoding | None,
+        ImageEncoding | None,
         typer.Option(
-            help="Pixels p as random spikes, as pT evenly spaced spikes, or as a number in each step.",
+            help="A pixel p becomes random spikes, pT evenly spaced spikes, or a current that is constant over time.",
             show_default="low-latency: current; paper: poisson",
         ),
     ] = None,
     thresholds: Annotated[
-        Thresholds | None,
+        ObservedThresholds | None,
         typer.Option(
-            help="From the percentile of V_in or of activations, or the least error.", show_default="the method's"
+            help="From a percentile of V_in or of the activations, or by least error.", show_default="the method's"
         ),
     ] = None,
     percentile: Annotated[
@@ -150,22 +123,24 @@ def convert(
     ] = None,
     search: SearchOption = None,
     v_init: Annotated[
-        InitialPotential | None, typer.Option(help="Initial potential.", show_default="the method's")
+        InitialPotential | None, typer.Option(help="Initial membrane potential.", show_default="the method's")
     ] = None,
     channelwise: Annotated[
         bool | None,
-        typer.Option(
-            "--channelwise/--no-channelwise", help="A threshold for each channel.", show_default="the method's"
-        ),
+        typer.Option("--channelwise/--no-channelwise", help="One threshold per channel.", show_default="the method's"),
     ] = None,
     calibrate: Annotated[
-        CalibrationOf | None,
-        typer.Option(help="Move biases so that rates meet mean activations.", show_default="the method's"),
+        BiasCalibration | None,
+        typer.Option(help="Correct biases so that mean rates match mean activations.", show_default="the method's"),
     ] = None,
-    reset: Annotated[Reset | None, typer.Option(help="soft is RMP, hard the baseline.", show_default="soft")] = None,
-    pooling: PoolingOption = Pooling.fold,
-    readout: Annotated[Readout, typer.Option(help="What the prediction is taken from.")] = Readout.potential,
-    threshold_form: ThresholdFormOption = ThresholdForm.stock,
+    reset: Annotated[
+        SpikingReset | None, typer.Option(help="soft is RMP, hard is the baseline.", show_default="soft")
+    ] = None,
+    pooling: PoolingOption = "fold",
+    readout: Annotated[
+        Readout, typer.Option(help="Predict from the last layer's membrane potential, or from its spike counts.")
+    ] = "potential",
+    threshold_form: ThresholdFormOption = "stock",
     profile: Profile = "loihi2",
     calibration: Calibration = None,
     validation: Validation = None,
@@ -177,11 +152,12 @@ def convert(
 ) -> None:
     """Convert a trained network and write a .net file.
 
-    Shows the accuracy of each stage, and layer by layer how well rates say activations. The trained network is kept beside.
+    Shows the accuracy of each stage, and layer by layer how closely firing rates match the trained activations. The trained
+    network is saved next to the .net file.
     """
-    from ..conversion.pipeline import convert_model
+    from ..conversion import pipeline
 
-    network, material = bring(target, weights, shape, data, data_dir, images, labels)
+    network, material = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "")
     given = {
         "thresholds": thresholds,
@@ -192,20 +168,108 @@ def convert(
         "calibrate": calibrate,
         "reset": reset,
     }
-    changes = {name: plain(value) for name, value in given.items() if value is not None}
-    conversion = convert_model(
+    changes = cast("BalancingChanges", {name: value for name, value in given.items() if value is not None})
+    some, some_labels = material.calibration(calibration, seed)
+    held_out = material.validation(validation, seed)
+    conversion = pipeline.convert(
         network.model,
-        material,
+        some,
         steps=steps,
-        method=method.value,
-        encoding=plain(encoding),
-        pooling=pooling.value,
-        readout=readout.value,
+        method=method,
+        encoding=encoding,
+        pooling=pooling,
+        readout=readout,
+        search=search,
+        labels=some_labels,
+        quantization=pipeline.Quantization(profile, threshold_form, for_board, for_lava_dl),
+        seed=seed,
+        shuffle=False,  # drawn at random
         name=network.name,
-        provenance=network.provenance,
-        quantising=quantising(profile, threshold_form, strict, for_board),
-        measuring=measuring(calibration, validation, seed),
-        search=plain(search),
+        class_names=material.class_names,
+        classes=material.classes,
+        dataset=material.dataset,
+        validation_fraction=material.validation_fraction,
+        provenance=network.provenance | material.provenance,
+        progress=True,
         **changes,
     )
-    finish(conversion, network, material, path, for_lava_dl, json_path)
+    measurement = conversion.measure(*held_out, strict=strict)
+    finish(conversion, measurement, network, material, path, for_lava_dl, json_path)
+
+
+def tune(
+    target: TargetArgument,
+    output: Annotated[
+        Path | None, typer.Option(help="The .net file; NAME-tuned.net next to the network's own file if omitted.")
+    ] = None,
+    weights: Weights = None,
+    shape: Shape = None,
+    data: Data = None,
+    images: TrainingImages = None,
+    labels: TrainingLabels = None,
+    data_dir: DataDirectory = None,
+    steps: Annotated[int, typer.Option(help="T, the time steps to tune for.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 2,
+    learning_rate: Annotated[float, typer.Option(help="At the start; it falls to zero.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Images per step of the optimizer.")] = 64,
+    distill: Annotated[
+        bool,
+        typer.Option("--distill/--no-distill", help="Learn the trained network's outputs as well as the labels."),
+    ] = True,
+    augmentation: Annotated[Augmentation, typer.Option(help="Of the training images.")] = "none",
+    precision: Annotated[Precision, typer.Option(help="Of the layers' sums in training.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    search: SearchOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from NAME.tune.pt next to the output.")] = False,
+    pooling: PoolingOption = "fold",
+    threshold_form: ThresholdFormOption = "stock",
+    profile: Profile = "loihi2",
+    calibration: Calibration = None,
+    validation: Validation = None,
+    for_lava_dl: ForLavaDl = False,
+    for_board: ForBoard = False,
+    strict: Strict = False,
+    seed: Seed = 0,
+    json_path: Json = None,
+) -> None:
+    """Fine-tune a trained network for few time steps and 8-bit weights, and write a .net file.
+
+    Trains through the spikes on the training images; writes NAME.tune.pt next to the output after each epoch.
+    """
+    from ..conversion import pipeline
+
+    network, material = load(target, weights, shape, data, data_dir, images, labels)
+    path = place(output, network, "-tuned")
+    if material.train_labels is None:
+        raise UsageError("tuning trains the network, which needs labels; pass --labels too")
+    held_out, held_out_labels = material.validation(validation, seed)
+    conversion = pipeline.tune(
+        network.model,
+        material.train_images,
+        material.train_labels,
+        steps=steps,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        distill=distill,
+        augmentation=augmentation,
+        precision=precision,
+        device=device,
+        validation=None if held_out_labels is None else (held_out, held_out_labels),
+        pooling=pooling,
+        search=search,
+        quantization=pipeline.Quantization(profile, threshold_form, for_board, for_lava_dl),
+        calibration=calibration,
+        checkpoint_path=path.with_suffix(".tune.pt"),
+        resume=resume,
+        on_epoch=epoch_reporter(console_for(json_path), epochs),
+        seed=seed,
+        name=network.name,
+        class_names=material.class_names,
+        dataset=material.dataset,
+        validation_fraction=material.validation_fraction,
+        provenance=network.provenance | material.provenance,
+        progress=True,
+    )
+    measurement = conversion.measure(held_out, held_out_labels, strict=strict)
+    finish(conversion, measurement, network, material, path, for_lava_dl, json_path)

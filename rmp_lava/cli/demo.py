@@ -14,7 +14,7 @@ from .. import netx
 from ..backends import Lava, run
 from ..backends.lava import simulator
 from ..choices import Implementation
-from ..conversion.pipeline import Measuring, convert_model
+from ..conversion.pipeline import convert
 from ..conversion.stages import Stage, trained_stage
 from ..errors import UsageError
 from ..network import SpikingNetwork
@@ -29,9 +29,15 @@ from ..training.data import load
 from ..training.train import train
 
 MODEL = "digits-cnn"
-OPTIONS = {"method": "paper", "encoding": "rate", "percentile": 99.9, "pooling": "fold", "readout": "potential"}
+OPTIONS: dict[str, Any] = {
+    "method": "paper",
+    "encoding": "rate",
+    "percentile": 99.9,
+    "pooling": "fold",
+    "readout": "potential",
+}
 """Of the exported network: the paper's balancing, with deterministic input, and thresholds that leave out the rarest sums."""
-COMPARISON_OPTIONS = {
+COMPARISON_OPTIONS: dict[str, Any] = {
     "method": "paper",
     "encoding": "current",
     "percentile": 100.0,
@@ -92,14 +98,19 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch norm")
     trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
     report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")
-    common = {
-        "name": MODEL,
-        "provenance": {"checkpoint": "demo.pt", "training_seed": seed},
-        "measuring": Measuring(CALIBRATION_IMAGES, seed=seed),
-        "stages": False,  # measured below, on held-out digits
-    }
     material = from_dataset(dataset)
-    conversion = convert_model(trained.model, material, steps=steps, **OPTIONS, **common)
+    calibration, _ = material.calibration(CALIBRATION_IMAGES, seed)
+    common: dict[str, Any] = {
+        "name": MODEL,
+        "class_names": material.class_names,
+        "dataset": material.dataset,
+        "validation_fraction": material.validation_fraction,
+        "provenance": {"checkpoint": "demo.pt", "training_seed": seed} | material.provenance,
+        "seed": seed,
+        "shuffle": False,  # drawn at random
+        "progress": True,
+    }
+    conversion = convert(trained.model, calibration, steps=steps, **OPTIONS, **common)
     report("3  Export, and load again")
     path = netx.save(conversion.integer, folder / "demo.net")
     network = netx.load(path)
@@ -116,7 +127,7 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(f"5  Compare soft with hard reset, thresholds as in the paper, T up to {COMPARISON_STEPS}")
     for reset, name in (("soft", SOFT), ("hard", HARD)):
         options = COMPARISON_OPTIONS | common | {"steps": COMPARISON_STEPS, "reset": reset}
-        compared = convert_model(trained.model, material, **options)
+        compared = convert(trained.model, calibration, **options)
         curves[name] = run(compared.integer, images, COMPARISON_STEPS, seed=seed, progress=True).accuracy_at(labels)
     missing = simulator.availability()
     if missing is None:

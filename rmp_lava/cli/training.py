@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
+from ..choices import Augmentation, Mixing, Precision
 from ..errors import UsageError
 from .common import (
     DATA_NAMES,
     EXPORTS,
-    Augmentation,
     DataDirectory,
     Json,
-    Mixing,
-    Precision,
     Seed,
     console_for,
     epoch_reporter,
@@ -122,9 +120,9 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        augmentation=None if augmentation is None else augmentation.value,
-        mixing=None if mixing is None else mixing.value,
-        precision=None if precision is None else precision.value,
+        augmentation=augmentation,
+        mixing=mixing,
+        precision=precision,
         seed=seed,
         checkpoint_path=path,
         start_from=start_from,

@@ -1,20 +1,24 @@
-"""How thresholds are found: the options of `balance`, each with its source."""
+"""How thresholds are found: the options of `balance`, each with its source, and the methods that combine them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
+from ..choices import BiasCalibration, ImageEncoding, InitialPotential, Method, SpikingReset, Thresholds, options
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from .refine import SHARES
 
-THRESHOLDS = ("v_in", "activation", "error", "tuned")
-CALIBRATIONS = ("none", "bias")
-_SHARES = {"zero": (0.0,), "half": (0.5,), "best": SHARES}
-"""Of the threshold, from which an initial potential is chosen."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_SHARES: dict[InitialPotential, tuple[float, ...]] = {"zero": (0.0,), "half": (0.5,), "best": SHARES}
+"""Candidates for the initial potential, as shares of the threshold."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +29,22 @@ class Balancing:
     ----------
     thresholds : {"v_in", "activation", "error", "tuned"}
         "v_in": a percentile of V_in (the paper). "activation": a percentile of the trained network's activations (Rueckauer
-        et al., Frontiers in Neuroscience 2017). "error": the least squared error of T steps' rates against activations (as
-        Li et al., ICML 2021, "A free lunch from ANN"). "tuned": what `tune` has recorded.
+        et al., Frontiers in Neuroscience 2017). "error": the least squared error of the rates over T steps against the
+        activations (as Li et al., ICML 2021, "A free lunch from ANN"). "tuned": what `tune` has found.
     percentile : float
-        Of positive values, 0 < percentile <= 100; 100 is the maximum. Of "v_in" and "activation".
+        Percentile of the positive values, 0 < percentile <= 100; 100 is the maximum. For "v_in" and "activation".
     alpha : float or mapping
-        Factor on each threshold, or by layer name (missing names: 1). Where the trained activation is clipped, the threshold
-        that it is a factor on, and the product, are the clip at most.
+        Factor on each threshold, or by layer name (missing names: 1). The clip of a trained activation limits the threshold,
+        before and after multiplication.
     v_init : {"zero", "half", "best"}
-        Initial potential 0, half the threshold (Bu et al., AAAI 2022, "Optimized potential initialization"), or the share of
-        it with which each layer's simulated rates are best, with thresholds "error" only.
+        Initial potential: 0, half the threshold (Bu et al., AAAI 2022, "Optimized potential initialization"), or the share of
+        the threshold that gives each layer's simulated rates the least error; "best" requires thresholds "error".
     reset : {"soft", "hard"}
-        Of the spiking layers; hard is the baseline that the paper compares with.
+        Of the spiking layers; hard reset is the baseline that the paper compares with.
     channelwise : bool
-        A threshold for each channel of a convolution, folded into its weights. Not with "v_in" and "tuned".
+        One threshold per channel of a convolution, folded into its weights. Not with "v_in" and "tuned".
     calibrate : {"none", "bias"}
-        "bias": move each channel's bias by what its rate is short of the mean activation (Li et al., ICML 2021).
+        "bias": correct each channel's bias by the difference between mean activation and mean rate (Li et al., ICML 2021).
 
     Raises
     ------
@@ -48,22 +52,22 @@ class Balancing:
         If a value is not allowed.
     """
 
-    thresholds: str = "v_in"
+    thresholds: Thresholds = "v_in"
     percentile: float = 100.0
     alpha: float | Mapping[str, float] = 1.0
-    v_init: str = "zero"
-    reset: str = "soft"
+    v_init: InitialPotential = "zero"
+    reset: SpikingReset = "soft"
     channelwise: bool = False
-    calibrate: str = "none"
+    calibrate: BiasCalibration = "none"
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, Mapping):
             object.__setattr__(self, "alpha", dict(self.alpha))
         for name, allowed in (
-            ("thresholds", THRESHOLDS),
-            ("v_init", tuple(_SHARES)),
-            ("reset", ("soft", "hard")),
-            ("calibrate", CALIBRATIONS),
+            ("thresholds", options(Thresholds)),
+            ("v_init", options(InitialPotential)),
+            ("reset", options(SpikingReset)),
+            ("calibrate", options(BiasCalibration)),
         ):
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(map(repr, allowed))}")
@@ -71,7 +75,7 @@ class Balancing:
             raise UsageError(f"percentile is {self.percentile}; allowed are 0 < percentile <= 100")
         if self.v_init == "best" and self.thresholds != "error":
             raise UsageError(
-                f"v_init 'best' is found with thresholds 'error', not with {self.thresholds!r}; choose 'half' or 'zero'"
+                f"v_init 'best' requires thresholds 'error', not {self.thresholds!r}; choose v_init 'half' or 'zero'"
             )
         if self.channelwise and self.thresholds not in ("activation", "error"):
             raise UsageError(
@@ -81,7 +85,7 @@ class Balancing:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Of the threshold, from which the initial potential is chosen."""
+        """Candidates for the initial potential, as shares of the threshold."""
         return _SHARES[self.v_init]
 
     def factors(self, network: SpikingNetwork) -> dict[str, float]:
@@ -97,3 +101,50 @@ class Balancing:
             if isinstance(self.alpha, Mapping) and network[name].neurons.reset == "none":
                 raise UsageError(f"alpha names layer {name!r}, which integrates and has no threshold; leave it out")
         return {layer.name: float(given.get(layer.name, 1.0)) for layer in network}
+
+
+class BalancingChanges(TypedDict, total=False):
+    """Fields of `Balancing`, as keyword arguments."""
+
+    thresholds: Thresholds
+    percentile: float
+    alpha: float | Mapping[str, float]
+    v_init: InitialPotential
+    reset: SpikingReset
+    channelwise: bool
+    calibrate: BiasCalibration
+
+
+_LEAST_ERROR = Balancing(thresholds="error", v_init="best", calibrate="bias")
+METHODS: dict[Method, tuple[Balancing, ...]] = {
+    "paper": (Balancing(),),
+    "low-latency": (dataclasses.replace(_LEAST_ERROR, channelwise=True), _LEAST_ERROR),
+}
+"""As Han, Srinivasan and Roy find thresholds (CVPR 2020), or for few time steps. Of several candidates, `balance_best` keeps the
+best."""
+ENCODINGS: dict[Method, ImageEncoding] = {"paper": "poisson", "low-latency": "current"}
+"""The encoding of the input unless the caller chooses one."""
+
+
+def candidates_for(method: Method, **changes: Unpack[BalancingChanges]) -> tuple[Balancing, ...]:
+    """The candidates of a method with some fields changed, without duplicates.
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed, or would have no effect.
+    """
+    if method not in METHODS:
+        raise UsageError(f"method is {method!r}; choose one of {', '.join(map(repr, METHODS))}")
+    candidates = METHODS[method]
+    thresholds = changes.get("thresholds", candidates[0].thresholds)
+    if thresholds != "error" and candidates[0].v_init == "best":
+        changes.setdefault("v_init", "half")  # "best" requires least-error thresholds
+    if thresholds in ("v_in", "tuned") and "thresholds" in changes:
+        changes.setdefault("channelwise", False)  # these are per layer
+    changed = [dataclasses.replace(each, **changes) for each in candidates]
+    if "percentile" in changes and thresholds not in ("v_in", "activation"):
+        raise UsageError(
+            f"percentile is given, but thresholds {thresholds!r} take none; choose thresholds 'activation' or 'v_in' with it"
+        )
+    return tuple(each for i, each in enumerate(changed) if each not in changed[:i])

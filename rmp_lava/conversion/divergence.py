@@ -1,6 +1,9 @@
-"""How far a spiking network's outputs are from those of the trained network that it was made from."""
+"""The distance between a spiking network's outputs and the trained network's, and the choice of options that minimises it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,13 +12,15 @@ from ..backends import run
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from .analog import activations
+from .balance import balance
+from .balancing import Balancing
 
 COMPARED_IMAGES = 256
-"""Of the calibration images, whose outputs are compared."""
+"""Number of calibration images whose outputs are compared."""
 
 
 class TrainedOutputs:
-    """A trained network's outputs on some images, to compare those of spiking networks with; no labels are needed.
+    """A trained network's outputs on some images, as a reference for spiking networks; no labels are needed.
 
     Parameters
     ----------
@@ -32,26 +37,80 @@ class TrainedOutputs:
         self.outputs = torch.cat(found).flatten(1).double()
 
     def divergence(self, network: SpikingNetwork, steps: int, *, seed: int = 0) -> float:
-        """How far a balanced network's outputs after T steps are away; 0 if they are the same.
+        """Distance of a balanced network's outputs after T steps from the trained network's; 0 if they are equal.
 
-        The mean Kullback-Leibler divergence of their softmax in nats: what distilling one network into another minimises
-        (Hinton, Vinyals, Dean, 2015), because it counts differences that could change a decision. Of a single output,
-        which decides nothing, the mean squared difference over the mean square.
+        The mean Kullback-Leibler divergence of their softmax, in nats: the loss of distillation (Hinton, Vinyals, Dean, 2015),
+        which weights differences that could change a decision. For a single output, the mean squared difference over the mean
+        square.
 
         Raises
         ------
         UsageError
-            If the outputs do not mean the trained network's (a last layer that spikes but is read by its potential).
+            If the outputs do not correspond to the trained network's (the membrane potential of a spiking read-out).
         """
         if network.output_scale is None:
             raise UsageError(
-                f"network {network.name!r} is read by the potential of neurons that spike, which says little of its "
-                "outputs; use readout 'count', or balance it in one way only"
+                f"network {network.name!r} reads out the membrane potential of a spiking layer, which does not reflect its "
+                "outputs; use readout 'count', or give one candidate only"
             )
         result = run(network, self.images, steps, seed=seed)
-        said = torch.from_numpy(result.output) * (network.output_scale / steps)
-        said, wanted = said.double().flatten(1), self.outputs
-        if wanted.shape[1] == 1:
-            return float((wanted - said).square().mean() / wanted.square().mean())
-        wanted, said = wanted.log_softmax(dim=1), said.log_softmax(dim=1)
-        return float((wanted.exp() * (wanted - said)).sum(dim=1).mean())
+        outputs = torch.from_numpy(result.output) * (network.output_scale / steps)
+        outputs, expected = outputs.double().flatten(1), self.outputs  # (N, outputs)
+        if expected.shape[1] == 1:
+            return float((expected - outputs).square().mean() / expected.square().mean())
+        expected, outputs = expected.log_softmax(dim=1), outputs.log_softmax(dim=1)
+        return float((expected.exp() * (expected - outputs)).sum(dim=1).mean())
+
+
+@dataclass(frozen=True)
+class _Tried:
+    network: SpikingNetwork
+    how: Balancing
+    divergence: float
+
+
+def balance_best(
+    network: SpikingNetwork,
+    images: np.ndarray,
+    steps: int,
+    candidates: Sequence[Balancing],
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> SpikingNetwork:
+    """Balance a network with each of several options, and keep the result whose outputs are closest to the trained network's.
+
+    No option is best for every network: a threshold per channel helps where channels differ, and hurts where training has made
+    them alike; what is best layer by layer need not be best at the read-out. No labels are needed.
+
+    Parameters
+    ----------
+    network, images, steps, seed, progress
+        As `balance` takes them.
+    candidates : sequence of Balancing
+        A single one is applied without a comparison.
+
+    Returns
+    -------
+    SpikingNetwork
+        As `balance` returns it. `provenance["balance"]["tried"]` lists the candidates: the fields in which they differ, and
+        "divergence", see `TrainedOutputs`.
+
+    Raises
+    ------
+    UsageError, ConversionError
+        As `balance` does.
+    """
+    if len(candidates) == 1:
+        return balance(network, images, steps, candidates[0], seed=seed, progress=progress)
+    trained = TrainedOutputs(network, images)
+    tried = []
+    for how in candidates:
+        balanced = balance(network, images, steps, how, seed=seed, progress=progress)
+        tried.append(_Tried(balanced, how, trained.divergence(balanced, steps, seed=seed)))
+    best = min(tried, key=lambda each: each.divergence).network
+    differ = [name for name in vars(candidates[0]) if len({repr(getattr(how, name)) for how in candidates}) > 1]
+    record = [{name: getattr(t.how, name) for name in differ} | {"divergence": t.divergence} for t in tried]
+    provenance = dict(best.provenance)
+    provenance["balance"] = dict(provenance.get("balance", {})) | {"tried": record}
+    return best.replace(provenance=provenance)

@@ -1,7 +1,7 @@
-"""Gates: layer by layer, how well a spiking network's rates say the activations that they stand for.
+"""Layer fidelity: how closely a spiking network's firing rates match the trained activations, layer by layer.
 
-A rate times the layer's spike value stands for an activation (see `scale`). Where the two part, accuracy is lost; the
-layer in which that begins, and what its worst neurons do, say what to change.
+A rate times the layer's activation scale represents an activation (see `scale`). Where the two differ, accuracy is lost; the
+first layer with a loss, and what its worst neurons do, tell what to change.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
 from .analog import AnalogNetwork, activations
-from .layer_fidelity import LayerComparison, LayerGate
-
-__all__ = ["LayerGate", "begins_at", "clipped", "first_loss", "measure_layers"]
+from .layer_fidelity import LayerComparison, LayerFidelity
 
 LOWEST_CORRELATION = 0.9
 LARGEST_DROP = 0.05
 LARGEST_ERROR = 0.5
 """Limits of `begins_at`."""
 _MAJORITY = 0.5
-"""Share of the squared error that makes something the reason."""
+"""Share of the squared error from which on something is the reason."""
 FLOAT_IMAGES = 64
-"""Images on which an integer network is compared with itself in float, which takes several times longer."""
+"""Images on which an integer network is compared with itself in float, which takes several times as long."""
 _COUNTS_AT_ONCE = 2**24
-"""Neurons times images whose spikes are counted together: 128 MiB."""
+"""Neurons times images per batch: their spike counts take 128 MiB."""
 
 
 def measure_layers(
@@ -41,17 +39,17 @@ def measure_layers(
     *,
     seed: int = 0,
     progress: bool = False,
-) -> tuple[LayerGate, ...]:
+) -> tuple[LayerFidelity, ...]:
     """Run a network and its analog form on the same images and compare them layer by layer, in bounded memory.
 
-    An integer network is run in float as well, on a few of the images, to tell what rounding does from what spikes do.
+    An integer network is also run in float, on a few of the images, to separate rounding errors from those of the rates.
 
     Parameters
     ----------
     analog : SpikingNetwork
         As `trace` returns it.
     balanced : SpikingNetwork
-        As `balance` returns it: it says what one spike of each layer stands for.
+        As `balance` returns it, with the activation scale of each layer.
     integer : SpikingNetwork
         The network whose spikes are counted: as `quantize` returns it, or `balanced` itself.
     images : numpy.ndarray
@@ -65,7 +63,7 @@ def measure_layers(
 
     Returns
     -------
-    tuple of LayerGate
+    tuple of LayerFidelity
         In the order of the layers.
 
     Raises
@@ -81,11 +79,12 @@ def measure_layers(
     with Progress("comparing layers, images", len(images), shown=progress) as bar:
         compared = _compare(model, balanced, integer, images, steps, seed, bar)
         if not integer.is_integer:
-            return tuple(each.gate(0.0) for each in compared.values())
+            return tuple(each.result(0.0) for each in compared.values())
         with_it = compared if len(few) == len(images) else _compare(model, balanced, integer, few, steps, seed)
         without = _compare(model, balanced, balanced, few, steps, seed)
     return tuple(
-        each.gate(_excess(with_it[name].squared_error, without[name].squared_error)) for name, each in compared.items()
+        each.result(_excess(with_it[name].squared_error, without[name].squared_error))
+        for name, each in compared.items()
     )
 
 
@@ -112,46 +111,44 @@ def _compare(
 
 
 def _excess(error: float, without: float) -> float:
-    """Share of an error that is not there without its cause."""
+    """Share of an error that vanishes without its cause."""
     return max(0.0, 1 - without / error) if error else 0.0
 
 
-def begins_at(gates: Sequence[LayerGate]) -> LayerGate | None:
+def begins_at(layers: Sequence[LayerFidelity]) -> LayerFidelity | None:
     """The first layer with a loss, or None.
 
-    That is a correlation over images below 0.9, or more than 0.05 below that of the layer before (1 for the input), or an
+    A loss is a correlation over images below 0.9, or more than 0.05 below that of the layer before (1 for the input), or an
     error of more than half of the activation.
     """
     before = 1.0
-    for gate in gates:
-        correlation = before if gate.image_correlation is None else gate.image_correlation
-        if correlation < max(LOWEST_CORRELATION, before - LARGEST_DROP) or (gate.error or 0.0) > LARGEST_ERROR:
-            return gate
+    for layer in layers:
+        correlation = before if layer.image_correlation is None else layer.image_correlation
+        if correlation < max(LOWEST_CORRELATION, before - LARGEST_DROP) or (layer.error or 0.0) > LARGEST_ERROR:
+            return layer
         before = correlation
     return None
 
 
-def first_loss(gates: Sequence[LayerGate]) -> str | None:
-    """A sentence on the layer where the loss begins (see `begins_at`): why, as far as can be told, and what helps.
+def first_loss(layers: Sequence[LayerFidelity]) -> str | None:
+    """A sentence on the layer where the loss begins (see `begins_at`): the likely reason, and what helps.
 
-    The reason is what has at least half of the layer's squared error: rounding, or else saturated or silent neurons.
-    Otherwise rates are too coarse.
+    The reason is what causes at least half of the layer's squared error: rounding, or else saturated or silent neurons.
+    Otherwise the rates are too coarse.
     """
-    gate = begins_at(gates)
-    if gate is None:
+    layer = begins_at(layers)
+    if layer is None:
         return None
     found = []
-    if gate.image_correlation is not None:
-        found.append(f"correlate by {gate.image_correlation:.2f} over the images")
-    if gate.error is not None:
-        found.append(f"differ by {gate.error:.0%}")
-    return (
-        f"The loss begins at layer {gate.layer!r}, where rates and activations {' and '.join(found)}: {_reason(gate)}."
-    )
+    if layer.image_correlation is not None:
+        found.append(f"correlate by {layer.image_correlation:.2f} over the images")
+    if layer.error is not None:
+        found.append(f"differ by {layer.error:.0%}")
+    return f"The loss begins at layer {layer.layer!r}, where rates and activations {' and '.join(found)}: {_reason(layer)}."
 
 
 def clipped(analog: SpikingNetwork, balanced: SpikingNetwork) -> SpikingNetwork:
-    """The analog network with every activation cut off at its layer's spike value, which is what a rate of 1 says.
+    """The analog network with every activation clipped at its layer's activation scale, which a rate of 1 represents.
 
     Raises
     ------
@@ -169,42 +166,38 @@ def clipped(analog: SpikingNetwork, balanced: SpikingNetwork) -> SpikingNetwork:
 def _refuse_strangers(analog: SpikingNetwork, balanced: SpikingNetwork, integer: SpikingNetwork) -> None:
     if analog.stage != "analog":
         raise UsageError(
-            f"network {analog.name!r} is balanced or quantised, so it has no activations; pass what trace returned"
+            f"network {analog.name!r} is balanced or quantised, so it has no activations; pass the network from trace"
         )
     shapes = [{layer.name: layer.shape for layer in network} for network in (analog, balanced, integer)]
     for what, network, found in (("balanced", balanced, shapes[1]), ("integer", integer, shapes[2])):
         if found != shapes[0] or network.output.neurons.reset != analog.output.neurons.reset:
             raise UsageError(
-                f"the {what} network {network.name!r} has other layers than the traced one {analog.name!r}; pass stages of "
+                f"the {what} network {network.name!r} has other layers than the traced one {analog.name!r}; pass networks of "
                 "one conversion"
             )
     if balanced.is_integer or any(
         layer.neurons.reset != "none" and layer.activation_scale is None for layer in balanced
     ):
-        raise UsageError(
-            f"network {balanced.name!r} does not say in float what its spikes stand for; pass what balance returned"
-        )
+        raise UsageError(f"network {balanced.name!r} has no activation scales in float; pass the network from balance")
     for network in (balanced, integer):
         if network.output.neurons.reset == "none" and network.output_scale is None:
             raise UsageError(
-                f"network {network.name!r} does not say what its read-out means in units of the trained network; convert "
-                "it with this version"
+                f"network {network.name!r} has no output scale, which relates its read-out to the trained network; convert it "
+                "with this version"
             )
 
 
-def _reason(gate: LayerGate) -> str:
-    if gate.rounding_error >= _MAJORITY:  # first, as it can make neurons silent or saturate them
+def _reason(layer: LayerFidelity) -> str:
+    if layer.rounding_error >= _MAJORITY:  # first, because rounding can silence or saturate neurons
+        return f"{layer.rounding_error:.0%} of the squared error comes from rounding to integers, so tune the network"
+    if layer.saturated_error >= max(_MAJORITY, layer.silent_error):
         return (
-            f"{gate.rounding_error:.0%} of the squared error comes from rounding to integers, so fine-tune the network"
-        )
-    if gate.saturated_error >= max(_MAJORITY, gate.silent_error):
-        return (
-            f"neurons that spike in every step have {gate.saturated_error:.0%} of the squared error, so raise its threshold "
+            f"neurons that spike in every step cause {layer.saturated_error:.0%} of the squared error, so raise its threshold "
             "with a larger alpha"
         )
-    if gate.silent_error >= _MAJORITY:
+    if layer.silent_error >= _MAJORITY:
         return (
-            f"neurons that never spike have {gate.silent_error:.0%} of the squared error, so lower its threshold with a "
-            "smaller alpha, or take more steps"
+            f"neurons that never spike cause {layer.silent_error:.0%} of the squared error, so lower its threshold with a "
+            "smaller alpha, or use more time steps"
         )
-    return "rates of so few steps are too coarse, so take more steps"
+    return "rates over so few time steps are too coarse, so use more"

@@ -1,4 +1,4 @@
-"""One layer's rates against its activations, summed up image by image, so that memory does not grow with their number."""
+"""One layer's firing rates against its trained activations, accumulated image by image in constant memory."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from ..network import Layer, SpikingNetwork
 from ..registers import to_weight_units
 
 _CONSTANT = 1e-12
-"""Values whose variance is below this share of their mean square do not vary but for rounding."""
+"""Values whose variance is below this share of their mean square are constant up to rounding."""
 
 
 @dataclass(frozen=True)
-class LayerGate:
-    """One layer's rates against its activations, over all neurons and images.
+class LayerFidelity:
+    """How closely one layer's firing rates match its trained activations, over all neurons and images.
 
-    A layer that spikes says rate times spike value, (channels,) or one number; an integrating read-out says its potential
-    per step, in units of the trained network's outputs.
+    A spiking layer represents the rate times its activation scale, one number or (channels,); an integrating read-out represents
+    its membrane potential per step, in units of the trained network's outputs.
 
     Parameters
     ----------
     layer : str
     correlation : float or None
-        Pearson's, -1..1, between what is said and the activation; 0 if only the activations vary, None if they do not.
+        Pearson's, -1..1, between the represented values and the activations; 0 if only the activations vary, None if they do not.
     image_correlation : float or None
-        The same without what distinguishes neurons: each one's deviations, image by image, from its mean over the images.
-        What this loses cannot tell images apart. None for a single image.
+        The same after subtracting each neuron's mean over the images; what this loses cannot distinguish images. None for a
+        single image.
     error : float or None
         Root mean square of the difference over that of the activations; None if these are all 0.
     silent : float or None
-        Share of neurons that never spike although their activation is positive for some image. None for a read-out that
-        integrates, here and in `saturated`.
+        Share of neurons that never spike although their activation is positive for some image. None for an integrating read-out,
+        like `saturated`.
     saturated : float or None
-        Share of pairs of neuron and image with a spike in every step.
+        Share of (neuron, image) pairs with a spike in every step.
     weight_error : float or None
-        Of quantisation, root mean square over that of the weights; None for a float network.
+        Root mean square rounding error of the weights over their root mean square; None for a float network.
     silent_error, saturated_error, rounding_error : float
-        Shares of the squared error: of these neurons, of these pairs, and what the same network has less of it in float.
+        Shares of the squared error: of silent neurons, of saturated pairs, and of rounding, which is the excess over the same
+        network in float.
     """
 
     layer: str
@@ -54,16 +55,16 @@ class LayerGate:
 
 
 class LayerComparison:
-    """What a layer says against its activations, as sums over the images so far.
+    """Sums over the images so far, from which a layer's fidelity follows.
 
     Parameters
     ----------
     layer : Layer
-        Of the network that runs.
+        A layer of `network`.
     balanced : SpikingNetwork
-        It says what one spike stands for.
+        Its layers have the activation scales.
     network : SpikingNetwork
-        The one that runs.
+        The network that is run.
     steps : int
         T.
     """
@@ -85,10 +86,10 @@ class LayerComparison:
         self.positive = np.zeros(layer.shape, bool)
 
     def add(self, activation: np.ndarray, counts: np.ndarray, output: np.ndarray) -> None:
-        """Count images: activations and spikes (images, *shape), and the network's output."""
-        said = (output.reshape(activation.shape) if self.integrates else counts) * self.per_count
-        self._correlate(said, activation)
-        squared = (said - activation) ** 2
+        """Add images: activations and spike counts (images, *shape), and the network's output."""
+        represented = (output.reshape(activation.shape) if self.integrates else counts) * self.per_count
+        self._correlate(represented, activation)
+        squared = (represented - activation) ** 2
         self.error += squared.sum(axis=0)
         self.power += float((activation**2).sum())
         if not self.integrates:
@@ -100,7 +101,7 @@ class LayerComparison:
 
     def _correlate(self, *values: np.ndarray) -> None:
         """Update each neuron's means, and the products of deviations from them (Chan, Golub and LeVeque, 1979)."""
-        found = np.stack(values)
+        found = np.stack(values)  # (2, images, *shape)
         count = found.shape[1]
         means = found.mean(axis=1)
         found -= means[:, None]
@@ -114,10 +115,10 @@ class LayerComparison:
         """Summed over neurons and images."""
         return float(self.error.sum())
 
-    def gate(self, rounding_error: float) -> LayerGate:
+    def result(self, rounding_error: float) -> LayerFidelity:
         """The result so far."""
         error, silent = self.squared_error, self.positive & (self.spikes == 0)
-        return LayerGate(
+        return LayerFidelity(
             self.layer.name,
             *self._correlations(),
             float(np.sqrt(error / self.power)) if self.power else None,
@@ -130,7 +131,7 @@ class LayerComparison:
         )
 
     def _correlations(self) -> tuple[float | None, float | None]:
-        """Over all pairs of neuron and image; and over images only, each neuron from its mean."""
+        """Over all (neuron, image) pairs, and over images with each neuron's mean subtracted."""
         centre = self.means.reshape(2, -1).mean(axis=1)
         between = self.images * _products(self.means.reshape(2, -1) - centre[:, None])
         noise = _CONSTANT * (self.within + between + self.images * self.layer.size * np.outer(centre, centre))
@@ -144,7 +145,7 @@ def _products(values: np.ndarray) -> np.ndarray:
 
 
 def _correlation(products: np.ndarray, noise: np.ndarray) -> float | None:
-    (said_varies, varies), (said, activation) = np.diag(products) > np.diag(noise), np.diag(products)
-    if not varies:
+    represented_varies, activation_varies = np.diag(products) > np.diag(noise)
+    if not activation_varies:
         return None
-    return float(products[0, 1] / np.sqrt(said * activation)) if said_varies else 0.0
+    return float(products[0, 1] / np.sqrt(products[0, 0] * products[1, 1])) if represented_varies else 0.0

@@ -1,309 +1,399 @@
-"""The way from a trained network to a quantised spiking one, with every stage measured."""
+"""The whole way from a trained network to a quantised spiking one, without training (`convert`) and with it (`tune`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import __version__
-from ..backends import run
-from ..encoding import make_input
-from ..errors import UsageError
-from ..hardware.profiles import load_profile
-from ..network import SpikingNetwork
+from ..choices import (
+    Augmentation,
+    Encoding,
+    ImageEncoding,
+    Method,
+    Pooling,
+    Precision,
+    Readout,
+    SearchFor,
+    ThresholdForm,
+    options,
+)
+from ..encoding import check_images, make_input
+from ..errors import ConversionError, DataError, UsageError
+from ..hardware.profiles import Profile, load_profile
+from ..network import Layer, Neurons, SpikingNetwork
+from ..netx.lava_dl_loader import lava_dl_obstacles
 from ..schedule import Schedule
-from ..sources.images import Material, check_classes
-from . import ENCODINGS, choose_ways
+from ..training.data import as_float
+from ..training.data.lazy_images import Images
 from .balance import balance
-from .balancing import Balancing
-from .choose import balance_best
-from .fidelity import LayerGate, clipped, first_loss, measure_layers
+from .balancing import ENCODINGS, Balancing, candidates_for
+from .conversion import Conversion
+from .divergence import balance_best
 from .headroom import board_ranges
 from .quantize import quantize
 from .scale import unscale
 from .search import make_objective
 from .search import search as search_thresholds
-from .stages import Stage, analog_stage, spiking_stage, trained_stage
 from .trace import trace
 from .tracing.reading import Model
-from .tune import tune
+from .tune import Labelled
+from .tune import tune as tune_network
 from .tune_session import TuneRecord, check_values
 
-GATE_IMAGES = 256
-NOTICEABLE_LOSS = 0.01
-BEFORE_TUNING = choose_ways("low-latency", v_init="half")
-TUNED = Balancing(thresholds="tuned", v_init="half")
-"""What `tune` starts from, and what it has trained for: neurons that start from half their thresholds."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .balancing import BalancingChanges
+
+CALIBRATION_IMAGES = 512
+"""Training images that `tune` takes for thresholds and biases unless the caller says otherwise."""
+_BEFORE_TUNING = candidates_for("low-latency", v_init="half")
+_TUNED = Balancing(thresholds="tuned", v_init="half")
+"""A tuning starts from networks that are balanced like the former, and trains for neurons like the latter."""
 
 
 @dataclass(frozen=True)
-class Quantising:
-    """Of the integers, see `rmp_lava.quantize`.
+class Quantization:
+    """How a balanced network becomes integers.
 
-    strict : a state that saturates while stages are measured is an error.
-    for_board : scales at which no potential of the calibration images wraps in stock neurons, which a board has. Tuning trains on
-        the grid of scales without it.
+    Parameters
+    ----------
+    profile : str or Profile
+        The hardware profile that limits the integers: a name, or the path of a `.toml` file.
+    threshold_form : {"stock", "free", "dense_rec"}
+        As `rmp_lava.quantize` takes it.
+    for_board : bool
+        Choose scales so that the membrane potentials of the calibration images do not overflow in a board's LIF neurons. A
+        tuning trains on the grid of scales without it.
+    for_lava_dl : bool
+        Refuse, before any work, options that cannot lead to a network that lava-dl's unmodified loader runs.
     """
 
-    profile: str = "loihi2"
-    threshold_form: str = "stock"
-    strict: bool = False
+    profile: str | Profile = "loihi2"
+    threshold_form: ThresholdForm = "stock"
     for_board: bool = False
+    for_lava_dl: bool = False
 
 
-@dataclass(frozen=True)
-class Measuring:
-    """How many images are drawn, None for the usual; and the seed of everything random."""
-
-    calibration: int | None = None
-    validation: int | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A converted network in each of its forms, and what each reaches on validation images.
-
-    `stages` is empty where the images have no labels.
-    """
-
-    analog: SpikingNetwork
-    floating: SpikingNetwork
-    integer: SpikingNetwork
-    steps: int
-    stages: tuple[Stage, ...] = ()
-    gates: tuple[LayerGate, ...] = ()
-    tuning: tuple[TuneRecord, ...] = ()
-
-    def summary(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "steps": self.steps,
-            "stages": [vars(stage) for stage in self.stages],
-            "gates": [vars(gate) for gate in self.gates],
-            "first_loss": first_loss(self.gates),
-            "loss": describe_loss(self) if self.gates else None,
-            "tuning": [vars(record) for record in self.tuning],
-            "layers": {layer.name: dict(layer.record) for layer in self.integer},
-        }
-
-
-def describe_loss(conversion: Conversion) -> str:
-    """A sentence on the layer where the loss begins, or on what is lost although no single layer begins it."""
-    named = first_loss(conversion.gates)
-    if named is not None:
-        return named
-    known = [gate for gate in conversion.gates if gate.correlation is not None]
-    worst = min(known, key=lambda gate: gate.correlation, default=None)
-    if worst is None:
-        return "No layer's activations vary on these images, so nothing can be said about its rates."
-    where = f"the lowest correlation is {worst.correlation:.4f}, of layer {worst.layer!r}"
-    if conversion.stages:
-        lost = conversion.stages[0].accuracy - conversion.stages[-1].accuracy
-        if lost > NOTICEABLE_LOSS:
-            return (
-                f"{100 * lost:.1f} points are lost, but no single layer begins it: errors of the rates add up over the layers "
-                f"({where}), so take more steps, or tune the network."
-            )
-    return f"No layer begins a loss: {where}."
-
-
-def convert_model(
+def convert(
     model: Model,
-    material: Material,
+    images: np.ndarray,
     *,
-    steps: int,
-    method: str = "low-latency",
-    encoding: str | None = None,
-    pooling: str = "fold",
-    readout: str = "potential",
+    steps: int = 16,
+    method: Method = "low-latency",
+    encoding: ImageEncoding | None = None,
+    pooling: Pooling = "fold",
+    readout: Readout = "potential",
+    search: SearchFor | None = None,
+    labels: np.ndarray | None = None,
+    quantization: Quantization = Quantization(),  # noqa: B008 - frozen
+    seed: int = 0,
+    shuffle: bool = True,
     name: str = "network",
-    provenance: dict[str, Any] | None = None,
-    quantising: Quantising = Quantising(),  # noqa: B008 - frozen
-    measuring: Measuring = Measuring(),  # noqa: B008 - frozen
-    stages: bool = True,
-    search: str | None = None,
-    **changes: Any,
+    class_names: tuple[str, ...] = (),
+    classes: int = 0,
+    dataset: str | None = None,
+    validation_fraction: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = False,
+    **changes: Unpack[BalancingChanges],
 ) -> Conversion:
-    """Convert a network as `rmp_lava.convert` does, quantise it, and measure each stage.
-
-    Thresholds are set with training images, stages measured on validation images; `material` has no test images.
+    """Convert a trained network to an RMP spiking network, without training it further.
 
     Parameters
     ----------
     model : torch.nn.Module or torch.export.ExportedProgram
-    material : Material
-    steps, method, encoding, pooling, readout, name, **changes
-        As `rmp_lava.convert` takes them.
-    provenance : dict, optional
-        Where the network comes from; JSON values.
-    quantising, measuring
-        See there.
-    stages : bool
-        Whether to measure stages and layers at all.
-    search : {"accuracy", "outputs"} or None
-        What each layer's alpha and initial potential are then searched for, see `conversion.search`; None: they are not.
+        Any feed-forward network without obstacles in `rmp_lava.check`.
+    images : numpy.ndarray
+        (N, C, H, W) or (N, features) in [0, 1]: training images of all classes, for thresholds and biases; never test images.
+    steps : int
+        T, the time steps for which thresholds are chosen.
+    method : {"low-latency", "paper"}
+        How thresholds are found, see `rmp_lava.conversion.balancing.METHODS`.
+    encoding : {"current", "poisson", "rate"} or None
+        Of the input; None: the method's, see `rmp_lava.conversion.balancing.ENCODINGS`.
+    pooling : {"fold", "layer"}
+        See `rmp_lava.conversion.trace.trace`.
+    readout : {"potential", "count"}
+        Integrate the last layer's input, or count its spikes.
+    search : {"outputs", "accuracy"} or None
+        Whether thresholds and initial potentials are then searched, and for what, see `rmp_lava.conversion.search`. Takes
+        several times as long.
+    labels : numpy.ndarray, optional
+        int64 (N,) classes of the images; required by a search for accuracy.
+    quantization : Quantization
+    seed : int
+        Of everything random.
+    shuffle : bool
+        Mix the images, as some passes use the first ones only; False for images that are in random order already.
+    name, class_names, dataset, validation_fraction, provenance
+        Stored in the network: the data set that it was trained on, the share of its training images that is held out for
+        validation, and JSON values of any kind.
+    classes : int
+        Number of classes of the data, if known: more than the network has outputs are an error.
+    progress : bool
+        Show progress bars on a terminal.
+    **changes
+        Fields of `rmp_lava.conversion.balancing.Balancing` that differ from the method's: thresholds, percentile, alpha, v_init,
+        reset, channelwise, calibrate.
+
+    Returns
+    -------
+    Conversion
 
     Raises
     ------
-    ConversionError, UsageError, DataError
-        As the passes do.
+    ConversionError
+        With every obstacle, if the network cannot be converted.
+    DataError, UsageError, ProfileError
+        If images or options are invalid.
     """
-    ways = choose_ways(method, **changes)
+    candidates = candidates_for(method, **changes)
     encoding = ENCODINGS[method] if encoding is None else encoding
-    Schedule(steps, 1)  # refuses steps that are out of range
-    load_profile(quantising.profile)  # refuses one that there is not, before work that takes long
-    calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
-    images, labels = material.validation(measuring.validation, measuring.seed)
-    analog = _trace(model, material, calibration, encoding, pooling, readout, name)
-    analog = _with_provenance(analog, material, provenance, {"method": method, "encoding": encoding})
-    objective = None if search is None else make_objective(search, analog, calibration, calibration_labels)
-    floating = balance_best(analog, calibration, steps, ways, seed=measuring.seed, progress=True)
+    for what, value, choice in (("encoding", encoding, ImageEncoding), ("readout", readout, Readout)):
+        if value not in options(choice):
+            raise UsageError(f"{what} is {value!r}; choose one of {', '.join(map(repr, options(choice)))}")
+    profile = _check_early(steps, search, quantization)
+    images = np.asarray(images)
+    made = dict(provenance or {}) | {"rmp_lava": __version__, "method": method, "encoding": encoding}
+    analog = _trace(model, images, encoding, pooling, readout, name)
+    check_classes(analog, labels, class_names, classes)
+    analog = _described(analog, class_names, dataset, validation_fraction, made)
+    if quantization.for_lava_dl:
+        _refuse_for_lava_dl(analog, candidates[0])
+    images = check_images(images, analog.input)
+    if shuffle:
+        order = np.random.default_rng(seed).permutation(len(images))
+        images, labels = images[order], None if labels is None else np.asarray(labels)[order]
+    objective = None if search is None else make_objective(search, analog, images, labels)
+    floating = balance_best(analog, images, steps, candidates, seed=seed, progress=progress)
     if objective is not None:
-        floating = search_thresholds(floating, objective, steps, seed=measuring.seed, progress=True)
-    conversion = _quantized(analog, floating, steps, quantising, calibration, measuring.seed)
-    if not stages:
-        return conversion
-    return _measured(conversion, model, images, labels, quantising.strict, measuring.seed)
+        floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
+    integer = _quantize(floating, images, steps, quantization, profile, seed)
+    return Conversion(analog, floating, integer, steps, model, seed)
 
 
-def tune_model(
+def tune(
     model: Model,
-    material: Material,
+    images: Images,
+    labels: np.ndarray,
     *,
-    steps: int,
-    name: str = "network",
-    pooling: str = "fold",
-    provenance: dict[str, Any] | None = None,
-    quantising: Quantising = Quantising(),  # noqa: B008 - frozen
-    measuring: Measuring = Measuring(),  # noqa: B008 - frozen
+    steps: int = 8,
+    epochs: int = 2,
+    learning_rate: float = 1e-4,
+    batch_size: int = 64,
     distill: bool = True,
-    search: str | None = None,
+    augmentation: Augmentation = "none",
+    precision: Precision = "float32",
+    device: str = "cpu",
+    validation: Labelled | None = None,
+    pooling: Pooling = "fold",
+    search: SearchFor | None = None,
+    quantization: Quantization = Quantization(),  # noqa: B008 - frozen
+    calibration: int | None = None,
     checkpoint_path: Path | None = None,
+    resume: bool = False,
     on_epoch: Callable[[TuneRecord], None] | None = None,
-    **settings: Any,
+    seed: int = 0,
+    name: str = "network",
+    class_names: tuple[str, ...] = (),
+    dataset: str | None = None,
+    validation_fraction: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> Conversion:
-    """Fine-tune a network for T steps as `rmp_lava.conversion.tune.tune` does, then convert, quantise and measure it.
+    """Fine-tune a trained network for T time steps and 8-bit weights, and convert it.
+
+    The network is converted first, so that tuning needs a fraction of the images; then it is trained through its spikes, see
+    `rmp_lava.conversion.tune.tune`.
 
     Parameters
     ----------
-    model, material, steps, name, pooling, provenance, quantising, measuring
-        As for `convert_model`.
+    model, steps, pooling, quantization, seed, name, class_names, dataset, validation_fraction, provenance, progress
+        As `convert` takes them.
+    images : numpy.ndarray or LazyImages
+        Training images, (N, *input shape): float in [0, 1], or uint8 that stands for value / 255.
+    labels : numpy.ndarray
+        int64 (N,) classes.
+    epochs, learning_rate, batch_size, augmentation, precision, device, checkpoint_path, resume, on_epoch
+        As `rmp_lava.conversion.tune.tune` takes them.
     distill : bool
-        Whether the trained network's outputs are learned beside the labels, see `teacher` of `tune`.
+        Learn the trained network's outputs as well as the labels.
+    validation : tuple of (images, labels), optional
+        Images that are not trained with, measured after each epoch.
     search
-        As for `convert_model`, after the tuning; outputs are compared with those of the network before it.
-    checkpoint_path, on_epoch, **settings
-        As `tune` takes them: epochs, learning_rate, batch_size, augmentation, precision, device, resume.
+        As `convert` takes it, after the tuning; outputs are compared with those of the trained network.
+    calibration : int, optional
+        Training images for thresholds and biases, drawn at random; 512 if omitted, or all if there are fewer.
+
+    Returns
+    -------
+    Conversion
+        Its `analog` network has the tuned weights.
 
     Raises
     ------
-    ConversionError, UsageError, DataError, CheckpointError
+    ConversionError, UsageError, DataError, ProfileError, CheckpointError
         As the passes do.
     """
-    if material.train_labels is None:
-        raise UsageError("tuning trains the network, which needs labels; pass --labels too")
-    Schedule(steps, 1)  # refuses steps that are out of range
-    # What is wrong with the settings is said before work that takes long.
-    load_profile(quantising.profile)
-    check_values(settings)
-    if settings.get("resume") and not (checkpoint_path and checkpoint_path.is_file()):
+    labels = np.asarray(labels)
+    profile = _check_early(steps, search, quantization)
+    check_values(
+        {
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "augmentation": augmentation,
+            "precision": precision,
+            "device": device,
+        }
+    )
+    if resume and not (checkpoint_path and checkpoint_path.is_file()):
         raise UsageError(
             f"checkpoint {checkpoint_path} does not exist, so there is nothing to resume; leave resume out"
         )
-    calibration, calibration_labels = material.calibration(measuring.calibration, measuring.seed)
-    images, labels = material.validation(measuring.validation, measuring.seed)
-    analog = _trace(model, material, calibration, "current", pooling, "potential", name)
-    analog = _with_provenance(analog, material, provenance, {"method": "tune", "encoding": "current"})
-    objective = None if search is None else make_objective(search, analog, calibration, calibration_labels)
-    # From where conversion by itself ends: tuning then needs a fraction of the images.
-    converted = balance_best(analog, calibration, steps, BEFORE_TUNING, seed=measuring.seed, progress=True)
-    tuned = tune(
+    chosen = draw(len(images), calibration, CALIBRATION_IMAGES, seed, "calibration")
+    some, some_labels = as_float(images[chosen]), labels[chosen]
+    made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": "current"}
+    analog = _trace(model, some, "current", pooling, "potential", name)
+    for truth in (labels, None if validation is None else validation[1]):
+        check_classes(analog, truth, class_names)
+    analog = _described(analog, class_names, dataset, validation_fraction, made)
+    if quantization.for_lava_dl:
+        _refuse_for_lava_dl(analog, _TUNED)
+    objective = None if search is None else make_objective(search, analog, some, some_labels)
+    converted = balance_best(analog, some, steps, _BEFORE_TUNING, seed=seed, progress=progress)
+    tuned = tune_network(
         unscale(converted),
-        material.train_images,
-        material.train_labels,
+        images,
+        labels,
         steps,
         dynamics="spikes",
-        profile=quantising.profile,
-        threshold_form=quantising.threshold_form,
-        seed=measuring.seed,
-        validation=(images, labels),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        profile=quantization.profile,
+        threshold_form=quantization.threshold_form,
+        augmentation=augmentation,
+        precision=precision,
+        seed=seed,
+        validation=validation,
         teacher=analog if distill else None,
+        progress=progress,
         checkpoint_path=checkpoint_path,
+        resume=resume,
+        device=device,
         on_epoch=on_epoch,
-        progress=True,
-        **settings,
     )
-    floating = balance(tuned.network, calibration, steps, TUNED, seed=measuring.seed, progress=True)
+    floating = balance(tuned.network, some, steps, _TUNED, seed=seed, progress=progress)
     if objective is not None:
-        floating = search_thresholds(floating, objective, steps, seed=measuring.seed, progress=True)
-    conversion = _quantized(tuned.network, floating, steps, quantising, calibration, measuring.seed)
-    measured = _measured(conversion, model, images, labels, quantising.strict, measuring.seed, tuned=True)
-    return Conversion(**vars(measured) | {"tuning": tuned.history})
+        floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
+    integer = _quantize(floating, some, steps, quantization, profile, seed)
+    return Conversion(tuned.network, floating, integer, steps, model, seed, tuned.history)
+
+
+def draw(available: int, count: int | None, usual: int, seed: int, what: str) -> np.ndarray:
+    """Indices of images drawn at random, because data sets may be sorted by class: `count`, or up to `usual` where it is None.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer images.
+    """
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; it must be 0 or more")
+    if count is not None and not 1 <= count <= available:
+        raise UsageError(f"{what} takes {count} images; allowed are 1..{available}")
+    count = min(usual, available) if count is None else count
+    return np.random.default_rng(seed).permutation(available)[:count]
+
+
+def check_classes(
+    network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...], classes: int = 0
+) -> None:
+    """Raise `DataError` if images have other classes than the network has outputs."""
+    outputs = network.output.size
+    found = len(class_names) or max(classes, 0 if labels is None else int(np.max(labels)) + 1)
+    if (class_names and found != outputs) or found > outputs:
+        raise DataError(
+            f"the images are of {found} classes, but network {network.name!r} has {outputs} outputs; choose the data that it "
+            "was trained on"
+        )
+
+
+def _check_early(steps: int, search: str | None, quantization: Quantization) -> Profile:
+    """The profile; raises for options that later passes would refuse, before any work."""
+    Schedule(steps, 1)
+    for what, value, choice in (
+        ("search", search, SearchFor),
+        ("threshold_form", quantization.threshold_form, ThresholdForm),
+    ):
+        if value is not None and value not in options(choice):
+            raise UsageError(f"{what} is {value!r}; choose one of {', '.join(map(repr, options(choice)))}")
+    profile = quantization.profile
+    return load_profile(profile) if isinstance(profile, str) else profile
 
 
 def _trace(
-    model: Model, material: Material, calibration: np.ndarray, encoding: str, pooling: str, readout: str, name: str
+    model: Model, images: np.ndarray, encoding: Encoding, pooling: Pooling, readout: Readout, name: str
 ) -> SpikingNetwork:
-    source = make_input(encoding, material.shape)
-    network = trace(model, source, calibration, pooling=pooling, readout=readout).replace(name=name)
-    for labels in (material.train_labels, material.validation_labels):
-        check_classes(network, labels, material.class_names)
-    return network.replace(class_names=material.class_names or network.class_names)
+    source = make_input(encoding, images.shape[1:])
+    return trace(model, source, images, pooling=pooling, readout=readout).replace(name=name)
 
 
-def _with_provenance(
-    network: SpikingNetwork, material: Material, provenance: dict[str, Any] | None, more: dict[str, Any]
+def _described(
+    network: SpikingNetwork,
+    class_names: tuple[str, ...],
+    dataset: str | None,
+    validation_fraction: float | None,
+    provenance: dict[str, Any],
 ) -> SpikingNetwork:
-    added = (provenance or {}) | {"rmp_lava": __version__} | material.provenance | more
     return network.replace(
-        dataset=material.dataset,
-        validation_fraction=material.validation_fraction,
-        provenance=dict(network.provenance) | added,
+        class_names=class_names or network.class_names,
+        dataset=network.dataset if dataset is None else dataset,
+        validation_fraction=network.validation_fraction if validation_fraction is None else validation_fraction,
+        provenance=dict(network.provenance) | provenance,
     )
 
 
-def _quantized(
-    analog: SpikingNetwork,
+def _refuse_for_lava_dl(analog: SpikingNetwork, how: Balancing) -> None:
+    """Raise `ConversionError` if no integers from these options run in lava-dl's unmodified loader.
+
+    A stand-in with the structure of the result is examined: harmless weights and thresholds, but the result's resets, biases
+    and initial potentials.
+    """
+
+    def stand_in(layer: Layer) -> Layer:
+        neurons = layer.neurons
+        spikes = neurons.reset != "none"
+        has_bias = (neurons.bias is not None and np.any(neurons.bias)) or (spikes and how.calibrate == "bias")
+        bias = np.ones(layer.shape[:1] if neurons.bias is None else neurons.bias.shape, np.int64) if has_bias else None
+        v_init = int(spikes and how.v_init != "zero")
+        reset = how.reset if spikes else "none"
+        synapses = tuple(s.replace(weight=np.full(s.weight.shape, 2)) for s in layer.synapses)
+        return layer.replace(synapses=synapses, neurons=Neurons(2, reset, v_init, bias))
+
+    source = analog.input
+    if source.encoding == "current":
+        source = make_input("current", source.shape, 1)
+    integers = analog.replace(input=source, layers=tuple(map(stand_in, analog)), stage="integer")
+    obstacles = lava_dl_obstacles(integers)
+    if obstacles:
+        raise ConversionError(f"network {analog.name!r} cannot run in lava-dl's loader: {'; '.join(obstacles)}")
+
+
+def _quantize(
     floating: SpikingNetwork,
-    steps: int,
-    quantising: Quantising,
-    calibration: np.ndarray,
-    seed: int,
-) -> Conversion:
-    ranges = board_ranges(floating, calibration, steps, seed=seed) if quantising.for_board else None
-    integer = quantize(floating, quantising.profile, threshold_form=quantising.threshold_form, ranges=ranges)
-    return Conversion(analog, floating, integer, steps)
-
-
-def _measured(
-    conversion: Conversion,
-    model: Model,
     images: np.ndarray,
-    labels: np.ndarray | None,
-    strict: bool,
+    steps: int,
+    quantization: Quantization,
+    profile: Profile,
     seed: int,
-    *,
-    tuned: bool = False,
-) -> Conversion:
-    """The conversion with its stages, where there are labels, and its layers; kept in the integers' provenance too."""
-    analog, floating, integer, steps = conversion.analog, conversion.floating, conversion.integer, conversion.steps
-    stages = []
-    if labels is not None:
-        what = ", tuned" if tuned else ""
-        stages.append(trained_stage(model, images, labels))
-        if not tuned:  # tuned activations are cut off already
-            stages.append(analog_stage("folded", analog, images, labels))
-        stages.append(analog_stage(f"clipped{what}", clipped(analog, floating), images, labels))
-        for form, network in (("float SNN", floating), ("integer SNN", integer)):
-            stages.append(spiking_stage(f"{form}{what}", network, images, labels, steps, seed=seed, strict=strict))
-    elif strict:  # stages would have found what saturates
-        run(integer, images, steps, seed=seed, strict=True, progress=True)
-    gates = measure_layers(analog, floating, integer, images[:GATE_IMAGES], steps, seed=seed, progress=True)
-    kept = {"stages": [vars(stage) for stage in stages], "gates": [vars(gate) for gate in gates]}
-    integer = integer.replace(provenance=dict(integer.provenance) | kept)
-    return Conversion(analog, floating, integer, steps, tuple(stages), gates)
+) -> SpikingNetwork:
+    ranges = board_ranges(floating, images, steps, seed=seed) if quantization.for_board else None
+    return quantize(floating, profile, threshold_form=quantization.threshold_form, ranges=ranges)

@@ -1,12 +1,13 @@
-"""Measure a conversion stage by stage, each on the same images: what the network loses, and where."""
+"""The accuracy of each stage of a conversion, all on the same images: how much the network loses, and where."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.export import ExportedProgram
 
 from ..backends import run
@@ -22,7 +23,7 @@ _BATCH = 100
 
 @dataclass(frozen=True)
 class Stage:
-    """Accuracy of one form of the network on the same images."""
+    """Accuracy of one form of the network, in [0, 1]; `images` is their number."""
 
     name: str
     images: int
@@ -30,8 +31,21 @@ class Stage:
     note: str = ""
 
 
+class Stages(tuple[Stage, ...]):
+    """Stages in the order of the conversion; prints as one line for each."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        width = max((len(stage.name) for stage in self), default=0)
+        return "\n".join(
+            f"{stage.name:{width}}  {stage.accuracy:7.2%} of {stage.images:,} images  {stage.note}".rstrip()
+            for stage in self
+        )
+
+
 def trained_stage(model: Model, images: np.ndarray, labels: np.ndarray) -> Stage:
-    """The trained network itself; or what stands in its place, where only integers are left of it."""
+    """The trained network itself, or the float network that was restored from integers."""
     return _stage(
         "restored ANN" if isinstance(model, AnalogNetwork) else "trained ANN",
         _predict(*caller_of(model), images),
@@ -40,7 +54,7 @@ def trained_stage(model: Model, images: np.ndarray, labels: np.ndarray) -> Stage
 
 
 def analog_stage(name: str, network: SpikingNetwork, images: np.ndarray, labels: np.ndarray) -> Stage:
-    """The activations of a network in analog form."""
+    """A network in analog form: activations instead of spikes."""
     analog = AnalogNetwork(network)
     return _stage(name, _predict(lambda batch: analog(torch.from_numpy(batch)), (1, _BATCH), images), labels)
 
@@ -54,8 +68,10 @@ def spiking_stage(
 
 
 def caller_of(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[int, int]]:
-    """A trained network as a function of float32 images, in evaluation mode, and the fewest and most that it gets at once."""
+    """A trained network in evaluation mode as a function of float32 images, and its smallest and largest batch."""
     limits = (1, _BATCH)
+    call: nn.Module
+    tensors: Iterable[object]
     if isinstance(model, ExportedProgram):
         call, tensors = model.module(), model.state_dict.values()
         fewest, most = batch_limits(model)
@@ -68,8 +84,9 @@ def caller_of(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple
 
 @torch.no_grad()
 def _predict(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int], images: np.ndarray) -> np.ndarray:
-    """(N,) indices of the largest outputs."""
-    (fewest, size), predictions = limits, []
+    """(N,) index of the largest output of each image."""
+    fewest, size = limits
+    predictions = []
     with Progress("running the trained network, images", len(images)) as bar:
         for start in range(0, len(images), size):
             some = np.ascontiguousarray(images[start : start + size])
@@ -79,10 +96,10 @@ def _predict(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int]
             except Exception as error:  # it is the user's network
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
                 raise ConversionError(
-                    f"the trained network fails on {len(filled)} images at once ({reason}); it has to take any number of them, "
-                    "as torch.export writes with dynamic_shapes"
+                    f"the trained network fails on {len(filled)} images at once ({reason}); it has to take any number of them; "
+                    "export a program with dynamic_shapes"
                 ) from None
-            # Outputs may still have the shape of an image, of one pixel.
+            # Outputs may have the shape of an image of one pixel.
             predictions.append(outputs.flatten(1).argmax(dim=1).cpu().numpy()[: len(some)])
             bar.advance(len(some))
     return np.concatenate(predictions)

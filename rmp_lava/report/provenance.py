@@ -6,22 +6,22 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..conversion.layer_fidelity import LayerGate
+from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
 from ..network import SpikingNetwork
 from ..tables import Table, table
 from .tables import epochs_table, fidelity_table, stage_table
 from .words import is_number
 
-_IN_OWN_TABLES = ("stages", "gates")
+_IN_OWN_TABLES = ("stages", "layer_fidelity", "gates")
 
 
-def kept_gates(provenance: Mapping[str, Any]) -> list[LayerGate]:
-    """Layer fidelity measured at the conversion."""
-    fields = LayerGate.__dataclass_fields__
+def kept_layer_fidelity(provenance: Mapping[str, Any]) -> list[LayerFidelity]:
+    """Layer fidelity measured at the conversion; files of earlier versions have it under "gates"."""
+    fields = LayerFidelity.__dataclass_fields__
     return [
-        LayerGate(**entry)
-        for entry in _entries(provenance, "gates")
+        LayerFidelity(**entry)
+        for entry in _entries(provenance, "layer_fidelity") or _entries(provenance, "gates")
         if isinstance(entry.get("layer"), str)
         and {"layer", "correlation", "image_correlation", "error", "silent", "saturated"}
         <= entry.keys()
@@ -55,7 +55,7 @@ def kept_epochs(provenance: Mapping[str, Any]) -> tuple[list[tuple[str, list[lis
 
 
 def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """(path, value) of every nested entry except stages and gates; lists of plain values as JSON."""
+    """(path, value) of every nested entry except stages and layer fidelity; lists of plain values as JSON."""
     for key, value in content.items():
         if not before and key in _IN_OWN_TABLES:
             continue
@@ -73,8 +73,8 @@ def provenance_tables(network: SpikingNetwork) -> Iterator[Table]:
     provenance = network.provenance
     if stages := kept_stages(provenance):
         yield stage_table(stages, network.balanced_steps)
-    if gates := kept_gates(provenance):
-        yield fidelity_table(gates)
+    if layers := kept_layer_fidelity(provenance):
+        yield fidelity_table(layers)
     tunings, rest = kept_epochs(provenance)
     for title, history in tunings:
         yield epochs_table(title, history)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from rich.console import Console
 
-from ..conversion.fidelity import LayerGate, begins_at
+from ..conversion.fidelity import begins_at
+from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
 from ..network import Conv, Layer, SpikingNetwork
 from ..registers import MAX_STATE, to_weight_units
@@ -169,7 +170,7 @@ def stage_table(stages: Iterable[Stage], steps: int | None) -> Table:
     return table(f"Accuracy on validation images{known}", columns, rows, text_columns=2)
 
 
-def fidelity_table(layers: Sequence[LayerGate], *, weights: bool = True) -> Table:
+def fidelity_table(layers: Sequence[LayerFidelity], *, weights: bool = True) -> Table:
     """How closely each layer's firing rates match the trained activations.
 
     Errors are relative: of the root mean square activation, and of the root mean square weight. With `weights`, the weights'

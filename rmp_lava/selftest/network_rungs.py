@@ -61,14 +61,13 @@ def _net_file() -> Path:
 def _vgg16(width: float) -> SpikingNetwork:
     import torch
 
-    from ..conversion import convert
-    from ..conversion.quantize import quantize
+    from ..conversion.pipeline import convert
     from ..training.models import MODELS
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS["vgg16-cifar"].build(width=width).eval()
-    return quantize(convert(model, _blobs(8, seed=0), steps=VGG_STEPS, encoding="rate", v_init="half"), "loihi2")
+    return convert(model, _blobs(8, seed=0), steps=VGG_STEPS, encoding="rate", v_init="half").integer
 
 
 def _blobs(count: int, seed: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..conversion.pipeline import CALIBRATION_IMAGES, check_classes, draw
 from ..encoding import check_images
 from ..errors import DataError, UsageError
 from ..network import Input, SpikingNetwork
@@ -15,8 +16,6 @@ from ..training.data import VALIDATION_FRACTION, Dataset, as_float, load, split_
 from ..training.data.lazy_images import Images
 
 MAX_IMAGE_BYTES = 2**33
-CALIBRATION_IMAGES = 512
-"""For thresholds and biases, unless the user says otherwise or has fewer."""
 VALIDATION_IMAGES = 1000
 """On which stages are measured, unless the user says otherwise: they are simulated."""
 _HELD_OUT = 0.1
@@ -58,18 +57,24 @@ class Material:
         """Of one image."""
         return self.train_images.shape[1:]
 
+    @property
+    def classes(self) -> int:
+        """Number of classes, of the validation images too; 0 without labels."""
+        known = [labels for labels in (self.train_labels, self.validation_labels) if labels is not None]
+        return max((int(labels.max()) + 1 for labels in known), default=0)
+
     def calibration(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Training images for thresholds and biases, float32, and their labels where there are any.
 
         Drawn at random, because data sets may be sorted by class. Raises `UsageError` if there are not as many.
         """
-        chosen = _draw(len(self.train_images), count, CALIBRATION_IMAGES, seed, "calibration")
+        chosen = draw(len(self.train_images), count, CALIBRATION_IMAGES, seed, "calibration")
         labels = self.train_labels
         return as_float(self.train_images[chosen]), None if labels is None else labels[chosen]
 
     def validation(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Validation images, float32, and their labels where there are any, drawn at random; raises as `calibration`."""
-        chosen = _draw(len(self.validation_images), count, VALIDATION_IMAGES, seed, "validation")
+        chosen = draw(len(self.validation_images), count, VALIDATION_IMAGES, seed, "validation")
         labels = self.validation_labels
         return as_float(self.validation_images[chosen]), None if labels is None else labels[chosen]
 
@@ -158,20 +163,9 @@ def images_for(
     available = len(dataset.test_images)
     if samples is None or samples >= available:
         return as_float(dataset.test_images), dataset.test_labels, f"all {available:,} test images of {name}"
-    chosen = _draw(available, samples, samples, 0, "run")
+    chosen = draw(available, samples, samples, 0, "run")
     what = f"{samples:,} of {available:,} test images of {name}, drawn at random"
     return as_float(dataset.test_images[chosen]), dataset.test_labels[chosen], what
-
-
-def check_classes(network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` where images are of other classes than the network's outputs."""
-    outputs = network.output.size
-    classes = len(class_names) or (0 if labels is None else int(labels.max()) + 1)
-    if (class_names and classes != outputs) or classes > outputs:
-        raise DataError(
-            f"the images are of {classes} classes, but network {network.name!r} has {outputs} outputs; choose the data that "
-            "it was trained on"
-        )
 
 
 def load_array(path: Path) -> np.ndarray:
@@ -225,12 +219,3 @@ def _own(images: np.ndarray, labels: np.ndarray | None, name: str) -> Material:
         f"images of {name}",
         {"images": name},
     )
-
-
-def _draw(available: int, count: int | None, usual: int, seed: int, what: str) -> np.ndarray:
-    if seed < 0:
-        raise UsageError(f"seed is {seed}; it must be 0 or more")
-    if count is not None and not 1 <= count <= available:
-        raise UsageError(f"{what} takes {count} images; allowed are 1..{available}")
-    count = min(usual, available) if count is None else count
-    return np.random.default_rng(seed).permutation(available)[:count]

@@ -355,7 +355,7 @@ def test_early_exit_gives_what_the_whole_run_gave_at_that_step(case, confidence)
 def test_confidence_is_that_of_the_trained_network():
     digits = load("digits")
     model = train("digits-cnn", digits, epochs=8, progress=False).model.eval()
-    network = rmp_lava.convert(model, digits.train_images[:128], steps=64, encoding="rate")
+    network = rmp_lava.convert(model, digits.train_images[:128], steps=64, encoding="rate").floating
     images, labels = digits.test_images[:200], digits.test_labels[:200]
     with torch.no_grad():
         trained = torch.softmax(model(torch.from_numpy(images)), dim=1).max(dim=1).values.numpy()

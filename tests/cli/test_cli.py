@@ -118,7 +118,7 @@ def test_convert_says_what_each_stage_reaches(work, call, tmp_path):
     result = json.loads((tmp_path / "h.json").read_text())
     assert [stage["name"] for stage in result["stages"]] == STAGES
     assert [stage["images"] for stage in result["stages"]] == [30] * 5
-    assert [gate["layer"] for gate in result["gates"]] == ["conv1", "conv2", "dense"]
+    assert [layer["layer"] for layer in result["layer_fidelity"]] == ["conv1", "conv2", "dense"]
     assert result["loss"][:60] in output
     assert result["net"] == str(tmp_path / "h.net") and load(result["net"]).layers[0].neurons.reset == "hard"
 
@@ -198,7 +198,7 @@ def test_what_is_no_network(work, tmp_path, error, command):
 def test_what_is_no_checkpoint(work, tmp_path, error, command):
     (tmp_path / "text.pt").write_text("weights\n")
     assert "does not exist" in error(command, tmp_path / "none.pt")
-    assert "text.pt is no checkpoint" in error(command, tmp_path / "text.pt")
+    assert "text.pt is not a checkpoint" in error(command, tmp_path / "text.pt")
     # A .net stands for a network too, but its checkpoint is there, and says more.
     words = {"convert": "the trained network of", "check": "is converted already"}[command]
     assert words in error(command, work / "d.net")
@@ -302,7 +302,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("convert", "d.pt", "--profile", "loihi3"), "'loihi3' is unknown"),
         (
             ("convert", "d.pt", "--steps", "2", "--calibration", "9", "--for-lava-dl"),
-            "'conv2': a convolution with soft reset",
+            "cannot run in lava-dl's loader: layers 'conv1', 'conv2'",
         ),
         (("convert", "d.pt", "--percentile", "99"), "thresholds 'error' take none"),
         (("convert", "d.pt", "--method", "paper", "--channelwise"), "channelwise thresholds come from activations"),
@@ -315,7 +315,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("convert", "mine:unsuitable", "--data", "digits"), "(MaxPool2d) is maximum pooling"),
         (("tune", "d.pt", "--steps", "0"), "steps are 0"),
         (("tune", "d.pt", "--epochs", "0"), "epochs is 0"),
-        (("tune", "d.pt", "--device", "abacus"), "device 'abacus' is not there"),
+        (("tune", "d.pt", "--device", "abacus"), "device 'abacus' is unknown"),
         (("tune", "d.pt", "--resume"), "d-tuned.tune.pt does not exist"),
         (("check", "mine:net"), "needs the shape"),
         (("check", "json:nothing", "--shape", "3"), "json:nothing cannot be found"),
@@ -387,7 +387,7 @@ def test_own_images_without_labels_give_layers_but_no_accuracy(work, call, monke
     options = ("--images", tmp_path / "x.npy", "--steps", 4, "--output", tmp_path / "own.net", "--json", "-")
     code, output, text = call("convert", "d.pt", *options)
     found = json.loads(output)
-    assert code == 0 and found["stages"] == [] and len(found["gates"]) == 3
+    assert code == 0 and found["stages"] == [] and len(found["layer_fidelity"]) == 3
     assert "have no labels; pass --labels" in text
 
 

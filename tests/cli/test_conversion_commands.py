@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from rmp_lava.conversion import pipeline as workflow
+from rmp_lava.conversion import pipeline
+from rmp_lava.conversion.conversion import Conversion, Measurement, with_measurement
 from rmp_lava.conversion.divergence import TrainedOutputs
-from rmp_lava.conversion.pipeline import Quantising, convert_model, tune_model
-from rmp_lava.conversion.stages import Stage, trained_stage
+from rmp_lava.conversion.pipeline import Quantization
+from rmp_lava.conversion.stages import Stage, Stages, trained_stage
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, DataError, ProfileError, RangeOverflowError, UsageError
+from rmp_lava.netx import save
 from rmp_lava.sources import images as samples
 from rmp_lava.sources.images import Material, from_dataset, material_for
 from rmp_lava.training.data import Dataset
@@ -58,6 +61,31 @@ def exact() -> nn.Module:
     return model.eval()
 
 
+def described(material: Material) -> dict[str, Any]:
+    names = ("class_names", "dataset", "validation_fraction", "provenance")
+    return {name: getattr(material, name) for name in names}
+
+
+def convert(model: nn.Module, material: Material, **options) -> Conversion:
+    """As the command `convert` does it."""
+    images, labels = material.calibration(None, seed=0)
+    return pipeline.convert(
+        model, images, labels=labels, shuffle=False, classes=material.classes, **described(material), **options
+    )
+
+
+def tune(model: nn.Module, material: Material, **options) -> Conversion:
+    """As the command `tune` does it."""
+    held_out = material.validation(None, seed=0)
+    return pipeline.tune(
+        model, material.train_images, material.train_labels, validation=held_out, **described(material), **options
+    )
+
+
+def measure(conversion: Conversion, material: Material, **options) -> Measurement:
+    return conversion.measure(*material.validation(None, seed=0), **options)
+
+
 @pytest.mark.parametrize("with_labels", [True, False])
 def test_strict_finds_what_saturates_with_labels_and_without(with_labels):
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 4))
@@ -67,29 +95,32 @@ def test_strict_finds_what_saturates_with_labels_and_without(with_labels):
     material = from_dataset(dataset())
     if not with_labels:
         material = replace(material, train_labels=None, validation_labels=None)
+    conversion = convert(model.eval(), material, steps=32)
     with pytest.raises(RangeOverflowError, match="saturated its 24-bit membrane potential"):
-        convert_model(model.eval(), material, steps=32, quantising=Quantising(strict=True))
-    assert convert_model(model, material, steps=32).gates
+        measure(conversion, material, strict=True)
+    assert measure(conversion, material).layer_fidelity
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_stages_of_a_network_that_loses_nothing(as_bytes):
     data = dataset(as_bytes)
     model = exact()
-    conversion = convert_model(model, from_dataset(data), steps=32, name="quarters")
-    assert [stage.name for stage in conversion.stages] == [
+    conversion = convert(model, from_dataset(data), steps=32, name="quarters")
+    measured = measure(conversion, from_dataset(data))
+    assert [stage.name for stage in measured.stages] == [
         "trained ANN",
         "folded",
         "clipped",
         "float SNN",
         "integer SNN",
     ]
-    assert all(stage.images == 40 and stage.accuracy == 1.0 for stage in conversion.stages)
-    assert [gate.layer for gate in conversion.gates] == [layer.name for layer in conversion.integer]
-    assert all(gate.correlation > 0.98 for gate in conversion.gates)
-    provenance = conversion.integer.provenance
+    assert all(stage.images == 40 and stage.accuracy == 1.0 for stage in measured.stages)
+    assert str(measured.stages).splitlines()[0] == "trained ANN  100.00% of 40 images"
+    assert [each.layer for each in measured.layer_fidelity] == [layer.name for layer in conversion.integer]
+    assert all(each.correlation > 0.98 for each in measured.layer_fidelity)
+    provenance = with_measurement(conversion.integer, measured).provenance
     assert provenance["dataset"] == "quarters" and provenance["method"] == "low-latency"
-    assert provenance["stages"] == conversion.summary()["stages"] and len(provenance["gates"]) == 2
+    assert provenance["stages"] == measured.summary()["stages"] and len(provenance["layer_fidelity"]) == 2
     assert provenance["balance"]["images"] == 360 and conversion.integer.class_names == ("a", "b", "c", "d")
 
 
@@ -102,36 +133,36 @@ def test_each_stage_measures_its_own_network(monkeypatch):
         synapses = tuple(s.replace(weight=-s.weight) for s in last.synapses)
         return result.replace(layers=(*result.layers[:-1], last.replace(synapses=synapses)))
 
-    real = workflow.balance_best
-    monkeypatch.setattr(workflow, "balance_best", turned)
-    conversion = convert_model(exact(), from_dataset(dataset()), steps=32)
-    accuracies = {stage.name: stage.accuracy for stage in conversion.stages}
+    real = pipeline.balance_best
+    monkeypatch.setattr(pipeline, "balance_best", turned)
+    measured = measure(convert(exact(), from_dataset(dataset()), steps=32), from_dataset(dataset()))
+    accuracies = {stage.name: stage.accuracy for stage in measured.stages}
     assert accuracies["trained ANN"] == accuracies["folded"] == accuracies["clipped"] == 1.0
     assert accuracies["float SNN"] < 0.5 and accuracies["integer SNN"] < 0.5
-    assert conversion.gates[0].correlation > 0.98 and conversion.gates[1].correlation < 0
-    assert conversion.summary()["first_loss"].startswith("The loss begins at layer '4'")
+    assert measured.layer_fidelity[0].correlation > 0.98 and measured.layer_fidelity[1].correlation < 0
+    assert measured.summary()["first_loss"].startswith("The loss begins at layer '4'")
 
 
 def test_what_is_lost_is_said_even_if_no_layer_begins_it():
-    conversion = convert_model(exact(), from_dataset(dataset()), steps=32)
-    assert workflow.describe_loss(conversion).startswith("No layer begins a loss: the lowest correlation is")
-    last = Stage("integer SNN", 40, conversion.stages[0].accuracy - 0.08)
-    lossy = replace(conversion, stages=(*conversion.stages[:-1], last))
-    assert workflow.describe_loss(lossy).startswith("8.0 points are lost, but no single layer begins it")
+    measured = measure(convert(exact(), from_dataset(dataset()), steps=32), from_dataset(dataset()))
+    assert measured.loss.startswith("No layer loses accuracy: the lowest correlation is")
+    last = Stage("integer SNN", 40, measured.stages[0].accuracy - 0.08)
+    lossy = replace(measured, stages=Stages((*measured.stages[:-1], last)))
+    assert lossy.loss.startswith("8.0 points are lost, but not in a single layer")
 
 
 def test_options_of_the_method_can_be_changed_one_by_one():
     material = from_dataset(dataset())
-    paper = convert_model(exact(), material, steps=8, method="paper", stages=False).floating
+    paper = convert(exact(), material, steps=8, method="paper").floating
     assert paper.input.encoding == "poisson" and paper.provenance["balance"]["thresholds"] == "v_in"
-    mixed = convert_model(
-        exact(), material, steps=8, method="paper", encoding="rate", v_init="half", percentile=99.0, stages=False
+    mixed = convert(
+        exact(), material, steps=8, method="paper", encoding="rate", v_init="half", percentile=99.0
     ).floating
     assert mixed.input.encoding == "rate"
     assert mixed.provenance["balance"] == paper.provenance["balance"] | {"v_init": "half", "percentile": 99.0}
     with pytest.raises(UsageError, match="percentile is given"):
-        convert_model(exact(), material, steps=8, percentile=99.0)
-    assert convert_model(exact(), material, steps=8, percentile=99.0, thresholds="activation", stages=False).steps == 8
+        convert(exact(), material, steps=8, percentile=99.0)
+    assert convert(exact(), material, steps=8, percentile=99.0, thresholds="activation").steps == 8
 
 
 def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
@@ -152,26 +183,26 @@ def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
 @pytest.mark.parametrize("what", ["accuracy", "outputs"])
 def test_thresholds_are_searched_with_the_calibration_images(what):
     material = from_dataset(dataset())
-    options = {"steps": 4, "thresholds": "activation", "alpha": 6.0, "stages": False, "search": what}
-    conversion = convert_model(exact(), material, **options)
+    options = {"steps": 4, "thresholds": "activation", "alpha": 6.0, "search": what}
+    conversion = convert(exact(), material, **options)
     record = conversion.integer.provenance["search"]
     assert record["objective"] == what and record["images"] == (360 if what == "accuracy" else 256)
     gained = record["after"] - record["before"]
     assert gained > 0.05 if what == "accuracy" else gained < -0.3 * record["before"]
     assert conversion.floating.layers[0].record["alpha"] < 6.0
-    assert "search" not in convert_model(exact(), material, steps=4, stages=False).integer.provenance
+    assert "search" not in convert(exact(), material, steps=4).integer.provenance
     unlabelled = replace(material, train_labels=None)
     if what == "accuracy":
         with pytest.raises(UsageError, match="needs labels of the images; give them, or search for outputs"):
-            convert_model(exact(), unlabelled, **options)
+            convert(exact(), unlabelled, **options)
     else:
-        assert convert_model(exact(), unlabelled, **options).integer.provenance["search"] == record
+        assert convert(exact(), unlabelled, **options).integer.provenance["search"] == record
 
 
 def test_a_search_may_follow_a_tuning_and_compares_with_the_network_before_it():
     options = {"steps": 2, "epochs": 1, "batch_size": 64, "learning_rate": 1e-9}
-    searched = tune_model(exact(), from_dataset(dataset()), search="outputs", **options)
-    plain = tune_model(exact(), from_dataset(dataset()), **options)
+    searched = tune(exact(), from_dataset(dataset()), search="outputs", **options)
+    plain = tune(exact(), from_dataset(dataset()), **options)
     record = searched.integer.provenance["search"]
     trained = TrainedOutputs(
         trace(exact(), make_input("current", (1, 4, 4)), calibration_images()), calibration_images()
@@ -183,7 +214,7 @@ def test_a_search_may_follow_a_tuning_and_compares_with_the_network_before_it():
 
 def test_a_search_for_something_else_is_refused():
     with pytest.raises(UsageError, match="search is 'alpha'; choose one of 'accuracy', 'outputs'"):
-        convert_model(exact(), from_dataset(dataset()), steps=4, search="alpha")
+        convert(exact(), from_dataset(dataset()), steps=4, search="alpha")
 
 
 @pytest.mark.parametrize("count", [0, 361, -1])
@@ -228,10 +259,39 @@ def test_a_trained_network_that_fails_says_so_in_a_sentence():
 
 
 def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
-    monkeypatch.setattr(workflow, "balance_best", lambda *_, **__: pytest.fail("balanced"))
-    for pass_ in (convert_model, tune_model):
+    monkeypatch.setattr(pipeline, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    for pass_ in (convert, tune):
         with pytest.raises(ProfileError, match="'loihi9' is unknown"):
-            pass_(exact(), from_dataset(dataset()), steps=4, quantising=Quantising(profile="loihi9"))
+            pass_(exact(), from_dataset(dataset()), steps=4, quantization=Quantization(profile="loihi9"))
+
+
+def dense() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8, bias=False), nn.ReLU(), nn.Linear(8, 4, bias=False)).eval()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        (convert, {}, "v_init is not 0"),
+        (convert, {"v_init": "zero"}, "has a bias"),
+        (convert, {"method": "paper", "pooling": "layer", "encoding": "rate"}, "use another encoding"),
+        (tune, {}, "v_init is not 0"),
+    ],
+)
+def test_what_lava_dl_cannot_run_is_refused_before_anything_is_balanced(monkeypatch, method, options, words):
+    monkeypatch.setattr(pipeline, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    with pytest.raises(ConversionError, match=f"cannot run in lava-dl's loader: .*{words}"):
+        method(dense(), from_dataset(dataset()), steps=4, quantization=Quantization(for_lava_dl=True), **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"reset": "hard"}, {"quantization": Quantization("loihi2", "dense_rec", for_lava_dl=True)}]
+)
+def test_what_lava_dl_can_run_is_not_refused(tmp_path, options):
+    options = {"quantization": Quantization(for_lava_dl=True)} | options
+    conversion = convert(dense(), from_dataset(dataset()), steps=4, method="paper", encoding="current", **options)
+    save(conversion.integer, tmp_path / "a.net", for_lava_dl=True)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +299,7 @@ def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
     [
         ({"epochs": 0}, "epochs is 0"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
-        ({"device": "cuda:7"}, "device 'cuda:7' is not there"),
+        ({"device": "cuda:7"}, "device 'cuda:7'"),
         ({"precision": "float16"}, "precision is 'float16'"),
         (
             {"resume": True, "checkpoint_path": Path("missing.pt")},
@@ -248,23 +308,24 @@ def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
     ],
 )
 def test_settings_of_a_tuning_are_looked_at_before_anything_is_balanced(monkeypatch, settings, words):
-    monkeypatch.setattr(workflow, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    monkeypatch.setattr(pipeline, "balance_best", lambda *_, **__: pytest.fail("balanced"))
     with pytest.raises(UsageError, match=words):
-        tune_model(exact(), from_dataset(dataset()), steps=4, **settings)
+        tune(exact(), from_dataset(dataset()), steps=4, **settings)
 
 
 def test_tuning_measures_and_remembers():
     records = []
     material = from_dataset(dataset())
-    conversion = tune_model(exact(), material, steps=4, epochs=2, batch_size=64, on_epoch=records.append)
-    assert [stage.name for stage in conversion.stages] == [
+    conversion = tune(exact(), material, steps=4, epochs=2, batch_size=64, on_epoch=records.append)
+    measured = measure(conversion, material)
+    assert [stage.name for stage in measured.stages] == [
         "trained ANN",
         "clipped, tuned",
         "float SNN, tuned",
         "integer SNN, tuned",
     ]
     assert conversion.tuning == tuple(records) and len(records) == 2
-    assert conversion.stages[-1].accuracy >= 0.95
+    assert measured.stages[-1].accuracy >= 0.95
     assert conversion.integer.provenance["balance"]["thresholds"] == "tuned"
     assert all(layer.neurons.v_init > 0 for layer in conversion.floating.layers[:-1])
 
@@ -295,10 +356,9 @@ def test_own_images_are_divided_and_keep_their_labels(tmp_path):
 
 def test_own_images_without_labels_measure_layers_only(tmp_path):
     material = material_for(None, None, *saved(tmp_path, labelled(50)[0]), None)
-    conversion = convert_model(exact(), material, steps=8)
-    assert conversion.stages == () and len(conversion.gates) == 2 and conversion.integer.class_names == ()
-    with pytest.raises(UsageError, match="needs labels"):
-        tune_model(exact(), material, steps=4)
+    conversion = convert(exact(), material, steps=8)
+    measured = measure(conversion, material)
+    assert measured.stages == () and len(measured.layer_fidelity) == 2 and conversion.integer.class_names == ()
 
 
 @pytest.mark.parametrize(
@@ -323,12 +383,12 @@ def test_labels_beyond_the_outputs_are_refused(tmp_path):
     images, labels = labelled(50)
     material = material_for(None, None, *saved(tmp_path, images, labels + 1), None)
     with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
-        convert_model(exact(), material, steps=4)
+        convert(exact(), material, steps=4)
     # Among the held-out images too.
     material = material_for(None, None, *saved(tmp_path, images, labels), None)
     material.validation_labels[0] = 4
     with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
-        convert_model(exact(), material, steps=4)
+        convert(exact(), material, steps=4)
 
 
 @pytest.mark.parametrize("labels", [np.full(50, "a"), np.full(50, np.nan), np.full(50, -1), np.zeros(50) + 0.5])
@@ -350,7 +410,7 @@ def test_a_data_set_of_other_classes_is_refused():
     data = dataset()
     material = Material(**vars(from_dataset(data)) | {"class_names": ("a", "b", "c", "d", "e")})
     with pytest.raises(DataError, match="5 classes"):
-        convert_model(exact(), material, steps=4)
+        convert(exact(), material, steps=4)
 
 
 def test_a_data_set_of_another_shape_is_refused(monkeypatch):
@@ -363,7 +423,7 @@ def test_a_data_set_of_another_shape_is_refused(monkeypatch):
 def test_some_of_a_sorted_data_sets_test_images_are_of_all_classes_and_keep_their_labels(monkeypatch):
     data = dataset(as_bytes=True)
     monkeypatch.setattr(samples, "load", lambda name, directory: data)
-    network = convert_model(exact(), from_dataset(data), steps=2, stages=False).integer
+    network = convert(exact(), from_dataset(data), steps=2).integer
     images, labels, what = samples.images_for(network, None, None, None, None, 12)
     assert what == "12 of 20 test images of quarters, drawn at random" and set(labels) == {0, 1, 2, 3}
     by_image = {(i / np.float32(255)).tobytes(): n for i, n in zip(data.test_images, data.test_labels, strict=True)}

@@ -13,9 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 import rmp_lava
-from rmp_lava.conversion import convert
 from rmp_lava.conversion.check import check
-from rmp_lava.conversion.quantize import quantize
+from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, UsageError
@@ -427,8 +426,8 @@ def test_a_layer_that_reads_image_and_spikes_is_reported_before_quantisation_ref
     assert "convert with encoding 'rate' or 'poisson'" in found["head"]
     values = images(3, 8, 8)
     with pytest.raises(ConversionError, match="layer 'head' receives graded messages and spikes"):
-        quantize(convert(ImageAndSpikes(), values, encoding="current", steps=4))
-    assert quantize(convert(ImageAndSpikes(), values, encoding="rate", steps=4)).is_integer
+        convert(ImageAndSpikes(), values, encoding="current", steps=4)
+    assert convert(ImageAndSpikes(), values, encoding="rate", steps=4).integer.is_integer
 
 
 def test_shared_weights_under_two_names():

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from rmp_lava.backends import run
-from rmp_lava.conversion import choose_ways, convert
 from rmp_lava.conversion.balance import balance
-from rmp_lava.conversion.balancing import Balancing
-from rmp_lava.conversion.choose import balance_best
-from rmp_lava.conversion.divergence import TrainedOutputs
+from rmp_lava.conversion.balancing import Balancing, candidates_for
+from rmp_lava.conversion.divergence import TrainedOutputs, balance_best
+from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
@@ -86,18 +85,18 @@ def test_a_single_way_is_taken_as_it_is():
 
 
 def test_ways_of_a_method():
-    each, joint = choose_ways("low-latency")
+    each, joint = candidates_for("low-latency")
     assert (each.channelwise, joint.channelwise) == (True, False) and each.thresholds == joint.thresholds == "error"
-    assert choose_ways("low-latency", channelwise=False) == (joint,)
-    assert choose_ways("paper") == (Balancing(),)
-    (paper_like,) = choose_ways("low-latency", thresholds="v_in", alpha={"0": 0.5})
+    assert candidates_for("low-latency", channelwise=False) == (joint,)
+    assert candidates_for("paper") == (Balancing(),)
+    (paper_like,) = candidates_for("low-latency", thresholds="v_in", alpha={"0": 0.5})
     assert not paper_like.channelwise and paper_like.v_init == "half" and paper_like.calibrate == "bias"
     with pytest.raises(UsageError, match="channelwise thresholds come from activations"):
-        choose_ways("low-latency", thresholds="v_in", channelwise=True)
+        candidates_for("low-latency", thresholds="v_in", channelwise=True)
     with pytest.raises(UsageError, match="method is 'fast'"):
-        choose_ways("fast")
+        candidates_for("fast")
 
 
 def test_conversion_says_what_it_tried():
-    tried = convert(model(), IMAGES, steps=4).provenance["balance"]["tried"]
+    tried = convert(model(), IMAGES, steps=4).floating.provenance["balance"]["tried"]
     assert [each["channelwise"] for each in tried] == [True, False]

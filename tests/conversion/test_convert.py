@@ -12,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from rmp_lava import conversion, neuron
+from rmp_lava import neuron
 from rmp_lava.backends import run
 from rmp_lava.backends.fast.batching import Batching
-from rmp_lava.conversion import convert
+from rmp_lava.conversion import pipeline
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.histogram import Histogram
+from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import unscale
 from rmp_lava.encoding import encode, make_input
@@ -139,7 +140,12 @@ def test_alpha_by_layer():
 
 def test_images_sorted_by_class_are_mixed(monkeypatch):
     seen = []
-    monkeypatch.setattr(conversion, "balance_best", lambda network, images, *_, **__: seen.append(images) or network)
+
+    def remember(network, images, *_, **__):
+        seen.append(images)
+        return balance(network, images, 4)
+
+    monkeypatch.setattr(pipeline, "balance_best", remember)
     images = np.sort(np.random.default_rng(0).random((64, 3)), axis=0).astype(np.float32)
     convert(nn.Sequential(linear(3, 2)), images)
     (mixed,) = seen
@@ -310,7 +316,7 @@ def test_spike_rates_follow_the_activations(encoding):
     )
     images = np.random.default_rng(0).random((8, 1, 8, 8)).astype(np.float32)
     steps = 1000
-    network = convert(model, images, steps=steps, method="paper", encoding=encoding)
+    network = convert(model, images, steps=steps, method="paper", encoding=encoding).floating
     found = run(network, images, steps).output / steps * network.output_scale
     with torch.no_grad():
         expected = model(torch.tensor(images)).numpy()

@@ -12,11 +12,12 @@ from foreign_models import MobileNetV2, ResNet, settle
 from torch import nn
 
 from rmp_lava.backends import run
-from rmp_lava.conversion import choose_ways
-from rmp_lava.conversion import fidelity as gates
+from rmp_lava.conversion import fidelity
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
-from rmp_lava.conversion.fidelity import LayerGate, begins_at, clipped, first_loss, measure_layers
+from rmp_lava.conversion.balancing import candidates_for
+from rmp_lava.conversion.fidelity import begins_at, clipped, first_loss, measure_layers
+from rmp_lava.conversion.layer_fidelity import LayerFidelity
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
@@ -41,7 +42,7 @@ def stages(
     """(analog, balanced, integer) of a conversion."""
     images = images_for(shape, 16, seed=2)
     analog = trace(settle(model), make_input(encoding, shape), images, readout=readout)
-    balanced = balance(analog, images, steps, choose_ways(method, **changes)[0])
+    balanced = balance(analog, images, steps, candidates_for(method, **changes)[0])
     return analog, balanced, quantize(balanced)
 
 
@@ -105,11 +106,11 @@ def both_correlations(said: np.ndarray, values: np.ndarray) -> list[float]:
     return [np.corrcoef(a, b)[0, 1] for a, b in zip(*parts, strict=True)]
 
 
-def assert_measured(gate: LayerGate, expected: tuple) -> None:
-    shares = (gate.silent_error, gate.saturated_error)
-    measured = (gate.correlation, gate.image_correlation, gate.error, gate.silent, gate.saturated, *shares)
+def assert_measured(layer: LayerFidelity, expected: tuple) -> None:
+    shares = (layer.silent_error, layer.saturated_error)
+    measured = (layer.correlation, layer.image_correlation, layer.error, layer.silent, layer.saturated, *shares)
     for found, value in zip(measured, expected, strict=True):
-        assert found == (None if value is None else pytest.approx(value, rel=1e-5, abs=1e-9)), gate.layer
+        assert found == (None if value is None else pytest.approx(value, rel=1e-5, abs=1e-9)), layer.layer
 
 
 @pytest.mark.parametrize(
@@ -126,37 +127,37 @@ def test_gates_are_what_whole_arrays_say(build, options, monkeypatch):
     expected = whole(analog, balanced, integer, images, 6, "reference")
     in_float = whole(analog, balanced, balanced, images, 6, "fast")
     few = [whole(analog, balanced, each, images[:7], 6, "fast") for each in (integer, balanced)]
-    monkeypatch.setattr(gates, "FLOAT_IMAGES", 7)
-    monkeypatch.setattr(gates, "_COUNTS_AT_ONCE", 4 * integer.neuron_count)
-    monkeypatch.setattr(gates, "run", lambda net, some, *a, **k: sizes.append(len(some)) or run(net, some, *a, **k))
+    monkeypatch.setattr(fidelity, "FLOAT_IMAGES", 7)
+    monkeypatch.setattr(fidelity, "_COUNTS_AT_ONCE", 4 * integer.neuron_count)
+    monkeypatch.setattr(fidelity, "run", lambda net, some, *a, **k: sizes.append(len(some)) or run(net, some, *a, **k))
     found = measure_layers(analog, balanced, integer, images, 6)
     assert sizes == [4, 4, 2, 4, 3, 4, 3]  # no more than fit
-    assert [gate.layer for gate in found] == list(expected)
-    for gate in found:
-        assert_measured(gate, expected[gate.layer])
-        assert gate.weight_error == integer[gate.layer].weight_error > 0
-        more = 1 - (few[1][gate.layer][2] / few[0][gate.layer][2]) ** 2
-        assert gate.rounding_error == pytest.approx(max(0, more), abs=1e-5)
-    assert any(gate.silent for gate in found) and any(gate.saturated for gate in found)
-    for gate in measure_layers(analog, balanced, balanced, images, 6):
-        assert_measured(gate, in_float[gate.layer])
-        assert gate.weight_error is None and gate.rounding_error == 0
+    assert [layer.layer for layer in found] == list(expected)
+    for layer in found:
+        assert_measured(layer, expected[layer.layer])
+        assert layer.weight_error == integer[layer.layer].weight_error > 0
+        more = 1 - (few[1][layer.layer][2] / few[0][layer.layer][2]) ** 2
+        assert layer.rounding_error == pytest.approx(max(0, more), abs=1e-5)
+    assert any(layer.silent for layer in found) and any(layer.saturated for layer in found)
+    for layer in measure_layers(analog, balanced, balanced, images, 6):
+        assert_measured(layer, in_float[layer.layer])
+        assert layer.weight_error is None and layer.rounding_error == 0
 
 
 def test_silent_and_saturated_neurons_by_hand():
     """Rates 1/4 for 0.5 (strictly above the threshold), 1 for 2, none for 0.05 and -1; the second image is black."""
     analog, balanced = single([[0.5], [2.0], [0.05], [-1.0]])
-    (gate,) = measure_layers(analog, balanced, balanced, np.array([[1.0], [0.0]]), 4)
+    (layer,) = measure_layers(analog, balanced, balanced, np.array([[1.0], [0.0]]), 4)
     error = 0.25**2 + 1 + 0.05**2
-    assert gate.silent == 1 / 4  # the last one has nothing to say
-    assert gate.saturated == 1 / 8
-    assert gate.error == pytest.approx(np.sqrt(error / (0.25 + 4 + 0.05**2)))
-    assert gate.silent_error == pytest.approx(0.05**2 / error)
-    assert gate.saturated_error == pytest.approx(1 / error)
+    assert layer.silent == 1 / 4  # the last one has nothing to say
+    assert layer.saturated == 1 / 8
+    assert layer.error == pytest.approx(np.sqrt(error / (0.25 + 4 + 0.05**2)))
+    assert layer.silent_error == pytest.approx(0.05**2 / error)
+    assert layer.saturated_error == pytest.approx(1 / error)
 
 
 def test_a_neuron_that_spikes_for_one_image_is_not_silent(monkeypatch):
-    monkeypatch.setattr(gates, "_COUNTS_AT_ONCE", 1)  # in a batch before, or after
+    monkeypatch.setattr(fidelity, "_COUNTS_AT_ONCE", 1)  # in a batch before, or after
     analog, balanced = single([[0.3], [0.3]])
     for images in ([[1.0], [0.1]], [[0.1], [1.0]]):
         assert measure_layers(analog, balanced, balanced, np.array(images), 4)[0].silent == 0
@@ -165,19 +166,19 @@ def test_a_neuron_that_spikes_for_one_image_is_not_silent(monkeypatch):
 @pytest.mark.parametrize("at_once", [1, 2**20])
 def test_poisson_spikes_differ_between_batches(at_once, monkeypatch):
     """Two steps miss a pixel of 0.5 in a quarter of the cases; eight times the same spikes would miss it in all eight."""
-    monkeypatch.setattr(gates, "_COUNTS_AT_ONCE", at_once)
+    monkeypatch.setattr(fidelity, "_COUNTS_AT_ONCE", at_once)
     analog, balanced = single(np.eye(200), 0.9, pixels=200, encoding="poisson")
-    (gate,) = measure_layers(analog, balanced, balanced, np.full((8, 200), 0.5), 2)
-    assert gate.silent < 0.01
+    (layer,) = measure_layers(analog, balanced, balanced, np.full((8, 200), 0.5), 2)
+    assert layer.silent < 0.01
 
 
 def test_read_out_is_in_units_of_the_trained_network():
     analog, balanced, integer = stages(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), 3, shape=(3, 4, 4))
     images = images_for((3, 4, 4))
-    (in_float,), (gate,) = (measure_layers(analog, balanced, each, images, 3) for each in (balanced, integer))
-    assert in_float.error < 1e-5 and gate.error < 0.1
-    assert gate.correlation > 0.99 and in_float.silent is None and in_float.saturated is None
-    assert gate.rounding_error > 0.99  # a linear network is exact in float
+    (in_float,), (layer,) = (measure_layers(analog, balanced, each, images, 3) for each in (balanced, integer))
+    assert in_float.error < 1e-5 and layer.error < 0.1
+    assert layer.correlation > 0.99 and in_float.silent is None and in_float.saturated is None
+    assert layer.rounding_error > 0.99  # a linear network is exact in float
 
 
 @pytest.mark.parametrize(
@@ -191,9 +192,9 @@ def test_read_out_is_in_units_of_the_trained_network():
 )
 def test_what_does_not_vary_has_no_correlation(weight, threshold, bias, expected):
     analog, balanced = single([[weight]], threshold, bias=bias)
-    (gate,) = measure_layers(analog, balanced, balanced, images_for((1,)), 5)
+    (layer,) = measure_layers(analog, balanced, balanced, images_for((1,)), 5)
     expected = [x if x is None else pytest.approx(x) for x in expected]
-    assert [gate.correlation, gate.image_correlation, gate.error, gate.silent] == [expected[0], *expected]
+    assert [layer.correlation, layer.image_correlation, layer.error, layer.silent] == [expected[0], *expected]
 
 
 def test_differences_between_neurons_are_not_those_between_images():
@@ -202,9 +203,9 @@ def test_differences_between_neurons_are_not_those_between_images():
     only = balanced.layers[0]
     deaf = balanced.replace(layers=(only.replace(synapses=(Dense(INPUT, np.zeros((2, 1), np.float32)),)),))
     deaf = deaf.replace(layers=(deaf.layers[0].replace(activation_scale=4.0),))
-    (gate,) = measure_layers(analog, deaf, deaf, images_for((1,)), 16)
-    assert gate.correlation > 0.99 and gate.image_correlation == 0
-    assert begins_at([gate]) is gate
+    (layer,) = measure_layers(analog, deaf, deaf, images_for((1,)), 16)
+    assert layer.correlation > 0.99 and layer.image_correlation == 0
+    assert begins_at([layer]) is layer
     (one,) = measure_layers(analog, deaf, deaf, images_for((1,), 1), 16)
     assert one.correlation > 0.99 and one.image_correlation is None
 
@@ -212,8 +213,8 @@ def test_differences_between_neurons_are_not_those_between_images():
 # Where the loss begins
 
 
-def gate(layer, correlation, **changes) -> LayerGate:
-    return LayerGate(layer, 0.99, correlation, 0.3, 0.0, 0.0, **changes)
+def layer(layer, correlation, **changes) -> LayerFidelity:
+    return LayerFidelity(layer, 0.99, correlation, 0.3, 0.0, 0.0, **changes)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def gate(layer, correlation, **changes) -> LayerGate:
     ],
 )
 def test_loss_begins_at_the_first_layer_that_is_low_or_drops(correlations, expected):
-    measured = [gate(f"layer{i}", correlation) for i, correlation in enumerate(correlations)]
+    measured = [layer(f"layer{i}", correlation) for i, correlation in enumerate(correlations)]
     found = begins_at(measured)
     assert found is (None if expected is None else measured[expected])
     sentence = first_loss(measured)
@@ -239,13 +240,13 @@ def test_loss_begins_at_the_first_layer_that_is_low_or_drops(correlations, expec
 
 
 def test_loss_begins_where_the_error_is_more_than_half_of_the_activation():
-    measured = [replace(gate("a", 0.98), error=0.5), replace(gate("b", 0.97), error=0.501)]
+    measured = [replace(layer("a", 0.98), error=0.5), replace(layer("b", 0.97), error=0.501)]
     assert begins_at(measured) is measured[1]
     assert (
         "at layer 'b', where rates and activations correlate by 0.97 over the images and differ by 50%"
         in first_loss(measured)
     )
-    unknown = replace(gate("c", None), error=0.6)
+    unknown = replace(layer("c", None), error=0.6)
     assert "rates and activations differ by 60%" in first_loss([unknown])
     assert begins_at([replace(unknown, error=None)]) is None
 
@@ -253,18 +254,18 @@ def test_loss_begins_where_the_error_is_more_than_half_of_the_activation():
 @pytest.mark.parametrize(
     ("shares", "words"),
     [
-        ({}, "too coarse, so take more steps"),
+        ({}, "too coarse, so use more"),
         ({"saturated_error": 0.4, "silent_error": 0.3}, "too coarse"),
         (
             {"saturated_error": 0.63, "silent_error": 0.3},
-            "spike in every step have 63% .* raise its threshold .*larger alpha",
+            "spike in every step cause 63% .* raise its threshold .*larger alpha",
         ),
-        ({"silent_error": 0.7, "rounding_error": 0.4}, "never spike have 70% .* lower its threshold .*smaller alpha"),
-        ({"silent_error": 1.0, "rounding_error": 0.9}, "90% .* rounding to integers, so fine-tune"),
+        ({"silent_error": 0.7, "rounding_error": 0.4}, "never spike cause 70% .* lower its threshold .*smaller alpha"),
+        ({"silent_error": 1.0, "rounding_error": 0.9}, "90% .* rounding to integers, so tune"),
     ],
 )
 def test_reason_is_what_has_most_of_the_error(shares, words):
-    assert re.search(words, first_loss([gate("a", 0.99, silent_error=1.0), gate("b", 0.7, **shares)]))
+    assert re.search(words, first_loss([layer("a", 0.99, silent_error=1.0), layer("b", 0.7, **shares)]))
 
 
 @pytest.mark.parametrize(
@@ -345,10 +346,10 @@ def test_stages_of_something_else_are_refused():
                                        shape=(3, 2, 2))  # fmt: skip
     images = images_for((3, 2, 2))
     for first in (balanced, integer):
-        with pytest.raises(UsageError, match="is balanced or quantised.*pass what trace returned"):
+        with pytest.raises(UsageError, match="is balanced or quantised.*pass the network from trace"):
             measure_layers(first, balanced, integer, images, 3)
     for second in (analog, integer):
-        with pytest.raises(UsageError, match="does not say in float what its spikes stand for.*what balance returned"):
+        with pytest.raises(UsageError, match="has no activation scales in float; pass the network from balance"):
             measure_layers(analog, second, integer, images, 3)
     other = stages(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), 3, shape=(3, 2, 2))
     with pytest.raises(UsageError, match="the balanced network 'network' has other layers"):
@@ -356,7 +357,7 @@ def test_stages_of_something_else_are_refused():
     with pytest.raises(UsageError, match="the integer network 'network' has other layers"):
         measure_layers(analog, balanced, other[2], images, 3)
     unknown = integer.replace(output_scale=None)
-    with pytest.raises(UsageError, match="what its read-out means"):
+    with pytest.raises(UsageError, match="has no output scale"):
         measure_layers(analog, balanced, unknown, images, 3)
     with pytest.raises(DataError, match="images have shape"):
         measure_layers(analog, balanced, integer, images[:, :2], 3)
@@ -367,18 +368,18 @@ def test_stages_of_something_else_are_refused():
 
 def test_table_marks_the_worst_row_and_says_what_is_not_known():
     measured = [
-        LayerGate("conv1", 0.9996, 0.991, 0.12345, 0.5, 0.25, 0.0123),
-        LayerGate("conv2", 0.99, 0.93, 0.3, 0.0, 0.0, None),
-        LayerGate("conv3", None, None, None, 0.0, 0.0, None),
-        LayerGate("dense", 0.5, 0.6, 0.9, None, None, 0.01),
+        LayerFidelity("conv1", 0.9996, 0.991, 0.12345, 0.5, 0.25, 0.0123),
+        LayerFidelity("conv2", 0.99, 0.93, 0.3, 0.0, 0.0, None),
+        LayerFidelity("conv3", None, None, None, 0.0, 0.0, None),
+        LayerFidelity("dense", 0.5, 0.6, 0.9, None, None, 0.01),
     ]
     rows = {row[0]: list(row) for row in fidelity_table(measured).rows}
     assert rows["conv1"] == ["conv1", "0.9996", "0.9910", "12.3 %", "50.0 %", "25.0 %", "1.23 %", ""]
     assert rows["conv2"][-2:] == ["–", "loss begins"]
     assert rows["conv3"][1:4] == ["–", "–", "–"]
     assert rows["dense"][1:] == ["0.5000", "0.6000", "90.0 %", "–", "–", "1.00 %", "lowest"]
-    assert fidelity_table([LayerGate("a", 0.1, 0.2, 1.0, 0.0, 0.0)]).rows[0][-1] == "loss begins, lowest"
-    assert fidelity_table([LayerGate("a", 1.0, None, None, 0.0, 0.0)]).rows[0][-1] == ""
+    assert fidelity_table([LayerFidelity("a", 0.1, 0.2, 1.0, 0.0, 0.0)]).rows[0][-1] == "loss begins, lowest"
+    assert fidelity_table([LayerFidelity("a", 1.0, None, None, 0.0, 0.0)]).rows[0][-1] == ""
     # The page shows neither weights nor marks.
     assert [row[:6] for row in map(list, rows.values())] == [
         list(r) for r in fidelity_table(measured, weights=False).rows

@@ -142,7 +142,7 @@ def test_converting_again_gives_the_integers_again():
     """Thresholds at the clip, no correction: what comes out says the same rates, in the finest integers there are."""
     network = integers()
     again = rmp_lava.convert(AnalogNetwork(restore(network)), images(32), steps=8, method="paper", encoding="current")
-    quantised = rmp_lava.quantize(again)
+    quantised = again.integer
     for layer, old in zip(quantised, network, strict=True):
         assert layer.name == old.name
         if layer.neurons.reset == "none":
@@ -159,10 +159,10 @@ def test_outputs_are_in_units_of_the_trained_network():
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
     logits = model(torch.from_numpy(digits)).detach().numpy()
     for readout in ("potential", "count"):
-        network = rmp_lava.quantize(rmp_lava.convert(model, digits, steps=64, readout=readout))
+        network = rmp_lava.convert(model, digits, steps=64, readout=readout).integer
         restored = AnalogNetwork(restore(network))(torch.from_numpy(digits)).detach().numpy()
         assert np.abs(restored - logits).max() < 0.1 * np.abs(logits).max()
-        again = rmp_lava.convert(AnalogNetwork(restore(network)), digits, steps=16, readout=readout)
+        again = rmp_lava.convert(AnalogNetwork(restore(network)), digits, steps=16, readout=readout).floating
         assert again.readout == readout and again.class_names == ()
 
 
@@ -224,7 +224,7 @@ class Small(nn.Module):
 @pytest.mark.slow
 def test_a_net_is_a_target_that_converts_again(tmp_path):
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
-    network = rmp_lava.quantize(rmp_lava.convert(Small(), digits, steps=8))
+    network = rmp_lava.convert(Small(), digits, steps=8).integer
     rmp_lava.save(network.replace(dataset="digits"), tmp_path / "a.net")
     before = (tmp_path / "a.net").read_bytes()
     target = load_target(str(tmp_path / "a.net"))
@@ -252,7 +252,7 @@ def test_the_trained_network_beside_a_net_is_the_better_source(tmp_path):
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=digits_cnn().eval(), metadata={})
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
     target = load_target(str(tmp_path / "d.pt"))
-    save_with_ann(rmp_lava.quantize(rmp_lava.convert(target.model, digits, steps=8)), tmp_path / "a.net", target)
+    save_with_ann(rmp_lava.convert(target.model, digits, steps=8).integer, tmp_path / "a.net", target)
     with pytest.raises(UsageError, match="lies beside it, without any rounding; take that, .*a.ann.pt"):
         load_target(str(tmp_path / "a.net"))
     # Weights alone need their function, which may be lost.

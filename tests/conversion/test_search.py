@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from rmp_lava.backends import run
-from rmp_lava.conversion import convert
 from rmp_lava.conversion.divergence import TrainedOutputs
+from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import multiply_spike_value, shift_initial_potential
 from rmp_lava.conversion.search import Accuracy, Outputs, search
@@ -36,7 +36,7 @@ IMAGES = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
 def converted(**changes) -> SpikingNetwork:
     clip = changes.pop("clip", None)
     options = {"steps": 8, "thresholds": "activation", "calibrate": "none"} | changes
-    return convert(model(clip), IMAGES, **options)
+    return convert(model(clip), IMAGES, **options).floating
 
 
 def traced() -> SpikingNetwork:

@@ -16,11 +16,11 @@ from torch import nn
 import rmp_lava
 from rmp_lava.backends import Lava, Reference, fast, run
 from rmp_lava.backends.lava import simulator
-from rmp_lava.conversion import METHODS, convert
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
-from rmp_lava.conversion.balancing import Balancing
+from rmp_lava.conversion.balancing import METHODS, Balancing
 from rmp_lava.conversion.check import check
+from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import scale_synapses, set_threshold
 from rmp_lava.conversion.trace import trace
@@ -74,7 +74,7 @@ def balanced(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
         options["alpha"] = 0.3  # otherwise no spike reaches the last of 20 layers in few steps
     else:
         options["v_init"] = "half"  # the best value for untrained networks lets some layers fire only after these steps
-    return convert(model(name, batch_norm), images(name), steps=BALANCED_FOR, method=method, **options)
+    return convert(model(name, batch_norm), images(name), steps=BALANCED_FOR, method=method, **options).floating
 
 
 @cache

@@ -171,7 +171,7 @@ def test_other_test_images_are_other_measurements(paper, checkpoint, tmp_path):
     trained = paper["material"].bring_network("digits", checkpoint)
     material = paper["material"].bring_images([trained], None, 20, 40)
     store = paper["store"].Store(tmp_path)
-    network = rmp_lava.quantize(rmp_lava.convert(trained.model, material.calibration, steps=4))
+    network = rmp_lava.convert(trained.model, material.calibration, steps=4).integer
     other = dataclasses.replace(material, labels=(material.labels + 1) % 10)
     curves = [paper["curves"].simulate(store, "x", network, each, 4, {}) for each in (material, other)]
     assert curves[0].accuracy[-1] > 0.8 > 0.2 > curves[1].accuracy[-1]
@@ -210,7 +210,7 @@ def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, checkpoint
     monkeypatch.setattr(curves, "BLOCK", 20)
     trained = paper["material"].bring_network("digits", checkpoint)
     material = paper["material"].bring_images([trained], None, 60, 40)
-    network = rmp_lava.quantize(rmp_lava.convert(trained.model, material.calibration, steps=4))
+    network = rmp_lava.convert(trained.model, material.calibration, steps=4).integer
     ran, run = [], rmp_lava.run
 
     def interrupted(*arguments, **options):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rmp_lava.encoding import make_input
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
-from rmp_lava.report.provenance import flattened, kept_gates, kept_stages, provenance_tables
+from rmp_lava.report.provenance import flattened, kept_layer_fidelity, kept_stages, provenance_tables
 from rmp_lava.report.tables import console, network_table
 
 GATE = {
@@ -65,7 +65,7 @@ def test_each_part_has_its_table():
     ],
 )
 def test_what_is_not_as_expected_is_left_out(provenance):
-    assert not kept_gates(provenance) and not kept_stages(provenance)
+    assert not kept_layer_fidelity(provenance) and not kept_stages(provenance)
     assert shown(provenance) == ""
 
 

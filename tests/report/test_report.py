@@ -326,7 +326,7 @@ def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network
         logits = model.eval()(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(last.activations, logits, rtol=1e-3, atol=1e-3)
     together = np.corrcoef(last.said.ravel(), last.activations.ravel())[0, 1]
-    assert last.gate.correlation == pytest.approx(together, abs=1e-4) and together > 0.9
+    assert last.fidelity.correlation == pytest.approx(together, abs=1e-4) and together > 0.9
 
 
 def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path):

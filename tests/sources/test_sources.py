@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from rmp_lava.cli.finish import bring
+from rmp_lava.cli.finish import load
 from rmp_lava.conversion.check import check
 from rmp_lava.errors import CheckpointError, UsageError
 from rmp_lava.sources.models import load_target, parse_shape, shape_for
 from rmp_lava.sources.program_file import read_program, shape_of
 from rmp_lava.training.checkpoint import save_checkpoint
-from rmp_lava.training.data import load, split_validation
+from rmp_lava.training.data import load as load_data
+from rmp_lava.training.data import split_validation
 from rmp_lava.training.models import MODELS
 
 MODULE = """
@@ -140,8 +141,8 @@ def test_a_checkpoint_knows_its_shape_and_data(tmp_path):
 def test_images_are_divided_as_the_training_did(said, fraction, tmp_path):
     model, metadata = MODELS["digits-cnn"].build(), {"validation_fraction": said}
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=model, metadata=metadata)
-    _, material = bring(str(tmp_path / "d.pt"), None, None, None, None, None, None)
-    split = split_validation(load("digits"), fraction)
+    _, material = load(str(tmp_path / "d.pt"), None, None, None, None, None, None)
+    split = split_validation(load_data("digits"), fraction)
     assert np.array_equal(material.validation_images, split.validation_images)
 
 

@@ -25,7 +25,7 @@ def test_fashion_mnist_is_learned_and_kept_in_integers(tmp_path):
     # Half the threshold to start with: without it every neuron is half a spike short, layer after layer.
     paper = {"method": "paper", "encoding": "rate", "percentile": 99.9, "v_init": "half"}
     for steps, options, most_lost in ((128, paper, 0.01), (16, {"method": "low-latency"}, 0.015)):
-        network = rmp_lava.convert(trained.model, calibration, steps=min(steps, 64), **options)
-        path = rmp_lava.save(rmp_lava.quantize(network), tmp_path / "fashion.net")
+        network = rmp_lava.convert(trained.model, calibration, steps=min(steps, 64), **options).integer
+        path = rmp_lava.save(network, tmp_path / "fashion.net")
         result = rmp_lava.run(rmp_lava.load(path), images, steps)
         assert result.accuracy(labels) >= analog - most_lost, options

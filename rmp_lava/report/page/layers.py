@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...conversion.layer_fidelity import LayerGate
+from ...conversion.layer_fidelity import LayerFidelity
 from ...network import INPUT
 from ...registers import REGISTER_LIMIT, STATE_SHIFT
-from ..provenance import kept_gates
+from ..provenance import kept_layer_fidelity
 from ..tables import activity_table, fidelity_table, quantisation_table
 from ..words import count, plural
 from .measure import Measured
@@ -20,7 +20,7 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
     """How closely firing rates match the trained activations."""
     rates, title = measured.rates, "Rates against activations"
     if rates.missing:
-        known = kept_gates(measured.network.provenance)
+        known = kept_layer_fidelity(measured.network.provenance)
         sheet = _fidelity(known, "Validation images, measured when the network was converted.", palette)
         missing = f"Rates are not drawn against activations: {rates.missing.rstrip('.')}."
         return Section("rates", title, sheets=(sheet,) if known else (), missing=missing)
@@ -33,18 +33,18 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
     if len(spiking) < len(rates.layers):
         caption += "The read-out is in units of the trained network’s outputs."
     drawn = picture("rates", title, caption.strip(), lambda wide: rate_clouds(rates, palette, wide))
-    gates = [each.gate for each in rates.layers]
-    sheet = _fidelity(gates, f"{plural(rates.images, 'image')} of the report.", palette)
+    layers = [each.fidelity for each in rates.layers]
+    sheet = _fidelity(layers, f"{plural(rates.images, 'image')} of the report.", palette)
     return Section("rates", title, (rates.remark,) if rates.remark else (), (drawn,), (sheet,))
 
 
-def _fidelity(gates: Sequence[LayerGate], what: str, palette: Palette) -> Sheet:
+def _fidelity(layers: Sequence[LayerFidelity], what: str, palette: Palette) -> Sheet:
     caption = (
         "Correlation over all pairs of neuron and image, and over the images alone (each neuron’s deviations from its mean); "
         "root mean square error over that of the activations; neurons that never spike although they should; pairs of neuron "
         f"and image with a spike in every step. {what}"
     )
-    return Sheet(caption, fidelity_table(gates, weights=False), palette.marks([gate.layer for gate in gates]))
+    return Sheet(caption, fidelity_table(layers, weights=False), palette.marks([layer.layer for layer in layers]))
 
 
 def activity_section(measured: Measured, palette: Palette) -> Section:

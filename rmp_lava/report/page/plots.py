@@ -163,7 +163,7 @@ def _cloud(axes: Axes, each: LayerRates, colour: str) -> None:
     axes.set_xlim(limits)
     axes.set_ylim(limits)
     axes.set_title(label(each.layer.name, 13), loc="left", pad=3, fontsize=7.5)
-    known = each.gate.correlation
+    known = each.fidelity.correlation
     axes.set_title("–" if known is None else f"{known:.3f}", loc="right", pad=3, fontsize=7.5, color=MUTED)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(3) if each.layer.neurons.reset == "none" else FixedLocator((0, 0.5, 1)))

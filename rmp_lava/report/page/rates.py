@@ -8,7 +8,7 @@ import numpy as np
 
 from ...backends import run
 from ...conversion.analog import AnalogNetwork, activations
-from ...conversion.layer_fidelity import LayerComparison, LayerGate
+from ...conversion.layer_fidelity import LayerComparison, LayerFidelity
 from ...conversion.stages import trained_stage
 from ...conversion.trace import trace
 from ...conversion.tracing.reading import Model
@@ -36,7 +36,7 @@ class LayerRates:
     """
 
     layer: Layer
-    gate: LayerGate
+    fidelity: LayerFidelity
     said: np.ndarray
     activations: np.ndarray
 
@@ -124,7 +124,7 @@ def _compare(
     network: SpikingNetwork, analog: SpikingNetwork, images: np.ndarray, steps: int, seed: int
 ) -> tuple[LayerRates, ...]:
     model = AnalogNetwork(analog)
-    gates = {layer.name: LayerComparison(layer, network, network, steps) for layer in network}
+    compared = {layer.name: LayerComparison(layer, network, network, steps) for layer in network}
     kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer.name: [] for layer in network}
     batch = max(1, _AT_ONCE // network.neuron_count)
     for start in range(0, len(images), batch):
@@ -132,12 +132,12 @@ def _compare(
         result = run(network, some, steps, seed=seed + start, record={"counts"})
         for _, name, values in activations(model, some, batch=len(some)):
             found, counts = values.double().cpu().numpy(), result.neuron_counts[name]
-            gates[name].add(found, counts, result.output)
+            compared[name].add(found, counts, result.output)
             kept[name].append(_drawn(network, network[name], found, counts, result.output, steps))
     return tuple(
         LayerRates(
             layer,
-            gates[layer.name].gate(0.0),
+            compared[layer.name].result(0.0),
             *(np.concatenate(values) for values in zip(*kept[layer.name], strict=True)),
         )
         for layer in network

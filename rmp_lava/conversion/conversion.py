@@ -1,0 +1,168 @@
+"""What the pipeline returns: a network in each of its forms, and what each form reaches, measured on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backends import run
+from ..network import SpikingNetwork
+from .fidelity import clipped, first_loss, measure_layers
+from .layer_fidelity import LayerFidelity
+from .stages import Stages, analog_stage, spiking_stage, trained_stage
+from .tracing.reading import Model
+from .tune_session import TuneRecord
+
+FIDELITY_IMAGES = 256
+"""Images on which `Conversion.measure` compares layers; stages use all of them."""
+_NOTICEABLE_LOSS = 0.01
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a conversion reaches on some images.
+
+    Parameters
+    ----------
+    stages : Stages
+        Accuracy of each form of the network; empty without labels.
+    layer_fidelity : tuple of LayerFidelity
+        In the order of the layers.
+    """
+
+    stages: Stages
+    layer_fidelity: tuple[LayerFidelity, ...]
+
+    @property
+    def loss(self) -> str:
+        """A sentence that names the layer where accuracy is lost, or describes the loss where no single layer causes it."""
+        named = first_loss(self.layer_fidelity)
+        if named is not None:
+            return named
+        known = [(each.correlation, each.layer) for each in self.layer_fidelity if each.correlation is not None]
+        if not known:
+            return "No layer's activations vary on these images, so the fidelity of its rates is unknown."
+        lowest, layer = min(known, key=lambda each: each[0])
+        where = f"the lowest correlation is {lowest:.4f}, of layer {layer!r}"
+        if self.stages:
+            lost = self.stages[0].accuracy - self.stages[-1].accuracy
+            if lost > _NOTICEABLE_LOSS:
+                return (
+                    f"{100 * lost:.1f} points are lost, but not in a single layer: rate errors add up over the layers "
+                    f"({where}), so use more time steps, or tune the network."
+                )
+        return f"No layer loses accuracy: {where}."
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "stages": [vars(stage) for stage in self.stages],
+            "layer_fidelity": [vars(layer) for layer in self.layer_fidelity],
+            "first_loss": first_loss(self.layer_fidelity),
+            "loss": self.loss,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """A converted network in each of its forms.
+
+    Parameters
+    ----------
+    analog : SpikingNetwork
+        The trained network in analog form, as `trace` returns it; after a tuning, with the tuned weights.
+    floating : SpikingNetwork
+        Balanced, with real numbers.
+    integer : SpikingNetwork
+        Quantised: the network to save and to run.
+    steps : int
+        T, the time steps it was converted for.
+    model : torch.nn.Module or torch.export.ExportedProgram
+        The trained network that it was made from.
+    seed : int
+        Of everything random, measurements included.
+    tuning : tuple of TuneRecord
+        One record per epoch; empty without a tuning.
+    """
+
+    analog: SpikingNetwork
+    floating: SpikingNetwork
+    integer: SpikingNetwork
+    steps: int
+    model: Model = field(repr=False)
+    seed: int = 0
+    tuning: tuple[TuneRecord, ...] = ()
+
+    def stages(self, images: np.ndarray, labels: np.ndarray, *, strict: bool = False) -> Stages:
+        """The accuracy of the trained, folded, clipped, float and integer network on the same labelled images.
+
+        A tuned network has no folded stage, as its activations are clipped already.
+
+        Parameters
+        ----------
+        images : numpy.ndarray
+            (N, *input shape) in [0, 1].
+        labels : numpy.ndarray
+            int64 (N,) classes.
+        strict : bool
+            Raise `RangeOverflowError` for a membrane potential that saturates.
+        """
+        tuned = ", tuned" if self.tuning else ""
+        found = [trained_stage(self.model, images, labels)]
+        if not self.tuning:
+            found.append(analog_stage("folded", self.analog, images, labels))
+        found.append(analog_stage(f"clipped{tuned}", clipped(self.analog, self.floating), images, labels))
+        for form, network in (("float SNN", self.floating), ("integer SNN", self.integer)):
+            found.append(
+                spiking_stage(f"{form}{tuned}", network, images, labels, self.steps, seed=self.seed, strict=strict)
+            )
+        return Stages(found)
+
+    def layer_fidelity(self, images: np.ndarray, *, progress: bool = False) -> tuple[LayerFidelity, ...]:
+        """How closely the firing rates of each integer layer match the trained activations; no labels are needed.
+
+        Parameters
+        ----------
+        images : numpy.ndarray
+            (N, *input shape) in [0, 1].
+        progress : bool
+            Show a progress bar on a terminal.
+        """
+        return measure_layers(
+            self.analog, self.floating, self.integer, images, self.steps, seed=self.seed, progress=progress
+        )
+
+    def measure(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Measurement:
+        """Stages on all images, where they have labels, and layer fidelity on the first `FIDELITY_IMAGES`.
+
+        Parameters
+        ----------
+        images, labels, strict
+            As `stages` takes them.
+        """
+        stages = Stages()
+        if labels is not None:
+            stages = self.stages(images, labels, strict=strict)
+        elif strict:  # stages would have found what saturates
+            run(self.integer, images, self.steps, seed=self.seed, strict=True, progress=True)
+        return Measurement(stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=True))
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "steps": self.steps,
+            "tuning": [vars(record) for record in self.tuning],
+            "layers": {layer.name: dict(layer.record) for layer in self.integer},
+        }
+
+
+def with_measurement(network: SpikingNetwork, measurement: Measurement) -> SpikingNetwork:
+    """The network with a measurement in its provenance, where `rmp-lava info` and `report` show it."""
+    kept: dict[str, Sequence[dict[str, Any]]] = {
+        "stages": [vars(stage) for stage in measurement.stages],
+        "layer_fidelity": [vars(layer) for layer in measurement.layer_fidelity],
+    }
+    return network.replace(provenance=dict(network.provenance) | kept)
