@@ -1,9 +1,11 @@
 """From images to the messages that enter a network: Poisson spikes, a rate code, or the pixel as a current.
 
-Poisson encoding is seeded per sample, so that every backend and every batch size sees the same spikes.
+Poisson encoding is seeded per sample, so every backend and every batch size gets the same spikes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +18,14 @@ PIXEL_LEVELS = 255
 def make_input(encoding: Encoding, shape: tuple[int, ...], levels: int | None = None) -> Input:
     """The `Input` of an encoding.
 
-    Rate encoding is an RMP neuron driven by the 8-bit pixel, with the largest pixel as threshold and half of it as
-    initial potential: pixel p gives T p / 255 spikes, rounded (a remainder of 128/255 still goes down).
+    Rate encoding is an RMP neuron driven by the 8-bit pixel, with threshold 255 and initial potential 127: pixel p gives
+    T p / 255 spikes, rounded (a remainder of 128/255 is rounded down).
 
     Parameters
     ----------
     encoding : {"poisson", "rate", "current", "spikes"}
     shape : tuple of int
-        Of one image, (channels, height, width) or (values,).
+        Shape of one image, (channels, height, width) or (values,).
     levels : int or None
         Largest message of current encoding; None keeps real values, for float networks.
     """
@@ -36,12 +38,12 @@ def make_input(encoding: Encoding, shape: tuple[int, ...], levels: int | None = 
 
 
 def check_images(images: np.ndarray, source: Input) -> np.ndarray:
-    """Images as float32 (samples, *shape), or spikes as (samples, steps, *shape) where the input takes spikes.
+    """Images as float32 (samples, *shape), or (samples, steps, *shape) messages as they are for encoding "spikes".
 
     Raises
     ------
     DataError
-        If shape, type or range is wrong.
+        If the shape, type or range does not fit the input.
     """
     images = np.asarray(images)
     if images.dtype.kind not in "fiub":
@@ -60,35 +62,34 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     if not (low >= 0 and high <= largest):
         found = "NaN" if np.isnan(low) or np.isnan(high) else f"values in [{low:g}, {high:g}]"
         if source.encoding == "spikes":
-            raise DataError(f"messages contain {found}; the network takes whole numbers in [0, {largest}]")
+            raise DataError(f"messages contain {found}; the network takes integers in [0, {largest}]")
         raise DataError(f"images contain {found}; expected [0, {largest}], so divide 8-bit pixels by 255")
     if source.encoding == "spikes" and images.dtype.kind == "f" and (images != np.rint(images)).any():
-        raise DataError("messages contain fractions; the network takes whole numbers, so encode the images first")
+        raise DataError("messages contain fractions; the network takes integers, so encode the images first")
     return images if source.encoding == "spikes" else images.astype(np.float32, copy=False)
 
 
 class Encoder:
-    """The messages of a batch of samples, stretch by stretch in time.
+    """Messages of a batch of samples, in consecutive stretches of time.
 
     Parameters
     ----------
     source : Input
     images : numpy.ndarray
-        (samples, *shape) in [0, 1]; for encoding "spikes" (samples, steps, *shape) messages. As `check_images` returns
-        them.
+        As `check_images` returns them: (samples, *shape), or (samples, steps, *shape) for encoding "spikes".
     steps : int
-        T, steps of the window.
+        T, time steps of the window.
     seed : int
-        Of the Poisson spikes; sample i draws from the generator seeded with (seed, first_sample + i).
+        Seed of the Poisson spikes; sample i draws from a generator seeded with (seed, first_sample + i).
     first_sample : int
-        Index of the first image within the whole run.
+        Index of the first image within the run.
 
     Attributes
     ----------
     dtype : numpy.dtype
-        Of the messages: uint8 or uint16 levels, or float32 where the input has no levels.
+        Of the messages: uint8 or uint16 levels, or float32 if the input has no levels.
     is_constant : bool
-        Whether the messages are the same in every step.
+        Whether the messages are equal in every step.
 
     Raises
     ------
@@ -99,9 +100,11 @@ class Encoder:
     def __init__(self, source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> None:
         self.source, self.steps, self.images = source, steps, images
         self.is_constant = source.encoding in ("rate", "current")
-        self.dtype = np.dtype(np.uint8 if (source.levels or 0) <= 255 else np.uint16)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8 if (source.levels or 0) <= 255 else np.uint16)
         if source.encoding == "spikes" and self.images.shape[1] != steps:
-            raise DataError(f"spikes are given for {self.images.shape[1]} steps, but {steps} steps are to be run")
+            raise DataError(
+                f"the images hold spikes of {self.images.shape[1]} steps, but the run has {steps}; pass steps={self.images.shape[1]}"
+            )
         if source.encoding == "poisson":
             self._random = [np.random.default_rng([seed, first_sample + i]) for i in range(len(images))]
             self._next = 0
@@ -111,13 +114,13 @@ class Encoder:
             self.dtype = np.dtype(np.float32)
 
     def keep(self, rows: np.ndarray) -> None:
-        """Forget all samples but those of the given rows."""
+        """Drop all samples but the given rows."""
         self.images = self.images[rows]
         if self.source.encoding == "poisson":
             self._random = [self._random[row] for row in rows]
 
     def messages(self, start: int, stop: int) -> np.ndarray:
-        """Messages of steps start .. stop - 1, counted from 0; Poisson spikes are drawn in order, each step once.
+        """Messages of steps start .. stop - 1, from 0; Poisson spikes are drawn in order, each step once.
 
         Returns
         -------
@@ -130,7 +133,7 @@ class Encoder:
         if self.source.encoding == "spikes":
             return self.images[:, start:stop].astype(self.dtype, copy=False)
         if start != self._next:
-            raise ValueError(f"Poisson spikes of step {start} were asked for, but step {self._next} is next")
+            raise ValueError(f"Poisson spikes of step {start} were requested, but step {self._next} is next")
         self._next = stop
         messages = np.empty(shape, dtype=np.uint8)
         for i, image in enumerate(self.images):
@@ -139,6 +142,6 @@ class Encoder:
 
 
 def encode(source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> np.ndarray:
-    """Messages (before input neurons) for each sample and step: (samples, steps, *shape); see `Encoder`."""
+    """(samples, steps, *shape) messages, before any input neurons; see `Encoder`."""
     images = check_images(images, source)
     return Encoder(source, images, steps, seed=seed, first_sample=first_sample).messages(0, steps)

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .errors import RmpLavaError
 
 
 def check_writable(path: str | os.PathLike[str], error: type[RmpLavaError] = RmpLavaError) -> None:
-    """Find out, before long work, whether `write_atomically` can write there; leaves nothing behind.
+    """Check before long work that `write_atomically` can write to a path; leaves no file.
 
     Raises
     ------
     error
-        With one sentence, if the path is a folder or a device, or the system refuses.
+        If the path is a folder or a device, or the system refuses.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -26,7 +26,7 @@ def check_writable(path: str | os.PathLike[str], error: type[RmpLavaError] = Rmp
             pass
     except (OSError, ValueError) as problem:
         raise error(
-            f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); choose another place"
+            f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); choose another path"
         ) from None
 
 
@@ -36,22 +36,17 @@ def write_atomically(
     error: type[RmpLavaError] = RmpLavaError,
     verify: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Write a file under a temporary name beside its place, and rename it only when it is complete and on disk.
+    """Write a temporary file in the same folder, and rename it once it is complete and on disk.
 
     Parameters
     ----------
     path : path
-        Missing folders are made. A full disk, a kill or a failed verification leaves an older file as it was.
+        Missing folders are created. A full disk, a kill or a failed verification leaves an existing file unchanged.
     content : bytes
     error : type
-        Raised, with one sentence, where the system refuses.
+        Raised if the system refuses.
     verify : callable, optional
-        Called with the temporary file's path; raises if the content is not good.
-
-    Returns
-    -------
-    pathlib.Path
-        The path.
+        Called with the temporary file's path; raises if the content is wrong.
     """
     with prepared(path, content, error, verify):
         return Path(path)
@@ -64,11 +59,11 @@ def prepared(
     error: type[RmpLavaError] = RmpLavaError,
     verify: Callable[[Path], None] | None = None,
 ) -> Iterator[None]:
-    """As `write_atomically`, but renamed only when the block ends without an error: for files that belong together.
+    """As `write_atomically`, but renamed when the block ends without an error, for files that belong together.
 
-    All that fails on a full disk then fails before any of them has changed.
+    A full disk then fails before any of them has changed.
     """
-    target = Path(os.path.realpath(path))  # a link is written through, not replaced
+    target = Path(os.path.realpath(path))  # follow a link instead of replacing it
     temporary = None
     try:
         with _explained(path, error):
@@ -81,7 +76,7 @@ def prepared(
                 os.fsync(file.fileno())
             if verify is not None:
                 verify(Path(temporary))
-            # mkstemp makes files that only their owner may read; the result gets what any new file would get.
+            # mkstemp's files are readable by their owner only; use the permissions of any new file.
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)
@@ -99,12 +94,12 @@ def _explained(path: str | os.PathLike[str], error: type[RmpLavaError]) -> Itera
         yield
     except (OSError, ValueError) as problem:
         raise error(
-            f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); an older file of that name is unchanged"
+            f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); an existing file of that name is unchanged"
         ) from None
 
 
 def _check_place(target: Path) -> Path:
-    """The folder in which it, or the folders to it, would be made; raises `OSError` where something else stands there."""
+    """The nearest existing folder above the target; raises `OSError` if something else is in the way."""
     if target.is_dir():
         raise IsADirectoryError(None, "it is a folder")
     if target.exists() and not target.is_file():

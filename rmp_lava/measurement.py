@@ -1,6 +1,6 @@
-"""What was measured on a board, as plain data: power, time, activity and memory, and what follows from them.
+"""What a board's probes measured: power, time, activity and memory, and the figures derived from them.
 
-Every figure says whether it is measured, follows from measured ones, or is simulated by backend fast.
+Every figure states whether it is measured, derived from measured ones, or simulated by backend fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RAILS = ("total", "vdd", "vddm", "vddio")
 
 @dataclass(frozen=True)
 class Figure:
-    """One number with its unit and where it is from.
+    """One number with its unit and its origin.
 
     Parameters
     ----------
@@ -29,9 +29,10 @@ class Figure:
     value : float
     unit : str
     origin : {"measured", "derived", "simulated", "estimated"}
-        Read from a probe (or its mean over time); computed from measured figures; counted by backend fast; by a profile.
+        Read from a probe (or its mean over time); computed from measured figures; counted by backend fast; computed from a
+        hardware profile.
     how : str
-        From what, in words.
+        Its source, in words.
     """
 
     name: str
@@ -43,29 +44,29 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Measurement(Value):
-    """Readings of a board's probes while a network ran the same sample again and again.
+    """Readings of a board's probes while a network ran one sample repeatedly.
 
-    Each of `power`, `time`, `activity` and `memory` comes from a run of its own, as probes disturb each other.
+    `power`, `time`, `activity` and `memory` come from separate runs, because probes disturb each other.
 
     Parameters
     ----------
     board : str
-        In words, with the chips' generation.
+        Description, with the chips' generation.
     input : {"chip", "host"}
-        Where the sample's messages came from: "chip" means held by the network (input and output excluded), "host" sent in
-        each step (included).
+        "chip": the network holds the sample's messages (input and output excluded); "host": the host sends them in each step
+        (included).
     steps, period, repetitions : int
-        T; steps from sample to sample; samples in each run.
+        T; time steps from sample to sample; samples in each run.
     power : mapping
         "total_power", "vdd_power", "vddm_power", "vddio_power": W, samples over time; "static_..." of each: W.
     time : mapping
         "execution_time_per_step" and the phases' "spiking_...", "management_...", "host_...": us; "avg_time_per_step": us.
     activity : mapping
-        "core_idx", "chip_idx", "syn_ops", "dendrite_updates", "axon_out", "spikes_in": of each neuro-core, over the run.
+        "core_idx", "chip_idx", "syn_ops", "dendrite_updates", "axon_out", "spikes_in": per neuro-core, over the run.
     memory : mapping
         "core_idx", "total_mpds": share of each neuro-core's memory.
     simulated_operations, simulated_spikes : mapping
-        Layer name -> of one sample, by backend fast: without self-synapses, pulses and blank steps.
+        Layer name -> per sample, by backend fast: without self-synapses, pulses and blank steps.
     """
 
     board: str
@@ -82,34 +83,36 @@ class Measurement(Value):
 
     def __post_init__(self) -> None:
         if min(self.steps, self.period, self.repetitions) < 1 or self.time["avg_time_per_step"] <= 0:
-            raise DataError("a measurement takes at least one step, one sample, and a time above 0")
+            raise DataError("a measurement needs at least one step, one sample and a time above 0")
 
     @property
     def chips(self) -> int:
-        """Chips on which neuro-cores were active."""
+        """Number of chips with active neuro-cores."""
         return len(set(self.activity["chip_idx"]))
 
     @property
     def cores(self) -> int:
-        """Neuro-cores that the network took."""
+        """Number of neuro-cores that the network occupies."""
         return len(self.activity["syn_ops"])
 
     @property
     def seconds_per_sample(self) -> float:
-        """A period's time."""
+        """Duration of a period."""
         return self.time["avg_time_per_step"] * 1e-6 * self.period
 
     def watts(self, rail: str) -> tuple[float, float]:
-        """(mean while the network ran, static) power of one of `RAILS`."""
+        """(mean while the network ran, static) power of one of `RAILS`, in W."""
         return float(np.mean(self.power[f"{rail}_power"])), float(self.power[f"static_{rail}_power"])
 
     def figures(self) -> tuple[Figure, ...]:
-        """Everything, a line each."""
-        rows = []
+        """All figures: power, time, energy, activity and memory."""
+        rows: list[Figure] = []
         for rail in RAILS:
             mean, static = self.watts(rail)
             rails = "rails" if rail == "total" else f"{rail.upper()} rail"
-            what = f"of the whole board's {rails}; the network's cores lie on {self.chips} chip{'s' * (self.chips > 1)}"
+            what = (
+                f"of the whole board's {rails}; the network occupies cores of {self.chips} chip{'s' * (self.chips > 1)}"
+            )
             rows += [
                 Figure(f"{rail} power", mean, "W", "measured", f"mean over the power run, {what}"),
                 Figure(f"{rail} power, static", static, "W", "measured", f"power probe, {what}"),
@@ -117,12 +120,12 @@ class Measurement(Value):
             ]
         mean, static = self.watts("total")
         seconds = self.seconds_per_sample
-        per_step = "time probe, in a run of its own"
+        per_step = "time probe, in a separate run"
         rows += [
             Figure("time per step", self.time["avg_time_per_step"] * 1e-6, "s", "measured", per_step),
             Figure("time per sample", seconds, "s", "derived", f"{self.period} steps"),
             Figure("samples per second", 1 / seconds, "1/s", "derived", f"one every {self.period} steps"),
-            Figure("energy per sample", mean * seconds, "J", "derived", "power times time, of two runs"),
+            Figure("energy per sample", mean * seconds, "J", "derived", "power times time, from two runs"),
             Figure(
                 "energy per sample, dynamic", (mean - static) * seconds, "J", "derived", "the same, less static power"
             ),
@@ -145,11 +148,11 @@ class Measurement(Value):
             )
         ]
         share = float(np.mean(self.memory["total_mpds"]))
-        rows.append(Figure("memory taken", share, "1", "measured", f"memory probe, mean share of {self.cores} cores"))
+        rows.append(Figure("memory used", share, "1", "measured", f"memory probe, mean share of {self.cores} cores"))
         return tuple(rows)
 
     def summary(self) -> dict[str, Any]:
-        """For JSON; the figures, and the readings of each core."""
+        """For JSON: the figures, and the readings of each core."""
         return {
             "board": self.board,
             "input_and_output": "excluded" if self.input == "chip" else "included",

@@ -1,4 +1,4 @@
-"""Progress bars for people; nothing is printed where no terminal looks on."""
+"""Progress bars on terminals; nothing is printed elsewhere."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from types import TracebackType
 
 
 class Progress:
-    """A progress bar on standard error, as a context manager; silent if not shown.
+    """A progress bar on standard error, as a context manager.
 
     Parameters
     ----------
     label : str
-        What is being done.
+        What is in progress.
     total : int
         Number of units.
     shown : bool
-        Whether the caller wants a bar; even then it appears on a terminal only.
+        False: never show it. True: show it on a terminal.
     """
 
     def __init__(self, label: str, total: int, *, shown: bool = True) -> None:
@@ -37,12 +37,12 @@ class Progress:
             self._task = self._bar.add_task(label, total=total)
 
     def advance(self, units: int = 1) -> None:
-        """Report further units as done."""
+        """Add units to those done."""
         if self._bar is not None:
             self._bar.advance(self._task, units)
 
     def update(self, done: int) -> None:
-        """Report the number of units done so far."""
+        """Set the number of units done."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
 

@@ -1,4 +1,4 @@
-"""What a weight of stock neurons can say: a mantissa of 8 bits and an exponent."""
+"""Integers as weights of stock neurons: an 8-bit mantissa and an exponent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_VALUE = MAX_MANTISSA << MAX_EXPONENT
 
 
 def is_one_weight(value: int) -> bool:
-    """Whether one weight of a single sign says this value exactly: mantissa <= 255 times 2^exponent, exponent <= 7."""
+    """Whether one weight represents this value exactly: mantissa <= 255 times 2^exponent, exponent <= 7."""
     return 0 < value <= MAX_VALUE and len(_terms(value)) == 1
 
 
@@ -22,11 +22,11 @@ def terms(value: int, what: str) -> list[tuple[int, int]]:
     Raises
     ------
     BackendError
-        If it is larger than two weights can say; `what` names it for the user.
+        If two weights cannot represent it; `what` names it for the user.
     """
     if not 0 < value <= MAX_VALUE:
         raise BackendError(
-            f"{what} is {value}, which synapses of stock neurons cannot say; allowed are 1..{MAX_VALUE}, "
+            f"{what} is {value}, which synapses of stock neurons cannot represent; allowed are 1..{MAX_VALUE}, "
             "so quantise with a smaller scale or use implementation 'native'"
         )
     return _terms(value)
@@ -35,7 +35,7 @@ def terms(value: int, what: str) -> list[tuple[int, int]]:
 def _terms(value: int) -> list[tuple[int, int]]:
     exponent = min((value & -value).bit_length() - 1, MAX_EXPONENT)
     if value >> exponent <= MAX_MANTISSA:
-        # The largest exponent that keeps the value whole is not needed; the smallest that fits is the same number.
+        # Use the smallest exponent that fits; larger ones would represent the same value.
         exponent = max(0, value.bit_length() - 8)
         return [(value >> exponent, exponent)]
     low = value & ((1 << MAX_EXPONENT) - 1)
@@ -43,9 +43,9 @@ def _terms(value: int) -> list[tuple[int, int]]:
 
 
 def weights_for(values: np.ndarray) -> tuple[int, int]:
-    """How many weights say an array of whole numbers, and of how many signs and exponents these are.
+    """(weights that represent an array of integers, different pairs of sign and exponent among them).
 
-    `backends.lava_pulses` has a bundle of synapses for each sign and exponent.
+    `backends.lava.pulses` has a bundle of synapses for each sign and exponent.
     """
     found = [
         (value > 0, exponent, int(count))

@@ -1,4 +1,4 @@
-"""Synapses in plain numpy: the sums that the definition of the neuron speaks of."""
+"""Synapses in plain numpy: the weighted sums a[t] in the definition of the neuron."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..network import INPUT, Conv, Dense, SpikingNetwork, Synapse
 
 
 def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
-    """Synaptic input (samples, steps, *target shape) float64 that a stream (samples, steps, *source shape) causes."""
+    """Synaptic input (samples, steps, *target shape) float64 from a stream (samples, steps, *source shape)."""
     samples, steps, *shape = stream.shape
     flat = stream.reshape(samples * steps, *shape).astype(np.float64)
     weight = synapse.weight.astype(np.float64)
@@ -21,7 +21,7 @@ def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
     elif isinstance(synapse, Conv):
         result = _convolve(synapse, flat, weight)
     else:
-        raise BackendError(f"the reference does not know synapses of type {type(synapse).__name__}")
+        raise BackendError(f"backend 'reference' does not support synapses of type {type(synapse).__name__}")
     return result.reshape(samples, steps, *result.shape[1:])
 
 
@@ -50,7 +50,7 @@ def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 
 def largest_sum(network: SpikingNetwork, *synapses: Synapse) -> int:
-    """Bound of |weighted input sum| that these synapses of an integer network bring any neuron, in weight units."""
+    """Bound of any neuron's |weighted input sum| through these synapses of an integer network, in weight units."""
     return sum(
         int(np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1).max())
         * (network.input.largest_message if synapse.source == INPUT else 1)

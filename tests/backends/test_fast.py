@@ -375,7 +375,7 @@ def test_a_scale_that_no_network_has_is_refused(scale):
 
 def test_confidence_needs_a_scale_and_a_probability():
     network = network_of(np.ones((4, 2), np.int16))
-    with pytest.raises(UsageError, match="has no output scale"):
+    with pytest.raises(UsageError, match="has no output_scale"):
         run(network, np.ones((1, 2)), 4, Fast(confidence=0.9))
     with pytest.raises(UsageError, match="confidence is 1.5"):
         run(classifier("count"), np.ones((1, 3)), 4, Fast(confidence=1.5))

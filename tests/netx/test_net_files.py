@@ -543,7 +543,7 @@ def test_full_disk_leaves_the_old_file_and_no_other(net):
     assert (
         child.returncode == 1
         and "NetFileError" in child.stderr
-        and "an older file of that name is unchanged" in child.stderr
+        and "an existing file of that name is unchanged" in child.stderr
     )
     assert net.read_bytes() == before
     assert list(net.parent.iterdir()) == [net]

@@ -1,33 +1,38 @@
 """Backend `fast`: the reference's integers and spikes, batched over samples and time, in bounded memory.
 
-`synapses` holds the exact kernels, `neurons` (and `fused`) the neuron updates, `streams` the messages between layers,
-`layers` one layer, `simulation` a batch; `batching` cuts a run to a memory budget, `confidence` lets samples leave early.
-On a CPU, batches run in threads of their own.
+`synapses` has the exact kernels, `neurons` (and `fused`) the neuron updates, `streams` the messages between layers, `layers`
+one layer, `simulation` a batch of samples. `batching` fits a run into a memory budget, `confidence` stops samples early.
+`layerwise` is the public face for passes that simulate one layer at a time. On a CPU, each batch runs in its own thread.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from ...choices import Record
 from ...encoding import Encoder
-from ...errors import BackendError, BackendUnavailableError, UsageError
+from ...errors import BackendError, BackendUnavailableError
 from ...network import SpikingNetwork
 from ...progress import Progress
 from ...results import Run
 from ...schedule import Schedule
-from ..batches import join
+from ..batches import Part, join
 from ..options import Fast
 from . import neurons
 from .batching import choose_batching
+from .confidence import required_scale
 from .layers import Prepared
 from .simulation import BatchSimulation
+
+_T = TypeVar("_T")
 
 
 def run(
@@ -37,26 +42,26 @@ def run(
     options: Fast = Fast(),
     *,
     seed: int = 0,
-    record: Collection[str] = (),
+    record: Collection[Record] = (),
     progress: bool = False,
 ) -> Run:
     """Run samples through a network; see `rmp_lava.run`.
 
     Integer networks agree with the reference in every spike and potential. Float networks compute in float32: rounding
-    can move a potential across its threshold, so their spikes agree in almost all but not in all cases.
+    can move a potential across its threshold, so nearly all of their spikes agree.
 
     Raises
     ------
+    UsageError
+        If `options.confidence` is set and the network has no output scale, or the memory budget is too small.
     BackendError
-        If a kernel is asked for that this machine or network does not have.
+        If the kernel is not available on this machine or for this network.
     BackendUnavailableError
         If the device does not exist.
     """
     place = _device(options.device)
-    if options.confidence is not None and network.output_scale is None:
-        raise UsageError(
-            f"network {network.name!r} has no output scale, which confidence needs; convert it again with this version"
-        )
+    if options.confidence is not None:
+        required_scale(network)
     if options.kernel == "int8" and not network.is_integer:
         raise BackendError("kernel 'int8' is for integer networks; quantise the network first")
     batching = choose_batching(
@@ -76,7 +81,7 @@ def run(
         prepared = Prepared(network, place, options.kernel)
         batches = range(0, len(images), batching.samples)
 
-        def simulate(first: int, stopped: threading.Event) -> tuple[np.ndarray, list]:
+        def simulate(first: int, stopped: threading.Event) -> list[tuple[np.ndarray, Part]]:
             def ended(samples: int, steps: int) -> None:
                 bar.advance(samples * steps)
                 if stopped.is_set():
@@ -103,17 +108,17 @@ def run(
 
 
 class _Stopped(Exception):
-    """A thread ends because another one failed, or because of Ctrl-C."""
+    """Ends a thread because another one failed, or because of Ctrl-C."""
 
 
-def _in_threads(simulate, batches: range, workers: int) -> list[list]:
-    """`simulate(first sample, stop event)` of each batch, in order; torch's threads are shared out among the batches."""
+def _in_threads(simulate: Callable[[int, threading.Event], _T], batches: range, workers: int) -> list[_T]:
+    """`simulate(first sample, stop event)` of each batch, in order; the batches share torch's threads."""
     stopped = threading.Event()
     workers = min(workers, len(batches))
     if workers <= 1:
         return [simulate(first, stopped) for first in batches]
 
-    def simulate_in_thread(first: int) -> list:
+    def simulate_in_thread(first: int) -> _T:
         with torch.no_grad():  # threads do not inherit it
             return simulate(first, stopped)
 
@@ -134,7 +139,7 @@ def _in_threads(simulate, batches: range, workers: int) -> list[list]:
 
 @contextmanager
 def _torch_threads(share: int) -> Iterator[int]:
-    """Whatever the workers do to torch's number of threads, the caller gets its own back."""
+    """Restore torch's number of threads, which the workers change."""
     before = torch.get_num_threads()
     try:
         yield share

@@ -1,4 +1,4 @@
-"""How a run is cut: samples into batches, time into chunks, so that memory stays within a budget however long T is."""
+"""Cut samples into batches and time into chunks, so that memory stays within a budget for any T."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ...schedule import Schedule
 
 DEFAULT_MEMORY = 2**30
 BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
-"""Weighted sums at once: on a CPU they should still be in a cache when the neurons read them."""
+"""Weighted sums per block: on a CPU they should still be in a cache when the neurons read them."""
 _STEPS_PER_STATE = 4
-"""Steps that a block should have, so that states are not fetched from far away for each step."""
+"""Steps that a block should have, so that states are not fetched from main memory for each step."""
 _WORTHWHILE = 2**20
-"""Neurons per batch above which a larger one no longer pays."""
+"""Neurons per batch above which a larger batch is no faster."""
 _STATE_BYTES = 20
-"""Of a neuron: membrane potential and current, which may take eight bytes each, and count."""
+"""Per neuron: membrane potential and current, up to eight bytes each, and the spike count."""
 _READ_OUT_BYTES = 24
-"""Of an output in each step: spike counts so far, or potentials, on their way to predictions."""
+"""Per output and step: spike counts so far, or potentials, from which predictions are made."""
 _SMALLEST_BLOCK = 2**18
 _BLOCKS = 6
-"""Copies of a block that convolutions make: messages in real numbers, sums of several synapses, also in float64, scratch."""
+"""Copies of a block that convolutions make: messages as floats, sums of several synapses (also in float64), scratch."""
 
 
 @dataclass(frozen=True)
 class Batching:
-    """`samples` at once in each of `workers` threads, `steps` of time at once, weighted sums in blocks of `block_bytes`."""
+    """`samples` per batch in each of `workers` threads, `steps` per chunk, weighted sums in blocks of `block_bytes`."""
 
     samples: int
     steps: int
@@ -37,11 +37,11 @@ class Batching:
     block_bytes: int
 
     def block_steps(self, samples: int, size: int) -> int:
-        """Steps of all samples whose sums fit into a block, for a population of `size` neurons; at least 1."""
+        """Steps whose sums for all samples fit into a block, for a population of `size` neurons; at least 1."""
         return max(1, min(self.steps, self.block_bytes // (4 * samples * size)))
 
     def blocks(self, steps: int, samples: int, size: int) -> Iterator[tuple[slice, slice]]:
-        """Blocks of (steps, samples) of a population of `size` neurons, rather of many steps than of many samples.
+        """Blocks of (steps, samples) of a population of `size` neurons, with many steps rather than many samples.
 
         A neuron's state is read and written once per block, so large populations advance few samples at a time.
         """
@@ -62,12 +62,12 @@ def choose_batching(
     memory: int | None = None,
     step_by_step: bool = False,
 ) -> Batching:
-    """Batches and chunks within a budget of `memory` bytes (None: 1 GiB), not counting network, images and results.
+    """Batches and chunks within `memory` bytes (None: 1 GiB), in addition to the network, images and results.
 
     Raises
     ------
     UsageError
-        If not even one sample and one step fit into a budget that the user chose.
+        If one step of one sample does not fit into the budget that the user chose.
     """
     workers = min(threads, samples) if device == "cpu" else 1
     budget = (DEFAULT_MEMORY if memory is None else memory) // workers
@@ -77,7 +77,7 @@ def choose_batching(
     steps = 1 if step_by_step else min(plan.steps, max(16, min(64, 256 // batch)))
 
     def needed() -> int:
-        # Real-valued input takes four bytes where spikes take one.
+        # A real-valued input takes four bytes, a spike one.
         streams = steps * (sum(sizes) + 3 * sizes[0])
         block = max(block_bytes, 4 * batch * max(sizes))
         read_out = steps * network.output.size * _READ_OUT_BYTES
@@ -92,10 +92,10 @@ def choose_batching(
             block_bytes //= 2
         elif steps > 1:
             steps = steps // 2
-        else:  # more than one worker: each gets more
+        else:  # fewer workers: each gets more
             budget = budget * workers // (workers - 1)
             workers -= 1
-    # Equal batches, so that no worker waits for another one's last batch.
+    # Equal batches, so that no worker waits for the last batch of another.
     batch = -(-samples // (workers * -(-samples // (workers * batch))))
     if memory is not None and needed() > budget:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""When a sample may leave early: how sure its prediction is already."""
+"""Early exit: how probable a sample's prediction is after some steps."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from ...network import SpikingNetwork
 from ...registers import to_weight_units
 
 
+def required_scale(network: SpikingNetwork) -> float:
+    """The network's output scale; raises `UsageError` if it has none."""
+    if network.output_scale is None:
+        raise UsageError(
+            f"network {network.name!r} has no output_scale, so its read-out has no confidence; convert it again, or set it"
+        )
+    return network.output_scale
+
+
 def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) -> np.ndarray:
-    """Probability that the read-out after `steps` steps gives to its prediction.
+    """Probability of the prediction from the read-out after `steps` steps.
 
     The read-out per step, in units of the trained network's outputs (`SpikingNetwork.output_scale`), through a softmax:
-    what the trained network itself would answer as soon as rates have settled.
+    the trained network's own probability once rates have settled.
 
     Parameters
     ----------
@@ -25,11 +34,7 @@ def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) ->
     numpy.ndarray
         (samples,) 0..1.
     """
-    scale = network.output_scale
-    if scale is None:
-        raise UsageError(
-            f"network {network.name!r} has no output_scale, so its read-out has no confidence; convert it again, or set it"
-        )
+    scale = required_scale(network)
     if network.is_integer and network.readout == "potential":
         scale = to_weight_units(scale)
     outputs = scores.astype(np.float64) * (scale / steps)

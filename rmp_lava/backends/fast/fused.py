@@ -1,12 +1,15 @@
 """Neuron updates compiled by numba: all steps of a block of neurons in one pass, while they are in the nearest cache.
 
-The arithmetic is `rmp_lava.neuron.step` in 32-bit integers, which hold every intermediate value as long as inputs are at
-most 2^24 weight units, or 2^18 where the current has memory, which wraps only once a step. Each loop is so plain that the
-compiler makes vector instructions of it; numba takes the sum of two 32-bit numbers for a 64-bit one, which halves their
-number, hence the many casts. Float networks have loops of their own, in the order of PyTorch's operations.
+The arithmetic is `rmp_lava.neuron.step` in 32-bit integers. They hold every intermediate value for inputs up to 2^24 weight
+units, or up to 2^18 if the current has memory, which wraps only once per step. The loops are simple so that the compiler
+vectorises them. Numba types the sum of two 32-bit numbers as 64 bits, which halves the vector width; the casts prevent that.
+Float networks have their own loops, in the order of PyTorch's operations.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import numba
 import numpy as np
@@ -19,46 +22,51 @@ BLOCK = 2048
 """Neurons at once: v, u, bias, counts, inputs and spikes of a block take some 40 KiB."""
 SOFT, HARD, NONE = 0, 1, 2
 
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_Limits = tuple[int32, int32]
+_Fired = tuple[int32, int32, int32]
+"""Lowest and highest v that was compared with the threshold, saturated updates."""
+
 _HIGHEST, _LOWEST = int32(MAX_STATE), int32(-MAX_STATE)
 _SHIFT = int32(STATE_SHIFT)
 _WRAP = int32(2**24)
 _WRAPS_ABOVE, _WRAPS_FROM = int32(MAX_STATE + 1), int32(-MAX_STATE - 1)
 
 
-def _compiled(function):
+def _compiled(function: _Function) -> _Function:
     try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # nowhere to keep the compiled code
-        return numba.njit(nogil=True)(function)
+        return cast(_Function, numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:  # no place to cache the compiled code
+        return cast(_Function, numba.njit(nogil=True)(function))
 
 
 @_compiled
-def _add_current(v, a):
+def _add_current(v: np.ndarray, a: np.ndarray) -> None:
     for j in range(len(v)):
         v[j] = int32(v[j] + int32(int32(a[j]) << _SHIFT))
 
 
 @_compiled
-def _add(v, more):
+def _add(v: np.ndarray, more: np.ndarray) -> None:
     for j in range(len(v)):
         v[j] = int32(v[j] + more[j])
 
 
 @_compiled
-def _decay(x, keep):
+def _decay(x: np.ndarray, keep: float) -> None:
     # A 24-bit number times 12 bits is exact in float64, and casting it rounds towards zero as Loihi does.
     for j in range(len(x)):
         x[j] = int32(float64(x[j]) * keep)
 
 
 @_compiled
-def _decay_and_add_current(v, keep, a):
+def _decay_and_add_current(v: np.ndarray, keep: float, a: np.ndarray) -> None:
     for j in range(len(v)):
         v[j] = int32(int32(float64(v[j]) * keep) + int32(int32(a[j]) << _SHIFT))
 
 
 @_compiled
-def _wrap(u):
+def _wrap(u: np.ndarray) -> _Limits:
     low, high = _WRAP, int32(-_WRAP)
     for j in range(len(u)):
         x = u[j]
@@ -70,7 +78,7 @@ def _wrap(u):
 
 
 @_compiled
-def _fire_soft(v, threshold, out):
+def _fire_soft(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
     low, high, saturations = _HIGHEST, _LOWEST, int32(0)
     for j in range(len(v)):
         x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
@@ -83,7 +91,7 @@ def _fire_soft(v, threshold, out):
 
 
 @_compiled
-def _fire_hard(v, threshold, out):
+def _fire_hard(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
     low, high, saturations = _HIGHEST, _LOWEST, int32(0)
     for j in range(len(v)):
         x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
@@ -96,7 +104,7 @@ def _fire_hard(v, threshold, out):
 
 
 @_compiled
-def _integrate(v, out):
+def _integrate(v: np.ndarray, out: np.ndarray) -> _Fired:
     low, high, saturations = _HIGHEST, _LOWEST, int32(0)
     for j in range(len(v)):
         x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
@@ -108,7 +116,7 @@ def _integrate(v, out):
 
 
 @_compiled
-def _count(out, counts):
+def _count(out: np.ndarray, counts: np.ndarray) -> int32:
     messages = int32(0)
     for j in range(len(out)):
         counts[j] = int32(counts[j] + out[j])
@@ -117,22 +125,36 @@ def _count(out, counts):
 
 
 @_compiled
-def advance(a, v, u, bias, counts, out, first_step, first_row, messages, threshold, reset, keep_voltage, keep_current):
+def advance(
+    a: np.ndarray,
+    v: np.ndarray,
+    u: np.ndarray,
+    bias: np.ndarray,
+    counts: np.ndarray,
+    out: np.ndarray,
+    first_step: int,
+    first_row: int,
+    messages: np.ndarray,
+    threshold: int32,
+    reset: int,
+    keep_voltage: float,
+    keep_current: float,
+) -> tuple[np.int64, int32, int32, int32, int32]:
     """Advance some samples of a population by some steps, in place.
 
     Parameters
     ----------
-    a : (steps or 1, rows, neurons) float32 whole numbers of weight units; a single one is the input of every step
+    a : (steps or 1, rows, neurons) float32 integers in weight units; a single step is the input of every step
     v : (samples, neurons) int32 state units
-    u : the same, or (samples, 0): a current without memory, which is just the input, as long as that does not wrap
+    u : the same, or (samples, 0) for a current without memory that cannot wrap, which equals the input
     bias : (neurons,) int32 state units, or (0,)
-    counts : (samples, neurons) int32, counted up
+    counts : (samples, neurons) int32, incremented
     out : (all steps, samples, neurons) uint8 spikes
-    first_step, first_row : where in `out`, and at which sample, the steps and the rows of `a` begin
-    messages : (steps,) int64, spikes of each step, counted up
-    threshold : int32 state units
+    first_step, first_row : first step in `out` and first sample that `a` refers to
+    messages : (steps,) int64 spikes of each step, incremented
+    threshold : state units
     reset : SOFT, HARD or NONE
-    keep_voltage, keep_current : float64, what a decay leaves, a multiple of 1/4096
+    keep_voltage, keep_current : share that a decay leaves, a multiple of 1/4096
 
     Returns
     -------
@@ -178,7 +200,9 @@ def advance(a, v, u, bias, counts, out, first_step, first_row, messages, thresho
 
 
 @_compiled
-def _fire_float(v, a, bias, threshold, reset, out):
+def _fire_float(
+    v: np.ndarray, a: np.ndarray, bias: np.ndarray, threshold: float32, reset: int, out: np.ndarray
+) -> tuple[float32, float32]:
     low, high = float32(np.inf), float32(-np.inf)
     for j in range(len(v)):
         x = v[j] + a[j]
@@ -192,7 +216,18 @@ def _fire_float(v, a, bias, threshold, reset, out):
 
 
 @_compiled
-def advance_float(a, v, bias, counts, out, first_step, first_row, messages, threshold, reset):
+def advance_float(
+    a: np.ndarray,
+    v: np.ndarray,
+    bias: np.ndarray,
+    counts: np.ndarray,
+    out: np.ndarray,
+    first_step: int,
+    first_row: int,
+    messages: np.ndarray,
+    threshold: float32,
+    reset: int,
+) -> tuple[float32, float32]:
     """Advance some samples of a float population without leak by some steps, in place.
 
     Parameters

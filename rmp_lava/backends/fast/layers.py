@@ -1,4 +1,4 @@
-"""The layers of a batch: their synapses, prepared once for all batches, and their neurons' states."""
+"""A layer of a batch: its synapses, prepared once for all batches, and its neurons' states."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Prepared:
     Attributes
     ----------
     sums : dict
-        Layer name -> its synapses' `Sums`, in their order.
+        Layer name -> `Sums` of its synapses, in order.
     dtypes : dict
         Layer name -> dtype of its input sums.
     bounds : dict
-        Layer name -> bound of |input sum| in weight units; 0 in float networks, where nothing depends on it.
+        Layer name -> bound of |input sum| in weight units; 0 in float networks, which do not need it.
     """
 
     def __init__(self, network: SpikingNetwork, device: torch.device, kernel: str = "float32") -> None:
@@ -36,12 +36,12 @@ class Prepared:
             self.prepare(layer)
 
     def prepare(self, layer: Layer) -> None:
-        """Prepare a layer, or take its new weights in place of those it had."""
+        """Prepare a layer, or replace its weights."""
         network = self.network
         self.bounds[layer.name] = largest_sum(network, *layer.synapses) if network.is_integer else 0
         exact = self.bounds[layer.name] < EXACT_FLOAT32
         self.dtypes[layer.name] = torch.float32 if exact else torch.float64
-        # Of a float network's input the largest message is not known.
+        # A float network's largest input message is unknown.
         entering = network.input.largest_message if network.is_integer else 255
         self.sums[layer.name] = [
             make_sums(
@@ -56,7 +56,7 @@ class Prepared:
         ]
 
     def describe(self) -> str:
-        """Which kernel computes which layer's sums, in words."""
+        """The kernel of each layer's sums, in words."""
         layers: dict[str, list[str]] = {}
         for name, sums in self.sums.items():
             layers.setdefault(" and ".join(sorted({s.kernel for s in sums})), []).append(name)
@@ -72,9 +72,9 @@ class LayerSimulation:
     ----------
     population : Population
     block_size : int
-        Numbers of four bytes that a step of one sample takes on the way to the neurons.
+        Four-byte numbers that one step of one sample takes between sources and neurons.
     large_inputs : int
-        Neuron updates whose input reached +-2^17.
+        Neuron updates whose input reached +-2^17 weight units.
     """
 
     def __init__(self, layer: Layer, prepared: Prepared, samples: int) -> None:
@@ -88,16 +88,16 @@ class LayerSimulation:
             device=prepared.device,
             largest_input=prepared.bounds[layer.name],
         )
-        # What a step of a sample costs: its sums, or its messages where a kernel has to convert them.
+        # A step of a sample costs its sums, or its messages if a kernel has to convert them.
         converted = [int(np.prod(sums.shape)) for sums in self.sums if sums.kernel != "int8"]
         self.block_size = max([layer.size, *converted]) * (2 if self.dtype == torch.float64 else 1)
         self.counts_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
         self.large_inputs = 0
 
     def currents(self, streams: dict[str, Stream], steps: slice, rows: slice) -> torch.Tensor:
-        """(steps or 1, samples, neurons) input in some of the chunk's steps, of some samples, in weight units.
+        """(steps or 1, samples, neurons) input of some samples in some of the chunk's steps, in weight units.
 
-        A single one is the input of all these steps.
+        A single step is the input of all these steps.
         """
         total = None
         for synapse, sums in zip(self.layer.synapses, self.sums, strict=True):
@@ -118,7 +118,7 @@ class LayerSimulation:
         return total
 
     def _current(self, stream: Stream, sums: Sums, steps: slice, rows: slice) -> torch.Tensor | None:
-        """Input through one synapse; None if no message comes through it."""
+        """Input through one synapse; None if it carries no message."""
         first, last = steps.start, steps.stop
         start, stop = stream.active(first, last)
         if start == stop:

@@ -1,9 +1,12 @@
-"""Populations of neurons that advance many steps at a time: compiled by numba where it is installed, else by PyTorch.
+"""Populations of neurons that advance many steps at a time: compiled by numba if it is installed, otherwise by PyTorch.
 
-Both follow `rmp_lava.neuron.step`; every spike and state of an integer network is the same.
+Both follow `rmp_lava.neuron.step`; in integer networks every spike and state is equal.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -14,10 +17,11 @@ from ...registers import MAX_STATE, REGISTER_LIMIT, STATE_SHIFT
 from ..batches import Part
 from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
 
+fused: ModuleType | None
 WHY_NOT_COMPILED = ""
 try:
-    from . import fused
-except ImportError as error:  # numba is in the extra [fast]; it also refuses versions of numpy that it does not know
+    fused = import_module(".fused", __package__)
+except ImportError as error:  # numba is in the extra [fast]; it also refuses numpy versions that it does not know
     fused = None
     WHY_NOT_COMPILED = str(error).partition("\n")[0]
 
@@ -27,10 +31,10 @@ _RESETS = {"soft": 0, "hard": 1, "none": 2}
 def make_population(
     neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool, device: torch.device, largest_input: float
 ) -> Population:
-    """A population at the start of its samples; `largest_input` bounds the size of its inputs, in weight units."""
-    # A current without memory is just the input, unless that wraps.
+    """A population at the start of its samples; `largest_input` bounds its |input|, in weight units."""
+    # A current without memory equals the input, unless the input wraps.
     keeps_current = neurons.is_leaky and (neurons.current_decay != NO_MEMORY or largest_input >= REGISTER_LIMIT)
-    # A current wraps once a step, by 2^24: inputs of more than 2^18 can take it beyond any number of 32 bits.
+    # A current wraps once per step, by 2^24: inputs above 2^18 can take it beyond 32 bits.
     wide = integer and largest_input >= (2 * REGISTER_LIMIT if keeps_current else EXACT_FLOAT32)
     if integer and fused is not None and device.type == "cpu" and not (wide and keeps_current):
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
@@ -41,10 +45,16 @@ def make_population(
 
 
 class Population:
-    """What a population remembers during a batch, and what it has seen.
+    """State of a population during a batch, and statistics of it. Neurons are in memory order (`synapses`).
 
     Attributes
     ----------
+    v : torch.Tensor
+        (samples, neurons) membrane potentials in state units; in weight units in float networks.
+    u : torch.Tensor
+        The same for currents; (samples, 0) if they have no memory.
+    bias : torch.Tensor
+        (neurons,) in the units of v, or (0,).
     counts : torch.Tensor
         (samples, neurons) int32: spikes of each neuron so far.
     saturations : int
@@ -86,7 +96,7 @@ class Population:
         Parameters
         ----------
         currents : torch.Tensor
-            (steps or 1, rows, neurons) input in weight units; a single one is the input of every step.
+            (steps or 1, rows, neurons) input in weight units; a single step is the input of every step.
         out : torch.Tensor
             (all steps, samples, neurons) uint8, contiguous; receives the spikes.
         steps, rows : slice
@@ -95,7 +105,7 @@ class Population:
         Returns
         -------
         numpy.ndarray
-            (steps,) int64 number of spikes of all neurons.
+            (steps,) int64 spikes of all neurons.
         """
         raise NotImplementedError
 
@@ -110,22 +120,22 @@ class Population:
         return from_memory(counts.reshape(len(counts), *memory_shape(self.shape)), 1)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Forget all samples but those of the given rows."""
+        """Drop all samples but the given rows."""
         self.v, self.u, self.counts = self.v[rows], self.u[rows], self.counts[rows]
 
     def report(self, part: Part, name: str, large_inputs: int) -> None:
-        """Enter what the population has gone through, and count anew; ranges continue."""
+        """Enter the population's statistics into a part, and restart its counts; ranges continue."""
         part.note(name, self.saturations, large_inputs, self.v_range, self.u_range)
         self.saturations = 0
 
-    def _saw(self, v_low, v_high, u_low=None, u_high=None) -> None:
-        self.v_range = _wider(self.v_range, v_low, v_high)
-        if self.neurons.current_decay != NO_MEMORY:
-            self.u_range = _wider(self.u_range, u_low, u_high)
+    def _saw(self, v_range: Range, u_range: Range | None) -> None:
+        self.v_range = _wider(self.v_range, v_range)
+        if self.neurons.current_decay != NO_MEMORY and u_range is not None:
+            self.u_range = _wider(self.u_range, u_range)
 
 
-def _wider(known: Range | None, low, high) -> Range:
-    return (low, high) if known is None else (min(known[0], low), max(known[1], high))
+def _wider(known: Range | None, found: Range) -> Range:
+    return found if known is None else (min(known[0], found[0]), max(known[1], found[1]))
 
 
 class FusedPopulation(Population):
@@ -133,10 +143,11 @@ class FusedPopulation(Population):
 
     def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
         if currents.dtype != torch.float32:
-            # Larger inputs saturate the potential whatever it was, so they may be cut where 32 bits still hold them.
+            # Larger inputs saturate any potential, so they may be clipped to what 32 bits hold.
             currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
         spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
-        saturations, *limits = fused.advance(
+        assert fused is not None
+        saturations, v_low, v_high, u_low, u_high = fused.advance(
             currents.numpy(),
             self.v.numpy(),
             self.u.numpy(),
@@ -152,7 +163,7 @@ class FusedPopulation(Population):
             1 - self.neurons.current_decay / NO_MEMORY,
         )
         self.saturations += int(saturations)
-        self._saw(*map(int, limits))
+        self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)))
         return spikes
 
 
@@ -161,7 +172,8 @@ class FusedFloatPopulation(Population):
 
     def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
         spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
-        limits = fused.advance_float(
+        assert fused is not None
+        low, high = fused.advance_float(
             currents.to(torch.float32).numpy(),
             self.v.numpy(),
             self.bias.numpy(),
@@ -173,12 +185,12 @@ class FusedFloatPopulation(Population):
             np.float32(self.threshold),
             _RESETS[self.neurons.reset],
         )
-        self._saw(*map(float, limits))
+        self._saw((float(low), float(high)), None)
         return spikes
 
 
 class TorchPopulation(Population):
-    """Neurons of either number format on any device."""
+    """Integer or float neurons on any device."""
 
     def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
         out = out[steps, rows]
@@ -191,23 +203,23 @@ class TorchPopulation(Population):
         return out.sum(dim=(1, 2), dtype=torch.int64).cpu().numpy()
 
     def _step(self, current: torch.Tensor, v: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        """Advance v and u, which are views, in place by one step of input in state units; returns who spikes."""
-        u_limits = ()
+        """Advance v and u (rows, neurons), which are views, in place by one step of input in state units; returns spikes."""
+        u_range = None
         if u.shape[1]:
             u.copy_(_wrap24(_decay(u, self.neurons.current_decay) + current))
-            u_limits = tuple(limit.item() for limit in torch.aminmax(u))
+            u_range = _limits(u)
             current = u
         if self.neurons.voltage_decay:
             v.copy_(_decay(v, self.neurons.voltage_decay))
         v += current
         if len(self.bias):
             v += self.bias
-        low, high = (limit.item() for limit in torch.aminmax(v))
+        low, high = _limits(v)
         if self.integer and (low < -MAX_STATE or high > MAX_STATE):
             self.saturations += int(torch.count_nonzero(v.abs() > MAX_STATE))
             v.clamp_(-MAX_STATE, MAX_STATE)
-            low, high = (min(max(limit, -MAX_STATE), MAX_STATE) for limit in (low, high))
-        self._saw(low, high, *u_limits)
+            low, high = _limits(v)
+        self._saw((low, high), u_range)
         if self.neurons.reset == "none":
             return torch.zeros((), dtype=torch.uint8, device=v.device)
         spikes = v > self.threshold
@@ -216,6 +228,11 @@ class TorchPopulation(Population):
         else:
             v.masked_fill_(spikes, 0)
         return spikes
+
+
+def _limits(values: torch.Tensor) -> Range:
+    low, high = torch.aminmax(values)
+    return low.item(), high.item()
 
 
 def _wrap24(u: torch.Tensor) -> torch.Tensor:

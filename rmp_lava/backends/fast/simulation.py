@@ -1,8 +1,8 @@
 """A batch of samples, simulated chunk by chunk in time with all states carried over.
 
-Within a chunk the network is computed layer by layer: a layer's sums for many steps and samples are one convolution, then
-its neurons advance through those steps. All windows are aligned (`rmp_lava.schedule`), so a layer needs its sources'
-messages of the same steps.
+Within a chunk the network is computed layer by layer: a layer's sums for many steps and samples are one convolution, then its
+neurons advance through those steps. All windows are aligned (`rmp_lava.schedule`), so a layer reads its sources' messages of
+the same steps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BatchSimulation:
     batching : Batching
     record : collection of {"counts", "spikes", "potentials"}
     confidence : float or None
-        Leave a sample as soon as the probability of its prediction (`exit_probability`) reaches this.
+        Stop a sample once the probability of its prediction (`exit_probability`) reaches this.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class BatchSimulation:
             layer.name: Stream(layer.shape, samples, batching.steps, torch.uint8, self.device) for layer in self.network
         }
         self.rows = np.arange(samples)
-        """Which samples of the batch are still running."""
+        """Indices of the samples that are still running."""
         self.updates = {each.name: 0 for each in populations(self.network)}
         self.predictions_at = np.zeros((samples, plan.steps), dtype=np.int32)
         self.spikes: dict[str, np.ndarray] = {}
@@ -69,8 +69,8 @@ class BatchSimulation:
 
         Returns
         -------
-        list of (numpy.ndarray, dict)
-            Samples of the batch, and their part of the `Run` (see `backends.parts`).
+        list of (numpy.ndarray, Part)
+            Indices of samples in the batch, and their part of the `Run`.
         """
         start = 0
         for stop in chunk_ends(self.plan, self.batching):
@@ -95,7 +95,7 @@ class BatchSimulation:
             potentials = []
             stream.activity[:] = 0
             blocks = self.batching.blocks(steps, samples, simulation.block_size)
-            if watched:  # its potential after each step is read out
+            if watched:  # its potential is read out after each step
                 blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
             out = stream.messages[:steps].flatten(2)
             for some, rows in blocks:
@@ -115,7 +115,7 @@ class BatchSimulation:
         self._note(start, stop, scores)
 
     def _note(self, start: int, stop: int, scores: np.ndarray) -> None:
-        """Keep what a chunk gives; scores (steps, samples, outputs) are the read-out after each step."""
+        """Keep a chunk's results; scores (steps, samples, outputs) are the read-out after each step, in memory order."""
         self.scores = from_memory(scores.reshape(*scores.shape[:2], *memory_shape(self.network.output.shape)), 2)
         self.scores = self.scores.reshape(*scores.shape[:2], -1)
         for each in populations(self.network):
@@ -126,10 +126,10 @@ class BatchSimulation:
 
     def _record_spikes(self, start: int, stop: int) -> None:
         for name, stream in self.streams.items():
-            shape, dtype, messages = self.network.source_shape(name), np.uint8, stream.messages[: stop - start]
-            if name == INPUT:
-                messages = self.input.messages(stop - start)
-                dtype = self.input.encoder.dtype if self.input.population is None else np.uint8
+            shape, dtype = self.network.source_shape(name), np.dtype(np.uint8)
+            messages = self.input.messages(stop - start) if name == INPUT else stream.messages[: stop - start]
+            if name == INPUT and self.input.population is None:
+                dtype = self.input.encoder.dtype
             if name not in self.spikes:
                 self.spikes[name] = np.zeros((len(self.predictions_at), self.plan.steps, *shape), dtype=dtype)
             self.spikes[name][self.rows, start:stop] = from_memory(messages.transpose(0, 1).cpu().numpy(), 2)

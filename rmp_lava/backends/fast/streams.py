@@ -1,4 +1,4 @@
-"""Messages on their way: a chunk of each source's stream, and what enters the network."""
+"""Messages between layers: a chunk of each source's stream, and the network's input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Stream:
     messages : torch.Tensor
         (steps, samples, *memory shape).
     activity : numpy.ndarray
-        (steps,) zero where a step is known to have no message.
+        (steps,) 0 where a step is known to have no message.
     """
 
     def __init__(
@@ -33,32 +33,33 @@ class Stream:
         self.activity = np.zeros(steps, dtype=np.int64)
 
     def active(self, first: int, last: int) -> tuple[int, int]:
-        """Which of `messages` to sum for the chunk's steps first .. last - 1: without silent ends."""
+        """(start, stop) within `messages` to sum for the chunk's steps first .. last - 1: without silent steps at both ends."""
         active = np.flatnonzero(self.activity[first:last])
         return (first + int(active[0]), first + int(active[-1]) + 1) if len(active) else (first, first)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Forget all samples but those of the given rows."""
+        """Drop all samples but the given rows."""
         self.messages = self.messages[:, rows]
 
 
 class ConstantStream(Stream):
-    """An input whose messages are the same in every step: one step stands for all."""
+    """An input whose messages are equal in every step; only one step is stored."""
 
     def active(self, first: int, last: int) -> tuple[int, int]:
         return (0, 1)
 
 
 class InputSimulation:
-    """What enters the network: the encoder's messages, through the input's neurons where it has some."""
+    """The network's input: the encoder's messages, through the input's neurons if it has any."""
 
-    def __init__(self, network: SpikingNetwork, encoder: Encoder, batching: Batching, device) -> None:
+    def __init__(self, network: SpikingNetwork, encoder: Encoder, batching: Batching, device: torch.device) -> None:
         self.source, self.encoder, self.device = network.input, encoder, device
         self.batching = batching
         samples = len(encoder.images)
         self.population: Population | None = None
         self.size = int(np.prod(self.source.shape))
-        dtype, kind, steps = torch.uint8, Stream, batching.steps
+        dtype, steps = torch.uint8, batching.steps
+        kind: type[Stream] = Stream
         if self.source.neurons is not None:
             self.population = make_population(
                 self.source.neurons,
@@ -78,7 +79,7 @@ class InputSimulation:
     def advance(self, start: int, stop: int) -> None:
         """Fill the stream with steps start .. stop - 1."""
         if self.population is not None:
-            self._advance_neurons(start, stop)
+            self._advance_neurons(self.population, start, stop)
         elif isinstance(self.stream, ConstantStream):
             if start == 0:
                 self.stream.messages[0] = self._messages(0, 1)[0]
@@ -94,34 +95,34 @@ class InputSimulation:
         dtype = np.float32 if messages.dtype == np.uint16 else messages.dtype  # torch does not compute with uint16
         return torch.from_numpy(np.array(messages, dtype=dtype, order="C")).to(self.device)
 
-    def _advance_neurons(self, start: int, stop: int) -> None:
+    def _advance_neurons(self, population: Population, start: int, stop: int) -> None:
         samples = len(self._counts)
         length = self.batching.block_steps(samples, self.size)
         for first in range(start, stop, length):
             last = min(stop, first + length)
             some = slice(first - start, last - start)
-            # A constant input is one step that stands for all.
+            # A constant input is encoded once.
             given = self._messages(first, first + 1 if self.encoder.is_constant else last)
             currents = given.to(torch.float32).flatten(2)
-            self.stream.activity[some] = self.population.advance(
+            self.stream.activity[some] = population.advance(
                 currents, self.stream.messages.flatten(2), some, slice(0, samples)
             )
 
     def messages(self, steps: int) -> torch.Tensor:
-        """(steps, samples, *memory shape) messages of the chunk that was computed last."""
+        """(steps, samples, *memory shape) messages of the latest chunk."""
         if not isinstance(self.stream, ConstantStream):
             return self.stream.messages[:steps]
         return self.stream.messages.expand(steps, *self.stream.messages.shape[1:])
 
     def neuron_counts(self) -> np.ndarray:
-        """(samples, *shape) int64 messages of each value."""
+        """(samples, *shape) int64 messages of each input value."""
         if self.population is not None:
             return self.population.neuron_counts()
         counts = self._counts.cpu().numpy().astype(np.int64)
         return from_memory(counts.reshape(len(counts), *memory_shape(self.source.shape)), 1)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Forget all samples but those of the given rows."""
+        """Drop all samples but the given rows."""
         self.encoder.keep(rows.cpu().numpy())
         self.stream.keep(rows)
         self._counts = self._counts[rows]
@@ -130,6 +131,6 @@ class InputSimulation:
 
 
 def chunk_ends(plan: Schedule, batching: Batching) -> Iterator[int]:
-    """The steps before which each chunk of a sample's window ends."""
+    """Exclusive end of each chunk of a sample's window, in steps."""
     for start in range(0, plan.steps, batching.steps):
         yield min(plan.steps, start + batching.steps)
