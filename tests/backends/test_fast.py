@@ -127,7 +127,7 @@ def convolutions(draw):
 def test_sums_are_exact_for_every_shape(convolution, kernel, dtype):
     images, synapse = convolution
     shape = (images.shape[3], *images.shape[1:3])
-    sums = synapses.make_sums(synapse, shape, device=torch.device("cpu"), dtype=dtype, kernel=kernel, largest=1)
+    sums = synapses.make_sums(synapse, shape, synapses.Arithmetic(torch.device("cpu"), dtype, kernel, largest=1))
     found = sums(torch.from_numpy(images))
     # Pixel by pixel and in whole numbers: independent of every convolution.
     (ph, pw), (sh, sw), (dh, dw) = synapse.padding, synapse.stride, synapse.dilation

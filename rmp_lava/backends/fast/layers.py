@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ...choices import Kernel
 from ...network import INPUT, Layer, SpikingNetwork
 from ...registers import REGISTER_LIMIT
 from ..synapses import largest_sum
 from .neurons import make_population
 from .streams import ConstantStream, Stream
-from .synapses import EXACT_FLOAT32, Sums, make_sums
+from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
 
 
 class Prepared:
@@ -26,7 +27,7 @@ class Prepared:
         Layer name -> bound of |input sum| in weight units; 0 in float networks, which do not need it.
     """
 
-    def __init__(self, network: SpikingNetwork, device: torch.device, kernel: str = "float32") -> None:
+    def __init__(self, network: SpikingNetwork, device: torch.device, kernel: Kernel = "float32") -> None:
         self.network, self.device = network, device
         self.kernel = kernel
         self.sums: dict[str, list[Sums]] = {}
@@ -47,10 +48,9 @@ class Prepared:
             make_sums(
                 s,
                 network.source_shape(s.source),
-                device=self.device,
-                dtype=self.dtypes[layer.name],
-                kernel=self.kernel,
-                largest=entering if s.source == INPUT else 1,
+                Arithmetic(
+                    self.device, self.dtypes[layer.name], self.kernel, largest=entering if s.source == INPUT else 1
+                ),
             )
             for s in layer.synapses
         ]

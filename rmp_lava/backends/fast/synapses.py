@@ -1,19 +1,22 @@
 """Weighted sums of a synapse's messages, by the fastest kernel that is exact for it.
 
-Populations lie in memory channels last (height, width, channels): what convolutions want, and neurons do not mind.
+In memory, populations are channels last (height, width, channels), as convolutions need it.
 
 Integer networks have three exact kernels. `int8`: oneDNN's 8-bit convolution with 32-bit sums, for spikes and for weights
 that are 8-bit numbers, or even ones twice as large. `float32`: exact while every partial sum stays below 2^24, a bound
-that is checked from the weights. `float64`: exact below 2^53. Real weights are float32. Where a pooling was folded into
-the weights, they are multiplied by sums of messages.
+that follows from the weights. `float64`: exact below 2^53. Real weights are float32. Where a pooling was folded into the
+weights, they are multiplied by sums of messages.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ...choices import Kernel
 from ...errors import BackendError
 from ...network import Conv, Dense, Synapse
 from ...network.pooling import per_block
@@ -24,12 +27,12 @@ _SAFE_MESSAGE = 127
 
 
 def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A population's shape as it lies in memory: channels last."""
+    """A population's shape in memory: channels last."""
     return (*shape[1:], shape[0]) if len(shape) == 3 else tuple(shape)
 
 
 def to_memory(array: np.ndarray, leading: int) -> np.ndarray:
-    """An array of populations with `leading` further axes, channels last."""
+    """An array of populations, behind `leading` further axes, with channels last; a view."""
     return np.moveaxis(array, leading, -1) if array.ndim - leading == 3 else array
 
 
@@ -38,50 +41,55 @@ def from_memory(array: np.ndarray, leading: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(array, -1, leading) if array.ndim - leading == 3 else array)
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """What weighted sums are computed with.
+
+    Parameters
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+        Of the sums: float32, or float64 where float32 is not exact.
+    kernel : {"auto", "int8", "float32"}
+        "int8" fails where it is unavailable or inexact; "auto" uses it where it is available.
+    largest : int
+        Largest message: 1 for spikes.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    kernel: Kernel
+    largest: int
+
+
 class Sums:
     """Weighted sums of one synapse on a device; made by `make_sums`.
 
     Parameters
     ----------
     source : str
-        Where the messages come from.
+        Name of the source.
     weight : numpy.ndarray
-        Inputs in the source's order in memory.
+        (outputs, inputs in memory order), or a convolution's (C_out, C_in / groups, height, width).
     shape : tuple of int
         Of one set of messages, as the kernels take it.
-    device : torch.device
-    dtype : torch.dtype
-        Of the sums: float32, or float64 where float32 is not exact.
-    kernel : {"auto", "int8", "float32"}
-        "int8" is refused where it is not there or not exact; "auto" takes it where it is.
-    largest : int
-        Of the messages: 1 for spikes.
+    arithmetic : Arithmetic
 
     Attributes
     ----------
     kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul"}
-        What computes; matrix products where a convolution is not exact for this shape, and on a GPU.
+        The kernel in use: matrix products where a convolution is not exact for this shape, and on a GPU.
 
     Raises
     ------
     BackendError
-        If `kernel="int8"` cannot be had for this synapse.
+        If kernel "int8" is not available for this synapse.
     """
 
-    def __init__(
-        self,
-        source: str,
-        weight: np.ndarray,
-        shape: tuple[int, ...],
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-        kernel: str,
-        largest: int,
-    ) -> None:
-        self.shape, self.dtype, self.device = shape, dtype, device
-        self._weight = torch.tensor(np.ascontiguousarray(weight), device=device).to(dtype)
-        self.kernel = self._choose_kernel(source, weight, kernel, largest)
+    def __init__(self, source: str, weight: np.ndarray, shape: tuple[int, ...], arithmetic: Arithmetic) -> None:
+        self.shape, self.dtype, self.device = shape, arithmetic.dtype, arithmetic.device
+        self._weight = torch.tensor(np.ascontiguousarray(weight), device=self.device).to(self.dtype)
+        self.kernel = self._choose_kernel(source, weight, arithmetic.kernel, arithmetic.largest)
         if self.kernel == "int8":
             del self._weight
 
@@ -96,11 +104,11 @@ class Sums:
         Returns
         -------
         torch.Tensor
-            (n, neurons) in memory order, float32 or float64 whole numbers of weight units.
+            (n, neurons) in memory order, float32 or float64; integers in weight units for integer networks.
         """
         raise NotImplementedError
 
-    def _choose_kernel(self, source: str, weight: np.ndarray, wanted: str, largest: int) -> str:
+    def _choose_kernel(self, source: str, weight: np.ndarray, wanted: Kernel, largest: int) -> str:
         name = str(self.dtype).removeprefix("torch.")
         sound = self._is_sound()
         if wanted != "float32":
@@ -116,7 +124,7 @@ class Sums:
         return name if plain and (weight.dtype.kind == "f" or self._is_exact(name, largest)) else f"{name} matmul"
 
     def _prepare_int8(self, weight: np.ndarray, largest: int) -> str | None:
-        """Set up the 8-bit kernel, or say why it cannot be."""
+        """Set up the 8-bit kernel, or return why it is not available."""
         if self.device.type != "cpu":
             return f"it exists on the CPU only, not on {self.device}"
         if weight.dtype.kind != "i":
@@ -140,7 +148,7 @@ class Sums:
             return f"this PyTorch or CPU does not have it ({str(error).splitlines()[0]})"
 
     def _is_exact(self, kernel: str, largest: int) -> bool:
-        """Whether a kernel gives plain sums for this very shape: a machine may saturate, and PyTorch may be wrong."""
+        """Whether a kernel is exact for this very shape: a machine may saturate, and PyTorch may be wrong."""
         random = torch.Generator().manual_seed(0)
         largest = min(largest, 255)
         probe = torch.randint(0, largest + 1, (2, *self.shape), generator=random, dtype=torch.uint8)
@@ -153,11 +161,11 @@ class Sums:
         return (self._matmul if kernel.endswith("matmul") else self._plain)(messages.to(self.dtype))
 
     def _is_sound(self) -> bool:
-        """Whether oneDNN, as in torch 2.3 to 2.13, computes this shape."""
+        """Whether oneDNN in torch 2.3 to 2.13 computes this shape correctly."""
         raise NotImplementedError
 
     def _pack(self, weight: torch.Tensor) -> torch.Tensor:
-        """8-bit weights in oneDNN's own layout."""
+        """8-bit weights in oneDNN's layout."""
         raise NotImplementedError
 
     def _int8(self, messages: torch.Tensor) -> torch.Tensor:
@@ -169,32 +177,32 @@ class Sums:
         raise NotImplementedError
 
     def _matmul(self, messages: torch.Tensor) -> torch.Tensor:
-        """The same by matrix products: nothing but plain sums, in any order."""
+        """The same by matrix products: plain sums, in any order."""
         raise NotImplementedError
 
 
-def make_sums(synapse: Synapse, source_shape: tuple[int, ...], **options) -> Sums:
-    """The `Sums` of a synapse; `options` are those of `Sums`, from `device` on."""
+def make_sums(synapse: Synapse, source_shape: tuple[int, ...], arithmetic: Arithmetic) -> Sums:
+    """The `Sums` of a synapse."""
     if isinstance(synapse, Dense):
-        return DenseSums(synapse, source_shape, **options)
+        return DenseSums(synapse, source_shape, arithmetic)
     if isinstance(synapse, Conv):
         if synapse.pool is not None:
-            return BlockSums(synapse, source_shape, **options)
-        return ConvSums(synapse, source_shape, **options)
-    raise BackendError(f"backend 'fast' does not know synapses of type {type(synapse).__name__}")
+            return BlockSums(synapse, source_shape, arithmetic)
+        return ConvSums(synapse, source_shape, arithmetic)
+    raise BackendError(f"backend 'fast' does not support synapses of type {type(synapse).__name__}")
 
 
-_AS_IT_IS = (1.0, 0, torch.float32, "none", [], "")
-"""oneDNN's scale, zero point and dtype of the result, and nothing done to it afterwards."""
+_PLAIN_RESULT: tuple[float, int, torch.dtype, str, list[float], str] = (1.0, 0, torch.float32, "none", [], "")
+"""oneDNN's scale, zero point and dtype of the result, without any operation after it."""
 
 
 class DenseSums(Sums):
-    """Of a dense synapse: one matrix product."""
+    """Sums of a dense synapse: one matrix product."""
 
-    def __init__(self, synapse: Dense, source_shape: tuple[int, ...], **options) -> None:
+    def __init__(self, synapse: Dense, source_shape: tuple[int, ...], arithmetic: Arithmetic) -> None:
         weight = to_memory(synapse.weight.reshape(len(synapse.weight), *source_shape), 1)
         weight = weight.reshape(len(weight), -1)
-        super().__init__(synapse.source, weight, weight.shape[1:], **options)
+        super().__init__(synapse.source, weight, weight.shape[1:], arithmetic)
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         return self._compute(self.kernel, messages.flatten(1))
@@ -207,7 +215,7 @@ class DenseSums(Sums):
 
     def _int8(self, messages: torch.Tensor) -> torch.Tensor:
         return torch.ops.onednn.qlinear_pointwise(
-            messages, 1.0, 0, self._packed, self._scales, self._zeros, None, *_AS_IT_IS
+            messages, 1.0, 0, self._packed, self._scales, self._zeros, None, *_PLAIN_RESULT
         )
 
     def _plain(self, messages: torch.Tensor) -> torch.Tensor:
@@ -218,19 +226,20 @@ class DenseSums(Sums):
 
 
 class ConvSums(Sums):
-    """Of a convolution, channels last."""
+    """Sums of a convolution, channels last."""
 
-    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], **options) -> None:
+    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], arithmetic: Arithmetic) -> None:
         kernel = synapse.weight.shape[2:]
         self.padding, self.dilation, self.groups = synapse.padding, synapse.dilation, synapse.groups
         self._extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, self.dilation, strict=True))
-        # Of a single window the stride says nothing, and oneDNN is wrong for some that are larger than 1.
-        self.stride = tuple(
-            1 if n + 2 * p == extent else s
-            for n, extent, s, p in zip(source_shape[1:], self._extent, synapse.stride, self.padding, strict=True)
+        # With a single window the stride has no effect, and oneDNN is wrong for some strides above 1.
+        single = (
+            n + 2 * p == extent for n, extent, p in zip(source_shape[1:], self._extent, self.padding, strict=True)
         )
+        rows, columns = (1 if alone else s for alone, s in zip(single, synapse.stride, strict=True))
+        self.stride = rows, columns
         self._channels = source_shape[0]
-        super().__init__(synapse.source, synapse.weight, memory_shape(source_shape), **options)
+        super().__init__(synapse.source, synapse.weight, memory_shape(source_shape), arithmetic)
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         return self._compute(self.kernel, messages)
@@ -238,7 +247,7 @@ class ConvSums(Sums):
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
         height, width, channels = self.shape
         if channels == 1 or height * width == 1:
-            # The same memory, which PyTorch should not take for channels-last.
+            # The same memory, but PyTorch must not see it as channels-last.
             images = messages.reshape(-1, channels, height, width)
         else:
             images = messages.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
@@ -246,7 +255,7 @@ class ConvSums(Sums):
         return sums.permute(0, 2, 3, 1).reshape(len(sums), -1)
 
     def _is_sound(self) -> bool:
-        """It crashes where a window sees nothing but padding, and is wrong where a single one leaves pixels unread."""
+        """oneDNN crashes if a window sees only padding, and is wrong if a single window leaves pixels unread."""
         return not any(
             p >= extent or 0 < n + 2 * p - extent < s
             for n, extent, s, p in zip(self.shape[:2], self._extent, self.stride, self.padding, strict=True)
@@ -261,7 +270,7 @@ class ConvSums(Sums):
 
     def _int8(self, images: torch.Tensor) -> torch.Tensor:
         return torch.ops.onednn.qconv2d_pointwise(
-            images, 1.0, 0, self._packed, self._scales, self._zeros, None, *self._geometry(), *_AS_IT_IS
+            images, 1.0, 0, self._packed, self._scales, self._zeros, None, *self._geometry(), *_PLAIN_RESULT
         )
 
     def _plain(self, images: torch.Tensor) -> torch.Tensor:
@@ -272,15 +281,15 @@ class ConvSums(Sums):
 
 
 class BlockSums(ConvSums):
-    """Of a convolution with a folded pooling (`Synapse.pool`): over the sums of the pooled blocks."""
+    """Sums of a convolution with a folded pooling (`Synapse.pool`): over the sums of the pooled blocks."""
 
-    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], *, largest: int, **options) -> None:
+    def __init__(self, synapse: Conv, source_shape: tuple[int, ...], arithmetic: Arithmetic) -> None:
         self._pool = rows, columns = synapse.pool or (1, 1)
-        largest *= rows * columns
-        self._fits_uint8 = largest <= 255
+        arithmetic = replace(arithmetic, largest=arithmetic.largest * rows * columns)
+        self._fits_uint8 = arithmetic.largest <= 255
         channels, height, width = source_shape
         shape = (channels, height // rows, width // columns)
-        super().__init__(per_block(synapse), shape, largest=largest, **options)
+        super().__init__(per_block(synapse), shape, arithmetic)
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         if not self._fits_uint8:
