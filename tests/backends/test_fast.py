@@ -115,10 +115,10 @@ def convolutions(draw):
     weight = 2 * rng.integers(-128, 128, (groups * draw(st.integers(1, 3)), channels // groups, *kernel))
     stride, block = pair(1, 3), draw(st.sampled_from([1, 1, 2, 3]))
     if block > 1:
-        weight, dilation = repeat_in_blocks(weight, block), (1, 1)
+        weight, dilation = repeat_in_blocks(weight, (block, block)), (1, 1)
         size, padding, stride = (tuple(block * n for n in each) for each in (size, padding, stride))
     images = rng.integers(0, 2, (draw(st.integers(1, 3)), *size, channels)).astype(np.uint8)
-    return images, Conv(INPUT, weight, stride, padding, dilation, groups)
+    return images, Conv(INPUT, weight, stride, padding, dilation, groups, pool=(block, block) if block > 1 else None)
 
 
 # oneDNN crashes where a window sees padding only, and is wrong for some single windows (torch 2.3 to 2.13).
@@ -369,7 +369,7 @@ def test_confidence_is_that_of_the_trained_network():
 
 @pytest.mark.parametrize("scale", [-1.0, 0, True, "a", [1], 10**400])
 def test_a_scale_that_no_network_has_is_refused(scale):
-    with pytest.raises(NetworkError, match="output_scale is"):
+    with pytest.raises(NetworkError, match="output scale is"):
         classifier("count").replace(output_scale=scale)
 
 
