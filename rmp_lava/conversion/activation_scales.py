@@ -1,4 +1,4 @@
-"""What a spike of each layer should stand for, by the distribution of the layer's activations."""
+"""Activation scales of layers, from the distributions of their activations."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def distributions(
 
 
 def least_error_spike_values(analog: AnalogNetwork, images: np.ndarray, steps: int) -> dict[str, float]:
-    """For each spiking layer the spike value with the least squared error of its rates over `steps`.
+    """For each spiking layer the activation scale with the least squared error of its rates over T = `steps`.
 
     Raises
     ------
     ConversionError
         If a layer has no positive activation.
     """
-    spiking = {module.layer.name: 1 for module in analog.layers if module.layer.neurons.reset != "none"}
+    spiking = {layer.name: 1 for layer in analog.network if layer.neurons.reset != "none"}
     values = {name: float(each.least_error(steps)[0]) for name, each in distributions(analog, images, spiking).items()}
     for name, value in values.items():
         if value <= 0:

@@ -1,4 +1,4 @@
-"""The analog network that a spiking one stands for: what it would compute with activations in place of rates.
+"""The analog network that a spiking one approximates: what it would compute with activations in place of firing rates.
 
 A network straight from `trace` is in analog form: weights and biases are the trained ones. The activation of a layer is
 then ReLU(sum over its synapses of W activation(source) + bias), cut off at `Layer.clip` where there is one. A read-out that
@@ -61,13 +61,13 @@ class AnalogLayer(nn.Module):
     def sums(self, sources: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Input of the neurons, (N, *shape), from the activations of the sources by name, each (N, *source shape)."""
         weights, bias = self.parameters_in_use()
-        total = None
+        total = torch.zeros(())
         for synapse, pool, weight in zip(self._summing, self._pools, weights, strict=True):
             source = sources[synapse.source]
             if pool is not None:
                 source = functional.avg_pool2d(source, pool, divisor_override=1)
             part = _propagate(synapse, weight, source)
-            total = part if total is None else total + part
+            total = total + part if total.ndim else part
         if bias is not None:
             per_channel = bias.ndim == 1 and len(self.layer.shape) == 3
             total = total + (bias[:, None, None] if per_channel else bias)
@@ -111,9 +111,13 @@ class AnalogNetwork(nn.Module):
         self.layers = nn.ModuleList(AnalogLayer(layer) for layer in network)
         self._last_use = {s.source: i for i, layer in enumerate(network) for s in layer.synapses}
 
+    def __iter__(self) -> Iterator[AnalogLayer]:
+        """The layers in their order."""
+        return (module for module in self.layers if isinstance(module, AnalogLayer))
+
     def __getitem__(self, name: str) -> AnalogLayer:
         """A layer by name."""
-        for module in self.layers:
+        for module in self:
             if module.layer.name == name:
                 return module
         raise KeyError(name)
@@ -124,7 +128,7 @@ class AnalogNetwork(nn.Module):
         An activation is let go as soon as no later layer reads it.
         """
         values = {INPUT: _channels_last(images)}
-        for i, module in enumerate(self.layers):
+        for i, module in enumerate(self):
             sums = module.sums(values)
             values[module.layer.name] = module.activation(sums)
             yield module, sums, values[module.layer.name]
@@ -137,7 +141,7 @@ class AnalogNetwork(nn.Module):
 
     def to_network(self) -> SpikingNetwork:
         """The spiking network, in analog form, with the present weights and biases."""
-        return self.network.replace(layers=tuple(module.to_layer() for module in self.layers))
+        return self.network.replace(layers=tuple(module.to_layer() for module in self))
 
 
 def activations(

@@ -1,12 +1,13 @@
-"""Set the thresholds, layer after layer, each with the layers before it already balanced and spiking.
+"""Threshold balancing, layer after layer: the layers before the current one are balanced and spike already.
 
-The paper's way (Han, Srinivasan and Roy, CVPR 2020, section 4): a layer's threshold is an upper bound of V_in, its weighted
-input sum at any one time step, over training images and time; a factor alpha then scales it down for latency. Other ways
-take the threshold from the trained network's activations, and reach the same accuracy in far fewer steps.
+In the paper (Han, Srinivasan and Roy, CVPR 2020, section 4) a layer's threshold is an upper bound of V_in, its weighted
+input sum at any one time step, over training images and time; a factor alpha then scales it down for latency. Other methods
+take the threshold from the trained network's activations and reach the same accuracy in far fewer time steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from ..backends.fast.layerwise import LayerBatch, Layerwise, from_memory, memory_shape
 from ..encoding import check_images
 from ..errors import ConversionError, UsageError
-from ..hardware import load_profile
+from ..hardware import Profile, load_profile
 from ..network import Layer, Readout, SpikingNetwork
 from ..progress import Progress
 from ..registers import to_weight_units
@@ -28,13 +29,13 @@ from .refine import Refined, refine
 from .scale import scale_synapses, set_threshold
 
 CALIBRATION_IMAGES = 128
-"""Images whose spikes are compared with activations; distributions are those of all images."""
+"""Images whose spikes are compared with activations; the distributions of activations use all images."""
 _CALIBRATION_BYTES = 2**28
 _CURRENTS_BYTES = 2**30
 _LARGEST_OVER_MEDIAN = 2
-"""Of channels' largest weights once they are divided by their spike values: one bit at most is lost to the largest."""
+"""Limit on a channel's largest scaled weight, relative to the median channel's: it costs the others one bit at most."""
 _CORRECTIONS = 2
-"""Of biases: a correction moves spikes in time, and so does not have the whole effect at once."""
+"""Bias corrections: each one moves spikes in time, so a single one does not have its full effect."""
 
 
 def balance(
@@ -43,22 +44,27 @@ def balance(
     steps: int,
     how: Balancing = Balancing(),  # noqa: B008 - frozen
     *,
+    profile: str | Profile = "loihi2",
     seed: int = 0,
     progress: bool = False,
 ) -> SpikingNetwork:
-    """Set every threshold of a float network in analog form, as `trace` or `tune` returns it.
+    """Set every threshold of an analog network, as `trace` or `tune` returns it.
 
     Parameters
     ----------
     network : SpikingNetwork
-        Float, thresholds not set yet.
+        Of stage "analog".
     images : numpy.ndarray
         Training images (never test images), as `rmp_lava.run` takes them.
     steps : int
-        T, steps for which the thresholds are meant and over which V_in is observed.
+        T, the time steps that the thresholds are for and over which V_in is observed.
     how : Balancing
+    profile : str or Profile
+        The chip that will quantise the network: its registers decide how small the activation scale of a channel may be.
     seed : int
         Of the Poisson encoding.
+    progress : bool
+        Show a progress bar on a terminal.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def balance(
     images = check_images(images, network.input)
     plan = schedule(network, steps)
     with torch.no_grad(), Progress("balancing thresholds", len(network.layers), shown=progress) as bar:
-        balancer = _Balancer(network, images, plan, how, seed)
+        balancer = _Balancer(network, images, plan, how, _largest_bias_over_weight(profile), seed)
         layers = []
         for layer in network:
             layers.append(balancer.balance(layer, factors[layer.name]))
@@ -110,55 +116,62 @@ def _output_scale(last: Layer, readout: Readout) -> float | None:
 
 
 class _Balancer:
-    """Balances layer after layer; keeps the spikes and the spike values of those before."""
+    """Balances layer after layer; keeps the spikes and the activation scales of the earlier ones."""
 
-    def __init__(self, network: SpikingNetwork, images: np.ndarray, plan: Schedule, how: Balancing, seed: int) -> None:
-        self.how, self.plan = how, plan
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        images: np.ndarray,
+        plan: Schedule,
+        how: Balancing,
+        largest_bias: float,
+        seed: int,
+    ) -> None:
+        self.how, self.plan, self.largest_bias = how, plan, largest_bias
         self.values: dict[str, np.ndarray] = {}
+        self.observed: dict[str, dict[str, float]] = {}
         self.histograms: dict[str, Histogram] = {}
         if how.thresholds in ("activation", "error"):
             self.histograms = distributions(network, images, _channels(network, how.channelwise))
-        # Spikes of all images where V_in is observed; of some where they are compared with activations.
+        # V_in is observed on all images; spikes are compared with activations on some.
         simulated = images if how.thresholds == "v_in" else images[: _calibration_images(network)]
         self.layerwise = Layerwise(network, simulated, plan, memory=_CURRENTS_BYTES, seed=seed)
         compares = how.thresholds == "error" or how.calibrate != "none"
         self.walk = AnalogNetwork(network).walk(torch.from_numpy(np.array(simulated))) if compares else None
 
     def balance(self, layer: Layer, factor: float) -> Layer:
-        """The layer with its threshold; advances the spikes past it."""
+        """The layer with its threshold, or unchanged but for its bias where it only integrates; advances the spikes past it."""
         activation = None if self.walk is None else next(self.walk)[2]
         trained_scale, layer = layer.activation_scale, layer.replace(activation_scale=None)
         layer = scale_synapses(layer, self.values)
         self.layerwise.set_layer(layer)
-        seen = None
-        if self.how.thresholds == "v_in" or layer.neurons.reset == "none":
-            seen = _observe(layer, self.layerwise.batches)
-            layer = layer.replace(record=dict(layer.record) | {"v_in_max": seen.largest})
         if layer.neurons.reset == "none":
-            if self.how.calibrate == "bias":
-                layer = _add_bias(layer, _channel_means(activation.mean(dim=0).numpy() - seen.mean))
-            return layer.replace(potential_peak=seen.peak)
-        refined = self._refined(layer, seen, trained_scale, activation)
-        # A rate of 1 is the clipped activation at most; alpha counts from there, or it would have no effect above it.
+            return self._integrating(layer, activation)
+        refined = self._refined(layer, trained_scale, activation)
+        # A firing rate of 1 is the clip at most; alpha is a factor on that, or it would have no effect above it.
         clip = np.inf if layer.clip is None else layer.clip
-        value = np.minimum(factor * np.minimum(refined.values, clip), clip)
-        record: dict[str, float] = {"alpha": factor}
+        scale = np.minimum(factor * np.minimum(refined.values, clip), clip)
+        record = dict(layer.record) | self.observed.get(layer.name, {}) | {"alpha": factor}
         if self.how.thresholds in ("v_in", "activation"):
             record["percentile"] = self.how.percentile
-        layer = set_threshold(layer, value, reset=self.how.reset, share=refined.share)
+        layer = set_threshold(layer, scale, reset=self.how.reset, share=refined.share)
         self.layerwise.set_layer(layer)
-        self.values[layer.name] = value
-        layer = self._advance(layer, value, activation)
-        return layer.replace(activation_scale=value, record=dict(layer.record) | record)
+        self.values[layer.name] = scale
+        layer = self._advance(layer, scale, activation)
+        return layer.replace(activation_scale=scale, record=record)
+
+    def _integrating(self, layer: Layer, activation: torch.Tensor | None) -> Layer:
+        seen = _observe(layer, self.layerwise.batches)
+        if self.how.calibrate == "bias":
+            layer = _add_bias(layer, _channel_means(_mean(activation) - seen.mean))
+        return layer.replace(potential_peak=seen.peak, record=dict(layer.record) | {"v_in_max": seen.largest})
 
     def release(self, layer: Layer) -> None:
-        """Forget what no layer after this one needs."""
+        """Forget what no later layer needs."""
         self.layerwise.release(layer)
 
-    def _refined(
-        self, layer: Layer, seen: _Seen | None, trained_scale: np.ndarray | None, activation: torch.Tensor | None
-    ) -> Refined:
-        """Spike values, () or (channels,), before alpha, and where the potential starts."""
+    def _refined(self, layer: Layer, trained_scale: np.ndarray | None, activation: torch.Tensor | None) -> Refined:
+        """Activation scales, () or (channels,), before alpha, and the initial potential as a share of the threshold."""
         shares = self.how.shares
         if self.how.thresholds == "tuned":
             if trained_scale is None:
@@ -166,43 +179,45 @@ class _Balancer:
             return Refined(trained_scale, shares[0])
         if self.how.thresholds == "error":
             found = self.histograms[layer.name].least_error(self.plan.steps)
+        elif self.how.thresholds == "activation":
+            found = self.histograms[layer.name].percentile(self.how.percentile)
         else:
-            histogram = seen.histogram if self.how.thresholds == "v_in" else self.histograms[layer.name]
-            found = histogram.percentile(self.how.percentile)
+            seen = _observe(layer, self.layerwise.batches)
+            self.observed[layer.name] = {"v_in_max": seen.largest}
+            found = seen.histogram.percentile(self.how.percentile)
         if found.max() <= 0:
             raise ConversionError(
                 f"layer {layer.name!r} receives no positive input on the calibration images, so it would never spike; "
                 "use more images, or train the network again"
             )
-        # A channel that is silent on these images gets the mean threshold of the others.
+        # A channel that is silent on these images gets the mean activation scale of the others.
         found = np.where(found > 0, found, found[found > 0].mean())
         refined = Refined(found if len(found) > 1 else found[0], shares[0])
-        if self.how.thresholds == "error":
-            centred = self.how.calibrate == "bias"
+        if self.how.thresholds == "error" and activation is not None:
             refined = refine(
                 layer,
                 self.layerwise.batches,
                 activation,
                 refined.values,
                 shares=shares,
-                centred=centred,
+                centred=self.how.calibrate == "bias",
                 reset=self.how.reset,
             )
         if not refined.values.ndim:
             return refined
-        smallest = _smallest_spike_values(layer, refined.values)
+        smallest = _smallest_scales(layer, refined.values, self.largest_bias)
         return Refined(np.maximum(refined.values, smallest), refined.share)
 
-    def _advance(self, layer: Layer, value: np.ndarray, activation: torch.Tensor | None) -> Layer:
-        """Simulate the layer, after its biases were moved where that is asked for."""
+    def _advance(self, layer: Layer, scale: np.ndarray, activation: torch.Tensor | None) -> Layer:
+        """Simulate the layer; with calibrate "bias", move its biases by what the rates miss and simulate it again."""
         counts = self.layerwise.advance(layer)
         if self.how.calibrate != "bias":
             return layer
-        wanted = _channel_means(activation.mean(dim=0).numpy())
-        factor = layer.neurons.threshold / np.broadcast_to(value, wanted.shape)
+        wanted = _channel_means(_mean(activation))
+        factor = layer.neurons.threshold / np.broadcast_to(scale, wanted.shape)
         for _ in range(_CORRECTIONS):
-            said = _channel_means(counts) * value / self.plan.steps
-            layer = _add_bias(layer, (wanted - said) * factor)
+            rates = _channel_means(counts) * scale / self.plan.steps
+            layer = _add_bias(layer, (wanted - rates) * factor)
             counts = self.layerwise.advance(layer)
         return layer
 
@@ -213,32 +228,37 @@ def _calibration_images(network: SpikingNetwork) -> int:
     return int(np.clip(_CALIBRATION_BYTES // (4 * largest), 8, CALIBRATION_IMAGES))
 
 
-def _smallest_spike_values(layer: Layer, values: np.ndarray) -> np.ndarray:
-    """(channels,) below which a channel's weights, divided by its spike value, would take bits from all others.
+def _smallest_scales(layer: Layer, values: np.ndarray, largest_bias: float) -> np.ndarray:
+    """Activation scales (channels,) below which a channel's weights would grow so large that all others lose bits.
 
-    A channel that is hardly active would have them so large; its activations then use less of their T steps.
+    This concerns channels that are hardly active; with a larger scale their activations use fewer of the T time steps.
     """
     largest = np.max([np.abs(s.weight).reshape(len(values), -1).max(axis=1) for s in layer.synapses], axis=0)
-    if layer.neurons.bias is not None:
-        bias = np.abs(layer.neurons.bias_per_neuron(layer.shape)).reshape(len(values), -1).max(axis=1)
-        largest = np.maximum(largest, bias / _largest_bias_over_weight())
+    bias = layer.neurons.bias_per_neuron(layer.shape)
+    if bias is not None:
+        largest = np.maximum(largest, np.abs(bias).reshape(len(values), -1).max(axis=1) / largest_bias)
     return largest / (_LARGEST_OVER_MEDIAN * np.median(largest / values))
 
 
-def _largest_bias_over_weight() -> float:
-    """The largest bias over the largest weight, both in weight units."""
-    limits = load_profile("loihi2").limits
-    bias = to_weight_units(limits["bias_mantissa_max"].value * 2.0 ** limits["bias_exponent_max"].value)
-    return bias / limits["weight_mixed_max"].value
+def _largest_bias_over_weight(profile: str | Profile) -> float:
+    """The largest bias over the largest weight of a chip, both in weight units."""
+    chip = load_profile(profile) if isinstance(profile, str) else profile
+    return to_weight_units(chip["bias_mantissa_max"] * 2 ** chip["bias_exponent_max"]) / chip["weight_mixed_max"]
 
 
 def _channels(network: SpikingNetwork, channelwise: bool) -> dict[str, int]:
-    """How many thresholds each spiking layer has; one where it is read out, as its outputs are compared with each other."""
+    """The number of activation scales of each spiking layer; one for a read-out, whose outputs are compared."""
     return {
         layer.name: layer.shape[0] if channelwise and len(layer.shape) == 3 and layer is not network.output else 1
         for layer in network
         if layer.neurons.reset != "none"
     }
+
+
+def _mean(activation: torch.Tensor | None) -> np.ndarray:
+    """(*shape) over the images; the activations are walked through whenever an option compares with them."""
+    assert activation is not None
+    return activation.mean(dim=0).numpy()
 
 
 def _channel_means(values: np.ndarray) -> np.ndarray:
@@ -269,8 +289,8 @@ class _Seen:
     mean: np.ndarray
 
 
-def _observe(layer: Layer, batches: list[LayerBatch]) -> _Seen:
-    histogram, peak, mean = Histogram(), 0.0, 0.0
+def _observe(layer: Layer, batches: Sequence[LayerBatch]) -> _Seen:
+    histogram, peak, mean = Histogram(), 0.0, np.zeros(())
     samples = sum(len(batch.images) for batch in batches)
     for batch in batches:
         total = torch.zeros(())
@@ -281,5 +301,5 @@ def _observe(layer: Layer, batches: list[LayerBatch]) -> _Seen:
                 total = total + currents[t if repeated == 1 else 0]
                 peak = max(peak, *(abs(limit.item()) for limit in torch.aminmax(total)))
         mean = mean + total.double().sum(dim=0).numpy() / (samples * batch.plan.steps)
-    mean = from_memory(mean.reshape(memory_shape(layer.shape)), 0)
+    mean = from_memory(mean.reshape(memory_shape(layer.shape)), 0)  # (*shape)
     return _Seen(float(histogram.largest[0]), histogram, peak, mean)

@@ -1,7 +1,7 @@
-"""From real numbers to a chip's integers: one joint scale per layer, every choice recorded.
+"""From real numbers to a chip's integers: one scale per layer, every choice recorded.
 
-What must survive is threshold / weight: one factor takes a layer's weights, threshold, bias and initial potential to
-weight units. It is chosen so that the threshold is an integer exactly and the weights use their bits fully.
+One factor takes a layer's weights, threshold, bias and initial potential to weight units, so that threshold / weight is
+preserved. It is chosen so that the threshold is exactly an integer and the weights use all their bits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..stock_weights import is_one_weight
 THRESHOLD_FORMS = ("stock", "free", "dense_rec")
 MAX_DENSE_REC_THRESHOLD = 254
 POTENTIAL_MARGIN = 2
-"""An integrating read-out gets room for this many times the largest potential seen while balancing."""
+"""An integrating read-out gets headroom for this many times the largest potential seen while balancing."""
 RANGE_SHARE = 0.8
-"""Of the current register, which potentials of calibration images may take: others may have larger ones."""
+"""Share of the current register that potentials of calibration images may take; other images may reach higher ones."""
 _FEWEST_LEVELS = 15
 _FEWEST_LEVELS_FOR_BIAS = 63
-"""A bias or a potential that does not fit takes two bits from graded messages, and further ones from the weights."""
+"""A bias or a potential that does not fit takes two bits from the graded messages, then bits from the weights."""
 
 
 def quantize(
@@ -39,31 +39,32 @@ def quantize(
     ranges: Mapping[str, Range] | None = None,
     steps: int | None = None,
 ) -> SpikingNetwork:
-    """Quantise a float network to a chip's integers.
+    """Quantise a balanced network to a chip's integers.
 
     Parameters
     ----------
     network : SpikingNetwork
-        Float, with balanced thresholds.
+        Of stage "balanced".
     profile : str or Profile
-        Name or path of a hardware profile, whose limits are kept.
+        Name or path of a hardware profile, whose limits are respected.
     threshold_form : {"stock", "free", "dense_rec"}
-        "stock": thresholds that one synaptic weight can say (mantissa <= 255, exponent <= 7), so that stock LIF neurons
-        with a self-synapse are possible too; costs less than 0.8 % of the weights' range. "free": any threshold.
+        "stock": thresholds that are representable as one 8-bit weight with an exponent (<= 7), so that stock LIF neurons
+        with a self-synapse can run them; costs less than 0.8 % of the weights' range. "free": any threshold.
         "dense_rec": even and at most 254, as lava-dl's loader needs it for soft reset; costs weight resolution.
     ranges : mapping or None
-        Layer name -> (smallest, largest) potential of the float network, as `board_ranges` has them of calibration
-        images: soft-reset layers then get a scale at which these take `RANGE_SHARE` of the chip's current register at most,
-        in which stock neurons keep their potential, and which wraps. None: potentials may saturate, as native neurons' do.
+        Layer name -> (smallest, largest) membrane potential of the float network on calibration images, from
+        `board_ranges`. Soft-reset layers then get a scale at which these potentials take at most `RANGE_SHARE` of the
+        chip's current register, which holds the potential of stock neurons and wraps. None: potentials may saturate, as those
+        of native neurons do.
     steps : int or None
-        T of the longest run that is meant, for which an integrating read-out's potential must have room. None: the T
-        that the network was balanced for; it then has room for twice as long.
+        T of the longest run for which an integrating read-out's potential must fit. None: the T that the network was
+        balanced for; `POTENTIAL_MARGIN` then leaves headroom for twice as long.
 
     Returns
     -------
     SpikingNetwork
-        Integer. Each layer's record holds the scale and the rounding error. Nothing is clipped: the scale is as small as
-        weights, biases and thresholds need.
+        Of stage "integer". Each layer has its `weight_error`, and its record the scale. Nothing is clipped: the scale is as
+        small as weights, biases and thresholds need.
 
     Raises
     ------
@@ -76,10 +77,10 @@ def quantize(
         raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
     profile = load_profile(profile) if isinstance(profile, str) else profile
     network = _expecting(network, steps)
-    rooms = {layer.name: _room(layer, profile, ranges) for layer in network}
-    source = quantize_input(network, profile, threshold_form, rooms)
+    headrooms = {layer.name: _headroom(layer, profile, ranges) for layer in network}
+    source = quantize_input(network, profile, threshold_form, headrooms)
     scales = [
-        choose_scale(layer, _levels(layer, source), profile, threshold_form, rooms[layer.name]) for layer in network
+        choose_scale(layer, _levels(layer, source), profile, threshold_form, headrooms[layer.name]) for layer in network
     ]
     layers = tuple(
         _quantize_layer(layer, scale, profile, threshold_form) for layer, scale in zip(network, scales, strict=True)
@@ -98,7 +99,7 @@ def _threshold_limit(profile: Profile, form: str) -> int:
     return min(profile["threshold_max"], limits[form])
 
 
-def _room(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) -> float:
+def _headroom(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) -> float:
     """Largest potential scale at which a layer's potentials keep within the register of stock neurons."""
     if ranges is None or layer.neurons.reset != "soft":
         return np.inf
@@ -123,9 +124,9 @@ def _expecting(network: SpikingNetwork, steps: int | None) -> SpikingNetwork:
 
 
 def quantize_input(
-    network: SpikingNetwork, profile: Profile, form: str, rooms: Mapping[str, float] = MappingProxyType({})
+    network: SpikingNetwork, profile: Profile, form: str, headrooms: Mapping[str, float] = MappingProxyType({})
 ) -> Input:
-    """Graded messages get as many levels as leave the first threshold room beside weights of full range."""
+    """Graded messages get as many levels as leave the first threshold headroom next to weights of full range."""
     source = network.input
     if source.levels is not None:
         return source
@@ -144,7 +145,7 @@ def quantize_input(
         levels >>= 1
     while levels > _FEWEST_LEVELS_FOR_BIAS and any(
         _weight_scale(layer, profile, form) * levels
-        > min(_bias_scale(layer, profile), _readout_scale(layer, profile), rooms.get(layer.name, np.inf))
+        > min(_bias_scale(layer, profile), _readout_scale(layer, profile), headrooms.get(layer.name, np.inf))
         for layer in first
     ):
         levels >>= 1
@@ -202,7 +203,7 @@ def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: str) -> 
         "input_levels": scale.levels,
         "threshold_float": float(layer.neurons.threshold),
         "zero_weights": _newly_zero(layer.synapses, synapses),
-        "threshold_is_one_weight": is_one_weight(neurons.threshold),
+        "threshold_is_one_weight": is_one_weight(int(neurons.threshold)),
     }
     record |= _input_record(synapses, scale.levels, profile)
     error = _relative_error(layer.synapses, synapses, scale.weights)
@@ -220,14 +221,14 @@ def _levels(layer: Layer, source: Input) -> int:
 
 
 def shrunk(layer: Layer, source: Input, factor: float, profile: Profile) -> Layer:
-    """An integer layer with all its numbers smaller, by a factor at which one weight says the threshold.
+    """An integer layer with all its numbers smaller, by a factor at which the threshold is representable as one weight.
 
     Raises
     ------
     ConversionError
         If the threshold would fall below one weight unit, or no weight would be left.
     """
-    threshold = _sayable(int(layer.neurons.threshold * factor), "stock")
+    threshold = _representable(int(layer.neurons.threshold * factor), "stock")
     if threshold < 1:
         raise ConversionError(
             f"layer {layer.name!r} has threshold {layer.neurons.threshold}, which leaves nothing when its potentials are to "
@@ -258,20 +259,20 @@ def real_bias(neurons: Neurons) -> np.ndarray | None:
 
 
 def _readout_scale(layer: Layer, profile: Profile) -> float:
-    """Largest potential scale at which an integrating layer's potential has the room that `POTENTIAL_MARGIN` asks for."""
+    """Largest potential scale at which an integrating layer's potential has the headroom that `POTENTIAL_MARGIN` asks for."""
     if layer.neurons.reset != "none" or not layer.potential_peak:
         return np.inf
     return profile["potential_max"] / (POTENTIAL_MARGIN * layer.potential_peak)
 
 
-def choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: float = np.inf) -> Scale:
-    limit = min(_bias_scale(layer, profile), _readout_scale(layer, profile), room)
+def choose_scale(layer: Layer, levels: int, profile: Profile, form: str, headroom: float = np.inf) -> Scale:
+    limit = min(_bias_scale(layer, profile), _readout_scale(layer, profile), headroom)
     scale = min(_weight_scale(layer, profile, form), limit / levels)
     if layer.neurons.reset == "none":
         return Scale(scale, levels, profile["threshold_max"])
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
-    threshold = _sayable(int(min(wanted, _threshold_limit(profile, form))), form)
+    threshold = _representable(int(min(wanted, _threshold_limit(profile, form))), form)
     if threshold < 1:
         raise ConversionError(
             f"layer {layer.name!r} has threshold {layer.neurons.threshold:g}, less than one step of its quantised weights; "
@@ -280,7 +281,7 @@ def choose_scale(layer: Layer, levels: int, profile: Profile, form: str, room: f
     return Scale(threshold / (layer.neurons.threshold * levels), levels, threshold)
 
 
-def _sayable(threshold: int, form: str) -> int:
+def _representable(threshold: int, form: str) -> int:
     """The largest threshold of a form that is not above this one."""
     if form == "dense_rec":
         return threshold & ~1
@@ -296,7 +297,7 @@ def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: str) 
         why = (
             "so that its potential fits the register after all steps; use fewer steps"
             if layer.neurons.reset == "none"
-            else f"beside a threshold that form {form!r} can say; choose another form, or a smaller threshold"
+            else f"next to a threshold of form {form!r}; choose another form, or a smaller threshold"
         )
         raise ConversionError(
             f"all weights of layer {layer.name!r} would be rounded to zero {why}, or, where pixels are currents, "
@@ -323,7 +324,7 @@ def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neuron
         return neurons.replace(threshold=scale.threshold, v_init=v_init)
     limit, largest_exponent = profile["bias_mantissa_max"], profile["bias_exponent_max"]
     state = to_state_units(neurons.bias.astype(np.float64) * scale.potential)
-    # From STATE_SHIFT on the bias is a whole number of weight units, which synapses of stock neurons can say too.
+    # From STATE_SHIFT on the bias is an integer number of weight units, which synapses of stock neurons can represent too.
     exponent = STATE_SHIFT
     while exponent < largest_exponent and np.abs(state).max() > limit << exponent:
         exponent += 1

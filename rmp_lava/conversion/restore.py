@@ -1,7 +1,7 @@
-"""Back from integers: the analog network that an integer spiking network stands for.
+"""Back from integers: the analog network that an integer spiking network represents.
 
-A `.net` is all that is left of many networks. Its integers say what they were made of up to their rounding: a population's
-activation is its rate times its threshold, so weights divided by the threshold of their source give the sums that the
+Of many networks only a `.net` is left. Its integers represent the trained network up to their rounding: a population's
+activation is its firing rate times its threshold, so weights divided by the threshold of their source give the sums that the
 trained network had. From there a network is converted or tuned again, for other time steps, another reset or encoding.
 """
 
@@ -21,7 +21,7 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
     """The float network in analog form that an integer network's rates approach.
 
     What tuning, calibration or rounding has changed stays changed: this is not the network that was trained, but the one
-    that the integers say. A rate is 1 at most, so each activation is cut off at its threshold.
+    that the integers represent. A firing rate is 1 at most, so each activation is cut off at its threshold.
 
     Parameters
     ----------
@@ -47,13 +47,14 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
     if source.encoding == "spikes" or network.input.neurons != source.neurons:
         found = "spikes" if source.encoding == "spikes" else "images through input neurons of its own"
         raise UsageError(
-            f"network {network.name!r} takes {found}, which say no activations; what takes images can be restored"
+            f"network {network.name!r} takes {found}, which represent no activations; "
+            "only networks that take images can be restored"
         )
     leaky = [layer.name for layer in network if layer.neurons.is_leaky]
     if leaky:
         raise UsageError(
-            f"layers {', '.join(leaky)} have neurons with decays, whose rates say no activation; restore networks of RMP or "
-            "integrate-and-fire neurons"
+            f"layers {', '.join(leaky)} have neurons with decays, whose rates represent no activation; restore networks of "
+            "RMP or integrate-and-fire neurons"
         )
     *hidden, last = (_floating(layer, network.input) for layer in network)
     floating = network.replace(
@@ -80,7 +81,7 @@ def _floating(layer: Layer, source: Input) -> Layer:
 def _summing(last: Layer, network: SpikingNetwork) -> Layer:
     """The read-out with sums in units of the trained network's outputs; one that spikes would rectify them."""
     unit = 1.0 if network.output_scale is None else network.output_scale
-    if network.readout == "count":  # it says what a spike means
+    if network.readout == "count":  # the scale is that of a spike
         unit /= last.neurons.threshold
     bias = last.neurons.bias
     return last.replace(

@@ -1,10 +1,10 @@
-"""Give spikes a value: set thresholds in units of the activation, and scale the synapses behind them accordingly.
+"""Activation scales: thresholds in units of the activation, and the synapses downstream scaled accordingly.
 
-A layer whose spike value is lambda spikes at a rate of activation / lambda. With its threshold at lambda, and the weights
-of every synapse behind it multiplied by lambda, each layer stays in the trained network's own units; sums over paths of
-different length stay consistent, and the read-out's potential per step is the trained network's output.
-A spike value per channel needs no threshold per neuron, as ReLU is positively homogeneous: the channel's weights and bias
-are multiplied by threshold / lambda_c (Kim et al., AAAI 2020, "Spiking-YOLO", normalise by channel).
+A layer with activation scale lambda fires at a rate of activation / lambda. Its threshold is lambda, and the weights of every
+synapse downstream are multiplied by lambda. So each layer stays in the trained network's own units, sums over paths of
+different length stay consistent, and the read-out's potential per time step is the trained network's output.
+An activation scale per channel needs no threshold per neuron, as ReLU is positively homogeneous: the channel's weights and
+bias are multiplied by threshold / lambda_c (Kim et al., AAAI 2020, "Spiking-YOLO", normalise by channel).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 from ..errors import UsageError
 from ..network import Conv, Layer, SpikingNetwork, Synapse
 
-SpikeValues = Mapping[str, np.ndarray]
-"""Source's name -> what one spike stands for: one number, shape (), or one per channel."""
+Scales = Mapping[str, np.ndarray]
+"""Source's name -> its activation scale, () or (channels,)."""
 
 _LARGEST_SHARE = 0.9
-"""Of the threshold, as initial potential."""
+"""Largest initial potential, as a share of the threshold."""
 
 
-def scale_synapses(layer: Layer, values: SpikeValues) -> Layer:
-    """The layer with its weights multiplied by what a spike of their source stands for (graded input: itself)."""
+def scale_synapses(layer: Layer, scales: Scales) -> Layer:
+    """The layer with its weights multiplied by the activation scale of their source; graded input has none."""
     return layer.replace(
-        synapses=tuple(_scaled(s, values[s.source]) if s.source in values else s for s in layer.synapses)
+        synapses=tuple(_scaled(s, scales[s.source]) if s.source in scales else s for s in layer.synapses)
     )
 
 
 def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, share: float) -> Layer:
-    """The layer with a threshold at its spike value, and the initial potential at a share of it.
+    """The layer with a threshold at its activation scale, and the initial potential at a share of the threshold.
 
     Parameters
     ----------
@@ -47,11 +47,10 @@ def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, share: float) 
     return layer.replace(neurons=neurons)
 
 
-def multiply_spike_value(network: SpikingNetwork, name: str, factor: float) -> SpikingNetwork:
-    """A balanced network in which a layer's spikes stand for `factor` times as much, and so come as much more rarely.
+def multiply_scale(network: SpikingNetwork, name: str, factor: float) -> SpikingNetwork:
+    """A balanced network with a layer's activation scale multiplied by `factor`, so that it fires as much more rarely.
 
-    The threshold, the initial potential and the weights behind the layer follow. A clipped activation stays a rate of 1 at
-    most: the spike value does not exceed the clip.
+    The threshold, the initial potential and the weights downstream follow. The scale does not exceed the layer's clip.
     """
     scaled = network[name]
     before = scaled.activation_scale
@@ -91,7 +90,7 @@ def shift_initial_potential(network: SpikingNetwork, name: str, shift: float) ->
 
 
 def unscale(network: SpikingNetwork) -> SpikingNetwork:
-    """A balanced network in analog form again, with the balance kept: calibrated biases, channels of equal spike value.
+    """A balanced network in analog form again; calibrated biases and equalised channels are kept.
 
     Each layer keeps its activation scale, in the new units of its activation, so that `tune` starts, and
     `balance(..., Balancing(thresholds="tuned"))` ends, where the balanced network was.

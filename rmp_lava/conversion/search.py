@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
 from .divergence import TrainedOutputs
-from .scale import multiply_spike_value, shift_initial_potential
+from .scale import multiply_scale, shift_initial_potential
 
 OBJECTIVES = ("accuracy", "outputs")
 FACTORS = (0.7, 0.85, 1.2, 1.4)
@@ -181,7 +181,7 @@ def _groups(network: SpikingNetwork) -> list[tuple[str, ...]]:
 def _changes(names: tuple[str, ...], network: SpikingNetwork) -> Iterator[_Change]:
     """What is tried on a group of layers."""
     for factor in FACTORS:
-        yield lambda changed, factor=factor: _on_each(changed, names, multiply_spike_value, factor)
+        yield lambda changed, factor=factor: _on_each(changed, names, multiply_scale, factor)
     if all(network[name].neurons.v_init for name in names):
         for shift in SHIFTS:
             yield lambda changed, shift=shift: _on_each(changed, names, shift_initial_potential, shift)

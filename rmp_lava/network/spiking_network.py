@@ -88,7 +88,7 @@ class SpikingNetwork(Value):
             f"{type(self).__name__} {self.name!r}: {self.stage}, {len(self.layers)} layers, {self.neuron_count:,} neurons, "
             f"{self.parameter_count:,} weights{steps}"
         )
-        rows = [(INPUT, _by_x(self.input.shape), self.input.encoding, "", "")]
+        rows: list[tuple[str, ...]] = [(INPUT, _by_x(self.input.shape), self.input.encoding, "", "")]
         rows += [
             (
                 layer.name,

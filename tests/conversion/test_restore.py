@@ -186,7 +186,7 @@ def test_without_an_output_scale_sums_are_in_weight_units():
     ("change", "words"),
     [
         (lambda n: restore(n), "is in floating point, with nothing to restore"),
-        (lambda n: n.replace(input=make_input("spikes", (3, 5, 5))), "takes spikes, which say no activations"),
+        (lambda n: n.replace(input=make_input("spikes", (3, 5, 5))), "takes spikes, which represent no activations"),
         (lambda n: n.replace(input=Input((3, 5, 5), "rate", 100, Neurons(200))), "through input neurons of its own"),
         (
             lambda n: n.map_layers(

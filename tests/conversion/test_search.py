@@ -11,7 +11,7 @@ from rmp_lava.backends import run
 from rmp_lava.conversion.divergence import TrainedOutputs
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
-from rmp_lava.conversion.scale import multiply_spike_value, shift_initial_potential
+from rmp_lava.conversion.scale import multiply_scale, shift_initial_potential
 from rmp_lava.conversion.search import Accuracy, Outputs, search
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
@@ -63,15 +63,15 @@ def test_a_multiplied_spike_value_is_that_of_another_alpha(readout, channelwise,
     name = spiking[place]
     # A power of two, so that both are exact.
     at_once = converted(readout=readout, channelwise=channelwise, alpha={name: 4.0})
-    assert_same(multiply_spike_value(network, name, 4.0), at_once)
+    assert_same(multiply_scale(network, name, 4.0), at_once)
 
 
 def test_a_clipped_activation_stays_a_rate_of_one_at_most():
     network = converted(clip=0.05, channelwise=True)
     name = network.layers[1].name
     assert network[name].clip == 0.05 and network[name].activation_scale.tolist() == [0.05] * 4
-    assert_same(multiply_spike_value(network, name, 4.0), network)
-    assert multiply_spike_value(network, name, 0.5)[name].activation_scale.tolist() == [0.025] * 4
+    assert_same(multiply_scale(network, name, 4.0), network)
+    assert multiply_scale(network, name, 0.5)[name].activation_scale.tolist() == [0.025] * 4
 
 
 def test_a_bad_alpha_is_found_and_what_is_said_is_so():
