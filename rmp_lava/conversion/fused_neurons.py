@@ -76,7 +76,7 @@ def _step_back(
     threshold: np.float32,
     above: np.float32,
     to_sums: np.ndarray,
-) -> np.float32:
+) -> np.floating:
     total = float32(0)
     for j in range(len(gradient)):
         c = compared[j]
@@ -105,7 +105,9 @@ def _backward(
     for t in range(len(gradient) - 1, -1, -1):
         before = compared[t - 1][first:stop] if t else start
         out = to_sums[t][first:stop]
-        total += _step_back(gradient[t][first:stop], compared[t][first:stop], before, later, threshold, above, out)
+        total += float(
+            _step_back(gradient[t][first:stop], compared[t][first:stop], before, later, threshold, above, out)
+        )
         later = out
     return total
 

@@ -1,6 +1,6 @@
 """Training checkpoints.
 
-A checkpoint is a PyTorch zip file that holds one dictionary of tensors and plain Python values:
+A checkpoint is a PyTorch zip file with one dictionary of tensors and plain Python values:
 
     format          "rmp-lava-checkpoint"
     format_version  2 (version 1 had no options; they are taken as the defaults)
@@ -63,7 +63,7 @@ def save_checkpoint(
     options: Mapping[str, Option] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint; at every moment the path holds either the old file or the whole new one.
+    """Write a checkpoint; the path is always either the old file or the complete new one.
 
     Parameters
     ----------

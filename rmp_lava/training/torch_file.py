@@ -19,7 +19,7 @@ MAX_BYTES = 2 * 2**30
 
 
 def write_torch_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Write tensors and plain values; at every moment the path holds either the old file or the whole new one.
+    """Write tensors and plain values; the path is always either the old file or the complete new one.
 
     Raises `CheckpointError` if the file cannot be written.
     """
@@ -111,7 +111,7 @@ def _load(path: Path, size: int) -> Any:
 
 
 def _storage_bytes(content: Any) -> int:
-    """Total bytes of the distinct storages behind all tensors in nested dictionaries, lists and tuples.
+    """Total bytes of the distinct storages of all tensors in nested dictionaries, lists and tuples.
 
     Raises an exception for tensors without a storage (sparse ones), which no checkpoint contains.
     """

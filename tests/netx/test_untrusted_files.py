@@ -179,7 +179,7 @@ def test_chunks_of_other_sizes_than_a_chunk_are_refused(net, filters, content):
         if content is not None and "deflate" in filters:
             stored = zlib.compress(content) + (b"0000" if filters.endswith("fletcher32") else b"")
         file["layer/1/weight"].id.write_direct_chunk((0,) * 4, stored, skipped)
-    refusal(net, "/layer/1/weight holds more or fewer bytes than it declares")
+    refusal(net, "/layer/1/weight stores more or fewer bytes than it declares")
 
 
 def test_data_shuffled_after_it_was_compressed_is_refused(net):

@@ -54,5 +54,5 @@ class Budget:
         if self.left < 0:
             return "and what was read before it declare more bytes than a file of this size can hold; export the network again"
         if not are_whole(dataset, filters):
-            return "holds more or fewer bytes than it declares; the file is damaged, export it again"
+            return "stores more or fewer bytes than it declares; the file is damaged, export it again"
         return None

@@ -109,8 +109,7 @@ class Group:
         return int(self._single(key, self.numbers(key, integers=True)))
 
     def scalar(self, key: str) -> float | int:
-        number: float | int = self._single(key, self.numbers(key)).item()
-        return number
+        return self._single(key, self.numbers(key))
 
     def pair(self, key: str, default: int) -> tuple[int, int]:
         """Two integers; one is taken twice, and `default` where the key is left out."""
@@ -150,10 +149,10 @@ class Group:
         entry = attributes.get_id(name)
         return int(attributes[name]) if entry.dtype.kind in "iu" and entry.shape == () else 0
 
-    def _single(self, key: str, values: np.ndarray) -> np.generic:
+    def _single(self, key: str, values: np.ndarray) -> float | int:
         if values.size != 1:
             raise self.fail(f"{self.where(key)} has shape {values.shape}; one number is expected")
-        number: np.generic = values.reshape(-1)[0]
+        number: float | int = values.reshape(-1)[0].item()
         return number
 
     def _node(self, key: str) -> h5py.Group | h5py.Dataset:

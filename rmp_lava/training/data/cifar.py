@@ -2,7 +2,7 @@
 
 The layouts are the Python download (`cifar-10-batches-py`, `cifar-100-python`, as torchvision leaves them), the
 binary download (`cifar-10-batches-bin`, `cifar-100-binary`), and one image file per picture in `train/<class>/` and
-`test/<class>/` of a folder or of a .zip file. The last is often JPEG; `Dataset.source` says so, because accuracies on
+`test/<class>/` of a folder or of a .zip file. The last is often JPEG; `Dataset.source` contains the format, because accuracies on
 re-encoded images do not compare to the last tenth with those on the original.
 """
 

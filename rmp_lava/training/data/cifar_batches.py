@@ -69,7 +69,7 @@ class Download:
 def read_pickled_batches(download: Download, folder: Path) -> tuple[Part, Part]:
     """Training and test part of the Python download; a part is images (uint8, (N, 3, 32, 32)) and labels (int64).
 
-    Raises `DataError` if a file is missing, too large, damaged, or holds anything but the arrays and plain values of
+    Raises `DataError` if a file is missing, too large, damaged, or contains anything but the arrays and plain values of
     the original.
     """
     if download.names is not None:

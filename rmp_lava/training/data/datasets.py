@@ -15,7 +15,7 @@ from .lazy_images import Images, LazyImages, checksum
 from .reading import Found
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "imagenet")
-# Part of what the data set is, not of a training: two trainings with different seeds hold out the same images.
+# Properties of the data set, not of a training: trainings with different seeds hold out the same images.
 VALIDATION_FRACTION = 0.1
 VALIDATION_SEED = 0
 

@@ -14,6 +14,8 @@ _Network = TypeVar("_Network", bound=nn.Module)
 CEILING = 2.0
 """Upper bound of clipped activations: two standard deviations of the input at the initial state of batch normalisation."""
 
+_backward_of = torch.ops.aten  # type: ignore[attr-defined] # the stubs of PyTorch 2.3 do not export it
+
 
 class RoundedReLU(nn.Hardtanh):
     """ReLU clipped at `CEILING`; during training also rounded to `levels` equal levels above zero.
@@ -46,7 +48,7 @@ class _Round(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (sums,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradient, sums, 0.0, CEILING), None
+        return _backward_of.hardtanh_backward(gradient, sums, 0.0, CEILING), None
 
 
 class ScaleNorm(nn.Module):
@@ -104,7 +106,7 @@ class _ScaleByBatch(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor, of_square: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         x, weight, factor = ctx.saved_tensors
         zeros, ones = torch.zeros_like(factor), torch.ones_like(factor)
-        of_x, of_weight, total = torch.ops.aten.native_batch_norm_backward(
+        of_x, of_weight, total = _backward_of.native_batch_norm_backward(
             gradient, x, weight, None, None, zeros, factor, True, 0.0, [True, True, True]
         )
         # The kernel also subtracts the gradient's mean, as batch normalisation requires; add it again.
