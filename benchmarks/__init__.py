@@ -1,1 +1,1 @@
-"""Speed and memory side by side, in one run: `python -m benchmarks.run`; see README.md."""
+"""Speed and memory of rmp-lava and other libraries in one run: `python -m benchmarks.run`; see README.md."""

@@ -19,7 +19,7 @@ CONVERSION_STEPS = 16
 
 
 def measure(job: dict) -> dict:
-    """Do a job of `benchmarks.run`.
+    """Run a job of `benchmarks.run`.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def _lava(job: dict) -> dict:
         "resident_before": resident,
         "resident_peak": machine.peak_of_children(),
         "execution": result.execution,
-        # Lava's steps are all alike, so those in which the last windows are still open count as well.
+        # All of Lava's steps cost the same, so those that drain the pipeline count too.
         "sample_steps": result.schedule.duration(len(spikes)),
         "rates": _rates(network, result),
         "counts": _counts(result),
@@ -84,7 +84,7 @@ def _lava(job: dict) -> dict:
 
 
 def _anchor(job: dict) -> dict:
-    """Operations of lava-dl's PilotNet without an image, for `steps` steps, and extrapolated to 10,000."""
+    """Operations of lava-dl's PilotNet without an image in `steps` steps, extrapolated to 10,000."""
     import torch
 
     torch.set_num_threads(job["threads"])
@@ -116,7 +116,7 @@ def _conversion(job: dict) -> dict:
     torch.manual_seed(0)
     model = MODELS["vgg16-cifar"].build(width=job["width"], batch_norm=True).train()
     with torch.no_grad():
-        for _ in range(10):  # so that the normalisations hold statistics
+        for _ in range(10):  # sets the statistics of the normalisations
             model(torch.rand(64, 3, 32, 32))
     images = np.random.default_rng(0).random((job["images"], 3, 32, 32), dtype=np.float32)
     started = time.perf_counter()
@@ -138,7 +138,7 @@ def _profile(job: dict) -> dict:
 
     torch.set_num_threads(1)  # the profiler does not see the threads in which batches run otherwise
     for population in (neurons.FusedPopulation, neurons.TorchPopulation):
-        # The compiled update is no operator of torch's; under a name of ours it stands in the table as well.
+        # The compiled update is not a torch operator; a name of its own puts it into the table.
         population.advance = record_function("neurons: advance")(population.advance)
     network, spikes = _load(job)
     spikes = spikes[: job["batch"], : job["steps"]]
@@ -158,7 +158,7 @@ def _load(job: dict) -> tuple[SpikingNetwork, np.ndarray]:
 
 
 def _repeated(spikes: np.ndarray, samples: int, steps: int) -> np.ndarray:
-    """(samples, steps, ...) from what the file holds, repeated where more is asked for."""
+    """(samples, steps, ...) spikes of the file, repeated where the job needs more."""
     repeats = (-(-samples // len(spikes)), -(-steps // spikes.shape[1]))
     if max(repeats) > 1:
         spikes = np.tile(spikes, repeats + (1,) * (spikes.ndim - 2))

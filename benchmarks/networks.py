@@ -1,9 +1,9 @@
-"""The networks that are measured: real shapes, random even weights, thresholds that give realistic spike rates.
+"""The benchmark networks: real shapes, random even weights, thresholds that give realistic firing rates.
 
 Neurons start at half their threshold, as deep converted networks do (`rmp-lava convert --v-init half`).
 
-Pooling does not appear: where the original pools by two, the layer behind it has stride two. Layers, neurons, weights
-and multiplications per step are then those of the original.
+There is no pooling: where the original pools by two, the next layer has stride two. Layers, neurons, weights and
+multiplications per step are then those of the original.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 def build(name: str, width: float = 1.0, seed: int = 0) -> SpikingNetwork:
-    """A network of `NETWORKS` (not "pilotnet-lif", which is a file of lava-dl's) with calibrated thresholds.
+    """A network of `NETWORKS` (not "pilotnet-lif", which is a file of lava-dl) with calibrated thresholds.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def build(name: str, width: float = 1.0, seed: int = 0) -> SpikingNetwork:
 def spikes_for(network: SpikingNetwork, samples: int, steps: int, seed: int = 0) -> np.ndarray:
     """(samples, steps, *input shape) uint8 Poisson spikes of random images with a mean rate of 0.15 per step.
 
-    Input neurons (PilotNet's) are driven by messages of twice their threshold instead: each makes one spike.
+    Input neurons (PilotNet's) get messages of twice their threshold instead; each causes one spike.
     """
     messages = np.empty((samples, steps, *network.input.shape), np.uint8)
     for i in range(samples):  # sample by sample: one sample's spikes do not depend on the batch
@@ -106,7 +106,7 @@ def spikes_for(network: SpikingNetwork, samples: int, steps: int, seed: int = 0)
 
 
 def multiplications(network: SpikingNetwork) -> int:
-    """Weights times positions per step: what a computer multiplies that does not skip zeros."""
+    """Weights times positions per step: the multiplications of a computer that does not skip zeros."""
     return sum(_positions(layer, s) * s.weight.size for layer in network for s in layer.synapses)
 
 
@@ -282,7 +282,7 @@ def _counts_without_delays(network: SpikingNetwork, spikes: np.ndarray) -> dict[
 
 
 def _drive(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
-    """(steps, *shape) float32 input of a layer; whole numbers far below 2^24, hence exact."""
+    """(steps, *shape) float32 input of a layer; integers far below 2^24, hence exact."""
     weight = synapse.weight.astype(np.float32)
     if isinstance(synapse, Dense):
         return stream.reshape(len(stream), -1) @ weight.T

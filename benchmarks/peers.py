@@ -3,8 +3,8 @@
     python -m benchmarks.peers JOB.json
 
 Each library runs the same integrate-and-fire neuron with reset by subtraction, in float32, without gradients, in the
-way that its documentation shows. rmp-lava's neuron spikes where v > threshold, on whole numbers; the libraries compare
-with >= or >. Every potential therefore starts 1/2 lower, which gives the same spikes with either comparison, exactly.
+way that its documentation shows. rmp-lava's neuron spikes where v > threshold, on integers; the libraries compare with >=
+or >. Every potential therefore starts 1/2 lower, which gives exactly the same spikes with either comparison.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 from rmp_lava import machine
 
 BELOW = 0.5
-"""How much lower potentials start than in rmp-lava."""
+"""How far below rmp-lava's the initial potentials are."""
 _NORSE_SHIFT = 2.0**50
 
 
@@ -186,7 +186,7 @@ class NorseBox(Stepwise):
     """LIFBox with `reset_subtract`, and a time constant of 2^50 steps.
 
     norse has no integrate-and-fire neuron that resets by subtraction. Weights times 2^50 make this one integrate
-    without a leak: powers of two are exact, and the leak lies below the rounding of float32.
+    without a leak: powers of two are exact, and the leak is smaller than float32 resolves.
     """
 
     note = "LIFBoxCell(reset_subtract) with a time constant of 2^50 steps, step by step"

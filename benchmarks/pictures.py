@@ -10,7 +10,7 @@ COLOURS = {"ours": "#1f6fb4", "lava": "#c2702f", "peer": "#8a8f98"}
 
 
 def draw(results: dict, folder: Path) -> list[Path]:
-    """Write the pictures; returns their paths, none where matplotlib is missing."""
+    """Write the pictures; returns their paths, or none if matplotlib is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -32,7 +32,7 @@ def draw(results: dict, folder: Path) -> list[Path]:
 
 
 def _draw_engines(pyplot, results: dict):
-    """A point per engine, one panel per network; further left is faster."""
+    """One point per engine, one panel per network; further left is faster."""
     panels = {name: rows_of(results, name) for name in results["networks"]}
     panels = {name: [r for r in rows.values() if r.median] for name, rows in panels.items()}
     panels = {name: rows for name, rows in panels.items() if rows}

@@ -1,4 +1,4 @@
-"""From the results of a run to one Markdown page and its pictures."""
+"""Renders the results of a run as one Markdown page with pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .rows import AXES, LABELS, PEERS, Row, bare_throughput, growth, rows_of, sp
 CHIP_OPERATIONS = 2.285e10
 """Loihi 2's own counter in lava-dl's PilotNet LIF benchmark notebook: 10,000 steps without an image."""
 NET_OPERATIONS, NET_UPDATES = 2.270e10, 1.585e9
-"""What that network's non-zero weights and its neurons must give in 10,000 steps."""
+"""Synaptic operations and neuron updates of that network in 10,000 steps, by its non-zero weights and its neurons."""
 
 
 def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
-    """The page."""
+    """The page as Markdown."""
     pictures = list(pictures)
     settings, machine = results["settings"], results["machine"]
     lines = [
@@ -25,12 +25,12 @@ def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
         "",
         f"Measured on {results['date']} by `make benchmark" + (" ARGS=--quick" if settings["quick"] else "") + "`: "
         f"{_plural(settings['rounds'], 'round')}, the engines taking turns, each measurement in a process of its own. "
-        "Tables show the median round, with the fastest and the slowest in brackets. What is compared, and how, stands "
+        "Tables show the median round, with the fastest and the slowest in brackets. What is compared, and how, is described "
         "in `benchmarks/README.md`.",
         "",
     ]
     if settings["quick"]:
-        lines += ["**A smoke run: sizes are too small to say anything about speed.**", ""]
+        lines += ["**A smoke run: too small to measure speed.**", ""]
     lines += _machine(results, machine, settings) + _overview(results)
     lines += _pictures(pictures, ["engines"])
     for name in results["networks"]:
@@ -169,7 +169,7 @@ def _throughput(results: dict) -> list[str]:
 
 
 def _limit(rows: dict[str, Row], row: Row, torch: str, bare: float) -> list[str]:
-    """How far the fastest peer could be left behind on this machine, if convolutions (`bare` ms) were all there is."""
+    """Largest possible speed-up over the fastest peer on this machine, if only convolutions (`bare` ms) took time."""
     peers = [rows[engine].median for engine in PEERS if engine in rows and rows[engine].median]
     if not peers:
         return []
@@ -224,7 +224,7 @@ def _growth(results: dict) -> list[str]:
 
 
 def conversion(results: dict) -> list[str]:
-    """How long it takes to convert, as lines of Markdown; none where it was not measured."""
+    """Duration of conversion, as lines of Markdown; none if it was not measured."""
     measured = [value for key, value in results["measurements"].items() if key.startswith("conversion/")]
     if not measured:
         return []

@@ -1,4 +1,4 @@
-"""What the results of a run say: all rounds of each engine on each network, growth, bare throughput."""
+"""Evaluates the results of a run: all rounds of each engine on each network, growth, bare throughput."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rows_of(results: dict, network: str) -> dict[str, Row]:
 
 
 def spikes_agree(row: Row, expected: dict[str, dict[str, list[int]]]) -> str:
-    """In words: whether an engine's spikes are as they must be, layer by layer and sample by sample.
+    """Whether an engine's spikes are the expected ones, layer by layer and sample by sample, in words.
 
     Parameters
     ----------

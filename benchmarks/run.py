@@ -1,4 +1,4 @@
-"""Measure everything side by side and write tables and pictures:  python -m benchmarks.run [--quick] [--resume]
+"""Measure all engines in turns and write tables and pictures:  python -m benchmarks.run [--quick] [--resume]
 
 Each measurement is a process of its own in its own environment; the engines take turns (round after round), and each
 result is on disk before the next measurement starts.
@@ -39,7 +39,7 @@ console = Console(stderr=True, highlight=False)
 
 @dataclass(frozen=True)
 class Engine:
-    """Who computes: `environment` is the one that its process runs in."""
+    """An engine; its process runs in `environment`."""
 
     kind: str
     environment: str
@@ -58,12 +58,12 @@ ENGINES = {
     "norse-iaf": Engine("peer", "peers"),
 }
 CHECK = {"check_samples": 2, "check_steps": 16}
-"""On how much of the input spikes are compared, layer by layer and sample by sample; of Lava, all that it runs are."""
+"""The part of the input on which spikes are compared, layer by layer and sample by sample; for Lava all of it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured; a run resumes only under equal settings.
+    """What is measured; a run resumes only with equal settings.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def full_settings(threads: int) -> Settings:
 
 
 def quick_settings(threads: int) -> Settings:
-    """A smoke run of a minute or two: everything is called, nothing is measured well."""
+    """A smoke run of a minute or two: runs everything, measures nothing precisely."""
     return Settings(
         quick=True,
         rounds=1,
@@ -165,7 +165,7 @@ class Session:
         write_atomically(self.path, json.dumps(self.results, indent=1).encode())
 
     def measure(self, key: str, environment: str, job: dict) -> None:
-        """Run one job in a process of its own, unless its result is there already."""
+        """Run one job in a process of its own, unless its result exists already."""
         if key in self.results["measurements"]:
             return
         console.print(f"{key} ...", end=" ")
@@ -227,7 +227,7 @@ def _interrupt(process: subprocess.Popen) -> None:
 
 
 def _prepare(session: Session, name: str, pilotnet: Path | None) -> dict | None:
-    """Write a network and its input once; returns the keys of a job that name them, or None where it is missing."""
+    """Write a network and its input once; returns the keys of a job that name them, or None if it is missing."""
     if name == "pilotnet-lif" and pilotnet is None:
         return None
     spec, size = networks.NETWORKS[name], _size(name, session.settings)
@@ -270,7 +270,7 @@ def _size(name: str, settings: Settings) -> networks.Size | None:
 
 
 def compare_engines(session: Session, names: list[str], engines: list[str], files: dict[str, dict]) -> None:
-    """All engines on all networks, round after round, so that a slow minute of the machine hits all of them."""
+    """All engines on all networks, round after round, so that a slow minute of the machine affects all of them."""
     for i in range(session.settings.rounds):
         for name in names:
             size = _size(name, session.settings)
@@ -351,12 +351,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     quick: Annotated[bool, typer.Option(help="A smoke run of a minute or two.")] = False,
-    resume: Annotated[bool, typer.Option(help="Go on after Ctrl-C; what failed is tried again.")] = False,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of measurements; the table shows the median.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Torch threads of every engine; all cores if not given.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue after Ctrl-C; failed measurements are repeated.")] = False,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of measurements; tables show the median.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Torch threads of every engine; all cores if omitted.")] = None,
     network: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be repeated.")] = None,
-    folder: Annotated[Path, typer.Option(help="Where results go.")] = Path("exports/benchmarks"),
+    folder: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("exports/benchmarks"),
     render_file: Annotated[Path | None, typer.Option("--render", help="Only render this results.json.")] = None,
     to: Annotated[Path, typer.Option(help="Folder of the rendered page.")] = Path("docs"),
     conversion: Annotated[bool, typer.Option("--conversion", help="Only measure how long conversion takes.")] = False,
@@ -365,7 +365,7 @@ def main(
     lava_python: Annotated[str | None, typer.Option(help="Python 3.10 with Lava.")] = None,
     peers_python: Annotated[str | None, typer.Option(help="Python with the peers.")] = None,
 ) -> None:
-    """Measure rmp-lava, Lava and other libraries side by side."""
+    """Compare speed and memory of rmp-lava, Lava and other libraries."""
     if render_file is not None:
         measured = json.loads(render_file.read_text())
         if measured.get("format") != FORMAT:
@@ -426,7 +426,7 @@ def main(
 
 
 def show_profile(session: Session, name: str, pilotnet: Path | None) -> None:
-    """Print where `fast` spends its time on a network, and keep it beside the results."""
+    """Print where `fast` spends its time on a network, and store it next to the results."""
     session.path = session.folder / f"profile-{name}.json"
     files = _prepare(session, name, pilotnet)
     if files is None:

@@ -1,4 +1,4 @@
-"""What the machine can do: the same convolutions with nothing around them, in 8 bits and in float32.
+"""The limit of the machine: the same convolutions alone, in 8 bits and in float32.
 
 8-bit products of 0/1 spikes and halved even weights, summed in 32 bits, are exact, so this is what `fast` is measured
 against. Called in a process of its own by `measure`.
@@ -46,7 +46,7 @@ def _call(kind: str, conv: dict, images: int) -> Callable[[], torch.Tensor] | No
     try:
         call = int8_convolution(spikes.to(memory_format=torch.channels_last), weight, conv["stride"], conv["padding"])
         call()
-    except (RuntimeError, AttributeError, NotImplementedError):  # another torch, or not an x86 processor
+    except (RuntimeError, AttributeError, NotImplementedError):  # another release of torch, or not an x86 processor
         return None
     return call
 

@@ -1,4 +1,4 @@
-"""The command: `python -m examples.paper` measures what is not measured yet, and writes tables, figures and the page."""
+"""The command `python -m examples.paper`: makes the missing measurements and writes tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from rmp_lava.report.tables import console
 
 from . import figures, page
 from .commands import called, chosen
+from .dataset import Images, Trained, load_images, load_network, trained_accuracy
 from .latency import WAYS, measure_latency
 from .lossless import measure_lossless
-from .material import Material, Trained, bring_images, bring_network, trained_accuracy
 from .neuron import measure_neuron
 from .resets import ALPHAS, THRESHOLDS, measure_resets
 from .store import Store
 from .tables import write_csv
 
 EXPERIMENTS = ("neuron", "resets", "lossless", "settled", "latency", "tuned")
-"""lossless: many steps with the paper's thresholds; settled: with those of least error.
+"""lossless: many time steps with the paper's thresholds; settled: with those of least error.
 
-latency: conversions for few steps, beside what --tuned brings; tuned: the latter alone.
+latency: conversions for few time steps, and the networks of --tuned; tuned: the latter alone.
 """
 FEW_STEPS = (4, 8, 16, 32)
 ENCODINGS = ("poisson", "rate", "current")
@@ -39,12 +39,14 @@ ENCODINGS = ("poisson", "rate", "current")
 
 def main(
     network: Annotated[
-        list[str] | None, typer.Option(help="NAME=CHECKPOINT of `rmp-lava train`, or NAME=NET; once for each network.")
+        list[str] | None, typer.Option(help="NAME=CHECKPOINT of `rmp-lava train`, or NAME=NET; may be repeated.")
     ] = None,
     tuned: Annotated[
-        list[str] | None, typer.Option(help="NAME=NET that `rmp-lava tune` has made of the network of that name.")
+        list[str] | None, typer.Option(help="NAME=NET that `rmp-lava tune` made from the network of that name.")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Of the data set that the networks were trained on.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the data set that the networks were trained on.")
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,27 +55,27 @@ def main(
     ] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Test images; all if omitted.")] = None,
     calibration: Annotated[int, typer.Option(min=1, help="Training images for thresholds and biases.")] = 512,
-    reset_steps: Annotated[
-        int, typer.Option(min=1, help="T of the reset curves, up to which each step is shown.")
-    ] = 2048,
+    reset_steps: Annotated[int, typer.Option(min=1, help="T of the reset curves; each step up to it is shown.")] = 2048,
     reset_images: Annotated[
         int | None, typer.Option(min=1, help="Test images of the reset curves; --images if omitted.")
     ] = None,
-    alpha: Annotated[list[float] | None, typer.Option(help=f"On the paper's thresholds; {ALPHAS} if omitted.")] = None,
+    alpha: Annotated[
+        list[float] | None, typer.Option(help=f"Factor on the paper's thresholds; {ALPHAS} if omitted.")
+    ] = None,
     reset_encoding: Annotated[
-        str, typer.Option(help=f"Of the reset curves, one of {', '.join(ENCODINGS)}.")
+        str, typer.Option(help=f"Encoding of the reset curves, one of {', '.join(ENCODINGS)}.")
     ] = "poisson",
     hard_thresholds: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of hard reset, one of own, soft (those of soft reset, so that only the reset differs); both if omitted."
+            help="Thresholds of hard reset: own, or soft (those of soft reset, so that only the reset differs); both if omitted."
         ),
     ] = None,
     lossless_steps: Annotated[
-        int, typer.Option(min=1, help="T after which rates should have lost next to nothing.")
+        int, typer.Option(min=1, help="T after which firing rates should match the activations closely.")
     ] = 512,
     lossless_images: Annotated[
-        int | None, typer.Option(min=1, help="Test images for so many steps; --images if omitted.")
+        int | None, typer.Option(min=1, help="Test images for --lossless-steps; --images if omitted.")
     ] = None,
     few_steps: Annotated[
         list[int] | None, typer.Option(min=1, help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
@@ -81,18 +83,18 @@ def main(
     way: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(WAYS)}; all if omitted.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of measurements, tables and figures.")] = Path("exports/paper"),
     results_page: Annotated[Path | None, typer.Option("--page", help="Also write this Markdown page.")] = None,
-    notes: Annotated[Path | None, typer.Option(help="Markdown that the page begins with.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Measure anew what is there already.")] = False,
+    notes: Annotated[Path | None, typer.Option(help="Markdown file that the page starts with.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Repeat measurements that exist already.")] = False,
 ) -> None:
-    """Reproduce the experiments of the RMP-SNN paper in Loihi's integers; goes on where an earlier call was interrupted."""
+    """Reproduce the experiments of the RMP-SNN paper in Loihi's integers. Continues an interrupted run."""
     ways = chosen(way, tuple(WAYS), "way")
     chosen([reset_encoding], ENCODINGS, "encoding")
     thresholds = chosen(hard_thresholds, tuple(THRESHOLDS), "thresholds")
-    networks = [bring_network(name, path) for name, path in _pairs(network)]
+    networks = [load_network(name, path) for name, path in _pairs(network)]
     wanted = _wanted(only, [each.name for each in networks])
     tuned_nets = _tuned(tuned, wanted)
     if notes is not None and not notes.is_file():
-        raise UsageError(f"notes {notes} are not there; name a Markdown file")
+        raise UsageError(f"notes file {notes} does not exist; name a Markdown file")
     for place in (output / "results.json", *([results_page] if results_page else [])):
         check_writable(place)
     work = _Work(Store(output, again), output, console())
@@ -100,28 +102,28 @@ def main(
     if "neuron" in wanted[None]:
         results["neuron"] = measure_neuron(work.store)
         work.drawn += figures.draw_neuron(results["neuron"], output)
-    material = bring_images(networks, data_dir, images, calibration) if networks else None
+    data = load_images(networks, data_dir, images, calibration) if networks else None
     for trained in networks:
-        result = results["networks"][trained.name] = {"identity": trained.identity | material.identity}
-        result["trained"] = trained_accuracy(work.store, trained, material)
+        result = results["networks"][trained.name] = {"identity": trained.identity | data.identity}
+        result["trained"] = trained_accuracy(work.store, trained, data)
         accuracy = result["trained"]["accuracy"]
-        work.out.print(f"{trained.name}: {accuracy:.2%} of {len(material.test):,} test images ({material.source})")
+        work.out.print(f"{trained.name}: {accuracy:.2%} of {len(data.test):,} test images ({data.source})")
         here, nets = ways if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
         if here or (nets and "tuned" in wanted[trained.name]):
-            result["latency"] = _latency(work, trained, material, accuracy, few_steps or FEW_STEPS, here, nets)
+            result["latency"] = _latency(work, trained, data, accuracy, few_steps or FEW_STEPS, here, nets)
         for experiment in ("lossless", "settled"):
             if experiment in wanted[trained.name]:
-                some = material.first(lossless_images)
+                some = data.first(lossless_images)
                 result[experiment] = _lossless(work, trained, some, lossless_steps, experiment)
         if "resets" in wanted[trained.name]:
-            some = material.first(reset_images)
+            some = data.first(reset_images)
             options = {"alphas": tuple(alpha or ALPHAS), "encoding": reset_encoding, "thresholds": thresholds}
             result["resets"] = _resets(work, trained, some, reset_steps, **options)
         _write_results(output, results)
     _write_results(output, results)
     if results_page is not None:
         command = "python -m examples.paper " + shlex.join(sys.argv[1:])
-        # The page shows pictures that lie beside it, because exports/ is not under version control.
+        # The page shows copies of the pictures next to it, because exports/ is not under version control.
         pictures = [path for path in work.drawn if path.suffix == ".png"]
         beside = [_copied(path, results_page.parent / f"results-{path.name}") for path in pictures]
         text = page.render(work.store, results, command, beside, results_page, notes)
@@ -132,7 +134,7 @@ def main(
 
 @dataclass
 class _Work:
-    """Where measurements are kept, what is drawn goes, and what is found is said."""
+    """The store of measurements, the folder of figures, the console, and the figures drawn so far."""
 
     store: Store
     folder: Path
@@ -143,7 +145,7 @@ class _Work:
 def _latency(
     work: _Work,
     trained: Trained,
-    material: Material,
+    data: Images,
     accuracy: float,
     steps: Sequence[int],
     ways: Sequence[str],
@@ -152,23 +154,23 @@ def _latency(
     def say(row: dict[str, Any]) -> None:
         work.out.print(_row_sentence(row["steps"], row["accuracy"], accuracy, row["way"]))
 
-    rows = measure_latency(work.store, trained, material, steps, ways=ways, tuned=tuned, on_row=say)
+    rows = measure_latency(work.store, trained, data, steps, ways=ways, tuned=tuned, on_row=say)
     work.drawn += figures.draw_latency(trained.name, accuracy, rows, work.folder)
     path = work.folder / f"{trained.name}-latency.csv"
     write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
     return rows
 
 
-def _lossless(work: _Work, trained: Trained, material: Material, steps: int, experiment: str) -> dict[str, Any]:
-    curve = measure_lossless(work.store, trained, material, steps, experiment)
+def _lossless(work: _Work, trained: Trained, data: Images, steps: int, experiment: str) -> dict[str, Any]:
+    curve = measure_lossless(work.store, trained, data, steps, experiment)
     way = "paper's recipe, current" if experiment == "lossless" else "thresholds of least error, current"
     work.out.print(_row_sentence(steps, curve["accuracy"][-1], curve["trained"], way))
     _write_curves(work.folder / f"{trained.name}-{experiment}.csv", {"accuracy": curve})
     return curve
 
 
-def _resets(work: _Work, trained: Trained, material: Material, steps: int, **options: Any) -> dict[str, Any]:
-    measured = measure_resets(work.store, trained, material, steps, **options)
+def _resets(work: _Work, trained: Trained, data: Images, steps: int, **options: Any) -> dict[str, Any]:
+    measured = measure_resets(work.store, trained, data, steps, **options)
     work.drawn += figures.draw_resets(trained.name, measured, work.folder)
     work.drawn += figures.draw_activity(trained.name, measured, work.folder)
     _write_curves(work.folder / f"{trained.name}-resets.csv", measured["curves"])
@@ -178,32 +180,36 @@ def _resets(work: _Work, trained: Trained, material: Material, steps: int, **opt
 
 
 def _wanted(only: list[str] | None, networks: Sequence[str]) -> dict[str | None, set[str]]:
-    """Network's name -> its experiments; None -> those of no network."""
+    """Name of a network -> its experiments; None -> experiments without a network."""
     wanted: dict[str | None, set[str]] = {name: set() for name in (None, *networks)}
     for text in only or EXPERIMENTS:
         name, colon, experiment = text.rpartition(":")
         chosen([experiment], EXPERIMENTS, "experiment")
         if colon and name not in networks:
-            raise UsageError(f"--only names network {name!r}, which no --network brings; give both the same name")
+            raise UsageError(f"--only names network {name!r}, but no --network has that name; give both the same name")
         for each in [name] if colon else wanted:
             wanted[each].add(experiment)
     if not networks and only and wanted[None] != {"neuron"}:
-        raise UsageError("only experiment 'neuron' needs no network; give --network NAME=CHECKPOINT for the others")
+        raise UsageError(
+            "only experiment 'neuron' runs without a network; give --network NAME=CHECKPOINT for the others"
+        )
     return wanted
 
 
 def _tuned(tuned: list[str] | None, wanted: dict[str | None, set[str]]) -> dict[str, list[Path]]:
-    """Network's name -> what was tuned of it; opened now, not after hours of work."""
+    """Name of a network -> its tuned files; opened now, not after hours of work."""
     found: dict[str, list[Path]] = {}
     for name, path in _pairs(tuned):
         if name not in wanted:
-            raise UsageError(f"--tuned names network {name!r}, which no --network brings; give both the same name")
+            raise UsageError(f"--tuned names network {name!r}, but no --network has that name; give both the same name")
         if not wanted[name] & {"latency", "tuned"}:
             raise UsageError(
-                f"--tuned brings {path}, but --only leaves out latency and tuned; leave it out, or add one"
+                f"--tuned names {path}, but --only excludes latency and tuned; omit --tuned, or add one of them"
             )
         if rmp_lava.load(path).balanced_steps is None:
-            raise UsageError(f"{path} does not say for how many steps it was made; give a file of `rmp-lava tune`")
+            raise UsageError(
+                f"{path} does not record the number of time steps that it was tuned for; give a file of `rmp-lava tune`"
+            )
         found.setdefault(name, []).append(path)
     return found
 

@@ -1,4 +1,4 @@
-"""What the two commands share: choices checked against what there is, and errors as one sentence."""
+"""Shared by the two commands: validated choices, and errors as one sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rmp_lava.errors import RmpLavaError, UsageError
 
 
 def called(main: Callable[..., None]) -> None:
-    """Run a command with the arguments that the process got; exits with 2 where they cannot be meant."""
+    """Run a command with the arguments of the process; user errors exit with code 2."""
     try:
         typer.run(main)
     except RmpLavaError as error:
@@ -20,7 +20,7 @@ def called(main: Callable[..., None]) -> None:
 
 
 def chosen(given: Sequence[str] | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """What was given, or all that is known; raises `UsageError` for a name that is not."""
+    """The given names, or all known ones; raises `UsageError` for an unknown name."""
     for name in given or ():
         if name not in known:
             raise UsageError(f"{what} {name!r} is unknown; choose from {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""One simulation gives accuracy after every step; block by block, so that hours of it survive an interruption."""
+"""Accuracy after every time step from one simulation; stored by blocks of images, so that an interruption loses little."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import rmp_lava
 from rmp_lava.network import INPUT, SpikingNetwork
 from rmp_lava.progress import Progress
 
-from .material import Material
+from .dataset import Images
 from .store import Store, checksum
 
 BLOCK = 250
-"""Images whose simulation is one measurement."""
+"""Images per measurement."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What a spiking network does over T steps.
+    """Accuracy and activity of a spiking network over T time steps.
 
     accuracy : (T,) share of correct predictions after t = 1 .. T steps.
     images : int
     rates : layer name -> spikes per neuron and step.
-    spikes : of all layers, without the input's, an average image, over T steps.
-    operations : likewise, those that the input causes too.
-    saturated : neuron updates that met the limits of their register.
+    spikes : of all layers without the input, mean per image over T steps.
+    operations : synaptic operations likewise, including those that the input causes.
+    saturated : neuron updates that reached the limits of their register.
     """
 
     accuracy: np.ndarray
@@ -42,15 +42,15 @@ class Curve:
         return len(self.accuracy)
 
     def at(self, steps: int) -> float:
-        """Accuracy after so many steps."""
+        """Accuracy after `steps` time steps."""
         return float(self.accuracy[steps - 1])
 
     def plain(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """All fields as JSON values."""
         return {**vars(self), "accuracy": self.accuracy.tolist()}
 
     def first_reaching(self, accuracy: float) -> int | None:
-        """The first step after which the network is at least that good, None if it never is."""
+        """The first time step with at least this accuracy, None if there is none."""
         reached = np.flatnonzero(self.accuracy >= accuracy)
         return int(reached[0]) + 1 if len(reached) else None
 
@@ -59,24 +59,24 @@ def simulate(
     store: Store,
     key: str,
     network: SpikingNetwork,
-    material: Material,
+    data: Images,
     steps: int,
     settings: dict[str, Any],
     *,
     seed: int = 0,
 ) -> Curve:
-    """Simulate the test images on backend fast; `settings` say how the network was made."""
-    blocks = range(0, len(material.test), BLOCK)
-    settings = settings | material.calibrated | {"steps": steps, "seed": seed, "block": BLOCK}
+    """Simulate the test images on backend fast; `settings` describe how the network was made."""
+    blocks = range(0, len(data.test), BLOCK)
+    settings = settings | data.calibrated | {"steps": steps, "seed": seed, "block": BLOCK}
     parts = []
     with Progress(key, len(blocks)) as bar:
         for number, first in enumerate(blocks):
             some = slice(first, first + BLOCK)
-            # Blocks are told apart, or the noise of Poisson spikes would be the same in each.
-            measure = _Block(network, material.test[some], material.labels[some], steps, 100_000 * seed + number)
-            # More images are further blocks; those that are measured stay.
-            own = settings | {"images": len(material.test[some])}
-            own |= {"test": checksum(material.test[some], material.labels[some])}
+            # Each block gets its own seed; otherwise all would have the same Poisson noise.
+            measure = _Block(network, data.test[some], data.labels[some], steps, 100_000 * seed + number)
+            # More images only add blocks; existing measurements stay valid.
+            own = settings | {"images": len(data.test[some])}
+            own |= {"test": checksum(data.test[some], data.labels[some])}
             parts.append(store.once(f"{key}/{number:03}", own, measure))
             bar.advance()
     images = sum(part["images"] for part in parts)

@@ -23,13 +23,13 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.titlesize": 10,
     "legend.frameon": False,
-    "svg.hashsalt": "rmp-lava",  # the same figure is the same file
+    "svg.hashsalt": "rmp-lava",  # equal figures give equal files
 }
 _LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
-    """Output against input rate, and what is kept of it over a wide range of thresholds."""
+    """Output rate against input rate, and their ratio over a wide range of thresholds."""
     with pyplot.rc_context(_STYLE):
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         for reset, colour in (("soft", SOFT), ("hard", HARD)):
@@ -46,7 +46,7 @@ def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]:
-    """Accuracy over time steps at each alpha: soft reset, hard reset with each kind of thresholds, and the trained network."""
+    """Accuracy over time steps for each alpha: soft reset, hard reset with each kind of thresholds, and the trained network."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
         handles: dict[str, Line2D] = {}
@@ -69,7 +69,7 @@ def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]
 
 
 def draw_activity(name: str, measured: dict[str, Any], folder: Path) -> list[Path]:
-    """Spikes per neuron and step, layer by layer, of the soft reset at each alpha."""
+    """Spikes per neuron and step, layer by layer, for soft reset at each alpha."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
         for alpha, line in zip(_alphas(measured), itertools.cycle(_LINES)):
@@ -83,7 +83,7 @@ def draw_activity(name: str, measured: dict[str, Any], folder: Path) -> list[Pat
 
 
 def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: Path) -> list[Path]:
-    """Accuracy at few time steps, one line for each way; bars are the standard deviation over seeds."""
+    """Accuracy at few time steps, one line per conversion; bars are the standard deviation over seeds."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
         for way in dict.fromkeys(row["way"] for row in rows):

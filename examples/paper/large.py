@@ -1,4 +1,4 @@
-"""The paper's networks for CIFAR-100 and ImageNet, the whole way at full size, and how much time and memory that takes.
+"""The paper's networks for CIFAR-100 and ImageNet through all stages at full size, with the time and memory of each.
 
     python -m examples.paper.large                                   # untrained, on a few synthetic images
     python -m examples.paper.large --data-dir DATA --steps 512 --weights vgg16-imagenet=exports/vgg16-imagenet.pt
@@ -45,14 +45,14 @@ NETWORKS = {
 """Model -> data set."""
 CLASSES = {"cifar100": 100, "imagenet": 1000}
 METHODS = {"paper": {"alpha": 0.3}, "low-latency": {}}
-"""Options of `rmp_lava.convert`. Thresholds at the largest input would let nothing through to layer 20 in few steps."""
+"""Options of `rmp_lava.convert`. With thresholds at the largest input no spike would reach layer 20 in few time steps."""
 SYNTHETIC = {"images": 4, "calibration": 8}
 REAL_CALIBRATION = (16, 64)
-"""Fewest and most training images for the thresholds unless the user says: in between as many as keep `_CALIBRATION_BYTES`."""
+"""Least and largest default number of calibration images; between them `_CALIBRATION_BYTES` decides."""
 FOLDER = Path("exports/paper/large")
 _ROOT = Path(__file__).resolve().parents[2]
 _CALIBRATION_BYTES = 2**31
-"""Of a layer's spikes, a bit each, which conversion keeps of all calibration images and steps until they are read."""
+"""Memory for a layer's spikes, one bit each, over all calibration images and time steps."""
 _LARGEST_LAYER = {
     "vgg16-cifar": 64 * 32 * 32,
     "resnet20-cifar": 64 * 32 * 32,
@@ -64,7 +64,7 @@ _STAGES = ("convert", "quantise", "save", "load", "run")
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asks for, but for the networks; `weights` are checkpoints by name, the rest as the command's options."""
+    """The command's options except the networks; `weights` maps names to checkpoints."""
 
     methods: Sequence[str]
     data_dir: Path | None
@@ -90,18 +90,20 @@ def main(
     images: Annotated[int | None, typer.Option(min=1, help="Test images; all if omitted, 4 synthetic ones.")] = None,
     calibration: Annotated[
         int | None,
-        typer.Option(min=1, help="Training images for the thresholds; 64, less where T is large; 8 synthetic ones."),
+        typer.Option(
+            min=1, help="Training images for the thresholds; if omitted 64, fewer for large T, or 8 synthetic ones."
+        ),
     ] = None,
     width: Annotated[float, typer.Option(help="Factor on the channels of untrained networks.")] = 1.0,
     batch_norm: Annotated[
-        bool, typer.Option("--batch-norm", help="Untrained networks with batch normalisation.")
+        bool, typer.Option("--batch-norm", help="Use batch normalisation in untrained networks.")
     ] = False,
-    pooling: Annotated[Literal["fold", "layer"], typer.Option(help="As rmp-lava convert has it.")] = "fold",
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, synthetic images and Poisson spikes.")] = 0,
+    pooling: Annotated[Literal["fold", "layer"], typer.Option(help="As for rmp-lava convert.")] = "fold",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, synthetic images and Poisson spikes.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder of NAME.json and NAME-METHOD.net.")] = FOLDER,
-    again: Annotated[bool, typer.Option("--again", help="Measure again what is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Repeat existing measurements.")] = False,
 ) -> None:
-    """The paper's networks for CIFAR-100 and ImageNet, the whole way at full size, with time and memory of each stage."""
+    """Run the paper's networks for CIFAR-100 and ImageNet through all stages at full size; reports time and memory of each."""
     names = chosen(network, tuple(NETWORKS), "network")
     asked = Asked(
         chosen(method, tuple(METHODS), "method"),
@@ -189,7 +191,7 @@ def _job(name: str, asked: Asked) -> dict[str, Any]:
 
 
 def calibration_images(name: str, steps: int) -> int:
-    """How many real images thresholds are set with, so that conversion for this many steps fits into memory."""
+    """Number of real calibration images with which a conversion for these time steps fits into memory."""
     fewest, most = REAL_CALIBRATION
     return max(fewest, min(most, 8 * _CALIBRATION_BYTES // (steps * _LARGEST_LAYER[name])))
 

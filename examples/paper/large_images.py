@@ -1,4 +1,4 @@
-"""What the paper's large networks are shown: real images, or synthetic ones of which untrained networks make something."""
+"""Images for the paper's large networks: real ones, or synthetic ones that even untrained networks respond to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rmp_lava.training.models import model_spec
 
 UNTRAINED = "synthetic, untrained: no accuracy"
 _BLOCK_BYTES = 2**28
-"""Of images that are decoded and run together."""
+"""Memory for images that are decoded and run together."""
 _SETTLING_BATCH = 8
 
 
@@ -34,15 +34,15 @@ class Shown:
 
 
 def blocks(images: Images) -> Iterator[tuple[slice, np.ndarray]]:
-    """(which, float32 images), as many at once as fit a bounded memory."""
+    """(slice, float32 images) for blocks of images that fit into bounded memory."""
     size = max(1, _BLOCK_BYTES // (4 * int(np.prod(images.shape[1:]))))
     for start in range(0, len(images), size):
         some = slice(start, min(start + size, len(images)))
         yield some, as_float(images[some])
 
 
-def bring_images(settings: dict[str, Any], directory: str | None) -> Shown:
-    """What the settings of a job ask for; raises `DataError` or `UsageError` where the data set is not that of the paper."""
+def load_images(settings: dict[str, Any], directory: str | None) -> Shown:
+    """The images of a job; raises `DataError` or `UsageError` if the data set is not the paper's."""
     seed, shape = settings["seed"], model_spec(settings["model"]).input_shape
     if directory is None:
         images = synthetic_images(shape, settings["calibration"] + settings["images"], seed)
@@ -64,9 +64,9 @@ def bring_images(settings: dict[str, Any], directory: str | None) -> Shown:
 
 
 def synthetic_images(shape: tuple[int, int, int], count: int, seed: int) -> np.ndarray:
-    """Noise of every size from four blobs a side to single pixels, as in photographs: float32 (count, *shape) in [0, 1].
+    """Noise at every scale, as in photographs, from four blobs per side to single pixels: float32 (count, *shape) in [0, 1].
 
-    Of noise from pixel to pixel alone a deep network sees nothing: it averages it away.
+    A deep network averages pure pixel noise away.
     """
     random = np.random.default_rng(seed)
     channels, height, width = shape
@@ -82,7 +82,7 @@ def synthetic_images(shape: tuple[int, int, int], count: int, seed: int) -> np.n
 
 
 def settle(model: nn.Module, images: np.ndarray) -> None:
-    """Give batch normalisation the statistics of these images: with those of its start, untrained layers fall silent."""
+    """Set the statistics of batch normalisation from these images; with the initial ones, untrained layers are silent."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()

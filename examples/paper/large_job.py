@@ -1,4 +1,4 @@
-"""One of the paper's large networks, the whole way in a process of its own, so that its peak memory is its own.
+"""One of the paper's large networks through all stages, in a process of its own so that its peak memory can be measured.
 
     python -m examples.paper.large_job JOB.json
 
@@ -27,11 +27,11 @@ from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data.lazy_images import Images
 from rmp_lava.training.models import model_spec
 
-from .large_images import Shown, blocks, bring_images, settle
+from .large_images import Shown, blocks, load_images, settle
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Take one network the whole way, in this process.
+    """Run one network through all stages in this process.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     with stages("build"):
         model = _build(settings, places["checkpoint"])
     with stages("images"):
-        shown = bring_images(settings, places["data"])
+        shown = load_images(settings, places["data"])
     with stages("network itself"):
         if places["checkpoint"] is None:
             settle(model, shown.calibration)
@@ -69,7 +69,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 class Stages:
-    """Seconds, those of processor time (a shared machine gives others the rest), and peak memory of what is done, by name."""
+    """Stage -> seconds, processor seconds (fewer on a shared machine) and peak memory."""
 
     def __init__(self) -> None:
         self.done: dict[str, dict[str, float]] = {}
@@ -94,7 +94,7 @@ def _convert_and_run(
     folder: Path,
     stages: Stages,
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """What the conversion gives, and the size of the network."""
+    """Results of one conversion, and the size of the network."""
     steps, seed, path = settings["steps"], settings["seed"], folder / f"{settings['model']}-{method}.net"
     timed = {}
 
@@ -120,7 +120,7 @@ def _convert_and_run(
         network = rmp_lava.quantize(network)
     with stage("save"):
         rmp_lava.save(network, path)
-    # Not both at once; `save` has compared what it wrote.
+    # Load it again, so that only one is in memory; `save` has compared what it wrote.
     del network
     with stage("load"):
         network = rmp_lava.load(path)
@@ -128,7 +128,7 @@ def _convert_and_run(
     spikes: dict[str, int] = {}
     with stage("run"):
         for some, images in blocks(shown.test):
-            # Another seed for each block: samples are counted from 0 in each run.
+            # One seed per block, because each run counts its samples from 0.
             result = rmp_lava.run(network, images, steps, backend="fast", seed=seed + some.start, progress=True)
             said[some] = to_weight_units(result.output) * (network.output_scale / steps)
             for name, count in result.spike_counts.items():
@@ -161,13 +161,13 @@ def _build(settings: dict[str, Any], checkpoint: str | None) -> nn.Module:
     if metadata["model"] != spec.name or spec.outputs(metadata["options"]) != classes:
         raise UsageError(
             f"checkpoint {checkpoint} holds {metadata['model']!r} with {spec.outputs(metadata['options'])} classes; "
-            f"{spec.name!r} with {classes} is wanted"
+            f"expected {spec.name!r} with {classes}"
         )
     return model
 
 
 def _outputs(model: nn.Module, images: Images) -> np.ndarray:
-    """What the network itself gives, (N, classes)."""
+    """(N, classes) outputs of the trained network."""
     found = []
     with torch.no_grad():
         for _, some in blocks(images):

@@ -1,6 +1,6 @@
-"""Few time steps: this package's low-latency conversion and tuned networks, in each encoding, beside the paper's recipe.
+"""Few time steps: this package's low-latency conversion in each encoding, tuned networks, and the paper's recipe.
 
-Each number of steps gets a conversion of its own; calibration sees training images only.
+Each number of time steps gets its own conversion; calibration uses training images only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import rmp_lava
 from rmp_lava.files import sha256_of
 
 from .curves import Curve, simulate
-from .material import Material, Trained
+from .dataset import Images, Trained
 from .store import Store
 
 WAYS = {
@@ -25,25 +25,25 @@ WAYS = {
     "poisson": {"encoding": "poisson"},
     "paper's recipe": {"method": "paper"},
 }
-"""By name; low latency but for the last."""
+"""Name -> options of `convert`; all but the last use the low-latency method."""
 SEEDS = (0, 1, 2)
-"""Of Poisson spikes, over which mean and spread are taken."""
+"""Seeds of the Poisson spikes over which mean and spread are computed."""
 
 
 def measure_latency(
     store: Store,
     trained: Trained,
-    material: Material,
+    data: Images,
     steps: Sequence[int],
     *,
     ways: Sequence[str] = tuple(WAYS),
     tuned: Sequence[Path] = (),
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> list[dict[str, Any]]:
-    """One row for each way and number of steps: accuracy, its spread over seeds where there are any, spikes.
+    """One row for each conversion and number of time steps.
 
-    `tuned` are .net files that `rmp-lava tune` has written, run at their own T and at those of `steps` beyond it; `on_row`
-    sees each row as soon as it is there.
+    `tuned` are .net files of `rmp-lava tune`, which run with their own T and with each larger one of `steps`; `on_row` is
+    called with each row as soon as it is measured.
 
     Returns
     -------
@@ -61,27 +61,27 @@ def measure_latency(
         own = network.balanced_steps
         for count in sorted({own, *(count for count in steps if count > own)}):
             key = f"{trained.name}/latency/{path.stem}-{count}"
-            curve = simulate(store, key, network, material, count, {"net": sha256_of(path)})
+            curve = simulate(store, key, network, data, count, {"net": sha256_of(path)})
             add(f"tuned for {own} steps", count, [curve])
     for count in steps:
         for way in ways:
             key = f"{trained.name}/latency/{way.replace(' ', '-').replace(',', '')}-{count}"
             network, identity = store.network(
                 f"{key}/network",
-                trained.identity | material.calibrated | {"options": WAYS[way], "steps": count},
-                lambda way=way, count=count: _convert(trained, material, WAYS[way], count),
+                trained.identity | data.calibrated | {"options": WAYS[way], "steps": count},
+                lambda way=way, count=count: _convert(trained, data, WAYS[way], count),
             )
             seeds = SEEDS if network.input.encoding == "poisson" else SEEDS[:1]
             curves = [
-                simulate(store, f"{key}/seed-{seed}", network, material, count, identity, seed=seed) for seed in seeds
+                simulate(store, f"{key}/seed-{seed}", network, data, count, identity, seed=seed) for seed in seeds
             ]
             add(way, count, curves)
     return rows
 
 
-def _convert(trained: Trained, material: Material, options: dict[str, Any], steps: int) -> rmp_lava.SpikingNetwork:
+def _convert(trained: Trained, data: Images, options: dict[str, Any], steps: int) -> rmp_lava.SpikingNetwork:
     return rmp_lava.convert(
-        trained.model, material.calibration, steps=steps, name=trained.name, progress=True, **options
+        trained.model, data.calibration, steps=steps, name=trained.name, progress=True, **options
     ).integer
 
 

@@ -1,4 +1,4 @@
-"""Many time steps: what is left of the trained network's accuracy when rates in Loihi's integers have had time to settle.
+"""Many time steps: the accuracy that remains of the trained network's once firing rates in Loihi's integers have settled.
 
 The pixel is a current: the claim is about the neuron, and Poisson spikes would add noise of their own that hides a loss of a
 few tenths of a point. The paper's thresholds, as in `resets` at alpha 1, are the largest input sums; where those lie far above
@@ -14,17 +14,17 @@ from rmp_lava.conversion.quantize import quantize
 from rmp_lava.network import SpikingNetwork
 
 from .curves import simulate
-from .material import Material, Trained, trained_accuracy
+from .dataset import Images, Trained, trained_accuracy
 from .store import Store
 
 BALANCED_OVER = {"lossless": 64, "settled": 256}
-"""Steps that thresholds are set with. A current is the same in each, so the largest sums need few."""
+"""Time steps that thresholds are balanced over. Currents are constant, so few steps reach the largest sums."""
 LEAST_ERROR_IMAGES = 64
-"""Calibration images that are simulated for so many steps."""
+"""Calibration images that are simulated for `BALANCED_OVER` steps."""
 
 
 def measure_lossless(
-    store: Store, trained: Trained, material: Material, steps: int, experiment: str = "lossless"
+    store: Store, trained: Trained, data: Images, steps: int, experiment: str = "lossless"
 ) -> dict[str, Any]:
     """JSON values of the `Curve` over `steps` time steps: integers, 8-bit weights, soft reset, current encoding.
 
@@ -34,7 +34,7 @@ def measure_lossless(
     key, over = f"{trained.name}/{experiment}", BALANCED_OVER[experiment]
     settings = {"over": over, "steps": steps}
     options: dict[str, Any] = {"method": "paper"}
-    images = material.calibration
+    images = data.calibration
     if experiment == "settled":
         options, images = {}, images[:LEAST_ERROR_IMAGES]
         settings["of"] = len(images)
@@ -45,6 +45,6 @@ def measure_lossless(
         )
         return quantize(conversion.floating, steps=steps)
 
-    network, identity = store.network(f"{key}/network", trained.identity | material.calibrated | settings, make)
-    accuracy = trained_accuracy(store, trained, material)["accuracy"]
-    return simulate(store, key, network, material, steps, identity).plain() | {"trained": accuracy}
+    network, identity = store.network(f"{key}/network", trained.identity | data.calibrated | settings, make)
+    accuracy = trained_accuracy(store, trained, data)["accuracy"]
+    return simulate(store, key, network, data, steps, identity).plain() | {"trained": accuracy}

@@ -1,4 +1,4 @@
-"""The neuron by itself: what rate comes out for what rate goes in, with soft and hard reset, at several thresholds.
+"""A single neuron: its output rate for each input rate, with soft and hard reset, at several thresholds.
 
 Han, Srinivasan and Roy (CVPR 2020, section 3, figure 2): with eta = V_th / V_in, a neuron that subtracts its threshold
 fires f_in / eta as long as that is at most one spike per step; one that resets to zero fires f_in / ceil(eta), whatever
@@ -17,9 +17,9 @@ from rmp_lava.neuron import initial_state, step
 from .store import Store
 
 WEIGHT = 1000
-"""V_in, of the one synapse."""
+"""V_in: the weight of the only synapse."""
 ETAS = (0.8, 1.25, 1.75, 2.5, 3.75)
-"""None is a whole number: there, all that is measured is whether a potential that equals the threshold fires."""
+"""None is an integer; integers would only test whether a potential equal to the threshold fires."""
 WIDE_ETAS = tuple(round(float(eta), 3) + 0.0005 for eta in np.geomspace(0.12, 16, 120))
 RATES = tuple(i / 40 for i in range(1, 41))
 STEPS = 4000

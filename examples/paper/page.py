@@ -1,4 +1,4 @@
-"""docs/results.md: every number on it comes from the measurements on disk."""
+"""Renders docs/results.md; every number comes from the measurements on disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUBLISHED = (
     ("QCFS (ICLR 2022)", "VGG-16", "95.52", "93.96", "94.95", "95.40", "95.54", "95.55", "95.59"),
     ("QCFS (ICLR 2022)", "ResNet-20", "91.77", "83.75", "89.55", "91.62", "92.24", "92.35", "92.41"),
 )
-"""CIFAR-10, top-1 in per cent, full width, original images, floating point; as collected in Bu et al. (ICLR 2022) and
+"""CIFAR-10, top-1 in per cent, full width, original images, floating point; as listed by Bu et al. (ICLR 2022) and
 arXiv:2409.03368."""
 
 
@@ -131,7 +131,7 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
 
 
 def _training(training: dict[str, Any]) -> str:
-    """How a network was trained and what its training says of it, as its checkpoint records it; or where it comes from."""
+    """Training settings and accuracies of a network, from its checkpoint; or the file that it was restored from."""
     if training["restored_from"] is not None:
         return (
             f"What the integers of `{training['restored_from']}` stand for (`rmp_lava.conversion.restore`) is in the place of "
@@ -153,7 +153,7 @@ def _training(training: dict[str, Any]) -> str:
 
 
 def _machines(store: Store, results: dict[str, Any]) -> list[str]:
-    """A line for each machine and set of versions that measurements come from."""
+    """One line for each machine and set of versions among the measurements."""
     found = {}
     for name in ["neuron", *results["networks"]]:
         for content in store.everything(name).values():

@@ -1,7 +1,7 @@
-"""Soft against hard reset: accuracy over time steps at several thresholds, and what spikes it takes.
+"""Soft and hard reset: accuracy over time steps at several thresholds, and the spikes needed.
 
 As in Han, Srinivasan and Roy (CVPR 2020, section 5): the threshold is alpha times the largest input sum on training
-images, initial potentials are 0, pixels are Poisson spikes or, on request, currents. Here the networks that run are Loihi's
+images, initial potentials are 0, pixels are Poisson spikes or, on request, currents. Here the networks hold Loihi's
 integers; one pair is also run in floating point, as the paper did. Hard reset is run twice: with thresholds that were balanced
 with its own spikes, and with those of soft reset, so that nothing but the reset differs.
 """
@@ -17,31 +17,31 @@ from rmp_lava.conversion.quantize import quantize
 from rmp_lava.network import SpikingNetwork
 
 from .curves import Curve, simulate
-from .material import Material, Trained, trained_accuracy
+from .dataset import Images, Trained, trained_accuracy
 from .store import Store
 
 ALPHAS = (1.0, 0.7, 0.5, 0.3)
 THRESHOLDS = {"own": "hard", "soft": "shared"}
-"""Of hard reset (balanced with its own spikes, or those of soft reset): how the names of its curves begin."""
+"""Thresholds of hard reset, balanced with its own spikes or those of soft reset -> prefix of the names of its curves."""
 SHARES = (0.5, 0.75, 0.9, 0.95)
-"""Of the trained network's accuracy, at which the resets are compared."""
+"""Shares of the trained network's accuracy at which the resets are compared."""
 BALANCED_OVER = 256
-"""Steps over which the largest input sums are looked for: Poisson spikes reach deep layers late."""
+"""Time steps over which the largest input sums are searched; Poisson spikes reach deep layers late."""
 BALANCED_IMAGES = 64
-"""Calibration images that are simulated for so many steps."""
+"""Calibration images that are simulated for `BALANCED_OVER` steps."""
 
 
 def measure_resets(
     store: Store,
     trained: Trained,
-    material: Material,
+    data: Images,
     steps: int,
     *,
     alphas: tuple[float, ...] = ALPHAS,
     encoding: str = "poisson",
     thresholds: tuple[str, ...] = tuple(THRESHOLDS),
 ) -> dict[str, Any]:
-    """Curves of both resets in integers at each alpha, and of the soft reset in real numbers at the first.
+    """Curves of both resets in integers at each alpha, and of soft reset in floating point at the first alpha.
 
     `thresholds` are those of hard reset, some of `THRESHOLDS`.
 
@@ -51,22 +51,22 @@ def measure_resets(
         "images": how many; "encoding"; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the
         curve; "pairs": for each alpha one entry for each kind of thresholds, see `compare`.
     """
-    accuracy = trained_accuracy(store, trained, material)["accuracy"]
+    accuracy = trained_accuracy(store, trained, data)["accuracy"]
     curves: dict[str, Curve] = {}
     folder = f"{trained.name}/resets-{encoding}"
     pairs = []
-    chance = float(np.bincount(material.labels).max() / len(material.labels))
+    chance = float(np.bincount(data.labels).max() / len(data.labels))
 
     def balanced(alpha: float, reset: str) -> tuple[SpikingNetwork, dict[str, Any]]:
         settings = {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "of": BALANCED_IMAGES}
         return store.network(
             f"{folder}/{reset}-{alpha:g}/network",
-            trained.identity | material.calibrated | settings,
-            lambda: _convert(trained, material, alpha, reset, encoding),
+            trained.identity | data.calibrated | settings,
+            lambda: _convert(trained, data, alpha, reset, encoding),
         )
 
     def simulated(name: str, network: SpikingNetwork, identity: dict[str, Any]) -> Curve:
-        curves[name] = simulate(store, f"{folder}/{name}", network, material, steps, identity)
+        curves[name] = simulate(store, f"{folder}/{name}", network, data, steps, identity)
         return curves[name]
 
     for alpha in alphas:
@@ -84,7 +84,7 @@ def measure_resets(
                 hard = simulated(name, with_hard_reset(soft_network), identity | {"then": "hard"})
             pairs.append({"thresholds": kind} | compare(alpha, soft, hard, accuracy, chance))
     return {
-        "images": len(material.test),
+        "images": len(data.test),
         "encoding": encoding,
         "trained": accuracy,
         "curves": {name: curve.plain() for name, curve in curves.items()},
@@ -93,7 +93,7 @@ def measure_resets(
 
 
 def with_hard_reset(network: SpikingNetwork) -> SpikingNetwork:
-    """The same integers in neurons that reset to zero."""
+    """The same integer network with hard reset."""
     return network.map_layers(
         lambda layer: (
             layer.replace(neurons=layer.neurons.replace(reset="hard")) if layer.neurons.reset == "soft" else layer
@@ -101,10 +101,10 @@ def with_hard_reset(network: SpikingNetwork) -> SpikingNetwork:
     )
 
 
-def _convert(trained: Trained, material: Material, alpha: float, reset: str, encoding: str) -> SpikingNetwork:
+def _convert(trained: Trained, data: Images, alpha: float, reset: str, encoding: str) -> SpikingNetwork:
     return convert(
         trained.model,
-        material.calibration[:BALANCED_IMAGES],
+        data.calibration[:BALANCED_IMAGES],
         steps=BALANCED_OVER,
         method="paper",
         alpha=alpha,
@@ -116,7 +116,7 @@ def _convert(trained: Trained, material: Material, alpha: float, reset: str, enc
 
 
 def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: float = 0.0) -> dict[str, Any]:
-    """When soft reset is as good as hard reset ever becomes.
+    """The time step at which soft reset reaches the best accuracy of hard reset.
 
     `chance` is the accuracy of naming one class always. Hard reset that is never better has no step at which it is at its best.
 

@@ -1,4 +1,4 @@
-"""Measurements on disk: each is made once, so that hours of work survive an interruption and figures can be drawn again."""
+"""Measurements on disk: each is made once, so that an interruption loses little and figures can be redrawn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Store:
     ----------
     folder : Path
     again : bool
-        Whether to measure what is there already.
+        Whether to repeat existing measurements.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class Store:
     _made: set[str] = field(default_factory=set)
 
     def once(self, key: str, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The measurement of this name, made now unless it is there with the same settings.
+        """The measurement of this name, made now unless it exists with the same settings.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class Store:
     def network(
         self, key: str, settings: Mapping[str, Any], make: Callable[[], SpikingNetwork]
     ) -> tuple[SpikingNetwork, dict[str, Any]]:
-        """A converted network, kept as KEY.net beside its measurement, as conversion takes minutes too.
+        """A converted network, stored as KEY.net next to its measurement, because conversion takes minutes too.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class Store:
 
 
 def checksum(*arrays: np.ndarray) -> int:
-    """CRC-32 of arrays, so that a measurement says which images it was made on."""
+    """CRC-32 of arrays, so that a measurement identifies its images."""
     value = 0
     for array in arrays:
         value = zlib.crc32(np.ascontiguousarray(array), value)
@@ -115,4 +115,4 @@ def _read(path: Path) -> dict[str, Any]:
             return content
     except (OSError, ValueError, TypeError):
         pass
-    raise DataError(f"measurement {path} is damaged; delete it, and it will be made again")
+    raise DataError(f"measurement {path} is damaged; delete it to repeat it")

@@ -71,7 +71,7 @@ def test_networks_with_neurons_of_another_kind_are_expected_to_spike_as_the_refe
     found = networks.expected_counts(driven, spikes)
     result = rmp_lava.run(driven, spikes, 6, "fast")
     assert found == {layer.name: result.message_counts[layer.name].tolist() for layer in driven}
-    # Input neurons that answer each message with a spike change nothing for the layers behind them.
+    # Input neurons that answer each message with a spike change nothing for the next layers.
     assert found == networks.expected_counts(digits, spikes // 100)
 
 

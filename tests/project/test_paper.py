@@ -1,4 +1,4 @@
-"""The experiments of examples/paper: what they measure, that they go on where they were interrupted, and what they refuse."""
+"""The experiments of examples/paper: measurements, continuation after an interruption, and error messages."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture
 def paper(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
-    from examples.paper import curves, material, neuron, resets, store
+    from examples.paper import curves, dataset, neuron, resets, store
 
-    return {"curves": curves, "material": material, "neuron": neuron, "resets": resets, "store": store}
+    return {"curves": curves, "dataset": dataset, "neuron": neuron, "resets": resets, "store": store}
 
 
 def call(*arguments: object, folder: Path) -> subprocess.CompletedProcess:
@@ -124,15 +124,15 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
             ("--only", "all"),
             "experiment 'all' is unknown; choose from neuron, resets, lossless, settled, latency, tuned",
         ),
-        (("--only", "latency"), "only experiment 'neuron' needs no network; give --network"),
-        (("--only", "neuron", "--notes", "missing.md"), "notes missing.md are not there"),
-        (("--only", "vgg:resets"), "--only names network 'vgg', which no --network brings"),
+        (("--only", "latency"), "only experiment 'neuron' runs without a network; give --network"),
+        (("--only", "neuron", "--notes", "missing.md"), "notes file missing.md does not exist"),
+        (("--only", "vgg:resets"), "--only names network 'vgg', but no --network has that name"),
         (("--only", "vgg:all"), "experiment 'all' is unknown"),
         (("--reset-encoding", "morse"), "encoding 'morse' is unknown; choose from poisson, rate, current"),
         (("--way", "fast"), "way 'fast' is unknown; choose from current"),
         (("--network", "a/b=c.pt"), "'a/b=c.pt' is not NAME=FILE"),
         (("--network", "digits"), "'digits' is not NAME=FILE"),
-        (("--tuned", "vgg=a.net"), "--tuned names network 'vgg', which no --network brings"),
+        (("--tuned", "vgg=a.net"), "--tuned names network 'vgg', but no --network has that name"),
         (("--network", "a=missing.pt"), "missing.pt does not exist"),
     ],
 )
@@ -151,11 +151,11 @@ def test_what_is_tuned_is_looked_at_before_anything_is_measured(paper, tmp_path)
 
     soft = f"a={ROOT / 'exports' / 'reference' / 'digits-soft.net'}"
     assert _tuned([soft], _wanted(None, ["a"])) == {"a": [ROOT / "exports" / "reference" / "digits-soft.net"]}
-    with pytest.raises(UsageError, match="but --only leaves out latency and tuned"):
+    with pytest.raises(UsageError, match="but --only excludes latency and tuned"):
         _tuned([soft], _wanted(["lossless"], ["a"]))
     network = rmp_lava.load(ROOT / "exports" / "reference" / "digits-soft.net")
     rmp_lava.save(network.replace(provenance={}), tmp_path / "a.net")
-    with pytest.raises(UsageError, match="does not record its number of steps"):
+    with pytest.raises(UsageError, match="does not record the number of time steps"):
         _tuned([f"a={tmp_path / 'a.net'}"], _wanted(None, ["a"]))
 
 
@@ -164,18 +164,18 @@ def test_a_training_that_is_not_finished_is_refused(paper, checkpoint, tmp_path)
     metadata = metadata | {"epochs": 400, "epochs_done": 41}
     save_checkpoint(tmp_path / "a.pt", model_name="digits-cnn", model=model, metadata=metadata)
     with pytest.raises(UsageError, match="a.pt holds 41 of 400 epochs; finish its training"):
-        paper["material"].bring_network("a", tmp_path / "a.pt")
+        paper["dataset"].load_network("a", tmp_path / "a.pt")
 
 
 def test_other_test_images_are_other_measurements(paper, checkpoint, tmp_path):
-    trained = paper["material"].bring_network("digits", checkpoint)
-    material = paper["material"].bring_images([trained], None, 20, 40)
+    trained = paper["dataset"].load_network("digits", checkpoint)
+    data = paper["dataset"].load_images([trained], None, 20, 40)
     store = paper["store"].Store(tmp_path)
-    network = rmp_lava.convert(trained.model, material.calibration, steps=4).integer
-    other = dataclasses.replace(material, labels=(material.labels + 1) % 10)
-    curves = [paper["curves"].simulate(store, "x", network, each, 4, {}) for each in (material, other)]
+    network = rmp_lava.convert(trained.model, data.calibration, steps=4).integer
+    other = dataclasses.replace(data, labels=(data.labels + 1) % 10)
+    curves = [paper["curves"].simulate(store, "x", network, each, 4, {}) for each in (data, other)]
     assert curves[0].accuracy[-1] > 0.8 > 0.2 > curves[1].accuracy[-1]
-    before, after = (paper["material"].trained_accuracy(store, trained, each)["accuracy"] for each in (material, other))
+    before, after = (paper["dataset"].trained_accuracy(store, trained, each)["accuracy"] for each in (data, other))
     assert before > 0.8 > 0.2 > after
 
 
@@ -208,9 +208,9 @@ def test_a_measurement_is_made_once_for_the_same_settings(paper, tmp_path):
 def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, checkpoint, tmp_path, monkeypatch):
     curves, store = paper["curves"], paper["store"].Store(tmp_path)
     monkeypatch.setattr(curves, "BLOCK", 20)
-    trained = paper["material"].bring_network("digits", checkpoint)
-    material = paper["material"].bring_images([trained], None, 60, 40)
-    network = rmp_lava.convert(trained.model, material.calibration, steps=4).integer
+    trained = paper["dataset"].load_network("digits", checkpoint)
+    data = paper["dataset"].load_images([trained], None, 60, 40)
+    network = rmp_lava.convert(trained.model, data.calibration, steps=4).integer
     ran, run = [], rmp_lava.run
 
     def interrupted(*arguments, **options):
@@ -221,15 +221,15 @@ def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, checkpoint
 
     monkeypatch.setattr(rmp_lava, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        curves.simulate(store, "x", network, material, 6, {})
-    curve = curves.simulate(store, "x", network, material, 6, {})
+        curves.simulate(store, "x", network, data, 6, {})
+    curve = curves.simulate(store, "x", network, data, 6, {})
     assert ran == [0, 1, 1, 2]
-    whole = run(network, material.test, 6)
-    np.testing.assert_allclose(curve.accuracy, whole.accuracy_at(material.labels))
+    whole = run(network, data.test, 6)
+    np.testing.assert_allclose(curve.accuracy, whole.accuracy_at(data.labels))
     assert curve.spikes * 60 == pytest.approx(sum(n for name, n in whole.spike_counts.items() if name != "input"))
     # Other numbers of images measure only the blocks that are not there: a fourth one, of 10 images.
-    assert curves.simulate(store, "x", network, material.first(40), 6, {}).images == 40 and ran == [0, 1, 1, 2]
-    more = paper["material"].bring_images([trained], None, 70, 40)
+    assert curves.simulate(store, "x", network, data.first(40), 6, {}).images == 40 and ran == [0, 1, 1, 2]
+    more = paper["dataset"].load_images([trained], None, 70, 40)
     again = paper["store"].Store(tmp_path)
     assert curves.simulate(again, "x", network, more, 6, {}).images == 70 and ran == [0, 1, 1, 2, 3]
 

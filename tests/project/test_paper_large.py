@@ -131,7 +131,7 @@ def test_trained_network_on_real_images_has_accuracies(large, large_job, large_i
     )
     places = {"checkpoint": str(tmp_path / "a.pt"), "data": str(tmp_path)}
     wanted = {"checkpoint": "hash", "real_images": True, "images": None, "methods": {"low-latency": {}}, "steps": 4}
-    with pytest.raises(UsageError, match="holds 'vgg16-imagenet' with 3 classes; 'vgg16-imagenet' with 1000 is wanted"):
+    with pytest.raises(UsageError, match="holds 'vgg16-imagenet' with 3 classes; expected 'vgg16-imagenet' with 1000"):
         large_job.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
     with pytest.raises(UsageError, match="has 3 classes, but 1000 are wanted"):
         large_job.measure(job(tmp_path, "vgg16-imagenet", places | {"checkpoint": None}, **wanted))

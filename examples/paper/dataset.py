@@ -1,4 +1,4 @@
-"""What the experiments work on: trained networks, images to calibrate with, test images."""
+"""The trained networks, calibration images and test images of the experiments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OF_TRAINING = (
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network: its name in tables, what its file says of it, and what identifies it in settings."""
+    """A trained network: its name in tables, the metadata of its file, and what identifies it in settings."""
 
     name: str
     model: nn.Module
@@ -52,11 +52,11 @@ class Trained:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Images:
     """Images of one data set.
 
-    calibration : float32 (N, C, H, W), training images; no test image is ever among them.
-    test, labels : float32 (M, C, H, W) and int64 (M,), drawn at random where they are not all.
+    calibration : float32 (N, C, H, W), training images, never test images.
+    test, labels : float32 (M, C, H, W) and int64 (M,), a random selection unless all are used.
     identity : JSON values that identify them in settings.
     """
 
@@ -68,23 +68,23 @@ class Material:
 
     @property
     def calibrated(self) -> dict[str, Any]:
-        """What identifies the calibration images: a conversion does not depend on the test images."""
+        """What identifies the calibration images; a conversion does not depend on the test images."""
         return {key: value for key, value in self.identity.items() if key != "images"}
 
-    def first(self, images: int | None) -> Material:
-        """The same with the first test images only, which are drawn at random; None, or more than there are: with all."""
+    def first(self, images: int | None) -> Images:
+        """The same with the first `images` test images, which are a random selection; None or too many: all."""
         count = len(self.test[:images])
         return replace(
             self, test=self.test[:count], labels=self.labels[:count], identity=self.identity | {"images": count}
         )
 
 
-def bring_network(name: str, path: Path) -> Trained:
-    """A finished checkpoint of `rmp-lava train`, or what the integers of a `.net` stand for."""
+def load_network(name: str, path: Path) -> Trained:
+    """A finished checkpoint of `rmp-lava train`, or the float network restored from a `.net` file."""
     if path.suffix == ".net":
         network = rmp_lava.load(path)
         if network.dataset is None:
-            raise UsageError(f"{path} names no data set, so there are no images for it; give a checkpoint")
+            raise UsageError(f"{path} does not record its data set, so images cannot be loaded; give a checkpoint")
         metadata = {"dataset": network.dataset, "restored_from": path.name}
         return Trained(name, AnalogNetwork(restore(network)), metadata, {"net": sha256_of(path)})
     model, metadata = load_model(path)
@@ -96,17 +96,17 @@ def bring_network(name: str, path: Path) -> Trained:
     return Trained(name, model, metadata, {"checkpoint": sha256_of(path)})
 
 
-def bring_images(networks: Sequence[Trained], data_dir: Path | None, images: int | None, calibration: int) -> Material:
+def load_images(networks: Sequence[Trained], data_dir: Path | None, images: int | None, calibration: int) -> Images:
     """Images of the data set that the networks were trained on; `images` None: all test images."""
     names = {network.metadata["dataset"] for network in networks}
     if len(names) != 1:
-        raise UsageError(f"the networks were trained on {', '.join(sorted(names))}; give those of one data set")
+        raise UsageError(f"the networks were trained on {', '.join(sorted(names))}; give networks of one data set")
     dataset: Dataset = load(names.pop(), data_dir)
     split = split_validation(dataset)
-    # Files lie class by class.
+    # Some data sets are sorted by class.
     chosen = np.random.default_rng(0).permutation(len(split.train_images))[:calibration]
     shown = np.random.default_rng(1).permutation(len(dataset.test_images))[:images]
-    return Material(
+    return Images(
         dataset.source,
         as_float(split.train_images[chosen]),
         as_float(dataset.test_images[shown]),
@@ -115,12 +115,12 @@ def bring_images(networks: Sequence[Trained], data_dir: Path | None, images: int
     )
 
 
-def trained_accuracy(store: Store, network: Trained, material: Material) -> dict[str, Any]:
-    """Accuracy of the network before conversion on the test images, and what its checkpoint says of its training."""
+def trained_accuracy(store: Store, network: Trained, data: Images) -> dict[str, Any]:
+    """Accuracy of the network before conversion on the test images, and the training settings of its checkpoint."""
     measured = store.once(
-        f"{network.name}/trained-{len(material.test)}",
-        network.identity | material.identity | {"test": checksum(material.test, material.labels)},
-        lambda: {"accuracy": evaluate(network.model, material.test, material.labels)},
+        f"{network.name}/trained-{len(data.test)}",
+        network.identity | data.identity | {"test": checksum(data.test, data.labels)},
+        lambda: {"accuracy": evaluate(network.model, data.test, data.labels)},
     )
     training = {name: network.metadata.get(name) for name in _OF_TRAINING}
-    return {"accuracy": measured["accuracy"], "source": material.source, "training": training}
+    return {"accuracy": measured["accuracy"], "source": data.source, "training": training}
