@@ -154,7 +154,7 @@ def test_what_is_tuned_is_looked_at_before_anything_is_measured(paper, tmp_path)
     with pytest.raises(UsageError, match="but --only excludes latency and tuned"):
         _tuned([soft], _wanted(["lossless"], ["a"]))
     network = rmp_lava.load(ROOT / "exports" / "reference" / "digits-soft.net")
-    rmp_lava.save(network.replace(provenance={}), tmp_path / "a.net")
+    rmp_lava.save(network.replace(balanced_steps=None), tmp_path / "a.net")
     with pytest.raises(UsageError, match="does not record the number of time steps"):
         _tuned([f"a={tmp_path / 'a.net'}"], _wanted(None, ["a"]))
 
