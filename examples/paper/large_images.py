@@ -54,8 +54,8 @@ def load_images(settings: dict[str, Any], directory: str | None) -> Shown:
             f"data set {dataset.name!r} in {dataset.place} has {len(dataset.class_names)} classes, but {classes} are wanted; "
             "name a folder with all of them"
         )
-    material = from_dataset(dataset)
-    calibration, _ = material.calibration(min(settings["calibration"], len(material.train_images)), seed)
+    images = from_dataset(dataset)
+    calibration, _ = images.calibration(min(settings["calibration"], len(images.train_images)), seed)
     count = len(dataset.test_images)
     chosen = np.random.default_rng(seed).permutation(count)[: settings["images"]]
     what = f"{dataset.source}, {len(chosen):,} of {count:,} test images"
