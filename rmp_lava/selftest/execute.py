@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
-from ..backends import Lava, loihi2, reference, run
-from ..backends import Loihi2 as OnBoard
+from ..backends import Lava, Loihi2, loihi2, reference, run
 from ..backends.board import Board
 from ..backends.circuit import Circuit, Recording
 from ..backends.lava import simulator
@@ -65,66 +63,36 @@ class Trial:
         )
 
 
-class Executor(Protocol):
-    """What runs rungs."""
+@dataclass(frozen=True)
+class Executor:
+    """What runs rungs: Lava's unmodified models on the CPU simulator, or a board (never run on hardware).
 
-    @property
-    def backend(self) -> SelftestBackend:
-        """Name of the backend."""
+    Parameters
+    ----------
+    backend : {"lava", "loihi2"}
+    board : Board or None
+        For backend loihi2.
+    leak : {0, 1}
+        1 if membranes lose 1/4096 per step; the rungs must be made for it (`ladder`).
+    """
 
-    @property
-    def board(self) -> Board | None:
-        """What a backend on hardware runs on."""
-
-    @property
-    def leak(self) -> int:
-        """1 if membranes lose 1/4096 per step, otherwise 0; the rungs must be made for it (`ladder`)."""
-
-    def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
-        """Run a circuit; raises BackendError after `time_limit` seconds."""
-
-    def network(self, trial: Trial, time_limit: float) -> Recording:
-        """Run a network on samples; raises BackendError after `time_limit` seconds."""
-
-
-class LavaSimulator:
-    """Lava's unmodified models on the CPU simulator."""
-
-    backend: SelftestBackend = "lava"
+    backend: SelftestBackend
     board: Board | None = None
-
-    def __init__(self, leak: int = 0) -> None:
-        self.leak = leak
+    leak: int = 0
 
     def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
-        """Run a circuit."""
-        return run_circuit(circuit, time_limit)
+        """Run a circuit; raises BackendError after `time_limit` seconds. A board returns its spikes only."""
+        return run_circuit(circuit, time_limit, "cpu" if self.backend == "lava" else "loihi2", self.board)
 
     def network(self, trial: Trial, time_limit: float) -> Recording:
-        """Run a network of stock neurons."""
-        options = Lava("stock", time_limit=time_limit)
-        return trial.recording(
-            simulator.run(trial.network, trial.images, trial.plan, options, record=RECORD, leak=trial.leak)
-        )
-
-
-class Loihi2:
-    """A board. Never run on hardware."""
-
-    backend: SelftestBackend = "loihi2"
-
-    def __init__(self, board: Board) -> None:
-        self.board = board
-        self.leak = board.leak
-
-    def circuit(self, circuit: Circuit, time_limit: float) -> Recording:
-        """Run a circuit; only its spikes come back."""
-        return run_circuit(circuit, time_limit, "loihi2", self.board)
-
-    def network(self, trial: Trial, time_limit: float) -> Recording:
-        """Run a network of stock neurons."""
-        options = OnBoard(replace(self.board, leak=trial.leak), time_limit=time_limit)
-        return trial.recording(run(trial.network, trial.images, trial.steps, options, record=RECORD))
+        """Run a network of stock neurons on samples; raises BackendError after `time_limit` seconds."""
+        if self.backend == "lava":
+            options = Lava("stock", time_limit=time_limit)
+            result = simulator.run(trial.network, trial.images, trial.plan, options, record=RECORD, leak=trial.leak)
+        else:
+            on_board = Loihi2(self.board, time_limit=time_limit)
+            result = loihi2.run(trial.network, trial.images, trial.plan, on_board, record=RECORD)
+        return trial.recording(result)
 
 
 def executor_for(backend: SelftestBackend, board: Board | None = None, leak: int | None = None) -> Executor:
@@ -151,8 +119,9 @@ def executor_for(backend: SelftestBackend, board: Board | None = None, leak: int
         reason, hint = simulator.availability(), ""
     else:
         board = board or Board.from_environment()
-        board = board if leak is None else replace(board, leak=leak)
+        leak = board.leak if leak is None else leak
+        board = replace(board, leak=leak)
         reason, hint = loihi2.availability() or loihi2.unreachable(board), "; --backend lava simulates it"
     if reason:
         raise BackendUnavailableError(f"backend {backend!r} cannot run the self-test: {reason}{hint}")
-    return LavaSimulator(leak or 0) if board is None else Loihi2(board)
+    return Executor(backend, board, leak or 0)

@@ -32,11 +32,8 @@ def call(capsys, monkeypatch):
 class Predicting:
     """Plain integers in the place of Lava, so that what is printed can be looked at on any Python."""
 
-    backend = "lava"
-    board = None
-
-    def __init__(self, leak=0):
-        self.leak = leak
+    def __init__(self, backend, board, leak):
+        self.backend, self.board, self.leak = backend, board, leak
 
     def circuit(self, circuit, time_limit):
         return predict(circuit)
@@ -61,7 +58,7 @@ def on(monkeypatch):
 
     def use(executor):
         monkeypatch.setattr(simulator, "availability", lambda: None)
-        monkeypatch.setattr(execute, "LavaSimulator", executor)
+        monkeypatch.setattr(execute, "Executor", executor)
 
     return use
 

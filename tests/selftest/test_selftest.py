@@ -13,7 +13,8 @@ from rmp_lava.backends.circuit import Circuit, Recording
 from rmp_lava.backends.lava.session import run_circuit
 from rmp_lava.errors import BackendError, UsageError
 from rmp_lava.network import Conv
-from rmp_lava.selftest.execute import LavaSimulator, Loihi2
+from rmp_lava.selftest import execute
+from rmp_lava.selftest.execute import Executor, executor_for
 from rmp_lava.selftest.ladder import RungResult, circuits, climb, ladder, passed, summary
 from rmp_lava.selftest.model import DOCUMENTED, predict
 from rmp_lava.selftest.network_rungs import FULL, digits, vgg16
@@ -221,7 +222,7 @@ def test_the_summary_names_the_board_even_where_nothing_came_back():
     # The first rung's error is all that a board that hangs leaves.
     rung = CIRCUITS["wiring"]
     failed = RungResult(rung, "failed", error="the board hangs")
-    found = summary([rung], [failed], Loihi2(loihi2.Board(node="og-1")))
+    found = summary([rung], [failed], Executor("loihi2", loihi2.Board(node="og-1")))
     assert found["board"] == "Loihi 2 N3B3, SLURM node og-1" and found["on_hardware"] is False
 
 
@@ -277,18 +278,22 @@ def test_a_board_that_does_not_leak_is_explained():
     assert "does not decay" in explanation.means and "without --leak" in explanation.remedy
 
 
-def test_the_ladder_and_the_executors_know_the_leak():
+def test_the_ladder_and_the_executors_know_the_leak(monkeypatch):
     assert [rung.subject.cells[0].du for rung in ladder(["du = -1", "bias"], leak=1)] == [0, 4095]
+    monkeypatch.setattr(execute.simulator, "availability", lambda: None)
+    monkeypatch.setattr(execute.loihi2, "availability", lambda: None)
+    monkeypatch.setattr(execute.loihi2, "unreachable", lambda board: None)
     board = loihi2.Board(node="og-1", leak=1)
-    assert LavaSimulator().leak == 0 and LavaSimulator(1).leak == Loihi2(board).leak == 1
-    assert summary([], [], Loihi2(board))["leak"] == 1
+    assert [executor_for("lava", None, leak).leak for leak in (None, 0, 1)] == [0, 0, 1]
+    assert [executor_for("loihi2", board, leak).board.leak for leak in (None, 0, 1)] == [1, 0, 1]
+    assert summary([], [], executor_for("loihi2", board))["leak"] == 1
 
 
 @pytest.mark.lava
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["du = -1", "self-synapse", "reset", "conv"])
 def test_a_leaking_circuit_passes_on_lava(name):
-    (result,) = climb([LEAKING[name]], LavaSimulator(1), time_limit=120)
+    (result,) = climb([LEAKING[name]], Executor("lava", leak=1), time_limit=120)
     assert result.verdict == "passed", (result.error, str(result.difference))
     for population, u in result.expected.currents.items():
         np.testing.assert_array_equal(result.found.currents[population], u, err_msg=population)
@@ -300,7 +305,7 @@ def test_a_leaking_network_passes_on_lava():
     rung = digits().leaking()
     plain, expected = digits().expectation(), rung.expectation()
     assert any((plain.currents[name] != u).any() for name, u in expected.currents.items())
-    (result,) = climb([rung], LavaSimulator(1), time_limit=300)
+    (result,) = climb([rung], Executor("lava", leak=1), time_limit=300)
     assert result.verdict == "passed", (result.error, str(result.difference))
 
 
@@ -412,8 +417,8 @@ def test_a_network_s_late_layer_and_its_spoilt_sample_are_told_apart():
 
 
 @pytest.fixture(scope="module")
-def lava() -> LavaSimulator:
-    return LavaSimulator()
+def lava() -> Executor:
+    return Executor("lava")
 
 
 @pytest.mark.lava
