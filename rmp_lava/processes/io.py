@@ -48,49 +48,24 @@ class Delay(AbstractProcess):
 
 
 class SpikeSink(AbstractProcess):
-    """Counts each neuron's messages per sample in a file, and optionally keeps every message.
+    """Counts each neuron's messages per sample in files, and optionally keeps every message.
 
     Parameters
     ----------
     shape : tuple of int
         Of the port, Lava order.
-    counts_path, last_path, crossing_path : str
-        `.npy` (samples, *channel-first shape): messages in each sample's window, in the window's last step, and in the
-        period's last step.
-    spikes_path : str or None
-        `.npy` (samples, steps, *channel-first shape) of every message of the windows.
-    done_path : str or None
-        `.npy` (1,): number of finished samples, for a progress display.
+    paths : dict
+        What to write -> `.npy` file. "counts", "last", "crossing": (samples, *channel-first shape), messages in each sample's
+        window, in the window's last step, and in the period's last step. "spikes": (samples, steps, *channel-first shape), every
+        message of the windows. "done": (1,), number of finished samples, for a progress display.
     samples, steps, period, lead_in : int
         Steps of a window, from one sample to the next, and before the first window.
     """
 
     def __init__(
-        self,
-        *,
-        shape: tuple[int, ...],
-        counts_path: str,
-        last_path: str,
-        crossing_path: str,
-        spikes_path: str | None,
-        done_path: str | None,
-        samples: int,
-        steps: int,
-        period: int,
-        lead_in: int,
+        self, *, shape: tuple[int, ...], paths: dict[str, str], samples: int, steps: int, period: int, lead_in: int
     ) -> None:
-        super().__init__(
-            shape=shape,
-            counts_path=counts_path,
-            last_path=last_path,
-            crossing_path=crossing_path,
-            spikes_path=spikes_path,
-            done_path=done_path,
-            samples=samples,
-            steps=steps,
-            period=period,
-            lead_in=lead_in,
-        )
+        super().__init__(shape=shape, paths=paths, samples=samples, steps=steps, period=period, lead_in=lead_in)
         self.a_in = InPort(shape=shape)
 
 

@@ -116,17 +116,13 @@ class _SpikeSinkModel(_Timed):
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.samples = proc_params["samples"]
+        self.samples, self.steps = proc_params["samples"], proc_params["steps"]
         shape = _file_shape(proc_params["shape"])
-        self.counts = _open(proc_params["counts_path"], (self.samples, *shape), np.int64)
-        self.last = _open(proc_params["last_path"], (self.samples, *shape), np.int64)
-        self.crossing = _open(proc_params["crossing_path"], (self.samples, *shape), np.int64)
-        self.steps = proc_params["steps"]
-        self.spikes: np.memmap | None = None
-        if proc_params["spikes_path"] is not None:
-            self.spikes = _open(proc_params["spikes_path"], (self.samples, self.steps, *shape), self.dtype)
-        done = proc_params["done_path"]
-        self.done = None if done is None else _open(done, (1,), np.int64)
+        shapes = {"spikes": (self.samples, self.steps, *shape), "done": (1,)}
+        self.files = {
+            kind: _open(path, shapes.get(kind, (self.samples, *shape)), self.dtype if kind == "spikes" else np.int64)
+            for kind, path in proc_params["paths"].items()
+        }
         self.count = np.zeros(shape, dtype=np.int64)
 
     def run_spk(self) -> None:
@@ -135,19 +131,21 @@ class _SpikeSinkModel(_Timed):
         if not 0 <= sample < self.samples:
             return
         if step == self.period - 1:
-            self.crossing[sample] = messages != 0
+            self._write("crossing", sample, messages != 0)
         if step >= self.steps:
             return
         if step == 0:
             self.count[:] = 0
         self.count += messages != 0
-        if self.spikes is not None:
-            self.spikes[sample, step] = messages
+        self._write("spikes", (sample, step), messages)
         if step == self.steps - 1:
-            self.counts[sample] = self.count
-            self.last[sample] = messages != 0
-            if self.done is not None:
-                self.done[0] = sample + 1
+            self._write("counts", sample, self.count)
+            self._write("last", sample, messages != 0)
+            self._write("done", 0, sample + 1)
+
+    def _write(self, kind: str, place: int | tuple[int, int], value: np.ndarray | int) -> None:
+        if kind in self.files:
+            self.files[kind][place] = value
 
 
 @implements(proc=SpikeSink, protocol=LoihiProtocol)

@@ -112,9 +112,11 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
             from_host = population.a_in is None
             late = LEAD_IN if from_host else lead_in + depth + steps_out
             port = population.s_out if from_host else adapters.leave(population.s_out)
-            done = folder / DONE if name == network.output.name else None
-            sink = _sink(folder, i, port.shape, task.record_spikes, done, timing | {"lead_in": late})
-            port.connect(sink.a_in)
+            kinds = ("counts", "last", "crossing", *(("spikes",) if task.record_spikes else ()))
+            paths = {kind: str(array_path(folder, kind, i)) for kind in kinds}
+            if name == network.output.name:
+                paths["done"] = str(folder / DONE)
+            port.connect(SpikeSink(shape=port.shape, paths=paths, lead_in=late, **timing).a_in)
         if name in task.probed:
             adapters.probe(
                 population.membrane, str(array_path(folder, "membrane", i)), **timing, lead_in=lead_in + depth
@@ -140,7 +142,8 @@ def _circuit_program(folder: Path, job: Job, circuit: Circuit) -> Program:
     timing = {"samples": 1, "steps": circuit.steps, "period": circuit.steps, "lead_in": late}
     for i, population in enumerate(populations.values()):
         port = adapters.leave(population.s_out)
-        port.connect(_sink(folder, i, port.shape, True, None, timing).a_in)
+        paths = {"spikes": str(array_path(folder, "spikes", i))}
+        port.connect(SpikeSink(shape=port.shape, paths=paths, **timing).a_in)
     states = {}
     if adapters.reads_variables:
         states = {array_path(folder, "membrane", i): each.membrane for i, each in enumerate(populations.values())}
@@ -155,23 +158,6 @@ def _line_source(folder: Path, index: int, lines: Lines, steps: int) -> MessageS
     np.save(path, lines.messages[None].astype(np.int32))  # (1, steps, *shape)
     sent = len(lines.messages)
     return MessageSource(shape=lava_shape(lines.shape), path=str(path), steps=sent, period=max(steps, sent), lead_in=0)
-
-
-def _sink(
-    folder: Path, index: int, shape: tuple[int, ...], record_spikes: bool, done: Path | None, timing: dict[str, int]
-) -> SpikeSink:
-    counts, last, crossing, spikes = (
-        str(array_path(folder, kind, index)) for kind in ("counts", "last", "crossing", "spikes")
-    )
-    return SpikeSink(
-        shape=shape,
-        counts_path=counts,
-        last_path=last,
-        crossing_path=crossing,
-        spikes_path=spikes if record_spikes else None,
-        done_path=None if done is None else str(done),
-        **timing,
-    )
 
 
 def _own_models(neuron_program: str | None) -> Models:
