@@ -18,14 +18,14 @@ from ..conversion.pipeline import convert
 from ..conversion.stages import Stage, trained_stage
 from ..errors import UsageError
 from ..network import SpikingNetwork
+from ..registers import MAX_STEPS
 from ..report.runs import compare_with_reference
 from ..report.tables import activity_table, curve_table
 from ..report.words import percent
 from ..results import Run
-from ..schedule import MAX_STEPS
 from ..sources.images import from_dataset
 from ..tables import table
-from ..training.data import load
+from ..training.data import as_float, load
 from ..training.train import train
 
 MODEL = "digits-cnn"
@@ -114,7 +114,7 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report("3  Export, and load again")
     path = netx.save(conversion.integer, folder / "demo.net")
     network = netx.load(path)
-    images, labels = dataset.test_images, dataset.test_labels
+    images, labels = as_float(dataset.test_images), dataset.test_labels
     report(f"4  Simulate {len(images)} held-out digits")
     floating = run(conversion.floating, images, steps, seed=seed, progress=True)
     integer = run(network, images, steps, seed=seed, progress=True)

@@ -24,7 +24,7 @@ def distributions(
     images : numpy.ndarray
         float32 (N, *input shape) in [0, 1], training images.
     channels : mapping of str to int
-        By the names of the layers: how many channels have a distribution of their own; 1 for a joint one.
+        Layer name -> number of channels with a distribution each; 1 for a joint distribution.
     """
     found = {name: Histogram(count) for name, count in channels.items()}
     for _, name, values in activations(network, images):

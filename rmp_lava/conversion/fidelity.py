@@ -102,7 +102,7 @@ def _compare(
     for start in range(0, len(images), batch):
         some = images[start : start + batch]
         # Every run counts its samples from 0, so with one seed all batches would draw the same spikes.
-        result = run(network, some, steps, seed=seed + start, record=("counts",))
+        result = run(network, some, steps, seed=seed + start, record=["counts"])
         for _, name, values in activations(model, some, batch=len(some)):
             found[name].add(values.double().cpu().numpy(), result.neuron_counts[name], result.output)
         if bar is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import UsageError
 from ..network import Layer, SpikingNetwork
 from ..registers import to_weight_units
 
@@ -74,9 +75,13 @@ class LayerComparison:
         self.integrates = layer.neurons.reset == "none"
         if self.integrates:
             scale = network.output_scale
-            value = np.asarray(to_weight_units(scale) if network.is_integer else scale)
+            value = None if scale is None else np.asarray(to_weight_units(scale) if network.is_integer else scale)
         else:
             value = balanced[layer.name].activation_scale
+        if value is None:
+            raise UsageError(
+                f"layer {layer.name!r} has no scale in units of the trained network; convert it with this version"
+            )
         self.per_count = (value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value) / steps
         self.images, self.means, self.within = 0, np.zeros((2, *layer.shape)), np.zeros((2, 2))
         self.power = self.saturated_error = 0.0

@@ -1,4 +1,4 @@
-"""Compare spike values by what neurons really do with them: uneven spikes reach further layers as noise that no formula has."""
+"""Compare activation scales by simulation: spikes that come unevenly act as noise in later layers, which formulas ignore."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..network import Layer
 try:
     from . import fused_neurons
 except ImportError:  # numba comes with an extra
-    fused_neurons = None
+    fused_neurons = None  # type: ignore[assignment]
 
 FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5)
-"""On the spike value that formulas suggest."""
+"""On the activation scale that formulas suggest."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
-"""Of the threshold, as initial potential: half of it rounds best, less lets fewer neurons spike by mistake."""
+"""Initial potentials as shares of the threshold: half rounds best, less makes fewer neurons spike by mistake."""
 
 
 @dataclass(frozen=True)
 class Refined:
-    """Spike values, of the shape of those that were suggested, and the share of the threshold to start from."""
+    """Activation scales, of the suggested shape, and the initial potential as a share of the threshold."""
 
     values: np.ndarray
     share: float
@@ -39,7 +39,7 @@ def refine(
     centred: bool,
     reset: str,
 ) -> Refined:
-    """The spike values and the initial potential with which simulated rates come closest to the activations.
+    """The activation scales and the initial potential whose simulated rates are closest to the activations.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ def refine(
     activation : torch.Tensor
         float32 (samples, *shape) of the same samples.
     suggested : numpy.ndarray
-        () or (channels,) spike values, which `FACTORS` multiply, channel by channel.
+        () or (channels,) activation scales, which `FACTORS` multiply, channel by channel.
     shares : tuple of float
         To choose from, for the whole layer.
     centred : bool
-        Leave the mean error of each channel out, as its bias is going to be moved by it.
+        Ignore the mean error of each channel, which a correction of its bias will remove.
     reset : {"soft", "hard"}
         Of the layer.
     """
@@ -90,7 +90,7 @@ def _errors(
 
 
 def _rates(layer: Layer, batch: LayerBatch, suggested: np.ndarray, share: float, reset: str) -> list[torch.Tensor]:
-    """For each factor (samples, neurons): spikes per step times spike value."""
+    """For each factor (samples, neurons): spikes per step times activation scale."""
     value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
     thresholds = torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
     potentials = (thresholds * share)[:, None].repeat(1, len(batch.images), 1)
@@ -112,8 +112,15 @@ def _advance(
 ) -> None:
     """Count the spikes of (factors, samples, neurons), in place; `thresholds` is (factors, neurons)."""
     if fused_neurons is not None:
-        arrays = (each.numpy() for each in (currents, thresholds, potentials, counts))
-        fused_neurons.count(*arrays, steps, torch.get_num_threads(), hard=reset == "hard")
+        fused_neurons.count(
+            currents.numpy(),
+            thresholds.numpy(),
+            potentials.numpy(),
+            counts.numpy(),
+            steps,
+            torch.get_num_threads(),
+            hard=reset == "hard",
+        )
         return
     for t in range(steps):
         current = currents[t if len(currents) > 1 else 0]

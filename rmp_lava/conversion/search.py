@@ -1,8 +1,8 @@
 """Search each layer's threshold and initial potential against what the whole balanced network does at T steps.
 
 The RMP-SNN paper (Han, Srinivasan and Roy, CVPR 2020, section 4) chooses alpha, the factor on thresholds, by hand: a smaller
-one makes neurons spike earlier and oftener, at the price of activations that are cut off. A larger initial potential makes
-them spike earlier too. Balancing sets each layer by its own error; which errors matter only shows behind the last layer.
+one makes neurons spike earlier and more often, but clips activations. A larger initial potential makes
+them spike earlier too. Balancing sets each layer by its own error; which errors matter only shows after the last layer.
 Here a change is tried on all layers together, then on each layer, in the order of the layers.
 """
 
@@ -10,32 +10,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..backends import run
+from ..choices import SearchFor, options
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
 from .divergence import TrainedOutputs
 from .scale import multiply_scale, shift_initial_potential
 
-OBJECTIVES = ("accuracy", "outputs")
 FACTORS = (0.7, 0.85, 1.2, 1.4)
-"""Tried on alpha, beside 1."""
+"""Tried on alpha, as well as 1."""
 SHIFTS = (-0.1, 0.1)
-"""Tried on the initial potential, in thresholds, where it is not 0."""
+"""Tried on the initial potential if it is not 0, in units of the threshold."""
 _WORTH = 0.995
-"""A divergence has to fall to this share of itself, as weights will still be rounded."""
+"""An improved divergence is at most this share of the former one, as weights are yet to be rounded."""
 _Change = Callable[[SpikingNetwork], SpikingNetwork]
 
 
 class Objective(Protocol):
     """What a search improves. A measurement is of any type; `record` gives plain values of it."""
 
-    name: str
-    images: np.ndarray
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def images(self) -> np.ndarray: ...
 
     def measure(self, network: SpikingNetwork, steps: int, seed: int) -> Any: ...
 
@@ -46,7 +50,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of labelled training images: a gain counts beyond one standard deviation of as many fair coins.
+    """Accuracy on labelled training images: a gain counts if it exceeds one standard deviation of as many coin tosses.
 
     images, labels : as `rmp_lava.run` takes images, and int64 (N,) classes.
     """
@@ -56,7 +60,7 @@ class Accuracy:
     name: str = "accuracy"
 
     def measure(self, network: SpikingNetwork, steps: int, seed: int) -> np.ndarray:
-        """(N,) bool, who is classified correctly."""
+        """(N,) bool, which images are classified correctly."""
         result = run(network, self.images, steps, seed=seed)
         result.accuracy(self.labels)  # refuses labels that do not fit
         return result.predictions == self.labels
@@ -70,7 +74,7 @@ class Accuracy:
 
 
 class Outputs:
-    """Outputs close to the trained network's; no labels are needed, and differences count before any decision changes."""
+    """Outputs close to the trained network's; needs no labels, and is sensitive to changes that alter no prediction."""
 
     name = "outputs"
 
@@ -90,7 +94,7 @@ class Outputs:
 
 
 def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels: np.ndarray | None) -> Objective:
-    """One of `OBJECTIVES` by its name.
+    """The objective of a name, "accuracy" or "outputs".
 
     Parameters
     ----------
@@ -104,8 +108,8 @@ def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels
     UsageError
         If the name is unknown, or labels are missing that it needs.
     """
-    if name not in OBJECTIVES:
-        raise UsageError(f"search is {name!r}; choose one of {', '.join(map(repr, OBJECTIVES))}")
+    if name not in options(SearchFor):
+        raise UsageError(f"search is {name!r}; choose one of {', '.join(map(repr, options(SearchFor)))}")
     if name == "outputs":
         return Outputs(analog, images)
     if labels is None:
@@ -134,8 +138,8 @@ def search(
     Returns
     -------
     SpikingNetwork
-        With the new activation scales; `provenance["search"]` says what was gained. The network
-        itself where no change helps.
+        With the new activation scales; `provenance["search"]` records the gain. The network
+        itself if no change helps.
 
     Raises
     ------
@@ -181,13 +185,18 @@ def _groups(network: SpikingNetwork) -> list[tuple[str, ...]]:
 def _changes(names: tuple[str, ...], network: SpikingNetwork) -> Iterator[_Change]:
     """What is tried on a group of layers."""
     for factor in FACTORS:
-        yield lambda changed, factor=factor: _on_each(changed, names, multiply_scale, factor)
+        yield partial(_on_each, names=names, change=multiply_scale, amount=factor)
     if all(network[name].neurons.v_init for name in names):
         for shift in SHIFTS:
-            yield lambda changed, shift=shift: _on_each(changed, names, shift_initial_potential, shift)
+            yield partial(_on_each, names=names, change=shift_initial_potential, amount=shift)
 
 
-def _on_each(network: SpikingNetwork, names: tuple[str, ...], change: Callable, amount: float) -> SpikingNetwork:
+def _on_each(
+    network: SpikingNetwork,
+    names: tuple[str, ...],
+    change: Callable[[SpikingNetwork, str, float], SpikingNetwork],
+    amount: float,
+) -> SpikingNetwork:
     for name in names:
         network = change(network, name, amount)
     return network

@@ -8,9 +8,11 @@ import inspect
 import io
 import tempfile
 import warnings
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -126,7 +128,7 @@ class _LeftOutError(Exception):
 def _ann(target: Target) -> tuple[str, bytes]:
     """Suffix and content of the trained network's file, such that `rmp-lava convert` takes it again."""
     buffer = io.BytesIO()
-    if target.kind == "program":
+    if target.kind == "program" and target.path is not None:
         try:
             content = target.path.read_bytes()
         except OSError:
@@ -136,10 +138,8 @@ def _ann(target: Target) -> tuple[str, bytes]:
                 f"The trained network is not kept: {target.path} has changed since it was read; keep it yourself"
             )
         return ".ann.pt2", content
-    if target.kind == "net":
-        raise _LeftOutError(
-            f"The trained network is not kept: it is what {target.path.name} stands for; keep that file"
-        )
+    if target.kind == "net" and target.path is not None:
+        raise _LeftOutError(f"The trained network is not kept: it was restored from {target.path.name}; keep that file")
     if isinstance(target.model, ExportedProgram):
         torch.export.save(target.model, buffer)
         return ".ann.pt2", buffer.getvalue()
@@ -149,30 +149,31 @@ def _ann(target: Target) -> tuple[str, bytes]:
             "The trained network is not kept: its state dict holds more than tensors; keep it yourself with torch.save"
         )
     if target.kind == "checkpoint":
-        return ".ann.pt", _checkpoint(target)
+        return ".ann.pt", _checkpoint(target.model, target.checkpoint)
     torch.save({name: value.detach().cpu().contiguous() for name, value in state.items()}, buffer)
     return ".ann.pt", buffer.getvalue()
 
 
-def _checkpoint(target: Target) -> bytes:
-    """A checkpoint again, but without what only a training needs."""
-    metadata = {key: value for key, value in target.checkpoint.items() if key not in ("model", "options")}
-    name, options = target.checkpoint["model"], target.checkpoint["options"]
+def _checkpoint(model: nn.Module, content: Mapping[str, Any]) -> bytes:
+    """The checkpoint without the state that only training needs."""
+    metadata = {key: value for key, value in content.items() if key not in ("model", "options")}
+    name, options = content["model"], content["options"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ann.pt"
-        save_checkpoint(path, model_name=name, model=target.model, options=options, metadata=metadata)
+        save_checkpoint(path, model_name=name, model=model, options=options, metadata=metadata)
         return path.read_bytes()
 
 
 class _Plain(nn.Module):
-    """A network whose mode stays as it is: exported programs have none, and refuse to be asked."""
+    """An exported program as a module; setting its mode does nothing, as programs raise an error then."""
 
-    def __init__(self, call) -> None:
+    def __init__(self, program: ExportedProgram) -> None:
         super().__init__()
-        self.call = call
+        self.program = program.module()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.call(image)
+        outputs: torch.Tensor = self.program(image)
+        return outputs
 
     def train(self, mode: bool = True) -> _Plain:
         return self
@@ -184,21 +185,22 @@ def _onnx(model: Model, shape: tuple[int, ...]) -> tuple[str, bytes]:
         raise _LeftOutError(
             'ONNX is left out, because the package onnx is missing; install it with: pip install ".[onnx]"'
         )
-    program = isinstance(model, ExportedProgram)
-    state = model.state_dict if program else model.state_dict()
+    state = model.state_dict if isinstance(model, ExportedProgram) else model.state_dict()
     like = next((v for v in state.values() if torch.is_tensor(v) and v.is_floating_point()), torch.zeros(()))
-    batch = batch_of(model) if program else None
+    batch = batch_of(model) if isinstance(model, ExportedProgram) else None
     example = torch.zeros((batch or 2, *shape), dtype=like.dtype, device=like.device)
     axes = {"image": {0: "images"}, "logits": {0: "images"}} if batch is None else None
-    # The exporter through TorchScript needs no package besides onnx; newer versions of PyTorch have to be asked for it.
-    way = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    # The TorchScript exporter needs only the package onnx; newer versions of PyTorch use it on request.
+    options: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "dynamic_axes": axes}
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        options["dynamo"] = False
     buffer = io.BytesIO()
-    names = {"input_names": ["image"], "output_names": ["logits"]}
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            call = _Plain(model.module()) if program else model.eval()
-            torch.onnx.export(call, (example,), buffer, dynamic_axes=axes, **names, **way)
+            call = _Plain(model) if isinstance(model, ExportedProgram) else model.eval()
+            export: Callable[..., object] = torch.onnx.export  # its annotation lacks the file objects that it accepts
+            export(call, (example,), buffer, **options)
             _check_onnx(buffer.getvalue())
     except Exception as error:  # PyTorch and ONNX raise errors of many kinds
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:_LONGEST_REASON]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,7 @@ def _from_function(target: str, weights: Path | None) -> Target:
     return Target(name, model, "function", EXPORTS / name, None, None, provenance, builder=target)
 
 
-def _call(target: str) -> nn.Module:
+def _call(target: str) -> Model:
     module_name, _, function_name = target.partition(":")
     sys.path.insert(0, "")  # as `python -m` does: modules of the current folder
     try:
@@ -293,7 +293,7 @@ def _load_weights(target: str, model: Model, path: Path) -> None:
         raise CheckpointError(f"{path} does not fit {target}: {'; '.join(problems[:_MOST_NAMES])}; {remedy}")
 
 
-def _listed(names) -> str:
-    names = [str(name) for name in names]
+def _listed(found: Iterable[object]) -> str:
+    names = [str(name) for name in found]
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
