@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,13 +15,11 @@ from .network import INPUT, SpikingNetwork
 from .network.values import Value
 from .neuron import Range
 from .schedule import Schedule
-from .tables import Table, table
-
-_ROWS_SHOWN = 8
+from .tables import Table, Tabular, table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Run(Value):
+class Run(Tabular, Value):
     """Result of running a network on samples; compares by value, except for `seconds`.
 
     Parameters
@@ -65,6 +63,8 @@ class Run(Value):
     measurement : Measurement or None
         What a board's probes measured; None for simulations. A run on a board has counts of observed layers only.
     """
+
+    rows_shown: ClassVar[int] = 8
 
     backend: Backend
     execution: str
@@ -162,19 +162,12 @@ class Run(Value):
             "measurement": None if self.measurement is None else self.measurement.summary(),
         }
 
-    def __repr__(self) -> str:
-        return f"{self._headline()}\n{self._activity().to_text(_ROWS_SHOWN)}"
-
-    def _repr_html_(self) -> str:
-        return self._activity(self._headline()).to_html()
-
-    def _headline(self) -> str:
-        return (
+    def table(self) -> Table:
+        """Messages and synaptic operations per sample."""
+        title = (
             f"Run of {self.samples:,} samples on backend {self.backend!r}, {self.implementation} neurons, "
             f"T = {self.schedule.steps}, {self.seconds:.3g} s"
         )
-
-    def _activity(self, title: str = "") -> Table:
         operations = self.operations_per_sample
         rows = [
             (

@@ -6,13 +6,13 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_MOST_TITLE_COLUMNS, _MOST_ROWS = 100, 24
+_MOST_TITLE_COLUMNS = 100
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,17 @@ class Table:
 
 
 class Tabular:
-    """An object that shows itself as the table of its method `table`; as `repr` in at most 24 rows."""
+    """An object that shows itself as the table of its method `table`; as `repr` in at most `rows_shown` rows."""
 
     __slots__ = ()
+    rows_shown: ClassVar[int] = 16
 
     def table(self) -> Table:
         """What the object shows of itself."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return self.table().to_text(max_rows=_MOST_ROWS)
+        return self.table().to_text(self.rows_shown)
 
     def _repr_html_(self) -> str:
         return self.table().to_html()

@@ -45,9 +45,8 @@ def _messages(levels: int | None) -> str:
 def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
     """Show what a .net file holds."""
     from .. import netx
-    from ..report.provenance import provenance_tables
+    from ..report.provenance import describe_companions, provenance_tables
     from ..report.tables import WIDE, network_table
-    from ..sources.kept import describe_companions
 
     network = netx.load(net)
     obstacles = netx.lava_dl_obstacles(network)

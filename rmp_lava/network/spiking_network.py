@@ -8,12 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ..choices import Readout, Stage
-from ..tables import Table, table
+from ..tables import Table, Tabular, table
 from .layers import INPUT, Companion, Input, Layer
 from .validate import validate
 from .values import Value
-
-_SHOWN_LAYERS = 16
 
 
 def _by_x(shape: tuple[int, ...]) -> str:
@@ -21,7 +19,7 @@ def _by_x(shape: tuple[int, ...]) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SpikingNetwork(Value):
+class SpikingNetwork(Tabular, Value):
     """Layers in an order in which every source stands before its target; the last layer is read out.
 
     Parameters
@@ -76,13 +74,8 @@ class SpikingNetwork(Value):
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
         validate(self)
 
-    def __repr__(self) -> str:
-        return self._table().to_text(max_rows=_SHOWN_LAYERS)
-
-    def _repr_html_(self) -> str:
-        return self._table().to_html()
-
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """Input and layers with their shapes, neurons and sources."""
         steps = "" if self.balanced_steps is None else f", balanced for T = {self.balanced_steps}"
         title = (
             f"{type(self).__name__} {self.name!r}: {self.stage}, {len(self.layers)} layers, {self.neuron_count:,} neurons, "

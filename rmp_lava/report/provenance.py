@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
-from ..network import SpikingNetwork
+from ..network import Companion, SpikingNetwork
+from ..sources.kept import state_of
 from ..tables import Table, table
 from .tables import epochs_table, fidelity_table, stage_table
 from .words import is_number
 
 _IN_OWN_TABLES = ("stages", "layer_fidelity", "gates")
+_TITLES = {"ann": "Trained network", "onnx": "As ONNX"}
+
+
+def describe_companions(net: Path, companions: Iterable[Companion]) -> list[str]:
+    """One sentence per companion of the `.net`: which file it is, and whether it is still there."""
+    return [
+        f"{_TITLES.get(each.kind, each.kind)}: {each.file} {state_of(net, each)} (SHA-256 {each.sha256})"
+        for each in companions
+    ]
 
 
 def kept_layer_fidelity(provenance: Mapping[str, Any]) -> list[LayerFidelity]:

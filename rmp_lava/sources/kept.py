@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..files import sha256_of
 from ..network import Companion
 
 UNCHANGED = "is there, unchanged"
-_TITLES = {"ann": "Trained network", "onnx": "As ONNX"}
-
-
-def describe_companions(net: Path, companions: Iterable[Companion]) -> list[str]:
-    """A sentence for each companion of the `.net`: which file it is, and whether it is still there."""
-    return [
-        f"{_TITLES.get(each.kind, each.kind)}: {each.file} next to it {state_of(net, each)} (SHA-256 {each.sha256})"
-        for each in companions
-    ]
 
 
 def state_of(net: Path, companion: Companion) -> str:

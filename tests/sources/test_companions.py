@@ -17,9 +17,9 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError, RmpLavaError, UsageError
 from rmp_lava.network import Companion
 from rmp_lava.netx import load
+from rmp_lava.report.provenance import describe_companions
 from rmp_lava.sources import companions as keep
 from rmp_lava.sources.companions import check_places, save_with_ann
-from rmp_lava.sources.kept import describe_companions
 from rmp_lava.sources.models import Target, load_target
 from rmp_lava.training.checkpoint import load_checkpoint, save_checkpoint
 from rmp_lava.training.models import MODELS

@@ -44,21 +44,23 @@ def provenance_section(measured: Measured, net: Path | None, command: str) -> Se
         ),
         ("hardware", "never run on hardware: spikes are simulated, cores and energy estimated"),
     ]
-    tunings, rest = kept_epochs(measured.network.provenance)
-    said = [(path[:_LONGEST], _cut(text)) for path, text in flattened(rest)]
+    network = measured.network
+    tunings, rest = kept_epochs(network.provenance)
+    if network.output_scale is not None:
+        rest["output_scale"] = network.output_scale
+    rest |= {each.kind: {"file": each.file, "sha256": each.sha256} for each in network.companions}
+    entries = [(path[:_LONGEST], _cut(text)) for path, text in flattened(rest)]
     text = ""
-    if len(said) > _MOST_ROWS:
-        text = (
-            f"The file has {len(said):,} entries; the first {_MOST_ROWS} are shown here, all of them by rmp-lava info."
-        )
+    if len(entries) > _MOST_ROWS:
+        text = f"The file has {len(entries):,} entries; the first {_MOST_ROWS} are shown here, all of them by rmp-lava info."
     sheets = [Sheet("This page.", table("", ("", ""), made, text_columns=2))]
     for title, history in tunings:
         caption = f"{title}: mean loss of each epoch, and accuracy on training and validation images."
         sheets.append(Sheet(caption, epochs_table(title, history[:_MOST_ROWS])))
-    if said:
-        entries = table("", ("", ""), said[:_MOST_ROWS], text_columns=2)
-        sheets.append(Sheet("What the file records about how it was made.", entries))
-    missing = "" if said or tunings else "The file does not record where it comes from."
+    if entries:
+        shown = table("", ("", ""), entries[:_MOST_ROWS], text_columns=2)
+        sheets.append(Sheet("What the file records about how it was made.", shown))
+    missing = "" if entries or tunings else "The file does not record where it comes from."
     return Section("provenance", "Provenance", (text,) if text else (), (), tuple(sheets), missing)
 
 

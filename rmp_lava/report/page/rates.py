@@ -112,11 +112,9 @@ def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork:
     else:
         raise _MissingError("the trained network has other layers than this one")
     if any(layer.neurons.reset != "none" and layer.activation_scale is None for layer in network):
-        raise _MissingError(
-            "the file does not say what one spike of each layer stands for; convert it with this version"
-        )
+        raise _MissingError("the file does not record the activation scale of each layer; convert it with this version")
     if network.output.neurons.reset == "none" and network.output_scale is None:
-        raise _MissingError("the file does not say what the read-out means in units of the trained network")
+        raise _MissingError("the file does not record the output scale")
     return analog
 
 
@@ -148,16 +146,16 @@ def _drawn(
     network: SpikingNetwork, layer: Layer, found: np.ndarray, counts: np.ndarray, output: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(what is said, activation) of the neurons that are drawn, float32 (images, neurons)."""
-    if layer.neurons.reset == "none":
-        scale = network.output_scale / steps
+    if layer.neurons.reset == "none" or layer.activation_scale is None:  # `_traced` requires it of neurons that spike
+        scale = (network.output_scale or 0.0) / steps
         said, meant = output * (to_weight_units(scale) if network.is_integer else scale), found
     else:
         value = layer.activation_scale
         value = value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value
         said, meant = counts / steps, found / value
     which = spread(layer.size, _NEURONS)
-    said, meant = (each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (said, meant))
-    return said, meant
+    drawn = [each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (said, meant)]
+    return drawn[0], drawn[1]
 
 
 def spread(size: int, most: int) -> np.ndarray:
