@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,8 +27,8 @@ class Table:
         Heads of the columns; empty strings for none.
     rows : tuple of tuple of str
         Each as long as `columns`.
-    text_columns : int
-        That many columns at the left are text, left-aligned; the others are numbers, right-aligned.
+    text : tuple of bool
+        For each column whether it is text, left-aligned, or numbers, right-aligned.
     total : bool
         The last row is a sum.
     """
@@ -36,7 +36,7 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    text_columns: int = 1
+    text: tuple[bool, ...]
     total: bool = False
 
     def to_text(self, max_rows: int | None = None) -> str:
@@ -46,8 +46,8 @@ class Table:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = [
             "  ".join(
-                cell.ljust(width) if i < self.text_columns else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+                cell.ljust(width) if text else cell.rjust(width)
+                for cell, width, text in zip(line, widths, self.text, strict=True)
             ).rstrip()
             for line in lines
         ]
@@ -63,7 +63,7 @@ class Table:
         """
 
         def cell(tag: str, column: int, text: str, mark: str = "") -> str:
-            aligned = ' class="text" style="text-align: left"' if column < self.text_columns else ""
+            aligned = ' class="text" style="text-align: left"' if self.text[column] else ""
             dot = f'<i style="background: var(--{mark})"></i>' if mark else ""
             return f"<{tag}{aligned}>{dot}{html.escape(printable(text))}</{tag.split()[0]}>"
 
@@ -78,7 +78,7 @@ class Table:
         )
         heads = "".join(cell('th scope="col"', i, text) for i, text in enumerate(self.columns))
         head = f"<thead><tr>{heads}</tr></thead>" if any(self.columns) else ""
-        words = ' class="words"' if self.text_columns >= len(self.columns) else ""
+        words = ' class="words"' if all(self.text) else ""
         return f"<table{words}>{title}{head}<tbody>{''.join(body)}</tbody></table>"
 
     def __rich__(self) -> RichTable:
@@ -94,8 +94,8 @@ class Table:
             show_header=any(self.columns),
             min_width=min(len(self.title), _MOST_TITLE_COLUMNS),
         )
-        for i, column in enumerate(self.columns):
-            result.add_column(column, justify="left" if i < self.text_columns else "right", overflow="fold")
+        for column, text in zip(self.columns, self.text, strict=True):
+            result.add_column(column, justify="left" if text else "right", overflow="fold")
         for number, row in enumerate(self.rows, 2):
             result.add_row(*map(Text, row), end_section=self.total and number == len(self.rows))
         return result
@@ -128,11 +128,18 @@ class Tabular:
 
 
 def table(
-    title: str, columns: Iterable[str], rows: Iterable[Sequence[object]], *, text_columns: int = 1, total: bool = False
+    title: str,
+    columns: Iterable[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    text_columns: int | Collection[int] = 1,
+    total: bool = False,
 ) -> Table:
-    """A `Table` of any cells, as strings; the first `text_columns` columns are text, the others numbers."""
+    """A `Table` of any cells, as strings; `text_columns` are the columns of text, or how many of them are at the left."""
+    heads = tuple(columns)
+    of_text = range(text_columns) if isinstance(text_columns, int) else text_columns
     cells = tuple(tuple(str(cell) for cell in row) for row in rows)
-    return Table(title, tuple(columns), cells, text_columns, total)
+    return Table(title, heads, cells, tuple(i in of_text for i in range(len(heads))), total)
 
 
 def printable(text: object) -> str:

@@ -168,11 +168,11 @@ def _lava_stages(
 
 def show_demo(demo: Demo, console: Console) -> None:
     """Print the demo's tables."""
-    rows = [(s.name, s.note, f"{s.images:,}", percent(s.accuracy, 2)) for s in demo.stages]
+    rows = [(s.name, f"{s.images:,}", percent(s.accuracy, 2), s.note) for s in demo.stages]
     if demo.lava_missing:
-        rows.append(("Lava", demo.lava_missing, "0", "not run"))
+        rows.append(("Lava", "0", "not run", demo.lava_missing))
     console.print()
-    console.print(table("Stages (held-out digits)", ("stage", "", "images", "accuracy"), rows, text_columns=2))
+    console.print(table("Stages (held-out digits)", ("stage", "images", "accuracy", ""), rows, text_columns=(0, 3)))
     console.print(curve_table(demo.curves))
     best, hard_steps, soft_steps = demo.steps_to_hard_best
     reached = f"after {soft_steps} steps" if soft_steps else "not within these steps"

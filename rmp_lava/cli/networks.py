@@ -66,7 +66,7 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
         console.print(
             "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."
         )
-    for made in provenance_tables(network):
+    for made in provenance_tables(network.provenance, network.balanced_steps):
         console.print(made)
     for sentence in describe_companions(net, network.companions):
         console.print(sentence)

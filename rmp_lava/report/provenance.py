@@ -9,7 +9,7 @@ from typing import Any
 
 from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
-from ..network import Companion, SpikingNetwork
+from ..network import Companion
 from ..sources.kept import state_of
 from ..tables import Table, table
 from .tables import epochs_table, fidelity_table, stage_table
@@ -79,11 +79,10 @@ def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
             yield path, value if isinstance(value, str) else json.dumps(value)
 
 
-def provenance_tables(network: SpikingNetwork) -> Iterator[Table]:
-    """Stages, layer fidelity, epochs of tuning and every other entry, as tables for the terminal."""
-    provenance = network.provenance
+def provenance_tables(provenance: Mapping[str, Any], steps: int | None) -> Iterator[Table]:
+    """Stages, layer fidelity, epochs of tuning and every other entry, as tables for the terminal; `steps` is T if known."""
     if stages := kept_stages(provenance):
-        yield stage_table(stages, network.balanced_steps)
+        yield stage_table(stages, steps)
     if layers := kept_layer_fidelity(provenance):
         yield fidelity_table(layers)
     tunings, rest = kept_epochs(provenance)

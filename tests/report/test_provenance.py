@@ -29,7 +29,7 @@ TUNING = {"steps": 4, "history": [[1, 0.5, 0.8, 0.7], [2, 0.25, 0.9, None]]}
 def shown(provenance) -> str:
     out = console()
     with out.capture() as text:
-        for made in provenance_tables(provenance):
+        for made in provenance_tables(provenance, 4):
             out.print(made)
     return text.get()
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import rmp_lava
 from rmp_lava.findings import Finding, findings_table
-from rmp_lava.tables import Table, table
+from rmp_lava.tables import table
 from rmp_lava.training.data import load
 
 NUMBERS = table("Numbers", ("name", "value"), [("a", 1), ("b", 20), ("all", 21)], total=True)
@@ -63,7 +63,7 @@ def test_marks_are_dots_in_the_first_cells():
 
 
 def test_long_tables_are_shortened_in_the_middle():
-    text = Table("", ("n",), tuple((str(i),) for i in range(100))).to_text(max_rows=5)
+    text = table("", ("n",), [(i,) for i in range(100)]).to_text(max_rows=5)
     assert text.split() == ["n", "0", "1", "...", "98", "99"]
 
 
