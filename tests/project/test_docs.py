@@ -55,7 +55,7 @@ def test_readme_python_runs(tmp_path):
 
 
 def test_links_in_the_documents_lead_somewhere():
-    documents = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
     assert len(documents) >= 5
     for document in documents:
         for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8")):
