@@ -39,6 +39,8 @@ ThresholdForm = Literal["stock", "free", "dense_rec"]
 Augmentation = Literal["none", "crop-flip", "crop-flip-cutout"]
 Mixing = Literal["none", "cutmix"]
 Precision = Literal["float32", "bfloat16"]
+"""Of the sums of layers during training."""
+Optimizer = Literal["adam", "sgd", "muon"]
 
 
 def options(choice: Any) -> tuple[str, ...]:

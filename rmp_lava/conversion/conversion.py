@@ -10,11 +10,11 @@ import numpy as np
 
 from ..backends import run
 from ..network import SpikingNetwork
+from ..training.loop import EpochRecord
 from .fidelity import clipped, first_loss, measure_layers
 from .layer_fidelity import LayerFidelity
 from .stages import Stages, analog_stage, spiking_stage, trained_stage
 from .tracing.reading import Model
-from .tune_session import TuneRecord
 
 FIDELITY_IMAGES = 256
 """Images on which `Conversion.measure` compares layers; stages use all of them."""
@@ -84,7 +84,7 @@ class Conversion:
         The trained network that it was made from.
     seed : int
         Of everything random, measurements included.
-    tuning : tuple of TuneRecord
+    tuning : tuple of EpochRecord
         One record per epoch; empty without a tuning.
     """
 
@@ -94,7 +94,7 @@ class Conversion:
     steps: int
     model: Model = field(repr=False)
     seed: int = 0
-    tuning: tuple[TuneRecord, ...] = ()
+    tuning: tuple[EpochRecord, ...] = ()
 
     def stages(self, images: np.ndarray, labels: np.ndarray, *, strict: bool = False) -> Stages:
         """The accuracy of the trained, folded, clipped, float and integer network on the same labelled images.

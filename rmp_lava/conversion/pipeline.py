@@ -30,6 +30,7 @@ from ..netx.lava_dl_loader import lava_dl_obstacles
 from ..schedule import Schedule
 from ..training.data import as_float
 from ..training.data.lazy_images import Images
+from ..training.loop import EpochRecord
 from .balance import balance
 from .balancing import ENCODINGS, Balancing, candidates_for
 from .conversion import Conversion
@@ -43,7 +44,7 @@ from .trace import trace
 from .tracing.reading import Model
 from .tune import Labelled
 from .tune import tune as tune_network
-from .tune_session import TuneRecord, check_values
+from .tune_session import check_values
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -198,7 +199,7 @@ def tune(
     calibration: int | None = None,
     checkpoint_path: Path | None = None,
     resume: bool = False,
-    on_epoch: Callable[[TuneRecord], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
     seed: int = 0,
     name: str = "network",
     class_names: tuple[str, ...] = (),

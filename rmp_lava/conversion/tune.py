@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..choices import Dynamics
+from ..choices import Augmentation, Dynamics, Precision, ThresholdForm
 from ..encoding import check_images
 from ..errors import DataError, UsageError
 from ..hardware import Profile, load_profile
@@ -37,7 +37,6 @@ from ..training.loop import (
 from ..training.resume import check_checkpoint_path, plain_history
 from . import tune_session as session
 from .analog import AnalogNetwork
-from .quantize import THRESHOLD_FORMS
 from .tunable import make_tunable
 from .tune_session import TuneSettings, TuneState
 
@@ -67,9 +66,9 @@ def tune(
     learning_rate: float = 1e-4,
     batch_size: int = 128,
     profile: str | Profile = "loihi2",
-    threshold_form: str = "stock",
-    augmentation: str = "none",
-    precision: str = "float32",
+    threshold_form: ThresholdForm = "stock",
+    augmentation: Augmentation = "none",
+    precision: Precision = "float32",
     seed: int = 0,
     validation: Labelled | None = None,
     teacher: SpikingNetwork | None = None,
@@ -145,7 +144,7 @@ def tune(
         If the checkpoint cannot be read or written.
     """
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    _check_network(network, threshold_form)
+    _check_network(network)
     _check_labelled(images, labels, network, "images")
     if validation is not None:
         _check_labelled(*validation, network, "validation images")
@@ -288,10 +287,8 @@ def _result(state: TuneState, settings: TuneSettings) -> Tuned:
     return Tuned(network, tuple(state.history))
 
 
-def _check_network(network: SpikingNetwork, threshold_form: str) -> None:
+def _check_network(network: SpikingNetwork) -> None:
     name = f"network {network.name!r}"
-    if threshold_form not in THRESHOLD_FORMS:
-        raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
     if network.is_integer:
         raise UsageError(f"{name} has integer weights; tune the float network, then quantise it")
     if network.input.encoding != "current":

@@ -17,17 +17,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
-from ..choices import Dynamics, options
+from ..choices import Augmentation, Dynamics, Precision, ThresholdForm
 from ..errors import CheckpointError
 from ..network import SpikingNetwork
-from ..training.data.augment import AUGMENTATIONS
 from ..training.data.lazy_images import Images
 from ..training.data.lazy_images import checksum as content_checksum
 from ..training.loop import EpochRecord
-from ..training.recipe import PRECISIONS
 from ..training.resume import (
     StrPath,
     check_choice,
@@ -43,8 +40,6 @@ from ..training.resume import (
 from ..training.torch_file import read_torch_file, write_torch_file
 from .analog import AnalogNetwork
 from .tunable import TunableNetwork
-
-TuneRecord = EpochRecord
 
 FORMAT = "rmp-lava-tuning"
 FORMAT_VERSION = 2
@@ -74,9 +69,9 @@ class TuneSettings:
     learning_rate: float
     batch_size: int
     profile: str
-    threshold_form: str
-    augmentation: str
-    precision: str
+    threshold_form: ThresholdForm
+    augmentation: Augmentation
+    precision: Precision
     seed: int
     device: str
     teacher: int | None
@@ -90,8 +85,15 @@ def check_values(values: Mapping[str, Any]) -> None:
     for name, lowest in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
         check_integer(name, values.get(name, lowest), lowest)
     check_positive("learning_rate", values.get("learning_rate", 1.0))
-    for name, allowed in (("dynamics", options(Dynamics)), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
-        check_choice(name, values.get(name, allowed[0]), allowed)
+    choices = {
+        "dynamics": Dynamics,
+        "threshold_form": ThresholdForm,
+        "augmentation": Augmentation,
+        "precision": Precision,
+    }
+    for name, choice in choices.items():
+        if name in values:
+            check_choice(name, values[name], choice)
     check_device(values.get("device", "cpu"))
 
 
@@ -114,13 +116,11 @@ def checksum(*arrays: Images) -> int:
     return value
 
 
-def _number(scale: np.ndarray | None) -> float | list[float] | None:
-    return None if scale is None else scale.tolist()
-
-
 def network_checksum(network: SpikingNetwork) -> int:
-    """CRC-32 of a network's names, weights, biases and chosen thresholds."""
-    value = zlib.crc32(repr([(layer.name, _number(layer.activation_scale)) for layer in network]).encode())
+    """CRC-32 of a network's names, weights, biases and activation scales."""
+    scales = {layer.name: layer.activation_scale for layer in network}
+    plain = [(name, None if scale is None else scale.tolist()) for name, scale in scales.items()]
+    value = zlib.crc32(repr(plain).encode())
     for layer in network:
         arrays = [synapse.weight for synapse in layer.synapses]
         arrays += [] if layer.neurons.bias is None else [layer.neurons.bias]

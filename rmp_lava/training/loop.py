@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..choices import Precision
 from ..errors import DataError
 from ..progress import Progress
 from .data.lazy_images import Images, LazyImages
@@ -80,7 +81,7 @@ def learning_rate(highest: float, step: int, steps: int, warmup: float = 0.0) ->
     return highest * (1 + math.cos(math.pi * fallen)) / 2
 
 
-def mixed_precision(device: str, precision: str) -> torch.autocast:
+def mixed_precision(device: str, precision: Precision) -> torch.autocast:
     """The context in which layers compute in bfloat16 where PyTorch's autocast does so; nothing changes for 'float32'."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bfloat16")
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..choices import Augmentation, Mixing, Optimizer, Precision
 from ..errors import UsageError
-from .data.augment import AUGMENTATIONS, MIXINGS
 from .resume import check_choice, check_integer, check_positive, is_number
-
-OPTIMIZERS = ("adam", "sgd", "muon")
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,13 @@ class Recipe:
     batch_size: int
     learning_rate: float
     # Checkpoints of format version 1 do not store these; they were trained with the defaults.
-    optimizer: str = "adam"
+    optimizer: Optimizer = "adam"
     weight_decay: float = 0.0
-    augmentation: str = "none"
-    mixing: str = "none"
+    augmentation: Augmentation = "none"
+    mixing: Mixing = "none"
     label_smoothing: float = 0.0
     warmup: float = 0.0
-    precision: str = "float32"
+    precision: Precision = "float32"
     channels_last: bool = False
 
     def __post_init__(self) -> None:
@@ -73,9 +70,9 @@ class Recipe:
         for name in ("label_smoothing", "warmup"):
             if not is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a number from 0 to less than 1")
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("augmentation", self.augmentation, AUGMENTATIONS)
-        check_choice("mixing", self.mixing, MIXINGS)
-        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("optimizer", self.optimizer, Optimizer)
+        check_choice("augmentation", self.augmentation, Augmentation)
+        check_choice("mixing", self.mixing, Mixing)
+        check_choice("precision", self.precision, Precision)
         if not isinstance(self.channels_last, bool):
             raise UsageError(f"channels_last is {self.channels_last!r}; give True or False")

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..choices import listed, options
 from ..errors import CheckpointError, UsageError
 from ..files import check_writable
 from .loop import EpochRecord
@@ -35,9 +36,10 @@ def check_positive(name: str, value: Any) -> None:
         raise UsageError(f"{name} is {value!r}; give a positive number")
 
 
-def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")
+def check_choice(name: str, value: Any, choice: Any) -> None:
+    """Raise `UsageError` unless a value is one of a `Literal` of `rmp_lava.choices`."""
+    if value not in options(choice):
+        raise UsageError(f"{name} is {value!r}; choose one of {listed(choice)}")
 
 
 def check_device(device: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-AUGMENTATIONS = ("none", "crop-flip", "crop-flip-cutout")
-MIXINGS = ("none", "cutmix")
+from ...choices import Augmentation
 
 PADDING = 4
 """Pixels of zeros on each side before a crop, as He et al. (CVPR 2016, section 4.2) train on CIFAR-10."""
@@ -18,8 +17,8 @@ MIXED = 0.5
 """Fraction of the images that CutMix mixes, as Yun et al. (ICCV 2019, section 4.1.2) use for CIFAR."""
 
 
-def augment(images: torch.Tensor, how: str, generator: torch.Generator) -> torch.Tensor:
-    """Apply one of `AUGMENTATIONS`; arguments and result as for `crop_flip`."""
+def augment(images: torch.Tensor, how: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Augmented images; arguments and result as for `crop_flip`."""
     if how == "none":
         return images
     images = crop_flip(images, generator)
