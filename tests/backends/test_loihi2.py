@@ -301,7 +301,7 @@ def test_the_clock_has_the_neurons_that_mapping_counts(steps):
     for i in range(1, 6):
         neurons = Neurons(2, v_init=1) if i < 4 else Neurons(2, "hard", v_init=i - 4)
         layers.append(Layer(str(i), (2,), (Dense(str(i - 1), 2 * np.eye(2, dtype=np.int16)),), neurons))
-    network = SpikingNetwork("deep", Input((2,), "spikes"), tuple(layers), "int", "count")
+    network = SpikingNetwork("deep", Input((2,), "spikes"), tuple(layers), "integer", "count")
     plan = schedule(network, steps, blank=1)
     builder = StockBuilder(plan, 1)
     for name, neurons, shape, depth in populations(network):
