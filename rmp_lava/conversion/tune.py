@@ -87,9 +87,9 @@ def tune(
     Parameters
     ----------
     network : SpikingNetwork
-        Float, in analog form (see `rmp_lava.conversion.analog`), with current encoding and an integrating read-out. If
-        each spiking layer's record has a "threshold", as after an earlier `tune`, it starts from these; else from
-        those with the least squared error.
+        In analog form (see `rmp_lava.conversion.analog`), with current encoding and an integrating read-out. Activation
+        scales start from those of its spiking layers, which an earlier `tune` or `unscale` sets; without them, from those
+        with the least squared error.
     images : numpy.ndarray or LazyImages
         Training images, (N, *input shape): float in [0, 1], or uint8 that means value / 255.
     labels : numpy.ndarray

@@ -450,6 +450,20 @@ def test_resumed_tuning_gives_the_bits_of_the_uninterrupted_one(tmp_path, dynami
     assert quick(**arguments, checkpoint_path=path, resume=True) == whole  # nothing is left to do
 
 
+def test_history_includes_the_epochs_before_an_interruption(tmp_path):
+    network, (images, labels), _ = digits()
+    seen, arguments = [], {"dynamics": "rates", "epochs": 2, "batch_size": 100, "checkpoint_path": tmp_path / "a.pt"}
+
+    def interrupt(record):
+        seen.append(record)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(network, images, labels, 2, **arguments, on_epoch=interrupt)
+    tuned = tune(network, images, labels, 2, **arguments, resume=True, on_epoch=seen.append)
+    assert tuned.history == tuple(seen) and [record.epoch for record in seen] == [1, 2]
+
+
 def test_interruption_within_an_epoch_keeps_the_last_whole_one(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     quick(epochs=2, checkpoint_path=path)

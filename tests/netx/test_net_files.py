@@ -1,4 +1,4 @@
-"""`.net` files: what is saved comes back equal, what is damaged is refused in one sentence, what was there survives."""
+"""`.net` files: saved networks load equal, damaged files are refused in one sentence, older files survive failures."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_string_that_claims_gigabytes_is_refused(theirs):
 
 
 def test_endless_heap_of_strings_is_refused(theirs):
-    """HDF5 2.0 follows an object of size 0 for ever; in a child, because nothing could interrupt it here."""
+    """HDF5 2.0 follows an object of size 0 forever; in a child, because nothing could interrupt it here."""
     assert load(theirs).layers[0].neurons.threshold == 80
     path, damaged = theirs, bytearray(theirs.read_bytes())
     heap = damaged.find(b"GCOL\x01\0\0\0")
@@ -275,7 +275,7 @@ def test_endless_heap_of_strings_is_refused(theirs):
 
 
 def test_endless_chain_of_free_blocks_is_refused(tmp_path):
-    """The library follows the free blocks of a heap of names, too; in a child, as above."""
+    """HDF5 follows the free blocks of a heap of names too; in a child, as above."""
     path = save(conv_network(), tmp_path / "a.net")
     damaged, found = bytearray(path.read_bytes()), 0
     heap = damaged.find(b"HEAP\0\0\0\0")
@@ -299,7 +299,7 @@ def keys_of_the_format() -> list[str]:
     return keys
 
 
-# For lava-dl or for people; they repeat what other keys say.
+# For lava-dl or for readers; they repeat other keys.
 REDUNDANT = (
     "inChannels",
     "outChannels",

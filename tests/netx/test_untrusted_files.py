@@ -1,4 +1,4 @@
-"""`.net` files of strangers: nothing outside is touched, and neither memory nor time exceeds what the file's size stands for."""
+"""Untrusted `.net` files: nothing outside the file is touched, and memory and time are bounded by the file's size."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_data_outside_the_file_is_not_read(net, tmp_path):
 
 
 def refusal_in_little_memory(path: Path) -> str:
-    """The last line of what a process says that loads a file with 256 MiB beyond what Python and h5py have."""
+    """The last line of a process's error output that loads a file with 256 MiB more than Python and h5py take."""
     program = f"""
         import resource
         from rmp_lava.netx import load
@@ -59,7 +59,7 @@ def refusal_in_little_memory(path: Path) -> str:
         load({str(path)!r})
     """
     if not Path("/proc/self/statm").exists():
-        pytest.skip("memory is limited by what Linux tells")
+        pytest.skip("needs /proc of Linux")
     child = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
     return child.stderr.splitlines()[-1]
 
@@ -72,7 +72,7 @@ def test_huge_declarations_are_refused_before_anything_is_allocated(net, shape, 
     with h5py.File(net, "r+") as file:
         del file[key]
         file.create_dataset(key, shape, dtype=dtype, chunks=(1,) * len(shape))
-    # Less than any of the sizes declared, more than Python with h5py needs beyond what it has.
+    # Less than any of the declared sizes, more than Python and h5py need in addition.
     message = refusal_in_little_memory(net)
     assert (
         "NetFileError" in message and key in message and ("declares" in message or "is not a single string" in message)
@@ -115,7 +115,7 @@ def test_chunks_larger_than_their_dataset_are_refused(net):
 
 
 def test_many_names_of_a_small_layer_are_not_read_as_often(tmp_path):
-    """48 kB once stood for 40,000 synapses, and 2 MB for hours of reading."""
+    """48 kB once expanded to 40,000 synapses, and 2 MB to hours of reading."""
     layer = Layer("a", (1,), (Dense(INPUT, [[2]]), Dense(INPUT, [[3]])), Neurons(9))
     network = SpikingNetwork("small", make_input("poisson", (1,)), (layer,), "integer", "count")
     path = save(network, tmp_path / "a.net")
@@ -127,7 +127,7 @@ def test_many_names_of_a_small_layer_are_not_read_as_often(tmp_path):
 
 
 def chunk_of(file, key, content, *, deflates):
-    """A dataset of one value in one chunk, which holds these bytes after so many compressions."""
+    """A dataset of one value in one chunk, which contains these bytes, compressed `deflates` times."""
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((1,))
     for _ in range(deflates):
@@ -145,7 +145,7 @@ def test_chunks_are_not_inflated_beyond_what_they_declare(net, deflates, found):
     with h5py.File(net, "r+") as file:
         del file["layer/1/type"]
         chunk_of(file, "layer/1/type", bytes(2**29), deflates=deflates)
-    # Less than the chunk inflates to, which HDF5 would allocate where no tracer of Python sees it.
+    # Less than the size of the inflated chunk, which HDF5 would allocate outside Python.
     message = refusal_in_little_memory(net)
     assert "NetFileError" in message and "/layer/1/type" in message and found in message
 
@@ -157,12 +157,12 @@ def test_chunks_are_not_inflated_beyond_what_they_declare(net, deflates, found):
         ("shuffle deflate", b"1"),
         ("shuffle deflate fletcher32", b"1"),
         ("fletcher32 shuffle deflate", b"1"),
-        ("shuffle deflate", None),  # says that its filters were left out
+        ("shuffle deflate", None),  # declares that its filters were skipped
         ("shuffle", bytes(73)),
     ],
 )
 def test_chunks_of_other_sizes_than_a_chunk_are_refused(net, filters, content):
-    """Out of a short one HDF5 copies what lies behind it in memory, or dies."""
+    """From a short chunk HDF5 copies the memory that follows it, or crashes."""
     with h5py.File(net, "r+") as file:
         shape, before = file["layer/1/weight"].shape, file["layer/1/weight"][()]
         del file["layer/1/weight"]
