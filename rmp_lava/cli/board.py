@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from ..backends.board import Board
 
 Partition = Annotated[str | None, typer.Option(help="SLURM partition to take a Loihi 2 board from (backend loihi2).")]
-Node = Annotated[str | None, typer.Option(help="SLURM node: this board and no other (backend loihi2).")]
-Host = Annotated[str | None, typer.Option(help="Host of a board in the network, instead of SLURM (backend loihi2).")]
+Node = Annotated[str | None, typer.Option(help="SLURM node: exactly this board (backend loihi2).")]
+Host = Annotated[str | None, typer.Option(help="Network host of a board, instead of SLURM (backend loihi2).")]
 Generation = Annotated[str | None, typer.Option(help="Chips: N3B2, N3B3, N3C1 or N3D1.", show_default="N3B3")]
 Leak = Annotated[
-    int | None, typer.Option(help="1: the board takes no smaller decay than du = 0.", min=0, max=1, show_default="0")
+    int | None, typer.Option(help="1: the smallest decay of the board is du = 0.", min=0, max=1, show_default="0")
 ]
 NeuronProgram = Annotated[
     str | None,
-    typer.Option(help="package.module:ProcessModel of RMP, your own (backends lava, loihi2). Its code runs."),
+    typer.Option(
+        help="Your own ProcessModel of RMP, package.module:class (backends lava, loihi2). Importing it runs its code."
+    ),
 ]
 
 
 Measure = Annotated[
     MeasuredInput | None,
-    typer.Option(help="Measure the first sample on the board: input held by the chip, or sent by the host."),
+    typer.Option(help="Also measure the first sample on the board, with input held by the chip or sent by the host."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Commands on networks that exist: `info` and `run`; and on the machine that they run on: `doctor`."""
+"""Commands for existing networks, `info` and `run`, and for this machine, `doctor`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from ..choices import Backend, ConvModel, Implementation, Kernel
@@ -27,6 +26,8 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..backends import BackendOptions
 
 _STAGES = {"integer": "Loihi's integers", "balanced": "real numbers, balanced", "analog": "real numbers, not balanced"}
@@ -39,11 +40,11 @@ def _plain(scale: np.ndarray | None) -> float | list[float] | None:
 def _messages(levels: int | None) -> str:
     if levels is None:
         return "real-valued messages"
-    return "single spikes" if levels == 1 else f"whole-numbered messages up to {levels}"
+    return "single spikes" if levels == 1 else f"integer messages up to {levels}"
 
 
 def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
-    """Show what a .net file holds."""
+    """Show the content of a .net file."""
     from .. import netx
     from ..report.provenance import describe_companions, provenance_tables
     from ..report.tables import WIDE, network_table
@@ -111,11 +112,13 @@ def run(
     data_dir: DataDirectory = None,
     samples: Samples = None,
     steps: Steps = None,
-    backend: Annotated[Backend, typer.Option(help="Where to run; nothing else runs instead.")] = "fast",
+    backend: Annotated[
+        Backend, typer.Option(help="Where to run. A backend that is not available is an error.")
+    ] = "fast",
     implementation: Annotated[
         Implementation | None,
         typer.Option(
-            help="Neurons: native RMP, or stock LIF with a self-synapse.", show_default="native; stock on loihi2"
+            help="Native RMP neurons, or Lava's stock LIF with a self-synapse.", show_default="native; stock on loihi2"
         ),
     ] = None,
     compare: Annotated[
@@ -128,7 +131,9 @@ def run(
     power_of_two: Annotated[
         bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two; loihi2 always does.")
     ] = False,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds after which Lava is ended.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds after which Lava is stopped (backends lava, loihi2).")
+    ] = None,
     partition: Partition = None,
     node: Node = None,
     host: Host = None,
@@ -138,7 +143,9 @@ def run(
     measure: Measure = None,
     conv_model: Annotated[
         ConvModel | None,
-        typer.Option(help="Convolutions on Lava: matrix products (blas, the default), or Lava's own model, slowly."),
+        typer.Option(
+            help="Convolutions of backend lava: matrix products (blas, the default), or Lava's own slow model."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="PyTorch device of backend fast.", show_default="cpu")] = None,
     kernel: Annotated[
@@ -146,10 +153,13 @@ def run(
     ] = None,
     memory: Annotated[
         int | None,
-        typer.Option(min=1, help="MiB that backend fast may take besides network and images.", show_default="1024"),
+        typer.Option(
+            min=1, help="MiB that backend fast may use in addition to network and images.", show_default="1024"
+        ),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(help="Leave a sample when its prediction has this probability (backend fast).")
+        float | None,
+        typer.Option(help="Stop a sample once its prediction has this probability, 0 to 1 (backend fast)."),
     ] = None,
     strict: Strict = False,
     seed: SpikeSeed = 0,
@@ -167,10 +177,12 @@ def run(
     from ..sources.images import images_for
 
     if compare and backend == "reference":
-        raise UsageError("--compare compares with the reference, which is the backend asked for; choose fast or lava")
+        raise UsageError(
+            "--compare compares a run with backend reference; choose another --backend, such as fast or lava"
+        )
     if compare and confidence is not None:
         raise UsageError(
-            "--compare needs every step of every sample, which --confidence cuts short; leave one of them out"
+            "--compare needs every step of every sample, but --confidence stops samples early; leave one of them out"
         )
     chosen = backend_options(
         backend,
@@ -246,9 +258,9 @@ def backend_options(backend: Backend, **given: Any) -> BackendOptions:
 
 
 def doctor(json_path: Json = None) -> None:
-    """Say which parts work on this machine.
+    """Check which parts of rmp-lava work on this machine.
 
-    For each that does not: why, and what to do.
+    For each that does not, shows why and what to do.
     """
     from ..doctor import diagnose
     from ..findings import findings_table

@@ -21,15 +21,15 @@ def steps_for(network: SpikingNetwork, steps: int | None) -> int:
 
 
 def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
-    """What ran, on what, with which result, in sentences."""
+    """Sentences on a run: backend, time, accuracy, early exit, limits reached."""
     lines = [f"Ran {what} on: {result.execution}, {result.seconds:.1f} s"]
     if accuracy is not None:
         lines.append(f"Accuracy: {percent(accuracy, 2)}")
     if result.steps_used is not None:
         used = result.steps_used
         lines.append(
-            f"Left as soon as confident: {used.mean():.1f} of {result.schedule.steps} steps on average, "
-            f"{np.median(used):g} in the median; {percent((used == result.schedule.steps).mean(), 2)} of the samples stayed"
+            f"Early exit: {used.mean():.1f} of {result.schedule.steps} steps on average, "
+            f"median {np.median(used):g}; {percent((used == result.schedule.steps).mean(), 2)} of the samples took all of them"
         )
     saturation = result.limits_reached()
     if saturation:
@@ -42,13 +42,13 @@ def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
 def _crossing(result: Run) -> str:
     crossing = {name: count for name, count in result.boundary_spikes.items() if count}
     if not crossing:
-        return "no potential reaches across a reset into the next sample"
+        return "no membrane potential carries over into the next sample"
     listed = ", ".join(f"{name} in {count:,} samples" for name, count in crossing.items())
-    return f"potentials beyond what the blank step takes off reach into the next sample: {listed}; more --blank steps avoid it"
+    return f"membrane potentials carry over into the next sample: {listed}; pass more --blank steps"
 
 
 def compare_with_reference(network: SpikingNetwork, images: np.ndarray, result: Run, seed: int) -> list[str]:
-    """Where a run recorded with spikes and potentials differs from the reference's; empty if nowhere."""
+    """Differences from the reference, of a run that recorded spikes and potentials; empty if there are none."""
     expected = run(
         network,
         images,

@@ -411,7 +411,7 @@ def test_fractions_of_messages_and_options_of_other_backends_are_refused():
 @pytest.mark.parametrize(
     "arguments, found",
     [
-        ({"steps": 4.0}, "steps are 4.0; allowed are whole numbers 1.."),
+        ({"steps": 4.0}, "steps are 4.0; allowed are integers 1.."),
         ({"blank": 1.5}, "blank steps are 1.5"),
         ({"seed": 1.5}, "seed is 1.5"),
         ({"record": "spikes"}, "record is the string 'spikes'; pass a collection such as .'spikes',."),

@@ -222,7 +222,7 @@ def test_a_run_has_the_items_of_neurobench_and_measures_nothing(work, call):
 def test_boards_that_cannot_be_meant_are_an_error(work, error):
     options = ("run", work / "d.net", "--samples", 1, "--backend", "loihi2")
     assert "pass only one of them" in error(*options, "--partition", "kp", "--host", "h")
-    assert "is no name" in error(*options, "--host", "-x")
+    assert "is not a valid name" in error(*options, "--host", "-x")
     assert "is for backend 'loihi2'" in error("run", work / "d.net", "--samples", 1, "--partition", "kp")
 
 
