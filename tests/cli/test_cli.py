@@ -333,7 +333,7 @@ def test_arguments_that_cannot_be_meant(work, error, monkeypatch, arguments, fou
 
 
 def test_without_a_number_of_steps_or_a_data_set_the_option_is_named(work, tmp_path, error):
-    bare = save(load(work / "d.net").replace(provenance={}), tmp_path / "bare.net")
+    bare = save(load(work / "d.net").replace(balanced_steps=None, dataset=None), tmp_path / "bare.net")
     assert "--data" in error("run", bare)
     assert "--steps" in error("run", bare, "--data", "digits")
 
