@@ -10,6 +10,7 @@ import torch
 
 from ..backends import run
 from ..errors import UsageError
+from ..hardware import Profile
 from ..network import SpikingNetwork
 from .analog import activations
 from .balance import balance
@@ -75,6 +76,7 @@ def balance_best(
     steps: int,
     candidates: Sequence[Balancing],
     *,
+    profile: str | Profile = "loihi2",
     seed: int = 0,
     progress: bool = False,
 ) -> SpikingNetwork:
@@ -85,7 +87,7 @@ def balance_best(
 
     Parameters
     ----------
-    network, images, steps, seed, progress
+    network, images, steps, profile, seed, progress
         As `balance` takes them.
     candidates : sequence of Balancing
         A single one is applied without a comparison.
@@ -102,11 +104,11 @@ def balance_best(
         As `balance` does.
     """
     if len(candidates) == 1:
-        return balance(network, images, steps, candidates[0], seed=seed, progress=progress)
+        return balance(network, images, steps, candidates[0], profile=profile, seed=seed, progress=progress)
     trained = TrainedOutputs(network, images)
     tried = []
     for how in candidates:
-        balanced = balance(network, images, steps, how, seed=seed, progress=progress)
+        balanced = balance(network, images, steps, how, profile=profile, seed=seed, progress=progress)
         tried.append(_Tried(balanced, how, trained.divergence(balanced, steps, seed=seed)))
     best = min(tried, key=lambda each: each.divergence).network
     differ = [name for name in vars(candidates[0]) if len({repr(getattr(how, name)) for how in candidates}) > 1]

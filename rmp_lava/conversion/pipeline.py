@@ -172,7 +172,7 @@ def convert(
         order = np.random.default_rng(seed).permutation(len(images))
         images, labels = images[order], None if labels is None else np.asarray(labels)[order]
     objective = None if search is None else make_objective(search, analog, images, labels)
-    floating = balance_best(analog, images, steps, candidates, seed=seed, progress=progress)
+    floating = balance_best(analog, images, steps, candidates, profile=profile, seed=seed, progress=progress)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
     integer = _quantize(floating, images, steps, quantization, profile, seed)
@@ -268,7 +268,7 @@ def tune(
     if quantization.for_lava_dl:
         _refuse_for_lava_dl(analog, _TUNED)
     objective = None if search is None else make_objective(search, analog, some, some_labels)
-    converted = balance_best(analog, some, steps, _BEFORE_TUNING, seed=seed, progress=progress)
+    converted = balance_best(analog, some, steps, _BEFORE_TUNING, profile=profile, seed=seed, progress=progress)
     tuned = tune_network(
         unscale(converted),
         images,
@@ -291,7 +291,7 @@ def tune(
         device=device,
         on_epoch=on_epoch,
     )
-    floating = balance(tuned.network, some, steps, _TUNED, seed=seed, progress=progress)
+    floating = balance(tuned.network, some, steps, _TUNED, profile=profile, seed=seed, progress=progress)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
     integer = _quantize(floating, some, steps, quantization, profile, seed)

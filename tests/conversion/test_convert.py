@@ -26,6 +26,7 @@ from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import unscale
 from rmp_lava.encoding import encode, make_input
 from rmp_lava.errors import ConversionError, DataError, UsageError
+from rmp_lava.hardware import load_profile
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
 
 
@@ -346,3 +347,22 @@ def test_hard_reset_loses_what_is_above_the_threshold():
     assert np.abs(error["soft"]).max() <= 1 / steps + 1e-9
     assert error["hard"].max() <= 1 / steps and error["hard"].mean() < -0.1
     assert counts_for(0.7, steps, "hard") == steps // 2
+
+
+def test_balancing_respects_the_registers_of_the_chip_that_quantises():
+    """A nearly inactive channel with a large bias gets a larger activation scale where biases have few bits."""
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Flatten(), linear(12, 2))
+    with torch.no_grad():
+        model[0].weight[:] = torch.tensor([1.0, 1.0, -0.9]).reshape(3, 1, 1, 1)
+        model[0].bias[:] = torch.tensor([0.0, 0.1, 0.3])
+    images = np.random.default_rng(0).random((20, 1, 2, 2), dtype=np.float32)
+    chip = load_profile("loihi2")
+    limits = dict(chip.limits) | {"bias_mantissa_max": dataclasses.replace(chip.limits["bias_mantissa_max"], value=10)}
+    small = dataclasses.replace(chip, sections={**chip.sections, "limits": limits})
+    scales = [
+        convert(model, images, steps=8, quantization=pipeline.Quantization(profile=profile)).floating.layers[0]
+        for profile in ("loihi2", chip, small)
+    ]
+    same, other, changed = (np.broadcast_to(layer.activation_scale, 3) for layer in scales)
+    np.testing.assert_array_equal(same, other)
+    assert changed[2] > same[2]
