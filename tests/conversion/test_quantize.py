@@ -52,7 +52,7 @@ def test_ranges_are_kept_and_the_threshold_is_exact(weight, ratio, form, source)
         result = quantize(network, threshold_form=form)
     except ConversionError as error:
         # A threshold of at most 254 that holds a pixel's levels too leaves a small weight nothing.
-        assert "all weights of layer 'a' would be rounded to zero beside a threshold" in str(error)
+        assert "all weights of layer 'a' would be rounded to zero next to a threshold" in str(error)
         assert (form, source) == ("dense_rec", "current") and ratio > 10
         return
     layer, levels = result.layers[0], result.input.largest_message
