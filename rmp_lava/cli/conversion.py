@@ -65,11 +65,11 @@ def check(
     from ..conversion.check import CheckReport
     from ..conversion.check import check as run_check
     from ..findings import findings_table
-    from ..sources.models import load_target, shape_for
+    from ..sources.models import load_trained, shape_for
 
     if Path(target).suffix == ".net":
         raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
-    network = load_target(target, weights)
+    network = load_trained(target, weights)
     # Not zeros, which a network without biases maps to zeros whatever it computes.
     example = np.random.default_rng(0).random((2, *shape_for(network, shape)), dtype=np.float32)
     report = run_check(network.model, example, pooling=pooling)
@@ -157,7 +157,7 @@ def convert(
     """
     from ..conversion import pipeline
 
-    network, material = load(target, weights, shape, data, data_dir, images, labels)
+    network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "")
     given = {
         "thresholds": thresholds,
@@ -169,8 +169,8 @@ def convert(
         "reset": reset,
     }
     changes = cast("BalancingChanges", {name: value for name, value in given.items() if value is not None})
-    some, some_labels = material.calibration(calibration, seed)
-    held_out = material.validation(validation, seed)
+    some, some_labels = split.calibration(calibration, seed)
+    held_out = split.validation(validation, seed)
     conversion = pipeline.convert(
         network.model,
         some,
@@ -185,16 +185,16 @@ def convert(
         seed=seed,
         shuffle=False,  # drawn at random
         name=network.name,
-        class_names=material.class_names,
-        classes=material.classes,
-        dataset=material.dataset,
-        validation_fraction=material.validation_fraction,
-        provenance=network.provenance | material.provenance,
+        class_names=split.class_names,
+        classes=split.classes,
+        dataset=split.dataset,
+        validation_fraction=split.validation_fraction,
+        provenance=network.provenance | split.provenance,
         progress=True,
         **changes,
     )
     measurement = conversion.measure(*held_out, strict=strict)
-    finish(conversion, measurement, network, material, path, for_lava_dl, json_path)
+    finish(conversion, measurement, network, split, path, for_lava_dl, json_path)
 
 
 def tune(
@@ -238,15 +238,15 @@ def tune(
     """
     from ..conversion import pipeline
 
-    network, material = load(target, weights, shape, data, data_dir, images, labels)
+    network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "-tuned")
-    if material.train_labels is None:
+    if split.train_labels is None:
         raise UsageError("tuning trains the network, which needs labels; pass --labels too")
-    held_out, held_out_labels = material.validation(validation, seed)
+    held_out, held_out_labels = split.validation(validation, seed)
     conversion = pipeline.tune(
         network.model,
-        material.train_images,
-        material.train_labels,
+        split.train_images,
+        split.train_labels,
         steps=steps,
         epochs=epochs,
         learning_rate=learning_rate,
@@ -265,11 +265,11 @@ def tune(
         on_epoch=epoch_reporter(console_for(json_path), epochs),
         seed=seed,
         name=network.name,
-        class_names=material.class_names,
-        dataset=material.dataset,
-        validation_fraction=material.validation_fraction,
-        provenance=network.provenance | material.provenance,
+        class_names=split.class_names,
+        dataset=split.dataset,
+        validation_fraction=split.validation_fraction,
+        provenance=network.provenance | split.provenance,
         progress=True,
     )
     measurement = conversion.measure(held_out, held_out_labels, strict=strict)
-    finish(conversion, measurement, network, material, path, for_lava_dl, json_path)
+    finish(conversion, measurement, network, split, path, for_lava_dl, json_path)

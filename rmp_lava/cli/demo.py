@@ -98,14 +98,14 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch norm")
     trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
     report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")
-    material = from_dataset(dataset)
-    calibration, _ = material.calibration(CALIBRATION_IMAGES, seed)
+    split = from_dataset(dataset)
+    calibration, _ = split.calibration(CALIBRATION_IMAGES, seed)
     common: dict[str, Any] = {
         "name": MODEL,
-        "class_names": material.class_names,
-        "dataset": material.dataset,
-        "validation_fraction": material.validation_fraction,
-        "provenance": {"checkpoint": "demo.pt", "training_seed": seed} | material.provenance,
+        "class_names": split.class_names,
+        "dataset": split.dataset,
+        "validation_fraction": split.validation_fraction,
+        "provenance": {"checkpoint": "demo.pt", "training_seed": seed} | split.provenance,
         "seed": seed,
         "shuffle": False,  # drawn at random
         "progress": True,

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from ..conversion.conversion import Conversion, Measurement
     from ..sources.companions import Kept
-    from ..sources.images import Material
-    from ..sources.models import Target
+    from ..sources.images import ImageSplit
+    from ..sources.models import TrainedModel
 
 
-def place(output: Path | None, target: Target, ending: str) -> Path:
+def place(output: Path | None, target: TrainedModel, ending: str) -> Path:
     """Where the network is written, if no file of the user's is replaced there."""
     from ..sources.companions import check_places
 
@@ -36,23 +36,23 @@ def load(
     data_dir: Path | None,
     images: Path | None,
     labels: Path | None,
-) -> tuple[Target, Material]:
+) -> tuple[TrainedModel, ImageSplit]:
     """The network and the images to convert it with; the images determine the shape if nothing else does."""
-    from ..sources.images import material_for
-    from ..sources.models import load_target, parse_shape
+    from ..sources.images import load_images
+    from ..sources.models import load_trained, parse_shape
 
-    network = load_target(target, weights)
+    network = load_trained(target, weights)
     if images is None and data is None:
         data = network.dataset
     wanted = network.shape if shape is None else parse_shape(shape)
-    return network, material_for(data, data_dir, images, labels, wanted, network.validation_fraction)
+    return network, load_images(data, data_dir, images, labels, wanted, network.validation_fraction)
 
 
 def finish(
     conversion: Conversion,
     measurement: Measurement,
-    target: Target,
-    material: Material,
+    target: TrainedModel,
+    split: ImageSplit,
     path: Path,
     for_lava_dl: bool,
     json_path: Path | None,
@@ -69,7 +69,7 @@ def finish(
     if measurement.stages:
         console.print(stage_table(measurement.stages, conversion.steps))
     else:
-        console.print(f"No accuracy is measured, because {material.what} have no labels; pass --labels for it.")
+        console.print(f"No accuracy is measured, because {split.what} have no labels; pass --labels for it.")
     console.print(measurement.loss)
     console.print(f"Network: {kept.net}")
     _show_kept(kept, console)

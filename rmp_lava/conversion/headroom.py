@@ -1,4 +1,4 @@
-"""Make room: smaller scales for layers whose potentials would wrap in stock neurons; all others keep their integers."""
+"""Headroom: smaller scales for layers whose membrane potentials would overflow in stock neurons; others keep their integers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .quantize import RANGE_SHARE, real_bias, shrunk
 
 
 def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, seed: int = 0) -> dict[str, Range]:
-    """Smallest and largest potential of each layer, for `quantize`, as they count against the register of stock neurons.
+    """Smallest and largest membrane potential of each layer in stock neurons, for `quantize`.
 
-    Lower ends are stretched where the pulse that keeps neurons quiet comes on top of them: where no reset lies between the
-    window and the period's last step, which is so unless T is a power of two.
+    Lower limits are stretched if the pulse that keeps neurons quiet adds to them: if there is no reset between the window and
+    the period's last step, which is the case unless T is a power of two.
 
     Parameters
     ----------
     network : SpikingNetwork
         Float.
     images, steps, seed
-        As `make_room` takes them.
+        As `add_headroom` takes them.
     """
     ranges = run(network, images, steps, seed=seed).potential_ranges
     plan = deployed_schedule(network, steps)
@@ -36,12 +36,12 @@ def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, see
     return {name: (low * stretch if low < 0 else low, high) for name, (low, high) in ranges.items()}
 
 
-def make_room(
+def add_headroom(
     network: SpikingNetwork, images: np.ndarray, steps: int, profile: str | Profile = "loihi2", *, seed: int = 0
 ) -> SpikingNetwork:
-    """Shrink the numbers of layers whose potentials take more than `RANGE_SHARE` of the register of stock neurons.
+    """Shrink the integers of layers whose potentials take more than `RANGE_SHARE` of the register of stock neurons.
 
-    This rounds weights once more; `quantize` with `ranges`, from the float network, rounds them once only.
+    This rounds weights a second time; `quantize` with `ranges`, from the float network, rounds them once.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def make_room(
     Returns
     -------
     SpikingNetwork
-        Each shrunk layer's record says by how much ("shrunk").
+        The record of each shrunk layer has the factor ("shrunk").
 
     Raises
     ------
@@ -71,17 +71,19 @@ def make_room(
         raise UsageError(f"network {network.name!r} holds real numbers; quantise it with ranges instead")
     leaky = [layer.name for layer in network if layer.neurons.is_leaky]
     if leaky:
-        raise UsageError(f"layer {leaky[0]!r} has leaky neurons, which keep no membrane in their current")
+        raise UsageError(
+            f"layer {leaky[0]!r} has leaky neurons, which do not keep their membrane potential in the current"
+        )
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    # In real numbers nothing saturates, so that potentials beyond the register show.
+    # Real numbers do not saturate, so the ranges include potentials beyond the register.
     real = network.replace(layers=tuple(_real(layer) for layer in network), stage="balanced")
     ranges = board_ranges(real, images, steps, seed=seed)
-    room = RANGE_SHARE * profile["current_max"]
+    limit = RANGE_SHARE * profile["current_max"]
 
     def change(layer: Layer) -> Layer:
-        largest = max(abs(limit) for limit in ranges[layer.name])
-        too_large = layer.neurons.reset == "soft" and largest > room
-        return shrunk(layer, network.input, room / largest, profile) if too_large else layer
+        largest = max(map(abs, ranges[layer.name]))
+        too_large = layer.neurons.reset == "soft" and largest > limit
+        return shrunk(layer, network.input, limit / largest, profile) if too_large else layer
 
     return network.map_layers(change)
 

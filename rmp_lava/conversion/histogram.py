@@ -51,9 +51,9 @@ class Histogram:
         return np.where(needed > 0, np.minimum(upper, self.largest), 0.0)
 
     def least_error(self, steps: int) -> np.ndarray:
-        """(channels,) the spike value with the least squared error of rates over `steps`; 0 where nothing is positive.
+        """(channels,) the activation scale with the least squared error of rates over `steps`; 0 if no value is positive.
 
-        A neuron that starts from half a threshold says T + 1 values, 0 to the spike value, as in Bu et al. (ICLR 2022).
+        A neuron that starts at half its threshold represents T + 1 values, 0 to its scale, as in Bu et al. (ICLR 2022).
         """
         return np.array([self._least_error(row, steps) for row in self._counts])
 

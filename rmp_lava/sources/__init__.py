@@ -1,6 +1,5 @@
-"""What the commands are made of: from a network and images that a user names to a measured `.net` file.
+"""The trained networks and the images that commands are given, and the files that are saved next to a `.net`.
 
-`targets` (and `program_file`) and `samples` bring the network and the images, `conversion` goes the way of `convert` and
-`tune` and measures it by `stages`, `keep` writes what belongs together, `compare` says whether two runs agree, and `demo`
-is all of it once. The passes themselves are in `rmp_lava.conversion` and know nothing of files.
+`models` and `program_file` load networks, `images` loads images, `companions` saves the trained network next to a `.net`, and
+`kept` checks whether it is still there.
 """

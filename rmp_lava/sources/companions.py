@@ -1,4 +1,4 @@
-"""Keep the trained network beside the `.net` made from it: its weights, and ONNX for those without its code."""
+"""Save the trained network next to the `.net` made from it: its weights, and ONNX for users without its code."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from ..files import check_writable, prepared
 from ..network import Companion, SpikingNetwork
 from ..training.checkpoint import save_checkpoint
 from .kept import UNCHANGED, state_of
-from .models import Target
+from .models import TrainedModel
 
 _LONGEST_REASON = 160
 _SUFFIXES = (".ann.pt", ".ann.pt2", ".onnx")
-"""Of the files beside NAME.net, each NAME with one of these."""
+"""Suffixes of the files next to NAME.net."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Where a network was written, what lies beside it, and what was left out and why."""
+    """Where a network was written, the files next to it, and what was left out and why."""
 
     net: Path
     files: dict[str, Path]
@@ -43,14 +43,14 @@ class Kept:
 
 
 def check_places(path: Path) -> None:
-    """Make sure, before anything is computed, that writing NAME.net and what lies beside it replaces no file of the user's.
+    """Make sure, before anything is computed, that writing NAME.net and its companions replaces no file of the user's.
 
     What an earlier conversion has written may be replaced: NAME.net itself, and the files that it names with their SHA-256.
 
     Raises
     ------
     UsageError
-        If the path is no `.net`, or a file stands where one is to be written.
+        If the path does not end in .net, or a file is in the way.
     NetFileError
         If nothing can be written there.
     """
@@ -71,7 +71,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _earlier_files(path: Path) -> set[Path]:
-    """Files beside a `.net` that an earlier conversion has written to keep with it, and that nobody has changed since.
+    """Files next to a `.net` that an earlier conversion has written with it, and that have not changed since.
 
     Only those of the same NAME: a copied or foreign NAME.net names files that belong to another one, or to the user.
     """
@@ -83,8 +83,8 @@ def _earlier_files(path: Path) -> set[Path]:
     return named & set(_beside(path))
 
 
-def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_lava_dl: bool = False) -> Kept:
-    """Write NAME.net, and beside it NAME.ann.pt (a program: NAME.ann.pt2) and NAME.onnx, each whole or not at all.
+def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, for_lava_dl: bool = False) -> Kept:
+    """Write NAME.net, and next to it NAME.ann.pt (a program: NAME.ann.pt2) and NAME.onnx, each whole or not at all.
 
     The network's `companions` name both with their SHA-256, so that it can be told whether they belong together.
 
@@ -122,10 +122,10 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: Target, *, for_la
 
 
 class _LeftOutError(Exception):
-    """A file that cannot be made here; says why and what to do."""
+    """A file cannot be made here; the message tells why and what to do."""
 
 
-def _ann(target: Target) -> tuple[str, bytes]:
+def _ann(target: TrainedModel) -> tuple[str, bytes]:
     """Suffix and content of the trained network's file, such that `rmp-lava convert` takes it again."""
     buffer = io.BytesIO()
     if target.kind == "program" and target.path is not None:

@@ -1,4 +1,4 @@
-"""Images that the commands work on: a data set's, or arrays of the user's own."""
+"""The images of a command: those of a data set, or the user's own arrays."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ..training.data.lazy_images import Images
 
 MAX_IMAGE_BYTES = 2**33
 VALIDATION_IMAGES = 1000
-"""On which stages are measured, unless the user says otherwise: they are simulated."""
+"""Images to measure stages on unless the user chooses a number: they are simulated, which takes long."""
 _HELD_OUT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """Images to convert and to measure with; no test image is among them.
+class ImageSplit:
+    """Training images to convert with, and validation images to measure with; no test images.
 
     Attributes
     ----------
     train_images, validation_images : numpy.ndarray or LazyImages
-        (N, *shape), float32 in [0, 1] or uint8 that means value / 255; those of a large data set stay on disk.
+        (N, *shape), float32 in [0, 1], or uint8 that stands for value / 255; images of a large data set stay on disk.
     train_labels, validation_labels : numpy.ndarray or None
-        int64 (N,); None where the user gave none.
+        int64 (N,); None if the user gave none.
     class_names : tuple of str
     what : str
-        In words.
+        Describes the images in messages.
     provenance : dict
         JSON values.
     dataset : str or None
@@ -54,7 +54,7 @@ class Material:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image."""
+        """Shape of one image."""
         return self.train_images.shape[1:]
 
     @property
@@ -64,7 +64,7 @@ class Material:
         return max((int(labels.max()) + 1 for labels in known), default=0)
 
     def calibration(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Training images for thresholds and biases, float32, and their labels where there are any.
+        """Training images for thresholds and biases, float32, and their labels if there are any.
 
         Drawn at random, because data sets may be sorted by class. Raises `UsageError` if there are not as many.
         """
@@ -73,16 +73,16 @@ class Material:
         return as_float(self.train_images[chosen]), None if labels is None else labels[chosen]
 
     def validation(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Validation images, float32, and their labels where there are any, drawn at random; raises as `calibration`."""
+        """Validation images, float32, and their labels if there are any, drawn at random; raises as `calibration`."""
         chosen = draw(len(self.validation_images), count, VALIDATION_IMAGES, seed, "validation")
         labels = self.validation_labels
         return as_float(self.validation_images[chosen]), None if labels is None else labels[chosen]
 
 
-def from_dataset(dataset: Dataset, validation_fraction: float = VALIDATION_FRACTION) -> Material:
-    """The training part of a data set, divided as `train` divides it with this fraction."""
+def from_dataset(dataset: Dataset, validation_fraction: float = VALIDATION_FRACTION) -> ImageSplit:
+    """The training part of a data set, split as `train` splits it with this fraction."""
     split = split_validation(dataset, validation_fraction)
-    return Material(
+    return ImageSplit(
         split.train_images,
         split.train_labels,
         split.validation_images,
@@ -95,41 +95,41 @@ def from_dataset(dataset: Dataset, validation_fraction: float = VALIDATION_FRACT
     )
 
 
-def material_for(
+def load_images(
     data: str | None,
     data_directory: Path | None,
     images: Path | None,
     labels: Path | None,
     shape: tuple[int, ...] | None,
     validation_fraction: float = VALIDATION_FRACTION,
-) -> Material:
-    """Images to convert with: of a data set by name, or of the user's .npy files.
+) -> ImageSplit:
+    """Images to convert with, from a data set or from the user's .npy files.
 
     Parameters
     ----------
     data, data_directory, images, labels
         As the user gave them; one of `data` and `images`.
     shape : tuple of int or None
-        That the network takes, where it is known.
+        Of the network's input, if known.
     validation_fraction : float
-        Of a data set, with which the network was trained: its validation images have shaped no weight.
+        Share of the data set that was held out in training, so that no weight depends on the validation images.
 
     Raises
     ------
     UsageError, DataError
-        If they cannot be meant, are missing, or do not fit the shape.
+        If they are invalid, missing, or do not fit the shape.
     """
     _refuse_both(data, data_directory, images, labels)
     if images is None:
         if data is None:
             raise UsageError("thresholds are set with training images, and none are given; pass --data or --images")
-        material = from_dataset(load(data, data_directory), validation_fraction)
-        if shape is not None and material.shape != shape:
+        found = from_dataset(load(data, data_directory), validation_fraction)
+        if shape is not None and found.shape != shape:
             raise DataError(
-                f"data set {data!r} has images of shape {material.shape}, but the network takes {shape}; choose the data "
+                f"data set {data!r} has images of shape {found.shape}, but the network takes {shape}; choose the data "
                 "set that it was trained on"
             )
-        return material
+        return found
     values = load_array(images)
     values = check_images(values, Input(shape or values.shape[1:], "current"))
     return _own(values, None if labels is None else _labels(labels, len(values)), images.name)
@@ -143,9 +143,9 @@ def images_for(
     labels: Path | None,
     samples: int | None,
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """(images, labels or None, what they are): the first of the user's own arrays, or a data set's test images.
+    """(images, labels or None, description): the first of the user's own images, or a data set's test images.
 
-    Fewer than all of these are drawn at random, always the same ones, because data sets may be sorted by class.
+    A subset of the test images is drawn at random, but always the same, because data sets may be sorted by class.
     """
     if samples is not None and samples < 1:
         raise UsageError(f"samples are {samples}; run at least 1")
@@ -184,7 +184,9 @@ def load_array(path: Path) -> np.ndarray:
 
 def _refuse_both(data: str | None, data_directory: Path | None, images: Path | None, labels: Path | None) -> None:
     if images is None and labels is not None:
-        raise UsageError("labels are given without images; a data set brings its own, so pass --images too or neither")
+        raise UsageError(
+            "labels are given without images, but a data set has its own labels; pass --images as well, or neither"
+        )
     if images is not None and data is not None:
         raise UsageError(f"both images and the data set {data!r} are given; pass one of them")
     if images is not None and data_directory is not None:
@@ -198,19 +200,19 @@ def _labels(path: Path, count: int) -> np.ndarray:
     if labels.shape != (count,):
         raise DataError(f"{path} has shape {labels.shape}; expected one label per image, ({count},)")
     if labels.dtype.kind not in "iu" or count and not 0 <= int(labels.min()) <= int(labels.max()) < 2**63:
-        raise DataError(f"labels of {path} are not all whole numbers from 0; give each image the index of its class")
+        raise DataError(f"labels of {path} are not all integers from 0; give each image the index of its class")
     return np.asarray(labels, dtype=np.int64)
 
 
-def _own(images: np.ndarray, labels: np.ndarray | None, name: str) -> Material:
-    """Arrays of the user's, of which a tenth is held out for validation."""
+def _own(images: np.ndarray, labels: np.ndarray | None, name: str) -> ImageSplit:
+    """The user's own arrays; a tenth is held out for validation."""
     if len(images) < 2:
         raise DataError(f"{name} holds 1 image; give at least 2, of which one in ten is held out to measure on")
     # RandomState, because its stream is frozen for all versions of NumPy; that of default_rng is not.
     order = np.random.RandomState(0).permutation(len(images))
     held_out = max(1, round(_HELD_OUT * len(images)))
     kept, out = np.sort(order[held_out:]), np.sort(order[:held_out])
-    return Material(
+    return ImageSplit(
         images[kept],
         None if labels is None else labels[kept],
         images[out],

@@ -1,4 +1,4 @@
-"""Bring a trained network: from a checkpoint, an exported program, a function with a state dict, or a `.net`."""
+"""Load a trained network from a checkpoint, an exported program, a function with a state dict, or a `.net`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_NAMES = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class TrainedModel:
     """A trained network that a command was given.
 
     Attributes
@@ -43,7 +43,7 @@ class Target:
     model : torch.nn.Module or torch.export.ExportedProgram
     kind : {"checkpoint", "program", "function", "net"}
     place : Path
-        Where results go unless the user says otherwise, without suffix: beside the file, or in `exports`.
+        Default path of results, without suffix: next to the file, or in `exports`.
     shape : tuple of int or None
         Of one input, where it is known.
     dataset : str or None
@@ -78,7 +78,7 @@ class Target:
         return VALIDATION_FRACTION if self.held_out is None else self.held_out
 
 
-def load_target(target: str, weights: Path | None = None) -> Target:
+def load_trained(target: str, weights: Path | None = None) -> TrainedModel:
     """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, `package.module:function`, or a `.net`.
 
     What integers of a `.net` stand for is restored, see `rmp_lava.conversion.restore`.
@@ -92,20 +92,20 @@ def load_target(target: str, weights: Path | None = None) -> Target:
     Raises
     ------
     UsageError, CheckpointError, NetFileError
-        If the target cannot be meant or read, or the weights do not fit it.
+        If the target is invalid or unreadable, or the weights do not fit it.
     """
     if ":" in target and not Path(target).exists():
         return _from_function(target, weights)
     if weights is not None:
         raise UsageError(
-            f"weights are given for {target}, which brings its own; pass package.module:function with them, or neither"
+            f"weights are given for {target}, which has its own weights; pass package.module:function with them, or leave them out"
         )
     path = Path(target)
     ways = {".pt2": _from_program, ".net": _from_net}
     return ways.get(path.suffix, _from_checkpoint)(path)
 
 
-def load_kept(net: Path, network: SpikingNetwork) -> Target:
+def load_kept(net: Path, network: SpikingNetwork) -> TrainedModel:
     """The trained network that was saved next to the `.net` file of a network, if it is still the same file.
 
     Raises
@@ -126,7 +126,7 @@ def load_kept(net: Path, network: SpikingNetwork) -> Target:
             f"{name!r} holds weights whose network is built by a function; code that a file names is not run for a report"
         )
     try:
-        return load_target(str(net.parent / name))
+        return load_trained(str(net.parent / name))
     except RmpLavaError as error:
         raise CheckpointError(f"the trained network, {name!r}, cannot be read: {error}") from None
 
@@ -140,12 +140,12 @@ def parse_shape(text: str) -> tuple[int, ...]:
             raise ValueError
     except (ValueError, RuntimeError, OverflowError, TypeError):
         raise UsageError(
-            f"shape {text!r} is not understood or too large; write whole numbers, such as 3,32,32"
+            f"shape {text!r} is not valid or too large; write integers, such as 3,32,32"
         ) from None
     return sizes
 
 
-def shape_for(target: Target, given: str | None) -> tuple[int, ...]:
+def shape_for(target: TrainedModel, given: str | None) -> tuple[int, ...]:
     """The shape of one input: what the user says, or what the target knows; raises `UsageError` if neither does."""
     if given is not None:
         return parse_shape(given)
@@ -154,14 +154,14 @@ def shape_for(target: Target, given: str | None) -> tuple[int, ...]:
     return target.shape
 
 
-def _from_checkpoint(path: Path) -> Target:
+def _from_checkpoint(path: Path) -> TrainedModel:
     try:
         model, metadata = load_model(path)
     except CheckpointError:
         _explain_state_dict(path)
         raise
     spec, dataset = model_spec(metadata["model"]), metadata.get("dataset")
-    return Target(
+    return TrainedModel(
         name=metadata["model"],
         model=model,
         kind="checkpoint",
@@ -184,7 +184,7 @@ def _share(value: object) -> float | None:
 
 
 def _explain_state_dict(path: Path) -> None:
-    """Weights alone are what most users have: say what else is needed."""
+    """Raise `UsageError` for weights without their network, which many users have: tell them what else is needed."""
     try:
         content = read_torch_file(path)
     except CheckpointError:
@@ -196,9 +196,9 @@ def _explain_state_dict(path: Path) -> None:
         )
 
 
-def _from_program(path: Path) -> Target:
+def _from_program(path: Path) -> TrainedModel:
     program = read_program(path)
-    return Target(
+    return TrainedModel(
         name=path.stem,
         model=program,
         kind="program",
@@ -210,7 +210,7 @@ def _from_program(path: Path) -> Target:
     )
 
 
-def _from_net(path: Path) -> Target:
+def _from_net(path: Path) -> TrainedModel:
     network = netx.load(path)
     for companion in network.companions:
         if companion.kind != "ann" or state_of(path, companion) != UNCHANGED:
@@ -219,9 +219,9 @@ def _from_net(path: Path) -> Target:
         how = f"take that, {better}"
         if function is not None:  # the file holds weights alone
             how = f"take that, {function} --weights {better}, or move {better} away where that function is lost"
-        raise UsageError(f"the trained network of {path} lies beside it, without any rounding; {how}")
+        raise UsageError(f"the trained network of {path} is stored next to it, without rounding errors; {how}")
     analog = restore(network)
-    return Target(
+    return TrainedModel(
         name=network.name,
         model=AnalogNetwork(analog),
         kind="net",
@@ -234,14 +234,14 @@ def _from_net(path: Path) -> Target:
     )
 
 
-def _from_function(target: str, weights: Path | None) -> Target:
+def _from_function(target: str, weights: Path | None) -> TrainedModel:
     model = _call(target)
     name = target.partition(":")[2]
     provenance = {"function": target}
     if weights is not None:
         _load_weights(target, model, weights)
         provenance |= {"weights": weights.name, "weights_sha256": sha256_of(weights)}
-    return Target(name, model, "function", EXPORTS / name, None, None, provenance, builder=target)
+    return TrainedModel(name, model, "function", EXPORTS / name, None, None, provenance, builder=target)
 
 
 def _call(target: str) -> Model:

@@ -95,15 +95,15 @@ def _check(path: Path, archive: zipfile.ZipFile, size: int) -> None:
         raise CheckpointError(f"{path} is damaged (checksum of {damaged!r}); copy it again")
     names = [record.filename for record in records]
     strange = [name for name in names if not _MEMBERS.fullmatch(name) or names.count(name) > 1]
-    texts = [name for name in names if name.endswith(".json")]
-    if strange and texts:
+    members = [name for name in names if name.endswith(".json")]
+    if strange and members:
         raise CheckpointError(
             f"{path} holds {strange[0]!r}, which no plain network needs and could run code, so it was not loaded; export the "
             "network without custom objects and compiled code"
         )
-    if not texts:
+    if not members:
         raise CheckpointError(f"{path} is no exported program; write one with torch.export.save")
-    for name in texts:
+    for name in members:
         for what, text in _risky(json.loads(archive.read(name))):
             raise CheckpointError(
                 f"{path} has {text[:40]!r} as {what}, which could run code, so it was not loaded; export the network again"
@@ -111,7 +111,7 @@ def _check(path: Path, archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _risky(content: Any) -> Iterator[tuple[str, str]]:
-    """All texts, at any depth, that PyTorch would evaluate, call or unpickle, and that a plain network does not have."""
+    """All strings, at any depth, that PyTorch would evaluate, call or unpickle, and that a plain network does not have."""
     pending = [content]
     while pending:
         value = pending.pop()

@@ -481,9 +481,9 @@ def test_potentials_that_wrap_are_foreseen_and_a_smaller_scale_mends_them(steps)
     assert {"range", "wrap", "spikes"} <= kinds(report, "difference") and report.images == 2
     # 3 or 4 steps of -51,000; a register beyond 2^17 shows them as positive.
     assert report.ranges["a"][0] == pytest.approx(-(2**17), abs=1)
-    from rmp_lava.conversion.headroom import make_room
+    from rmp_lava.conversion.headroom import add_headroom
 
-    smaller = make_room(network, images, steps)
+    smaller = add_headroom(network, images, steps)
     mended = lowering_report(smaller, steps, images)
     assert mended.of("difference") == () and smaller["a"].record["shrunk"] < (0.6 if steps == 4 else 0.4)
     record, weights = smaller["a"].record, smaller["a"].synapses[0].weight.astype(int)
@@ -493,10 +493,10 @@ def test_potentials_that_wrap_are_foreseen_and_a_smaller_scale_mends_them(steps)
 
 
 def test_a_layer_that_has_room_keeps_its_integers():
-    from rmp_lava.conversion.headroom import make_room
+    from rmp_lava.conversion.headroom import add_headroom
 
     network = one_layer(Neurons(120, bias=np.array([3], np.int16)))
-    assert make_room(network, np.ones((1, 4, 2), np.uint8), 4) == network
+    assert add_headroom(network, np.ones((1, 4, 2), np.uint8), 4) == network
 
 
 def test_leak_is_counted_in_spikes():

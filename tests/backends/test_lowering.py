@@ -13,7 +13,7 @@ import rmp_lava
 from rmp_lava.backends import Lava, Reference, fast, loihi2, reference
 from rmp_lava.backends.lava import simulator
 from rmp_lava.backends.lava.session import finished
-from rmp_lava.conversion.headroom import make_room
+from rmp_lava.conversion.headroom import add_headroom
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -97,7 +97,7 @@ def test_what_is_measured_on_a_board_runs_where_nobody_looks(where):
 def test_the_trained_digits_network_classifies_as_on_backend_fast():
     network = rmp_lava.load(Path(__file__).parents[2] / "exports" / "reference" / "digits-soft.net")
     digits = load("digits")
-    network = make_room(network, digits.train_images[:200], 32)  # balanced for more than a register holds
+    network = add_headroom(network, digits.train_images[:200], 32)  # balanced for more than a register holds
     some, plan = digits.test_images[:10], schedule(network, 32, **PLAN)
     expected = fast.run(network, some, plan, record=EVERYTHING)
     found = simulator.run(network, some, plan, Lava("stock", time_limit=300), adapters=True, record=EVERYTHING)
@@ -110,7 +110,7 @@ def test_the_trained_vgg16_classifies_as_on_backend_fast():
     # Patches of noise: CIFAR-10 does not come with this package.
     coarse = np.random.default_rng(0).random((1, *network.input.shape[:1], 4, 4), dtype=np.float32)
     some = coarse.repeat(8, axis=2).repeat(8, axis=3)
-    network = make_room(network, some, 2)
+    network = add_headroom(network, some, 2)
     plan, record = schedule(network, 2, **PLAN), ("spikes", "potentials")
     expected = fast.run(network, some, plan, record=record)
     found = simulator.run(network, some, plan, Lava("stock", time_limit=600), adapters=True, record=record)

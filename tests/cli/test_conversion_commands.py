@@ -21,7 +21,7 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, DataError, ProfileError, RangeOverflowError, UsageError
 from rmp_lava.netx import save
 from rmp_lava.sources import images as samples
-from rmp_lava.sources.images import Material, from_dataset, material_for
+from rmp_lava.sources.images import ImageSplit, from_dataset, load_images
 from rmp_lava.training.data import Dataset
 
 CLASSES = 4
@@ -61,29 +61,29 @@ def exact() -> nn.Module:
     return model.eval()
 
 
-def described(material: Material) -> dict[str, Any]:
+def described(split: ImageSplit) -> dict[str, Any]:
     names = ("class_names", "dataset", "validation_fraction", "provenance")
-    return {name: getattr(material, name) for name in names}
+    return {name: getattr(split, name) for name in names}
 
 
-def convert(model: nn.Module, material: Material, **options) -> Conversion:
+def convert(model: nn.Module, split: ImageSplit, **options) -> Conversion:
     """As the command `convert` does it."""
-    images, labels = material.calibration(None, seed=0)
+    images, labels = split.calibration(None, seed=0)
     return pipeline.convert(
-        model, images, labels=labels, shuffle=False, classes=material.classes, **described(material), **options
+        model, images, labels=labels, shuffle=False, classes=split.classes, **described(split), **options
     )
 
 
-def tune(model: nn.Module, material: Material, **options) -> Conversion:
+def tune(model: nn.Module, split: ImageSplit, **options) -> Conversion:
     """As the command `tune` does it."""
-    held_out = material.validation(None, seed=0)
+    held_out = split.validation(None, seed=0)
     return pipeline.tune(
-        model, material.train_images, material.train_labels, validation=held_out, **described(material), **options
+        model, split.train_images, split.train_labels, validation=held_out, **described(split), **options
     )
 
 
-def measure(conversion: Conversion, material: Material, **options) -> Measurement:
-    return conversion.measure(*material.validation(None, seed=0), **options)
+def measure(conversion: Conversion, split: ImageSplit, **options) -> Measurement:
+    return conversion.measure(*split.validation(None, seed=0), **options)
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
@@ -92,13 +92,13 @@ def test_strict_finds_what_saturates_with_labels_and_without(with_labels):
     with torch.no_grad():
         model[1].weight.fill_(0.1)
         model[1].weight[3].fill_(-1.0)  # whose potential falls without end
-    material = from_dataset(dataset())
+    split = from_dataset(dataset())
     if not with_labels:
-        material = replace(material, train_labels=None, validation_labels=None)
-    conversion = convert(model.eval(), material, steps=32)
+        split = replace(split, train_labels=None, validation_labels=None)
+    conversion = convert(model.eval(), split, steps=32)
     with pytest.raises(RangeOverflowError, match="saturated its 24-bit membrane potential"):
-        measure(conversion, material, strict=True)
-    assert measure(conversion, material).layer_fidelity
+        measure(conversion, split, strict=True)
+    assert measure(conversion, split).layer_fidelity
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -152,46 +152,44 @@ def test_what_is_lost_is_said_even_if_no_layer_begins_it():
 
 
 def test_options_of_the_method_can_be_changed_one_by_one():
-    material = from_dataset(dataset())
-    paper = convert(exact(), material, steps=8, method="paper").floating
+    split = from_dataset(dataset())
+    paper = convert(exact(), split, steps=8, method="paper").floating
     assert paper.input.encoding == "poisson" and paper.provenance["balance"]["thresholds"] == "v_in"
-    mixed = convert(
-        exact(), material, steps=8, method="paper", encoding="rate", v_init="half", percentile=99.0
-    ).floating
+    mixed = convert(exact(), split, steps=8, method="paper", encoding="rate", v_init="half", percentile=99.0).floating
     assert mixed.input.encoding == "rate"
     assert mixed.provenance["balance"] == paper.provenance["balance"] | {"v_init": "half", "percentile": 99.0}
     with pytest.raises(UsageError, match="percentile is given"):
-        convert(exact(), material, steps=8, percentile=99.0)
-    assert convert(exact(), material, steps=8, percentile=99.0, thresholds="activation").steps == 8
+        convert(exact(), split, steps=8, percentile=99.0)
+    assert convert(exact(), split, steps=8, percentile=99.0, thresholds="activation").steps == 8
 
 
 def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
     data = dataset()
-    material = from_dataset(data)
-    chosen, truth = material.calibration(40, seed=0)
+    split = from_dataset(data)
+    chosen, truth = split.calibration(40, seed=0)
     of_training = {image.tobytes(): label for image, label in zip(data.train_images, data.train_labels, strict=True)}
-    held_out = {image.tobytes() for image in material.validation_images}
+    held_out = {image.tobytes() for image in split.validation_images}
     assert all(image.tobytes() in of_training and image.tobytes() not in held_out for image in chosen)
     assert [of_training[image.tobytes()] for image in chosen] == truth.tolist() and set(truth) == {0, 1, 2, 3}
-    assert np.array_equal(chosen, material.calibration(40, seed=0)[0])
-    assert not np.array_equal(chosen, material.calibration(40, seed=1)[0])
-    images, labels = material.validation(10, seed=0)
+    assert np.array_equal(chosen, split.calibration(40, seed=0)[0])
+    assert not np.array_equal(chosen, split.calibration(40, seed=1)[0])
+    images, labels = split.validation(10, seed=0)
     assert all(image.tobytes() in held_out for image in images)
     assert [of_training[image.tobytes()] for image in images] == labels.tolist()
 
 
 @pytest.mark.parametrize("what", ["accuracy", "outputs"])
 def test_thresholds_are_searched_with_the_calibration_images(what):
-    material = from_dataset(dataset())
+    split = from_dataset(dataset())
     options = {"steps": 4, "thresholds": "activation", "alpha": 6.0, "search": what}
-    conversion = convert(exact(), material, **options)
+    conversion = convert(exact(), split, **options)
     record = conversion.integer.provenance["search"]
     assert record["objective"] == what and record["images"] == (360 if what == "accuracy" else 256)
     gained = record["after"] - record["before"]
     assert gained > 0.05 if what == "accuracy" else gained < -0.3 * record["before"]
     assert conversion.floating.layers[0].record["alpha"] < 6.0
-    assert "search" not in convert(exact(), material, steps=4).integer.provenance
-    unlabelled = replace(material, train_labels=None)
+    assert "search" not in convert(exact(), split, steps=4).integer.provenance
+    unlabelled = replace(split, train_labels=None)
     if what == "accuracy":
         with pytest.raises(UsageError, match="needs labels of the images; give them, or search for outputs"):
             convert(exact(), unlabelled, **options)
@@ -224,8 +222,8 @@ def test_more_calibration_images_than_there_are(count):
 
 
 def test_bytes_are_values_in_the_unit_interval():
-    material = from_dataset(dataset(as_bytes=True))
-    values, _ = material.calibration(None, seed=0)
+    split = from_dataset(dataset(as_bytes=True))
+    values, _ = split.calibration(None, seed=0)
     assert values.dtype == np.float32 and 0.4 < values.max() <= 1
 
 
@@ -315,9 +313,9 @@ def test_settings_of_a_tuning_are_looked_at_before_anything_is_balanced(monkeypa
 
 def test_tuning_measures_and_remembers():
     records = []
-    material = from_dataset(dataset())
-    conversion = tune(exact(), material, steps=4, epochs=2, batch_size=64, on_epoch=records.append)
-    measured = measure(conversion, material)
+    split = from_dataset(dataset())
+    conversion = tune(exact(), split, steps=4, epochs=2, batch_size=64, on_epoch=records.append)
+    measured = measure(conversion, split)
     assert [stage.name for stage in measured.stages] == [
         "trained ANN",
         "clipped, tuned",
@@ -343,21 +341,21 @@ def saved(folder, images, labels=None):
 
 def test_own_images_are_divided_and_keep_their_labels(tmp_path):
     images, labels = labelled(50)
-    material = material_for(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
-    assert len(material.train_images) == 45 and len(material.validation_images) == 5
+    split = load_images(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
+    assert len(split.train_images) == 45 and len(split.validation_images) == 5
     of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     for part, truth in (
-        (material.train_images, material.train_labels),
-        (material.validation_images, material.validation_labels),
+        (split.train_images, split.train_labels),
+        (split.validation_images, split.validation_labels),
     ):
         assert [of[image.tobytes()] for image in part] == truth.tolist()
-    assert len({i.tobytes() for i in material.train_images} | {i.tobytes() for i in material.validation_images}) == 50
+    assert len({i.tobytes() for i in split.train_images} | {i.tobytes() for i in split.validation_images}) == 50
 
 
 def test_own_images_without_labels_measure_layers_only(tmp_path):
-    material = material_for(None, None, *saved(tmp_path, labelled(50)[0]), None)
-    conversion = convert(exact(), material, steps=8)
-    measured = measure(conversion, material)
+    split = load_images(None, None, *saved(tmp_path, labelled(50)[0]), None)
+    conversion = convert(exact(), split, steps=8)
+    measured = measure(conversion, split)
     assert measured.stages == () and len(measured.layer_fidelity) == 2 and conversion.integer.class_names == ()
 
 
@@ -365,8 +363,8 @@ def test_own_images_without_labels_measure_layers_only(tmp_path):
     "images, labels, found",
     [
         (np.zeros((9, 1, 4, 4)), np.zeros(8, int), "one label per image"),
-        (np.zeros((9, 1, 4, 4)), np.zeros(9), "not all whole numbers"),
-        (np.zeros((9, 1, 4, 4)), np.full(9, -1), "not all whole numbers"),
+        (np.zeros((9, 1, 4, 4)), np.zeros(9), "not all integers"),
+        (np.zeros((9, 1, 4, 4)), np.full(9, -1), "not all integers"),
         (np.zeros((1, 1, 4, 4)), None, "holds 1 image"),
         (np.zeros((9, 1, 5, 5)), None, "images have shape (9, 1, 5, 5)"),
         (np.full((9, 1, 4, 4), 255, np.uint8), None, "divide 8-bit pixels by 255"),
@@ -375,26 +373,26 @@ def test_own_images_without_labels_measure_layers_only(tmp_path):
 )
 def test_own_images_that_cannot_be_meant(tmp_path, images, labels, found):
     with pytest.raises(DataError) as error:
-        material_for(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
+        load_images(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
     assert found in str(error.value)
 
 
 def test_labels_beyond_the_outputs_are_refused(tmp_path):
     images, labels = labelled(50)
-    material = material_for(None, None, *saved(tmp_path, images, labels + 1), None)
+    split = load_images(None, None, *saved(tmp_path, images, labels + 1), None)
     with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
-        convert(exact(), material, steps=4)
+        convert(exact(), split, steps=4)
     # Among the held-out images too.
-    material = material_for(None, None, *saved(tmp_path, images, labels), None)
-    material.validation_labels[0] = 4
+    split = load_images(None, None, *saved(tmp_path, images, labels), None)
+    split.validation_labels[0] = 4
     with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
-        convert(exact(), material, steps=4)
+        convert(exact(), split, steps=4)
 
 
 @pytest.mark.parametrize("labels", [np.full(50, "a"), np.full(50, np.nan), np.full(50, -1), np.zeros(50) + 0.5])
 def test_labels_that_cannot_be_meant_are_refused_where_a_network_runs(tmp_path, labels):
     network = trace(exact(), make_input("current", (1, 4, 4)))
-    with pytest.raises(DataError, match="are not all whole numbers from 0"):
+    with pytest.raises(DataError, match="are not all integers from 0"):
         samples.images_for(network, None, None, *saved(tmp_path, labelled(50)[0], labels), None)
 
 
@@ -408,15 +406,15 @@ def test_a_damaged_header_is_refused_in_a_sentence(tmp_path):
 
 def test_a_data_set_of_other_classes_is_refused():
     data = dataset()
-    material = Material(**vars(from_dataset(data)) | {"class_names": ("a", "b", "c", "d", "e")})
+    split = ImageSplit(**vars(from_dataset(data)) | {"class_names": ("a", "b", "c", "d", "e")})
     with pytest.raises(DataError, match="5 classes"):
-        convert(exact(), material, steps=4)
+        convert(exact(), split, steps=4)
 
 
 def test_a_data_set_of_another_shape_is_refused(monkeypatch):
     monkeypatch.setattr(samples, "load", lambda name, directory: dataset())
     with pytest.raises(DataError, match=r"images of shape \(1, 4, 4\), but the network takes \(3, 4, 4\)"):
-        material_for("quarters", None, None, None, (3, 4, 4))
+        load_images("quarters", None, None, None, (3, 4, 4))
 
 
 @pytest.mark.slow

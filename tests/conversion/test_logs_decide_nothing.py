@@ -12,7 +12,7 @@ from rmp_lava.backends.loihi2 import lowering_report
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.fidelity import measure_layers
-from rmp_lava.conversion.headroom import make_room
+from rmp_lava.conversion.headroom import add_headroom
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.restore import restore
 from rmp_lava.conversion.scale import unscale
@@ -51,7 +51,7 @@ def whole_way(after, folder) -> list:
     tuned = tune(unscale(searched), IMAGES, LABELS, STEPS, epochs=1, batch_size=8, teacher=analog)
     again = after(balance(after(tuned.network), IMAGES, STEPS, Balancing(thresholds="tuned", v_init="half")))
     integer = after(quantize(again, steps=4 * STEPS))
-    smaller = after(make_room(integer, IMAGES, STEPS))
+    smaller = after(add_headroom(integer, IMAGES, STEPS))
     rmp_lava.save(smaller, folder / "a.net")
     loaded = after(rmp_lava.load(folder / "a.net"))
     restored = after(restore(loaded))

@@ -22,7 +22,7 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
 from rmp_lava.network import INPUT, Companion, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.sources.companions import save_with_ann
-from rmp_lava.sources.models import load_target
+from rmp_lava.sources.models import load_trained
 from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.models import digits_cnn
 
@@ -227,7 +227,7 @@ def test_a_net_is_a_target_that_converts_again(tmp_path):
     network = rmp_lava.convert(Small(), digits, steps=8).integer
     rmp_lava.save(network.replace(dataset="digits"), tmp_path / "a.net")
     before = (tmp_path / "a.net").read_bytes()
-    target = load_target(str(tmp_path / "a.net"))
+    target = load_trained(str(tmp_path / "a.net"))
     assert (target.kind, target.dataset, target.shape) == ("net", "digits", (1, 8, 8))
     kept = save_with_ann(network, tmp_path / "b.net", target)
     assert "ann" not in kept.files and "it was restored from a.net" in " ".join(kept.left_out)
@@ -251,10 +251,10 @@ def test_a_net_is_a_target_that_converts_again(tmp_path):
 def test_the_trained_network_beside_a_net_is_the_better_source(tmp_path):
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=digits_cnn().eval(), metadata={})
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
-    target = load_target(str(tmp_path / "d.pt"))
+    target = load_trained(str(tmp_path / "d.pt"))
     save_with_ann(rmp_lava.convert(target.model, digits, steps=8).integer, tmp_path / "a.net", target)
-    with pytest.raises(UsageError, match="lies beside it, without any rounding; take that, .*a.ann.pt"):
-        load_target(str(tmp_path / "a.net"))
+    with pytest.raises(UsageError, match="is stored next to it, without rounding errors; take that, .*a.ann.pt"):
+        load_trained(str(tmp_path / "a.net"))
     # Weights alone need their function, which may be lost.
     network = rmp_lava.load(tmp_path / "a.net")
     rmp_lava.save(
@@ -262,6 +262,6 @@ def test_the_trained_network_beside_a_net_is_the_better_source(tmp_path):
         tmp_path / "a.net",
     )
     with pytest.raises(UsageError, match="take that, mine:net --weights .*a.ann.pt, or move .*a.ann.pt away"):
-        load_target(str(tmp_path / "a.net"))
+        load_trained(str(tmp_path / "a.net"))
     (tmp_path / "a.ann.pt").unlink()
-    assert load_target(str(tmp_path / "a.net")).kind == "net"
+    assert load_trained(str(tmp_path / "a.net")).kind == "net"

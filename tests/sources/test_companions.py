@@ -20,7 +20,7 @@ from rmp_lava.netx import load
 from rmp_lava.report.provenance import describe_companions
 from rmp_lava.sources import companions as keep
 from rmp_lava.sources.companions import check_places, save_with_ann
-from rmp_lava.sources.models import Target, load_target
+from rmp_lava.sources.models import TrainedModel, load_trained
 from rmp_lava.training.checkpoint import load_checkpoint, save_checkpoint
 from rmp_lava.training.models import MODELS
 from rmp_lava.training.torch_file import read_torch_file
@@ -53,8 +53,8 @@ def model() -> nn.Module:
     return network.eval()
 
 
-def as_target(model, folder, kind="function", **more) -> Target:
-    return Target("net", model, kind, folder / "net", (1, 8, 8), None, {}, **more)
+def as_target(model, folder, kind="function", **more) -> TrainedModel:
+    return TrainedModel("net", model, kind, folder / "net", (1, 8, 8), None, {}, **more)
 
 
 def traced(model):
@@ -90,7 +90,7 @@ def test_onnx_of_a_program_computes_the_same(model, tmp_path):
     from onnx.reference import ReferenceEvaluator
 
     torch.export.save(torch.export.export(model, (torch.rand(2, 1, 8, 8),), strict=False), tmp_path / "p.pt2")
-    target = load_target(str(tmp_path / "p.pt2"))
+    target = load_trained(str(tmp_path / "p.pt2"))
     kept = save_with_ann(traced(target.model), tmp_path / "a.net", target)
     values = torch.rand(2, 1, 8, 8)
     (found,) = ReferenceEvaluator(str(kept.files["onnx"])).run(None, {"image": values.numpy()})
@@ -99,7 +99,7 @@ def test_onnx_of_a_program_computes_the_same(model, tmp_path):
 
 def test_a_program_is_kept_byte_for_byte(model, tmp_path):
     torch.export.save(torch.export.export(model, (torch.rand(2, 1, 8, 8),), strict=False), tmp_path / "p.pt2")
-    target = load_target(str(tmp_path / "p.pt2"))
+    target = load_trained(str(tmp_path / "p.pt2"))
     kept = save_with_ann(traced(target.model), tmp_path / "a.net", target)
     assert kept.files["ann"].name == "a.ann.pt2"
     assert kept.files["ann"].read_bytes() == (tmp_path / "p.pt2").read_bytes()
@@ -107,7 +107,7 @@ def test_a_program_is_kept_byte_for_byte(model, tmp_path):
 
 def test_a_program_that_has_changed_meanwhile_is_not_kept(model, tmp_path):
     torch.export.save(torch.export.export(model, (torch.rand(2, 1, 8, 8),), strict=False), tmp_path / "p.pt2")
-    target = load_target(str(tmp_path / "p.pt2"))
+    target = load_trained(str(tmp_path / "p.pt2"))
     (tmp_path / "p.pt2").write_bytes(b"another")
     kept = save_with_ann(traced(target.model), tmp_path / "a.net", target)
     assert "ann" not in kept.files and any("has changed since it was read" in each for each in kept.left_out)
@@ -138,7 +138,7 @@ def test_a_checkpoint_stays_a_checkpoint_without_the_training(tmp_path):
     model = MODELS["digits-cnn"].build()
     training = {"moments": torch.zeros(100_000)}
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=model, metadata={"seed": 7}, training=training)
-    kept = save_with_ann(traced(model), tmp_path / "a.net", load_target(str(tmp_path / "d.pt")))
+    kept = save_with_ann(traced(model), tmp_path / "a.net", load_trained(str(tmp_path / "d.pt")))
     checkpoint = load_checkpoint(kept.files["ann"])
     assert checkpoint.metadata == {"seed": 7} and checkpoint.training is None
     assert all(torch.equal(checkpoint.state_dict[name], value) for name, value in model.state_dict().items())
@@ -209,7 +209,7 @@ def test_files_of_the_network_that_is_replaced_go_with_it(model, tmp_path):
     path = tmp_path / "a.net"
     save_with_ann(traced(model), path, as_target(model, tmp_path))
     torch.export.save(torch.export.export(model, (torch.rand(2, 1, 8, 8),), strict=False), tmp_path / "p.pt2")
-    target = load_target(str(tmp_path / "p.pt2"))
+    target = load_trained(str(tmp_path / "p.pt2"))
     save_with_ann(traced(target.model), path, target)
     assert not (tmp_path / "a.ann.pt").exists() and (tmp_path / "a.ann.pt2").exists()
 

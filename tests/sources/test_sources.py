@@ -16,7 +16,7 @@ from torch import nn
 from rmp_lava.cli.finish import load
 from rmp_lava.conversion.check import check
 from rmp_lava.errors import CheckpointError, UsageError
-from rmp_lava.sources.models import load_target, parse_shape, shape_for
+from rmp_lava.sources.models import load_trained, parse_shape, shape_for
 from rmp_lava.sources.program_file import read_program, shape_of
 from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.data import load as load_data
@@ -68,7 +68,7 @@ def refusal(call, *arguments) -> str:
 def test_a_state_dict_is_put_into_the_network(mine, tmp_path):
     expected = small()
     torch.save(expected.state_dict(), tmp_path / "w.pt")
-    target = load_target(mine, tmp_path / "w.pt")
+    target = load_trained(mine, tmp_path / "w.pt")
     images = torch.rand(3, 1, 8, 8)
     assert torch.equal(target.model.eval()(images), expected(images))
     assert target.name == "net" and target.place == Path("exports/net")
@@ -89,19 +89,19 @@ def test_state_dicts_that_do_not_fit_say_every_name(mine, tmp_path, change, part
     state = dict(small().state_dict())
     change(state)
     torch.save(state, tmp_path / "w.pt")
-    text = refusal(load_target, mine, tmp_path / "w.pt")
+    text = refusal(load_trained, mine, tmp_path / "w.pt")
     assert "w.pt" in text and all(part in text for part in parts)
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {"a": 1}}, [torch.zeros(1)], {"epoch": 3}])
 def test_what_is_no_state_dict(mine, tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
-    assert "is no state dict" in refusal(load_target, mine, tmp_path / "w.pt")
+    assert "is no state dict" in refusal(load_trained, mine, tmp_path / "w.pt")
 
 
 def test_weights_of_data_parallel_say_which_to_save(mine, tmp_path):
     torch.save(nn.DataParallel(small()).state_dict(), tmp_path / "w.pt")
-    text = refusal(load_target, mine, tmp_path / "w.pt")
+    text = refusal(load_trained, mine, tmp_path / "w.pt")
     assert (
         "missing 0.weight" in text
         and "begin with 'module.', as DataParallel's do, so save that of model.module" in text
@@ -111,28 +111,28 @@ def test_weights_of_data_parallel_say_which_to_save(mine, tmp_path):
 def test_a_whole_pickled_network_is_not_loaded(mine, tmp_path):
     torch.save(small(), tmp_path / "whole.pt")
     for arguments in ((mine, tmp_path / "whole.pt"), (str(tmp_path / "whole.pt"),)):
-        text = refusal(load_target, *arguments)
+        text = refusal(load_trained, *arguments)
         assert "could run code" in text and "torch.save(model.state_dict(), file)" in text
 
 
 def test_weights_alone_say_what_else_is_needed(tmp_path):
     torch.save(small().state_dict(), tmp_path / "w.pt")
-    text = refusal(load_target, str(tmp_path / "w.pt"))
+    text = refusal(load_trained, str(tmp_path / "w.pt"))
     assert "is a state dict" in text and "--weights" in text
 
 
 def test_weights_only_go_with_functions(program, tmp_path):
-    assert "brings its own" in refusal(load_target, str(program), tmp_path / "w.pt")
+    assert "has its own weights" in refusal(load_trained, str(program), tmp_path / "w.pt")
 
 
 def test_a_function_that_returns_something_else(mine):
-    assert "returns int" in refusal(load_target, mine.replace("net", "number").replace("own_number", "own_net"))
+    assert "returns int" in refusal(load_trained, mine.replace("net", "number").replace("own_number", "own_net"))
 
 
 def test_a_checkpoint_knows_its_shape_and_data(tmp_path):
     model = MODELS["digits-cnn"].build()
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=model, metadata={"seed": 3})
-    target = load_target(str(tmp_path / "d.pt"))
+    target = load_trained(str(tmp_path / "d.pt"))
     assert (target.shape, target.dataset, target.place) == ((1, 8, 8), "digits", tmp_path / "d")
     assert shape_for(target, None) == (1, 8, 8) and shape_for(target, "3,4,5") == (3, 4, 5)
 
@@ -141,21 +141,21 @@ def test_a_checkpoint_knows_its_shape_and_data(tmp_path):
 def test_images_are_divided_as_the_training_did(said, fraction, tmp_path):
     model, metadata = MODELS["digits-cnn"].build(), {"validation_fraction": said}
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=model, metadata=metadata)
-    _, material = load(str(tmp_path / "d.pt"), None, None, None, None, None, None)
+    _, loaded = load(str(tmp_path / "d.pt"), None, None, None, None, None, None)
     split = split_validation(load_data("digits"), fraction)
-    assert np.array_equal(material.validation_images, split.validation_images)
+    assert np.array_equal(loaded.validation_images, split.validation_images)
 
 
 @pytest.mark.parametrize("text", ["3,x", "", "3,,3", "0,8,8", "-1,8,8", "99999999,99999999", "9" * 30])
 def test_shapes_that_cannot_be_meant(text):
-    assert "is not understood or too large" in refusal(parse_shape, text)
+    assert "is not valid or too large" in refusal(parse_shape, text)
 
 
 # Exported programs
 
 
 def test_a_program_is_read_back(program):
-    target = load_target(str(program))
+    target = load_trained(str(program))
     assert target.shape == (1, 8, 8) and target.name == "model.v2" and target.place == program.with_name("model.v2")
     images = torch.rand(2, 1, 8, 8)
     assert torch.equal(target.model.module()(images), small()(images))
