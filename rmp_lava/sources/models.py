@@ -98,7 +98,7 @@ def load_trained(target: str, weights: Path | None = None) -> TrainedModel:
         return _from_function(target, weights)
     if weights is not None:
         raise UsageError(
-            f"weights are given for {target}, which has its own weights; pass package.module:function with them, or leave them out"
+            f"weights are given for {target}, which has its own; pass package.module:function with them, or leave them out"
         )
     path = Path(target)
     ways = {".pt2": _from_program, ".net": _from_net}
@@ -139,9 +139,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
         if min(sizes) < 1 or torch.Size(sizes).numel() > 2**28:
             raise ValueError
     except (ValueError, RuntimeError, OverflowError, TypeError):
-        raise UsageError(
-            f"shape {text!r} is not valid or too large; write integers, such as 3,32,32"
-        ) from None
+        raise UsageError(f"shape {text!r} is not valid or too large; write integers, such as 3,32,32") from None
     return sizes
 
 

@@ -122,7 +122,7 @@ def test_weights_alone_say_what_else_is_needed(tmp_path):
 
 
 def test_weights_only_go_with_functions(program, tmp_path):
-    assert "has its own weights" in refusal(load_trained, str(program), tmp_path / "w.pt")
+    assert "has its own" in refusal(load_trained, str(program), tmp_path / "w.pt")
 
 
 def test_a_function_that_returns_something_else(mine):
