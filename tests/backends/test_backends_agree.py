@@ -125,7 +125,7 @@ def test_random_networks_are_not_silent():
     # The comparisons above prove nothing about networks in which nothing happens.
     busy = []
 
-    @settings(max_examples=examples(100), derandomize=True, database=None)
+    @settings(max_examples=100, derandomize=True, database=None)
     @given(cases())
     def collect(case):
         result = case.run("reference")

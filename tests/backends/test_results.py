@@ -42,6 +42,7 @@ def test_runs_are_equal_if_every_array_is():
     assert one != "a run"
 
 
+@pytest.mark.slow
 def test_runs_travel_to_other_processes():
     result = run()
     assert copy.deepcopy(result) == result == pickle.loads(pickle.dumps(result))

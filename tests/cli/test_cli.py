@@ -441,6 +441,7 @@ def test_as_a_module():
     assert found.stderr == "error: none.net does not exist or is not a file; pass the path of a .net file\n"
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_exit_code_2():
     for arguments in (
         ["run"],

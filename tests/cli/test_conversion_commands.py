@@ -197,6 +197,7 @@ def test_thresholds_are_searched_with_the_calibration_images(what):
         assert convert(exact(), unlabelled, **options).integer.provenance["search"] == record
 
 
+@pytest.mark.slow
 def test_a_search_may_follow_a_tuning_and_compares_with_the_network_before_it():
     options = {"steps": 2, "epochs": 1, "batch_size": 64, "learning_rate": 1e-9}
     searched = tune(exact(), from_dataset(dataset()), search="outputs", **options)

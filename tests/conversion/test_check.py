@@ -442,6 +442,7 @@ def test_the_public_name():
     assert report.findings == () and report.raise_if_blocked() is None
 
 
+@pytest.mark.slow
 def test_a_program_with_obstacles_from_a_file(tmp_path):
     model = settle(vgg_bn(nn.MaxPool2d))
     torch.export.save(torch.export.export(model, (torch.rand(2, 3, 16, 16),), strict=False), tmp_path / "model.pt2")

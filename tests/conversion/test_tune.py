@@ -438,6 +438,7 @@ def test_same_seed_gives_the_same_bits_whatever_the_caller_draws():
     assert quick(seed=1) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamics", ["rates", "spikes"])
 def test_resumed_tuning_gives_the_bits_of_the_uninterrupted_one(tmp_path, dynamics):
     path = tmp_path / "a.pt"

@@ -311,6 +311,7 @@ def vgg16(width: float = 64, *, fold: bool = False) -> SpikingNetwork:
     return SpikingNetwork("vgg16", make_input("poisson", (3, 32, 32)), tuple(layers), "analog", "count")
 
 
+@pytest.mark.slow
 def test_pooling_folded_into_wide_kernels_is_too_much_for_a_core():
     mapping = map_network(vgg16(fold=True), "hala_point")
     assert not mapping.fits and mapping.cores < mapping.cores_available

@@ -47,6 +47,7 @@ def test_networks_have_the_sizes_of_their_originals(benchmarks):
     assert networks.build("digits-cnn") == networks.build("digits-cnn")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
 def test_fast_counts_what_a_simulator_without_delays_counts(benchmarks, name, tmp_path):
     networks, measure = benchmarks["networks"], benchmarks["measure"]

@@ -171,6 +171,7 @@ def test_the_page_is_one_file_that_leads_nowhere(digits_page):
     assert any(link.startswith("data:") for link in digits_page.links), "the images of the samples are missing"
 
 
+@pytest.mark.slow
 def test_hostile_names_and_provenance_are_text(tmp_path, images):
     provenance = {
         EVIL: {"deep": EVIL_NAME},
@@ -190,6 +191,7 @@ def test_hostile_names_and_provenance_are_text(tmp_path, images):
     assert EVIL in reader.words and "alert(2)</script>" in reader.words
 
 
+@pytest.mark.slow
 def test_names_with_dollars_and_foreign_scripts_are_drawn_as_they_are(tmp_path, images):
     made = make(small(layer="$x^{2$ 漢字"), tmp_path, images)
     assert "$x^{2$ 漢字" in Reader(made.html).words
@@ -222,6 +224,7 @@ def test_what_is_missing_is_explained(tmp_path, images):
     assert "Accuracy 1" not in reader.words
 
 
+@pytest.mark.slow
 def test_float_networks_have_no_quantisation(tmp_path, images):
     network = small()
     as_float = network.replace(
@@ -250,6 +253,7 @@ def test_estimates_say_so_in_each_place(digits_page):
             assert "stimated" in caption or "Published energies" in caption, caption
 
 
+@pytest.mark.slow
 def test_epochs_of_tuning_are_a_table(tmp_path, images):
     tuning = {"steps": 4, "history": [[1, 0.5, 0.8, None], [2, 0.25, 0.9, 0.875]]}
     reader = Reader(make(small(provenance={"tune": [tuning]}), tmp_path, images).html)
@@ -265,6 +269,7 @@ def test_on_paper_only_captions_above_tables_are_tied_to_what_follows(digits_pag
     assert [rule.strip() for rule in tied] == ["tbody tr:nth-child(-n+3)", "h2, .table figcaption"]
 
 
+@pytest.mark.slow
 def test_gates_of_the_conversion_are_shown_where_the_trained_network_is_gone(tmp_path, images):
     gate = {
         "layer": "a",
@@ -280,6 +285,7 @@ def test_gates_of_the_conversion_are_shown_where_the_trained_network_is_gone(tmp
     assert reader.figures["rates"] == ["table"] and "0.9877" in reader.words and "measured when" in reader.words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stages", [None, "x", 3, [1, {}], [{"name": 1, "accuracy": 0.5}], [{"name": "a", "accuracy": "b"}]]
 )
@@ -426,6 +432,7 @@ def test_settings_of_the_users_matplotlib_change_nothing():
         assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, images):
     board = tmp_path / "narrow.toml"
     board.write_text(
@@ -496,6 +503,7 @@ def test_the_core_map_has_a_square_for_each_core():
     assert all(0 <= cores.load(layer) <= 1 for layer in mapping.layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chips", [1, 2, 7, 30])
 @pytest.mark.parametrize("wide", [True, False])
 def test_core_maps_of_any_size_stay_within_their_figure(chips, wide):
