@@ -101,10 +101,8 @@ class Encoder:
         self.source, self.steps, self.images = source, steps, images
         self.is_constant = source.encoding in ("rate", "current")
         self.dtype: np.dtype[Any] = np.dtype(np.uint8 if (source.levels or 0) <= 255 else np.uint16)
-        if source.encoding == "spikes" and self.images.shape[1] != steps:
-            raise DataError(
-                f"the images hold spikes of {self.images.shape[1]} steps, but the run has {steps}; pass steps={self.images.shape[1]}"
-            )
+        if source.encoding == "spikes" and (given := self.images.shape[1]) != steps:
+            raise DataError(f"the images hold spikes of {given} steps, but the run has {steps}; pass steps={given}")
         if source.encoding == "poisson":
             self._random = [np.random.default_rng([seed, first_sample + i]) for i in range(len(images))]
             self._next = 0

@@ -93,9 +93,8 @@ def _explained(path: str | os.PathLike[str], error: type[RmpLavaError]) -> Itera
     try:
         yield
     except (OSError, ValueError) as problem:
-        raise error(
-            f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}); an existing file of that name is unchanged"
-        ) from None
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"{path} cannot be written ({reason}); an existing file of that name is unchanged") from None
 
 
 def _check_place(target: Path) -> Path:

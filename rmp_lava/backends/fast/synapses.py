@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch._ops import ops  # `torch.ops`, which the stubs of torch 2.3 do not export
 
 from ...choices import Kernel
 from ...errors import BackendError
@@ -211,10 +212,10 @@ class DenseSums(Sums):
         return True
 
     def _pack(self, weight: torch.Tensor) -> torch.Tensor:
-        return torch.ops.onednn.qlinear_prepack(weight, None)
+        return ops.onednn.qlinear_prepack(weight, None)
 
     def _int8(self, messages: torch.Tensor) -> torch.Tensor:
-        return torch.ops.onednn.qlinear_pointwise(
+        return ops.onednn.qlinear_pointwise(
             messages, 1.0, 0, self._packed, self._scales, self._zeros, None, *_PLAIN_RESULT
         )
 
@@ -263,13 +264,13 @@ class ConvSums(Sums):
 
     def _pack(self, weight: torch.Tensor) -> torch.Tensor:
         example = [1, self._channels, *self.shape[:2]]
-        return torch.ops.onednn.qconv_prepack(weight, self._scales, 1.0, 0, *self._geometry(), example)
+        return ops.onednn.qconv_prepack(weight, self._scales, 1.0, 0, *self._geometry(), example)
 
     def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
         return list(self.stride), list(self.padding), list(self.dilation), self.groups
 
     def _int8(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.ops.onednn.qconv2d_pointwise(
+        return ops.onednn.qconv2d_pointwise(
             images, 1.0, 0, self._packed, self._scales, self._zeros, None, *self._geometry(), *_PLAIN_RESULT
         )
 
