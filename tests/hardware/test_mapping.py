@@ -304,7 +304,8 @@ def vgg16(width: float = 64, *, fold: bool = False) -> SpikingNetwork:
             pooled = True
         else:
             kernel, stride, padding = ((6, 6), (2, 2), (2, 2)) if pooled else ((3, 3), (1, 1), (1, 1))
-            add(Conv(source(), np.ones((round(channels * width), shape[0], *kernel), np.float32), stride, padding))
+            weight = np.ones((round(channels * width), shape[0], *kernel), np.float32)
+            add(Conv(source(), weight, stride, padding, pool=(2, 2) if pooled else None))
             pooled = False
     for outputs in (round(64 * width), round(64 * width), 10):
         add(Dense(source(), np.ones((outputs, prod(shape)), np.float32)))
@@ -375,27 +376,25 @@ def test_warnings_of_traps():
     for columns, number in ((255, 1), (254, 0)):
         narrow = network_of((1, 26, columns), Layer("a", (1, 26, columns), (wide,), Neurons(9)))
         assert len(map_network(narrow, LOIHI2).findings) == number
-    steps = network.replace(layers=network.layers, provenance={"balance": {"steps": 48}})
+    steps = network.replace(balanced_steps=48)
     mapping = map_network(steps, LOIHI2)
     # The backend lengthens the period itself, so this is no warning.
     period = mapping.findings[-1]
     assert period.severity == "information" and period.sentence() == (
         "network: T = 48 takes a period of 64 steps; the periodic reset needs a power of 2; T = 64 would take no longer"
     )
-    steps = steps.replace(provenance={"balance": {"steps": 64}})
+    steps = steps.replace(balanced_steps=64)
     assert not any(each.kind == "period" for each in map_network(steps, LOIHI2).findings)
     stock = "T = 64 with a blank step takes a period of 128 steps"
     period = map_network(steps, LOIHI2, "stock").findings[-1]
     assert period.found.startswith(stock) and period.remedy == ""
-    steps = steps.replace(provenance={"balance": {"steps": 63}})
+    steps = steps.replace(balanced_steps=63)
     assert not any(each.kind == "period" for each in map_network(steps, LOIHI2, "stock").findings)
 
 
 def test_each_trap_is_where_the_profile_has_it():
     wide = Conv(INPUT, np.full((1, 1, 3, 3), 8), (1, 1), (1, 1))
-    network = network_of((1, 4, 40), Layer("a", (1, 4, 40), (wide,), Neurons(9))).replace(
-        provenance={"balance": {"steps": 32}}
-    )
+    network = network_of((1, 4, 40), Layer("a", (1, 4, 40), (wide,), Neurons(9))).replace(balanced_steps=32)
     assert map_network(network, LOIHI2).findings == ()
     traps = {"conv_width_multiple": 32, "conv_input_neurons": 100}
     section = {key: dataclasses.replace(q, value=traps[key]) for key, q in LOIHI2.sections["traps"].items()}
@@ -426,13 +425,13 @@ def test_multiply_accumulates_are_the_trained_networks_where_pooling_was_folded_
 def test_a_pooling_that_was_folded_into_a_dense_layer_multiplies_nothing():
     block = np.array([[[2, 4], [6, -8]], [[10, 2], [-4, 6]], [[6, 6], [8, 2]]])
     conv = Layer("a", (1, 4, 6), (Conv(INPUT, np.full((1, 1, 1, 1), 8)),), Neurons(9))
-    for weight, macs in (
-        (np.ones((1, 2, 3), int).repeat(2, 1).repeat(2, 2) * 2, 6 * 1),
-        (block[:, :1, :1].repeat(4, 1).repeat(6, 2), 3 * 6),
-        (np.arange(48).reshape(2, 4, 6), 2 * 24),
+    for weight, pool, macs in (
+        (np.ones((1, 2, 3), int).repeat(2, 1).repeat(2, 2) * 2, (2, 2), 6 * 1),
+        (block[:, :1, :1].repeat(4, 1).repeat(6, 2), (4, 6), 3 * 1),
+        (np.arange(48).reshape(2, 4, 6), None, 2 * 24),
     ):
         outputs = len(weight)
-        read = Layer("b", (outputs,), (Dense("a", weight.reshape(outputs, 24)),), Neurons(9))
+        read = Layer("b", (outputs,), (Dense("a", weight.reshape(outputs, 24), pool=pool),), Neurons(9))
         assert map_network(network_of((1, 4, 6), conv, read), LOIHI2)["b"].demand.macs == macs
 
 
