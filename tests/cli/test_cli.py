@@ -309,7 +309,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("convert", "d.pt", "--validation", "137"), "validation takes 137 images; allowed are 1..136"),
         (("convert", "d.pt", "--output", "d.pt"), "name a file that ends in .net"),
         (("convert", "d.pt", "--data", "digits", "--images", "x.npy"), "both images and the data set"),
-        (("convert", "d.pt", "--weights", "d.pt"), "has its own weights"),
+        (("convert", "d.pt", "--weights", "d.pt"), "has its own"),
         (("convert", "mine:net"), "pass --data or --images"),
         (("convert", "mine:net", "--data", "digits", "--shape", "3,8,8"), "has images of shape (1, 8, 8)"),
         (("convert", "mine:unsuitable", "--data", "digits"), "(MaxPool2d) is maximum pooling"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from types import MappingProxyType
 
 import numpy as np
@@ -366,3 +367,29 @@ def test_balancing_respects_the_registers_of_the_chip_that_quantises():
     same, other, changed = (np.broadcast_to(layer.activation_scale, 3) for layer in scales)
     np.testing.assert_array_equal(same, other)
     assert changed[2] > same[2]
+
+
+def digest(network: SpikingNetwork) -> str:
+    found = hashlib.sha256()
+    for layer in network:
+        for synapse in layer.synapses:
+            found.update(np.ascontiguousarray(synapse.weight).astype(np.float64).tobytes())
+        n = layer.neurons
+        found.update(repr((float(n.threshold), n.v_init, n.reset, n.bias_exponent)).encode())
+        found.update(b"" if n.bias is None else np.asarray(n.bias).astype(np.float64).tobytes())
+    return found.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"steps": 16}, "82dd73c508e562a5"),
+        ({"steps": 16, "method": "paper", "seed": 3, "pooling": "layer", "readout": "count"}, "5d871b12a4de0b7e"),
+    ],
+)
+def test_the_integers_are_those_of_before_the_redesign(options, expected):
+    torch.manual_seed(3)
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 6, 2), nn.ReLU(), nn.Flatten())
+    model = nn.Sequential(*layers, nn.Linear(24, 5)).eval()
+    images = np.random.default_rng(0).random((300, 1, 8, 8), dtype=np.float32)
+    assert digest(convert(model, images, **options).integer) == expected
