@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..backends import run
 from ..network import SpikingNetwork
+from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
 from .fidelity import clipped, first_loss, measure_layers
 from .layer_fidelity import LayerFidelity
@@ -66,8 +67,8 @@ class Measurement:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Conversion:
+@dataclass(frozen=True, eq=False, repr=False)
+class Conversion(Tabular):
     """A converted network in each of its forms.
 
     Parameters
@@ -92,9 +93,30 @@ class Conversion:
     floating: SpikingNetwork
     integer: SpikingNetwork
     steps: int
-    model: Model = field(repr=False)
+    model: Model
     seed: int = 0
     tuning: tuple[EpochRecord, ...] = ()
+
+    def table(self) -> Table:
+        """Layers with their thresholds in float and in integers, and the rounding error of their weights."""
+        rows = [
+            (
+                layer.name,
+                "x".join(map(str, layer.shape)),
+                *(
+                    "-" if each.neurons.reset == "none" else f"{each.neurons.threshold:g}"
+                    for each in (self.floating[layer.name], layer)
+                ),
+                "-" if layer.weight_error is None else f"{layer.weight_error:.2%}",
+            )
+            for layer in self.integer
+        ]
+        tuned = f", tuned over {len(self.tuning)} epochs" if self.tuning else ""
+        title = (
+            f"Conversion of {self.integer.name!r} for T = {self.steps}{tuned}: {self.integer.neuron_count:,} neurons"
+        )
+        columns = ("layer", "shape", "threshold", "as integer", "weight error")
+        return table(title, columns, rows, text_columns=2)
 
     def stages(self, images: np.ndarray, labels: np.ndarray, *, strict: bool = False) -> Stages:
         """The accuracy of the trained, folded, clipped, float and integer network on the same labelled images.

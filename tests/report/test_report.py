@@ -217,7 +217,7 @@ def test_every_section_of_a_converted_network_shows_something(digits_page):
 def test_what_is_missing_is_explained(tmp_path, images):
     reader = Reader(make(small(), tmp_path, images).html)
     assert [given["id"] for tag, given in reader.tags if tag == "section"] == SECTIONS
-    assert set(reader.missing) == {"stages", "rates"}
+    assert set(reader.missing) == {"stages", "rates", "provenance"}
     assert "does not record the accuracy of each stage" in reader.missing["stages"]
     assert "no trained network was passed" in reader.missing["rates"]
     assert "The images have no labels; pass --labels" in reader.words
@@ -347,12 +347,13 @@ def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path):
     (tmp_path / "d.ann.pt").write_bytes(b"another")
     assert "is another file than" in refused(network)
     (tmp_path / "d.pt").write_bytes(b"next to it, but not named so")
+    (companion,) = [each for each in network.companions if each.kind == "ann"]
     for name in ("../d.pt", "a\0b", "", ".."):
-        elsewhere = dict(network.provenance) | {"ann": {"file": name, "sha256": ""}}
-        assert "next to the file, is not there" in refused(network.replace(provenance=elsewhere))
+        elsewhere = replace(companion, file=name, sha256="")
+        assert "next to the file, is not there" in refused(network.replace(companions=(elsewhere,)))
     (tmp_path / "d.ann.pt").write_bytes((digits / "d.ann.pt").read_bytes())
-    foreign = network.replace(provenance=dict(network.provenance) | {"function": "os:abort"})
-    assert "code that a file names is not run" in refused(foreign)
+    foreign = replace(companion, builder="os:abort")
+    assert "code that a file names is not run" in refused(network.replace(companions=(foreign,)))
     assert "names no trained network" in refused(small())
 
 

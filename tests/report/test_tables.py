@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -79,6 +80,14 @@ def test_a_check_shows_itself(pooling, words):
     for shown in (repr(report), report._repr_html_(), on_terminal(report, 120)):
         assert words in shown
         assert all(finding.where in shown for finding in report.findings)
+
+
+def test_a_conversion_shows_its_layers_and_no_array():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 2))
+    text = repr(rmp_lava.convert(model, np.random.default_rng(0).random((8, 1, 3, 3), dtype=np.float32), steps=4))
+    assert text.startswith("Conversion of 'network' for T = 4: 6 neurons") and len(text.splitlines()) == 4
+    assert "tensor" not in text and "array" not in text
 
 
 def test_a_data_set_shows_its_parts_and_no_array():
