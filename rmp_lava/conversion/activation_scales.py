@@ -33,7 +33,7 @@ def distributions(
     return found
 
 
-def least_error_spike_values(analog: AnalogNetwork, images: np.ndarray, steps: int) -> dict[str, float]:
+def least_error_scales(analog: AnalogNetwork, images: np.ndarray, steps: int) -> dict[str, float]:
     """For each spiking layer the activation scale with the least squared error of its rates over T = `steps`.
 
     Raises

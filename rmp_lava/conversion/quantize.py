@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..choices import ThresholdForm, listed, options
 from ..errors import ConversionError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
@@ -20,7 +21,6 @@ from ..registers import STATE_SHIFT, to_state_units, to_weight_units
 from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD
 from ..stock_weights import is_one_weight
 
-THRESHOLD_FORMS = ("stock", "free", "dense_rec")
 MAX_DENSE_REC_THRESHOLD = 254
 POTENTIAL_MARGIN = 2
 """An integrating read-out gets headroom for this many times the largest potential seen while balancing."""
@@ -73,8 +73,8 @@ def quantize(
     """
     if network.is_integer:
         raise UsageError(f"network {network.name!r} holds integers already")
-    if threshold_form not in THRESHOLD_FORMS:
-        raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {', '.join(THRESHOLD_FORMS)}")
+    if threshold_form not in options(ThresholdForm):
+        raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {listed(ThresholdForm)}")
     profile = load_profile(profile) if isinstance(profile, str) else profile
     network = _expecting(network, steps)
     headrooms = {layer.name: _headroom(layer, profile, ranges) for layer in network}
@@ -178,7 +178,7 @@ def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: str) 
 
 
 def must_be_even(weight: np.ndarray, form: str) -> bool:
-    """Whether weights lose a bit to their sign; beside a dense_rec layer's self-synapses, which share their scale, all do."""
+    """Whether weights lose a bit to their sign; in a dense_rec layer all do, as they share their scale with the self-synapses."""
     return form == "dense_rec" or bool(weight.min() < 0 < weight.max())
 
 

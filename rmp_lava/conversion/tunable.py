@@ -11,7 +11,7 @@ from torch import nn
 from ..choices import Dynamics
 from ..hardware import Profile
 from ..network import INPUT, Layer, SpikingNetwork
-from .activation_scales import least_error_spike_values
+from .activation_scales import least_error_scales
 from .analog import AnalogNetwork, activations
 from .fake_quantize import attach_quantizers, image_levels
 from .spike_activations import ActivationScale, ClipFloor, Integrate, MeanOverTime
@@ -110,7 +110,7 @@ def make_tunable(
     tuned = {layer.name: layer.activation_scale for layer in spiking}
     values = {name: float(scale) for name, scale in tuned.items() if scale is not None}
     if len(values) < len(spiking):
-        values = least_error_spike_values(analog, images, steps)
+        values = least_error_scales(analog, images, steps)
     output = network.output.name
     peak = max(float(v.abs().max()) for _, name, v in activations(analog, images) if name == output)
     return TunableNetwork(network, steps, values, peak, profile, threshold_form)

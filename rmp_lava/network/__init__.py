@@ -1,12 +1,12 @@
 """The one data structure: a `SpikingNetwork` of layers, each with its synapses and one population of neurons.
 
-Everything that happens on the way (conversion, balancing, quantisation, export, simulation, deployment) takes a
-`SpikingNetwork` and gives one. All classes are frozen and their arrays read-only; a pass makes a new network.
+Every pass (conversion, balancing, quantisation) takes a `SpikingNetwork` and returns a new one. All classes are frozen and
+their arrays read-only.
 
 Shapes follow PyTorch: an image is (channels, height, width), a flat population (neurons,). Flattening is C order.
 A network passes through three stages: `"analog"` (trained weights, no thresholds yet), `"balanced"` (real thresholds) and
 `"integer"` (the integers that Loihi 2 stores).
-Thresholds, initial potentials and currents are given in weight units in both.
+Thresholds, initial potentials and currents are in weight units at every stage.
 """
 
 from ..choices import Encoding, Readout, Reset, Stage

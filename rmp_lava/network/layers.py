@@ -33,8 +33,8 @@ class Layer(Value):
         At least one. Each names its source: this is all that a residual graph needs.
     neurons : Neurons
     activation_scale : numpy.ndarray or None
-        The activation, in the trained network's units, that one spike per time step stands for: float64, () or (channels,).
-        Balancing sets it; of an analog network it is what tuning has trained it to be.
+        The activation, in the trained network's units, that one spike per time step represents: float64, () or (channels,).
+        Balancing sets it; in an analog network it comes from tuning.
     clip : numpy.ndarray or None
         The ceiling of the trained activation, in its units: float64, () or (channels,). None: a plain ReLU.
     potential_peak : float or None
@@ -72,12 +72,12 @@ class Layer(Value):
 
 @dataclass(frozen=True)
 class Companion:
-    """A file that is kept next to a network's `.net`: the trained network that it was made from.
+    """A file stored next to a network's `.net`: the trained network that it was made from.
 
     Parameters
     ----------
     kind : {"ann", "onnx"}
-        Weights or program that conversion takes again, or ONNX for those without its code.
+        Weights or program that can be converted again, or ONNX for use without the code.
     file : str
         Its name, in the folder of the `.net`.
     sha256 : str
@@ -103,7 +103,7 @@ class Input(Value):
     encoding : {"poisson", "rate", "current", "spikes"}
         How an image becomes messages: Bernoulli spikes with the pixel as probability (the paper's Poisson input), a
         deterministic rate code (an RMP neuron driven by the pixel, see `neurons`), the pixel itself as a constant
-        graded message, or spikes that the user brings.
+        graded message, or spikes that the user provides.
     levels : int or None
         Largest message: 1 for spikes, 255 for 8-bit pixels. None: real values, float networks only.
     neurons : Neurons or None

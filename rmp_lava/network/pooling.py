@@ -27,7 +27,7 @@ def folded_pool(synapse: Synapse, source_shape: tuple[int, ...]) -> tuple[int, i
     conv = _as_convolution(synapse, source_shape)
     if conv is None or conv.dilation != (1, 1):
         return None
-    # Blocks that a source is cut into have to end where it ends, and where its padding does.
+    # The blocks have to divide the source and its padding.
     largest = math.gcd(*conv.weight.shape[2:], *conv.stride, *conv.padding, *source_shape[1:])
     sides = (p for p in range(largest, 1, -1) if largest % p == 0)
     side = next((p for p in sides if _is_equal_in_blocks(conv.weight, (p, p))), None)

@@ -20,7 +20,7 @@ def _by_x(shape: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SpikingNetwork(Tabular, Value):
-    """Layers in an order in which every source stands before its target; the last layer is read out.
+    """Layers, sources before their targets; the last layer is read out.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class SpikingNetwork(Tabular, Value):
     class_names : tuple of str
         Names of the outputs, or empty.
     output_scale : float or None
-        The trained network's output that one unit of this one's stands for: a weight unit of the read-out's potential divided
-        by the number of time steps, or one spike per time step. None where it is not known.
+        The trained network's output that one unit of this network's output represents: a weight unit of the read-out's potential
+        divided by the number of time steps, or one spike per time step. None if unknown.
     balanced_steps : int or None
         T, the time steps for which the thresholds were balanced.
     dataset : str or None
@@ -44,7 +44,7 @@ class SpikingNetwork(Tabular, Value):
     validation_fraction : float or None
         Share of that data set's training images that was held out for validation.
     companions : tuple of Companion
-        Files that are kept next to the network's `.net`.
+        Files stored next to the network's `.net`.
     provenance : mapping
         A log of where the network comes from (versions, seeds, hashes, accuracies), for people; JSON values. No pass reads it.
 

@@ -50,7 +50,7 @@ def validate(network: SpikingNetwork) -> None:
             "use read-out 'potential'"
         )
     if not all(isinstance(name, str) for name in network.class_names):
-        raise NetworkError(f"class names of network {network.name!r} are {network.class_names!r}; expected texts")
+        raise NetworkError(f"class names of network {network.name!r} are {network.class_names!r}; expected strings")
     if network.class_names and len(network.class_names) != network.output.size:
         raise NetworkError(
             f"network {network.name!r} has {len(network.class_names)} class names for {network.output.size} outputs"
@@ -59,7 +59,7 @@ def validate(network: SpikingNetwork) -> None:
     if not _is_positive_or_none(network.output_scale):
         raise NetworkError(f"output scale is {str(network.output_scale)[:40]}; it must be a positive number or None")
     steps = network.balanced_steps
-    if steps is not None and (not _is_whole(steps) or not 1 <= steps <= MAX_STEPS):
+    if steps is not None and (not _is_integer(steps) or not 1 <= steps <= MAX_STEPS):
         raise NetworkError(f"balanced steps are {str(steps)[:40]}; allowed are integers 1..{MAX_STEPS}, or None")
     if network.dataset is not None and not isinstance(network.dataset, str):
         raise NetworkError(f"data set is {str(network.dataset)[:40]!r}; expected its name, or None")
@@ -81,13 +81,13 @@ def _validate_input(network: SpikingNetwork) -> None:
                 "input levels are missing; only the current encoding of a float network takes real-valued messages"
             )
     elif type(source.levels) is not int or not 1 <= source.levels <= MAX_LEVELS:
-        raise NetworkError(f"input levels are {source.levels!r}; allowed are whole numbers 1..{MAX_LEVELS}")
+        raise NetworkError(f"input levels are {source.levels!r}; allowed are integers 1..{MAX_LEVELS}")
     if source.encoding == "rate" and source.neurons is None:
         raise NetworkError("rate encoding needs input neurons that turn the pixel into spikes")
     if source.encoding in ("poisson", "spikes") and source.neurons is None and source.levels != 1:
         raise NetworkError(f"{source.encoding} input sends single spikes, but levels are {source.levels}; expected 1")
     if source.neurons is not None:
-        # Input neurons compute with whole numbers in either format: pixels come as 8-bit levels.
+        # Input neurons compute with integers at every stage: pixels come as 8-bit levels.
         _validate_neurons(source.neurons, source.shape, "input", integer=True)
         if source.neurons.reset == "none":
             raise NetworkError("input neurons never spike (reset 'none'); use 'soft' or 'hard'")
@@ -97,15 +97,15 @@ def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network
     if not layer.name.isprintable() or layer.name.strip() in ("", ".") or "/" in layer.name:
         raise NetworkError(f"layer name {layer.name!r} is not allowed; use printable characters without '/'")
     if layer.name in shapes:
-        raise NetworkError(f"layer name {layer.name!r} stands twice; names are unique and {INPUT!r} is the input's")
+        raise NetworkError(f"duplicate layer name {layer.name!r}; names are unique, and {INPUT!r} is the input's")
     _validate_shape(layer.shape, layer.name)
     if not layer.synapses:
         raise NetworkError(f"layer {layer.name!r} has no synapses; nothing would ever reach it")
     for synapse in layer.synapses:
         if synapse.source not in shapes:
             raise NetworkError(
-                f"layer {layer.name!r} has a synapse from {synapse.source!r}, which does not stand before it: "
-                "the source is missing, or the network has a cycle; sources come before their targets"
+                f"layer {layer.name!r} has a synapse from {synapse.source!r}, which is not an earlier layer: "
+                "it is missing, or the network has a cycle; list sources before their targets"
             )
         try:
             shape = synapse.output_shape(shapes[synapse.source])
@@ -144,7 +144,7 @@ def _validate_weight(synapse: Synapse, layer: str, integer: bool) -> None:
     where = f"layer {layer!r}, weights from {synapse.source!r}"
     if integer:
         if weight.dtype.kind not in "iu":
-            raise NetworkError(f"{where} are {weight.dtype}; an integer network holds whole numbers")
+            raise NetworkError(f"{where} are {weight.dtype}; an integer network needs integers")
         if weight.size and (weight.min() < MIN_WEIGHT or weight.max() > MAX_WEIGHT):
             worst = weight.min() if weight.min() < MIN_WEIGHT else weight.max()
             raise NetworkError(
@@ -172,7 +172,7 @@ def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, inte
         if not math.isfinite(value):
             raise NetworkError(f"layer {layer!r}: {name} is {value}; expected a finite number")
         if integer and value != int(value):
-            raise NetworkError(f"layer {layer!r}: {name} is {value}; an integer network holds whole numbers")
+            raise NetworkError(f"layer {layer!r}: {name} is {value}; an integer network needs integers")
     if neurons.threshold <= 0 or (integer and neurons.threshold > MAX_THRESHOLD):
         allowed = f"1..{MAX_THRESHOLD} (17 bits)" if integer else "positive numbers"
         raise NetworkError(f"layer {layer!r}: threshold is {neurons.threshold}; allowed are {allowed}")
@@ -186,7 +186,7 @@ def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, inte
         if neurons.reset == "soft":
             raise NetworkError(f"layer {layer!r} is leaky with a soft reset; lava-dl's CUBA neuron resets hard")
         for name in ("current_decay", "voltage_decay"):
-            if not _is_whole(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
+            if not _is_integer(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
                 raise NetworkError(f"layer {layer!r}: {name} is {getattr(neurons, name)}; allowed are 0..{NO_MEMORY}")
     _validate_bias(neurons, shape, layer, integer)
 
@@ -205,12 +205,12 @@ def _validate_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
             raise NetworkError(f"layer {layer!r}: bias must be finite floating-point numbers in a float network")
         return
     if bias.dtype.kind not in "iu":
-        raise NetworkError(f"layer {layer!r}: bias is {bias.dtype}; an integer network holds whole numbers")
+        raise NetworkError(f"layer {layer!r}: bias is {bias.dtype}; an integer network needs integers")
     if bias.min() < MIN_BIAS or bias.max() > MAX_BIAS:
         raise NetworkError(
             f"layer {layer!r}: bias mantissa reaches {int(np.abs(bias).max())}; allowed are {MIN_BIAS}..{MAX_BIAS} (13 bits)"
         )
-    if not _is_whole(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
+    if not _is_integer(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
         raise NetworkError(
             f"layer {layer!r}: bias exponent is {neurons.bias_exponent}; allowed are 0..{MAX_BIAS_EXPONENT}"
         )
@@ -224,7 +224,7 @@ def _is_positive_or_none(value: object) -> bool:
     return value is None or isinstance(value, (int, float)) and _is_number(value) and 0 < value <= sys.float_info.max
 
 
-def _is_whole(value: object) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
@@ -234,4 +234,4 @@ def _validate_json(mapping: Mapping[str, Any], what: str) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         raise NetworkError(f"{what} cannot be written as JSON ({error}); use plain numbers, strings, lists") from None
     if not same:
-        raise NetworkError(f"{what} changes when written as JSON; use lists, not tuples, and texts as keys")
+        raise NetworkError(f"{what} changes when written as JSON; use lists, not tuples, and strings as keys")

@@ -99,10 +99,10 @@ def frozen_scale(value: Any) -> np.ndarray:
 
 
 def frozen_array(value: Any) -> np.ndarray:
-    """A read-only copy: whole numbers as int16 (int64 where that is too narrow), real ones as float32."""
+    """A read-only copy: integers as int16 (int64 where that is too narrow), real numbers as float32."""
     array = np.array(value)
     if array.dtype.kind == "u" and array.size and array.max() >= 2**63:
-        raise NetworkError(f"an array holds {array.max()}; whole numbers here are of at most 63 bits")
+        raise NetworkError(f"an array holds {array.max()}; integers of at most 63 bits are allowed")
     if array.dtype.kind in "iu":
         fits = not array.size or (array.min() >= -(2**15) and array.max() < 2**15)
         array = array.astype(np.int16 if fits else np.int64)

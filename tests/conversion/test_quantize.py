@@ -8,9 +8,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rmp_lava.backends import run
+from rmp_lava.choices import ThresholdForm, options
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing
-from rmp_lava.conversion.quantize import THRESHOLD_FORMS, quantize
+from rmp_lava.conversion.quantize import quantize
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, UsageError
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -44,7 +45,9 @@ def weights(draw):
     return (weight * 10.0 ** draw(st.integers(-30, 30))).astype(np.float32)
 
 
-@given(weights(), st.floats(0.05, 200), st.sampled_from(THRESHOLD_FORMS), st.sampled_from(["poisson", "current"]))
+@given(
+    weights(), st.floats(0.05, 200), st.sampled_from(options(ThresholdForm)), st.sampled_from(["poisson", "current"])
+)
 def test_ranges_are_kept_and_the_threshold_is_exact(weight, ratio, form, source):
     assume(weight.any())
     network = one_layer(weight, float(ratio * np.abs(weight).max()), source=source)
@@ -86,7 +89,7 @@ def test_weights_use_their_bits_fully(weight, ratio):
         assert used >= least * (1 - 1 / 100) - 1 / 127
 
 
-@pytest.mark.parametrize("form", THRESHOLD_FORMS)
+@pytest.mark.parametrize("form", options(ThresholdForm))
 def test_thresholds_that_fit_exactly_stay(form):
     layer = quantized(one_layer([[-2.56, 1.0]], 1.28), form)
     np.testing.assert_array_equal(layer.synapses[0].weight, [[-256, 100]])
@@ -188,7 +191,7 @@ def test_bias_within_its_bits(bias, exponent):
     assert found == pytest.approx(bias, abs=2.0**exponent / 64 / 254)
 
 
-@pytest.mark.parametrize("form", THRESHOLD_FORMS)
+@pytest.mark.parametrize("form", options(ThresholdForm))
 def test_a_bias_beyond_its_register_takes_bits_from_the_weights_and_is_not_clipped(form):
     # 100 units of 254 would be 25,400, and the register ends at 4095 * 2 = 8,190.
     bias = np.array([100.0, 1.0, -100.0])

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from rmp_lava import neuron
 from rmp_lava.conversion import spike_activations
-from rmp_lava.conversion.activation_scales import least_error_spike_values
+from rmp_lava.conversion.activation_scales import least_error_scales
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.fake_quantize import attach_quantizers
 from rmp_lava.conversion.quantize import quantize
@@ -38,7 +38,7 @@ LOIHI2 = load_profile("loihi2")
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Such small networks gain nothing from a second thread, and lose much where other processes run beside."""
+    """Such small networks gain nothing from a second thread, and lose much where other processes run too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -216,12 +216,12 @@ def test_compiled_neurons_are_those_of_pytorch_whatever_lies_in_memory(memory, m
     torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-4, atol=1e-3)
 
 
-def test_clip_floor_passes_gradients_between_zero_and_the_spike_value_only():
+def test_clip_floor_passes_gradients_between_zero_and_the_activation_scale_only():
     value = ActivationScale(2.0)
     sums = torch.tensor([-0.1, 0.3, 1.9, 2.1], requires_grad=True)
     ClipFloor(value, 4)(sums).sum().backward()
     assert sums.grad.tolist() == [0, 1, 1, 0]
-    # 0.3 says 0.5, 1.9 says 2, 2.1 says 2: what rounding adds, and what lies at the clip, follows the spike value.
+    # 0.3 becomes 0.5, 1.9 becomes 2, 2.1 becomes 2: what rounding adds, and what is clipped, follows the scale.
     assert value.log_change.grad.item() == pytest.approx((0.5 - 0.3) + (2 - 1.9) + 2)
 
 
@@ -298,29 +298,29 @@ def test_unrolled_network_without_rounding_is_the_float_definition():
     np.testing.assert_allclose(found, simulated(as_spiking(network, values), images, 5) / 5, rtol=1e-4, atol=1e-5)
 
 
-# ---- spike values and augmentation
+# ---- activation scales and augmentation
 
 
-def test_least_error_spike_value_beats_all_others():
+def test_least_error_scale_beats_all_others():
     rng = np.random.default_rng(0)
     layer = Layer("a", (1,), (Dense(INPUT, np.eye(1, dtype=np.float32)),), Neurons(1.0))
     network = SpikingNetwork("one", make_input("current", (1,)), (layer,), "analog", "count")
     images = (rng.exponential(size=(3000, 1)) / 12).clip(0, 1).astype(np.float32)
     for steps in (2, 8):
-        chosen = least_error_spike_values(AnalogNetwork(network), images, steps)["a"]
+        chosen = least_error_scales(AnalogNetwork(network), images, steps)["a"]
 
         def error(value, steps=steps):
-            said = ClipFloor(lambda: torch.tensor(value), steps)(torch.from_numpy(images)).numpy()
-            return ((said - images) ** 2).mean()
+            rounded = ClipFloor(lambda: torch.tensor(value), steps)(torch.from_numpy(images)).numpy()
+            return ((rounded - images) ** 2).mean()
 
         assert error(chosen) < 1.02 * min(error(float(v)) for v in np.linspace(0.01, 1, 500))
 
 
-def test_layer_without_activation_has_no_spike_value():
+def test_layer_without_activation_has_no_activation_scale():
     layer = Layer("a", (1,), (Dense(INPUT, -np.eye(1, dtype=np.float32)),), Neurons(1.0))
     network = SpikingNetwork("one", make_input("current", (1,)), (layer,), "analog", "count")
     with pytest.raises(ConversionError, match="layer 'a' has no positive activation"):
-        least_error_spike_values(AnalogNetwork(network), np.ones((2, 1), np.float32), 4)
+        least_error_scales(AnalogNetwork(network), np.ones((2, 1), np.float32), 4)
 
 
 def test_crop_flip_gives_every_crop_and_both_directions_and_nothing_else():
@@ -401,7 +401,7 @@ def accuracy(network: SpikingNetwork, steps: int) -> float:
 @pytest.mark.slow
 def test_both_stages_help_the_integer_network_at_two_steps():
     network, _, validation = digits()
-    values = least_error_spike_values(AnalogNetwork(network), digits()[1][0], 2)
+    values = least_error_scales(AnalogNetwork(network), digits()[1][0], 2)
     untuned = network.map_layers(lambda layer: layer.replace(activation_scale=values.get(layer.name)))
     rates = quick(epochs=6)
     seen = []
@@ -528,8 +528,8 @@ def test_a_teacher_pulls_the_outputs_towards_its_own():
 
     @torch.no_grad()
     def distance(tuned):
-        wanted, said = (AnalogNetwork(each)(torch.from_numpy(images)).log_softmax(dim=1) for each in (halved, tuned))
-        return float(functional.kl_div(said, wanted, reduction="batchmean", log_target=True))
+        wanted, found = (AnalogNetwork(each)(torch.from_numpy(images)).log_softmax(dim=1) for each in (halved, tuned))
+        return float(functional.kl_div(found, wanted, reduction="batchmean", log_target=True))
 
     taught, alone = quick(epochs=4, teacher=halved), quick(epochs=4)
     assert distance(taught) < distance(alone) / 2

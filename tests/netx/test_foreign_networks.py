@@ -72,7 +72,7 @@ def folder() -> Path:
 
 
 def recorded(name: str) -> np.ndarray:
-    """An array that lava-dl ships beside its PilotNet, in this package's order of axes: (steps, channels first)."""
+    """An array that lava-dl ships with its PilotNet, in this package's order of axes: (steps, channels first)."""
     array = np.load(folder() / f"gts/pilotnet_lif/{name}.npy")
     return array.transpose(range(array.ndim)[::-1])
 

@@ -114,7 +114,7 @@ def hard_network(rng, with_bias, readout, shape=(2, 6, 5)):
 
 
 def soft_dense_network(rng):
-    """Soft reset with thresholds that a dense_rec layer can say; one matrix is of a single sign before the hstack."""
+    """Soft reset with thresholds that a dense_rec layer can represent; one matrix is of a single sign before the hstack."""
     layers = (
         Layer("a", (8,), (Dense(INPUT, weight(rng, 8, 6)),), Neurons(254)),
         Layer("b", (6,), (Dense("a", 2 * rng.integers(0, 127, (6, 8))),), Neurons(100)),
@@ -376,7 +376,7 @@ def test_quantised_dense_weights_survive(kind, seed, smaller):
     weight &= ~1 if weight.min() < 0 < weight.max() else -1
     if weight.any():
         assert is_exact(weight) or not _dense_survives(weight)
-        # Inhibitory ones whose smallest is a power of two and which hold a zero are more than the loader can say.
+        # Inhibitory ones whose smallest is a power of two and which hold a zero are more than the loader can represent.
         assert _dense_survives(weight) or weight.max() <= 0
 
 

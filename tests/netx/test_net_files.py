@@ -73,7 +73,7 @@ def test_texts_and_records_come_back_equal(tmp_path_factory, name, classes, prov
     network = conv_network()
     layers = [layer.replace(record={"of any kind": value}) for layer in network]
     network = network.replace(name=name, class_names=tuple(classes), provenance=provenance, layers=layers)
-    assert load(save(network, tmp_path_factory.getbasetemp() / "texts.net")) == network
+    assert load(save(network, tmp_path_factory.getbasetemp() / "strings.net")) == network
 
 
 @pytest.mark.parametrize("name", ["fälle", "層1", "a b", "0.conv", "x" * 300])
@@ -142,7 +142,7 @@ def test_hard_reset_chain_is_lava_dls_own_neuron(tmp_path):
 
 
 def test_lava_dls_own_conventions(tmp_path):
-    """As lava-dl writes it: float32 whole numbers, a kernel with an extent in time, one string per array, no names."""
+    """As lava-dl writes it: integers as float32, a kernel with an extent in time, one string per array, no names."""
     with h5py.File(tmp_path / "their.net", "w") as file:
         for index, kind, shape in (
             (0, "input", (1, 4, 4)),
@@ -176,7 +176,7 @@ def test_lava_dls_own_files(tmp_path, name, sizes, decays, threshold):
     site_packages = Path(next(iter(importlib.util.find_spec("lava").submodule_search_locations))).parent
     path = site_packages / "tests" / "lava" / "lib" / "dl" / "netx" / name
     if not path.is_file():
-        pytest.skip("this lava-dl brings no test networks along")
+        pytest.skip("this lava-dl comes without its test networks")
     network = load(path)
     assert [layer.size for layer in network] == sizes
     assert [layer.neurons.voltage_decay for layer in network] == decays
@@ -373,10 +373,10 @@ def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
         ("layer/0/type", np.array([b"dense"]), "the first layer must be of type 'input'"),
         ("layer/1/source", b"c", "a cycle"),
         ("layer/1/source", b"a", "a cycle"),
-        ("layer/1/source", b"nobody", "'nobody', which does not stand before it"),
+        ("layer/1/source", b"nobody", "'nobody', which is not an earlier layer"),
         ("layer/2/name", "a", "of fixed length"),
-        ("layer/2/name", b"a", "stands twice"),
-        ("layer/2/name", b"input", "stands twice"),
+        ("layer/2/name", b"a", "duplicate layer name"),
+        ("layer/2/name", b"input", "duplicate layer name"),
         ("layer/2/synapse/1/type", np.array([b"delta"]), "'delta'; expected conv or dense"),
         ("layer/1/record", b"{", "not valid JSON"),
         ("layer/1/record", b"[1]", "JSON of another type; expected dict"),

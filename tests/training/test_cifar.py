@@ -213,7 +213,7 @@ def test_archive_that_is_damaged_doubled_or_mixed_is_refused(tmp_path):
     path.write_bytes(whole)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(CAT, files[CAT])
-    check_message(refused(path), "twice; pack it again")
+    check_message(refused(path), "more than once; pack it again")
     write_zip(path, files | {f"more/{CAT}": files[CAT]})
     check_message(refused(path), "contains several data sets")
 
@@ -472,7 +472,7 @@ def check_hundred(dataset, source: str = "CIFAR-100") -> None:
 @pytest.mark.parametrize("named", ["around", "itself"])
 def test_fine_labels_of_the_downloads_load(tmp_path, kind, named):
     folder = write_hundred(tmp_path, kind)
-    # Another data set beside it is no matter.
+    # Another data set next to it does not matter.
     write_folder(tmp_path, {f"{part}/n0{i}/a.jpg": b"" for part in ("train", "test") for i in (1, 2)})
     dataset = load("cifar100", tmp_path if named == "around" else folder)
     check_hundred(dataset)
@@ -480,7 +480,7 @@ def test_fine_labels_of_the_downloads_load(tmp_path, kind, named):
     np.testing.assert_array_equal(dataset.test_labels, FINE[::-1])
 
 
-def test_download_in_a_folder_of_the_data_set_comes_before_images_beside_it(tmp_path):
+def test_download_in_a_folder_of_the_data_set_comes_before_images_next_to_it(tmp_path):
     write_hundred(tmp_path / "cifar100")
     write_folder(tmp_path, {f"{part}/n0{i}/a.jpg": b"" for part in ("train", "test") for i in (1, 2)})
     check_hundred(load("cifar100", tmp_path))
@@ -575,7 +575,7 @@ def test_network_of_a_hundred_classes_trains_converts_and_runs_by_name(tmp_path,
     app([*train_it, *data, "--output", str(path)], standalone_mode=False)
     network, metadata = load_model(path)
     assert (metadata["dataset"], metadata["options"]["classes"], network.dense3.out_features) == ("cifar100", 100, 100)
-    # From here on the checkpoint says which data set it is.
+    # From here on the data set comes from the checkpoint.
     app(["convert", str(path), "--steps", "4", *data], standalone_mode=False)
     app(["run", str(tmp_path / "a.net"), "--samples", "2", *data], standalone_mode=False)
     assert "2 of 30 test images of cifar100" in " ".join(capsys.readouterr().out.split())

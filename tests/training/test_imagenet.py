@@ -104,7 +104,7 @@ def refused(place) -> str:
 def test_images_are_resized_and_cropped_as_torchvision_evaluates(width, height):
     image = photograph(width, height)
     found = imagenet.decode(Image, encoded(image, "PNG"), "a")
-    # transforms.Resize(256) and CenterCrop(224) of an image, as their documentation says.
+    # transforms.Resize(256) and CenterCrop(224) of an image, as documented.
     scale = 256 / min(width, height)
     size = (256, int(scale * height)) if width <= height else (int(scale * width), 256)
     resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
@@ -238,8 +238,8 @@ def test_the_whole_is_never_in_memory(folder, monkeypatch, decoded):
     dataset = load("imagenet", folder)
     with pytest.raises(DataError, match=r"18 images of imagenet would take 0.0 GiB; at most 6 are decoded at once"):
         np.asarray(dataset.train_images)
-    material = from_dataset(dataset)
-    images, labels = material.calibration(5, seed=3)
+    split = from_dataset(dataset)
+    images, labels = split.calibration(5, seed=3)
     assert images.shape == (5, 3, 224, 224) and images.dtype == np.float32 and len(labels) == len(decoded) == 5
     network = trace(tiny(), make_input("current", (3, 4, 4)))
     images, labels, what = images_for(network, "imagenet", folder, None, None, 3)

@@ -68,8 +68,8 @@ def test_with_normalisation_dropout_lies_before_dense_layers_only(name, normalis
     # Elsewhere it would change the variance that normalisation has measured, and cost a fifth of an epoch.
     network = small(name, **{normalisation: True})
     modules = [module for module in network.modules() if not list(module.children())]
-    behind = [after for module, after in zip(modules, modules[1:], strict=False) if isinstance(module, nn.Dropout)]
-    assert behind and all(isinstance(after, nn.Linear) for after in behind)
+    followers = [after for module, after in zip(modules, modules[1:], strict=False) if isinstance(module, nn.Dropout)]
+    assert followers and all(isinstance(after, nn.Linear) for after in followers)
 
 
 @pytest.mark.parametrize("name", ["vgg16-cifar", "vgg16-imagenet", "digits-cnn", "fashion-cnn"])

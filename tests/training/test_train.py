@@ -32,7 +32,7 @@ def digits() -> Dataset:
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Such small networks gain nothing from a second thread, and lose much where other processes run beside."""
+    """Such small networks gain nothing from a second thread, and lose much where other processes run too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -239,7 +239,7 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_pa
         ({"precision": "float16"}, "precision is 'float16'; choose one of float32, bfloat16"),
         ({"channels_last": 1}, "channels_last is 1; give True or False"),
         ({"epoch": 3}, "hyperparameter 'epoch' is unknown; choose from epochs, batch_size"),
-        ({"options": {"width": 2}}, "model 'digits-cnn' has no option 'width'; it has none"),
+        ({"options": {"width": 2}}, "model 'digits-cnn' has no option 'width'; it takes no options"),
         ({"device": "tpu9"}, "device 'tpu9' is unknown"),
         ({"device": "meta"}, "device 'meta' is not supported"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not available"),
@@ -351,12 +351,12 @@ def test_every_option_of_a_recipe_has_an_effect(changed):
     assert not same(before.model, after.model)
 
 
-def test_cutout_takes_a_square_out_of_each_image_wherever_it_lies():
+def test_cutout_takes_a_square_out_of_each_image_wherever_it_is():
     generator = torch.Generator().manual_seed(0)
     holes = cut_out(torch.ones(400, 3, 32, 32), generator) == 0
     assert (holes == holes[:, :1]).all()
     rows, columns = holes[:, 0].any(dim=2), holes[:, 0].any(dim=1)
-    # A square: everything between its rows and columns, and nothing else; 16 pixels where it lies inside.
+    # A square: everything between its rows and columns, and nothing else; 16 pixels where it is inside.
     assert (holes[:, 0] == rows[:, :, None] & columns[:, None, :]).all()
     sizes = torch.stack([rows.sum(dim=1), columns.sum(dim=1)])
     assert sizes.max() <= 16 and (sizes >= 15).float().mean() > 0.3 and sizes.min() >= 8
@@ -374,7 +374,7 @@ def test_cutmix_puts_a_rectangle_of_another_image_into_every_second_one_and_know
     assert torch.allclose(kept, 1 - others[:, 0].float().mean(dim=(1, 2)))
     assert 0.45 < (kept < 1).float().mean() < 0.52  # half of them; where the rectangle is tiny, nothing was taken
     assert rows.float().mean(dim=0).min() > 0.1 and columns.float().mean(dim=0).min() > 0.1
-    # The drawn area is uniform, so half of one on average; what lies outside is lost.
+    # The drawn area is uniform, so half of one on average; what is outside is lost.
     assert 0.6 < kept[kept < 1].mean() < 0.8
 
 

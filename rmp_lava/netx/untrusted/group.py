@@ -112,7 +112,7 @@ class Group:
         return self._single(key, self.numbers(key))
 
     def pair(self, key: str, default: int) -> tuple[int, int]:
-        """Two integers; one is taken twice, and `default` where the key is left out."""
+        """Two integers; a single one counts for both, and `default` where the key is left out."""
         if not self.has(key):
             return (default, default)
         values = self.numbers(key, integers=True).reshape(-1)

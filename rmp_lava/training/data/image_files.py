@@ -102,7 +102,7 @@ class ZipImages:
             if entry.is_dir():
                 continue
             if entry.filename in self._entries:
-                raise DataError(f"{self.path} contains {quoted(entry.filename)} twice; pack it again")
+                raise DataError(f"{self.path} contains {quoted(entry.filename)} more than once; pack it again")
             self._entries[entry.filename] = entry
             yield entry.filename
 

@@ -71,7 +71,7 @@ class ModelSpec:
         given = dict(options or {})
         for name, value in given.items():
             if name not in self.options:
-                allowed = f"its options are {', '.join(self.options)}" if self.options else "it has none"
+                allowed = f"its options are {', '.join(self.options)}" if self.options else "it takes no options"
                 raise UsageError(f"model {self.name!r} has no option {name!r}; {allowed}, so leave it out")
             wanted = _wanted(name, value)
             if wanted is not None:
