@@ -5,7 +5,7 @@ export PYTHON
 WORKERS ?= 2
 
 ENV := scripts/bootstrap.sh
-PYTEST := python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check format test test-core benchmark clean
@@ -33,17 +33,17 @@ check:
 	@$(ENV) core ruff format --check .
 	@$(ENV) core ruff check --quiet .
 	@$(ENV) core mypy
-	@$(ENV) core $(PYTEST) -q --hypothesis-profile=fast -m "not slow and not lava"
+	@$(ENV) core $(PYTEST) --dist loadfile -q --hypothesis-profile=fast -m "not slow and not lava"
 
 format:
 	@$(ENV) core ruff check --fix .
 	@$(ENV) core ruff format .
 
 test:
-	@$(ENV) lava $(PYTEST)
+	@$(ENV) lava $(PYTEST) --dist loadgroup
 
 test-core:
-	@$(ENV) core $(PYTEST) -m "not lava"
+	@$(ENV) core $(PYTEST) --dist loadgroup -m "not lava"
 
 benchmark:
 	@$(ENV) core python -m benchmarks.run $(ARGS)

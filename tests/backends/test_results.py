@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import rmp_lava
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
