@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ..choices import Readout, Stage
+from ..choices import Readout, Stage, listed, options
+from ..errors import NetworkError
+from ..registers import MAX_STEPS
 from ..tables import Table, Tabular, table
 from .layers import INPUT, Companion, Input, Layer
-from .validate import validate
+from .validate import check_input, check_json, check_layers, is_integer, is_positive_or_none
 from .values import Value
 
 
@@ -72,7 +74,46 @@ class SpikingNetwork(Tabular, Value):
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "companions", tuple(self.companions))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
-        validate(self)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `NetworkError` at the first contradiction."""
+        if self.stage not in options(Stage):
+            raise NetworkError(f"stage {self.stage!r} is unknown; it is one of {listed(Stage)}")
+        if self.readout not in options(Readout):
+            raise NetworkError(f"read-out {self.readout!r} is unknown; it is one of {listed(Readout)}")
+        if not self.layers:
+            raise NetworkError(f"network {self.name!r} has no layers; it needs at least one")
+        check_input(self.input, integer=self.is_integer)
+        check_layers(self.layers, self.input, integer=self.is_integer)
+        if self.readout == "count" and self.output.neurons.reset == "none":
+            raise NetworkError(
+                f"layer {self.output.name!r} never spikes (reset 'none'), but spikes are to be counted; "
+                "use read-out 'potential'"
+            )
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise NetworkError(f"class names of network {self.name!r} are {self.class_names!r}; expected strings")
+        if self.class_names and len(self.class_names) != self.output.size:
+            raise NetworkError(
+                f"network {self.name!r} has {len(self.class_names)} class names for {self.output.size} outputs"
+            )
+        check_json(self.provenance, "provenance")
+        if not is_positive_or_none(self.output_scale):
+            raise NetworkError(f"output scale is {str(self.output_scale)[:40]}; it must be a positive number or None")
+        steps = self.balanced_steps
+        if steps is not None and (not is_integer(steps) or not 1 <= steps <= MAX_STEPS):
+            raise NetworkError(f"balanced steps are {str(steps)[:40]}; allowed are integers 1..{MAX_STEPS}, or None")
+        if self.dataset is not None and not isinstance(self.dataset, str):
+            raise NetworkError(f"data set is {str(self.dataset)[:40]!r}; expected its name, or None")
+        share = self.validation_fraction
+        if share is not None and not (isinstance(share, float) and 0 < share < 1):
+            raise NetworkError(f"validation fraction is {str(share)[:40]}; expected a number between 0 and 1, or None")
+        for companion in self.companions:
+            values = (companion.kind, companion.file, companion.sha256, companion.builder or "")
+            if not all(isinstance(value, str) for value in values):
+                raise NetworkError(
+                    f"companion file {str(companion.file)[:40]!r} is described by other values than strings"
+                )
 
     def table(self) -> Table:
         """Input and layers with their shapes, neurons and sources."""

@@ -1,82 +1,44 @@
-"""Checks that a `SpikingNetwork` is consistent; called whenever one is made, whatever it was made from."""
+"""Checks of the parts of a `SpikingNetwork`, which calls them whenever one is made, whatever it was made from."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..choices import Readout, Stage, listed, options
 from ..errors import NetworkError
 from ..registers import (
     MAX_BIAS,
     MAX_BIAS_EXPONENT,
     MAX_LEVELS,
-    MAX_STEPS,
     MAX_THRESHOLD,
     MAX_WEIGHT,
     MIN_BIAS,
     MIN_WEIGHT,
 )
-from .layers import INPUT, Layer
+from .layers import INPUT, Input, Layer
 from .neurons import NO_MEMORY, Neurons
 from .pooling import is_folded
 from .synapses import Synapse
 
-if TYPE_CHECKING:
-    from .spiking_network import SpikingNetwork
 
-
-def validate(network: SpikingNetwork) -> None:
-    """Raise `NetworkError` at the first contradiction in a network."""
-    if network.stage not in options(Stage):
-        raise NetworkError(f"stage {network.stage!r} is unknown; it is one of {listed(Stage)}")
-    if network.readout not in options(Readout):
-        raise NetworkError(f"read-out {network.readout!r} is unknown; it is one of {listed(Readout)}")
-    if not network.layers:
-        raise NetworkError(f"network {network.name!r} has no layers; it needs at least one")
-    _validate_input(network)
-    shapes = {INPUT: network.input.shape}
-    for layer in network.layers:
-        _validate_layer(layer, shapes, network)
+def check_layers(layers: Sequence[Layer], source: Input, *, integer: bool) -> None:
+    """Raise `NetworkError` at the first layer that contradicts itself, the layers before it, or the input."""
+    shapes = {INPUT: source.shape}
+    for layer in layers:
+        _check_layer(layer, shapes, integer)
         shapes[layer.name] = layer.shape
-    if network.readout == "count" and network.output.neurons.reset == "none":
-        raise NetworkError(
-            f"layer {network.output.name!r} never spikes (reset 'none'), but spikes are to be counted; "
-            "use read-out 'potential'"
-        )
-    if not all(isinstance(name, str) for name in network.class_names):
-        raise NetworkError(f"class names of network {network.name!r} are {network.class_names!r}; expected strings")
-    if network.class_names and len(network.class_names) != network.output.size:
-        raise NetworkError(
-            f"network {network.name!r} has {len(network.class_names)} class names for {network.output.size} outputs"
-        )
-    _validate_json(network.provenance, "provenance")
-    if not _is_positive_or_none(network.output_scale):
-        raise NetworkError(f"output scale is {str(network.output_scale)[:40]}; it must be a positive number or None")
-    steps = network.balanced_steps
-    if steps is not None and (not _is_integer(steps) or not 1 <= steps <= MAX_STEPS):
-        raise NetworkError(f"balanced steps are {str(steps)[:40]}; allowed are integers 1..{MAX_STEPS}, or None")
-    if network.dataset is not None and not isinstance(network.dataset, str):
-        raise NetworkError(f"data set is {str(network.dataset)[:40]!r}; expected its name, or None")
-    share = network.validation_fraction
-    if share is not None and not (isinstance(share, float) and 0 < share < 1):
-        raise NetworkError(f"validation fraction is {str(share)[:40]}; expected a number between 0 and 1, or None")
-    for companion in network.companions:
-        values = (companion.kind, companion.file, companion.sha256, companion.builder or "")
-        if not all(isinstance(value, str) for value in values):
-            raise NetworkError(f"companion file {str(companion.file)[:40]!r} is described by other values than strings")
 
 
-def _validate_input(network: SpikingNetwork) -> None:
-    source = network.input
-    _validate_shape(source.shape, "input")
+def check_input(source: Input, *, integer: bool) -> None:
+    """Raise `NetworkError` if the input contradicts itself, or the stage of its network."""
+    _check_shape(source.shape, "input")
     if source.levels is None:
-        if network.is_integer or source.encoding != "current":
+        if integer or source.encoding != "current":
             raise NetworkError(
                 "input levels are missing; only the current encoding of a float network takes real-valued messages"
             )
@@ -88,17 +50,17 @@ def _validate_input(network: SpikingNetwork) -> None:
         raise NetworkError(f"{source.encoding} input sends single spikes, but levels are {source.levels}; expected 1")
     if source.neurons is not None:
         # Input neurons compute with integers at every stage: pixels come as 8-bit levels.
-        _validate_neurons(source.neurons, source.shape, "input", integer=True)
+        _check_neurons(source.neurons, source.shape, "input", integer=True)
         if source.neurons.reset == "none":
             raise NetworkError("input neurons never spike (reset 'none'); use 'soft' or 'hard'")
 
 
-def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network: SpikingNetwork) -> None:
+def _check_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], integer: bool) -> None:
     if not layer.name.isprintable() or layer.name.strip() in ("", ".") or "/" in layer.name:
         raise NetworkError(f"layer name {layer.name!r} is not allowed; use printable characters without '/'")
     if layer.name in shapes:
         raise NetworkError(f"duplicate layer name {layer.name!r}; names are unique, and {INPUT!r} is the input's")
-    _validate_shape(layer.shape, layer.name)
+    _check_shape(layer.shape, layer.name)
     if not layer.synapses:
         raise NetworkError(f"layer {layer.name!r} has no synapses; nothing would ever reach it")
     for synapse in layer.synapses:
@@ -116,9 +78,9 @@ def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network
                 f"layer {layer.name!r} has shape {layer.shape}, but its synapses from {synapse.source!r} "
                 f"give {shape}; they must agree"
             )
-        _validate_weight(synapse, layer.name, network.is_integer)
-        _validate_pool(synapse, layer.name, shapes[synapse.source])
-    _validate_neurons(layer.neurons, layer.shape, layer.name, network.is_integer)
+        _check_weight(synapse, layer.name, integer)
+        _check_pool(synapse, layer.name, shapes[synapse.source])
+    _check_neurons(layer.neurons, layer.shape, layer.name, integer)
     for what, scale in (("activation scale", layer.activation_scale), ("clip", layer.clip)):
         if scale is not None and scale.shape not in ((), layer.shape[:1]):
             raise NetworkError(
@@ -129,17 +91,17 @@ def _validate_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], network
             raise NetworkError(
                 f"layer {layer.name!r}: {what} is {str(number)[:40]}; expected a number of 0 or more, or None"
             )
-    _validate_json(layer.record, f"record of layer {layer.name!r}")
+    check_json(layer.record, f"record of layer {layer.name!r}")
 
 
-def _validate_shape(shape: tuple[int, ...], name: str) -> None:
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
     if len(shape) not in (1, 3) or min(shape, default=0) < 1:
         raise NetworkError(
             f"{name!r} has shape {shape}; expected (channels, height, width) or (neurons,), all positive"
         )
 
 
-def _validate_weight(synapse: Synapse, layer: str, integer: bool) -> None:
+def _check_weight(synapse: Synapse, layer: str, integer: bool) -> None:
     weight = synapse.weight
     where = f"layer {layer!r}, weights from {synapse.source!r}"
     if integer:
@@ -156,7 +118,7 @@ def _validate_weight(synapse: Synapse, layer: str, integer: bool) -> None:
         raise NetworkError(f"{where} contain NaN or infinity; train or load the network again")
 
 
-def _validate_pool(synapse: Synapse, layer: str, source_shape: tuple[int, ...]) -> None:
+def _check_pool(synapse: Synapse, layer: str, source_shape: tuple[int, ...]) -> None:
     if synapse.pool is not None and not is_folded(synapse, source_shape):
         raise NetworkError(
             f"layer {layer!r}, weights from {synapse.source!r}: they are not those of an average pooling by {synapse.pool} that "
@@ -164,7 +126,7 @@ def _validate_pool(synapse: Synapse, layer: str, source_shape: tuple[int, ...]) 
         )
 
 
-def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
+def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
     for name in ("threshold", "v_init"):
         value = getattr(neurons, name)
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -186,12 +148,12 @@ def _validate_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, inte
         if neurons.reset == "soft":
             raise NetworkError(f"layer {layer!r} is leaky with a soft reset; lava-dl's CUBA neuron resets hard")
         for name in ("current_decay", "voltage_decay"):
-            if not _is_integer(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
+            if not is_integer(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
                 raise NetworkError(f"layer {layer!r}: {name} is {getattr(neurons, name)}; allowed are 0..{NO_MEMORY}")
-    _validate_bias(neurons, shape, layer, integer)
+    _check_bias(neurons, shape, layer, integer)
 
 
-def _validate_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
+def _check_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
     bias = neurons.bias
     if bias is None:
         return
@@ -210,7 +172,7 @@ def _validate_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
         raise NetworkError(
             f"layer {layer!r}: bias mantissa reaches {int(np.abs(bias).max())}; allowed are {MIN_BIAS}..{MAX_BIAS} (13 bits)"
         )
-    if not _is_integer(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
+    if not is_integer(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
         raise NetworkError(
             f"layer {layer!r}: bias exponent is {neurons.bias_exponent}; allowed are 0..{MAX_BIAS_EXPONENT}"
         )
@@ -220,15 +182,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_positive_or_none(value: object) -> bool:
+def is_positive_or_none(value: object) -> bool:
     return value is None or isinstance(value, (int, float)) and _is_number(value) and 0 < value <= sys.float_info.max
 
 
-def _is_integer(value: object) -> bool:
+def is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _validate_json(mapping: Mapping[str, Any], what: str) -> None:
+def check_json(mapping: Mapping[str, Any], what: str) -> None:
     try:
         same = json.loads(json.dumps(dict(mapping), allow_nan=False)) == dict(mapping)
     except (TypeError, ValueError, RecursionError) as error:
