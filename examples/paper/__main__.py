@@ -21,7 +21,7 @@ from rmp_lava.report.tables import console
 from . import figures, page
 from .commands import called, chosen
 from .dataset import Images, Trained, load_images, load_network, trained_accuracy
-from .latency import WAYS, measure_latency
+from .latency import CONVERSIONS, measure_latency
 from .lossless import measure_lossless
 from .neuron import measure_neuron
 from .resets import ALPHAS, THRESHOLDS, measure_resets
@@ -80,14 +80,16 @@ def main(
     few_steps: Annotated[
         list[int] | None, typer.Option(min=1, help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
     ] = None,
-    way: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(WAYS)}; all if omitted.")] = None,
+    conversion: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(CONVERSIONS)}; all if omitted.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder of measurements, tables and figures.")] = Path("exports/paper"),
     results_page: Annotated[Path | None, typer.Option("--page", help="Also write this Markdown page.")] = None,
     notes: Annotated[Path | None, typer.Option(help="Markdown file that the page starts with.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Repeat measurements that exist already.")] = False,
 ) -> None:
     """Reproduce the experiments of the RMP-SNN paper in Loihi's integers. Continues an interrupted run."""
-    ways = chosen(way, tuple(WAYS), "way")
+    conversions = chosen(conversion, tuple(CONVERSIONS), "conversion")
     chosen([reset_encoding], ENCODINGS, "encoding")
     thresholds = chosen(hard_thresholds, tuple(THRESHOLDS), "thresholds")
     networks = [load_network(name, path) for name, path in _pairs(network)]
@@ -108,7 +110,7 @@ def main(
         result["trained"] = trained_accuracy(work.store, trained, data)
         accuracy = result["trained"]["accuracy"]
         work.out.print(f"{trained.name}: {accuracy:.2%} of {len(data.test):,} test images ({data.source})")
-        here, nets = ways if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
+        here, nets = conversions if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
         if here or (nets and "tuned" in wanted[trained.name]):
             result["latency"] = _latency(work, trained, data, accuracy, few_steps or FEW_STEPS, here, nets)
         for experiment in ("lossless", "settled"):
@@ -125,8 +127,8 @@ def main(
         command = "python -m examples.paper " + shlex.join(sys.argv[1:])
         # The page shows copies of the pictures next to it, because exports/ is not under version control.
         pictures = [path for path in work.drawn if path.suffix == ".png"]
-        beside = [_copied(path, results_page.parent / f"results-{path.name}") for path in pictures]
-        text = page.render(work.store, results, command, beside, results_page, notes)
+        copies = [_copied(path, results_page.parent / f"results-{path.name}") for path in pictures]
+        text = page.render(work.store, results, command, copies, results_page, notes)
         write_atomically(results_page, text.encode())
     written = f"{len(work.drawn)} figures, results.json and tables in {output}"
     work.out.print(written + (f"; {results_page}" if results_page else ""))
@@ -148,13 +150,13 @@ def _latency(
     data: Images,
     accuracy: float,
     steps: Sequence[int],
-    ways: Sequence[str],
+    conversions: Sequence[str],
     tuned: Sequence[Path],
 ) -> list[dict[str, Any]]:
-    def say(row: dict[str, Any]) -> None:
-        work.out.print(_row_sentence(row["steps"], row["accuracy"], accuracy, row["way"]))
+    def show(row: dict[str, Any]) -> None:
+        work.out.print(_row_sentence(row["steps"], row["accuracy"], accuracy, row["conversion"]))
 
-    rows = measure_latency(work.store, trained, data, steps, ways=ways, tuned=tuned, on_row=say)
+    rows = measure_latency(work.store, trained, data, steps, conversions=conversions, tuned=tuned, on_row=show)
     work.drawn += figures.draw_latency(trained.name, accuracy, rows, work.folder)
     path = work.folder / f"{trained.name}-latency.csv"
     write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
@@ -163,8 +165,8 @@ def _latency(
 
 def _lossless(work: _Work, trained: Trained, data: Images, steps: int, experiment: str) -> dict[str, Any]:
     curve = measure_lossless(work.store, trained, data, steps, experiment)
-    way = "paper's recipe, current" if experiment == "lossless" else "thresholds of least error, current"
-    work.out.print(_row_sentence(steps, curve["accuracy"][-1], curve["trained"], way))
+    name = "paper's recipe, current" if experiment == "lossless" else "thresholds of least error, current"
+    work.out.print(_row_sentence(steps, curve["accuracy"][-1], curve["trained"], name))
     _write_curves(work.folder / f"{trained.name}-{experiment}.csv", {"accuracy": curve})
     return curve
 
@@ -236,8 +238,8 @@ def _pair_sentence(pair: dict[str, Any]) -> str:
     )
 
 
-def _row_sentence(steps: int, accuracy: float, trained: float, way: str) -> str:
-    return f"  T = {steps:3}  {accuracy:7.2%}  {100 * (accuracy - trained):+6.2f} points  {way}"
+def _row_sentence(steps: int, accuracy: float, trained: float, conversion: str) -> str:
+    return f"  T = {steps:3}  {accuracy:7.2%}  {100 * (accuracy - trained):+6.2f} points  {conversion}"
 
 
 def _write_curves(path: Path, curves: dict[str, Any]) -> None:

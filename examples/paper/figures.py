@@ -86,8 +86,8 @@ def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: 
     """Accuracy at few time steps, one line per conversion; bars are the standard deviation over seeds."""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
-        for way in dict.fromkeys(row["way"] for row in rows):
-            own = [row for row in rows if row["way"] == way]
+        for conversion in dict.fromkeys(row["conversion"] for row in rows):
+            own = [row for row in rows if row["conversion"] == conversion]
             axes.errorbar(
                 [row["steps"] for row in own],
                 _percent([row["accuracy"] for row in own]),
@@ -95,7 +95,7 @@ def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: 
                 marker="o",
                 markersize=4,
                 capsize=2,
-                label=way,
+                label=conversion,
             )
         axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
         axes.set_xscale("log", base=2)

@@ -18,7 +18,7 @@ from .curves import Curve, simulate
 from .dataset import Images, Trained
 from .store import Store
 
-WAYS = {
+CONVERSIONS = {
     "current": {"encoding": "current"},
     "current-searched": {"encoding": "current", "search": "outputs"},
     "rate": {"encoding": "rate"},
@@ -36,7 +36,7 @@ def measure_latency(
     data: Images,
     steps: Sequence[int],
     *,
-    ways: Sequence[str] = tuple(WAYS),
+    conversions: Sequence[str] = tuple(CONVERSIONS),
     tuned: Sequence[Path] = (),
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> list[dict[str, Any]]:
@@ -48,12 +48,13 @@ def measure_latency(
     Returns
     -------
     list of dict
-        "way", "steps", "accuracy", "spread" (standard deviation over seeds, None for one), "seeds", "spikes", "operations".
+        "conversion", "steps", "accuracy", "spread" (standard deviation over seeds, None for one), "seeds", "spikes",
+        "operations".
     """
     rows: list[dict[str, Any]] = []
 
-    def add(way: str, count: int, curves: list[Curve]) -> None:
-        rows.append(_row(way, count, curves))
+    def add(name: str, count: int, curves: list[Curve]) -> None:
+        rows.append(_row(name, count, curves))
         on_row(rows[-1])
 
     for path in tuned:
@@ -64,18 +65,18 @@ def measure_latency(
             curve = simulate(store, key, network, data, count, {"net": sha256_of(path)})
             add(f"tuned for {own} steps", count, [curve])
     for count in steps:
-        for way in ways:
-            key = f"{trained.name}/latency/{way.replace(' ', '-').replace(',', '')}-{count}"
+        for name in conversions:
+            key = f"{trained.name}/latency/{name.replace(' ', '-').replace(',', '')}-{count}"
             network, identity = store.network(
                 f"{key}/network",
-                trained.identity | data.calibrated | {"options": WAYS[way], "steps": count},
-                lambda way=way, count=count: _convert(trained, data, WAYS[way], count),
+                trained.identity | data.calibrated | {"options": CONVERSIONS[name], "steps": count},
+                lambda name=name, count=count: _convert(trained, data, CONVERSIONS[name], count),
             )
             seeds = SEEDS if network.input.encoding == "poisson" else SEEDS[:1]
             curves = [
                 simulate(store, f"{key}/seed-{seed}", network, data, count, identity, seed=seed) for seed in seeds
             ]
-            add(way, count, curves)
+            add(name, count, curves)
     return rows
 
 
@@ -85,10 +86,10 @@ def _convert(trained: Trained, data: Images, options: dict[str, Any], steps: int
     ).integer
 
 
-def _row(way: str, steps: int, curves: list[Curve]) -> dict[str, Any]:
+def _row(name: str, steps: int, curves: list[Curve]) -> dict[str, Any]:
     accuracies = [curve.at(steps) for curve in curves]
     return {
-        "way": way,
+        "conversion": name,
         "steps": steps,
         "accuracy": float(np.mean(accuracies)),
         "spread": float(np.std(accuracies, ddof=1)) if len(curves) > 1 else None,

@@ -1,8 +1,8 @@
-"""Many time steps: the accuracy that remains of the trained network's once firing rates in Loihi's integers have settled.
+"""Many time steps: accuracy against the trained network's once firing rates in Loihi's integers have settled.
 
-The pixel is a current: the claim is about the neuron, and Poisson spikes would add noise of their own that hides a loss of a
-few tenths of a point. The paper's thresholds, as in `resets` at alpha 1, are the largest input sums; where those lie far above
-the others, rates stay low and settle late, so there is a second way, with this package's thresholds of least squared error.
+Pixels are currents: the claim is about the neuron, and the noise of Poisson spikes would hide a loss of a few tenths of a
+point. The paper's thresholds, as in `resets` at alpha 1, are the largest input sums. Where these are far above typical sums,
+rates are low and settle late, so there is a second experiment, with this package's thresholds of least squared error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .dataset import Images, Trained, trained_accuracy
 from .store import Store
 
 BALANCED_OVER = {"lossless": 64, "settled": 256}
-"""Time steps that thresholds are balanced over. Currents are constant, so few steps reach the largest sums."""
+"""Time steps over which thresholds are balanced. Currents are constant, so few steps reach the largest sums."""
 LEAST_ERROR_IMAGES = 64
 """Calibration images that are simulated for `BALANCED_OVER` steps."""
 

@@ -1,4 +1,4 @@
-"""Renders docs/results.md; every number comes from the measurements on disk."""
+"""Render docs/results.md; every number in its tables comes from stored measurements."""
 
 from __future__ import annotations
 
@@ -45,33 +45,32 @@ def render(
     results : dict
         "neuron", and "networks": name -> "trained", "resets", "lossless", "settled", "latency".
     command : str
-        What regenerates the page.
+        The command that regenerates the page.
     figures : iterable of Path
         PNG files; those that belong to a section are shown in it, by a path relative to the page.
     page : Path
-        Where the page will lie.
+        Path of the page.
     notes : Path or None
-        Markdown that people wrote: what was not run, where it falls short and why.
+        Hand-written Markdown: main results, method and limitations.
     """
     shown = {
         path.stem.removeprefix("results-"): os.path.relpath(path, page.parent)
         for path in figures
         if path.suffix == ".png"
     }
-    lines = ["# Results", "", "Written by the command below from its measurements; do not edit it by hand.", ""]
-    lines += [
-        "    " + command.replace(" --", " \\\n        --"),
+    lines = [
+        "# Results",
         "",
-        *_machines(store, results),
-        "",
-        "**Never run on hardware.**",
+        "The experiments of the RMP-SNN paper in Loihi's integers, simulated on backend `fast`. **Never run on hardware.** "
+        "This page is generated; do not edit it by hand. The [command](#command) is at its end.",
         "",
     ]
     if results["networks"]:
-        lines += ["## In short", "", *summary_table(results["networks"]), ""]
+        lines += ["## Summary", "", *summary_table(results["networks"]), ""]
         lines += [
-            "Per cent of the test images; of the ways listed below the one which classifies these images best, so slightly too "
-            "high. Losses in brackets are against the trained network on the same images, which may be fewer than all.",
+            "Accuracy in per cent of the test images, and in brackets the difference from the trained network on the same images "
+            "(which may be fewer than all). Each cell shows the best method below, selected on these same images, hence slightly "
+            "optimistic.",
             "",
         ]
     if notes is not None:
@@ -80,21 +79,28 @@ def render(
         lines += [
             "## The neuron",
             "",
-            "Output over input rate of one neuron in Loihi's integers. The claim of the paper's figure 2: with soft reset, the "
-            "rate that goes in comes out divided by the threshold, whatever the threshold is, up to one spike per step.",
+            "Output rate against input rate of one neuron in Loihi's integers, as in the paper's figure 2. With soft reset the "
+            "output rate is the input rate times weight / threshold, for any threshold, up to one spike per step.",
             "",
             *_figure(shown, "neuron"),
         ]
     for name, result in results["networks"].items():
         lines += _network(name, result, shown)
-    lines += ["## Beside what is published", ""]
+    lines += ["## Published results", ""]
     lines += markdown(
         ("method", "network", "trained", "T = 4", "T = 8", "T = 16", "T = 32", "T = 64", "T >= 512"), PUBLISHED
     )
     lines += [
         "",
-        "All of these are floating-point simulations of full-width networks on the original CIFAR-10 images, without 8-bit "
-        "weights or a delay at a synapse; the networks above ran as Loihi's integers, on the images and at the width said.",
+        "Not directly comparable with this page: these are floating-point simulations of full-width networks on the original "
+        "CIFAR-10 images, without 8-bit weights or synaptic delays. Figures as listed by Bu et al. (ICLR 2022) and "
+        "[arXiv:2409.03368](https://arxiv.org/abs/2409.03368).",
+        "",
+        "## Command",
+        "",
+        "    " + command.replace(" --", " \\\n        --"),
+        "",
+        *_machines(store, results),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -114,6 +120,11 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
         lines += [f"### Soft and hard reset (the paper's recipe, {result['resets']['encoding']} encoding)", ""]
         lines += [f"{result['resets']['images']:,} test images, drawn at random.", ""]
         lines += resets_table(result["resets"]) + [""]
+        lines += [
+            "Ratio: time steps that hard reset needs to reach an accuracy, divided by those of soft reset. The accuracy is hard "
+            "reset's best or, in the last columns, a share of the trained network's.",
+            "",
+        ]
         lines += pairs_table(result["resets"]) + [""]
         lines += _figure(shown, f"{name}-resets") + _figure(shown, f"{name}-activity")
     for experiment, thresholds in MANY_STEPS.items():
@@ -131,11 +142,12 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
 
 
 def _training(training: dict[str, Any]) -> str:
-    """Training settings and accuracies of a network, from its checkpoint; or the file that it was restored from."""
+    """Training settings and accuracies of a network from its checkpoint, or the file that it was restored from."""
     if training["restored_from"] is not None:
         return (
-            f"What the integers of `{training['restored_from']}` stand for (`rmp_lava.conversion.restore`) is in the place of "
-            "the trained network here, and losses are counted from it."
+            "The trained network is not available. Its place is taken by the approximate float network that "
+            f"`rmp_lava.conversion.restore` makes from the integers of `{training['restored_from']}`; differences are relative "
+            "to it."
         )
     options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
     mixing = "" if training["mixing"] in (None, "none") else f"{training['mixing']}, "

@@ -3,7 +3,7 @@
 As in Han, Srinivasan and Roy (CVPR 2020, section 5): the threshold is alpha times the largest input sum on training
 images, initial potentials are 0, pixels are Poisson spikes or, on request, currents. Here the networks hold Loihi's
 integers; one pair is also run in floating point, as the paper did. Hard reset is run twice: with thresholds that were balanced
-with its own spikes, and with those of soft reset, so that nothing but the reset differs.
+with its own spikes, and with those of soft reset, so that only the reset differs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def measure_resets(
 ) -> dict[str, Any]:
     """Curves of both resets in integers at each alpha, and of soft reset in floating point at the first alpha.
 
-    `thresholds` are those of hard reset, some of `THRESHOLDS`.
+    `thresholds` are keys of `THRESHOLDS`: the thresholds that hard reset runs with.
 
     Returns
     -------
@@ -118,15 +118,15 @@ def _convert(trained: Trained, data: Images, alpha: float, reset: str, encoding:
 def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: float = 0.0) -> dict[str, Any]:
     """The time step at which soft reset reaches the best accuracy of hard reset.
 
-    `chance` is the accuracy of naming one class always. Hard reset that is never better has no step at which it is at its best.
+    `chance` is the accuracy of always predicting the same class. A curve that never exceeds it has no step of best accuracy.
 
     Returns
     -------
     dict
         "hard_best" and "hard_steps": the best accuracy of hard reset and the first step at which it is reached, None if that
         is chance; "soft_steps": the first step at which soft reset reaches it and is better than chance, None if there is none;
-        "times_sooner": their ratio; "sooner_at": the same for each of `SHARES` of the trained network's accuracy, as the best of
-        many steps is one that noise has favoured; "soft_best": of all steps;
+        "step_ratio": hard_steps / soft_steps; "step_ratio_at": the same ratio at each of `SHARES` of the trained network's
+        accuracy, which depends less on noise than the best of many steps; "soft_best": of all steps;
         "soft_rate", "hard_rate": spikes per neuron and step, the mean over layers.
     """
     best = float(hard.accuracy.max())
@@ -138,8 +138,8 @@ def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: floa
         "hard_best": best,
         "hard_steps": hard_steps,
         "soft_steps": soft_steps,
-        "times_sooner": _ratio(hard_steps, soft_steps),
-        "sooner_at": {
+        "step_ratio": _ratio(hard_steps, soft_steps),
+        "step_ratio_at": {
             f"{share:g}": _ratio(hard.first_reaching(share * trained), soft.first_reaching(share * trained))
             for share in SHARES
         },

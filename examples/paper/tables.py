@@ -13,7 +13,7 @@ from rmp_lava.files import write_atomically
 STEPS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 """At which a table shows a curve."""
 MANY_STEPS = {"lossless": "paper's thresholds", "settled": "least error"}
-"""The experiments on many steps: whence the thresholds come."""
+"""Experiment with many time steps -> how its thresholds were chosen."""
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -23,10 +23,10 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]
 
 
 def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
-    """One row for each network: trained, at few time steps, at many, and how much sooner soft reset is as good as hard.
+    """One row per network: accuracy when trained, at few and at many time steps, and the speed-up of soft reset.
 
-    `networks` : name -> "trained", and of "latency", "lossless", "settled" and "resets" what was measured. Of
-    the ways at many steps, the better one is shown.
+    `networks` maps names to "trained" and those of "latency", "lossless", "settled" and "resets" that were measured.
+    At each T the best conversion is shown.
     """
     few = sorted({row["steps"] for result in networks.values() for row in result.get("latency", ())})
     settled = {
@@ -38,7 +38,7 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
         "network",
         "trained",
         *(f"T = {count}" for count in (*few, *many)),
-        *("soft reset is as good as hard reset's best",) * resets,
+        *("soft reset reaches hard reset's best accuracy",) * resets,
     )
     rows = []
     for name, result in networks.items():
@@ -47,46 +47,46 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
         for count in few:
             of_count = [each for each in result.get("latency", ()) if each["steps"] == count]
             best = max(of_count, key=lambda each: each["accuracy"], default=None)
-            row.append(best and f"{_beside(best['accuracy'], trained)}, {best['way']}")
+            row.append(best and f"{_with_loss(best['accuracy'], trained)}, {best['conversion']}")
         for count in many:
             last = [
                 (curve["accuracy"][-1], curve["trained"], thresholds)
                 for thresholds, curve in settled[name].items()
                 if len(curve["accuracy"]) == count
             ]
-            row.append(f"{_beside(*max(last)[:2])}, {max(last)[2]}" if last else None)
-        sooner = _sooner_of_each(result["resets"]["pairs"]) if "resets" in result else None
-        rows.append((*row, *(sooner,) * resets))
+            row.append(f"{_with_loss(*max(last)[:2])}, {max(last)[2]}" if last else None)
+        speedup = _speedup_of_each(result["resets"]["pairs"]) if "resets" in result else None
+        rows.append((*row, *(speedup,) * resets))
     return markdown(columns, rows)
 
 
-def _beside(accuracy: float, trained: float) -> str:
+def _with_loss(accuracy: float, trained: float) -> str:
     return f"{percent(accuracy)} ({100 * (accuracy - trained):+.2f})"
 
 
-_THRESHOLDS = {"own": "own thresholds", "soft": "soft reset's thresholds"}
+_THRESHOLDS = {"own": "own", "soft": "soft reset's"}
 RESETS = {"soft": "soft reset", "hard": "hard reset", "shared": "hard reset, soft reset's thresholds"}
-"""Beginnings of the names of curves (see `resets.THRESHOLDS`), in words."""
+"""Prefix of a curve's name (see `resets.THRESHOLDS`) -> label."""
 
 
-def _sooner_of_each(pairs: Sequence[dict[str, Any]]) -> str:
-    """For each kind of hard reset's thresholds, named where there are several."""
+def _speedup_of_each(pairs: Sequence[dict[str, Any]]) -> str:
+    """The speed-up for each kind of hard-reset thresholds; one text if all are equal."""
     kinds = dict.fromkeys(pair["thresholds"] for pair in pairs)
-    found = {kind: _sooner([pair for pair in pairs if pair["thresholds"] == kind]) for kind in kinds}
+    found = {kind: _speedup([pair for pair in pairs if pair["thresholds"] == kind]) for kind in kinds}
     if len(set(found.values())) == 1:
         return next(iter(found.values()))
-    return "; ".join(f"{_THRESHOLDS[kind]}: {words}" for kind, words in found.items())
+    return "; ".join(f"{_THRESHOLDS[kind]} thresholds: {words}" for kind, words in found.items())
 
 
-def _sooner(pairs: Sequence[dict[str, Any]]) -> str:
-    """The range over all alphas."""
+def _speedup(pairs: Sequence[dict[str, Any]]) -> str:
+    """The range of step ratios over all alphas."""
     if all(pair["hard_steps"] is None and pair["soft_steps"] is not None for pair in pairs):
         return "at every alpha; hard reset stays at chance"
-    times = [pair["times_sooner"] for pair in pairs]
+    times = [pair["step_ratio"] for pair in pairs]
     if None in times:
         return "not at every alpha"
     low, high = f"{min(times):.1f}", f"{max(times):.1f}"
-    return f"{low if low == high else f'{low} to {high}'} times sooner"
+    return f"{low if low == high else f'{low} to {high}'} times faster"
 
 
 def resets_table(measured: dict[str, Any]) -> list[str]:
@@ -109,14 +109,14 @@ def resets_table(measured: dict[str, Any]) -> list[str]:
 
 
 def lossless_table(curve: dict[str, Any]) -> list[str]:
-    """Accuracy of one curve at powers of two, and what is left to the trained network."""
+    """Accuracy of one curve at powers of two, and its difference from the trained network."""
     steps = _shown_steps(curve)
     losses = [f"{100 * (curve['accuracy'][count - 1] - curve['trained']):+.2f}" for count in steps]
     return markdown(
         (
             "",
             *(f"T = {count}" for count in steps),
-            "spikes per image, without the input's",
+            "spikes per image, without input",
             "saturated updates per image",
         ),
         (
@@ -127,18 +127,18 @@ def lossless_table(curve: dict[str, Any]) -> list[str]:
 
 
 def pairs_table(measured: dict[str, Any]) -> list[str]:
-    """How much sooner soft reset is as good as hard reset ever becomes, and as hard reset is on the way there."""
-    shares = measured["pairs"][0]["sooner_at"]
+    """Time steps of both resets to hard reset's best accuracy, and to shares of the trained network's accuracy."""
+    shares = measured["pairs"][0]["step_ratio_at"]
     return markdown(
         (
             "alpha",
-            "hard reset has",
-            "hard reset's best",
-            "hard reaches it at",
-            "soft reaches it at",
-            "times sooner",
-            "soft reset's best",
-            *(f"times sooner at {100 * float(share):g} % of the trained network's accuracy" for share in shares),
+            "hard reset's thresholds",
+            "hard reset's best (%)",
+            "hard reaches it at T",
+            "soft reaches it at T",
+            "ratio",
+            "soft reset's best (%)",
+            *(f"ratio at {100 * float(share):g} %" for share in shares),
         ),
         (
             (
@@ -147,9 +147,9 @@ def pairs_table(measured: dict[str, Any]) -> list[str]:
                 percent(pair["hard_best"]) + (" (chance)" if pair["hard_steps"] is None else ""),
                 pair["hard_steps"] or "never",
                 pair["soft_steps"] or "never",
-                "-" if pair["times_sooner"] is None else f"{pair['times_sooner']:.1f}",
+                "-" if pair["step_ratio"] is None else f"{pair['step_ratio']:.1f}",
                 percent(pair["soft_best"]),
-                *("-" if each is None else f"{each:.1f}" for each in pair["sooner_at"].values()),
+                *("-" if each is None else f"{each:.1f}" for each in pair["step_ratio_at"].values()),
             )
             for pair in measured["pairs"]
         ),
@@ -160,16 +160,16 @@ def latency_table(trained: float, rows: list[dict[str, Any]]) -> list[str]:
     """Accuracy at few time steps."""
     return markdown(
         (
-            "way",
+            "conversion",
             "T",
             "accuracy (%)",
             "against the trained network",
-            "spikes per image, without the input's",
+            "spikes per image, without input",
             "synaptic operations",
         ),
         (
             (
-                row["way"],
+                row["conversion"],
                 row["steps"],
                 percent(row["accuracy"])
                 + ("" if row["spread"] is None else f" ± {100 * row['spread']:.2f} ({row['seeds']} seeds)"),
@@ -183,7 +183,7 @@ def latency_table(trained: float, rows: list[dict[str, Any]]) -> list[str]:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-    """A CSV file, whole or not at all."""
+    """Write a CSV file atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -192,7 +192,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
 
 
 def percent(share: float) -> str:
-    """A share with two digits, without the sign."""
+    """A share in per cent with two decimals, without the sign."""
     return f"{100 * share:.2f}"
 
 

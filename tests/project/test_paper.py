@@ -62,7 +62,7 @@ def refused(paper, monkeypatch, capsys):
 
 
 SMALL = ("--images", 60, "--calibration", 40, "--reset-steps", 24, "--reset-images", 50, "--alpha", 1)
-SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--way", "poisson", "--few-steps", 4)
+SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--conversion", "poisson", "--few-steps", 4)
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
         (("--only", "vgg:resets"), "--only names network 'vgg', but no --network has that name"),
         (("--only", "vgg:all"), "experiment 'all' is unknown"),
         (("--reset-encoding", "morse"), "encoding 'morse' is unknown; choose from poisson, rate, current"),
-        (("--way", "fast"), "way 'fast' is unknown; choose from current"),
+        (("--conversion", "fast"), "conversion 'fast' is unknown; choose from current"),
         (("--network", "a/b=c.pt"), "'a/b=c.pt' is not NAME=FILE"),
         (("--network", "digits"), "'digits' is not NAME=FILE"),
         (("--tuned", "vgg=a.net"), "--tuned names network 'vgg', but no --network has that name"),
@@ -244,30 +244,30 @@ def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):
         np.testing.assert_allclose(hard, rates / np.ceil(eta), atol=2e-3)
 
 
-def test_how_much_sooner_is_counted_from_the_first_step_that_is_as_good(paper):
+def test_the_speedup_is_counted_to_the_first_step_with_this_accuracy(paper):
     def curve(*accuracy: float):
         return paper["curves"].Curve(np.array(accuracy), 10, {"a": 0.1}, 0.0, 0.0, 0)
 
     hard = curve(0.1, 0.2, 0.6, 0.5)
     pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard, 0.79)
-    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.6, 3, 2, 1.5)
-    assert pair["sooner_at"] == {"0.5": 1.5, "0.75": 1.5, "0.9": None, "0.95": None}
+    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["step_ratio"]) == (0.6, 3, 2, 1.5)
+    assert pair["step_ratio_at"] == {"0.5": 1.5, "0.75": 1.5, "0.9": None, "0.95": None}
     pair = paper["resets"].compare(0.5, curve(0.1, 0.5, 0.5, 0.5), hard, 0.8)
-    assert pair["soft_steps"] is None and pair["times_sooner"] is None
-    # Hard reset that always names the most frequent class is best at step 1; that is no accuracy to be compared with.
+    assert pair["soft_steps"] is None and pair["step_ratio"] is None
+    # Hard reset that always names the most frequent class is best at step 1; chance is no accuracy to compare with.
     pair = paper["resets"].compare(1.0, curve(0.1, 0.15, 0.15, 0.6), curve(0.15, 0.1, 0.1, 0.1), 0.7, chance=0.15)
-    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["times_sooner"]) == (0.15, None, 4, None)
+    assert (pair["hard_best"], pair["hard_steps"], pair["soft_steps"], pair["step_ratio"]) == (0.15, None, 4, None)
 
 
-def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
+def test_the_summary_shows_the_best_conversion_and_what_was_not_measured(paper):
     from examples.paper.tables import summary_table
 
-    def row(way: str, accuracy: float) -> dict:
-        return {"way": way, "steps": 8, "accuracy": accuracy}
+    def row(conversion: str, accuracy: float) -> dict:
+        return {"conversion": conversion, "steps": 8, "accuracy": accuracy}
 
     def pairs(*times: float | None, thresholds: str = "own") -> dict:
         of_all = {"thresholds": thresholds, "hard_steps": 8, "soft_steps": 4}
-        return {"pairs": [of_all | {"times_sooner": each} for each in times]}
+        return {"pairs": [of_all | {"step_ratio": each} for each in times]}
 
     networks = {
         "a": {
@@ -284,7 +284,7 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
         "c": {"trained": {"accuracy": 0.7}, "resets": pairs(3.0, 3.0)},
         "d": {
             "trained": {"accuracy": 0.7},
-            "resets": {"pairs": [{"thresholds": "own", "times_sooner": None, "hard_steps": None, "soft_steps": 4}]},
+            "resets": {"pairs": [{"thresholds": "own", "step_ratio": None, "hard_steps": None, "soft_steps": 4}]},
         },
         "e": {
             "trained": {"accuracy": 0.7},
@@ -292,13 +292,13 @@ def test_the_summary_shows_the_best_way_and_what_was_not_measured(paper):
         },
     }
     assert summary_table(networks) == [
-        "| network | trained | T = 8 | T = 2 | soft reset is as good as hard reset's best |",
+        "| network | trained | T = 8 | T = 2 | soft reset reaches hard reset's best accuracy |",
         "|---|---|---|---|---|",
-        "| a | 90.00 | 89.00 (-1.00), current | - | 2.0 to 4.5 times sooner |",
+        "| a | 90.00 | 89.00 (-1.00), current | - | 2.0 to 4.5 times faster |",
         "| b | 80.00 | - | 81.00 (-1.00), least error | not at every alpha |",
-        "| c | 70.00 | - | - | 3.0 times sooner |",
+        "| c | 70.00 | - | - | 3.0 times faster |",
         "| d | 70.00 | - | - | at every alpha; hard reset stays at chance |",
-        "| e | 70.00 | - | - | own thresholds: not at every alpha; soft reset's thresholds: 2.0 to 2.5 times sooner |",
+        "| e | 70.00 | - | - | own thresholds: not at every alpha; soft reset's thresholds: 2.0 to 2.5 times faster |",
     ]
 
 
@@ -318,15 +318,14 @@ def test_tutorial_ends_with_its_figure(tmp_path):
     assert (tmp_path / "exports" / "tutorial.png").read_bytes()[1:4] == b"PNG"
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("document", ["docs/usage.md", "docs/results.md"])
 def test_documents_call_the_experiments_with_options_that_exist(paper, document):
     from examples.paper.__main__ import main
 
     known = {option for parameter in typer.main.get_command(_app(main)).params for option in parameter.opts}
-    calls = [
-        line for line in (ROOT / document).read_text().splitlines() if line.startswith("    python -m examples.paper")
-    ]
-    assert calls or document != "README.md"
+    lines = (ROOT / document).read_text().replace("\\\n", "").splitlines()
+    calls = [line for line in lines if line.startswith("    python -m examples.paper ")]
+    assert calls
     for line in calls:
         assert set(re.findall(r"--[a-z-]+", line)) <= known
 
