@@ -59,10 +59,7 @@ def profiles(
         return
     profile = load_profile(name)
     console.print(profile_page(profile))
-    values = {
-        key: {"value": q.value, "unit": q.unit, "kind": q.kind, "source": q.source, "of_the_board": key in profile.own}
-        for key, q in profile
-    }
+    values = {key: quantity.summary() | {"of_the_board": key in profile.own} for key, quantity in profile}
     write_json(json_path, _head(profile) | {"values": values})
 
 

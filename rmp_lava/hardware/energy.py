@@ -22,13 +22,9 @@ from .mapping import Mapping, map_network
 from .placement import LayerMapping
 from .profiles import Profile, load_comparisons, load_profile
 
-COEFFICIENTS = {
-    "synaptic_operation": "synaptic operations",
-    "neuron_update": "neuron updates",
-    "message": "messages",
-    "active_power": "active power",
-    "static_power": "static power",
-}
+ACTIVITIES = {"synaptic_operation": "synaptic operations", "neuron_update": "neuron updates", "message": "messages"}
+"""What a population does: key in a profile's sections `energy` and `time` -> name in messages."""
+COEFFICIENTS = ACTIVITIES | {"active_power": "active power", "static_power": "static power"}
 """What energy consists of: key in a profile's section `energy` -> name in messages."""
 
 
@@ -98,10 +94,7 @@ class Estimate(Tabular):
 
     def __getitem__(self, name: str) -> LayerEstimate:
         """The population of that name; KeyError if there is none."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise KeyError(name)
+        return {layer.name: layer for layer in self.layers}[name]
 
     def table(self) -> Table:
         """Energy and time per inference."""
@@ -128,18 +121,12 @@ class Estimate(Tabular):
     @property
     def parts(self) -> dict[str, float]:
         """Energy of an inference by coefficient, in J; unknown coefficients are missing."""
-        result = {}
-        for key in COEFFICIENTS:
-            coefficient = self.profile.quantity(f"energy.{key}").si
-            if coefficient is None:
-                continue
-            if key == "active_power":
-                result[key] = coefficient * self.period_seconds
-            elif key == "static_power":
-                result[key] = coefficient * self.mapping.chips * self.period_seconds
-            else:
-                result[key] = sum(layer.parts[key] for layer in self.layers)
-        return result
+        watts = {key: self.profile.quantity(f"energy.{key}").si for key in ("active_power", "static_power")}
+        chips = {"active_power": 1, "static_power": self.mapping.chips}
+        known = self.layers[0].parts  # the same keys in each layer
+        return {key: sum(layer.parts[key] for layer in self.layers) for key in known} | {
+            key: power * chips[key] * self.period_seconds for key, power in watts.items() if power is not None
+        }
 
     @property
     def dynamic(self) -> float:
@@ -201,21 +188,10 @@ class Estimate(Tabular):
             "total_joules": self.total,
             "relative_uncertainty": self.relative_uncertainty,
             "parts_joules": self.parts,
-            "coefficients": {
-                key: {"value": q.value, "unit": q.unit, "kind": q.kind, "source": q.source} for key, q in used.items()
-            },
+            "coefficients": {key: quantity.summary() for key, quantity in used.items()},
             "left_out": list(self.left_out),
             "layers": [
-                {
-                    "name": layer.name,
-                    "cores": layer.cores,
-                    "synaptic_operations": layer.synaptic_operations,
-                    "neuron_updates": layer.neuron_updates,
-                    "messages": layer.messages,
-                    "joules": layer.energy,
-                    "step_seconds": layer.step_seconds,
-                    "macs": layer.macs,
-                }
+                {key: value for key, value in vars(layer).items() if key != "parts"} | {"joules": layer.energy}
                 for layer in self.layers
             ],
             "macs": self.macs,
@@ -260,7 +236,8 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
     mapping = mapping or map_network(network, profile, result.implementation, period=result.schedule.period)
     steps = result.schedule.steps if result.steps_used is None else float(result.steps_used.mean())
     layers = tuple(_layer(layer, result, steps, profile) for layer in mapping.layers)
-    step = max([layer.step_seconds for layer in layers] + _shortest_steps(mapping))
+    shortest = ["time.step_minimum"] + ["time.step_minimum_multichip"] * (mapping.chips > 1)
+    step = max(*(layer.step_seconds for layer in layers), *(profile.quantity(key).si or 0.0 for key in shortest))
     return Estimate(
         profile,
         mapping,
@@ -290,9 +267,9 @@ def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> 
     # Neurons are updated in unobserved steps too, and each compartment separately.
     updates = updates * demand.slots * period / steps
     messages = sent * (layer.receivers + demand.self_synapses)
-    counts = {"synaptic_operation": operations, "neuron_update": updates, "message": messages}
-    energies = {key: profile.quantity(f"energy.{key}").si for key in counts}
-    times = {key: profile.quantity(f"time.{key}").si or 0.0 for key in counts}
+    counts = dict(zip(ACTIVITIES, (operations, updates, messages), strict=True))
+    energies = {key: profile.quantity(f"energy.{key}").si for key in ACTIVITIES}
+    times = {key: profile.quantity(f"time.{key}").si or 0.0 for key in ACTIVITIES}
     fullest = layer.usage["neurons"].largest / layer.size
     return LayerEstimate(
         layer.name,
@@ -304,11 +281,6 @@ def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> 
         sum(counts[key] * time for key, time in times.items()) * fullest / period,
         demand.macs,
     )
-
-
-def _shortest_steps(mapping: Mapping) -> list[float]:
-    keys = ["time.step_minimum"] + (["time.step_minimum_multichip"] if mapping.chips > 1 else [])
-    return [mapping.profile.quantity(key).si or 0.0 for key in keys]
 
 
 def _left_out(profile: Profile, messages: float) -> tuple[str, ...]:

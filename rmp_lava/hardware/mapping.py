@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -86,10 +86,7 @@ class Mapping(Tabular):
 
     def __getitem__(self, name: str) -> LayerMapping:
         """The population of that name; KeyError if there is none."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise KeyError(name)
+        return {layer.name: layer for layer in self.layers}[name]
 
     def table(self) -> Table:
         """Cores of each population, and the share that its scarcest resource takes."""
@@ -118,10 +115,7 @@ class Mapping(Tabular):
                     "binding": layer.binding,
                     "utilisation": layer.utilisation,
                     "obstacles": dict(layer.obstacles),
-                    "usage": {
-                        name: {"largest": use.largest, "mean": use.mean, "limit": use.limit}
-                        for name, use in layer.usage.items()
-                    },
+                    "usage": {name: asdict(use) for name, use in layer.usage.items()},
                 }
                 for layer in self.layers
             ],

@@ -43,6 +43,10 @@ class Quantity:
         """The value in J, W or s."""
         return None if self.value is None else self.value * self.scale
 
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"value": self.value, "unit": self.unit, "kind": self.kind, "source": self.source}
+
 
 @dataclass(frozen=True)
 class Rule:

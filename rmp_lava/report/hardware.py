@@ -102,12 +102,22 @@ def describe_mapping(mapping: Mapping) -> list[str]:
         ]
     lines += [f"  - {remedy}" for remedy in mapping.remedies]
     if mapping.unknown:
-        keys = ", ".join(key.split(".")[1].replace("_", " ") for key in mapping.unknown)
         lines.append(
-            f"The profile of {profile.chip} has no figure for {keys}: cores that need it are counted too high, or without it."
+            f"The profile of {profile.chip} has no figure for {unknown_figures(mapping)}: cores that need it are counted too "
+            "high, or without it."
         )
     lines.append("Computed by the rules of the compiler's printed tables; never run on hardware.")
     return lines
+
+
+def unknown_figures(mapping: Mapping) -> str:
+    """Names of the numbers that the profile does not have."""
+    return ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
+
+
+def static_power(estimate: Estimate) -> str:
+    """The energy with static power, in words."""
+    return "static power unknown" if estimate.total is None else f"{quantity(estimate.total, 'J')} with static power"
 
 
 def describe_misfit(mapping: Mapping) -> str:
@@ -170,12 +180,9 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     """Sentences on energy, time, uncertainty and what is left out."""
     known = estimate.relative_uncertainty
     doubt = "" if known is None else f", uncertain by {100 * known:.0f} % at least"
-    static = (
-        f"{quantity(estimate.total, 'J')} with static power" if estimate.total is not None else "static power unknown"
-    )
     rate = f"{1 / estimate.period_seconds:,.4g} inferences per second" if estimate.period_seconds else ""
     lines = [
-        f"Estimated: {quantity(estimate.dynamic, 'J')} dynamic energy per inference{doubt}; {static}.",
+        f"Estimated: {quantity(estimate.dynamic, 'J')} dynamic energy per inference{doubt}; {static_power(estimate)}.",
         f"Estimated: prediction after {quantity(estimate.latency_seconds, 's')}, {rate}.",
         f"Trained network: {estimate.macs:,} multiply-accumulates per inference.",
         "Left out:",

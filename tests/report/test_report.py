@@ -171,6 +171,10 @@ def test_the_page_is_one_file_that_leads_nowhere(digits_page):
     assert any(link.startswith("data:") for link in digits_page.links), "the images of the samples are missing"
 
 
+def test_equal_images_do_not_share_an_id(tmp_path):
+    assert_leads_nowhere(Reader(make(small(), tmp_path, np.full((3, 1, 5, 5), 0.5, np.float32)).html))
+
+
 @pytest.mark.slow
 def test_hostile_names_and_provenance_are_text(tmp_path, images):
     provenance = {
@@ -326,12 +330,12 @@ def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network
     first, last = found.layers[0], found.layers[-1]
     which = rates.spread(first.layer.size, 1000)
     counts = result.neuron_counts[first.layer.name].reshape(40, -1)[:, which]
-    np.testing.assert_allclose(first.said, counts / 8, rtol=1e-6)
+    np.testing.assert_allclose(first.rates, counts / 8, rtol=1e-6)
     model, _ = load_model(digits / "d.pt")
     with torch.no_grad():
         logits = model.eval()(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(last.activations, logits, rtol=1e-3, atol=1e-3)
-    together = np.corrcoef(last.said.ravel(), last.activations.ravel())[0, 1]
+    together = np.corrcoef(last.rates.ravel(), last.activations.ravel())[0, 1]
     assert last.fidelity.correlation == pytest.approx(together, abs=1e-4) and together > 0.9
 
 

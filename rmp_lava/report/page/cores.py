@@ -13,7 +13,7 @@ from matplotlib.path import Path as Outline
 
 from ...hardware import LayerMapping, Mapping
 from ..words import label
-from .style import INK, MUTED, PAPER, RULE, Palette, canvas
+from .style import INK, MUTED, NARROW, PAPER, RULE, WIDE, Palette, ruled_canvas
 
 _MOST_SQUARES = 2400
 _LEGEND_ROW = 0.17
@@ -64,7 +64,7 @@ def core_map(mapping: Mapping, palette: Palette, wide: bool) -> Figure:
     """One grid of squares per chip, and a legend of the layers."""
     found = squares(mapping)
     legend_right = wide and found.chips == 1  # otherwise the legend is below
-    width = canvas(wide, 1).get_figwidth()
+    width = WIDE if wide else NARROW
     per_row = _per_row(found.chips, wide)
     columns = min(found.per_chip, max(8, round(math.sqrt(2.2 * found.per_chip))))
     rows = math.ceil(found.per_chip / columns)
@@ -75,15 +75,11 @@ def core_map(mapping: Mapping, palette: Palette, wide: bool) -> Figure:
     in_line = 1 if legend_right else (4 if wide else 2)
     legend = math.ceil(len(mapping.layers) / in_line) * _LEGEND_ROW
     height = max(body, legend + _TITLE) if legend_right else body + legend + 0.12
-    figure = canvas(wide, height + 0.04)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, width)
-    axes.set_ylim(height + 0.04, 0)
+    figure, axes = ruled_canvas(wide, height + 0.04)
     corners = _corners(found, per_row, columns, rows, side)
     _draw(axes, mapping, palette, found, corners, side)
     if found.each == 1:
-        _titles(axes, mapping, found, per_row, columns, rows, side)
+        _titles(axes, mapping, found, corners[:: found.per_chip])
     left, top = (columns * side + 0.3, _TITLE) if legend_right else (0.02, body + 0.12)
     _legend(axes, mapping, palette, left, top, in_line, (width - left) / in_line)
     return figure
@@ -107,8 +103,7 @@ def _corners(found: Squares, per_row: int, columns: int, rows: int, side: float)
 
 def _draw(axes: Axes, mapping: Mapping, palette: Palette, found: Squares, corners: np.ndarray, side: float) -> None:
     inner, taken = side * 0.86, np.array(found.layers)
-    empty = boxes(corners, inner, inner)
-    axes.add_patch(PathPatch(empty, facecolor="none", edgecolor=RULE, lw=0.5))
+    axes.add_patch(PathPatch(boxes(corners, inner, inner), facecolor="none", edgecolor=RULE, lw=0.5))
     for i, layer in enumerate(mapping.layers):
         own, colour = corners[: len(taken)][taken == i], _colour(layer, palette)
         axes.add_patch(PathPatch(boxes(own, inner, inner), facecolor=colour, edgecolor=colour, lw=0.5, alpha=0.28))
@@ -134,14 +129,12 @@ def boxes(corners: np.ndarray, width: float, height: float) -> Outline:
     return Outline((corners[:, None] + frame).reshape(-1, 2), np.tile(codes, len(corners)))
 
 
-def _titles(axes: Axes, mapping: Mapping, found: Squares, per_row: int, columns: int, rows: int, side: float) -> None:
-    for chip in range(found.chips):
-        row, column = divmod(chip, per_row)
+def _titles(axes: Axes, mapping: Mapping, found: Squares, corners: np.ndarray) -> None:
+    for chip, (x, y) in enumerate(corners):
         used = min(found.per_chip, len(found.layers) - chip * found.per_chip)
         missing = chip >= (mapping.profile.chips or 0)
         text = f"chip {chip + 1}" + (", not on the board" if missing else f": {used} of {found.per_chip} cores")
-        x, y = column * (columns * side + _GAP), row * (rows * side + _TITLE + _GAP)
-        axes.text(x, y + _TITLE - 0.05, text, fontsize=7.5, color=MUTED, va="baseline")
+        axes.text(x, y - 0.05, text, fontsize=7.5, color=MUTED, va="baseline")
 
 
 def _legend(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from math import prod
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
@@ -10,7 +11,7 @@ from matplotlib.path import Path as Outline
 
 from ...network import INPUT, SpikingNetwork
 from ..words import label, shape, synapses
-from .style import INK, MUTED, PAPER, RULE, Palette, canvas
+from .style import INK, MUTED, PAPER, RULE, Palette, ruled_canvas
 
 _ENCODINGS = {
     "poisson": "Poisson spikes",
@@ -45,13 +46,8 @@ def network_drawing(network: SpikingNetwork, palette: Palette, wide: bool) -> Fi
     """Rows from the input to the read-out, with shapes, synapses, and numbers of neurons and weights."""
     row, count = (_ROW_WIDE if wide else _ROW_NARROW), len(network.layers) + 1
     height = row * count + (0.3 if wide else 0.08)
-    figure = canvas(wide, height)
-    width = figure.get_figwidth()
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, width)
-    axes.set_ylim(0, height)
-    ys = [height - (0.3 if wide else 0.04) - row * (i + 0.5) for i in range(count)]
+    figure, axes = ruled_canvas(wide, height)
+    ys = [(0.3 if wide else 0.04) + row * (i + 0.5) for i in range(count)]
     arcs = lanes(network)
     most = max(arcs.values(), default=0)
     pitch = min(_LANE, _LANES_WIDTH / most) if most else 0.0
@@ -60,7 +56,7 @@ def network_drawing(network: SpikingNetwork, palette: Palette, wide: bool) -> Fi
     colours = [INK, *(palette.layers[layer.name] for layer in network)]
     for y, colour in zip(ys, colours, strict=True):
         axes.plot(x, y, "o", markersize=6.5, color=colour, markeredgecolor=PAPER, markeredgewidth=0.8, zorder=3)
-    _words(axes, network, ys, x + 0.17, width, wide)
+    _words(axes, network, ys, x + 0.17, figure.get_figwidth(), wide)
     return figure
 
 
@@ -74,44 +70,34 @@ def _edges(
             if end - start == 1:
                 axes.plot([x, x], [ys[start], ys[end]], color=MUTED, linewidth=1.1, zorder=1)
                 continue
-            out, bend = x - pitch * arcs[start, end], min(0.09, (ys[start] - ys[end]) / 4)
-            points = [
-                (x, ys[start]),
-                (out, ys[start]),
-                (out, ys[start] - bend),
-                (out, ys[end] + bend),
-                (out, ys[end]),
-                (x, ys[end]),
-            ]
+            out, bend = x - pitch * arcs[start, end], min(0.09, (ys[end] - ys[start]) / 4)
+            top, bottom = ys[start], ys[end]
+            points = [(x, top), (out, top), (out, top + bend), (out, bottom - bend), (out, bottom), (x, bottom)]
             codes = [Outline.MOVETO, Outline.CURVE3, Outline.CURVE3, Outline.LINETO, Outline.CURVE3, Outline.CURVE3]
             axes.add_patch(PathPatch(Outline(points, codes), edgecolor=MUTED, facecolor="none", lw=1.1, zorder=1))
 
 
 def _words(axes: Axes, network: SpikingNetwork, ys: list[float], x: float, width: float, wide: bool) -> None:
-    first = (INPUT, _ENCODINGS[network.input.encoding], shape(network.input.shape), _size(network.input.shape), "")
-    rows = [first]
+    source = network.input
+    rows = [(INPUT, _ENCODINGS[source.encoding], shape(source.shape), f"{prod(source.shape):,}", "")]
     for layer in network:
         stored = sum(synapse.weight.size for synapse in layer.synapses)
         rows.append((label(layer.name), synapses(layer), shape(layer.shape), f"{layer.size:,}", f"{stored:,}"))
     if not wide:
         for y, (name, kind, form, size, weights) in zip(ys, rows, strict=True):
-            axes.text(x, y + 0.005, f"{name}  ", va="bottom", fontsize=8.5)
-            axes.text(width - 0.05, y + 0.005, form, va="bottom", ha="right", fontsize=8.5)
-            axes.text(x, y - 0.02, kind, va="top", fontsize=7.5, color=MUTED)
+            axes.text(x, y - 0.005, f"{name}  ", va="bottom", fontsize=8.5)
+            axes.text(width - 0.05, y - 0.005, form, va="bottom", ha="right", fontsize=8.5)
+            axes.text(x, y + 0.02, kind, va="top", fontsize=7.5, color=MUTED)
             more = f"{size} neurons, {weights} weights" if weights else f"{size} values"
-            axes.text(width - 0.05, y - 0.02, more, va="top", ha="right", fontsize=7.5, color=MUTED)
+            axes.text(width - 0.05, y + 0.02, more, va="top", ha="right", fontsize=7.5, color=MUTED)
         return
     spare = width - x - 0.05
     places = (x, x + 0.32 * spare, x + 0.66 * spare, x + 0.82 * spare, x + spare)
     sides = ("left", "left", "right", "right", "right")
-    top = ys[0] + _ROW_WIDE
+    top = ys[0] - _ROW_WIDE
     for place, side, title in zip(places, sides, ("layer", "synapses", "shape", "neurons", "weights"), strict=True):
         axes.text(place, top, title, ha=side, va="center", color=MUTED, fontsize=7.5)
-    axes.plot([x, x + spare], [top - 0.12, top - 0.12], color=RULE, linewidth=0.6)
+    axes.plot([x, x + spare], [top + 0.12, top + 0.12], color=RULE, linewidth=0.6)
     for y, row in zip(ys, rows, strict=True):
         for place, side, text in zip(places, sides, row, strict=True):
             axes.text(place, y, text, ha=side, va="center", fontsize=8)
-
-
-def _size(sizes: tuple[int, ...]) -> str:
-    return f"{int(np.prod(sizes)):,}"

@@ -2,54 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...findings import findings_table
-from ...hardware import Estimate, Mapping, estimate
+from ...hardware import Estimate, Mapping
 from ..hardware import (
     comparison_table,
     cores_taken,
     describe_misfit,
     estimate_table,
     mapping_table,
+    static_power,
     steps_table,
+    unknown_figures,
 )
 from ..words import count, percent, plural, quantity
 from .cores import core_map, squares
 from .energy import energy_bars
-from .measure import Measured
 from .parts import Fact, Section, Sheet
 from .style import Palette, picture
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """Mapping and estimate of the same network on the same board."""
-
-    mapping: Mapping
-    estimate: Estimate
-
-
-def on_board(measured: Measured, mapping: Mapping) -> Hardware:
-    """The estimate from the measured run."""
-    return Hardware(mapping, estimate(measured.network, measured.result, mapping.profile, mapping))
-
-
-def hardware_facts(hardware: Hardware) -> list[Fact]:
+def hardware_facts(found: Estimate) -> list[Fact]:
     """Cores and energy for the headline."""
-    mapping, found = hardware.mapping, hardware.estimate
+    mapping = found.mapping
     fits = "" if mapping.fits else "does not fit; "
     cores = f"estimated; {fits}{mapping.cores_available:,} usable on {mapping.profile.name}"
-    static = "static power unknown" if found.total is None else f"{quantity(found.total, 'J')} with static power"
     return [
         Fact("Cores", cores_taken(mapping), cores),
-        Fact("Energy", quantity(found.dynamic, "J"), f"per inference, estimated, dynamic; {static}"),
+        Fact("Energy", quantity(found.dynamic, "J"), f"per inference, estimated, dynamic; {static_power(found)}"),
     ]
 
 
-def cores_section(hardware: Hardware, palette: Palette) -> Section:
+def cores_section(mapping: Mapping, palette: Palette) -> Section:
     """The core map, the verdict whether the network fits, and the fullest cores."""
-    mapping = hardware.mapping
     profile, drawn = mapping.profile, squares(mapping)
     board = "board" if profile.is_board else "chip"
     hopeless = [layer.name for layer in mapping.layers if not layer.fits]
@@ -68,8 +52,7 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     if mapping.remedies:
         text.append(f"What does not fit, and what helps: {'; '.join(mapping.remedies)}.")
     if mapping.unknown:
-        unknown = ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
-        text.append(f"Not public, hence overestimated or not counted: {unknown}.")
+        text.append(f"Not public, hence overestimated or not counted: {unknown_figures(mapping)}.")
     square = "square is a core" if drawn.each == 1 else f"square stands for {drawn.each} cores"
     caption = (
         f"Estimated. Each {square}, coloured by its layer and filled by the share of its scarcest "
@@ -92,23 +75,22 @@ def cores_section(hardware: Hardware, palette: Palette) -> Section:
     return Section("cores", "Cores", tuple(text), (shown,), tuple(sheets))
 
 
-def energy_section(hardware: Hardware, palette: Palette) -> Section:
+def energy_section(found: Estimate, palette: Palette) -> Section:
     """Energy and time of an inference, and their uncertainty."""
-    found = hardware.estimate
     doubt = found.relative_uncertainty
     trust = ""
     if doubt is not None:
         source = found.profile.quantity("energy.relative_uncertainty").source
         trust = f" Uncertainty: at least {percent(doubt, 0)} ({source})."
-    static = "static power is unknown" if found.total is None else f"{quantity(found.total, 'J')} with static power"
     text = [
-        f"Estimated, not measured: {quantity(found.dynamic, 'J')} of dynamic energy per inference, {static}; the prediction is "
-        f"ready after {quantity(found.latency_seconds, 's')}, at {quantity(found.step_seconds, 's')} for a step.{trust} "
+        f"Estimated, not measured: {quantity(found.dynamic, 'J')} of dynamic energy per inference, {static_power(found)}; the "
+        f"prediction is ready after {quantity(found.latency_seconds, 's')}, at {quantity(found.step_seconds, 's')} for a step."
+        f"{trust} "
         "Never run on hardware.",
         f"Left out: {'; '.join(found.left_out)}.",
     ]
-    if not hardware.mapping.fits:
-        text.append(f"The network does not fit the board; {describe_misfit(hardware.mapping)}.")
+    if not found.mapping.fits:
+        text.append(f"The network does not fit the board; {describe_misfit(found.mapping)}.")
     samples = plural(found.samples, "simulated sample")
     caption = (
         f"Estimated energy of one inference of T = {found.steps:g} steps on {found.profile.name}, by what takes it; below, "

@@ -13,6 +13,7 @@ from ..words import count, plural
 from .measure import Measured
 from .parts import Section, Sheet
 from .plots import activity_bars, rate_clouds
+from .rates import NEURONS
 from .style import Palette, picture
 
 
@@ -26,7 +27,7 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
         return Section("rates", title, sheets=(sheet,) if known else (), missing=missing)
     spiking = [each for each in rates.layers if each.layer.neurons.reset != "none"]
     caption = (
-        f"Spikes per step against the activation that they represent, in units of one spike per step, of up to {rates.neurons:,} "
+        f"Spikes per step against the activation that they represent, in units of one spike per step, of up to {NEURONS:,} "
         f"neurons per layer on {plural(rates.images, 'image')}. Stronger cells hold more pairs, on a logarithmic scale; "
         "activations above 1, which no rate represents, are at the right edge. The number is the correlation over all neurons. "
     )

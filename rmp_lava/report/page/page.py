@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from ...conversion.tracing.reading import Model
 from ...errors import UsageError
 from ...files import write_atomically
-from ...hardware import Profile, map_network
+from ...hardware import Profile, estimate, map_network
 from ...network import SpikingNetwork
 from ...tables import printable
 from ..words import plural
 from . import layers, sections
-from .hardware import cores_section, energy_section, hardware_facts, on_board
+from .hardware import cores_section, energy_section, hardware_facts
 from .measure import measure
-from .parts import Fact, Section
+from .parts import Fact, Section, Sheet
 from .provenance import provenance_section
 from .style import Palette, Picture, palette
 from .svg import inline, to_png, to_svg
@@ -47,17 +47,6 @@ class Page:
     def figures(self) -> dict[str, Figure]:
         """Name -> matplotlib figure in the wide form: network, accuracy, raster, rates, activity, cores, energy."""
         return {picture.key: picture.wide for picture in self.pictures}
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A numbered picture in two widths, or a numbered table."""
-
-    number: int
-    caption: str
-    wide: Markup = Markup()
-    narrow: Markup = Markup()
-    html: Markup = Markup()
 
 
 def make_page(
@@ -105,7 +94,7 @@ def make_page(
     mapping = map_network(network, profile)  # an error in the profile shows before anything runs
     what = what or plural(len(images), "image")
     measured = measure(network, images, labels, what, steps, trained, seed=seed)
-    hardware = on_board(measured, mapping)
+    hardware = estimate(network, measured.result, mapping.profile, mapping)
     colours = palette([layer.name for layer in network])
     found = [
         sections.network_section(measured, colours),
@@ -115,7 +104,7 @@ def make_page(
         layers.rates_section(measured, colours),
         layers.activity_section(measured, colours),
         layers.quantisation_section(measured, colours),
-        cores_section(hardware, colours),
+        cores_section(mapping, colours),
         energy_section(hardware, colours),
         provenance_section(measured, net, shlex.join(arguments)),
     ]
@@ -143,14 +132,16 @@ def render(
     )
 
 
-def _numbered(found: Sequence[Section], colours: Palette) -> Iterator[tuple[Section, list[_Shown], list[_Shown]]]:
-    """(section, its pictures, its tables), each numbered through the page."""
+def _numbered(
+    found: Sequence[Section], colours: Palette
+) -> Iterator[tuple[Section, list[tuple[int, Picture, Markup, Markup]], list[tuple[int, Sheet, Markup]]]]:
+    """(section, its pictures in both widths, its tables), each numbered through the page."""
     figures, tables = itertools.count(1), itertools.count(1)
     for section in found:
         pictures = [
-            _Shown(
+            (
                 next(figures),
-                picture.caption,
+                picture,
                 inline(picture.wide, colours, f"{picture.key}-wide-", picture.title),
                 inline(picture.narrow, colours, f"{picture.key}-narrow-", picture.title),
             )
@@ -158,7 +149,7 @@ def _numbered(found: Sequence[Section], colours: Palette) -> Iterator[tuple[Sect
         ]
         sheets = [
             # `to_html` escapes the cells.
-            _Shown(next(tables), sheet.caption, html=Markup(replace(sheet.table, title="").to_html(sheet.marks)))
+            (next(tables), sheet, Markup(replace(sheet.table, title="").to_html(sheet.marks)))
             for sheet in section.sheets
         ]
         yield section, pictures, sheets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,13 +15,13 @@ from ...network import SpikingNetwork
 from ..words import digits, label, percent, quantity, wilson
 from .cores import boxes
 from .rates import LayerRates, Rates
-from .style import MUTED, NARROW, TERMS, WIDE, Palette, canvas
+from .style import MUTED, NARROW, TERMS, WIDE, Palette, canvas, panel, ruled_canvas
 
 _LOG_FROM = 32
 _CELLS = 32
 _SHADES = (0.25, 0.5, 0.75, 1.0)
-_ROW = 0.2
-"""Inches per layer."""
+ROW = 0.2
+"""Inches per bar of a layer."""
 
 
 def accuracy_curve(share: np.ndarray, samples: int, trained: float | None, what: str, wide: bool) -> Figure:
@@ -44,15 +45,8 @@ def accuracy_curve(share: np.ndarray, samples: int, trained: float | None, what:
     if trained is not None:
         axes.axhline(100 * trained, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         top = max(top, trained)
-    axes.annotate(
-        percent(share[-1]),
-        (steps[-1], 100 * share[-1]),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        annotation_clip=False,
-    )
+    last = (steps[-1], 100 * share[-1])
+    axes.annotate(percent(share[-1]), last, (5, 0), textcoords="offset points", va="center", annotation_clip=False)
     bottom = 10 * max(0, math.floor(10 * low.min() - 0.5))
     axes.set_ylim(bottom, 100 * top + 0.06 * (100 * top - bottom))
     _time_axis(axes, len(share))
@@ -60,9 +54,8 @@ def accuracy_curve(share: np.ndarray, samples: int, trained: float | None, what:
     axes.set_ylabel(f"{what} (%)")
     axes.grid(axis="y")
     axes.set_axisbelow(True)
-    figure.subplots_adjust(
-        left=0.5 / figure.get_figwidth(), right=1 - 0.55 / figure.get_figwidth(), bottom=0.17, top=0.97
-    )
+    width = figure.get_figwidth()
+    figure.subplots_adjust(left=0.5 / width, right=1 - 0.55 / width, bottom=0.17, top=0.97)
     return figure
 
 
@@ -83,36 +76,37 @@ def activity_bars(
 ) -> Figure:
     """Two bars per layer: spikes per neuron, and synaptic operations, mean over the samples."""
     names = [layer.name for layer in network]
-    height = 0.62 + _ROW * len(names)
+    height = 0.62 + ROW * len(names)
     figure = canvas(wide, height)
     panels = figure.subplots(1, 2, sharey=True)
     colours = [palette.layers[name] for name in names]
-    rows = np.arange(len(names))
     for axes, values, what in zip(
         panels, (spikes, operations), ("spikes per neuron", "synaptic operations"), strict=True
     ):
         lengths = [values.get(name, 0.0) for name in names]
-        axes.barh(rows, lengths, height=0.68, color=colours)
-        for row, value in zip(rows, lengths, strict=True):
-            axes.annotate(
-                _short(value), (value, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7
-            )
+        written = [quantity(value, "") if value >= 1000 else digits(value) for value in lengths]
+        bars = axes.barh(range(len(names)), lengths, height=0.68, color=colours)
+        axes.bar_label(bars, written, padding=3, fontsize=7)
         axes.set_xlim(0, 1.28 * max(lengths) or 1)
         axes.set_title(what, loc="left")
-        axes.set_xticks([])
-        axes.spines["bottom"].set_visible(False)
-        axes.tick_params(length=0)
-    panels[0].set_yticks(rows, [label(name, 16) for name in names])
-    panels[0].set_ylim(len(names) - 0.4, -0.6)
-    left = 0.12 + 0.075 * max(len(label(name, 16)) for name in names)
-    figure.subplots_adjust(
-        left=left / figure.get_figwidth(), right=0.99, bottom=0.12 / height, top=1 - 0.3 / height, wspace=0.06
-    )
+        name_bars(axes, names)
+    left = names_width(names) / figure.get_figwidth()
+    figure.subplots_adjust(left=left, right=0.99, bottom=0.12 / height, top=1 - 0.3 / height, wspace=0.06)
     return figure
 
 
-def _short(value: float) -> str:
-    return quantity(value, "") if value >= 1000 else digits(value)
+def name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Names of layers at horizontal bars, the first at the top, without other marks on the axes."""
+    axes.set_yticks(range(len(names)), [label(name, 16) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def names_width(names: Sequence[str]) -> float:
+    """Inches that the names at bars take."""
+    return 0.12 + 0.075 * max(len(label(name, 16)) for name in names)
 
 
 def rate_clouds(rates: Rates, palette: Palette, wide: bool) -> Figure:
@@ -120,33 +114,31 @@ def rate_clouds(rates: Rates, palette: Palette, wide: bool) -> Figure:
     most, fewest = (5, 4) if wide else (2, 2)
     columns = min(len(rates.layers), most)
     rows = math.ceil(len(rates.layers) / columns)
-    width = WIDE if wide else NARROW
-    side = (width - 0.35) / max(columns, fewest)
+    side = ((WIDE if wide else NARROW) - 0.35) / max(columns, fewest)
     height = rows * (side + 0.14) + 0.2
-    figure = canvas(wide, height)
+    figure, sheet = ruled_canvas(wide, height)
     for i, each in enumerate(rates.layers):
         row, column = divmod(i, columns)
-        box = (0.42 + column * side, height + 0.03 - row * (side + 0.14) - side, side - 0.25, side - 0.25)
-        axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
+        axes = panel(figure, 0.42 + column * side, 0.22 + row * (side + 0.14), side - 0.25, side - 0.25)
         _cloud(axes, each, palette.layers[each.layer.name])
         if column:
             axes.tick_params(labelleft=each.layer.neurons.reset == "none")
-    figure.text(0.42 / width, 0.02 / height, "activation", fontsize=8, va="bottom")
-    figure.text(0.0, 1 - 0.2 / height, "rate", fontsize=8, va="top", rotation=90)
+    sheet.text(0.42, height - 0.02, "activation", va="bottom")
+    sheet.text(0, 0.2, "rate", va="top", rotation=90)
     return figure
 
 
 def _cloud(axes: Axes, each: LayerRates, colour: str) -> None:
-    said, meant = each.said.ravel(), each.activations.ravel()
+    rates, activations = each.rates.ravel(), each.activations.ravel()
     if each.layer.neurons.reset == "none":
-        low, high = min(said.min(), meant.min(), 0), max(said.max(), meant.max(), 1e-9)
+        low, high = min(rates.min(), activations.min(), 0), max(rates.max(), activations.max(), 1e-9)
         margin = 0.04 * (high - low)
         limits = (low - margin, high + margin)
     else:
         limits = (-0.04, 1.08)
-        meant = np.minimum(meant, 1.06)
-    cells, edges = np.histogram(meant, _CELLS, limits)[0], np.linspace(*limits, _CELLS + 1)
-    cells = np.histogram2d(meant, said, bins=(edges, edges))[0]
+        activations = np.minimum(activations, 1.06)
+    edges = np.linspace(*limits, _CELLS + 1)
+    cells = np.histogram2d(activations, rates, bins=(edges, edges))[0]
     shade = np.zeros(cells.shape, int)
     filled = cells > 0
     if filled.any():

@@ -12,7 +12,7 @@ from ...network import INPUT, SpikingNetwork
 from ..words import label
 from .measure import Measured, Raster
 from .rates import spread
-from .style import INK, MUTED, RULE, Palette, canvas
+from .style import INK, MUTED, RULE, Palette, panel, ruled_canvas
 
 _ROWS = 260
 _MOST_SPIKES = 30_000
@@ -56,18 +56,17 @@ def raster_plot(measured: Measured, palette: Palette, wide: bool) -> Figure:
     body = min(6.4, 0.045 * rows + 0.06 * len(shown))
     head = (_PICTURE if _has_pictures(network) else 0) + 0.2
     height = body + head + 0.42
-    figure = canvas(wide, height)
-    width = figure.get_figwidth()
+    figure, sheet = ruled_canvas(wide, height)
     left = 0.15 + 0.07 * max((len(label(name, 14)) for name in shown), default=0)
-    column = (width - left - 0.08) / raster.samples
+    column = (figure.get_figwidth() - left - 0.08) / raster.samples
+    # Points across of a mark: less than a step.
+    mark = float(np.clip(0.4 * 72 * (column - 0.1) / raster.steps, 0.6, 2.0))
     for sample in range(raster.samples):
         x = left + sample * column
-        axes = figure.add_axes((x / width, 0.4 / height, (column - 0.1) / width, body / height))
-        _bands(axes, raster, shown, sample, palette, gap, width, named=sample == 0)
-        _head(figure, measured, sample, x, height, column)
-    figure.text(
-        left / width, 0.02 / height, f"time steps, each layer in its own window of T = {measured.steps}", va="bottom"
-    )
+        axes = panel(figure, x, height - 0.4 - body, column - 0.1, body)
+        _bands(axes, raster, shown, sample, palette, gap, mark, named=sample == 0)
+        _head(figure, sheet, measured, sample, x, column)
+    sheet.text(left, height - 0.02, f"time steps, each layer in its own window of T = {measured.steps}", va="bottom")
     return figure
 
 
@@ -78,22 +77,18 @@ def _bands(
     sample: int,
     palette: Palette,
     gap: float,
-    width: float,
+    mark: float,
     *,
     named: bool,
 ) -> None:
     y, middles = 0.0, []
-    mark = float(np.clip(0.4 * 72 * axes.get_position().width * width / raster.steps, 0.6, 2.0))
     for name, which in shown.items():
         step, neuron = np.nonzero(_of(raster, name, which)[sample])
         if len(step):
-            ends = np.stack(
-                [np.stack([step + 1.0, y + neuron + 0.08], 1), np.stack([step + 1.0, y + neuron + 0.92], 1)], 1
-            )
-            lines = Outline(ends.reshape(-1, 2), np.tile([Outline.MOVETO, Outline.LINETO], len(step)))
-            axes.add_patch(
-                PathPatch(lines, edgecolor=palette.layers.get(name, INK), facecolor="none", lw=mark, capstyle="butt")
-            )
+            ends = np.array([step + 1.0, y + neuron + 0.08, step + 1.0, y + neuron + 0.92]).T.reshape(-1, 2)
+            lines = Outline(ends, np.tile([Outline.MOVETO, Outline.LINETO], len(step)))
+            colour = palette.layers.get(name, INK)
+            axes.add_patch(PathPatch(lines, edgecolor=colour, facecolor="none", lw=mark, capstyle="butt"))
         middles.append(y + len(which) / 2)
         y += len(which) + gap
         axes.axhline(y - gap / 2, color=RULE, linewidth=0.4)
@@ -114,18 +109,15 @@ def _has_pictures(network: SpikingNetwork) -> bool:
     return network.input.encoding != "spikes" and len(shape) == 3 and shape[0] in (1, 3)
 
 
-def _head(figure: Figure, measured: Measured, sample: int, x: float, height: float, column: float) -> None:
-    width = figure.get_figwidth()
-    top = height - 0.02
+def _head(figure: Figure, sheet: Axes, measured: Measured, sample: int, x: float, column: float) -> None:
+    top = 0.02
     if _has_pictures(measured.network):
         side = min(_PICTURE, column - 0.2)
-        axes = figure.add_axes((x / width, (top - side) / height, side / width, side / height))
-        image = np.clip(measured.raster.images[sample].transpose(1, 2, 0), 0, 1)
-        axes.imshow(
-            image if image.shape[2] == 3 else image[:, :, 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
+        axes = panel(figure, x, top, side, side)
+        image = np.clip(measured.raster.images[sample].transpose(1, 2, 0), 0, 1)  # (height, width, 1 or 3)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_axis_off()
-        top -= side + 0.03
+        top += side + 0.03
     names = measured.network.class_names
 
     def named(index: int) -> str:
@@ -133,6 +125,6 @@ def _head(figure: Figure, measured: Measured, sample: int, x: float, height: flo
 
     predicted = int(measured.result.predictions[sample])
     text = f"→ {named(predicted)}"
-    if measured.labels is not None and int(measured.labels[sample]) != predicted:
+    if measured.labels is not None and measured.labels[sample] != predicted:
         text += f", not {named(int(measured.labels[sample]))}"
-    figure.text(x / width, top / height, text, va="top", color=INK if measured.labels is not None else MUTED)
+    sheet.text(x, top, text, va="top", color=INK if measured.labels is not None else MUTED)

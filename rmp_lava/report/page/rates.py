@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,11 +15,10 @@ from ...conversion.tracing.reading import Model
 from ...encoding import make_input
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
-from ...registers import to_weight_units
 
 IMAGES = 64
-_NEURONS = 1000
-"""Of each layer, evenly spread, whose values are kept to be drawn; the correlations are of all."""
+NEURONS = 1000
+"""Neurons drawn of each layer, evenly spread; the correlations are of all."""
 _AT_ONCE = 2**23
 """Neurons times images that are compared together."""
 
@@ -30,14 +29,14 @@ class LayerRates:
 
     Attributes
     ----------
-    said, activations : numpy.ndarray
-        (images, neurons of a subset). Of spiking neurons, spikes per step, and the activation over what one spike stands
-        for, so that 1 is the largest rate; of an integrating read-out, outputs in units of the trained network.
+    rates, activations : numpy.ndarray
+        float32 (images, neurons of a subset). Of spiking neurons, spikes per step, and the activation over the activation
+        scale, so that 1 is the largest rate; of an integrating read-out, outputs in units of the trained network.
     """
 
     layer: Layer
     fidelity: LayerFidelity
-    said: np.ndarray
+    rates: np.ndarray
     activations: np.ndarray
 
 
@@ -53,11 +52,6 @@ class Rates:
     trained_accuracy: float | None = None
     missing: str = ""
     remark: str = ""
-    neurons: int = field(default=_NEURONS)
-
-
-class _MissingError(Exception):
-    """Why there is nothing to compare."""
 
 
 def compare_rates(
@@ -84,10 +78,9 @@ def compare_rates(
     """
     if isinstance(trained, str):
         return Rates(missing=trained)
-    try:
-        analog = _traced(network, trained)
-    except _MissingError as reason:
-        return Rates(missing=str(reason))
+    analog = _traced(network, trained)
+    if isinstance(analog, str):
+        return Rates(missing=analog)
     some = images[:IMAGES]
     accuracy = None if labels is None else trained_stage(trained, images, labels).accuracy
     remark = ""
@@ -96,25 +89,25 @@ def compare_rates(
     return Rates(_compare(network, analog, some, steps, seed), len(some), accuracy, remark=remark)
 
 
-def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork:
-    """The trained network in analog form, with the same layers."""
+def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
+    """The trained network in analog form, with the same layers; or why there is nothing to compare."""
     if network.input.encoding == "spikes":
-        raise _MissingError("the network takes spikes instead of images, which have no activations")
+        return "the network takes spikes instead of images, which have no activations"
     shapes = [(layer.name, layer.shape) for layer in network]
     for pooling in ("fold", "layer"):
         try:
             source = make_input("current", network.input.shape)
             analog = trace(trained, source, pooling=pooling, readout=network.readout)
         except RmpLavaError as error:
-            raise _MissingError(f"the trained network cannot be traced: {error}") from None
+            return f"the trained network cannot be traced: {error}"
         if [(layer.name, layer.shape) for layer in analog] == shapes:
             break
     else:
-        raise _MissingError("the trained network has other layers than this one")
+        return "the trained network has other layers than this one"
     if any(layer.neurons.reset != "none" and layer.activation_scale is None for layer in network):
-        raise _MissingError("the file does not record the activation scale of each layer; convert it with this version")
+        return "the file does not record the activation scale of each layer; convert it with this version"
     if network.output.neurons.reset == "none" and network.output_scale is None:
-        raise _MissingError("the file does not record the output scale")
+        return "the file does not record the output scale"
     return analog
 
 
@@ -131,7 +124,7 @@ def _compare(
         for _, name, values in activations(model, some, batch=len(some)):
             found, counts = values.double().cpu().numpy(), result.neuron_counts[name]
             compared[name].add(found, counts, result.output)
-            kept[name].append(_drawn(network, network[name], found, counts, result.output, steps))
+            kept[name].append(_drawn(compared[name], found, counts, result.output))
     return tuple(
         LayerRates(
             layer,
@@ -143,19 +136,16 @@ def _compare(
 
 
 def _drawn(
-    network: SpikingNetwork, layer: Layer, found: np.ndarray, counts: np.ndarray, output: np.ndarray, steps: int
+    comparison: LayerComparison, found: np.ndarray, counts: np.ndarray, output: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(what is said, activation) of the neurons that are drawn, float32 (images, neurons)."""
-    if layer.neurons.reset == "none" or layer.activation_scale is None:  # `_traced` requires it of neurons that spike
-        scale = (network.output_scale or 0.0) / steps
-        said, meant = output * (to_weight_units(scale) if network.is_integer else scale), found
+    """`LayerRates.rates` and `LayerRates.activations` of some images."""
+    if comparison.integrates:
+        rates, activations = output * comparison.per_count, found
     else:
-        value = layer.activation_scale
-        value = value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value
-        said, meant = counts / steps, found / value
-    which = spread(layer.size, _NEURONS)
-    drawn = [each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (said, meant)]
-    return drawn[0], drawn[1]
+        rates, activations = counts / comparison.steps, found / (comparison.per_count * comparison.steps)
+    which = spread(comparison.layer.size, NEURONS)
+    first, second = (each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (rates, activations))
+    return first, second
 
 
 def spread(size: int, most: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -139,3 +140,20 @@ def picture(key: str, title: str, caption: str, draw: Callable[[bool], Figure]) 
 def canvas(wide: bool, height: float) -> Figure:
     """An empty figure of the wide or narrow width; the height is in inches."""
     return Figure(figsize=(WIDE if wide else NARROW, height))
+
+
+def ruled_canvas(wide: bool, height: float) -> tuple[Figure, Axes]:
+    """An empty figure, and axes over all of it whose unit is an inch, from the upper left corner."""
+    figure = canvas(wide, height)
+    axes = panel(figure, 0, 0, figure.get_figwidth(), height)
+    axes.set_axis_off()
+    axes.set_xlim(0, figure.get_figwidth())
+    axes.set_ylim(height, 0)
+    return figure, axes
+
+
+def panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes of this size in inches; their upper left corner is `left` and `top` inches from that of the figure."""
+    whole_width, whole_height = figure.get_size_inches()
+    bottom = whole_height - top - height
+    return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .style import PAPER, Palette, drawing
 
-PNG_DPI = 200
+_PNG_DPI = 200
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _NOTHING = {key: None for key in ("Date", "Creator", "Format", "Type")}
 _DROPPED = ("metadata", "style")
@@ -21,17 +22,18 @@ _LONG_NUMBER = re.compile(r"(\d+\.\d\d)\d+")
 
 def to_svg(figure: Figure) -> bytes:
     """An SVG file on white, with text as text."""
-    with drawing():
-        content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata=_NOTHING, facecolor=PAPER)
-    return content.getvalue()
+    return _saved(figure, format="svg", metadata=_NOTHING, facecolor=PAPER)
 
 
 def to_png(figure: Figure) -> bytes:
     """A PNG file on white."""
+    return _saved(figure, format="png", metadata={"Software": None}, facecolor=PAPER, dpi=_PNG_DPI)
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    content = io.BytesIO()
     with drawing():
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=PNG_DPI, facecolor=PAPER, metadata={"Software": None})
+        figure.savefig(content, **options)
     return content.getvalue()
 
 
@@ -45,18 +47,10 @@ def inline(figure: Figure, palette: Palette, prefix: str, title: str) -> Markup:
     title : str
         For screen readers.
     """
-    with drawing():
-        content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata=_NOTHING, transparent=True)
-    root = ElementTree.fromstring(content.getvalue())
+    root = ElementTree.fromstring(_saved(figure, format="svg", metadata=_NOTHING, transparent=True))
     _clean(root, palette, prefix)
-    width = figure.get_figwidth() * 96
-    root.attrib = {
-        "viewBox": root.get("viewBox", ""),
-        "role": "img",
-        "aria-label": title,
-        "style": f"width: {width:.0f}px",
-    }
+    width = f"width: {figure.get_figwidth() * 96:.0f}px"
+    root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": title, "style": width}
     # ElementTree escapes text and attributes.
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
@@ -68,6 +62,8 @@ def _clean(element: ElementTree.Element, palette: Palette, prefix: str) -> None:
         if key == _LINK:
             key = "href"
         if key == "id":
+            if element.tag == "image":  # named after its content, so equal images would share an id
+                continue
             value = prefix + value
         elif key == "href" and value.startswith("#"):
             value = f"#{prefix}{value[1:]}"
