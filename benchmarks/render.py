@@ -24,9 +24,9 @@ def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
         "# Benchmarks",
         "",
         f"Measured on {results['date']} by `make benchmark" + (" ARGS=--quick" if settings["quick"] else "") + "`: "
-        f"{_plural(settings['rounds'], 'round')}, the engines taking turns, each measurement in a process of its own. "
-        "Tables show the median round, with the fastest and the slowest in brackets. What is compared, and how, is described "
-        "in `benchmarks/README.md`.",
+        f"{_plural(settings['rounds'], 'round')}, engines interleaved, each measurement in its own process. "
+        "Tables show the median round, with the fastest and slowest in brackets. `benchmarks/README.md` "
+        "describes what is compared, and how.",
         "",
     ]
     if settings["quick"]:
@@ -71,7 +71,7 @@ def _overview(results: dict) -> list[str]:
         "",
         *_table(["engine", *table], body),
         "",
-        "What ran, in the engines' words:",
+        "What ran, as reported by each engine:",
         "",
     ]
     for engine in engines:
@@ -155,11 +155,11 @@ def _throughput(results: dict) -> list[str]:
         return []
     header = ["network", "torch", "bare int8, TOP/s", "best layer", "bare float32, TOP/s", "fast, TOP/s", "fast / int8"]
     return [
-        "## How much of the machine `fast` reaches",
+        "## Share of the machine's throughput that `fast` reaches",
         "",
-        "The network's convolutions alone, with spikes as uint8 and weights as int8 (oneDNN, 32-bit sums: exact), against "
-        "the whole of `fast`: encoding, convolutions, neurons, counts. An operation is a multiplication or an addition, "
-        "whether or not a neuron spiked. `--profile NETWORK` shows where the rest goes.",
+        "Throughput of the network's convolutions alone (oneDNN, uint8 spikes, int8 weights, exact 32-bit sums) and of the whole "
+        "of `fast`: encoding, convolutions, neurons, counts. An operation is a multiplication or an addition, whether or not "
+        "a neuron spiked. `--profile NETWORK` shows where the remaining time goes.",
         "",
         *_table(header, body),
         "",
@@ -220,7 +220,7 @@ def _growth(results: dict) -> list[str]:
     text = (
         f"VGG-16 with {s['growth_width']:g} of its channels, {s['growth_batch']} samples, {s['growth_steps']} steps, "
     )
-    return ["## How `fast` grows", "", text + "but for what the first column changes.", "", *lines]
+    return ["## Scaling of `fast`", "", text + "except for the parameter in the first column.", "", *lines]
 
 
 def conversion(results: dict) -> list[str]:

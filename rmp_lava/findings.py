@@ -9,7 +9,7 @@ from typing import Literal
 from .tables import Table, table
 
 Severity = Literal["obstacle", "difference", "caution", "information", "ok"]
-"""Most severe first: it cannot be done; results will differ; results may differ; what is done about it; works as it is."""
+"""Most severe first: not possible; results will differ; results may differ; for information; works."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Finding:
     found : str
         What was found there; with `where` in front it is a clause: "layer 'conv1' has 3 negative thresholds".
     remedy : str
-        What to do about it, or what is done; empty where nothing needs doing.
+        What to do about it, or what the software does; empty where nothing needs doing.
     kind : str
         A short name for programs, such as "threshold" or "period"; empty where nothing distinguishes kinds.
     """
@@ -48,4 +48,4 @@ def of_severity(findings: Iterable[Finding], *severities: Severity) -> tuple[Fin
 def findings_table(findings: Iterable[Finding], title: str, where: str = "layer") -> Table:
     """Findings in their order; `where` is the head of the column that locates them."""
     rows = [(each.severity, each.where, each.found, each.remedy) for each in findings]
-    return table(title, ("", where, "found", "what to do, or what is done"), rows, text_columns=4)
+    return table(title, ("", where, "found", "action"), rows, text_columns=4)

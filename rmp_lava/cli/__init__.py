@@ -37,7 +37,7 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line: an error of the user's is one sentence and exit code 2, never a traceback."""
+    """Run the command line; user errors print one sentence and exit with code 2, without a traceback."""
     try:
         app()
     except RmpLavaError as error:

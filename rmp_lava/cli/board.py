@@ -11,17 +11,19 @@ from ..choices import MeasuredInput
 if TYPE_CHECKING:
     from ..backends.board import Board
 
-Partition = Annotated[str | None, typer.Option(help="SLURM partition to take a Loihi 2 board from (backend loihi2).")]
-Node = Annotated[str | None, typer.Option(help="SLURM node: exactly this board (backend loihi2).")]
-Host = Annotated[str | None, typer.Option(help="Network host of a board, instead of SLURM (backend loihi2).")]
-Generation = Annotated[str | None, typer.Option(help="Chips: N3B2, N3B3, N3C1 or N3D1.", show_default="N3B3")]
+Partition = Annotated[
+    str | None, typer.Option(help="SLURM partition to allocate a Loihi 2 board from (backend loihi2).")
+]
+Node = Annotated[str | None, typer.Option(help="SLURM node, for one particular board (backend loihi2).")]
+Host = Annotated[str | None, typer.Option(help="Host name of a board to use without SLURM (backend loihi2).")]
+Generation = Annotated[str | None, typer.Option(help="Chip generation: N3B2, N3B3, N3C1 or N3D1.", show_default="N3B3")]
 Leak = Annotated[
-    int | None, typer.Option(help="1: the smallest decay of the board is du = 0.", min=0, max=1, show_default="0")
+    int | None, typer.Option(help="1 if the smallest decay of the board is du = 0.", min=0, max=1, show_default="0")
 ]
 NeuronProgram = Annotated[
     str | None,
     typer.Option(
-        help="Your own ProcessModel of RMP, package.module:class (backends lava, loihi2). Importing it runs its code."
+        help="Your own ProcessModel of the RMP neuron, package.module:class (backends lava, loihi2). Importing it runs its code."
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and where their results go."""
+"""Options that several commands share, and output of their results."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ Json = Annotated[
 ]
 DATA_NAMES = "digits, fashion-mnist, cifar10, cifar100 or imagenet"
 DataDirectory = Annotated[
-    Path | None, typer.Option(help="Folder or .zip file of the data set; needed where it is not found by itself.")
+    Path | None, typer.Option(help="Folder or .zip file of the data set; required unless it is in a default location.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-SpikeSeed = Annotated[int, typer.Option("--seed", help="Seed of Poisson spikes; the same images are drawn with any.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+SpikeSeed = Annotated[
+    int, typer.Option("--seed", help="Seed of Poisson spikes; it does not affect which images are drawn.")
+]
 TARGETS = (
     "A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it"
 )
@@ -45,13 +47,13 @@ TargetArgument = Annotated[
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="State dict for package.module:function; every name and shape must fit.")
+    Path | None, typer.Option(help="State dict for package.module:function; all names and shapes must match.")
 ]
 Shape = Annotated[
     str | None,
-    typer.Option(help="Shape of one input, such as 3,32,32; required if network and images do not determine it."),
+    typer.Option(help="Shape of one input, such as 3,32,32; required unless the network or the images determine it."),
 ]
-Data = Annotated[str | None, typer.Option(help=f"{DATA_NAMES}; that of the checkpoint if omitted.")]
+Data = Annotated[str | None, typer.Option(help=f"{DATA_NAMES}; the checkpoint's own if omitted.")]
 IMAGES = "(samples, channels, height, width) in [0, 1]"
 TrainingImages = Annotated[
     Path | None, typer.Option("--images", help=f"A .npy file of training images, {IMAGES}, instead of a data set.")
@@ -60,27 +62,31 @@ TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy fi
 TestData = Annotated[str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")]
 TestImages = Annotated[Path | None, typer.Option("--images", help=f"A .npy file of {IMAGES}, instead of a data set.")]
 TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
-SAMPLES = "Test images, drawn at random but always the same (of --images: the first ones)"
+SAMPLES = "Number of test images, a fixed random selection (with --images: the first ones)"
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
 Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
 SearchOption = Annotated[
     SearchFor | None,
     typer.Option(
         "--search",
-        help="Then search each layer's alpha and initial potential on the calibration images: for accuracy (requires labels), "
-        "or for outputs close to the trained network's.",
+        help="After balancing, vary each layer's alpha and initial potential on the calibration images: for accuracy (requires "
+        "labels), or for outputs close to the trained network's.",
         show_default="no search",
     ),
 ]
 Calibration = Annotated[
     int | None,
-    typer.Option(help="Training images for thresholds and biases, drawn at random.", show_default="512"),
+    typer.Option(help="Number of training images for thresholds and biases, drawn at random.", show_default="512"),
 ]
 Validation = Annotated[
-    int | None, typer.Option(help="Held-out training images to measure on, drawn at random.", show_default="1000")
+    int | None,
+    typer.Option(
+        help="Number of held-out training images to measure accuracy on, drawn at random.", show_default="1000"
+    ),
 ]
 PoolingOption = Annotated[
-    Pooling, typer.Option(help="Average pooling: fold it into the next weights, or make it a layer.")
+    Pooling,
+    typer.Option(help="Average pooling: fold it into the next layer's weights, or convert it to a layer of its own."),
 ]
 ThresholdFormOption = Annotated[
     ThresholdForm,
@@ -103,12 +109,15 @@ ForBoard = Annotated[
     ),
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Fail if a neuron's state saturates, or overflows in stock neurons.")
+    bool,
+    typer.Option(
+        "--strict", help="Fail if a membrane potential saturates (native neurons) or overflows (stock neurons)."
+    ),
 ]
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
-    """Write a result where the user wants it, if anywhere."""
+    """Write a result as JSON to a file or standard output; nothing for None."""
     if path is None:
         return
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -147,7 +156,7 @@ def epoch_reporter(console: Console, epochs: int) -> Callable[[_Epoch], None]:
 
 
 def console_for(json_path: Path | None) -> Console:
-    """Where tables go: to standard error if JSON takes standard output."""
+    """The console for tables: standard error if JSON goes to standard output."""
     from ..report.tables import console
 
     return console(stderr=str(json_path) == "-")

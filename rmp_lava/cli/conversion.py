@@ -56,9 +56,9 @@ def check(
     pooling: PoolingOption = "fold",
     json_path: Json = None,
 ) -> None:
-    """List every obstacle to a conversion, and what conversion will change.
+    """List every obstacle to converting a network, and what conversion will change.
 
-    Exit code 2 if there is an obstacle.
+    Exits with code 2 if there is an obstacle.
     """
     import numpy as np
 
@@ -78,7 +78,7 @@ def check(
     if report.findings:
         console.print(findings_table(report.findings, "Check"))
     count = len(report.obstacles)
-    console.print("This network converts." if not count else f"{count} obstacle{'s' if count > 1 else ''} in the way.")
+    console.print("This network converts." if not count else f"{count} obstacle{'s' if count > 1 else ''} found.")
     findings = [
         {"severity": f.severity, "where": f.where, "found": f.found, "remedy": f.remedy} for f in report.findings
     ]
@@ -90,7 +90,7 @@ def check(
 def convert(
     target: TargetArgument,
     output: Annotated[
-        Path | None, typer.Option(help="The .net file; next to the network's own file, or in exports, if omitted.")
+        Path | None, typer.Option(help="The .net file; if omitted, next to the input file or in exports.")
     ] = None,
     weights: Weights = None,
     shape: Shape = None,
@@ -98,32 +98,38 @@ def convert(
     images: TrainingImages = None,
     labels: TrainingLabels = None,
     data_dir: DataDirectory = None,
-    steps: Annotated[int, typer.Option(help="T, the time steps to convert for.")] = 16,
+    steps: Annotated[int, typer.Option(help="T, the number of time steps to convert for.")] = 16,
     method: Annotated[
-        Method, typer.Option(help="How thresholds are found: for few time steps, or as in the RMP paper.")
+        Method, typer.Option(help="Balancing method: for few time steps, or as in the RMP paper.")
     ] = "low-latency",
     encoding: Annotated[
         ImageEncoding | None,
         typer.Option(
-            help="A pixel p becomes random spikes, pT evenly spaced spikes, or a current that is constant over time.",
+            help="A pixel p becomes random spikes (poisson), pT evenly spaced spikes (rate), or a constant current.",
             show_default="low-latency: current; paper: poisson",
         ),
     ] = None,
     thresholds: Annotated[
         ObservedThresholds | None,
         typer.Option(
-            help="From a percentile of V_in or of the activations, or by least error.", show_default="the method's"
+            help="Thresholds from a percentile of the inputs V_in, a percentile of the activations, or by least error.",
+            show_default="the method's",
         ),
     ] = None,
     percentile: Annotated[
-        float | None, typer.Option(help="Of V_in or activations; 100 is the maximum.", show_default="100")
+        float | None,
+        typer.Option(help="Percentile of V_in or of the activations; 100 is the maximum.", show_default="100"),
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="Factor on every threshold; below 1 for less latency.", show_default="1")
+        float | None, typer.Option(help="Factor on every threshold; below 1 lowers the latency.", show_default="1")
     ] = None,
     search: SearchOption = None,
     v_init: Annotated[
-        InitialPotential | None, typer.Option(help="Initial membrane potential.", show_default="the method's")
+        InitialPotential | None,
+        typer.Option(
+            help="Initial membrane potential: zero, half the threshold, or the best share of it per layer.",
+            show_default="the method's",
+        ),
     ] = None,
     channelwise: Annotated[
         bool | None,
@@ -134,11 +140,14 @@ def convert(
         typer.Option(help="Correct biases so that mean rates match mean activations.", show_default="the method's"),
     ] = None,
     reset: Annotated[
-        SpikingReset | None, typer.Option(help="soft is RMP, hard is the baseline.", show_default="soft")
+        SpikingReset | None,
+        typer.Option(
+            help="soft: subtract the threshold (RMP); hard: reset to zero, the baseline.", show_default="soft"
+        ),
     ] = None,
     pooling: PoolingOption = "fold",
     readout: Annotated[
-        Readout, typer.Option(help="Predict from the last layer's membrane potential, or from its spike counts.")
+        Readout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
     ] = "potential",
     threshold_form: ThresholdFormOption = "stock",
     profile: Profile = "loihi2",
@@ -152,8 +161,8 @@ def convert(
 ) -> None:
     """Convert a trained network and write a .net file.
 
-    Shows the accuracy of each stage, and layer by layer how closely firing rates match the trained activations. The trained
-    network is saved next to the .net file.
+    Shows the accuracy of each stage, and for each layer how closely firing rates match the trained activations. Saves the
+    trained network next to the .net file.
     """
     from ..conversion import pipeline
 
@@ -208,16 +217,16 @@ def tune(
     images: TrainingImages = None,
     labels: TrainingLabels = None,
     data_dir: DataDirectory = None,
-    steps: Annotated[int, typer.Option(help="T, the time steps to tune for.")] = 8,
+    steps: Annotated[int, typer.Option(help="T, the number of time steps to tune for.")] = 8,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 2,
-    learning_rate: Annotated[float, typer.Option(help="At the start; it falls to zero.")] = 1e-4,
-    batch_size: Annotated[int, typer.Option(help="Images per step of the optimizer.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it decays to zero.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Images per optimizer step.")] = 64,
     distill: Annotated[
         bool,
-        typer.Option("--distill/--no-distill", help="Learn the trained network's outputs as well as the labels."),
+        typer.Option("--distill/--no-distill", help="Train on the trained network's outputs as well as on the labels."),
     ] = True,
-    augmentation: Annotated[Augmentation, typer.Option(help="Of the training images.")] = "none",
-    precision: Annotated[Precision, typer.Option(help="Of the layers' sums in training.")] = "float32",
+    augmentation: Annotated[Augmentation, typer.Option(help="Augmentation of the training images.")] = "none",
+    precision: Annotated[Precision, typer.Option(help="Precision of the layers' arithmetic in training.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     search: SearchOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from NAME.tune.pt next to the output.")] = False,
@@ -234,14 +243,14 @@ def tune(
 ) -> None:
     """Fine-tune a trained network for few time steps and 8-bit weights, and write a .net file.
 
-    Trains through the spikes on the training images; writes NAME.tune.pt next to the output after each epoch.
+    Trains through the spikes, on the training images. Writes NAME.tune.pt next to the output after each epoch.
     """
     from ..conversion import pipeline
 
     network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "-tuned")
     if split.train_labels is None:
-        raise UsageError("tuning trains the network, which needs labels; pass --labels too")
+        raise UsageError("tuning needs labels; pass --labels too")
     held_out, held_out_labels = split.validation(validation, seed)
     conversion = pipeline.tune(
         network.model,

@@ -1,4 +1,4 @@
-"""The whole way once, on real digits: train, convert, quantise, export, load, run on Lava, compare every spike."""
+"""The whole pipeline on 8x8 digits: train, convert, quantise, export, load, run on Lava, compare every spike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPTIONS: dict[str, Any] = {
     "pooling": "fold",
     "readout": "potential",
 }
-"""Of the exported network: the paper's balancing, with deterministic input, and thresholds that leave out the rarest sums."""
+"""For the exported network: the paper's balancing with deterministic input; the percentile ignores the rarest sums."""
 COMPARISON_OPTIONS: dict[str, Any] = {
     "method": "paper",
     "encoding": "current",
@@ -44,8 +44,8 @@ COMPARISON_OPTIONS: dict[str, Any] = {
     "pooling": "layer",
     "readout": "count",
 }
-"""Of the comparison of resets, as the paper balances: the largest V_in as threshold, pooling by spiking neurons, output
-spikes counted; with a constant current as input, so that no random spikes blur the comparison."""
+"""For the comparison of resets, as in the paper: the largest V_in as threshold, pooling by spiking neurons, output spikes
+counted. The input is a constant current, so that no random spikes blur the comparison."""
 COMPARISON_STEPS = 128
 CALIBRATION_IMAGES = 256
 BLANK_STEPS = 1
@@ -89,13 +89,15 @@ class Demo:
 
 
 def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: Callable[[str], None]) -> Demo:
-    """Run the demo; `report` is told each step as it begins."""
+    """Run the demo; `report` is called with a sentence at the start of each step."""
     if lava_samples < 1:
-        raise UsageError(f"samples are {lava_samples}; run at least 1")
+        raise UsageError(f"samples are {lava_samples}; at least 1 is required")
     if not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"steps are {steps}; allowed are 1..{MAX_STEPS}")
     dataset = load("digits")
-    report(f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch norm")
+    report(
+        f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch normalisation"
+    )
     trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
     report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")
     split = from_dataset(dataset)
@@ -177,8 +179,8 @@ def show_demo(demo: Demo, console: Console) -> None:
     best, hard_steps, soft_steps = demo.steps_to_hard_best
     reached = f"after {soft_steps} steps" if soft_steps else "not within these steps"
     console.print(
-        f"With the paper's thresholds (largest V_in) hard reset is best after {hard_steps} steps ({percent(best, 2)}); "
-        f"soft reset reaches that {reached}.\n"
+        f"With the paper's thresholds (largest V_in), hard reset reaches its best accuracy, {percent(best, 2)}, after "
+        f"{hard_steps} steps; soft reset reaches it {reached}.\n"
     )
     console.print(activity_table(demo.network, demo.run))
-    console.print(f"The network is in {demo.net_path}; look at it with: rmp-lava info {demo.net_path}")
+    console.print(f"Network: {demo.net_path}; to inspect it: rmp-lava info {demo.net_path}")

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def place(output: Path | None, target: TrainedModel, ending: str) -> Path:
-    """Where the network is written, if no file of the user's is replaced there."""
+    """Path of the .net file; raises `UsageError` if it would replace a user's file."""
     from ..sources.companions import check_places
 
     path = output or target.place.with_name(f"{target.place.name}{ending}.net")
     if target.kind == "net" and target.path and path.exists() and path.samefile(target.path):
-        raise UsageError(f"output is {path}, from which the network comes; choose another --output")
+        raise UsageError(f"output {path} is the input file; choose another --output")
     check_places(path)
     return path
 
@@ -69,7 +69,7 @@ def finish(
     if measurement.stages:
         console.print(stage_table(measurement.stages, conversion.steps))
     else:
-        console.print(f"No accuracy is measured, because {split.what} have no labels; pass --labels for it.")
+        console.print(f"Accuracy is not measured because {split.what} have no labels; pass --labels.")
     console.print(measurement.loss)
     console.print(f"Network: {kept.net}")
     _show_kept(kept, console)

@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from ..hardware import Profile
 
 _SAMPLES = 50
-NET = typer.Argument(help="A .net file, ours or lava-dl's.")
-BOARD = typer.Option(help="Hardware profile: a name, see 'profiles', or a .toml file.")
+NET = typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")
+BOARD = typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")
 
 
 ImplementationOption = Annotated[
-    Implementation, typer.Option(help="Neurons: native RMP, or stock LIF with a self-synapse.")
+    Implementation, typer.Option(help="Neurons: native RMP, or Lava's stock LIF with a self-synapse.")
 ]
 
 
 def profiles(
     name: Annotated[
-        str | None, typer.Argument(help="Show this one: a name or a .toml file; list all if omitted.")
+        str | None, typer.Argument(help="Profile to show, a name or a .toml file; lists all if omitted.")
     ] = None,
     json_path: Json = None,
 ) -> None:
     """List the hardware profiles.
 
-    With a name, show every number of that profile with its unit, kind and source.
+    With a name, shows every number of that profile with its unit, kind and source.
     """
     from ..hardware import load_profile, profile_names
     from ..report.hardware import profile_page, profiles_table
@@ -54,7 +54,7 @@ def profiles(
     if name is None:
         found = [load_profile(each) for each in profile_names()]
         console.print(profiles_table(found))
-        console.print("Each number: rmp-lava profiles NAME")
+        console.print("Every number of a profile, with its source: rmp-lava profiles NAME")
         write_json(json_path, {"profiles": [_head(profile) for profile in found]})
         return
     profile = load_profile(name)
@@ -79,7 +79,7 @@ def fit(
     implementation: ImplementationOption = "native",
     steps: Steps = None,
     data: Annotated[
-        str | None, typer.Option(help=f"{DATA_NAMES}; with --data-dir alone the network's own, else no images.")
+        str | None, typer.Option(help=f"{DATA_NAMES}; with --data-dir only, the network's own; otherwise no images.")
     ] = None,
     images: TestImages = None,
     data_dir: DataDirectory = None,
@@ -90,14 +90,14 @@ def fit(
     leak: Leak = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of Poisson spikes; the same images are drawn with any.", show_default="0"),
+        typer.Option(help="Seed of Poisson spikes; it does not affect which images are drawn.", show_default="0"),
     ] = None,
     json_path: Json = None,
 ) -> None:
     """Check whether a network fits a board.
 
-    Shows each layer's cores and their scarcest resource. For stock neurons also shows what will differ on the board; with
-    --data or --images, also on images. Exits with code 1 if the network does not fit or cannot be deployed.
+    Shows the cores of each layer and their scarcest resource, and for stock neurons what will differ on the board; with --data
+    or --images, spikes are compared on images. Exits with code 1 if the network does not fit or cannot be deployed.
     """
     from .. import netx
     from ..backends.loihi2 import deployed_schedule, lowering_report
@@ -123,12 +123,12 @@ def fit(
     console = console_for(json_path)
     console.print(mapping_table(mapping, wide=console.width >= WIDE))
     if mapping.findings:
-        console.print(findings_table(mapping.findings, f"On {mapping.profile.name}"))
+        console.print(findings_table(mapping.findings, f"Findings on {mapping.profile.name}"))
     for line in describe_mapping(mapping):
         console.print(line)
     summary, fits = mapping.summary(), mapping.fits
     if stock and not known:
-        console.print("What differs on a board depends on T, which the file does not record: pass --steps.")
+        console.print("What differs on a board depends on T, which the file does not record; pass --steps.")
     elif stock:
         values = None
         if any(each is not None for each in (data, images, data_dir)):
@@ -158,7 +158,8 @@ def estimate(
 ) -> None:
     """Estimate energy and time of an inference.
 
-    Simulates test images on backend fast and multiplies their operations by the profile's figures. Nothing is measured.
+    Simulates test images on backend fast and multiplies the operations by the profile's figures. Nothing is measured on
+    hardware.
     """
     from .. import netx
     from ..backends import run as run_network

@@ -1,4 +1,4 @@
-"""Commands for existing networks, `info` and `run`, and for this machine, `doctor`."""
+"""The commands `info`, `run` and `doctor`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def _messages(levels: int | None) -> str:
     return "single spikes" if levels == 1 else f"integer messages up to {levels}"
 
 
-def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl's.")], json_path: Json = None) -> None:
+def info(
+    net: Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")], json_path: Json = None
+) -> None:
     """Show the content of a .net file."""
     from .. import netx
     from ..report.provenance import describe_companions, provenance_tables
@@ -65,7 +67,7 @@ def info(net: Annotated[Path, typer.Argument(help="A .net file, ours or lava-dl'
             console.print(f"  - {obstacle}")
     else:
         console.print(
-            "lava-dl's unmodified loader can run it with identical spikes (soft reset: if saved for lava-dl)."
+            "lava-dl's unmodified loader can run it with identical spikes (with soft reset, if saved for lava-dl)."
         )
     for made in provenance_tables(network.provenance, network.balanced_steps):
         console.print(made)
@@ -113,7 +115,8 @@ def run(
     samples: Samples = None,
     steps: Steps = None,
     backend: Annotated[
-        Backend, typer.Option(help="Where to run. A backend that is not available is an error.")
+        Backend,
+        typer.Option(help="Where to run. If it is not available, the command fails; no other backend is substituted."),
     ] = "fast",
     implementation: Annotated[
         Implementation | None,
@@ -126,13 +129,13 @@ def run(
     ] = False,
     blank: Annotated[
         int | None,
-        typer.Option(help="Unobserved steps between samples.", show_default="0, for stock neurons 1"),
+        typer.Option(help="Blank (unobserved) steps between samples.", show_default="0, for stock neurons 1"),
     ] = None,
     power_of_two: Annotated[
         bool, typer.Option("--power-of-two", help="Lengthen the period to a power of two; loihi2 always does.")
     ] = False,
     time_limit: Annotated[
-        float | None, typer.Option(help="Seconds after which Lava is stopped (backends lava, loihi2).")
+        float | None, typer.Option(help="Time limit for Lava in seconds (backends lava, loihi2).")
     ] = None,
     partition: Partition = None,
     node: Node = None,
@@ -144,17 +147,18 @@ def run(
     conv_model: Annotated[
         ConvModel | None,
         typer.Option(
-            help="Convolutions of backend lava: matrix products (blas, the default), or Lava's own slow model."
+            help="Convolutions: matrix products (blas, the default), or Lava's own slower model (backend lava)."
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="PyTorch device of backend fast.", show_default="cpu")] = None,
+    device: Annotated[str | None, typer.Option(help="PyTorch device (backend fast).", show_default="cpu")] = None,
     kernel: Annotated[
-        Kernel | None, typer.Option(help="Weighted sums of backend fast; all are exact.", show_default="auto")
+        Kernel | None,
+        typer.Option(help="Arithmetic of the weighted sums; all are exact (backend fast).", show_default="auto"),
     ] = None,
     memory: Annotated[
         int | None,
         typer.Option(
-            min=1, help="MiB that backend fast may use in addition to network and images.", show_default="1024"
+            min=1, help="Working memory in MiB, in addition to network and images (backend fast).", show_default="1024"
         ),
     ] = None,
     confidence: Annotated[
@@ -182,7 +186,7 @@ def run(
         )
     if compare and confidence is not None:
         raise UsageError(
-            "--compare needs every step of every sample, but --confidence stops samples early; leave one of them out"
+            "--compare needs every step of every sample, but --confidence stops samples early; omit one of them"
         )
     chosen = backend_options(
         backend,
@@ -236,7 +240,7 @@ def run(
 
 
 def backend_options(backend: Backend, **given: Any) -> BackendOptions:
-    """The value of a backend from the options given on the command line; None: not given.
+    """The options of a backend from the command line's arguments; None means not given.
 
     Raises
     ------
@@ -260,12 +264,15 @@ def backend_options(backend: Backend, **given: Any) -> BackendOptions:
 def doctor(json_path: Json = None) -> None:
     """Check which parts of rmp-lava work on this machine.
 
-    For each that does not, shows why and what to do.
+    For each part that does not, shows why and what to do.
     """
     from ..doctor import diagnose
     from ..findings import findings_table
 
     findings = diagnose()
     console_for(json_path).print(findings_table(findings, "Parts of rmp-lava on this machine", "part"))
+    console_for(json_path).print(
+        "An obstacle disables its own part only. Data sets, GPU, Lava and Loihi 2 are optional."
+    )
     parts = [{"part": f.where, "works": f.severity == "ok", "found": f.found, "remedy": f.remedy} for f in findings]
     write_json(json_path, {"parts": parts})

@@ -1,4 +1,4 @@
-"""The command `report`, which writes one page on a network."""
+"""The command `report`: one HTML page on a network."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def report(
 ) -> None:
     """Write one HTML page on a network.
 
-    It shows the network, its activity and accuracy on images, what conversion lost, and estimated cores, energy and time on a
-    chip. The page is self-contained: it needs no network access and no other file.
+    The page shows the network, its activity and accuracy on images, conversion losses, and estimated cores, energy and time
+    on a chip. It is self-contained: it needs no network access and no other file.
     """
     output = output or net.with_suffix(".html")
     _check(output, figures)

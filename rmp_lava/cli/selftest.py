@@ -14,12 +14,12 @@ from .common import Json, console_for, write_json
 
 def selftest(
     backend: Annotated[
-        SelftestBackend, typer.Option(help="The Lava CPU simulator, or a board; nothing else runs instead.")
+        SelftestBackend, typer.Option(help="The Lava CPU simulator, or a board; no other backend is substituted.")
     ] = "lava",
-    only: Annotated[list[str] | None, typer.Option(help="Run only this rung; repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run this rung only; may be repeated.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Continue after a rung that does not pass.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="VGG-16 at half its width instead of a sixteenth.")] = False,
-    time_limit: Annotated[float, typer.Option(help="Seconds after which a rung is ended.")] = 600.0,
+    full: Annotated[bool, typer.Option("--full", help="Run VGG-16 at half its width instead of a sixteenth.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Time limit for a rung in seconds.")] = 600.0,
     partition: Partition = None,
     node: Node = None,
     host: Host = None,
@@ -27,10 +27,10 @@ def selftest(
     leak: Leak = None,
     json_path: Json = None,
 ) -> None:
-    """Test everything that a deployed network relies on, in tiny steps.
+    """Test every part of a deployed network, from one spike to VGG-16.
 
-    From one spike to VGG-16, each step with its expected spikes. Stops at the first difference, says what it means, and exits
-    with code 1. The file of --json can be attached to a report.
+    Each experiment (rung) has its expected spikes. Stops at the first difference, explains it, and exits with code 1. The file
+    of --json can be attached to a bug report.
     """
     if not 0 < time_limit < float("inf"):
         raise UsageError(f"time limit is {time_limit}; it must be a positive number of seconds")
@@ -48,7 +48,7 @@ def selftest(
         for result in climb(rungs, executor, keep_going=keep_going, time_limit=time_limit):
             results.append(result)
             live.update(selftest_table(rungs, results, backend), refresh=True)
-            if str(json_path) != "-":  # what is known so far survives a machine that hangs later
+            if str(json_path) != "-":  # results so far survive if the machine hangs later
                 write_json(json_path, summary(rungs, results, executor))
     if not console.is_terminal:
         console.print()  # Live ends its line on terminals only

@@ -22,15 +22,15 @@ from .common import (
 
 
 def demo(
-    steps: Annotated[int, typer.Option(help="T, time steps.")] = 64,
-    samples: Annotated[int, typer.Option(help="Test images for the Lava simulator.")] = 50,
+    steps: Annotated[int, typer.Option(help="T, the number of time steps.")] = 64,
+    samples: Annotated[int, typer.Option(help="Number of test images for the Lava simulator.")] = 50,
     seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint and the .net files.")] = EXPORTS,
     json_path: Json = None,
 ) -> None:
-    """Go the whole way on real digits.
+    """Run the whole pipeline on 8x8 digits, in about a minute.
 
-    Train, convert, quantise, export, load, run on Lava, compare every spike.
+    Trains, converts, quantises, exports, loads, runs on Lava (if installed), and compares every spike.
     """
     from .demo import run_demo, show_demo
 
@@ -41,54 +41,62 @@ def demo(
 
 def train(
     model: Annotated[
-        str, typer.Argument(help="digits-cnn, fashion-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet, ...")
+        str,
+        typer.Argument(
+            help="digits-cnn, fashion-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet or resnet34-imagenet."
+        ),
     ],
-    output: Annotated[Path | None, typer.Option(help="Checkpoint; exports/MODEL.pt if omitted.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The checkpoint; exports/MODEL.pt if omitted.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            help=f"{DATA_NAMES}; the model's own if omitted. The network gets as many outputs as there are classes."
-        ),
+        typer.Option(help=f"{DATA_NAMES}; the model's own if omitted. It determines the number of outputs."),
     ] = None,
     data_dir: DataDirectory = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option()] = None,
-    learning_rate: Annotated[float | None, typer.Option()] = None,
-    width: Annotated[float | None, typer.Option(help="Factor on the channels, above 0 to 4.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images; the model's recipe if omitted.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per optimizer step; the model's recipe if omitted.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Initial learning rate; the model's recipe if omitted.")
+    ] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the number of channels, up to 4.")] = None,
     batch_norm: Annotated[
-        bool, typer.Option("--batch-norm", help="With batch normalisation, instead of the paper's form without.")
+        bool, typer.Option("--batch-norm", help="Use batch normalisation; the paper's networks have none.")
     ] = False,
     scale_norm: Annotated[
         bool,
         typer.Option(
-            "--scale-norm", help="Normalise in training by scale alone: neither normalisation nor bias is left."
+            "--scale-norm",
+            help="Normalise by scale only, during training; the trained network has neither normalisation nor bias.",
         ),
     ] = False,
     levels: Annotated[
         int | None,
         typer.Option(
-            help="Round activations to so many levels while training, for few time steps later; needs a normalisation."
+            help="Round activations to this many levels, for conversion to few time steps; requires a normalisation."
         ),
     ] = None,
     augmentation: Annotated[
-        Augmentation | None, typer.Option(help="Of the training images; the model's recipe if omitted.")
+        Augmentation | None, typer.Option(help="Augmentation of the training images; the model's recipe if omitted.")
     ] = None,
     mixing: Annotated[
-        Mixing | None, typer.Option(help="Of training images and their labels; the model's recipe if omitted.")
+        Mixing | None, typer.Option(help="Mixing of training images and labels; the model's recipe if omitted.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Of the layers' sums; the model's recipe if omitted.")
+        Precision | None, typer.Option(help="Precision of the layers' arithmetic; the model's recipe if omitted.")
     ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint whose weights to start with, for example to go on with other --levels."),
+        typer.Option(help="Checkpoint to take initial weights from, for example to continue with other --levels."),
     ] = None,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json_path: Json = None,
 ) -> None:
-    """Train a network, under the paper's constraints unless told otherwise.
+    """Train a network, by default under the paper's constraints (no normalisation, no bias).
 
     On several GPUs: torchrun --nproc-per-node N -m rmp_lava train ... --device cuda
     """

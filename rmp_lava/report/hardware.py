@@ -56,7 +56,7 @@ def profile_page(profile: Profile) -> Group:
 
 
 def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
-    """Each population's cores, and what its fullest core holds; also shapes and blocks if `wide`."""
+    """Cores of each population, and usage of its fullest core; also shapes and blocks if `wide`."""
     rows = []
     for layer in mapping.layers:
         held = [f"{layer.usage[name].largest:,}" for name in ("neurons", "synapse_words", "axons_in", "axons_out")]
@@ -71,7 +71,7 @@ def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
 
 
 def cores_taken(mapping: Mapping) -> str:
-    """Cores of all layers; of those that fit on cores, if others do not."""
+    """Cores of all layers, or of those that fit on cores, with ">", if others do not."""
     others = mapping.cores_of_others
     return f"{mapping.cores:,}" if others is None else f"> {others:,}"
 
@@ -103,8 +103,8 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     lines += [f"  - {remedy}" for remedy in mapping.remedies]
     if mapping.unknown:
         lines.append(
-            f"The profile of {profile.chip} has no figure for {unknown_figures(mapping)}: cores that need it are counted too "
-            "high, or without it."
+            f"The profile of {profile.chip} has no value for {unknown_figures(mapping)}: core counts that depend on it are too "
+            "high, or ignore it."
         )
     lines.append("Computed by the rules of the compiler's printed tables; never run on hardware.")
     return lines
@@ -123,11 +123,11 @@ def static_power(estimate: Estimate) -> str:
 def describe_misfit(mapping: Mapping) -> str:
     """What an estimate assumes if the network does not fit."""
     if mapping.obstacles:
-        return f"the estimate is as if it did; {mapping.obstacles[0].sentence()}"
+        return f"the estimate assumes that it does; {mapping.obstacles[0].sentence()}"
     hopeless = [layer.name for layer in mapping.layers if not layer.fits]
     if hopeless:
-        return f"the estimate is as if one core could hold all of {', '.join(hopeless)}"
-    return "the estimate is that of as many chips as it takes"
+        return f"the estimate assumes that one core holds all of {', '.join(hopeless)}"
+    return "the estimate assumes as many chips as needed"
 
 
 def estimate_table(estimate: Estimate) -> Table:
@@ -148,7 +148,7 @@ def estimate_table(estimate: Estimate) -> Table:
     totals = (count(estimate.synaptic_operations), count(sum(layer.neuron_updates for layer in layers)))
     energy = (quantity(estimate.dynamic, "J"), percent(1.0), quantity(estimate.step_seconds, "s"))
     rows.append(("all", f"{estimate.mapping.cores:,}", *totals, *energy))
-    columns = ("layer", "cores", "synaptic operations", "neuron updates", "dynamic energy", "share", "time of a step")
+    columns = ("layer", "cores", "synaptic operations", "neuron updates", "dynamic energy", "share", "time per step")
     title = f"Estimated, per inference of {estimate.steps:g} steps on {estimate.profile.name}"
     return table(title, columns, rows, total=True)
 
@@ -172,20 +172,20 @@ def comparison_table(estimate: Estimate) -> Table:
     """The same inference on other processors, from published figures."""
     rows = [(f"{estimate.profile.name}, dynamic, estimated", "this estimate", quantity(estimate.dynamic, "J"))]
     rows += [(label, source, quantity(joules, "J")) for label, joules, source in estimate.comparisons()]
-    title = "Published energies per operation, times the operations"
+    title = "Published energies per operation times number of operations"
     return table(title, ("processor", "source", "energy"), rows, text_columns=2)
 
 
 def describe_estimate(estimate: Estimate) -> list[str]:
     """Sentences on energy, time, uncertainty and what is left out."""
     known = estimate.relative_uncertainty
-    doubt = "" if known is None else f", uncertain by {100 * known:.0f} % at least"
+    doubt = "" if known is None else f", uncertainty at least {100 * known:.0f} %"
     rate = f"{1 / estimate.period_seconds:,.4g} inferences per second" if estimate.period_seconds else ""
     lines = [
         f"Estimated: {quantity(estimate.dynamic, 'J')} dynamic energy per inference{doubt}; {static_power(estimate)}.",
-        f"Estimated: prediction after {quantity(estimate.latency_seconds, 's')}, {rate}.",
+        f"Estimated: latency {quantity(estimate.latency_seconds, 's')}, {rate}.",
         f"Trained network: {estimate.macs:,} multiply-accumulates per inference.",
-        "Left out:",
+        "Not included:",
     ]
     lines += [f"  - {missing}" for missing in estimate.left_out]
     if known is not None:

@@ -12,7 +12,7 @@ from .words import percent
 
 
 def steps_for(network: SpikingNetwork, steps: int | None) -> int:
-    """T from the user, or the one that the network was balanced for; `UsageError` if neither is known."""
+    """T as given, or the T that the network was balanced for; raises `UsageError` if neither is known."""
     if steps is not None:
         return steps
     if network.balanced_steps is not None:
@@ -29,7 +29,7 @@ def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
         used = result.steps_used
         lines.append(
             f"Early exit: {used.mean():.1f} of {result.schedule.steps} steps on average, "
-            f"median {np.median(used):g}; {percent((used == result.schedule.steps).mean(), 2)} of the samples took all of them"
+            f"median {np.median(used):g}; {percent((used == result.schedule.steps).mean(), 2)} of the samples took all steps"
         )
     saturation = result.limits_reached()
     if saturation:

@@ -157,7 +157,7 @@ def images_for(
         return values[:samples], truth, f"first {len(values[:samples]):,} images of {images.name}"
     name = data or network.dataset
     if name is None:
-        raise UsageError(f"network {network.name!r} names no data set; pass --data or --images")
+        raise UsageError(f"network {network.name!r} does not record its data set; pass --data or --images")
     dataset = load(name, data_directory)
     check_classes(network, None, dataset.class_names)
     available = len(dataset.test_images)

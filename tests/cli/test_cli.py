@@ -342,7 +342,7 @@ def test_a_network_that_does_not_convert(work, call, monkeypatch, tmp_path):
     monkeypatch.chdir(work)
     code, output, text = call("check", "mine:unsuitable", "--shape", "1,8,8", "--json", tmp_path / "found.json")
     assert code == 2 and text == ""
-    for part in ("use ReLU", "nn.AvgPool2d", "2 obstacles in the way."):
+    for part in ("use ReLU", "nn.AvgPool2d", "2 obstacles found."):
         assert part in output
     report = json.loads((tmp_path / "found.json").read_text())
     assert not report["convertible"] and [f["where"] for f in report["findings"]] == ["1", "2"]

@@ -240,7 +240,7 @@ def test_a_net_is_a_target_that_converts_again(tmp_path):
     assert again.provenance["restored_from"] == "a.net" and again.layers[0].neurons.reset == "hard"
     for arguments, words in (
         (("check", str(tmp_path / "a.net")), "is converted already; `rmp-lava info"),
-        (("convert", str(tmp_path / "a.net"), "--output", str(tmp_path / "a.net")), "from which the network comes"),
+        (("convert", str(tmp_path / "a.net"), "--output", str(tmp_path / "a.net")), "is the input file"),
         (("convert", str(tmp_path / "a.net"), "--pooling", "layer"), "pooling 'layer' would have no effect"),
     ):
         done = call(*arguments)

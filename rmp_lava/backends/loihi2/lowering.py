@@ -200,7 +200,13 @@ def _of_time(network: SpikingNetwork, plan: Schedule) -> Iterator[Finding]:
         if steps:
             graded = source == INPUT and network.input.neurons is None
             remedy = "the host repeats them" if graded else "relay neurons, one population per step, pass them on"
-            yield Finding("information", source, f"some of its messages must wait up to {steps} steps", remedy, "relay")
+            yield Finding(
+                "information",
+                source,
+                f"some of its messages wait up to {steps} step{'s' if steps > 1 else ''}",
+                remedy,
+                "relay",
+            )
 
 
 def _of_boards(network: SpikingNetwork, leak: int) -> Iterator[Finding]:

@@ -70,7 +70,7 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
     shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
     sheets = [cores]
     if mapping.findings:
-        found = "Estimated: what the network will meet on the board, and what to do, or what is done."
+        found = "Estimated: limits and differences that the network meets on the board, with the action to take."
         sheets.append(Sheet(found, findings_table(mapping.findings, "")))
     return Section("cores", "Cores", tuple(text), (shown,), tuple(sheets))
 
@@ -87,7 +87,7 @@ def energy_section(found: Estimate, palette: Palette) -> Section:
         f"prediction is ready after {quantity(found.latency_seconds, 's')}, at {quantity(found.step_seconds, 's')} for a step."
         f"{trust} "
         "Never run on hardware.",
-        f"Left out: {'; '.join(found.left_out)}.",
+        f"Not included: {'; '.join(found.left_out)}.",
     ]
     if not found.mapping.fits:
         text.append(f"The network does not fit the board; {describe_misfit(found.mapping)}.")
