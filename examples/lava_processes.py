@@ -16,7 +16,8 @@ from lava.proc.io.source import RingBuffer as Source
 from sklearn.datasets import load_digits
 
 import rmp_lava
-from rmp_lava.backends.lava.build import build, lava_shape
+from rmp_lava.backends.lava.build import build
+from rmp_lava.backends.lava.population import lava_shape
 from rmp_lava.encoding import encode
 from rmp_lava.schedule import schedule
 
@@ -36,8 +37,7 @@ def main(path: str, steps: int = 64) -> None:
     data = np.zeros((*lava_shape(network.input.shape), first + steps), dtype=np.int32)
     data[..., LEAD_IN : LEAD_IN + steps] = messages.transpose(3, 2, 1, 0)  # (width, height, channels, time)
     source = Source(data=data)
-    built = build(network, source.s_out, plan, lead_in=LEAD_IN)
-    output = built.populations[network.output.name]
+    output = build(network, source.s_out, plan, lead_in=LEAD_IN)[network.output.name]
     sink = Sink(shape=output.shape, buffer=first + steps)
     output.s_out.connect(sink.a_in)
     try:

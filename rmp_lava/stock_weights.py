@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import BackendError
-
 MAX_MANTISSA = 255
 MAX_EXPONENT = 7
 MAX_VALUE = MAX_MANTISSA << MAX_EXPONENT
@@ -13,26 +11,11 @@ MAX_VALUE = MAX_MANTISSA << MAX_EXPONENT
 
 def is_one_weight(value: int) -> bool:
     """Whether one weight represents this value exactly: mantissa <= 255 times 2^exponent, exponent <= 7."""
-    return 0 < value <= MAX_VALUE and len(_terms(value)) == 1
+    return 0 < value <= MAX_VALUE and len(terms(value)) == 1
 
 
-def terms(value: int, what: str) -> list[tuple[int, int]]:
-    """(mantissa, exponent) of one or two weights whose sum is exactly `value`.
-
-    Raises
-    ------
-    BackendError
-        If two weights cannot represent it; `what` names it for the user.
-    """
-    if not 0 < value <= MAX_VALUE:
-        raise BackendError(
-            f"{what} is {value}, which synapses of stock neurons cannot represent; allowed are 1..{MAX_VALUE}, "
-            "so quantise with a smaller scale or use implementation 'native'"
-        )
-    return _terms(value)
-
-
-def _terms(value: int) -> list[tuple[int, int]]:
+def terms(value: int) -> list[tuple[int, int]]:
+    """(mantissa, exponent) of one or two weights whose sum is exactly `value`, 1 .. `MAX_VALUE`."""
     exponent = min((value & -value).bit_length() - 1, MAX_EXPONENT)
     if value >> exponent <= MAX_MANTISSA:
         # Use the smallest exponent that fits; larger ones would represent the same value.
@@ -50,6 +33,6 @@ def weights_for(values: np.ndarray) -> tuple[int, int]:
     found = [
         (value > 0, exponent, int(count))
         for value, count in zip(*np.unique(values, return_counts=True), strict=True)
-        for _, exponent in (_terms(abs(int(value))) if value else ())
+        for _, exponent in (terms(abs(int(value))) if value else ())
     ]
     return sum(count for *_, count in found), len({(sign, exponent) for sign, exponent, _ in found})

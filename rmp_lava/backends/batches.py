@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +13,6 @@ from ..network import SpikingNetwork, populations
 from ..neuron import Range
 from ..results import Run
 from ..schedule import Schedule
-
-_T = TypeVar("_T")
 
 
 def batch_size(network: SpikingNetwork, plan: Schedule, budget: int) -> int:
@@ -86,41 +84,28 @@ def join(
     seconds: float,
     order: np.ndarray | None = None,
 ) -> Run:
-    """One `Run` from its batches; `order` sorts the samples where they are out of order."""
+    """One `Run` from its batches; `order` sorts the samples where they are out of order.
 
-    def concatenate(arrays: list[np.ndarray]) -> np.ndarray:
-        together = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return together if order is None else together[order]
+    Arrays are concatenated, counts are summed, and ranges include each other.
+    """
 
-    def optional(of: Callable[[Part], np.ndarray | None]) -> np.ndarray | None:
-        arrays = [array for part in parts if (array := of(part)) is not None]
-        return concatenate(arrays) if arrays else None
-
-    def merged(of: Callable[[Part], dict[str, _T]], merge: Callable[[list[_T]], _T]) -> dict[str, _T]:
-        return {name: merge([of(part)[name] for part in parts]) for name in of(parts[0])}
+    def joined(values: list[Any]) -> Any:
+        first = values[0]
+        if isinstance(first, dict):
+            return {name: joined([each[name] for each in values]) for name in first}
+        if isinstance(first, tuple):  # ranges
+            lowest, highest = zip(*values, strict=True)
+            return min(lowest), max(highest)
+        if isinstance(first, np.ndarray):
+            together = first if len(values) == 1 else np.concatenate(values)
+            return together if order is None else together[order]
+        return None if first is None else sum(values)
 
     return Run(
         backend=backend,
         execution=execution,
         implementation=implementation,
         schedule=plan,
-        output=concatenate([part.output for part in parts]),
-        message_counts=merged(lambda part: part.message_counts, concatenate),
-        synaptic_operations=merged(lambda part: part.synaptic_operations, concatenate),
-        neuron_updates=merged(lambda part: part.neuron_updates, sum),
-        neuron_counts=merged(lambda part: part.neuron_counts, concatenate),
-        spikes=merged(lambda part: part.spikes, concatenate),
-        potentials=merged(lambda part: part.potentials, concatenate),
-        predictions_at=optional(lambda part: part.predictions_at),
-        steps_used=optional(lambda part: part.steps_used),
-        saturations=merged(lambda part: part.saturations, sum),
-        large_inputs=merged(lambda part: part.large_inputs, sum),
-        potential_ranges=merged(lambda part: part.potential_ranges, _union),
-        current_ranges=merged(lambda part: part.current_ranges, _union),
-        boundary_spikes=merged(lambda part: part.boundary_spikes, sum),
         seconds=seconds,
+        **{each.name: joined([getattr(part, each.name) for part in parts]) for each in fields(Part)},
     )
-
-
-def _union(ranges: list[Range]) -> Range:
-    return (min(low for low, _ in ranges), max(high for _, high in ranges))

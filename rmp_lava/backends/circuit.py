@@ -109,10 +109,10 @@ class Circuit:
     cells: tuple[Cells, ...]
     connections: tuple[Connection, ...]
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of the lines or cells of that name."""
-        shapes = {each.name: each.shape for each in self.lines} | {each.name: each.shape for each in self.cells}
-        return shapes[name]
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all lines and cells, by name."""
+        return {each.name: each.shape for each in self.lines} | {each.name: each.shape for each in self.cells}
 
     def with_cells(self, name: str, **changes: Any) -> Circuit:
         """A copy in which the cells of that name are changed."""
@@ -136,7 +136,7 @@ class Circuit:
     def delayed(self, index: int) -> Circuit:
         """A copy in which what one connection carries arrives a step later, through relay cells."""
         slow = self.connections[index]
-        size = int(np.prod(self.shape(slow.source)))
+        size = int(np.prod(self.shapes[slow.source]))
         relay = Cells("relay", (size,), 1, du=FORGOTTEN, dv=4096)
         onward = Connection(slow.source, "relay", 2 * np.eye(size, dtype=int))
         changed = self.with_connection(index, source="relay")

@@ -16,7 +16,6 @@ from functools import reduce
 
 import numpy as np
 
-from ..errors import BackendError
 from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork
 from ..network import populations as populations_of
 from ..neuron import Range, decay, widened, wrap24
@@ -24,6 +23,7 @@ from ..registers import MAX_STATE, to_state_units
 from ..schedule import Schedule
 from ..stock_weights import MAX_VALUE
 from .batches import Part
+from .obstacles import leaky_starts, refuse
 from .synapses import apply
 
 LEAD_IN = 1
@@ -42,15 +42,6 @@ def reset_interval(plan: Schedule) -> int:
     return half if not odd and plan.steps <= half else plan.period
 
 
-def check_start(name: str, neurons: Neurons) -> None:
-    """Raise `BackendError` for leaky neurons with an initial potential, which would stay in their current."""
-    if neurons.is_leaky and neurons.v_init:
-        raise BackendError(
-            f"layer {name!r} has leaky neurons with v_init {neurons.v_init}, which stock neurons cannot start from; "
-            "set v_init to 0 or use implementation 'native'"
-        )
-
-
 def simulate_stock(
     network: SpikingNetwork,
     messages: np.ndarray,
@@ -63,11 +54,11 @@ def simulate_stock(
 
     With `leak` 1, the membranes of soft-reset neurons lose 1/4096 per step, rounded as LIF rounds its current.
     """
+    refuse(leaky_starts(network), "stock neurons cannot run the network")
     sources = {INPUT: _Source.sending(messages, plan)}
     part = Part()
     potentials: dict[str, np.ndarray] = {}
     for name, neurons, shape, depth in populations_of(network):
-        check_start(name, neurons)
         population = _StockPopulation(neurons, shape, leak)
         incoming = _incoming(network, name, sources, depth)
         last = last_spikes[name] if name in last_spikes else population.lead_in(incoming.before, plan)

@@ -21,24 +21,23 @@ class _Timed(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.period = proc_params["period"]
-        self.lead_in = proc_params["lead_in"]
+        self.steps, self.period, self.lead_in = (proc_params[name] for name in ("steps", "period", "lead_in"))
 
     def position(self) -> tuple[int, int]:
         """(sample, step within it from 0); the sample is negative during the lead-in."""
         return divmod(self.time_step - 1 - self.lead_in, self.period)
 
 
-def _channels_first(array: np.ndarray) -> np.ndarray:
-    return array.transpose(2, 1, 0) if array.ndim == 3 else array
+class _Writer(_Timed):
+    """Writes something of each sample to files, channel-first."""
 
+    def __init__(self, proc_params: Mapping[str, Any]) -> None:
+        super().__init__(proc_params)
+        self.samples, self.shape = proc_params["samples"], tuple(proc_params["shape"])[::-1]
 
-def _open(path: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", shape=shape, dtype=dtype)
-
-
-def _file_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[::-1] if len(shape) == 3 else tuple(shape)
+    def open(self, path: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
+        """A new `.npy` file."""
+        return np.lib.format.open_memmap(path, mode="w+", shape=shape, dtype=dtype)
 
 
 class _MessageSourceModel(_Timed):
@@ -46,7 +45,6 @@ class _MessageSourceModel(_Timed):
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.steps = proc_params["steps"]
         self.messages = np.load(proc_params["path"], mmap_mode="r", allow_pickle=False)
         self.nothing = np.zeros(proc_params["shape"], dtype=self.messages.dtype)
 
@@ -56,7 +54,7 @@ class _MessageSourceModel(_Timed):
             self.s_out.send(self.nothing)
             return
         message = self.messages[sample, min(step, self.messages.shape[1] - 1)]
-        self.s_out.send(np.ascontiguousarray(_channels_first(message)))
+        self.s_out.send(np.ascontiguousarray(message.transpose()))
 
 
 @implements(proc=MessageSource, protocol=LoihiProtocol)
@@ -110,23 +108,22 @@ class PyDelayFloat(_DelayModel):
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
 
 
-class _SpikeSinkModel(_Timed):
+class _SpikeSinkModel(_Writer):
     a_in: PyInPort
     dtype: type = np.uint16
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.samples, self.steps = proc_params["samples"], proc_params["steps"]
-        shape = _file_shape(proc_params["shape"])
-        shapes = {"spikes": (self.samples, self.steps, *shape), "done": (1,)}
+        shapes = {"spikes": (self.samples, self.steps, *self.shape), "done": (1,)}
+        usual = (self.samples, *self.shape)
         self.files = {
-            kind: _open(path, shapes.get(kind, (self.samples, *shape)), self.dtype if kind == "spikes" else np.int64)
+            kind: self.open(path, shapes.get(kind, usual), self.dtype if kind == "spikes" else np.int64)
             for kind, path in proc_params["paths"].items()
         }
-        self.count = np.zeros(shape, dtype=np.int64)
+        self.count = np.zeros(self.shape, dtype=np.int64)
 
     def run_spk(self) -> None:
-        messages = _channels_first(self.a_in.recv())
+        messages = self.a_in.recv().transpose()
         sample, step = self.position()
         if not 0 <= sample < self.samples:
             return
@@ -167,22 +164,20 @@ class PySpikeSinkFloat(_SpikeSinkModel):
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
 
-class _StateProbeModel(_Timed):
+class _StateProbeModel(_Writer):
     state: PyRefPort
     dtype: type = np.int64
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.samples, self.steps = proc_params["samples"], proc_params["steps"]
-        shape = _file_shape(proc_params["shape"])
-        self.values = _open(proc_params["path"], (self.samples, *shape), self.dtype)
+        self.values = self.open(proc_params["path"], (self.samples, *self.shape), self.dtype)
 
     def post_guard(self) -> bool:
         sample, step = self.position()
         return 0 <= sample < self.samples and step == self.steps - 1
 
     def run_post_mgmt(self) -> None:
-        self.values[self.position()[0]] = _channels_first(self.state.read())
+        self.values[self.position()[0]] = self.state.read().transpose()
 
 
 @implements(proc=StateProbe, protocol=LoihiProtocol)
@@ -233,16 +228,14 @@ class PyStateReader(PyLoihiProcessModel):
 @implements(proc=StateSink, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
-class PyStateSink(_Timed):
+class PyStateSink(_Writer):
     """Receives only when something was sent: it would wait for ever otherwise."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
-        self.samples, self.steps = proc_params["samples"], proc_params["steps"]
-        shape = _file_shape(proc_params["shape"])
-        self.values = _open(proc_params["path"], (self.samples, *shape), np.int64)
+        self.values = self.open(proc_params["path"], (self.samples, *self.shape), np.int64)
 
     def run_spk(self) -> None:
         sample, step = divmod(self.time_step - 1 - self.lead_in - self.steps, self.period)
@@ -251,4 +244,4 @@ class PyStateSink(_Timed):
         values = np.asarray(self.a_in.recv()).astype(np.int32)
         if 0 <= sample < self.samples:
             # 24 bits arrive as an unsigned number (lava-nc, lava/networks/gradedvecnetwork.py).
-            self.values[sample] = _channels_first((values << 8) >> 8)
+            self.values[sample] = ((values << 8) >> 8).transpose()

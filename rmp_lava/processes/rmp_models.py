@@ -14,7 +14,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from rmp_lava.processes.rmp import RMP
-from rmp_lava.registers import MAX_STATE, to_state_units
+from rmp_lava.registers import MAX_STATE, STATE_SHIFT
 
 
 class _RmpModel(PyLoihiProcessModel):
@@ -23,6 +23,9 @@ class _RmpModel(PyLoihiProcessModel):
     a_in: PyInPort
     s_out: PyOutPort
     v: np.ndarray
+    vth: np.ndarray
+    unit = 1
+    """State units in a weight unit."""
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
@@ -30,15 +33,6 @@ class _RmpModel(PyLoihiProcessModel):
         self.v_init = proc_params["v_init"]
         self.interval = proc_params["reset_interval"]
         self.offset = proc_params["reset_offset"]
-        self.started = False
-
-    def initial_potential(self) -> int | float:
-        """v_init in the unit of v."""
-        raise NotImplementedError
-
-    def threshold(self) -> int | float:
-        """The threshold in the unit of v."""
-        raise NotImplementedError
 
     def integrate(self, a: np.ndarray) -> None:
         """Add input (weight units) and bias to v."""
@@ -46,16 +40,14 @@ class _RmpModel(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         a = self.a_in.recv()
-        if not self.started:
-            self.v[:] = self.initial_potential()
-            self.started = True
-        if self.interval is not None and (self.time_step - 1 - self.offset) % self.interval == 0:
-            self.v[:] = self.initial_potential()
+        is_reset = self.interval is not None and (self.time_step - 1 - self.offset) % self.interval == 0
+        if is_reset or self.time_step == 1:
+            self.v[:] = self.v_init * self.unit
         self.integrate(a)
         if self.reset == "none":
             self.s_out.send(np.zeros(self.v.shape, dtype=np.bool_))
             return
-        threshold = self.threshold()
+        threshold = self.vth[0] * self.unit
         spikes = self.v > threshold
         if self.reset == "soft":
             self.v[spikes] -= threshold
@@ -77,19 +69,11 @@ class PyRmpModelFixed(_RmpModel):
     bias_mant: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=13)
     bias_exp: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=3)
 
-    def initial_potential(self) -> int:
-        return to_state_units(int(self.v_init))
-
-    def threshold(self) -> int:
-        return to_state_units(int(self.vth[0]))
+    unit = 1 << STATE_SHIFT
 
     def integrate(self, a: np.ndarray) -> None:
-        wide = (
-            self.v.astype(np.int64)
-            + to_state_units(a.astype(np.int64))
-            + (self.bias_mant.astype(np.int64) << self.bias_exp)
-        )
-        self.v[:] = np.clip(wide, -MAX_STATE, MAX_STATE)
+        bias = self.bias_mant.astype(np.int64) << self.bias_exp
+        self.v[:] = np.clip(self.v + a.astype(np.int64) * self.unit + bias, -MAX_STATE, MAX_STATE)
 
 
 @implements(proc=RMP, protocol=LoihiProtocol)
@@ -104,12 +88,6 @@ class PyRmpModelFloat(_RmpModel):
     vth: np.ndarray = LavaPyType(np.ndarray, float)
     bias_mant: np.ndarray = LavaPyType(np.ndarray, float)
     bias_exp: np.ndarray = LavaPyType(np.ndarray, float)
-
-    def initial_potential(self) -> float:
-        return float(self.v_init)
-
-    def threshold(self) -> float:
-        return float(self.vth[0])
 
     def integrate(self, a: np.ndarray) -> None:
         self.v += a + self.bias_mant

@@ -151,11 +151,7 @@ def _digests(recording: Recording) -> dict[str, Any]:
 
 
 def climb(
-    rungs: Sequence[Rung],
-    executor: Executor,
-    *,
-    keep_going: bool = False,
-    time_limit: float = TIME_LIMIT,
+    rungs: Sequence[Rung], executor: Executor, *, keep_going: bool = False, time_limit: float = TIME_LIMIT
 ) -> Iterator[RungResult]:
     """Run rungs one after the other; those after the first that does not pass are not run, unless `keep_going`.
 

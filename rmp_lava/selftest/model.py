@@ -1,6 +1,6 @@
-"""What a circuit should do, in plain integers, step by step and synapse by synapse; independent of Lava and of the backends.
+"""What a circuit should do, in plain integers, step by step; independent of Lava and of the backends.
 
-`Rules` lists the ways in which a chip may deviate from Lava's documented behaviour (lava/proc/lif/models.py, `PyLifModelBitAcc`):
+`Rules` lists how a chip may deviate from Lava's documented behaviour (lava/proc/lif/models.py, `PyLifModelBitAcc`):
 a deviation that explains a recording exactly shows what is different.
 """
 
@@ -63,104 +63,80 @@ DOCUMENTED = Rules()
 
 def predict(circuit: Circuit, rules: Rules = DOCUMENTED) -> Recording:
     """Spikes in every step and u after the last one."""
-    states = [_State(each, rules) for each in circuit.cells]
-    synapses = {id(each): _synapses(each, circuit) for each in circuit.connections}
-    sent = {each.name: [0] * int(np.prod(each.shape)) for each in circuit.cells}
-    sent |= {each.name: [0] * int(np.prod(each.shape)) for each in circuit.lines}
-    graded = {each.name for each in circuit.lines if each.bits}
+    states = {each.name: _State(each, rules) for each in circuit.cells}
+    matrices = [_matrix(each, circuit) for each in circuit.connections]
+    sent = {name: np.zeros(int(np.prod(shape)), np.int64) for name, shape in circuit.shapes.items()}
     for t in range(1, circuit.steps + 1):
-        arriving = {each.cells.name: [0] * len(each.u) for each in states}
-        for connection in circuit.connections:
-            messages, sums = sent[connection.source], arriving[connection.target]
-            for target, source, weight in synapses[id(connection)]:
-                message = messages[source]
-                sums[target] += weight * (message if connection.source in graded else int(message != 0))
-        for each in states:
-            sent[each.cells.name] = each.step(t, arriving[each.cells.name])
+        arriving = {name: np.zeros_like(state.u) for name, state in states.items()}
+        for connection, matrix in zip(circuit.connections, matrices, strict=True):
+            arriving[connection.target] += matrix @ sent[connection.source]
+        for name, state in states.items():
+            sent[name] = state.step(t, arriving[name])
         for lines in circuit.lines:
             row = lines.messages[t - 1] if t <= len(lines.messages) else np.zeros(lines.shape, np.int64)
-            sent[lines.name] = [int(message) for message in row.reshape(-1)]
-    spikes = {each.cells.name: np.array(each.history).reshape(-1, *each.cells.shape) for each in states}
-    currents = {each.cells.name: np.array(each.u, dtype=np.int64).reshape(each.cells.shape) for each in states}
+            sent[lines.name] = row.reshape(-1) if lines.bits else row.reshape(-1) != 0
+    spikes = {name: np.array(each.history, np.int64).reshape(-1, *each.cells.shape) for name, each in states.items()}
+    currents = {name: each.u.reshape(each.cells.shape) for name, each in states.items()}
     return Recording(spikes, currents, "plain integers")
 
 
 class _State:
-    """The state of a population."""
+    """The state of a population, flattened."""
 
     def __init__(self, cells: Cells, rules: Rules) -> None:
         self.cells, self.rules = cells, rules
         size = int(np.prod(cells.shape))
-        self.u = [0] * size
-        self.v = [cells.start] * size if isinstance(cells.start, int) else list(cells.start)
-        self.history: list[list[int]] = []
+        self.u = np.zeros(size, dtype=np.int64)
+        self.v = np.full(size, cells.start, dtype=np.int64)
+        self.history: list[np.ndarray] = []
 
-    def step(self, t: int, arriving: list[int]) -> list[int]:
-        """Spikes of step t."""
-        resets = self.cells.reset is not None and t % self.cells.reset[0] == self.cells.reset[1] % self.cells.reset[0]
-        spikes = [self._update(i, a, resets) for i, a in enumerate(arriving)]
+    def step(self, t: int, a: np.ndarray) -> np.ndarray:
+        """Spikes of step t, in which `a` arrives."""
+        cells, rules = self.cells, self.rules
+        if cells.reset is not None and (t - cells.reset[1]) % cells.reset[0] == 0:
+            self.v = np.zeros_like(self.v)
+            self.u = np.zeros_like(self.u) if rules.reset_clears_current else self.u
+            a = np.zeros_like(a) if rules.reset_drops_input else a
+        u = _decayed(self.u, cells.du + 1) + (_register(a, rules) << SHIFT)
+        u = np.clip(u, 1 - LIMIT, LIMIT - 1) if rules.current_saturates else _wrapped(u)
+        v = np.clip(_decayed(self.v, cells.dv) + u + (cells.bias << cells.bias_exponent), 1 - LIMIT, LIMIT - 1)
+        threshold = cells.threshold << rules.threshold_shift
+        spikes = v >= threshold if rules.spikes_at_threshold else v > threshold
+        if rules.rests_after_spike and self.history:
+            spikes = spikes & ~self.history[-1]
+        self.u = np.where(spikes, 0, u) if rules.spike_clears_current else u
+        self.v = np.where(spikes, v - threshold if rules.spike_subtracts else 0, v)
         self.history.append(spikes)
         return spikes
 
-    def _update(self, i: int, a: int, resets: bool) -> int:
-        cells, rules = self.cells, self.rules
-        if resets:
-            self.v[i] = 0
-            self.u[i] = 0 if rules.reset_clears_current else self.u[i]
-        a = 0 if resets and rules.reset_drops_input else _register(a, rules)
-        u = _decayed(self.u[i], cells.du + 1) + (a << SHIFT)
-        u = max(1 - LIMIT, min(LIMIT - 1, u)) if rules.current_saturates else _wrapped(u)
-        v = _decayed(self.v[i], cells.dv) + u + (cells.bias << cells.bias_exponent)
-        v = max(1 - LIMIT, min(LIMIT - 1, v))
-        threshold = cells.threshold << rules.threshold_shift
-        spike = v > threshold or (rules.spikes_at_threshold and v == threshold)
-        spike = spike and not (rules.rests_after_spike and self.history and self.history[-1][i])
-        self.u[i] = 0 if spike and rules.spike_clears_current else u
-        after = v - threshold if rules.spike_subtracts else 0
-        self.v[i] = after if spike else v
-        return int(spike)
 
-
-def _decayed(state: int, rate: int) -> int:
+def _decayed(state: np.ndarray, rate: int) -> np.ndarray:
     """The state after a decay of `rate`/4096, rounded towards zero."""
-    kept = (abs(state) * (4096 - rate)) >> 12
-    return kept if state >= 0 else -kept
+    return np.sign(state) * (np.abs(state) * (4096 - rate) >> 12)
 
 
-def _wrapped(u: int) -> int:
+def _wrapped(u: np.ndarray) -> np.ndarray:
     """u in its register; Lava keeps +2^23 where two's complement would not, so no rung goes there."""
-    if u > LIMIT:
-        return u - 2 * LIMIT
-    return u + 2 * LIMIT if u <= -LIMIT else u
+    return np.where(u > LIMIT, u - 2 * LIMIT, np.where(u <= -LIMIT, u + 2 * LIMIT, u))
 
 
-def _register(a: int, rules: Rules) -> int:
+def _register(a: np.ndarray, rules: Rules) -> np.ndarray:
     if rules.input_bits is None:
         return a
     half = 1 << (rules.input_bits - 1)
-    if rules.input_saturates:
-        return max(-half, min(half - 1, a))
-    return (a + half) % (2 * half) - half
+    return np.clip(a, -half, half - 1) if rules.input_saturates else (a + half) % (2 * half) - half
 
 
-def _synapses(connection: Connection, circuit: Circuit) -> list[tuple[int, int, int]]:
-    """(target, source, weight) of every synapse."""
-    weight = connection.weight
+def _matrix(connection: Connection, circuit: Circuit) -> np.ndarray:
+    """Weights (targets, sources) of both populations, flattened in C order."""
+    weight = connection.weight.astype(np.int64)
     if connection.kind != "conv":
-        return [
-            (target, source, int(weight[target, source]) << connection.exponent)
-            for target, source in zip(*np.nonzero(weight), strict=True)
-        ]
-    _, rows, columns = circuit.shape(connection.source)
-    _, target_rows, target_columns = circuit.shape(connection.target)
-    found = []
-    for out, channel, i, j in zip(*np.nonzero(weight), strict=True):
-        for y in range(target_rows):
-            for x in range(target_columns):
-                row = y * connection.stride[0] + i - connection.padding[0]
-                column = x * connection.stride[1] + j - connection.padding[1]
-                if 0 <= row < rows and 0 <= column < columns:
-                    target = (out * target_rows + y) * target_columns + x
-                    source = (channel * rows + row) * columns + column
-                    found.append((int(target), int(source), int(weight[out, channel, i, j])))
-    return found
+        return weight << connection.exponent
+    target, source = circuit.shapes[connection.target], circuit.shapes[connection.source]
+    matrix = np.zeros((*target, *source), dtype=np.int64)
+    for y, x, i, j in np.ndindex(*target[1:], *weight.shape[2:]):
+        row = y * connection.stride[0] + i - connection.padding[0]
+        column = x * connection.stride[1] + j - connection.padding[1]
+        if 0 <= row < source[1] and 0 <= column < source[2]:
+            matrix[:, y, x, :, row, column] = weight[:, :, i, j]
+    return matrix.reshape(np.prod(target), -1)

@@ -121,16 +121,8 @@ def wide_sum() -> Rung:
         "find the largest sum that does, and quantise with a scale that stays below it",
         Recording({"cell": at_steps(10, list(range(2, 11)))}, {"cell": np.array([65280 * UNIT])}),
         (
-            Suspect(
-                "a step's input wraps at 16 bits, as Loihi 1's did",
-                NARROW,
-                rules=Rules(input_bits=16),
-            ),
-            Suspect(
-                "a step's input saturates at 16 bits",
-                NARROW,
-                rules=Rules(input_bits=16, input_saturates=True),
-            ),
+            Suspect("a step's input wraps at 16 bits, as Loihi 1's did", NARROW, rules=Rules(input_bits=16)),
+            Suspect("a step's input saturates at 16 bits", NARROW, rules=Rules(input_bits=16, input_saturates=True)),
         ),
     )
 

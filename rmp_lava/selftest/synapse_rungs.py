@@ -78,10 +78,7 @@ def conv() -> Rung:
         12,
         (Lines("image", image),),
         (replace(membrane("cells", 1, 20), shape=(2, 3, 3)),),
-        (
-            Connection("image", "cells", weight, "conv", stride=(2, 1), padding=(1, 0)),
-            self_synapse("cells", 18, 20),
-        ),
+        (Connection("image", "cells", weight, "conv", stride=(2, 1), padding=(1, 0)), self_synapse("cells", 18, 20)),
     )
     sums = np.array([[[4, 0, 0], [7, 6 - 1, 5], [1, 0, 0]], [[0, 0, 0], [0, 3 + 2, 8], [0, 0, 0]]])
     return Rung(

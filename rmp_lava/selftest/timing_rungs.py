@@ -186,9 +186,7 @@ def boundary() -> Rung:
         ),
         (
             Suspect(
-                "the pulse never arrives",
-                "compare with rung 'pulse'",
-                replace(circuit, connections=reset.connections),
+                "the pulse never arrives", "compare with rung 'pulse'", replace(circuit, connections=reset.connections)
             ),
             Suspect(
                 "the pulse arrives one step late, after the reset",

@@ -51,11 +51,8 @@ class FirstDifference:
             return f"{where}: {self.what} is {self.found}, expected {self.expected}"
         if max(self.found, self.expected) > 1:
             return f"step {self.step}, {where}: sends {self.found}, expected {self.expected}"
-        return f"step {self.step}, {where}: {'spike' if self.found else 'no spike'}, expected {_spike(self.expected)}"
-
-
-def _spike(expected: int) -> str:
-    return "a spike" if expected else "none"
+        found, expected = "spike" if self.found else "no spike", "a spike" if self.expected else "none"
+        return f"step {self.step}, {where}: {found}, expected {expected}"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingN
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Such small networks gain nothing from a second thread, and lose much where other processes run beside."""
+    """Such small networks gain nothing from a second thread, and lose much while other processes run."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -52,7 +52,7 @@ def dense_network(source, *layers, readout="potential"):
 
 
 def assert_same_report(a, b):
-    """What backends that compute in this process report besides spikes."""
+    """What backends that compute in this process report in addition to spikes."""
     np.testing.assert_array_equal(a.predictions_at, b.predictions_at)
     for what in ("saturations", "large_inputs", "potential_ranges", "current_ranges"):
         assert dict(getattr(a, what)) == dict(getattr(b, what)), what
@@ -232,7 +232,7 @@ def test_graded_messages_of_16_bits_agree():
     assert_fast_agrees(Case(network, np.array([[0.3, 0.9, 0.01], [1, 1, 1]], np.float32), 5))
 
 
-# 2^24 + 1 is the first whole number that float32 does not have.
+# 2^24 + 1 is the first integer that float32 cannot represent.
 @pytest.mark.parametrize(("inputs", "word"), [(3, "float64"), (1, "float32")])
 def test_sums_beyond_float32_are_computed_in_float64(inputs, word):
     network = dense_network(

@@ -1,4 +1,4 @@
-"""What backend `fast` does beyond giving the reference's spikes: budgets, kernels, early exit, what it says."""
+"""What backend `fast` does beyond giving the reference's spikes: budgets, kernels, early exit, how it describes itself."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_sums_are_exact_for_every_shape(convolution, kernel, dtype):
     shape = (images.shape[3], *images.shape[1:3])
     sums = synapses.make_sums(synapse, shape, synapses.Arithmetic(torch.device("cpu"), dtype, kernel, largest=1))
     found = sums(torch.from_numpy(images))
-    # Pixel by pixel and in whole numbers: independent of every convolution.
+    # Pixel by pixel and in integers: independent of every convolution.
     (ph, pw), (sh, sw), (dh, dw) = synapse.padding, synapse.stride, synapse.dilation
     padded = np.pad(images.astype(np.int64), ((0, 0), (ph, ph), (pw, pw), (0, 0)))
     c_out, height, width = synapse.output_shape(shape)

@@ -24,7 +24,7 @@ few = settings(max_examples=examples(5), phases=[Phase.explicit, Phase.reuse, Ph
 
 
 def branches(source, *populations, readout="potential"):
-    """Populations beside each other, each driven by the input alone: many cases in one run of Lava."""
+    """Populations side by side, each driven by the input alone: many cases in one run of Lava."""
     layers = tuple(
         Layer(f"branch{i}", (len(weight),), (Dense(INPUT, np.array(weight, dtype=np.int16)),), neurons)
         for i, (weight, neurons) in enumerate(populations)
@@ -308,9 +308,7 @@ def test_stock_neurons_wrap_as_the_reference_says(values, level, neurons):
 def test_graded_sums_of_32_bits_are_refused():
     network = branches(Input((129,), "current", 65535), ([[255] * 129], Neurons(1000)))
     for implementation in ("native", "stock"):
-        with pytest.raises(
-            BackendError, match="layer 'branch0' can reach sums of 2155773825, which Lava wraps at 2147483648"
-        ):
+        with pytest.raises(BackendError, match="branch0: sums can reach 2155773825, which Lava wraps at 2147483648"):
             Case(network, np.ones((1, 129), np.float32), 2).run(Lava(implementation))
 
 

@@ -28,7 +28,7 @@ overflow = pytest.mark.filterwarnings("ignore:invalid value encountered in cast"
 WEIGHTS = {
     "8 bits": lambda rng, shape: rng.integers(-256, 256, shape),
     "one sign": lambda rng, shape: rng.integers(0, 256, shape),
-    "ends": lambda rng, shape: rng.choice([-256, 255], shape),
+    "limits": lambda rng, shape: rng.choice([-256, 255], shape),
     "wide": lambda rng, shape: rng.integers(-(2**20), 2**20, shape),
     "nothing": lambda rng, shape: np.zeros(shape, dtype=int),
 }
@@ -128,7 +128,7 @@ PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "num_message_bit
 @settings(max_examples=examples(300))
 @given(geometries(), kinds(MESSAGES), st.integers(0, 2**32 - 1))
 @example(
-    ({**PLAIN, "input_shape": (3, 3, 20)}, (2, 3, 3, 20)), (("one sign", "ends"), ["16 bits", "nothing", "graded"]), 0
+    ({**PLAIN, "input_shape": (3, 3, 20)}, (2, 3, 3, 20)), (("one sign", "limits"), ["16 bits", "nothing", "graded"]), 0
 )
 def test_integers_are_those_of_lavas_model(geometry, kinds, seed):
     ours, lavas = both("fixed_pt", *drawn(geometry, kinds, seed))
@@ -139,7 +139,7 @@ def test_integers_are_those_of_lavas_model(geometry, kinds, seed):
 @overflow
 @pytest.mark.parametrize("largest", [2**23, 2**24, 2**25, 2**31, 2**32])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_sums_beside_a_limit_are_exact_and_wrap_as_lavas_do(largest, sign):
+def test_sums_next_to_a_limit_are_exact_and_wrap_as_lavas_do(largest, sign):
     # 24 bits wrap, float32 stops being exact, and 32 bits overflow: sums around each, of one product and of four.
     arguments = {**PLAIN, "input_shape": (4, 1, 1)}
     weights = [np.full((1, 4, 1, 1), sign)] * 8
@@ -252,7 +252,7 @@ def test_any_lava_program_takes_the_models(tag, tmp_path):
 
 
 def network(stage="integer", graded=True):
-    """Two convolutions, one of them grouped and behind graded messages, and a dense read-out."""
+    """Two convolutions, one of them grouped and with graded messages, and a dense read-out."""
     rng = np.random.default_rng(8)
 
     def weight(*shape):

@@ -14,7 +14,7 @@ import pytest
 import rmp_lava
 from rmp_lava.backends import Loihi2, loihi2
 from rmp_lava.backends.loihi2 import Board, api, lowering_report, requirements
-from rmp_lava.backends.loihi2.contract import CONTRACT, ApiName, Member, Parameter, problems
+from rmp_lava.backends.loihi2.contract import CONTRACT, ApiName, Parameter, problems
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError, BackendUnavailableError, DataError, UsageError
 from rmp_lava.measurement import Measurement
@@ -62,7 +62,7 @@ class Generation(enum.Enum):
 def function(num_steps): ...
 
 
-STANDS_IN = types.SimpleNamespace(
+STAND_INS = types.SimpleNamespace(
     Probe=Probe,
     Positional=Positional,
     Demanding=Demanding,
@@ -77,29 +77,28 @@ STANDS_IN = types.SimpleNamespace(
 @pytest.mark.parametrize(
     ("name", "kind", "parameters", "members", "sentence"),
     [
-        ("Probe", "class", ("num_steps",), (), None),
-        ("Open", "class", ("num_steps",), (), None),
-        ("function", "function", ("num_steps",), (), None),
-        ("Generation", "class", (), ("N3B3",), None),
-        ("Absent", "class", (), (), "some.module.Absent of lava-loihi is missing"),
-        ("Probe", "class", ("steps",), (), "has no parameter 'steps', only (num_steps, buffer_size)"),
-        ("Positional", "class", ("num_steps",), (), "has no parameter 'num_steps'"),
-        ("Demanding", "class", ("num_steps",), (), "also requires 'board'"),
-        ("Probe", "class", (), (), "also requires 'num_steps'"),
-        ("function", "class", (), (), "is not a class but function"),
-        ("Probe", "function", ("num_steps",), (), "is not a function but type"),
-        ("value", "function", (), (), "is not a function but int"),
-        ("Generation", "class", (), ("N3B3", "N3C1"), "has no N3C1"),
-        ("Reader", "class", ("num_steps",), (Member("connect_var", 1),), None),
-        ("Reader", "class", ("num_steps",), (Member("read", 1),), "has no read"),
-        ("Reader", "class", ("num_steps",), (Member("select", 2),), "has a select that does not take 2 by position"),
+        ("Probe", "class", ("num_steps",), {}, None),
+        ("Open", "class", ("num_steps",), {}, None),
+        ("function", "function", ("num_steps",), {}, None),
+        ("Generation", "class", (), {"N3B3": None}, None),
+        ("Absent", "class", (), {}, "some.module.Absent of lava-loihi is missing"),
+        ("Probe", "class", ("steps",), {}, "has no parameter 'steps', only (num_steps, buffer_size)"),
+        ("Positional", "class", ("num_steps",), {}, "has no parameter 'num_steps'"),
+        ("Demanding", "class", ("num_steps",), {}, "also requires 'board'"),
+        ("Probe", "class", (), {}, "also requires 'num_steps'"),
+        ("function", "class", (), {}, "is not a class but function"),
+        ("Probe", "function", ("num_steps",), {}, "is not a function but type"),
+        ("value", "function", (), {}, "is not a function but int"),
+        ("Generation", "class", (), {"N3B3": None, "N3C1": None}, "has no N3C1"),
+        ("Reader", "class", ("num_steps",), {"connect_var": 1}, None),
+        ("Reader", "class", ("num_steps",), {"read": 1}, "has no read"),
+        ("Reader", "class", ("num_steps",), {"select": 2}, "has a select that does not take 2 by position"),
     ],
 )
 def test_the_contract_finds_what_is_missing_or_different(name, kind, parameters, members, sentence):
     parameters = tuple(Parameter(each, int, "steps") for each in parameters)
-    members = tuple(each if isinstance(each, Member) else Member(each) for each in members)
     entry = ApiName(f"some.module.{name}", kind, parameters, "a public notebook", members)
-    found = problems([entry], {"some.module": STANDS_IN}.__getitem__)
+    found = problems([entry], {"some.module": STAND_INS}.__getitem__)
     assert (found == []) if sentence is None else (len(found) == 1 and sentence in found[0]), found
 
 
@@ -190,7 +189,7 @@ def as_the_contract_has_it(name: str) -> types.SimpleNamespace:
             for port in entry.ports:
                 setattr(self, port, port)
 
-        members = {member.name: lambda *_: None for member in entry.members}
+        members = {member: lambda *_: None for member in entry.members}
         made = type(entry.dotted, (), {"__init__": called, **members})
         return made if entry.kind == "class" else lambda **keywords: made(**keywords)
 
@@ -266,7 +265,7 @@ def test_an_instance_without_a_port_is_a_sentence(monkeypatch, port, call):
     lacking = tuple(
         dataclasses.replace(entry, ports=tuple(each for each in entry.ports if each != port)) for entry in CONTRACT
     )
-    monkeypatch.setattr(f"{__name__}.CONTRACT", lacking)  # of what stands in, not of the api
+    monkeypatch.setattr(f"{__name__}.CONTRACT", lacking)  # of the stand-ins, not of the api
     monkeypatch.setattr(api, "_module", as_the_contract_has_it)
     with pytest.raises(BackendUnavailableError, match=f"of lava-loihi has no {port}; expected as in .*"):
         call()
@@ -285,7 +284,7 @@ def test_lava_loihi_is_called_in_one_module():
         r"lava\.(proc\.embedded_io|utils\.(loihi|slurm))|Loihi2HwCfg|Loihi2(Power|Execution|Activity|Memory)"
     )
     found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if names.search(path.read_text())}
-    # `requirements` asks whether a module is there; `processes.io` tells what its own Process stands for.
+    # `requirements` asks whether a module is there; `processes.io` names what its own Process corresponds to.
     asked = {"backends/loihi2/requirements.py", "processes/io.py"}
     assert found == {"backends/loihi2/api.py", "backends/loihi2/contract.py"} | asked
 
@@ -294,7 +293,8 @@ def test_lava_loihi_is_called_in_one_module():
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_the_clock_has_the_neurons_that_mapping_counts(steps):
     """Pulses whose steps differ by whole periods come from the same neurons."""
-    from rmp_lava.backends.lava.stock_lif import StockBuilder
+    from rmp_lava.backends.lava.pulses import Pulses
+    from rmp_lava.backends.lava.stock_lif import stock_population
     from rmp_lava.hardware import map_network
 
     layers = [Layer("0", (2,), (Dense(INPUT, 2 * np.eye(2, dtype=np.int16)),), Neurons(2, v_init=1))]
@@ -303,11 +303,11 @@ def test_the_clock_has_the_neurons_that_mapping_counts(steps):
         layers.append(Layer(str(i), (2,), (Dense(str(i - 1), 2 * np.eye(2, dtype=np.int16)),), neurons))
     network = SpikingNetwork("deep", Input((2,), "spikes"), tuple(layers), "integer", "count")
     plan = schedule(network, steps, blank=1)
-    builder = StockBuilder(plan, 1)
-    for name, neurons, shape, depth in populations(network):
-        builder.population(name, neurons, shape, depth, [])
+    pulses = Pulses(plan.period)
+    for each in populations(network):
+        stock_population(each, plan, 1, 0, pulses)
     counted = map_network(network, "oheo_gulch", "stock", period=plan.period)["(clock)"].size
-    assert len(builder.pulses._clock.neurons) == counted
+    assert len(pulses._clock.neurons) == counted
 
 
 # Boards and requirements
@@ -347,7 +347,7 @@ def test_what_is_chosen_goes_before_the_environment():
         (lambda: Board.from_environment({"LOIHI_GEN": "N1"}), "'N1' is not a Loihi 2"),
     ],
 )
-def test_boards_that_cannot_be_meant_are_refused(make, sentence):
+def test_invalid_boards_are_refused(make, sentence):
     with pytest.raises(UsageError, match=sentence):
         make()
 
@@ -429,7 +429,7 @@ def kinds(report, severity):
         (Neurons(100, "hard", v_init=3, voltage_decay=5), "v_init"),
     ],
 )
-def test_numbers_that_stock_neurons_cannot_say_are_obstacles(neurons, obstacle):
+def test_numbers_that_stock_neurons_cannot_represent_are_obstacles(neurons, obstacle):
     report = lowering_report(one_layer(neurons), 7)
     assert kinds(report, "obstacle") == (set() if obstacle is None else {obstacle})
     if obstacle is not None:
@@ -450,7 +450,7 @@ def test_real_numbers_are_an_obstacle():
     assert kinds(report, "obstacle") == {"numbers"}
 
 
-def test_period_relays_and_thresholds_of_two_weights_are_said():
+def test_period_relays_and_thresholds_of_two_weights_are_reported():
     one = np.array([[2]], np.int16)
     layers = (
         Layer("a", (1,), (Dense(INPUT, one),), Neurons(257)),

@@ -1,7 +1,7 @@
 """Spikes and potentials stored before the redesign (commit d6f2530): the same files give the same ones for ever.
 
 A difference here is a change of the neuron, the time convention, an encoding or the reading of files. Whoever means it
-changes the format version as well, and says so in the changelog; the hashes are not to be renewed otherwise.
+changes the format version as well, and notes it in the changelog; the hashes are not to be renewed otherwise.
 """
 
 from __future__ import annotations

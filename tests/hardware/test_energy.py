@@ -207,7 +207,7 @@ def test_weights_are_counted_as_lava_gets_them():
 
     chance = np.random.default_rng(0)
     for values in (np.arange(-400, 400), chance.integers(-MAX_VALUE, MAX_VALUE + 1, (8, 4, 4)), np.zeros(3, dtype=int)):
-        lines = _mantissas(values, "bias")
+        lines = _mantissas(values)
         assert weights_for(values) == (sum(np.count_nonzero(line) for line in lines.values()), len(lines))
 
 

@@ -1,4 +1,4 @@
-"""The ladder: what it expects is right, what it runs is what it says, and a fault in any rung is found and explained."""
+"""The ladder: what it expects is right, what it runs is what it describes, and a fault in any rung is found and explained."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prediction(rung: Rung, suspect) -> Recording:
 
 
 class Replaying:
-    """Says what was recorded before; of a rung that was not recorded, what is expected. Not a chip, not a simulator."""
+    """Returns earlier recordings, and for other rungs what is expected. Neither a chip nor a simulator."""
 
     backend = "replay"
     board = None
@@ -68,8 +68,8 @@ def test_expectations_follow_from_the_documented_rules(name):
 
 
 @by_circuit
-def test_each_suspect_would_be_seen_and_told_from_the_others(name):
-    # By spikes alone, as a chip may not show its states.
+def test_each_suspect_is_detectable_and_differs_from_the_others(name):
+    # By spikes alone: the states of a chip may not be readable.
     rung = CIRCUITS[name]
     assert rung.suspects
     known = [("expected", rung.expected)]
@@ -80,8 +80,8 @@ def test_each_suspect_would_be_seen_and_told_from_the_others(name):
 
 
 @by_circuit
-def test_weights_are_what_a_synapse_can_say(name):
-    # Else Lava rounds them, and the rung tests the rounding.
+def test_weights_are_what_a_synapse_can_represent(name):
+    # Otherwise Lava rounds them, and the rung tests the rounding.
     for connection in CIRCUITS[name].subject.connections:
         weight = connection.weight
         mixed = weight.min() < 0 < weight.max()
@@ -91,7 +91,7 @@ def test_weights_are_what_a_synapse_can_say(name):
 
 @by_circuit
 def test_every_population_is_connected_to_the_others(name):
-    # Lava runs only what is connected with the Process that is started: the rest would stay silent without a word.
+    # Lava runs only what is connected with the Process that is started: the rest would silently do nothing.
     circuit = CIRCUITS[name].subject
     reached = {circuit.cells[0].name}
     for _ in circuit.connections:
@@ -109,7 +109,7 @@ def test_a_circuit_survives_json(name):
     assert [each.reset for each in again.cells] == [each.reset for each in circuit.cells]
 
 
-def test_names_are_told_apart_and_each_rung_says_something():
+def test_names_are_unique_and_each_rung_has_its_texts():
     assert len(CIRCUITS) == len(circuits())
     for rung in CIRCUITS.values():
         for text in (rung.tests, rung.reason, rung.means, rung.remedy, *(s.means for s in rung.suspects)):
@@ -133,7 +133,7 @@ def test_each_suspect_is_named_when_a_recording_shows_it(name):
     rung = CIRCUITS[name]
     for suspect in rung.suspects:
         found = prediction(rung, suspect)
-        for recording in (found, Recording(found.spikes)):  # a chip may not show its states
+        for recording in (found, Recording(found.spikes)):  # states may not be readable
             difference = first_difference(rung, rung.expected, recording)
             (explanation,) = explain(rung, rung.expected, recording, difference)
             assert (explanation.means, explanation.remedy) == (suspect.means, suspect.remedy)
@@ -159,7 +159,7 @@ def test_the_first_difference_is_the_earliest_of_all_populations():
     assert difference.what == SPIKES and difference.sample is None
 
 
-def test_a_state_is_looked_at_where_spikes_are_right():
+def test_a_state_is_compared_where_spikes_are_correct():
     rung = CIRCUITS["du = -1"]
     difference = first_difference(rung, rung.expected, Recording(rung.expected.spikes, {"cell": np.array([6399])}))
     assert difference.what == STATE and (difference.expected, difference.found) == (6400, 6399)
@@ -189,7 +189,7 @@ def test_the_ladder_stops_at_the_first_difference():
     assert not passed(results) and results[1].explanations[0].means == rung.suspects[1].means
 
 
-def test_the_ladder_goes_on_where_asked():
+def test_the_ladder_continues_with_keep_going():
     rung = CIRCUITS["du = -1"]
     results = climbed(Replaying(**{"du_=_-1": prediction(rung, rung.suspects[1])}), keep_going=True)
     assert [result.verdict for result in results] == ["passed", "differs", "passed", "passed"]
@@ -218,15 +218,15 @@ def test_the_summary_holds_what_a_report_needs():
     assert persists["circuit"]["cells"][0]["du"] == -1
 
 
-def test_the_summary_names_the_board_even_where_nothing_came_back():
-    # The first rung's error is all that a board that hangs leaves.
+def test_the_summary_names_the_board_even_if_nothing_was_returned():
+    # If a board hangs, the first rung's error is all that there is.
     rung = CIRCUITS["wiring"]
     failed = RungResult(rung, "failed", error="the board hangs")
     found = summary([rung], [failed], Executor("loihi2", loihi2.Board(node="og-1")))
     assert found["board"] == "Loihi 2 N3B3, SLURM node og-1" and found["on_hardware"] is False
 
 
-def test_a_summary_amid_the_ladder_has_not_passed():
+def test_a_summary_of_an_unfinished_ladder_has_not_passed():
     rungs = list(CIRCUITS.values())[:2]
     replaying = Replaying()
     replaying.rungs = rungs
@@ -278,7 +278,7 @@ def test_a_board_that_does_not_leak_is_explained():
     assert "does not decay" in explanation.means and "without --leak" in explanation.remedy
 
 
-def test_the_ladder_and_the_executors_know_the_leak(monkeypatch):
+def test_the_ladder_and_the_executors_take_the_leak(monkeypatch):
     assert [rung.subject.cells[0].du for rung in ladder(["du = -1", "bias"], leak=1)] == [0, 4095]
     monkeypatch.setattr(execute.simulator, "availability", lambda: None)
     monkeypatch.setattr(execute.loihi2, "availability", lambda: None)
@@ -322,17 +322,17 @@ def network_rung(request) -> Rung:
 
 
 @pytest.mark.slow
-def test_networks_stay_within_what_stock_neurons_bear(network_rung):
-    assert_bearable(network_rung)
+def test_networks_stay_within_the_range_of_stock_neurons(network_rung):
+    assert_within_range(network_rung)
 
 
 @pytest.mark.slow
 def test_the_full_vgg16_does_too():
-    assert_bearable(vgg16(FULL))
+    assert_within_range(vgg16(FULL))
 
 
-def assert_bearable(rung: Rung) -> None:
-    """No potential wraps, none crosses into the next sample, each layer spikes: else a right chip would differ."""
+def assert_within_range(rung: Rung) -> None:
+    """No potential wraps, none crosses into the next sample, each layer spikes: otherwise a correct chip would differ."""
     trial = rung.subject
     found = run(trial.network, trial.images, trial.steps, Reference("stock"), power_of_two=True)
     assert not any(found.large_inputs.values()) and not any(found.boundary_spikes.values())
@@ -391,11 +391,11 @@ def test_a_faulty_layer_is_named(network_rung, fault, index):
         )
         sources = ", ".join(repr(synapse.source) for synapse in layer.synapses)
         assert f"from {sources} is correct" in explanation.means
-    else:  # some of these faults do nothing but to delay
+    else:  # some of these faults only delay
         assert f"layer {layer.name!r} spikes one step" in explanation.means
 
 
-def test_a_network_s_late_layer_and_its_spoilt_sample_are_told_apart():
+def test_a_late_layer_and_a_wrong_sample_are_distinguished():
     rung = digits()
     expected = rung.expectation()
     rung = replace(rung, expected=expected)
@@ -427,7 +427,7 @@ def lava() -> Executor:
 def test_a_circuit_passes_on_lava(lava, name):
     (result,) = climb([CIRCUITS[name]], lava, time_limit=120)
     assert result.verdict == "passed", (result.error, str(result.difference))
-    # Every recorded state too, not only what the rung looks at.
+    # Every recorded state too, not only those that the rung compares.
     model = predict(CIRCUITS[name].subject)
     for population, u in model.currents.items():
         np.testing.assert_array_equal(result.found.currents[population], u, err_msg=population)
@@ -437,7 +437,7 @@ def test_a_circuit_passes_on_lava(lava, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["wiring", "bias", "pulse", "reset", "boundary", "conv"])
 def test_a_circuit_gives_the_same_through_adapters(name):
-    # With the timing of a board, whose adapters take a step each; resets and biases must move along.
+    # With the timing of a board, whose adapters take a step each; resets and biases are delayed too.
     rung = CIRCUITS[name]
     found = run_circuit(rung.subject, 120, "adapted")
     assert "adapters as delays" in found.execution
@@ -474,7 +474,7 @@ def test_networks_pass_on_lava(lava, network_rung):
 
 
 def narrow_sums() -> Circuit:
-    """What a step's input is if it stops at the ends of 16 bits: 32767, and later -32768."""
+    """A step's input if it saturates at 16 bits: 32767, and later -32768."""
     circuit = CIRCUITS["wide sum"].subject
     one, two = np.array([[1, 0, 0, 0, 0, 0]]), np.array([[0, 0, 0, 0, 1, 0]])
     stopping = circuit.with_connection(0, weight=255 * one).with_connection(1, weight=-255 * two)
@@ -483,7 +483,7 @@ def narrow_sums() -> Circuit:
 
 
 def no_wrap() -> Circuit:
-    """What is left if u stops at its end: the spikes that take it over the end and back do nothing."""
+    """What is left if u saturates: the spikes that take it over the end and back do nothing."""
     return CIRCUITS["u wraps"].subject.without(3).with_connection(2, weight=np.array([[0, 1, 0, 0]]))
 
 
@@ -505,7 +505,7 @@ def test_a_fault_planted_on_lava_is_found_and_explained(lava, name):
     circuit, means = planted(rung)
     (result,) = climb([replace(rung, subject=circuit)], lava, time_limit=120)
     assert result.verdict == "differs"
-    # The faulty circuit is what "the chip" runs; suspects are those of the rung.
+    # "The chip" runs the faulty circuit; suspects are those of the rung.
     (explanation,) = explain(rung, rung.expected, result.found, result.difference)
     assert explanation.means == means
 

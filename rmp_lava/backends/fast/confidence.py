@@ -10,7 +10,7 @@ from ...registers import to_weight_units
 
 
 def required_scale(network: SpikingNetwork) -> float:
-    """The network's output scale; raises `UsageError` if it has none."""
+    """The network's output scale; raises `UsageError` without one."""
     if network.output_scale is None:
         raise UsageError(
             f"network {network.name!r} has no output_scale, so its read-out has no confidence; convert it again, or set it"

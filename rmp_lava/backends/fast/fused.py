@@ -104,18 +104,6 @@ def _fire_hard(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
 
 
 @_compiled
-def _integrate(v: np.ndarray, out: np.ndarray) -> _Fired:
-    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
-    for j in range(len(v)):
-        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
-        saturations = int32(saturations + int32(x != v[j]))
-        low, high = int32(min(low, x)), int32(max(high, x))
-        out[j] = uint8(0)
-        v[j] = x
-    return low, high, saturations
-
-
-@_compiled
 def _count(out: np.ndarray, counts: np.ndarray) -> int32:
     messages = int32(0)
     for j in range(len(out)):
@@ -188,10 +176,9 @@ def advance(
                     _add(block, bias[first:last])
                 if reset == SOFT:
                     least, most, saturated = _fire_soft(block, threshold, spikes)
-                elif reset == HARD:
-                    least, most, saturated = _fire_hard(block, threshold, spikes)
-                else:
-                    least, most, saturated = _integrate(block, spikes)
+                else:  # no potential exceeds the highest one
+                    limit = threshold if reset == HARD else _HIGHEST
+                    least, most, saturated = _fire_hard(block, limit, spikes)
                 low, high = int32(min(low, least)), int32(max(high, most))
                 saturations += saturated
                 if reset != NONE:

@@ -33,7 +33,7 @@ class Stream:
         self.activity = np.zeros(steps, dtype=np.int64)
 
     def active(self, first: int, last: int) -> tuple[int, int]:
-        """(start, stop) within `messages` to sum for the chunk's steps first .. last - 1: without silent steps at both ends."""
+        """(start, stop) within `messages` to sum for the chunk's steps first .. last - 1, without outer silent steps."""
         active = np.flatnonzero(self.activity[first:last])
         return (first + int(active[0]), first + int(active[-1]) + 1) if len(active) else (first, first)
 

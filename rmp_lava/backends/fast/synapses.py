@@ -33,7 +33,7 @@ def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def to_memory(array: np.ndarray, leading: int) -> np.ndarray:
-    """An array of populations, behind `leading` further axes, with channels last; a view."""
+    """An array of populations, after `leading` further axes, with channels last; a view."""
     return np.moveaxis(array, leading, -1) if array.ndim - leading == 3 else array
 
 

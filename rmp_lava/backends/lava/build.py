@@ -10,36 +10,24 @@ wait in a `Delay`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from lava.magma.core.process.ports.ports import OutPort
-from lava.magma.core.process.process import AbstractProcess
 from lava.proc.dense.process import Dense as LavaDense
-from lava.proc.sparse.process import Sparse
-from scipy.sparse import identity
 
 from ...errors import BackendError
-from ...network import INPUT, Conv, Layer, Neurons, SpikingNetwork, Synapse, populations
+from ...network import INPUT, Conv, Population, SpikingNetwork, Synapse, populations
 from ...processes.io import Delay
 from ...processes.rmp import RMP
-from ...registers import MAX_CONV_SUM, MAX_DENSE_SUM
 from ...schedule import Schedule
+from ..obstacles import refuse, unrepresentable, wrapping_sums
 from ..stock import LEAD_IN
-from ..synapses import apply, largest_sum
+from ..synapses import apply
 from .adapters import Adapters
-from .population import LavaPopulation, convolution, flattened, lava_bias, lava_shape, relay
-from .stock_lif import StockBuilder
-
-__all__ = ["LavaNetwork", "LavaPopulation", "build", "lava_shape"]
-
-
-@dataclass
-class LavaNetwork:
-    """The Processes of a network; `populations` by layer name, and `INPUT` for the source of the messages."""
-
-    populations: dict[str, LavaPopulation]
-    processes: list[AbstractProcess] = field(default_factory=list)
+from .population import LavaPopulation, connect, convolution, flattened, lava_bias, lava_shape, one_to_one, relay
+from .pulses import Pulses
+from .stock_lif import stock_population
 
 
 def build(
@@ -52,7 +40,7 @@ def build(
     leak: int = 0,
     adapters: Adapters | None = None,
     constant: np.ndarray | None = None,
-) -> LavaNetwork:
+) -> dict[str, LavaPopulation]:
     """Connect a network's Processes to a port that sends its input's messages.
 
     Parameters
@@ -72,158 +60,124 @@ def build(
     constant : numpy.ndarray or None
         (*input shape) integer messages of every step, which the network then holds itself (stock neurons only).
 
+    Returns
+    -------
+    dict
+        Layer name -> population, and `INPUT` for the input's neurons or the source of the messages.
+
     Raises
     ------
     BackendError
         If the implementation does not support a layer.
     """
     adapters = adapters or Adapters()
-    if implementation == "native":
-        builder: _Native | StockBuilder = _Native(plan, lead_in, network.is_integer, adapters.as_on_chip)
-    else:
-        builder = StockBuilder(plan, lead_in, leak)
-    built = LavaNetwork({})
-    if source is not None:
-        built.populations[INPUT] = LavaPopulation(None, source, source.shape, None)
-        built.processes.append(source.process)
-    for name, neurons, shape, depth in populations(network):
-        population = builder.population(name, neurons, shape, depth, built.processes)
-        if name == INPUT and constant is not None:
-            builder.constant_input(constant, population, depth, "the constant input")
-        elif name == INPUT:
-            _connect_input(source, _message_bits(network.input.levels), population, adapters)
-        built.populations[name] = population
-    _connect_all(network, built, builder, adapters, constant)
-    builder.finish(built.processes)
+    if network.is_integer:
+        obstacles = unrepresentable(network) if implementation == "stock" else wrapping_sums(network)
+        refuse(obstacles, f"{implementation} neurons on Lava cannot run the network")
+    pulses = Pulses(plan.period) if implementation == "stock" else None
+    if constant is not None and pulses is None:
+        raise BackendError("native neurons cannot hold a constant input; use implementation 'stock'")
+    built = {} if source is None else {INPUT: LavaPopulation(None, source, source.shape)}
+    for each in populations(network):
+        if pulses is None:
+            population = _native_population(each, plan, lead_in, adapters)
+        else:
+            population = stock_population(each, plan, lead_in, leak, pulses)
+        if each.name == INPUT and source is not None:
+            _connect_input(source, 0 if network.input.levels == 1 else 16, population, adapters)
+        elif each.name == INPUT and pulses is not None and constant is not None:
+            pulses.always(lead_in + 1, constant, population)
+        built[each.name] = population
+    _connect_all(network, built, pulses, lead_in, adapters, constant)
+    if pulses is not None:
+        pulses.connect()
     return built
+
+
+def _native_population(each: Population, plan: Schedule, lead_in: int, adapters: Adapters) -> LavaPopulation:
+    """An `RMP` Process whose window starts `lead_in + depth` steps after the run."""
+    neurons = each.neurons
+    if neurons.is_leaky:
+        raise BackendError(f"layer {each.name!r} has lava-dl's leaky neurons; run it with implementation 'stock'")
+    process = RMP(
+        shape=lava_shape(each.shape),
+        threshold=neurons.threshold,
+        reset=neurons.reset,
+        v_init=neurons.v_init,
+        bias_mant=lava_bias(neurons, each.shape),
+        bias_exp=neurons.bias_exponent,
+        reset_interval=plan.period,
+        reset_offset=lead_in + each.depth,
+    )
+    return LavaPopulation(process.a_in, process.s_out, lava_shape(each.shape), process.v)
 
 
 def _connect_input(port: OutPort, message_bits: int, population: LavaPopulation, adapters: Adapters) -> None:
     """Connect the source to the input's neurons; adapters feed synapses only, so there each neuron gets one of weight 1."""
-    if not adapters.as_on_chip:
+    if adapters.as_on_chip:
+        entered = adapters.enter(port.flatten(), message_bits, convolution=False)
+        one_to_one(entered, 1, population, message_bits=message_bits)
+    else:
         port.connect(population.a_in)
-        return
-    entered = adapters.enter(port.flatten(), message_bits, convolution=False)
-    synapse = Sparse(weights=identity(entered.size, dtype="int32", format="csr"), num_message_bits=message_bits)
-    entered.connect(synapse.s_in)
-    synapse.a_out.reshape(population.shape).connect(population.a_in)
 
 
 def _connect_all(
     network: SpikingNetwork,
-    built: LavaNetwork,
-    builder: _Native | StockBuilder,
+    built: dict[str, LavaPopulation],
+    pulses: Pulses | None,
+    lead_in: int,
     adapters: Adapters,
     constant: np.ndarray | None,
 ) -> None:
-    delayed = _Delayed(builder, built)
-    depths = {INPUT: 0, **network.depths}
-    for layer in network:
-        if network.is_integer:
-            _check_sums(network, layer)
-        for synapse in layer.synapses:
-            target = built.populations[layer.name]
-            from_host = synapse.source == INPUT and network.input.neurons is None
-            if from_host and constant is not None:
-                value = apply(synapse, constant[None, None])[0, 0].astype(np.int64)
-                builder.constant_input(value, target, depths[layer.name], f"constant input of layer {layer.name!r}")
-                continue
-            largest = network.input.largest_message if synapse.source == INPUT else 1
-            levels = largest if network.is_integer else None
-            sender = delayed(synapse.source, depths[layer.name] - depths[synapse.source] - 1)
-            _connect(synapse, sender, target, levels, adapters if from_host else None, built.processes)
-
-
-class _Delayed:
-    """Populations whose messages arrive later; each is built once, when it is first needed."""
-
-    def __init__(self, builder: _Native | StockBuilder, built: LavaNetwork) -> None:
-        self.builder, self.built = builder, built
-        self.made: dict[tuple[str, int], LavaPopulation] = {}
-
-    def __call__(self, name: str, steps: int) -> LavaPopulation:
-        """The population of that name, delayed by `steps` steps."""
-        population = self.built.populations[name]
+    @cache
+    def delayed(name: str, steps: int) -> LavaPopulation:
+        """A population whose messages arrive some steps later; built once, when it is first needed."""
+        population = built[name]
         if steps == 0:
             return population
-        if (name, steps) not in self.made:
-            # The input's messages may be graded; neurons cannot relay those.
-            if population.a_in is None or not self.builder.relays:
-                self.made[name, steps] = _delay(population, steps, self.built.processes)
-            else:
-                self.made[name, steps] = relay(self(name, steps - 1), self.built.processes)
-        return self.made[name, steps]
+        # The input's messages may be graded, which neurons cannot relay. A Delay is cheaper, but runs on no neuro-core.
+        if population.a_in is not None and (pulses is not None or adapters.as_on_chip):
+            return relay(delayed(name, steps - 1))
+        process = Delay(shape=population.shape, steps=steps)
+        population.s_out.connect(process.s_in)
+        return LavaPopulation(None, process.s_out, population.shape)
+
+    depths = {INPUT: 0, **network.depths}
+    for layer in network:
+        target = built[layer.name]
+        for synapse in layer.synapses:
+            from_host = synapse.source == INPUT and network.input.neurons is None
+            if from_host and pulses is not None and constant is not None:
+                value = apply(synapse, constant[None, None])[0, 0].astype(np.int64)
+                pulses.always(lead_in + depths[layer.name] + 1, value, target)
+                continue
+            largest = network.input.largest_message if synapse.source == INPUT else 1
+            bits = 0 if network.is_integer and largest == 1 else 16
+            sender = delayed(synapse.source, depths[layer.name] - depths[synapse.source] - 1)
+            _connect(synapse, sender.s_out, target, bits, adapters if from_host else None)
 
 
-def _delay(source: LavaPopulation, steps: int, processes: list[AbstractProcess]) -> LavaPopulation:
-    process = Delay(shape=source.shape, steps=steps)
-    source.s_out.connect(process.s_in)
-    processes.append(process)
-    return LavaPopulation(None, process.s_out, source.shape, None)
-
-
-def _message_bits(levels: int | None) -> int:
-    """`num_message_bits` of Lava's synapses for messages up to `levels`; None: real numbers."""
-    return 0 if levels == 1 else 16
-
-
-def _connect(
-    synapse: Synapse,
-    source: LavaPopulation,
-    target: LavaPopulation,
-    levels: int | None,
-    adapters: Adapters | None,
-    processes: list[AbstractProcess],
-) -> None:
-    """Connect two populations; `levels` is the largest message, None for real numbers; `adapters` if the host sends them."""
-    bits = _message_bits(levels)
-    port = source.s_out
-    if isinstance(synapse, Conv):
-        if adapters is not None:
-            port = adapters.enter(port, bits, convolution=True)
-        process = convolution(
-            synapse.weight,
-            source.shape,
-            bits,
-            stride=synapse.stride,
-            padding=synapse.padding,
-            dilation=synapse.dilation,
-            groups=synapse.groups,
-        )
-        port.connect(process.s_in)
-        processes.append(process)
-        process.a_out.connect(target.a_in)
-        return
-    port = flattened(port)
+def _connect(synapse: Synapse, port: OutPort, target: LavaPopulation, bits: int, adapters: Adapters | None) -> None:
+    """Connect a port to a population; `bits` of a message's payload, `adapters` if the host sends it."""
+    is_conv = isinstance(synapse, Conv)
+    port = port if is_conv else flattened(port)
     if adapters is not None:
-        port = adapters.enter(port, bits, convolution=False)
-    for weight in [synapse.weight] if levels is None else _held_by_dense(synapse.weight):
-        process = LavaDense(weights=weight, num_message_bits=bits)
-        port.connect(process.s_in)
-        processes.append(process)
-        process.a_out.connect(target.a_in)
-
-
-def _check_sums(network: SpikingNetwork, layer: Layer) -> None:
-    """Refuse sums that Lava would wrap silently. Wraps within stock neurons are modelled and counted by the reference."""
-    for synapse in layer.synapses:
-        if isinstance(synapse, Conv) and largest_sum(network, synapse) >= MAX_CONV_SUM:
-            raise BackendError(
-                f"a convolution from {synapse.source!r} can reach sums of {largest_sum(network, synapse)}, which Lava's Conv "
-                f"wraps at {MAX_CONV_SUM}; use fewer input levels"
-            )
-    if largest_sum(network, *layer.synapses) >= MAX_DENSE_SUM:
-        raise BackendError(
-            f"layer {layer.name!r} can reach sums of {largest_sum(network, *layer.synapses)}, which Lava wraps at "
-            f"{MAX_DENSE_SUM}; use fewer input levels"
-        )
+        port = adapters.enter(port, bits, convolution=is_conv)
+    if isinstance(synapse, Conv):
+        geometry = {name: getattr(synapse, name) for name in ("stride", "padding", "dilation", "groups")}
+        connect(port, convolution(synapse.weight, port.shape, bits, **geometry), target)
+        return
+    for weight in _held_by_dense(synapse.weight):
+        connect(port, LavaDense(weights=weight, num_message_bits=bits), target)
 
 
 def _held_by_dense(weight: np.ndarray) -> list[np.ndarray]:
-    """Matrices whose sum is `weight` and that Lava's Dense neither rounds nor clips.
+    """Matrices whose sum is `weight` and that Lava's Dense neither rounds nor clips; real weights as they are.
 
     Dense rounds weights of mixed sign to even values, and clips those of one sign at +-255 (lava/utils/weightutils.py).
     """
+    if weight.dtype.kind == "f":
+        return [weight]
     weight = weight.astype(np.int32)
     mixed = weight.min() < 0 < weight.max()
     if not (weight % 2).any() if mixed else weight.min() >= -255:
@@ -231,37 +185,3 @@ def _held_by_dense(weight: np.ndarray) -> list[np.ndarray]:
     positive, negative = np.clip(weight, 0, None), np.clip(weight, -255, 0)
     parts = [positive, negative, weight - positive - negative]
     return [part for part in parts if part.any()]
-
-
-class _Native:
-    """Builds populations of `RMP` Processes."""
-
-    def __init__(self, plan: Schedule, lead_in: int, integer: bool, on_chip: bool) -> None:
-        self.plan, self.lead_in, self.integer = plan, lead_in, integer
-        self.relays = on_chip  # a Delay is cheaper, but runs on no neuro-core
-
-    def population(
-        self, name: str, neurons: Neurons, shape: tuple[int, ...], depth: int, processes: list[AbstractProcess]
-    ) -> LavaPopulation:
-        """Neurons whose window starts `depth` steps after the input's."""
-        if neurons.is_leaky:
-            raise BackendError(f"layer {name!r} has lava-dl's leaky neurons; run it with implementation 'stock'")
-        process = RMP(
-            shape=lava_shape(shape),
-            threshold=neurons.threshold,
-            reset=neurons.reset,
-            v_init=neurons.v_init,
-            bias_mant=lava_bias(neurons, shape),
-            bias_exp=neurons.bias_exponent,
-            reset_interval=self.plan.period,
-            reset_offset=self.lead_in + depth,
-        )
-        processes.append(process)
-        return LavaPopulation(process.a_in, process.s_out, lava_shape(shape), process.v)
-
-    def constant_input(self, value: np.ndarray, population: LavaPopulation, depth: int, what: str) -> None:
-        """Refuse: only LIF neurons without input spike regularly."""
-        raise BackendError(f"native neurons cannot hold {what}; use implementation 'stock'")
-
-    def finish(self, processes: list[AbstractProcess]) -> None:
-        """Nothing: native populations share no Processes."""

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from ..circuit import Cells, Circuit, Connection
 from .adapters import Adapters
-from .population import LavaPopulation, convolution, flattened, lava_shape
+from .population import LavaPopulation, connect, convolution, flattened, lava_shape
 
 
 def build_circuit(
@@ -60,16 +60,14 @@ def _connect_line(connection: Connection, port: OutPort, bits: int, target: Lava
     else:
         entered = adapters.enter(flattened(port), bits, convolution=False)
         synapse = _matrix(connection, connection.weight, bits)
-    entered.connect(synapse.s_in)
-    synapse.a_out.reshape(target.shape).connect(target.a_in)
+    connect(entered, synapse, target)
 
 
 def _connect_cells(connection: Connection, circuit: Circuit, source: LavaPopulation, target: LavaPopulation) -> None:
     """Connect cells by a matrix; both sides are flattened in Lava's order, so that no port is transposed."""
-    orders = (_lava_order(circuit.shape(name)) for name in (connection.target, connection.source))
+    orders = (_lava_order(circuit.shapes[name]) for name in (connection.target, connection.source))
     synapse = _matrix(connection, connection.weight[np.ix_(*orders)], 0)
-    source.s_out.flatten().connect(synapse.s_in)
-    synapse.a_out.reshape(target.shape).connect(target.a_in)
+    connect(source.s_out.flatten(), synapse, target)
 
 
 def _matrix(connection: Connection, weight: np.ndarray, bits: int) -> Dense | Sparse:

@@ -11,7 +11,7 @@ from lava.magma.core.process.variable import Var
 from lava.proc.conv.process import Conv as LavaConv
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import Sparse
-from scipy.sparse import diags
+from scipy.sparse import identity
 
 from ...network import NO_MEMORY, Neurons
 
@@ -35,7 +35,7 @@ class LavaPopulation:
     a_in: InPort | None
     s_out: OutPort
     shape: tuple[int, ...]
-    membrane: Var | None
+    membrane: Var | None = None
 
 
 def lava_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -78,22 +78,23 @@ def convolution(
     )
 
 
+def connect(source: OutPort, synapse: AbstractProcess, target: LavaPopulation) -> None:
+    """Connect a port to a population through a synapse, whose sums take the population's shape."""
+    source.connect(synapse.s_in)
+    synapse.a_out.reshape(target.shape).connect(target.a_in)
+
+
 def one_to_one(
-    source: LavaPopulation, weight: int, target: InPort, processes: list[AbstractProcess], exponent: int = 0
+    source: OutPort, weight: int, target: LavaPopulation, *, exponent: int = 0, message_bits: int = 0
 ) -> None:
     """Connect each neuron to the one at the same position, all with one weight."""
-    size = int(np.prod(source.shape))
-    synapse = Sparse(
-        weights=diags([np.full(size, weight, dtype=np.int32)], [0], format="csr", dtype=np.int32), weight_exp=exponent
-    )
-    source.s_out.flatten().connect(synapse.s_in)
-    synapse.a_out.reshape(source.shape).connect(target)
-    processes.append(synapse)
+    weights = weight * identity(int(np.prod(source.shape)), dtype=np.int32, format="csr")
+    connect(source, Sparse(weights=weights, weight_exp=exponent, num_message_bits=message_bits), target)
 
 
-def relay(source: LavaPopulation, processes: list[AbstractProcess]) -> LavaPopulation:
+def relay(source: LavaPopulation) -> LavaPopulation:
     """The source's spikes one step later, from neurons that spike once for each spike that they receive."""
     neurons = LIF(shape=source.shape, vth=1, du=NO_MEMORY - 1, dv=NO_MEMORY)
-    one_to_one(source, 2, neurons.a_in, processes)
-    processes.append(neurons)
-    return LavaPopulation(neurons.a_in, neurons.s_out, source.shape, None)
+    population = LavaPopulation(neurons.a_in, neurons.s_out, source.shape)
+    one_to_one(source.s_out.flatten(), 2, population)
+    return population

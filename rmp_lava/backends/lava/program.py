@@ -21,9 +21,10 @@ from ...processes.rmp import RMP
 from ..circuit import Circuit, Lines
 from ..stock import LEAD_IN
 from .adapters import Adapters, DelayAdapters, Models
-from .build import build, lava_shape
+from .build import build
 from .build_circuit import build_circuit
 from .job import DONE, MESSAGES, NETWORK, Job, NetworkTask, array_path
+from .population import lava_shape
 
 
 @dataclass
@@ -92,7 +93,7 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
             shape=shape, path=str(messages), steps=plan.steps, period=plan.period, lead_in=LEAD_IN
         ).s_out
     lead_in = LEAD_IN + steps_in
-    built = build(
+    populations = build(
         network,
         source,
         plan,
@@ -104,7 +105,7 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
     )
     timing = {"samples": task.samples, "steps": plan.steps, "period": plan.period}
     for i, (name, depth) in enumerate({INPUT: 0, **network.depths}.items()):
-        population = built.populations.get(name)
+        population = populations.get(name)
         if population is None:  # an embedded input sends nothing
             continue
         if task.observed is None or name in task.observed:
@@ -129,7 +130,8 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
             models = BLAS_CONV[tag] | models
         if any(isinstance(synapse, Conv) for layer in network for synapse in layer.synapses):
             execution += ", convolutions by " + ("BLAS" if task.conv_model == "blas" else "Lava's own model")
-    return Program(built.processes[0], steps, adapters.run_config(models, steps), adapters, execution)
+    process = next(iter(populations.values())).s_out.process
+    return Program(process, steps, adapters.run_config(models, steps), adapters, execution)
 
 
 def _circuit_program(folder: Path, job: Job, circuit: Circuit) -> Program:

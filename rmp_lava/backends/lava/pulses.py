@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from lava.magma.core.process.process import AbstractProcess
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import Sparse
 from scipy.sparse import csr_matrix
@@ -19,7 +18,7 @@ from ...errors import BackendError
 from ...network import NO_MEMORY
 from ...registers import MAX_STATE, STATE_SHIFT, to_state_units
 from ...stock_weights import MAX_VALUE, terms
-from .population import LavaPopulation
+from .population import LavaPopulation, connect
 
 LONGEST_PERIOD = MAX_STATE >> STATE_SHIFT
 """Steps that a LIF's potential can count, one weight unit per step."""
@@ -59,58 +58,56 @@ class Pulses:
         self.period = period
         self._clock, self._constant = _Lines(), _Lines()
 
-    def once(self, step: int, parts: list[np.ndarray], target: LavaPopulation, what: str) -> None:
-        """Add the sum of `parts` to a population's input in Lava's step `step` and in every period before and after.
+    def once(self, step: int, value: np.ndarray, target: LavaPopulation) -> None:
+        """Add `value` (channel-first, weight units) to a population's input in Lava's step `step` of every period.
 
-        Each part (channel-first, weight units) comes from its own neuron, which spikes one step before the pulse arrives. Pulses
-        whose steps differ by whole periods share their neurons.
+        Its neurons spike one step before the pulse arrives. Pulses whose steps differ by whole periods share them.
         """
-        self._collect(self._clock, (step - 2) % self.period + 1, parts, target, what)
+        self._collect(self._clock, (step - 2) % self.period + 1, value, target)
 
-    def always(self, step: int, parts: list[np.ndarray], target: LavaPopulation, what: str) -> None:
-        """Add the sum of `parts` to a population's input in every step from `step` (at least 2) on."""
-        self._collect(self._constant, step - 1, parts, target, what)
+    def always(self, step: int, value: np.ndarray, target: LavaPopulation) -> None:
+        """Add `value` (channel-first, weight units) to a population's input in every step from `step` (at least 2) on."""
+        self._collect(self._constant, step - 1, value, target)
 
-    def connect(self, processes: list[AbstractProcess]) -> None:
+    def connect(self) -> None:
         """Build the neurons and connect everything that was collected."""
         if self._clock.lines:
             missing = self.period - self._clock.steps
             neurons = _spontaneous(self.period - 1, bias=1, v=to_state_units(missing))
-            _connect(neurons, self._clock, processes)
+            _connect(neurons, self._clock)
         if self._constant.lines:
             # Two weight units per step exceed the threshold of one in every step, once the first spike is reached.
             earlier = 2 * (self._constant.steps - 1) - 1
             neurons = _spontaneous(1, bias=2, v=to_state_units(-earlier))
-            _connect(neurons, self._constant, processes)
+            _connect(neurons, self._constant)
 
-    def _collect(self, source: _Lines, step: int, parts: list[np.ndarray], target: LavaPopulation, what: str) -> None:
-        """Add one line for each sign and exponent that the values take."""
+    def _collect(self, source: _Lines, step: int, value: np.ndarray, target: LavaPopulation) -> None:
+        """Add one line for each sign and exponent that the values take; each part of a value has its own neuron."""
         columns: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
-        for copy, part in enumerate(parts):
+        for copy, part in enumerate(_parts(value)):
             neuron = source.neurons.setdefault((step, copy), len(source.neurons))
-            for key, mantissa in _mantissas(part, what).items():
+            for key, mantissa in _mantissas(part).items():
                 columns.setdefault(key, []).append((neuron, mantissa))
         source.lines += [_Line(found, exponent, target) for (_, exponent), found in columns.items()]
 
 
-def _mantissas(value: np.ndarray, what: str) -> dict[tuple[int, int], np.ndarray]:
+def _mantissas(value: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     """(sign, exponent) -> mantissas in Lava's order; shifted by their exponents they add up to `value`."""
     flat = value.transpose().reshape(-1).astype(np.int64)
     found: dict[tuple[int, int], np.ndarray] = {}
     for number in np.unique(flat[flat != 0]):
         sign = int(np.sign(number))
-        for mantissa, exponent in terms(int(abs(number)), what):
+        for mantissa, exponent in terms(int(abs(number))):
             empty = np.zeros(flat.size, dtype=np.int32)
             found.setdefault((sign, exponent), empty)[flat == number] = sign * mantissa
     return found
 
 
-def in_parts(value: np.ndarray) -> list[np.ndarray]:
+def _parts(value: np.ndarray) -> list[np.ndarray]:
     """Arrays that add up to `value`, each small enough for `terms`."""
-    parts = []
-    while value.any():
-        parts.append(np.clip(value, -MAX_VALUE, MAX_VALUE))
-        value = value - parts[-1]
+    parts = [np.clip(value, -MAX_VALUE, MAX_VALUE)]
+    while (rest := value - sum(parts)).any():
+        parts.append(np.clip(rest, -MAX_VALUE, MAX_VALUE))
     return parts
 
 
@@ -121,8 +118,7 @@ def _spontaneous(threshold: int, *, bias: int, v: np.ndarray) -> LIF:
     )
 
 
-def _connect(neurons: LIF, source: _Lines, processes: list[AbstractProcess]) -> None:
-    processes.append(neurons)
+def _connect(neurons: LIF, source: _Lines) -> None:
     for line in source.lines:
         reached = [np.flatnonzero(mantissa) for _, mantissa in line.columns]
         mantissas = [mantissa[rows] for rows, (_, mantissa) in zip(reached, line.columns, strict=True)]
@@ -130,7 +126,4 @@ def _connect(neurons: LIF, source: _Lines, processes: list[AbstractProcess]) -> 
         shape = (line.columns[0][1].size, len(source.neurons))
         place = (np.concatenate(reached), np.concatenate(senders))
         weights = csr_matrix((np.concatenate(mantissas), place), shape=shape, dtype=np.int32)
-        synapse = Sparse(weights=weights, weight_exp=line.exponent)
-        neurons.s_out.connect(synapse.s_in)
-        synapse.a_out.reshape(line.target.shape).connect(line.target.a_in)
-        processes.append(synapse)
+        connect(neurons.s_out, Sparse(weights=weights, weight_exp=line.exponent), line.target)

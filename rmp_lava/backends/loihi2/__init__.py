@@ -74,10 +74,21 @@ def run(
     options = options or Loihi2()
     board = Board.from_environment() if options.board is None else options.board
     _require(network, plan, options.implementation, board)
+    probed = probed_layers(network, record)
+    task = NetworkTask(
+        plan,
+        options.implementation,
+        len(images),
+        observed=_observed(network, probed, record),
+        probed=probed,
+        record_spikes="spikes" in record,
+        neuron_program=options.neuron_program,
+        leak=board.leak,
+    )
     result = run_network(
         network,
         images,
-        _job(network, plan, len(images), record, options.implementation, board, options.neuron_program),
+        Job(task, "loihi2", board),
         backend="loihi2",
         record=record,
         seed=seed,
@@ -171,35 +182,17 @@ def _require(network: SpikingNetwork, plan: Schedule, implementation: Implementa
         lowering_report(network, plan.steps, blank=plan.blank).raise_if_blocked()
 
 
-def _job(
-    network: SpikingNetwork,
-    plan: Schedule,
-    samples: int,
-    record: Collection[str],
-    implementation: Implementation,
-    board: Board,
-    neuron_program: str | None,
-) -> Job:
-    probed = probed_layers(network, record)
+def _observed(network: SpikingNetwork, probed: Collection[str], record: Collection[str]) -> tuple[str, ...]:
+    """Populations whose spikes a run needs, or is asked for."""
+    if {"spikes", "counts"} & set(record):
+        return (INPUT, *(layer.name for layer in network))
     # A soft-reset layer's final potential is known only together with its last spikes.
     observed = {name for name in probed if network[name].neurons.reset == "soft"}
     if network.readout == "count":
         observed.add(network.output.name)
     if network.input.neurons is None:
         observed.add(INPUT)  # on the host
-    if set(record) & {"spikes", "counts"}:
-        observed |= {INPUT, *(layer.name for layer in network)}
-    task = NetworkTask(
-        plan,
-        implementation,
-        samples,
-        observed=tuple(sorted(observed)),
-        probed=probed,
-        record_spikes="spikes" in record,
-        neuron_program=neuron_program,
-        leak=board.leak,
-    )
-    return Job(task, "loihi2", board)
+    return tuple(sorted(observed))
 
 
 def _measuring_job(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from types import ModuleType, UnionType
 from typing import Any
@@ -24,16 +24,7 @@ _GRADED = _LAVA + "lava/networks/gradedvecnetwork.py"
 
 @dataclass(frozen=True)
 class Parameter:
-    """A keyword that is passed.
-
-    Parameters
-    ----------
-    name : str
-    takes : type
-        Type of what is passed.
-    meaning : str
-        With its unit if it is a number.
-    """
+    """A keyword that is passed: the type of what is passed, and its meaning, with its unit if it is a number."""
 
     name: str
     takes: type | UnionType
@@ -41,31 +32,10 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Member:
-    """A member of a class.
-
-    Parameters
-    ----------
-    name : str
-    arguments : int or None
-        Of a method: number of positional arguments; None: it is not called.
-    """
-
-    name: str
-    arguments: int | None = None
-
-
-@dataclass(frozen=True)
 class Result:
     """An attribute that is read from a probe after a run.
 
-    Parameters
-    ----------
-    name : str
-    shape : {"number", "series", "per step", "per core"}
-        One number, samples over time, or one value for each time step or neuro-core.
-    unit : str
-    meaning : str
+    `shape` is "number", "series" (samples over time), "per step" or "per core" (one value for each time step or neuro-core).
     """
 
     name: str
@@ -84,21 +54,21 @@ class ApiName:
         Module and name.
     kind : {"class", "function"}
     parameters : tuple of Parameter
-    members : tuple of Member
-        Members of a class that are used.
+    source : str
+        Where it is public.
+    members : mapping
+        Member of a class that is used -> number of positional arguments of a method; None: it is not called.
     ports : tuple of str
         Ports of an instance that are connected; checked on the instance, because a class does not show them.
     results : tuple of Result
         Read from an instance after a run, and checked then.
-    source : str
-        Where it is public.
     """
 
     dotted: str
     kind: str
     parameters: tuple[Parameter, ...]
     source: str
-    members: tuple[Member, ...] = ()
+    members: Mapping[str, int | None] = field(default_factory=dict)
     ports: tuple[str, ...] = ()
     results: tuple[Result, ...] = ()
 
@@ -156,7 +126,7 @@ CONTRACT = (
         "class",
         (),
         _LAVA + "lava/utils/loihi.py",
-        members=tuple(map(Member, GENERATIONS)),
+        members=dict.fromkeys(GENERATIONS),
     ),
     ApiName(
         "lava.magma.core.run_configs.Loihi2HwCfg",
@@ -166,7 +136,7 @@ CONTRACT = (
             Parameter("callback_fxs", list, "probes"),
         ),
         _LAVA + "lava/magma/core/run_configs.py",
-        members=(Member("select", 2),),
+        members={"select": 2},
     ),
     ApiName("lava.proc.embedded_io.spike.PyToNxAdapter", "class", (SHAPE, BITS), _GRADED, ports=IN_AND_OUT),
     ApiName("lava.proc.embedded_io.spike.NxToPyAdapter", "class", (SHAPE,), _GRADED, ports=IN_AND_OUT),
@@ -186,7 +156,7 @@ CONTRACT = (
             Parameter("offset", int, "time steps before the first one"),
         ),
         _PILOTNET + "run.ipynb",
-        members=(Member("connect_var", 1),),
+        members={"connect_var": 1},
         ports=("out",),
     ),
     ApiName(
@@ -258,19 +228,18 @@ def _difference(name: ApiName, value: Any) -> str | None:
         return f"is not a class but {type(value).__name__}"
     if name.kind == "function" and (inspect.isclass(value) or not callable(value)):
         return f"is not a function but {type(value).__name__}"
-    return next(filter(None, (_lack(member, value) for member in name.members)), None) or _refusal(name, value)
+    lacks = (_lack(member, arguments, value) for member, arguments in name.members.items())
+    return next(filter(None, lacks), None) or _refusal(name, value)
 
 
-def _lack(member: Member, value: type) -> str | None:
-    if not hasattr(value, member.name):
-        return f"has no {member.name}"
-    if member.arguments is None:
-        return None
-    method = getattr(value, member.name)
-    try:
-        inspect.signature(method).bind(*range(1 + member.arguments))  # the instance first
-    except (TypeError, ValueError) as problem:
-        return f"has a {member.name} that does not take {member.arguments} by position ({problem})"
+def _lack(member: str, arguments: int | None, value: type) -> str | None:
+    if not hasattr(value, member):
+        return f"has no {member}"
+    if arguments is not None:
+        try:
+            inspect.signature(getattr(value, member)).bind(*range(1 + arguments))  # the instance first
+        except (TypeError, ValueError) as problem:
+            return f"has a {member} that does not take {arguments} by position ({problem})"
     return None
 
 

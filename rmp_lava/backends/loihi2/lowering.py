@@ -14,19 +14,18 @@ import numpy as np
 
 from ...choices import Record
 from ...encoding import check_images
-from ...errors import BackendError
 from ...findings import Finding, Severity, of_severity
 from ...hardware import load_profile
 from ...hardware.advice import traps
-from ...network import INPUT, Conv, SpikingNetwork, populations
+from ...network import INPUT, SpikingNetwork, populations
 from ...neuron import Range
-from ...registers import MAX_CONV_SUM, MAX_DENSE_SUM, REGISTER_LIMIT, STATE_SHIFT, to_weight_units
+from ...registers import REGISTER_LIMIT, to_weight_units
 from ...results import Run
 from ...schedule import Schedule, schedule
 from ...stock_weights import MAX_VALUE, is_one_weight
+from ..obstacles import refuse, unrepresentable
 from ..options import Reference
 from ..stock import QUIET, reset_interval
-from ..synapses import largest_sum
 
 MARGIN = 0.9
 """Fraction of that register above which a caution is reported; `quantize` aims for 0.8 on calibration images."""
@@ -42,7 +41,7 @@ class LoweringReport:
         Of the deployed network; its period is a power of two.
     findings : tuple of Finding
         An obstacle prevents deployment; a difference changes spikes; a caution may, according to public reports; information
-        says what lowering does. `where` is a layer, "input" or "network"; `kind` is "numbers", "threshold", "v_init", "bias",
+        tells what lowering does. `where` is a layer, "input" or "network"; `kind` is "numbers", "threshold", "v_init", "bias",
         "convolution", "sums", "period", "reset", "relay", "range", "boundary", "wrap", "spikes", "leak", "accumulator", "input"
         or "width".
     images : int
@@ -62,10 +61,7 @@ class LoweringReport:
 
     def raise_if_blocked(self) -> None:
         """Raise `BackendError` with every obstacle if there is one."""
-        obstacles = self.of("obstacle")
-        if obstacles:
-            listed = "; ".join(f"{each.where}: {each.found}, so {each.remedy}" for each in obstacles)
-            raise BackendError(f"the network cannot be deployed: {listed}")
+        refuse(self.of("obstacle"), "the network cannot be deployed")
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -146,40 +142,12 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Finding]:
     if not network.is_integer:
         yield Finding("obstacle", "network", "it has real-valued weights", "quantise it first", "numbers")
         return
-    for name, neurons, shape, _ in populations(network):
-        if neurons.is_leaky and neurons.v_init:
-            yield Finding("obstacle", name, f"leaky neurons start at {neurons.v_init}", "let them start at 0", "v_init")
-        if abs(neurons.v_init) > MAX_VALUE:
-            yield Finding(
-                "obstacle", name, f"v_init is {neurons.v_init}", f"quantise it to +-{MAX_VALUE} at most", "v_init"
-            )
-        if neurons.reset != "soft":
-            continue
+    yield from unrepresentable(network)
+    for name, neurons, *_ in populations(network):
         threshold = int(neurons.threshold)
-        if threshold > MAX_VALUE:
-            remedy = f"quantise it to {MAX_VALUE} at most (threshold form 'stock'), or use a native neuron program"
-            yield Finding("obstacle", name, f"the threshold is {threshold}", remedy, "threshold")
-        elif not is_one_weight(threshold):
+        if neurons.reset == "soft" and threshold <= MAX_VALUE and not is_one_weight(threshold):
             found = f"the threshold {threshold} is not representable as one weight"
             yield Finding("information", name, found, "two self-synapses subtract it, exactly", "threshold")
-        bias = neurons.bias_per_neuron(shape)
-        if bias is not None:
-            state = bias.astype(np.int64) << neurons.bias_exponent
-            if (state % (1 << STATE_SHIFT)).any():
-                remedy = "quantise with bias_exponent 6 or more"
-                yield Finding("obstacle", name, "its bias has fractions of a weight unit", remedy, "bias")
-            elif np.abs(state).max() >> STATE_SHIFT > MAX_VALUE:
-                remedy = f"quantise it to +-{MAX_VALUE} weight units at most"
-                yield Finding("obstacle", name, "its bias is larger than synapses can represent", remedy, "bias")
-    for layer in network:
-        if largest_sum(network, *layer.synapses) >= MAX_DENSE_SUM:
-            found = f"sums can reach {largest_sum(network, *layer.synapses)}, but Lava adds in 32 bits"
-            yield Finding("obstacle", layer.name, found, "use fewer input levels", "sums")
-        for synapse in layer.synapses:
-            largest = largest_sum(network, synapse)
-            if isinstance(synapse, Conv) and largest >= MAX_CONV_SUM:
-                found = f"a convolution can reach sums of {largest}, but Lava's wraps at {MAX_CONV_SUM}"
-                yield Finding("obstacle", layer.name, found, "use fewer input levels", "convolution")
 
 
 def _of_time(network: SpikingNetwork, plan: Schedule) -> Iterator[Finding]:
@@ -210,7 +178,7 @@ def _of_time(network: SpikingNetwork, plan: Schedule) -> Iterator[Finding]:
 
 
 def _of_boards(network: SpikingNetwork, leak: int) -> Iterator[Finding]:
-    """What public reports say, or leave open, about boards."""
+    """What public reports tell, or leave open, about boards."""
     if leak:
         found = "membranes lose 1/4096 of their potential per step"
         yield Finding("difference", "network", found, "pass images to see which spikes that changes", "leak")
@@ -223,7 +191,7 @@ def _of_boards(network: SpikingNetwork, leak: int) -> Iterator[Finding]:
 
 
 def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]) -> Iterator[Finding]:
-    """Potentials that come near the ends of the register, where it wraps."""
+    """Potentials that come near the limits of the register, where it wraps."""
     for name, neurons, _, _ in populations(network):
         if neurons.reset != "soft":
             continue

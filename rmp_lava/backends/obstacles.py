@@ -1,0 +1,67 @@
+"""What an integer network contains that Lava's Processes, or stock neurons, cannot represent: findings of severity "obstacle"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..errors import BackendError
+from ..findings import Finding
+from ..network import Conv, SpikingNetwork, populations
+from ..registers import MAX_CONV_SUM, MAX_DENSE_SUM, STATE_SHIFT
+from ..stock_weights import MAX_VALUE
+from .synapses import largest_sum
+
+
+def refuse(obstacles: Iterable[Finding], what: str) -> None:
+    """Raise `BackendError` that names every obstacle if there is one; `what` cannot be done, in words."""
+    listed = "; ".join(f"{each.where}: {each.found}, so {each.remedy}" for each in obstacles)
+    if listed:
+        raise BackendError(f"{what}: {listed}")
+
+
+def wrapping_sums(network: SpikingNetwork) -> Iterator[Finding]:
+    """Sums that Lava would wrap silently. Wraps within stock neurons are modelled, and counted by backend reference."""
+    remedy = "use fewer input levels"
+    for layer in network:
+        largest = largest_sum(network, *layer.synapses)
+        if largest >= MAX_DENSE_SUM:
+            found = f"sums can reach {largest}, which Lava wraps at {MAX_DENSE_SUM}"
+            yield Finding("obstacle", layer.name, found, remedy, "sums")
+        for synapse in layer.synapses:
+            largest = largest_sum(network, synapse)
+            if isinstance(synapse, Conv) and largest >= MAX_CONV_SUM:
+                found = f"a convolution can reach sums of {largest}, which Lava's Conv wraps at {MAX_CONV_SUM}"
+                yield Finding("obstacle", layer.name, found, remedy, "convolution")
+
+
+def leaky_starts(network: SpikingNetwork) -> Iterator[Finding]:
+    """Initial potentials of leaky neurons: they arrive through a synapse, so they would stay in the current."""
+    for each in populations(network):
+        if each.neurons.is_leaky and each.neurons.v_init:
+            found, remedy = f"leaky neurons start at v_init {each.neurons.v_init}", "set it to 0"
+            yield Finding("obstacle", each.name, found, remedy, "v_init")
+
+
+def unrepresentable(network: SpikingNetwork) -> Iterator[Finding]:
+    """Everything that prevents stock neurons, besides real-valued weights."""
+    yield from leaky_starts(network)
+    for name, neurons, shape, _ in populations(network):
+        if abs(neurons.v_init) > MAX_VALUE:
+            remedy = f"quantise it to +-{MAX_VALUE} at most"
+            yield Finding("obstacle", name, f"v_init is {neurons.v_init}", remedy, "v_init")
+        if neurons.reset != "soft":
+            continue
+        if neurons.threshold > MAX_VALUE:
+            remedy = f"quantise it to {MAX_VALUE} at most (threshold form 'stock'), or use native neurons"
+            yield Finding("obstacle", name, f"the threshold is {neurons.threshold}", remedy, "threshold")
+        bias = neurons.bias_per_neuron(shape)
+        state = np.zeros(1) if bias is None else bias.astype(np.int64) << neurons.bias_exponent
+        if (state % (1 << STATE_SHIFT)).any():
+            remedy = "quantise with bias_exponent 6 or more"
+            yield Finding("obstacle", name, "its bias has fractions of a weight unit", remedy, "bias")
+        elif np.abs(state).max() > MAX_VALUE << STATE_SHIFT:
+            remedy = f"quantise it to +-{MAX_VALUE} weight units at most"
+            yield Finding("obstacle", name, "its bias is larger than synapses can represent", remedy, "bias")
+    yield from wrapping_sums(network)
