@@ -88,11 +88,6 @@ class LayerMapping:
         return self.demand.shape
 
     @property
-    def origin(self) -> str:
-        """Of a relay: the population whose spikes it repeats; else empty."""
-        return self.demand.origin
-
-    @property
     def size(self) -> int:
         """Number of neurons."""
         return self.demand.size
@@ -105,11 +100,6 @@ class LayerMapping:
         return max(names, key=lambda name: self.usage[name].utilisation or 0.0)
 
     @property
-    def channel_blocks(self) -> int:
-        """Cores that hold channels of the same image positions."""
-        return ceil(self.shape[0] / self.block[0])
-
-    @property
     def utilisation(self) -> float:
         """Utilisation of the binding resource."""
         return self.usage[self.binding].utilisation or 0.0
@@ -118,17 +108,6 @@ class LayerMapping:
     def fits(self) -> bool:
         """Whether a core can hold the smallest part of it."""
         return not self.obstacles
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """One core's load; fields are named after `RESOURCES`."""
-
-    neurons: int
-    synapse_words: int
-    axons_in: int
-    axons_out: int
-    groups: int = 1
 
 
 def place(
@@ -156,8 +135,7 @@ def place(
     placed = {}
     for d in populations:
         reached = targets[d.name][: ceil(len(targets[d.name]) * share[d.name])]
-        splitter = _ImageSplitter if d.is_image else _FlatSplitter
-        placed[d.name] = splitter(d, reached, shapes, profile).split()
+        placed[d.name] = _placed(_Load(d, reached, shapes, profile))
     return tuple(
         replace(layer, receivers=ceil(share[name] * sum(_cores_reached(placed[t.name]) for t in targets[name])))
         for name, layer in placed.items()
@@ -172,178 +150,132 @@ def _targets(source: Demand, populations: Sequence[Demand]) -> list[Demand]:
 
 def _cores_reached(layer: LayerMapping) -> int:
     """Cores that one message reaches: all of a flat population; of an image, those that hold its position."""
-    return layer.channel_blocks if layer.demand.is_image else layer.cores
+    return ceil(layer.shape[0] / layer.block[0]) if layer.demand.is_image else layer.cores
 
 
-class _Splitter:
-    """The load of a block and its comparison with the limits; how to split is up to the subclasses."""
+class _Load:
+    """What a block of one population takes of a core, compared with the core's limits."""
 
     def __init__(
         self, demand: Demand, targets: Sequence[Demand], source_shapes: Mapping[str, tuple[int, ...]], profile: Profile
     ) -> None:
         self.demand, self.targets, self.source_shapes, self.profile = demand, targets, source_shapes, profile
-        self.limits = {name: profile.count(f"cores.{name}") for name in RESOURCES}
-        self.limits["neurons"] = profile["cores.neurons"] // demand.slots
+        limits = {name: profile.count(f"cores.{name}") for name in RESOURCES}
+        limits["neurons"] = profile["cores.neurons"] // demand.slots
+        self.limits = {name: limit for name, limit in limits.items() if limit is not None}
         # No splitting mends what the smallest block exceeds.
-        smallest = self.counts((1,) * len(demand.shape))
-        self.obstacles = {name: getattr(smallest, name) for name in RESOURCES if self._excess(smallest, name) > 1}
+        self.obstacles: dict[str, int] = {}
+        smallest = (1,) * len(demand.shape)
+        self.obstacles = {name: self.of(smallest)[name] for name in self.exceeded(smallest)}
 
-    def counts(self, block: Block) -> _Counts:
-        """The load of a core that holds this block."""
-        raise NotImplementedError
-
-    def split(self) -> LayerMapping:
-        """Split the population until each core holds its part."""
-        raise NotImplementedError
+    def of(self, block: Block) -> dict[str, int]:
+        """Resource -> what a core takes of it that holds this block."""
+        neurons = prod(block)
+        loads = [self._synapse(synapse, block) for synapse in self.demand.synapses]  # (axons, words) each
+        axons_in, words = (sum(column) for column in zip((0, 0), *loads, strict=True))
+        axons_out = self._axons_out(block) + neurons * self.demand.self_synapses
+        counts = {"neurons": neurons, "synapse_words": words, "axons_in": max(axons_in, 1), "axons_out": axons_out}
+        return counts | {"groups": 1}
 
     def exceeded(self, block: Block) -> dict[str, float]:
         """Resource -> how many times its limit a block takes, where it exceeds a limit that splitting can keep."""
-        counts = self.counts(block)
-        ratios = {name: self._excess(counts, name) for name in RESOURCES if name not in self.obstacles}
+        taken = self.of(block)
+        ratios = {name: taken[name] / limit for name, limit in self.limits.items() if name not in self.obstacles}
         return {name: ratio for name, ratio in ratios.items() if ratio > 1}
 
-    def _excess(self, counts: _Counts, resource: str) -> float:
-        limit = self.limits[resource]
-        return 0.0 if limit is None else getattr(counts, resource) / limit
+    def _synapse(self, s: SynapseDemand, block: Block) -> tuple[int, int]:
+        """(axons, synapse words) of one synapse object."""
+        if s.kind == "conv":
+            return self._conv_axons(s, block), self._kernel_words(s, block[0])
+        # Each weight has the index of its neuron.
+        lists, weights = (prod(block), 1) if s.kind == "one_to_one" else (s.inputs, prod(block))
+        bits = s.weight_bits + self.profile["cores.index_bits_dense"]
+        return lists, lists * self._list_words(weights, bits, self.profile["cores.list_bits_dense"])
 
-    def result(self, block: Block, parts: list[tuple[int, _Counts]]) -> LayerMapping:
-        """The mapping, from the kinds of cores and how many there are of each."""
-        cores = sum(number for number, _ in parts)
-        usage = {}
-        for name in RESOURCES:
-            mean = sum(number * getattr(counts, name) for number, counts in parts) / cores
-            usage[name] = Usage(max(getattr(counts, name) for _, counts in parts), mean, self.limits[name])
-        return LayerMapping(self.demand, block, cores, usage, self.obstacles)
-
-    def list_words(self, weights: int, bits: int, header: int) -> int:
+    def _list_words(self, weights: int, bits: int, header: int) -> int:
         """Words of a list of weights; each list starts at a word of its own."""
         per_list, word = self.profile.count("cores.weights_per_list") or weights, self.profile["cores.word_bits"]
         full, rest = divmod(weights, per_list)
         words = full * ceil((per_list * bits + header) / word)
         return words + (ceil((rest * bits + header) / word) if rest else 0)
 
-    def indexed_words(self, weights: int, synapse: SynapseDemand) -> int:
-        """Words of one axon's list in which each weight has the index of its neuron."""
-        bits = synapse.weight_bits + self.profile["cores.index_bits_dense"]
-        return self.list_words(weights, bits, self.profile["cores.list_bits_dense"])
-
-    def indexed(self, synapse: SynapseDemand, neurons: int) -> tuple[int, int]:
-        """(axons, synapse words) of a dense or one-to-one synapse to `neurons` neurons of a core."""
-        one_to_one = synapse.kind == "one_to_one"
-        lists = neurons if one_to_one else synapse.inputs
-        return lists, lists * self.indexed_words(1 if one_to_one else neurons, synapse)
-
-
-class _FlatSplitter(_Splitter):
-    """Neurons without rows and columns: the number of cores is multiplied by the whole ratio to the limit, until all fits.
-
-    Then all cores but the last are filled as far as the number of cores stays the same.
-    """
-
-    def counts(self, block: Block) -> _Counts:
-        (neurons,) = block
-        loads = [self.indexed(synapse, neurons) for synapse in self.demand.synapses]
-        axons, words = (sum(column) for column in zip(*loads, strict=True)) if loads else (0, 0)
-        # One entry for each neuron, however many cores receive it.
-        axons_out = neurons * (max(len(self.targets), 1) + self.demand.self_synapses)
-        return _Counts(neurons, words, max(axons, 1), axons_out)
-
-    def split(self) -> LayerMapping:
-        size, cores = self.demand.size, 1
-        neurons = size
-        while neurons > 1 and (exceeded := self.exceeded((neurons,))):
-            cores = min(cores * ceil(max(exceeded.values())), size)
-            neurons = ceil(size / cores)
-        neurons = self._fullest(neurons)
-        full, rest = divmod(size, neurons)
-        parts = [(full, self.counts((neurons,)))] + ([(1, self.counts((rest,)))] if rest else [])
-        return self.result((neurons,), parts)
-
-    def _fullest(self, neurons: int) -> int:
-        """The largest block that fits and needs as many cores; the tables print 3 x 50 neurons for a layer of 128."""
-        size = self.demand.size
-        cores = ceil(size / neurons)
-        while neurons < size and ceil(size / (neurons + 1)) == cores and not self.exceeded((neurons + 1,)):
-            neurons += 1
-        return neurons
-
-
-class _ImageSplitter(_Splitter):
-    """Images: columns are halved from the next power of two, then rows, then channels; kernels are stored once per core.
-
-    Only fewer channels need fewer synapse words, so channels are halved first where the words do not fit.
-    """
-
-    def split(self) -> LayerMapping:
-        channels, rows, width = self.demand.shape
-        block: Block = (channels, rows, 1 << (width - 1).bit_length())
-        while exceeded := self.exceeded(block):
-            block = self._halved(block, "synapse_words" in exceeded)
-        return self.result((*block[:2], min(block[2], width)), self._parts(block))
-
-    @staticmethod
-    def _halved(block: Block, channels_first: bool) -> Block:
-        channels, rows, columns = block
-        if channels > 1 and (channels_first or rows == columns == 1):
-            return (ceil(channels / 2), rows, columns)
-        if columns > 1:
-            return (channels, rows, columns // 2)
-        return (channels, ceil(rows / 2), columns)
-
-    def _parts(self, block: Block) -> list[tuple[int, _Counts]]:
-        """How many cores there are of each size: full ones, and the remainders at the ends of the three axes."""
-        kinds: list[tuple[int, Block]] = [(1, ())]
-        for size, length in zip(self.demand.shape, block, strict=True):
-            full, rest = divmod(size, length)
-            pieces = ([(full, length)] if full else []) + ([(1, rest)] if rest else [])
-            kinds = [(number * n, (*piece, p)) for number, piece in kinds for n, p in pieces]
-        return [(number, self.counts(piece)) for number, piece in kinds]
-
-    def counts(self, block: Block) -> _Counts:
-        channels, rows, columns = block
-        neurons, positions = channels * rows * columns, rows * columns
-        words = axons = 0
-        for s in self.demand.synapses:
-            if s.kind == "conv":
-                more = (self._conv_axons(s, rows, columns), self._kernel_words(s, channels))
-            else:
-                more = self.indexed(s, neurons)
-            axons, words = axons + more[0], words + more[1]
-        axons_out = self._axons_out(neurons, positions) + self.demand.self_synapses * neurons
-        return _Counts(neurons, words, max(axons, 1), axons_out)
-
     def _kernel_words(self, s: SynapseDemand, channels: int) -> int:
         """Each source channel and kernel position has a list with one weight per channel of the core."""
         per_group = ceil(self.demand.shape[0] / s.groups)
-        weights = min(channels, per_group)
         lists = ceil(channels / per_group) * s.inputs * prod(s.kernel)
-        index, header = (
-            self.profile.count("cores.index_bits_conv"),
-            self.profile.count("cores.list_bits_conv_per_x_stride"),
-        )
+        index = self.profile.count("cores.index_bits_conv")
+        header = self.profile.count("cores.list_bits_conv_per_x_stride")
         bits = s.weight_bits + (self.profile["cores.index_bits_dense"] if index is None else index)
-        return lists * self.list_words(
-            weights, bits, self.profile["cores.list_bits_dense"] if header is None else header * s.stride[1]
-        )
+        header = self.profile["cores.list_bits_dense"] if header is None else header * s.stride[1]
+        return lists * self._list_words(min(channels, per_group), bits, header)
 
-    def _conv_axons(self, s: SynapseDemand, rows: int, columns: int) -> int:
+    def _conv_axons(self, s: SynapseDemand, block: Block) -> int:
         per_stride = self.profile.count("cores.axons_in_per_x_stride")
         if per_stride is not None:
             return per_stride * s.stride[1]
         # Without shared axons: one for each position of the source that the block looks at.
-        seen = [
-            (n - 1) * stride + (k - 1) * dilation + 1
-            for n, stride, k, dilation in zip((rows, columns), s.stride, s.kernel, s.dilation, strict=True)
-        ]
-        size = self.source_shapes[s.source][1:]
-        return min(seen[0], size[0]) * min(seen[1], size[1])
+        axes = zip(block[1:], s.stride, s.kernel, s.dilation, self.source_shapes[s.source][1:], strict=True)
+        return prod(min((n - 1) * stride + (k - 1) * dilation + 1, size) for n, stride, k, dilation, size in axes)
 
-    def _axons_out(self, neurons: int, positions: int) -> int:
-        """One entry for each neuron per dense target; convolutions share the entries of a position."""
-        per_stride = self.profile.count("cores.axons_out_per_x_stride")
+    def _axons_out(self, block: Block) -> int:
+        """One entry for each neuron and target, however many cores receive it; convolutions share those of a position."""
+        neurons, per_stride = prod(block), self.profile.count("cores.axons_out_per_x_stride")
         images = sum(target.is_image for target in self.targets)
-        if per_stride is None:
+        if per_stride is None or not self.demand.is_image:
             return neurons * max(len(self.targets), 1)
         stride = max((s.stride[1] for s in self.demand.synapses if s.kind == "conv"), default=1)
         each = neurons * (len(self.targets) - images if self.targets else 1)
-        return each + images * positions * per_stride * stride
+        return each + images * prod(block[1:]) * per_stride * stride
+
+
+def _placed(load: _Load) -> LayerMapping:
+    """One population on its cores; their number does not depend on other populations."""
+    demand = load.demand
+    block = _split_image(load) if demand.is_image else (_split_flat(load),)
+    kinds: list[tuple[int, Block]] = [(1, ())]  # how many cores hold a block of which shape
+    for size, length in zip(demand.shape, block, strict=True):
+        full, rest = divmod(size, length)
+        pieces = [(full, length)] * (full > 0) + [(1, rest)] * (rest > 0)
+        kinds = [(number * n, (*piece, p)) for number, piece in kinds for n, p in pieces]
+    parts = [(number, load.of(piece)) for number, piece in kinds]
+    cores = sum(number for number, _ in parts)
+    usage = {}
+    for name in RESOURCES:
+        mean = sum(number * taken[name] for number, taken in parts) / cores
+        usage[name] = Usage(max(taken[name] for _, taken in parts), mean, load.limits.get(name))
+    shown = tuple(map(min, block, demand.shape))
+    return LayerMapping(demand, shown, cores, usage, load.obstacles)
+
+
+def _split_flat(load: _Load) -> int:
+    """Neurons on a core: the number of cores is multiplied by the whole ratio to the limit, until all fits.
+
+    Then all cores but the last are filled as far as the number of cores stays the same; the tables print 3 x 50 neurons for a
+    layer of 128.
+    """
+    size, cores = load.demand.size, 1
+    neurons = size
+    while neurons > 1 and (exceeded := load.exceeded((neurons,))):
+        cores = min(cores * ceil(max(exceeded.values())), size)
+        neurons = ceil(size / cores)
+    cores = ceil(size / neurons)
+    while neurons < size and ceil(size / (neurons + 1)) == cores and not load.exceeded((neurons + 1,)):
+        neurons += 1
+    return neurons
+
+
+def _split_image(load: _Load) -> Block:
+    """Columns are halved from the next power of two, then rows, then channels; kernels are stored once per core.
+
+    Only fewer channels need fewer synapse words, so channels are halved first where the words do not fit.
+    """
+    channels, rows, width = load.demand.shape
+    columns = 1 << (width - 1).bit_length()
+    while exceeded := load.exceeded((channels, rows, columns)):
+        if channels > 1 and ("synapse_words" in exceeded or rows == columns == 1):
+            channels = ceil(channels / 2)
+        elif columns > 1:
+            columns //= 2
+        else:
+            rows = ceil(rows / 2)
+    return channels, rows, columns

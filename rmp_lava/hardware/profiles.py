@@ -48,11 +48,6 @@ class Profile:
     own: frozenset[str] = frozenset()
 
     @property
-    def limits(self) -> Mapping[str, Quantity]:
-        """The limits that quantisation keeps."""
-        return self.sections["limits"]
-
-    @property
     def is_board(self) -> bool:
         """Whether this is a board, not a chip by itself."""
         return self.name != self.chip
@@ -125,7 +120,7 @@ def load_profile(name: str) -> Profile:
     path = _path(name)
     content = read_toml(path)
     if "chip" not in content:
-        return _parse_chip(path, content)
+        return _parse(path, content)
     chip = content["chip"]
     if not isinstance(chip, str) or chip not in profile_names() and not chip.endswith(".toml"):
         raise ProfileError(f"{path}: chip is {chip!r}; name one of {', '.join(_chip_names())}, or a chip's .toml file")
@@ -133,8 +128,7 @@ def load_profile(name: str) -> Profile:
     chip_content = read_toml(chip_path)
     if "chip" in chip_content:
         raise ProfileError(f"{path}: chip {chip!r} is a board; name the chip on it, {chip_content['chip']!r}")
-    base = _parse_chip(chip_path, chip_content)
-    return _parse_board(path, content, base)
+    return _parse(path, content, _parse(chip_path, chip_content))
 
 
 def _path(name: str) -> Path:
@@ -154,41 +148,38 @@ def _chip_names() -> list[str]:
     return [name for name in profile_names() if "chip" not in read_toml(_path(name))]
 
 
-def _parse_chip(path: Path, content: dict[str, Any]) -> Profile:
-    check_names(str(path), content, ("name", "description", "chip", *SCHEMA))
-    name, description = _strings(path, content)
-    sections = {}
-    for section, rules in SCHEMA.items():
-        found = _table(path, content, section)
-        check_names(f"{path}: {section}", found, rules)
-        for key, rule in rules.items():
-            if key not in found:
+def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> Profile:
+    """The profile of a chip, or of a board with this chip."""
+    rules = SCHEMA if chip is None else {"board": BOARD} | SCHEMA
+    check_names(str(path), content, ("name", "description", "chip", *rules))
+    for key in ("name", "description"):
+        if not isinstance(content.get(key), str) or not content[key]:
+            raise ProfileError(f"{path}: {key} is missing or not a string; give it")
+    name = content["name"]
+    if chip is not None and name == chip.name:
+        raise ProfileError(f"{path}: name is {name!r}, that of its chip; give the board a name of its own")
+    sections: dict[str, dict[str, Quantity]] = {}
+    for section, keys in rules.items():
+        inherited = {} if chip is None else dict(chip.sections.get(section, {}))
+        found = content.get(section, {} if inherited else None)
+        if not isinstance(found, dict):
+            raise ProfileError(f"{path}: table {section} is missing; give it")
+        check_names(f"{path}: {section}", found, keys)
+        for key, rule in keys.items():
+            if key in found:
+                inherited[key] = parse_quantity(f"{path}: {section}.{key}", found[key], rule)
+            elif key not in inherited:
                 remedy = "give it, or kind 'unknown'" if rule.may_be_unknown else "give it"
                 raise ProfileError(f"{path}: {section}.{key} is missing; {remedy}")
-        sections[section] = {k: parse_quantity(f"{path}: {section}.{k}", found[k], rule) for k, rule in rules.items()}
-    return _consistent(path, Profile(name, description, name, 1, sections))
-
-
-def _parse_board(path: Path, content: dict[str, Any], base: Profile) -> Profile:
-    check_names(str(path), content, ("name", "description", "chip", "board", *SCHEMA))
-    name, description = _strings(path, content)
-    if name == base.name:
-        raise ProfileError(f"{path}: name is {name!r}, that of its chip; give the board a name of its own")
-    board = _table(path, content, "board")
-    check_names(f"{path}: board", board, BOARD)
-    if "chips" not in board:
-        raise ProfileError(f"{path}: board.chips is missing; give it")
-    chips = parse_quantity(f"{path}: board.chips", board["chips"], BOARD["chips"])
-    number = None if chips.value is None else int(chips.value)
-    sections = {"board": {"chips": chips}} | {section: dict(keys) for section, keys in base.sections.items()}
-    own = {"board.chips"}
-    for section in SCHEMA.keys() & content.keys():
-        found = _table(path, content, section)
-        check_names(f"{path}: {section}", found, SCHEMA[section])
-        for key, table in found.items():
-            sections[section][key] = parse_quantity(f"{path}: {section}.{key}", table, SCHEMA[section][key])
-            own.add(f"{section}.{key}")
-    return _consistent(path, Profile(name, description, base.name, number, sections, frozenset(own)))
+        sections[section] = inherited
+    if chip is None:
+        return _consistent(path, Profile(name, content["description"], name, 1, sections))
+    chips = sections["board"]["chips"].value
+    own = frozenset(f"{section}.{key}" for section in rules for key in content.get(section, ()))
+    return _consistent(
+        path,
+        Profile(name, content["description"], chip.name, None if chips is None else int(chips), sections, own),
+    )
 
 
 def _consistent(path: Path, profile: Profile) -> Profile:
@@ -205,19 +196,6 @@ def _consistent(path: Path, profile: Profile) -> Profile:
             "hold at least one neuron"
         )
     return profile
-
-
-def _strings(path: Path, content: dict[str, Any]) -> tuple[str, str]:
-    for key in ("name", "description"):
-        if not isinstance(content.get(key), str) or not content[key]:
-            raise ProfileError(f"{path}: {key} is missing or not a string; give it")
-    return content["name"], content["description"]
-
-
-def _table(path: Path, content: dict[str, Any], section: str) -> dict[str, Any]:
-    if not isinstance(content.get(section), dict):
-        raise ProfileError(f"{path}: table {section} is missing; give it")
-    return content[section]
 
 
 Counted = Literal["mac", "synaptic_operation"]

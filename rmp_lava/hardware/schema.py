@@ -59,10 +59,6 @@ class Rule:
     may_be_unknown: bool = True
 
 
-def _limit(unit: str, lowest: int, highest: int) -> Rule:
-    return Rule({unit: 1.0}, lowest, highest, may_be_unknown=False)
-
-
 def _count(unit: str, lowest: int = 1, highest: int = 2**24, *, known: bool = False) -> Rule:
     return Rule({unit: 1.0}, lowest, highest, may_be_unknown=not known)
 
@@ -74,16 +70,16 @@ def _physical(units: dict[str, float], lowest: float, highest: float) -> Rule:
 SCHEMA: dict[str, dict[str, Rule]] = {
     # Limits that quantisation keeps, so all have to be known; no range exceeds what an integer network can hold.
     "limits": {
-        "weight_mixed_min": _limit("weight unit", MIN_WEIGHT, -1),
-        "weight_mixed_max": _limit("weight unit", 1, MAX_WEIGHT),
-        "weight_mixed_step": _limit("weight unit", 1, MAX_WEIGHT),
-        "weight_single_sign_max": _limit("weight unit", 1, MAX_WEIGHT),
-        "threshold_max": _limit("weight unit", 1, MAX_THRESHOLD),
-        "bias_mantissa_max": _limit("1", 1, MAX_BIAS),
-        "bias_exponent_max": _limit("1", 1, MAX_BIAS_EXPONENT),
-        "current_max": _limit("weight unit", 1, MAX_THRESHOLD),
-        "potential_max": _limit("weight unit", 1, MAX_THRESHOLD),
-        "message_max": _limit("level", 1, MAX_LEVELS),
+        "weight_mixed_min": _count("weight unit", MIN_WEIGHT, -1, known=True),
+        "weight_mixed_max": _count("weight unit", 1, MAX_WEIGHT, known=True),
+        "weight_mixed_step": _count("weight unit", 1, MAX_WEIGHT, known=True),
+        "weight_single_sign_max": _count("weight unit", 1, MAX_WEIGHT, known=True),
+        "threshold_max": _count("weight unit", 1, MAX_THRESHOLD, known=True),
+        "bias_mantissa_max": _count("1", 1, MAX_BIAS, known=True),
+        "bias_exponent_max": _count("1", 1, MAX_BIAS_EXPONENT, known=True),
+        "current_max": _count("weight unit", 1, MAX_THRESHOLD, known=True),
+        "potential_max": _count("weight unit", 1, MAX_THRESHOLD, known=True),
+        "message_max": _count("level", 1, MAX_LEVELS, known=True),
     },
     # Capacity of one core, and how synapses and axons are counted.
     "cores": {

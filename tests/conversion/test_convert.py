@@ -358,7 +358,8 @@ def test_balancing_respects_the_registers_of_the_chip_that_quantises():
         model[0].bias[:] = torch.tensor([0.0, 0.1, 0.3])
     images = np.random.default_rng(0).random((20, 1, 2, 2), dtype=np.float32)
     chip = load_profile("loihi2")
-    limits = dict(chip.limits) | {"bias_mantissa_max": dataclasses.replace(chip.limits["bias_mantissa_max"], value=10)}
+    limits = dict(chip.sections["limits"])
+    limits["bias_mantissa_max"] = dataclasses.replace(limits["bias_mantissa_max"], value=10)
     small = dataclasses.replace(chip, sections={**chip.sections, "limits": limits})
     scales = [
         convert(model, images, steps=8, quantization=pipeline.Quantization(profile=profile)).floating.layers[0]

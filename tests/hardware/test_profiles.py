@@ -85,7 +85,7 @@ def test_loihi2_is_what_the_lava_simulator_does():
     assert (profile["weight_mixed_min"], profile["weight_mixed_max"], profile["weight_mixed_step"]) == (-256, 254, 2)
     assert (profile["weight_single_sign_max"], profile["threshold_max"]) == (255, 2**17 - 1)
     assert (profile["bias_mantissa_max"], profile["bias_exponent_max"]) == (4095, 7)
-    assert {limit.kind for limit in profile.limits.values()} == {"documented"}
+    assert {limit.kind for limit in profile.sections["limits"].values()} == {"documented"}
 
 
 def test_a_board_repeats_no_value_of_its_chip():

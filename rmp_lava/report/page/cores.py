@@ -153,4 +153,4 @@ def _legend(
 
 
 def _colour(layer: LayerMapping, palette: Palette) -> str:
-    return palette.layers.get(layer.origin or layer.name, INK)
+    return palette.layers.get(layer.demand.origin or layer.name, INK)

@@ -65,7 +65,7 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
         f"Estimated, {mapping.implementation} neurons: what the fullest core of each layer holds, and which of its resources is "
         "scarcest.",
         mapping_table(mapping, wide=False),
-        (*palette.marks([layer.origin or layer.name for layer in mapping.layers]), ""),
+        (*palette.marks([layer.demand.origin or layer.name for layer in mapping.layers]), ""),
     )
     shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
     sheets = [cores]
@@ -108,7 +108,7 @@ def _sheets(found: Estimate, samples: str, palette: Palette) -> tuple[Sheet, ...
             "Estimated dynamic energy per inference, and the time that the layer’s busiest core computes in a step. "
             f"Mean of {samples}.",
             estimate_table(found),
-            (*palette.marks([layer.origin or layer.name for layer in found.mapping.layers]), ""),
+            (*palette.marks([layer.demand.origin or layer.name for layer in found.mapping.layers]), ""),
         ),
         Sheet("Estimated for other numbers of steps, at the same firing rates.", steps_table(found)),
         Sheet(
