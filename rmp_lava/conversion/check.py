@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 
-from .trace import as_array, examine
-from .tracing.findings import CheckReport
-from .tracing.reading import Model
+from ..errors import ConversionError
+from ..findings import Finding, findings_table, of_severity
+from ..network import INPUT, Layer
+from ..tables import Table, Tabular
+from .tracing.analysis import Analysis, analyse
+from .tracing.reading import Model, Reading, read
 
-__all__ = ["CheckReport", "check"]
+
+@dataclass(frozen=True, repr=False)
+class CheckReport(Tabular):
+    """Everything that `check` found.
+
+    A finding's `where` is the name of a module, "input" or "model"; a function is named after the module that calls it.
+    Its severity is "obstacle" or "information".
+    """
+
+    findings: tuple[Finding, ...]
+
+    def table(self) -> Table:
+        """Every finding, as `check` prints them."""
+        obstacles = len(self.obstacles)
+        verdict = f"{obstacles} obstacle{'s' if obstacles > 1 else ''}" if obstacles else "the network converts"
+        return findings_table(self.findings, f"Check: {verdict}")
+
+    @property
+    def obstacles(self) -> tuple[Finding, ...]:
+        """What has to change before the network converts."""
+        return of_severity(self.findings, "obstacle")
+
+    @property
+    def information(self) -> tuple[Finding, ...]:
+        """What conversion changes."""
+        return of_severity(self.findings, "information")
+
+    @property
+    def convertible(self) -> bool:
+        """Whether there is no obstacle."""
+        return not self.obstacles
+
+    def raise_if_blocked(self) -> None:
+        """Raise `ConversionError` with every obstacle if there is one."""
+        if self.obstacles:
+            listed = "; ".join(f"layer {f.where!r} {f.found}: {f.remedy}" for f in self.obstacles)
+            raise ConversionError(f"the network cannot be converted: {listed}")
 
 
 def check(model: Model, example: np.ndarray | torch.Tensor, *, pooling: str = "fold") -> CheckReport:
@@ -28,5 +70,64 @@ def check(model: Model, example: np.ndarray | torch.Tensor, *, pooling: str = "f
     CheckReport
         All obstacles, including those downstream of other obstacles. Nothing is changed or raised.
     """
-    _, analysis = examine(model, as_array(example), pooling)
-    return CheckReport(analysis.findings)
+    return CheckReport(examine(model, example, pooling)[1].findings)
+
+
+def examine(model: Model, example: np.ndarray | torch.Tensor, pooling: str) -> tuple[Reading | None, Analysis]:
+    """Run a network and analyse its calls; the analysis has all findings, including those about the example."""
+    example = _as_array(example)
+    findings = tuple(_unsuitable_example(example))
+    if example.dtype.kind not in "fiub" or example.ndim < 2 or not example.size:
+        return None, Analysis((), findings, None)
+    reading = read(model, example)
+    findings += reading.findings
+    if reading.calls is None:
+        return reading, Analysis((), findings, None)
+    analysis = analyse(reading.calls, pooling=pooling)
+    findings = tuple(dict.fromkeys(findings + analysis.findings)) + tuple(_mixed_sources(analysis.layers))
+    if not reading.agrees and not of_severity(findings, "obstacle"):
+        found = "does not compute what its layers compute"
+        remedy = "remove forward hooks, randomness, and state that is kept between calls"
+        findings += (Finding("obstacle", "model", found, remedy),)
+    return reading, replace(analysis, findings=findings)
+
+
+def _as_array(example: np.ndarray | torch.Tensor) -> np.ndarray:
+    """An example as a numpy array; half precision becomes float32."""
+    if isinstance(example, torch.Tensor):
+        example = example.detach().cpu()
+        return (example.float() if example.is_floating_point() else example).numpy()
+    example = np.asarray(example)
+    return example.astype(np.float32) if example.dtype.kind == "f" else example
+
+
+def _unsuitable_example(values: np.ndarray) -> Iterator[Finding]:
+    """Obstacles in an example, whatever the network."""
+    if values.dtype.kind not in "fiub":
+        yield Finding("obstacle", "input", f"has dtype {values.dtype}", "pass numbers in [0, 1]")
+        return
+    if values.ndim not in (2, 4) or not values.size:
+        remedy = "pass images as (N, C, H, W) or features as (N, F)"
+        yield Finding("obstacle", "input", f"has shape {values.shape}", remedy)
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        yield Finding(
+            "obstacle",
+            "input",
+            f"has values in [{values.min():g}, {values.max():g}]",
+            "pass values in [0, 1], because they become firing rates; put a normalisation such as (x - mean) / std "
+            "into the network's forward, where it is folded into the first layer",
+        )
+
+
+def _mixed_sources(layers: tuple[Layer, ...]) -> Iterator[Finding]:
+    """Layers that cannot be quantised with current encoding; whether that matters depends on the encoding."""
+    for layer in layers:
+        sources = {synapse.source for synapse in layer.synapses}
+        if INPUT in sources and len(sources) > 1:
+            yield Finding(
+                "information",
+                layer.record.get("module", layer.name),
+                "receives both the image and spikes",
+                "kept, but graded pixels and spikes have no common integer scale: convert with encoding 'rate' or "
+                "'poisson', not 'current', or put a layer with ReLU between the image and it",
+            )

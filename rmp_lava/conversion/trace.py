@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 
 from ..errors import ConversionError, UsageError
-from ..findings import Finding
-from ..network import INPUT, Input, Layer, Readout, SpikingNetwork
+from ..network import Input, Readout, SpikingNetwork
 from .analog import AnalogNetwork
-from .tracing.analysis import Analysis, analyse
-from .tracing.findings import CheckReport
-from .tracing.reading import Model, Reading, read, unsuitable_example
-from .tracing.verify import verify
+from .check import CheckReport, examine
+from .tracing.reading import Model
+
+_TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Of networks in reduced precision, as a share of their largest output; 1e-3 for all others."""
 
 
 def trace(
@@ -61,7 +59,7 @@ def trace(
         return _as_it_is(model.to_network(), source, pooling, readout)
     if example is None:
         example = np.random.default_rng(0).random((2, *source.shape), dtype=np.float32)
-    reading, analysis = examine(model, as_array(example), pooling)
+    reading, analysis = examine(model, example, pooling)
     CheckReport(analysis.findings).raise_if_blocked()
     assert reading is not None and analysis.logits is not None  # as there is no obstacle
     if reading.images.shape[1:] != source.shape:
@@ -76,7 +74,7 @@ def trace(
     # A spiking read-out rectifies, the original does not: compare with one that only integrates.
     plain = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     compared = network.replace(layers=(*layers[:-1], plain), readout="potential")
-    verify(compared, reading.images, analysis.logits, reading.precision)
+    _verify(compared, reading.images, analysis.logits, reading.precision)
     return network
 
 
@@ -95,42 +93,15 @@ def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Rea
     return network.replace(input=source, layers=(*hidden, last), readout=readout)
 
 
-def examine(model: Model, example: np.ndarray, pooling: str) -> tuple[Reading | None, Analysis]:
-    """Run a network and analyse its calls; the analysis has all findings, including those about the example."""
-    findings = tuple(unsuitable_example(example))
-    if example.dtype.kind not in "fiub" or example.ndim < 2 or not example.size:
-        return None, Analysis((), findings, None)
-    reading = read(model, example)
-    findings += reading.findings
-    if reading.calls is None:
-        return reading, Analysis((), findings, None)
-    analysis = analyse(reading.calls, pooling=pooling)
-    findings = tuple(dict.fromkeys(findings + analysis.findings)) + tuple(_mixed_sources(analysis.layers))
-    if not reading.agrees and not any(f.severity == "obstacle" for f in findings):
-        found = "does not compute what its layers compute"
-        remedy = "remove forward hooks, randomness, and state that is kept between calls"
-        findings += (Finding("obstacle", "model", found, remedy),)
-    return reading, Analysis(analysis.layers, findings, analysis.logits)
-
-
-def _mixed_sources(layers: tuple[Layer, ...]) -> Iterator[Finding]:
-    """Layers that cannot be quantised with current encoding; whether that matters depends on the encoding."""
-    for layer in layers:
-        sources = {synapse.source for synapse in layer.synapses}
-        if INPUT in sources and len(sources) > 1:
-            yield Finding(
-                "information",
-                layer.record.get("module", layer.name),
-                "receives both the image and spikes",
-                "kept, but graded pixels and spikes have no common integer scale: convert with encoding 'rate' or "
-                "'poisson', not 'current', or put a layer with ReLU between the image and it",
-            )
-
-
-def as_array(example: np.ndarray | torch.Tensor) -> np.ndarray:
-    """An example as a numpy array; half precision becomes float32."""
-    if isinstance(example, torch.Tensor):
-        example = example.detach().cpu()
-        return (example.float() if example.is_floating_point() else example).numpy()
-    example = np.asarray(example)
-    return example.astype(np.float32) if example.dtype.kind == "f" else example
+def _verify(network: SpikingNetwork, images: np.ndarray, logits: torch.Tensor, precision: torch.dtype) -> None:
+    """Raise `ConversionError` if a network in analog form does not compute the original's outputs `logits`."""
+    with torch.no_grad():
+        found = AnalogNetwork(network)(torch.from_numpy(images)).numpy()
+    expected = logits.detach().cpu().to(torch.float64).numpy().reshape(len(images), -1)
+    scale = max(float(np.abs(expected).max()), 1e-6)
+    error = float(np.abs(found - expected).max()) / scale
+    if not error <= _TOLERANCE.get(precision, 1e-3):
+        raise ConversionError(
+            f"the traced network differs from the original (by {error:.1%} of its largest output), which is a defect of "
+            "this package; please report the network's forward"
+        )

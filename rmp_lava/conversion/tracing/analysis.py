@@ -10,17 +10,13 @@ from torch.utils._pytree import tree_leaves
 
 from ...findings import Finding
 from ...network import Layer
-from . import expressions
+from . import expressions, operations, shapes  # noqa: F401 (the last two register their rules)
 from .builder import APART, Builder, SilentObstacleError
 from .calls import Call, Calls, Ref
 from .expressions import Expression
-from .findings import ObstacleError
 from .maps import NotComposableError
-from .operations import OPERATIONS
-from .remedies import obstacle
-from .shapes import SHAPES
-
-_HANDLERS = {**OPERATIONS, **SHAPES}
+from .remedies import ObstacleError, obstacle
+from .rules import RULES
 
 
 @dataclass(frozen=True)
@@ -73,12 +69,9 @@ class _Walk(Builder):
         first = call.args[0] if call.args else None
         if call.op == "getitem" and isinstance(first, Ref) and isinstance(self.values(first), tuple):
             return self.values(first)[call.args[1]]
-        handler = _HANDLERS.get(call.op)
-        if handler is None:
+        if call.op not in RULES:
             raise obstacle(call.op)
-        value = handler(self, call)
-        if isinstance(value, Expression) and value.softmax == call.layer:
-            self._before_softmax[call.layer] = self.tensor(call.argument(0, "input"))
+        value = RULES[call.op](self, call)
         if isinstance(value, Expression) and isinstance(call.result, (tuple, list)):
             value = (value,) + (None,) * (len(call.result) - 1)
         return value
@@ -108,7 +101,7 @@ class _Walk(Builder):
         refs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Ref)]
         if not isinstance(output, Ref):
             kind = (
-                f"returns {len(refs)} tensors in a {_container(output)}"
+                f"returns {len(refs)} tensors in a {'dict' if isinstance(output, dict) else 'tuple or list'}"
                 if refs
                 else "returns nothing that depends on the input"
             )
@@ -122,7 +115,7 @@ class _Walk(Builder):
             return
         self.logits = self.tensor(output)
         if x.softmax:
-            self.logits = self._before_softmax[x.softmax]
+            self.logits = self.before_softmax[x.softmax]
             self.inform(x.softmax, "is a softmax at the end", "left out: the largest output stays the largest")
         if self._is_unknown(x) or any(f.severity == "obstacle" for f in self.findings):
             return
@@ -154,7 +147,12 @@ class _Walk(Builder):
         """One finding for each clipped ReLU, with the layer that clips."""
         reason = "a neuron fires at most once per step, so the clip becomes its threshold"
         return [
-            Finding("information", module, f"is a ReLU clipped at {clip:g}", f"kept in layer {name!r}: {reason}")
+            Finding(
+                "information",
+                module,
+                f"is a ReLU clipped at {clip:g}",
+                f"kept in layer {self.final_name(name)!r}: {reason}",
+            )
             for module, clip, name in self._clips
         ]
 
@@ -173,17 +171,13 @@ class _Walk(Builder):
         """One finding for each folded operation, with the layers that it is folded into."""
         found = []
         for note, names in self._folded.items():
-            into = ", ".join(repr(name) for name in dict.fromkeys(names) if name)
+            into = ", ".join(repr(name) for name in dict.fromkeys(map(self.final_name, names)) if name)
             if note.kind in APART:
                 remedy = f"a layer of its own: it {APART[note.kind]}"
             else:
                 remedy = f"folded into the weights of layer {into}"
             found.append(Finding("information", note.layer, note.found, remedy))
         return found
-
-
-def _container(output: Any) -> str:
-    return "dict" if isinstance(output, dict) else "tuple or list"
 
 
 def _same_elements(target: torch.Tensor, other: torch.Tensor) -> bool:

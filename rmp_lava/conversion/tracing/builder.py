@@ -15,9 +15,8 @@ from ...network import INPUT, Layer, Neurons
 from . import expressions
 from .calls import Call, Calls, Ref
 from .expressions import Expression
-from .findings import ObstacleError
 from .maps import Diagonal, NotComposableError
-from .remedies import obstacle
+from .remedies import ObstacleError, obstacle
 
 APART = {
     "unfolded": "cannot be folded exactly",
@@ -40,6 +39,8 @@ class Builder:
     keep_pooling : bool
         Whether average pooling becomes layers of its own.
     logits : torch.Tensor or None
+    before_softmax : dict of torch.Tensor
+        The operand of each softmax, by the softmax's name.
     """
 
     def __init__(self, calls: Calls, pooling: str) -> None:
@@ -47,9 +48,9 @@ class Builder:
         self.findings: list[Finding] = []
         self.keep_pooling = pooling == "layer"
         self.logits: torch.Tensor | None = None
+        self.before_softmax: dict[str, torch.Tensor] = {}
         self._tensors = calls.values
         self._batch = calls.values[0].shape[0]
-        self._before_softmax: dict[str, torch.Tensor] = {}
         self._folded: dict[expressions.Note, list[str]] = {}
         self._unknown: set[str] = set()
         self._weights: dict[tuple, list[str]] = {}
@@ -58,17 +59,18 @@ class Builder:
         """Of each clipped ReLU its module, the clip, and the population."""
         self._ceilings: dict[str, str] = {}
         """Populations that only clip the activations of another one, and the other one."""
-        # Id of the terms of an expression -> the population made to hold it, which several branches may read.
+        self._merged: dict[str, str] = {}
+        """Those that became the clip of the other one."""
+        # Id of the terms of an expression -> the population made to hold it, which several branches may read. Views of
+        # one expression share its terms. The terms are kept, so that their id stays unique.
         self._populations: dict[int, tuple[tuple, str]] = {}
-        self._values: list[Any] = [self._input(calls.values[0])]
+        shape = tuple(calls.values[0].shape[1:])
+        is_suitable = len(shape) in (1, 3)
+        self._values: list[Any] = [
+            expressions.of_population(INPUT, shape, shape) if is_suitable else self._opaque(shape)
+        ]
 
-    def _input(self, images: torch.Tensor) -> Expression:
-        shape = tuple(images.shape[1:])
-        if len(shape) not in (1, 3):
-            return self._opaque(shape)
-        return expressions.of_population(INPUT, shape, shape)
-
-    # What the operations use
+    # What the rules use
 
     def values(self, ref: Ref) -> Any:
         """The expression of a tensor, or the tuple of them."""
@@ -87,7 +89,12 @@ class Builder:
             text = "divides by a sum of activations: remove it, or use it at the very end of the network only"
             self._add("obstacle", x.softmax, "is a softmax inside the network", text)
             return self._opaque(x.view)
-        return self._held(x) if x.hold else x
+        if not x.hold:
+            return x
+        held, new = self._population_that_holds(x, x.hold, x.hold)
+        if new:
+            self.inform(x.hold, "is average pooling", "a layer of its own with spiking neurons, as requested")
+        return held
 
     def straight(self, call: Call, ref: Ref) -> Expression:
         """The expression of an operand, with its elements in PyTorch's order."""
@@ -118,12 +125,14 @@ class Builder:
     def broadcast(self, call: Call, x: Expression) -> Expression:
         """An expression broadcast to the view of the call's result."""
         view = tuple(call.result.shape[1:])
-        if x.view == view or not _broadcasts(x.view, view):
+        if x.view == view:
             return x
-        index = np.arange(math.prod(x.view)).reshape((1,) * (len(view) - len(x.view)) + x.view)
-        wide = expressions.rearranged(x, np.broadcast_to(index, view).reshape(-1), view)
         try:
-            return expressions.aligned(wide)
+            index = np.broadcast_to(np.arange(math.prod(x.view)).reshape(x.view), view)
+        except ValueError:
+            return x
+        try:
+            return expressions.aligned(expressions.rearranged(x, index.reshape(-1), view))
         except NotComposableError:
             raise ObstacleError(
                 f"adds a tensor of shape (N, {', '.join(map(str, x.view))}) to every pixel of a larger one",
@@ -165,11 +174,8 @@ class Builder:
             raise self._not_composable(call, linear_before)
         name = pools[-1].layer if pools else None
         notes = tuple(note for note in x.notes if note not in pools)
-        known = self._known(x)
-        held = known or self.population(call, replace(x, notes=notes), name=name)
-        if known is None:
-            self._remember(x)
-        if not pools and known is None:
+        held, new = self._population_that_holds(replace(x, notes=notes), call.layer, name)
+        if new and not pools:
             text = "kept as a layer of its own: its inputs are never negative, so its neurons lose nothing"
             self.inform(self.layers[-1].name, "is not followed by a ReLU", text)
         kind = "enormous" if enormous else "unfolded"
@@ -191,22 +197,20 @@ class Builder:
             "multiplies each pixel by another factor", "use one factor for each channel, or put a ReLU before it"
         )
 
-    def population(
-        self, call: Call, x: Expression, *, clip: float | None = None, name: str | None = None
-    ) -> Expression:
+    def population(self, call: Call, x: Expression, *, clip: float | None = None) -> Expression:
         """Make a population of neurons that rectify x, and clip it if asked to."""
-        self._append(call.layer, x, name, clip=clip)
+        self._append(call.layer, x, None, clip=clip)
         if clip is not None:
             made, source = self.layers[-1].name, expressions.population_of(x)
             self._clips.append((call.layer, clip, made))
             if source not in (None, INPUT) and source not in self._unknown:
                 self._ceilings[made] = source
-        return self._last_population(x)
+        return _seen_as(x, self.layers[-1].name)
 
     def merge_ceilings(self) -> None:
         """Make a ceiling on the activations of a population the clip of that population, where nothing else reads them."""
-        for name in tuple(self._ceilings):
-            source = self._ceilings[name]
+        for name, source in self._ceilings.items():
+            source = self.final_name(source)
             layers = {layer.name: layer for layer in self.layers}
             readers = [layer.name for layer in self.layers for s in layer.synapses if s.source == source]
             if name not in layers or readers != [name]:
@@ -215,11 +219,14 @@ class Builder:
             lowest = min(clip for clip in (ceiling.clip, held.clip) if clip is not None)
             layers[source] = held.replace(clip=lowest, record={**ceiling.record, **held.record})
             del layers[name]
-            new = {name: source}
-            self.layers = [_reading(layer, new) for layer in layers.values()]
-            self._ceilings = {made: new.get(of, of) for made, of in self._ceilings.items()}
-            self._clips = [(module, clip, new.get(made, made)) for module, clip, made in self._clips]
-            self._folded = {note: [new.get(made, made) for made in into] for note, into in self._folded.items()}
+            self._merged[name] = source
+            self.layers = [_reading(layer, name, source) for layer in layers.values()]
+
+    def final_name(self, name: str) -> str:
+        """The name of a population after `merge_ceilings`."""
+        while name in self._merged:
+            name = self._merged[name]
+        return name
 
     def inform(self, layer: str, found: str, remedy: str) -> None:
         """Report a change."""
@@ -239,26 +246,13 @@ class Builder:
         shape = view if len(view) in (1, 3) else (math.prod(view),)
         return expressions.of_population(name, shape, view)
 
-    def _held(self, x: Expression) -> Expression:
-        known = self._known(x)
-        if known is not None:
-            return known
-        self._append(x.hold, x, x.hold)
-        self._remember(x)
-        self.inform(x.hold, "is average pooling", "a layer of its own with spiking neurons, as requested")
-        return self._last_population(x)
-
-    def _known(self, x: Expression) -> Expression | None:
-        """The population that holds x because another branch reads it; None if there is none."""
-        terms, name = self._populations.get(id(x.terms), (None, ""))
-        return _seen_as(x, name) if terms is x.terms else None
-
-    def _remember(self, x: Expression) -> None:
-        # Views of one expression share its terms. The terms are kept, so that their id stays unique.
-        self._populations[id(x.terms)] = (x.terms, self.layers[-1].name)
-
-    def _last_population(self, x: Expression) -> Expression:
-        return _seen_as(x, self.layers[-1].name)
+    def _population_that_holds(self, x: Expression, fallback: str, name: str | None) -> tuple[Expression, bool]:
+        """The population that holds x, and whether it is new: another branch may read it already."""
+        key, new = id(x.terms), id(x.terms) not in self._populations
+        if new:
+            self._append(fallback, x, name)
+            self._populations[key] = (x.terms, self.layers[-1].name)
+        return _seen_as(x, self._populations[key][1]), new
 
     def _append(self, fallback: str, x: Expression, name: str | None, *, clip: float | None = None) -> None:
         taken = {layer.name for layer in self.layers} | {INPUT}
@@ -298,10 +292,9 @@ class Builder:
         self.findings.append(Finding(severity, where or "model", found, remedy))
 
 
-def _reading(layer: Layer, renamed: dict[str, str]) -> Layer:
-    """The layer with sources of other names."""
-    synapses = tuple(s.replace(source=renamed.get(s.source, s.source)) for s in layer.synapses)
-    return layer.replace(synapses=synapses)
+def _reading(layer: Layer, old: str, new: str) -> Layer:
+    """The layer with the source `new` instead of `old`."""
+    return layer.replace(synapses=tuple(s.replace(source=new) if s.source == old else s for s in layer.synapses))
 
 
 def _seen_as(x: Expression, name: str) -> Expression:
@@ -336,10 +329,3 @@ def _unique(name: str, taken: set[str]) -> str:
         number += 1
         candidate = f"{name}#{number}"
     return candidate
-
-
-def _broadcasts(view: tuple[int, ...], larger: tuple[int, ...]) -> bool:
-    if len(view) > len(larger):
-        return False
-    view = (1,) * (len(larger) - len(view)) + view
-    return all(n in (1, m) for n, m in zip(view, larger, strict=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +15,16 @@ from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
-from .modules import Lowered
+from .modules import lowered
 
 
 class UntraceableError(Exception):
     """A front end cannot follow the network; the message gives the reason."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or the error's type if the message is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -94,22 +99,6 @@ _TRUSTED = {"torch", "_operator", "operator", "builtins", "math"}
 _OVERWRITING = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"}
 
 
-class Front(Protocol):
-    """What `record` asks of a front end."""
-
-    def constant(self, node: Node) -> Any:
-        """The value of a `get_attr` node."""
-
-    def layer(self, node: Node) -> str:
-        """The name of a call for the user."""
-
-    def module(self, node: Node) -> nn.Module:
-        """The module of a `call_module` node."""
-
-    def lowered(self, module: nn.Module, args: tuple, kwargs: Mapping) -> Lowered | None:
-        """The function that a module calls, if it is known."""
-
-
 def canonical(target: Any) -> str:
     """One name for all spellings of an operation: a method's name, a function, an overload of `torch.ops`."""
     if isinstance(target, torch._ops.OpOverload):
@@ -128,7 +117,13 @@ def canonical(target: Any) -> str:
     return _NAMES.get(name, name)
 
 
-def record(graph: Graph, given: Mapping[Node, Any], source: Node, front: Front) -> Calls:
+def record(
+    graph: Graph,
+    given: Mapping[Node, Any],
+    source: Node,
+    attribute: Callable[[Node], Any],
+    layer: Callable[[Node], str],
+) -> Calls:
     """Run a graph node by node and record the calls that depend on the input.
 
     Parameters
@@ -138,7 +133,10 @@ def record(graph: Graph, given: Mapping[Node, Any], source: Node, front: Front) 
         The values of all placeholders.
     source : torch.fx.Node
         The placeholder that is the input.
-    front : Front
+    attribute : callable
+        The tensor of a `get_attr` node, or the module of a `call_module` node.
+    layer : callable
+        The name of a call for the user.
     """
     values, refs, kept = dict(given), {source: Ref(0)}, [given[source]]
     calls: list[Call] = []
@@ -147,45 +145,43 @@ def record(graph: Graph, given: Mapping[Node, Any], source: Node, front: Front) 
         if node.op == "placeholder":
             continue
         if node.op == "get_attr":
-            values[node] = front.constant(node)
+            values[node] = attribute(node)
             continue
         if node.op == "output":
             output = map_arg(node.args[0], lambda n: refs.get(n, values[n]))
             continue
-        op, run = _operation(node, front)
+        op, run = _operation(node, attribute)
         args, kwargs = (map_arg(part, values.__getitem__) for part in (node.args, node.kwargs))
         values[node] = result = run(*args, **kwargs)
-        depends = any(n in refs for n in node.all_input_nodes)
-        if not depends or op in _CONSTANTS or (op in _QUERIES or _is_query(op, args)) and not _has_tensor(result):
+        query = op in _QUERIES or op == "getattr" and args[1] in _QUERIES
+        if query and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
+            continue
+        if op in _CONSTANTS or not any(n in refs for n in node.all_input_nodes):
             continue
         args, kwargs = (map_arg(part, lambda n: refs.get(n, values[n])) for part in (node.args, node.kwargs))
+        kwargs = {_KEYWORDS.get(name, name): value for name, value in kwargs.items()}
+        if isinstance(run, nn.Module):
+            in_place = bool(getattr(run, "inplace", False))
+            call = lowered(run, args, kwargs)
+            if call is not None:
+                (op, args), kwargs = call, {}
+        else:
+            in_place = _overwrites(node.target, op, args, kwargs)
         refs[node] = Ref(len(kept))
         kept.append(result)
-        calls.append(_call(node, op, args, kwargs, result, run, front))
+        calls.append(Call(op, layer(node), tuple(args), kwargs, result, run, in_place))
     return Calls(tuple(calls), tuple(kept), output)
 
 
-def _operation(node: Node, front: Front) -> tuple[str, Callable]:
+def _operation(node: Node, attribute: Callable[[Node], Any]) -> tuple[str, Callable]:
     if node.op == "call_module":
-        module = front.module(node)
+        module = attribute(node)
         return type(module).__name__, module
     target = node.target
     if isinstance(target, str):  # call_method
         method = target
         return canonical(target), lambda x, *args, **kwargs: getattr(x, method)(*args, **kwargs)
     return canonical(target), target
-
-
-def _call(node: Node, op: str, args: tuple, kwargs: Mapping, result: Any, run: Callable, front: Front) -> Call:
-    layer = front.layer(node)
-    kwargs = {_KEYWORDS.get(name, name): value for name, value in kwargs.items()}
-    if isinstance(run, nn.Module):
-        lowered = front.lowered(run, args, kwargs)
-        in_place = bool(getattr(run, "inplace", False))
-        if lowered is not None:
-            op, args, kwargs = lowered
-        return Call(op, layer, tuple(args), kwargs, result, run, in_place)
-    return Call(op, layer, tuple(args), kwargs, result, run, _overwrites(node.target, op, args, kwargs))
 
 
 def _overwrites(target: Any, op: str, args: tuple, kwargs: Mapping) -> bool:
@@ -197,11 +193,3 @@ def _overwrites(target: Any, op: str, args: tuple, kwargs: Mapping) -> bool:
         return True
     place = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3}.get(op, len(args))
     return bool(kwargs.get("inplace")) or len(args) > place and args[place] is True
-
-
-def _is_query(op: str, args: tuple) -> bool:
-    return op == "getattr" and len(args) > 1 and args[1] in _QUERIES
-
-
-def _has_tensor(value: Any) -> bool:
-    return any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from . import modules
-from .calls import Calls, Front, UntraceableError, record
+from .calls import Calls, UntraceableError, first_line, record
 
 
 class _Tracer(fx.Tracer):
@@ -65,25 +65,16 @@ class _Tracer(fx.Tracer):
             return self.create_node("get_attr", name, (), {})
         return super().create_arg(a)
 
-
-class _Front(Front):
-    def __init__(self, tracer: _Tracer) -> None:
-        self._tracer = tracer
-
-    def constant(self, node: fx.Node) -> torch.Tensor:
-        return self._tracer.constants[str(node.target)]
-
-    def module(self, node: fx.Node) -> nn.Module:
-        return self._tracer.modules[str(node.target)]
-
-    def lowered(self, module: nn.Module, args: tuple, kwargs: Mapping) -> modules.Lowered | None:
-        return modules.lowered(module, args, kwargs)
+    def attribute(self, node: fx.Node) -> Any:
+        """The module or the constant that a node names."""
+        return (self.modules if node.op == "call_module" else self.constants)[str(node.target)]
 
     def layer(self, node: fx.Node) -> str:
+        """The name of a call: its module's, or the calling module's followed by the function's."""
         if node.op == "call_module":
             return str(node.target)
         around = node.meta["around"]
-        if isinstance(self._tracer.root.get_submodule(around), (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)):
+        if isinstance(self.root.get_submodule(around), (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)):
             return around  # a user's subclass that calls the function itself
         return f"{around}.{node.name}" if around else node.name
 
@@ -104,24 +95,12 @@ def read(model: nn.Module, images: torch.Tensor) -> Calls:
         If its forward branches on values, or `torch.fx` cannot follow it.
     """
     tracer = _Tracer()
+    optional = list(inspect.signature(model.forward).parameters.values())[1:]
+    defaults = {p.name: p.default for p in optional if p.default is not p.empty}
     try:
-        defaults = dict(_defaults(model))
         graph = tracer.trace(model, concrete_args=defaults or None)
-    except Exception as error:  # any error of the network's own code on a proxy
-        raise UntraceableError(f"torch.fx: {_first_line(error)}") from error
-    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    given = {node: default for node, default in zip(placeholders[1:], defaults.values(), strict=False)}
-    try:
-        return record(graph, {placeholders[0]: images} | given, placeholders[0], _Front(tracer))
-    except Exception as error:
-        raise UntraceableError(f"torch.fx: {_first_line(error)}") from error
-
-
-def _defaults(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    for i, parameter in enumerate(inspect.signature(model.forward).parameters.values()):
-        if i and parameter.default is not parameter.empty:
-            yield parameter.name, parameter.default
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        source, *others = [node for node in graph.nodes if node.op == "placeholder"]
+        given = {source: images} | dict(zip(others, defaults.values(), strict=False))
+        return record(graph, given, source, tracer.attribute, tracer.layer)
+    except Exception as error:  # any error of the network's own code, on a proxy or on images
+        raise UntraceableError(f"torch.fx: {first_line(error)}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,9 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
-from ...findings import Finding
+from ...findings import Finding, of_severity
 from . import export_front, fx_front
-from .calls import Calls, Ref, UntraceableError
+from .calls import Calls, Ref, UntraceableError, first_line
 from .remedies import is_known, obstacle
 
 Model = nn.Module | ExportedProgram
@@ -48,34 +48,28 @@ def read(model: Model, example: np.ndarray) -> Reading:
     """
     model = _unwrapped(model)
     images = np.concatenate([example[:2]] * 2)[:2]
+    tensors: dict[str, Any]
+    inputs: Sequence[str]
     if isinstance(model, ExportedProgram):
-        return _read_program(model, images)
-    findings = _invalid_weights({**dict(model.named_parameters()), **dict(model.named_buffers())})
-    findings += _number_of_inputs(fx_front.inputs_of(model))
-    precision, device = _computes_in(list(model.parameters()))
-    findings += _precision(precision)
-    if any(f.where == "model" and f.severity == "obstacle" for f in findings):
-        return Reading(None, tuple(findings + _unsuitable_modules(model)), images, precision)
-    with _undisturbed(model):
-        try:
-            tensor = _runs_on(model, images, precision, device)
-        except _DoesNotRunError as error:
-            remedy = "pass an example of the shape it was trained on, channels first"
-            findings.append(Finding("obstacle", "input", f"does not fit the network ({error})", remedy))
-            return Reading(None, tuple(findings + _unsuitable_modules(model)), images, precision)
-        expected = model(tensor.clone())
-        images = images[: len(tensor)].astype(np.float32)
-        try:
-            calls = _recorded(model, tensor, expected)
-        except UntraceableError as error:
-            remedy = "write forward with tensor operations only, without branches on the values of a tensor"
-            findings.append(Finding("obstacle", "model", f"cannot be followed ({error})", remedy))
-            return Reading(None, tuple(findings + _unsuitable_modules(model)), images, precision)
-    return Reading(calls, tuple(findings), images, precision, _agrees(calls, expected))
-
-
-class _DoesNotRunError(Exception):
-    pass
+        tensors, inputs = {**model.state_dict, **model.constants}, export_front.inputs_of(model)
+    else:
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        inputs = fx_front.inputs_of(model)
+    floating = (t for t in tensors.values() if isinstance(t, torch.Tensor) and t.is_floating_point())
+    sample = next(floating, torch.empty(0, dtype=torch.float32))
+    precision, device = sample.dtype, sample.device
+    findings = _unsuitable_model(tensors, inputs, precision)
+    if not any(f.where == "model" for f in of_severity(findings, "obstacle")):
+        with _undisturbed(model):
+            if isinstance(model, ExportedProgram):
+                run = _run_program(model, images, precision, device)
+            else:
+                run = _run_module(model, images, precision, device)
+        if not isinstance(run, Finding):
+            calls, images, agrees = run
+            return Reading(calls, findings, images, precision, agrees)
+        findings = (*findings, run)
+    return Reading(None, (*findings, *_unsuitable_modules(model)), images, precision)
 
 
 def _unwrapped(model: Model) -> Model:
@@ -89,125 +83,113 @@ def _unwrapped(model: Model) -> Model:
     return model
 
 
-def _read_program(program: ExportedProgram, images: np.ndarray) -> Reading:
-    state = {**program.state_dict, **program.constants}
-    findings = _invalid_weights(state) + _number_of_inputs(list(export_front.inputs_of(program)))
-    parameters = [p for p in program.state_dict.values() if isinstance(p, torch.Tensor)]
-    precision, device = _computes_in(parameters)
-    findings += _precision(precision)
-    if any(f.where == "model" and f.severity == "obstacle" for f in findings):
-        return Reading(None, tuple(findings), images, precision)
+_Run = tuple[Calls, np.ndarray, bool]
+"""Calls, the images they ran on (float32), and whether the calls reproduce the network's output."""
+
+
+def _run_program(
+    program: ExportedProgram, images: np.ndarray, precision: torch.dtype, device: torch.device
+) -> _Run | Finding:
     batch = export_front.batch_of(program) or len(images)
     images = np.resize(images, (batch, *images.shape[1:])).astype(np.float32)
-    saved = {name: value.clone() for name, value in state.items() if isinstance(value, torch.Tensor)}
     try:
-        with torch.no_grad():
-            calls = export_front.read(program, torch.from_numpy(images.copy()).to(device, precision))
+        return export_front.read(program, torch.from_numpy(images.copy()).to(device, precision)), images, True
     except UntraceableError as error:
         remedy = "pass an example of the shape that the program was exported for"
-        findings.append(Finding("obstacle", "input", f"does not fit the network ({error})", remedy))
-        return Reading(None, tuple(findings), images, precision)
-    finally:
-        _put_back((state[name], value) for name, value in saved.items())
-    return Reading(calls, tuple(findings), images, precision)
+        return Finding("obstacle", "input", f"does not fit the network ({error})", remedy)
 
 
-def _recorded(model: nn.Module, tensor: torch.Tensor, expected: Any) -> Calls:
+def _run_module(model: nn.Module, images: np.ndarray, precision: torch.dtype, device: torch.device) -> _Run | Finding:
     """By `torch.fx`; by `torch.export` where that fails, or misses an in-place change through a view."""
-    calls = by_fx = None
-    try:
-        calls = fx_front.read(model, tensor.clone())
-        if _agrees(calls, expected):
-            return calls
-    except UntraceableError as error:
-        by_fx = error
-    try:
-        exported = export_front.read(export_front.export(model, tensor.clone()), tensor.clone())
-        return exported if calls is None or _agrees(exported, expected) else calls
-    except UntraceableError as by_export:
-        if calls is not None:
-            return calls
-        raise UntraceableError(f"{by_fx}; {by_export}") from by_export
-
-
-def _runs_on(model: nn.Module, images: np.ndarray, precision: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The images as the network accepts them: two or one, in its precision or as the integers that they are."""
     tensor = torch.from_numpy(images)
     tries = [tensor.to(device, precision), tensor[:1].to(device, precision)]
     if images.dtype.kind in "iu":
         tries.append(tensor.to(device))
     reason = ""
-    for candidate in tries:
+    for tensor in tries:
         try:
-            model(candidate.clone())
-            return candidate
+            model(tensor.clone())
+            break
         except Exception as error:  # any error of the network's own code
-            reason = reason or next(iter(str(error).strip().splitlines()), type(error).__name__)
-    raise _DoesNotRunError(reason)
+            reason = reason or first_line(error)
+    else:
+        remedy = "pass an example of the shape it was trained on, channels first"
+        return Finding("obstacle", "input", f"does not fit the network ({reason})", remedy)
+    expected = model(tensor.clone())
+    images = images[: len(tensor)].astype(np.float32)
+    calls, reasons = None, []
+    for front in (fx_front.read, _by_export):
+        try:
+            found = front(model, tensor.clone())
+        except UntraceableError as error:
+            reasons.append(str(error))
+            continue
+        if _agrees(found, expected):
+            return found, images, True
+        calls = calls or found
+    if calls is None:
+        remedy = "write forward with tensor operations only, without branches on the values of a tensor"
+        return Finding("obstacle", "model", f"cannot be followed ({'; '.join(reasons)})", remedy)
+    return calls, images, False
+
+
+def _by_export(model: nn.Module, images: torch.Tensor) -> Calls:
+    return export_front.read(export_front.export(model, images.clone()), images)
 
 
 @contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; modes and buffers are restored afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    model.eval()
+def _undisturbed(model: Model) -> Iterator[None]:
+    """Evaluation mode without gradients; modes, buffers and a program's tensors are restored afterwards."""
+    modules, tensors = [], []
+    if isinstance(model, ExportedProgram):
+        stored = [*model.state_dict.values(), *model.constants.values()]
+        tensors = [tensor for tensor in stored if isinstance(tensor, torch.Tensor)]
+    else:
+        modules, tensors = list(model.modules()), list(model.buffers())
+    modes = [module.training for module in modules]
+    saved = [tensor.clone() for tensor in tensors]
     try:
         with torch.no_grad():
+            if isinstance(model, nn.Module):
+                model.eval()
             yield
     finally:
-        for module, training in modes:
+        for module, training in zip(modules, modes, strict=True):
             module.training = training
-        _put_back(buffers)
+        with torch.no_grad():
+            for tensor, before in zip(tensors, saved, strict=True):
+                if not torch.equal(tensor, before):
+                    tensor.copy_(before)
 
 
-def _put_back(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    with torch.no_grad():
-        for tensor, saved in pairs:
-            if not torch.equal(tensor, saved):
-                tensor.copy_(saved)
-
-
-def _computes_in(tensors: list[torch.Tensor]) -> tuple[torch.dtype, torch.device]:
-    for tensor in tensors:
-        if tensor.is_floating_point():
-            return tensor.dtype, tensor.device
-    return torch.float32, torch.device("cpu")
-
-
-def _precision(precision: torch.dtype) -> list[Finding]:
-    if precision in (torch.float32, torch.float64):
-        return []
-    found = f"has weights in {str(precision).removeprefix('torch.')}"
-    return [Finding("information", "model", found, "converted to float32, in which all later steps compute")]
-
-
-def _invalid_weights(tensors: Mapping[str, Any]) -> list[Finding]:
-    layers: dict[str, None] = {}
-    for name, value in tensors.items():
-        if is_lazy(value):
-            return [Finding("obstacle", "model", "has lazy layers without weights", "run it once, then train it")]
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            layers[name.rpartition(".")[0] or "model"] = None
-    remedy = "train it again, or load another checkpoint"
-    return [Finding("obstacle", layer, "has NaN or infinite weights", remedy) for layer in layers]
-
-
-def _number_of_inputs(names: list[str]) -> list[Finding]:
-    if len(names) <= 1:
-        return []
-    found = f"takes {len(names)} inputs ({', '.join(names)})"
-    return [Finding("obstacle", "model", found, "pass a wrapper whose forward takes the image only")]
-
-
-def _unsuitable_modules(model: nn.Module) -> list[Finding]:
-    """Obstacles that the modules alone show, where forward cannot be followed."""
+def _unsuitable_model(tensors: Mapping[str, Any], inputs: Sequence[str], precision: torch.dtype) -> tuple[Finding, ...]:
+    """What the weights and the inputs of a network show before it runs."""
     found = []
-    for name, module in model.named_modules():
+    if any(is_lazy(value) for value in tensors.values()):
+        found.append(Finding("obstacle", "model", "has lazy layers without weights", "run it once, then train it"))
+    else:
+        layers: dict[str, None] = {}
+        for name, value in tensors.items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
+                layers[name.rpartition(".")[0] or "model"] = None
+        remedy = "train it again, or load another checkpoint"
+        found += [Finding("obstacle", layer, "has NaN or infinite weights", remedy) for layer in layers]
+    if len(inputs) > 1:
+        text = f"takes {len(inputs)} inputs ({', '.join(inputs)})"
+        found.append(Finding("obstacle", "model", text, "pass a wrapper whose forward takes the image only"))
+    if precision not in (torch.float32, torch.float64):
+        text = f"has weights in {str(precision).removeprefix('torch.')}"
+        remedy = "converted to float32, in which all later steps compute"
+        found.append(Finding("information", "model", text, remedy))
+    return tuple(found)
+
+
+def _unsuitable_modules(model: Model) -> Iterator[Finding]:
+    """Obstacles that the modules alone show, where forward cannot be followed."""
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
         if is_known(type(module).__name__):
             error = obstacle(type(module).__name__)
-            found.append(Finding("obstacle", name or "model", error.found, error.remedy))
-    return found
+            yield Finding("obstacle", name or "model", error.found, error.remedy)
 
 
 def _agrees(calls: Calls, expected: Any) -> bool:
@@ -217,21 +199,3 @@ def _agrees(calls: Calls, expected: Any) -> bool:
     return found.shape == expected.shape and torch.allclose(
         found.float(), expected.float(), rtol=1e-3, atol=1e-4, equal_nan=True
     )
-
-
-def unsuitable_example(values: np.ndarray) -> list[Finding]:
-    """Obstacles in an example, whatever the network."""
-    if values.dtype.kind not in "fiub":
-        return [Finding("obstacle", "input", f"has dtype {values.dtype}", "pass numbers in [0, 1]")]
-    found = []
-    if values.ndim not in (2, 4) or not values.size:
-        remedy = "pass images as (N, C, H, W) or features as (N, F)"
-        found.append(Finding("obstacle", "input", f"has shape {values.shape}", remedy))
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        text = f"has values in [{values.min():g}, {values.max():g}]"
-        remedy = (
-            "pass values in [0, 1], because they become firing rates; put a normalisation such as (x - mean) / std "
-            "into the network's forward, where it is folded into the first layer"
-        )
-        found.append(Finding("obstacle", "input", text, remedy))
-    return found

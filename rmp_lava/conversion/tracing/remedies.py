@@ -2,100 +2,92 @@
 
 from __future__ import annotations
 
-from .findings import ObstacleError
 
-_ACTIVATION = "spiking neurons rectify: use ReLU (or ReLU6) there and train again"
-_MAX_POOLING = (
-    "use nn.AvgPool2d with the same kernel and stride, or a convolution with that stride, and train again "
-    "(fine-tuning is often enough)"
-)
-_NORM = "its mean and variance depend on the image: use BatchNorm2d, which is folded, and train again"
-_PRODUCT = "spikes are only added: remove this branch, or use a residual addition, and train again"
-_ONE_D = "only two-dimensional convolutions are supported: use Conv2d with a kernel of height 1"
-_STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
+class ObstacleError(Exception):
+    """One operation cannot be converted; carries `found` and `remedy` of a `Finding`."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found)
+        self.found, self.remedy = found, remedy
+
+
 _UPSAMPLING = "remove the upsampling, or train a network that classifies at the smaller size"
+_STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
 
-_KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "maximum pooling": (
+_UNSUPPORTED = (
+    (
         "is maximum pooling",
-        _MAX_POOLING,
-        ("max_pool1d", "max_pool2d", "max_pool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AdaptiveMaxPool1d",
-         "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "FractionalMaxPool2d", "FractionalMaxPool3d", "adaptive_max_pool2d",
-         "amax", "max", "fractional_max_pool2d", "maximum"),
+        "use nn.AvgPool2d with the same kernel and stride, or a convolution with that stride, and train again "
+        "(fine-tuning is often enough)",
+        "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+        "fractional_max_pool2d fractional_max_pool3d amax max maximum",
     ),
-    "activation": (
+    (
         "is an activation other than ReLU",
-        _ACTIVATION,
-        ("GELU", "gelu", "SiLU", "silu", "Mish", "mish", "Sigmoid", "sigmoid", "LogSigmoid", "Tanh", "tanh", "LeakyReLU",
-         "leaky_relu", "RReLU", "rrelu", "PReLU", "prelu", "ELU", "elu", "SELU", "selu", "CELU", "celu", "Softplus",
-         "softplus", "Softsign", "softsign", "Hardswish", "hardswish", "Hardsigmoid", "hardsigmoid", "GLU", "glu", "exp",
-         "log", "sqrt", "rsqrt", "pow", "abs", "sin", "cos", "Tanhshrink", "Hardshrink", "Softshrink", "Threshold",
-         "threshold", "sign", "square", "Softmin", "softmin"),
+        "spiking neurons rectify: use ReLU (or ReLU6) there and train again",
+        "gelu silu mish sigmoid log_sigmoid tanh leaky_relu rrelu prelu elu selu celu softplus softsign hardswish "
+        "hardsigmoid glu exp log sqrt rsqrt pow abs sin cos tanhshrink hardshrink softshrink threshold sign square softmin",
     ),
-    "attention": (
+    (
         "is attention",
         "attention multiplies activations by each other, which spikes cannot do: use convolutions instead",
-        ("MultiheadAttention", "scaled_dot_product_attention", "TransformerEncoderLayer", "TransformerDecoderLayer",
-         "TransformerEncoder", "TransformerDecoder", "Transformer", "multi_head_attention_forward"),
+        "multihead_attention multi_head_attention_forward scaled_dot_product_attention transformer transformer_encoder "
+        "transformer_decoder transformer_encoder_layer transformer_decoder_layer",
     ),
-    "product": (
-        "multiplies two activations", _PRODUCT,
-        ("mul", "div", "matmul", "bmm", "baddbmm", "einsum", "Bilinear", "bilinear", "addcmul", "mm", "dot",
-         "CosineSimilarity", "cosine_similarity"),
+    (
+        "multiplies two activations",
+        "spikes are only added: remove this branch, or use a residual addition, and train again",
+        "mul div matmul bmm baddbmm einsum bilinear addcmul mm dot cosine_similarity",
     ),
-    "normalisation": (
+    (
         "normalises by the image's own statistics",
-        _NORM,
-        ("LayerNorm", "layer_norm", "GroupNorm", "group_norm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d",
-         "instance_norm", "LocalResponseNorm", "local_response_norm", "RMSNorm", "rms_norm", "normalize",
-         "native_layer_norm", "native_group_norm", "CrossMapLRN2d", "std", "var", "norm", "var_mean"),
+        "its mean and variance depend on the image: use BatchNorm2d, which is folded, and train again",
+        "layer_norm native_layer_norm group_norm native_group_norm instance_norm instance_norm1d instance_norm2d "
+        "instance_norm3d local_response_norm cross_map_lrn2d rms_norm normalize norm std var var_mean",
     ),
-    "recurrent": (
-        "is a recurrent layer", _STATE,
-        ("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "RNNBase", "lstm", "gru", "rnn_tanh", "rnn_relu"),
-    ),
-    "embedding": (
+    ("is a recurrent layer", _STATE, "lstm gru rnn lstm_cell gru_cell rnn_cell rnn_base rnn_tanh rnn_relu"),
+    (
         "is an embedding of integers",
-        "spiking networks take values in [0, 1]: " + _STATE,
-        ("Embedding", "EmbeddingBag", "embedding", "embedding_bag"),
+        f"spiking networks take values in [0, 1]: {_STATE}",
+        "embedding embedding_bag",
     ),
-    "one or three dimensions": (
+    (
         "is a convolution in one or three dimensions",
-        _ONE_D,
-        ("Conv1d", "conv1d", "Conv3d", "conv3d", "AvgPool1d", "avg_pool1d", "AvgPool3d", "avg_pool3d",
-         "AdaptiveAvgPool1d", "adaptive_avg_pool1d", "AdaptiveAvgPool3d", "adaptive_avg_pool3d", "BatchNorm3d"),
+        "only two-dimensional convolutions are supported: use Conv2d with a kernel of height 1",
+        "conv1d conv3d avg_pool1d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool3d batch_norm3d",
     ),
-    "transposed convolution": (
-        "is a transposed convolution", _UPSAMPLING,
-        ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "conv_transpose1d", "conv_transpose2d",
-         "conv_transpose3d", "Fold", "fold"),
+    (
+        "is a transposed convolution",
+        _UPSAMPLING,
+        "conv_transpose1d conv_transpose2d conv_transpose3d fold",
     ),
-    "upsampling": (
+    (
         "changes the size of an image by interpolation",
         _UPSAMPLING,
-        ("Upsample", "interpolate", "UpsamplingNearest2d", "UpsamplingBilinear2d", "grid_sample", "upsample",
-         "MaxUnpool2d"),
+        "interpolate upsample upsampling_nearest2d upsampling_bilinear2d grid_sample max_unpool2d",
     ),
-    "pixel shuffle": (
-        "moves pixels between channels", _UPSAMPLING,
-        ("PixelShuffle", "PixelUnshuffle", "pixel_shuffle", "pixel_unshuffle"),
-    ),
-    "padding": (
+    ("moves pixels between channels", _UPSAMPLING, "pixel_shuffle pixel_unshuffle"),
+    (
         "pads with values other than zero",
         "pad with zeros and train again",
-        ("ReflectionPad1d", "ReflectionPad2d", "ReplicationPad2d", "CircularPad2d", "ReflectionPad3d",
-         "ReplicationPad1d", "ReplicationPad3d"),
+        "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
+        "circular_pad1d circular_pad2d circular_pad3d",
     ),
-    "values": (
-        "reads the value of an activation into Python", "compute with tensors only", ("item", "tolist", "bool", "float"),
-    ),
-}  # fmt: skip
-_BY_NAME = {name: (found, remedy) for found, remedy, names in _KINDS.values() for name in names}
+    ("reads the value of an activation into Python", "compute with tensors only", "item tolist bool float"),
+)
+"""What is found, the remedy, and the names of functions; a module's class has the same name in another spelling."""
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("_", "")
+
+
+_BY_NAME = {_key(name): (found, remedy) for found, remedy, names in _UNSUPPORTED for name in names.split()}
 
 
 def is_known(name: str) -> bool:
     """Whether an operation or a module's class is known to be unsupported."""
-    return name in _BY_NAME
+    return _key(name) in _BY_NAME
 
 
 def obstacle(name: str) -> ObstacleError:
@@ -103,7 +95,7 @@ def obstacle(name: str) -> ObstacleError:
     if name.startswith("scaled_dot_product"):  # with the name of the kernel that PyTorch chose
         name = "scaled_dot_product_attention"
     found, remedy = _BY_NAME.get(
-        name,
+        _key(name),
         (
             "is not supported",
             "use Conv2d, Linear, ReLU, BatchNorm, average pooling, addition, concatenation and reshaping",

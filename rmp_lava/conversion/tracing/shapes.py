@@ -1,26 +1,34 @@
-"""Pooling, padding, concatenation, and operations that only move elements, applied to expressions."""
+"""Rules of pooling, padding, concatenation, and operations that only move elements."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from . import expressions
+from .builder import Builder
 from .calls import Call, Ref
 from .expressions import Expression, Note
-from .findings import ObstacleError
 from .maps import Convolution, Pair
-from .operations import Handler, number, pair
-from .remedies import obstacle
+from .remedies import ObstacleError, obstacle
+from .rules import number, pair, rule
 
-if TYPE_CHECKING:
-    from .builder import Builder
+_MOVES = (
+    "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "movedim", "moveaxis", "swapaxes",
+    "swapdims", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "select", "slice", "narrow",
+    "index_select", "flip", "expand", "expand_as", "unflatten", "channel_shuffle", "roll", "unsafe_view", "getattr",
+    "repeat", "reshape_as", "view_as", "broadcast_to", "tile", "repeat_interleave", "unsafe_split", "unsafe_chunk",
+)  # fmt: skip
+_COPIES = (
+    "contiguous", "clone", "detach", "alias", "to", "to_copy", "float", "half", "double", "bfloat16", "type", "type_as",
+    "cuda", "cpu", "identity", "Identity", "requires_grad", "lift_fresh_copy", "lift_fresh", "positive", "pos",
+)  # fmt: skip
 
 
+@rule("avg_pool2d")
 def average_pooling(builder: Builder, call: Call) -> Expression:
     """avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)."""
     x = builder.image(call)
@@ -42,6 +50,7 @@ def average_pooling(builder: Builder, call: Call) -> Expression:
     return _pooled(builder, call, x, kernel, stride, padding, size, 1 / divisor)
 
 
+@rule("adaptive_avg_pool2d")
 def adaptive_pooling(builder: Builder, call: Call) -> Expression:
     """adaptive_avg_pool2d(input, output_size)."""
     x = builder.image(call)
@@ -61,6 +70,7 @@ def adaptive_pooling(builder: Builder, call: Call) -> Expression:
     )
 
 
+@rule("mean", "sum")
 def mean(builder: Builder, call: Call) -> Expression:
     """mean(input, dim) or sum(input, dim) of an image."""
     x = builder.straight(call, call.argument(0, "input"))
@@ -105,6 +115,7 @@ def _pooled(
     return replace(y, labels=(*x.labels, (1, call.layer)), notes=notes, hold=call.layer if keep else "")
 
 
+@rule("pad", "constant_pad_nd")
 def pad(builder: Builder, call: Call) -> Expression:
     """pad(input, pad, mode, value): zeros around an image, or channels of zeros; negative numbers crop."""
     x = builder.image(call)
@@ -129,6 +140,7 @@ def pad(builder: Builder, call: Call) -> Expression:
     return y
 
 
+@rule("cat")
 def concatenate(builder: Builder, call: Call) -> Expression:
     """cat(tensors, dim) along channels or features."""
     refs, dim = call.argument(0, "tensors"), int(call.argument(1, "dim", 0))
@@ -146,6 +158,7 @@ def concatenate(builder: Builder, call: Call) -> Expression:
     return expressions.concatenated(parts, view)
 
 
+@rule(*_COPIES)
 def unchanged(builder: Builder, call: Call) -> Expression:
     """Copies, and changes of precision."""
     if not call.result.is_floating_point():
@@ -153,6 +166,7 @@ def unchanged(builder: Builder, call: Call) -> Expression:
     return builder.values(call.argument(0, "input"))
 
 
+@rule(*_MOVES)
 def move(builder: Builder, call: Call) -> Expression | tuple[Expression, ...]:
     """Operations that only pick and move elements: applied to element indices, they show where each element goes."""
     refs = [part for part in (*call.args, *call.kwargs.values()) if isinstance(part, Ref)]
@@ -179,19 +193,3 @@ def _moved(builder: Builder, call: Call, x: Expression, numbers: torch.Tensor, v
         builder.give_up_silently(x)
         raise ObstacleError("combines different images of a batch", "process each image by itself")
     return replace(expressions.rearranged(x, index[0], tuple(numbers.shape[1:])), moved=call.layer)
-
-
-_MOVES = (
-    "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "movedim", "moveaxis", "swapaxes",
-    "swapdims", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "select", "slice", "narrow",
-    "index_select", "flip", "expand", "expand_as", "unflatten", "channel_shuffle", "roll", "unsafe_view", "getattr",
-    "repeat", "reshape_as", "view_as", "broadcast_to", "tile", "repeat_interleave", "unsafe_split", "unsafe_chunk",
-)  # fmt: skip
-_COPIES = (
-    "contiguous", "clone", "detach", "alias", "to", "to_copy", "float", "half", "double", "bfloat16", "type", "type_as",
-    "cuda", "cpu", "identity", "Identity", "requires_grad", "lift_fresh_copy", "lift_fresh", "positive", "pos",
-)  # fmt: skip
-SHAPES: dict[str, Handler] = {
-    "avg_pool2d": average_pooling, "adaptive_avg_pool2d": adaptive_pooling, "mean": mean, "sum": mean, "pad": pad,
-    "constant_pad_nd": pad, "cat": concatenate, **dict.fromkeys(_COPIES, unchanged), **dict.fromkeys(_MOVES, move),
-}  # fmt: skip
