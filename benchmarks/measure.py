@@ -1,4 +1,4 @@
-"""One measurement of rmp-lava, in the environment that runs this file:  python -m benchmarks.measure JOB.json"""
+"""One measurement of rmp-lava, in the environment of this interpreter:  python -m benchmarks.measure JOB.json"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measure(job: dict) -> dict:
     -------
     dict
         Of a job of kind "fast" or "lava": `seconds` of each timed call, `resident_before` and `resident_peak` in bytes,
-        `execution` in the backend's words, `sample_steps` of one call, `rates` (layer -> spikes per neuron and step),
+        `execution` as the backend reports it, `sample_steps` of one call, `rates` (layer -> spikes per neuron and step),
         and `counts` (layer -> spikes of each sample that is compared). The other kinds: see their functions.
     """
     if job["kind"] == "throughput":
@@ -76,7 +76,7 @@ def _lava(job: dict) -> dict:
         "resident_before": resident,
         "resident_peak": machine.peak_of_children(),
         "execution": result.execution,
-        # All of Lava's steps cost the same, so those that drain the pipeline count too.
+        # All steps of Lava cost the same, so those that drain the pipeline count too.
         "sample_steps": result.schedule.duration(len(spikes)),
         "rates": _rates(network, result),
         "counts": _counts(result),

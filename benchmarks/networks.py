@@ -2,7 +2,7 @@
 
 Neurons start at half their threshold, as deep converted networks do (`rmp-lava convert --v-init half`).
 
-There is no pooling: where the original pools by two, the next layer has stride two. Layers, neurons, weights and
+There is no pooling: if the original pools by two, the next layer has stride two. Layers, neurons, weights and
 multiplications per step are then those of the original.
 """
 
@@ -18,7 +18,7 @@ import rmp_lava
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 
 SPIKE_RATE = 0.1
-"""Spikes per neuron and step that each layer's threshold is set for, in the first steps of one calibration sample."""
+"""Target of each layer's threshold: spikes per neuron and step in the first steps of one calibration sample."""
 WEIGHT_SPREAD = 16
 """Standard deviation of the weights before they are rounded to even numbers within +-126."""
 SHORTCUT_WEIGHT = 64
@@ -29,7 +29,7 @@ _MAX_THRESHOLD = 2**17 - 1
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a network is run: samples and steps for the batched engines, and for Lava's single samples.
+    """Samples and steps for the batched engines, and for Lava's single samples.
 
     Lava's own convolution takes minutes on the large networks, so it runs in the first `stock_rounds` rounds only.
     """
@@ -106,7 +106,7 @@ def spikes_for(network: SpikingNetwork, samples: int, steps: int, seed: int = 0)
 
 
 def multiplications(network: SpikingNetwork) -> int:
-    """Weights times positions per step: the multiplications of a computer that does not skip zeros."""
+    """Weights times positions per step: multiplications if zeros are not skipped."""
     return sum(_positions(layer, s) * s.weight.size for layer in network for s in layer.synapses)
 
 
@@ -156,7 +156,7 @@ def save_for_peers(network: SpikingNetwork, path: Path) -> None:
 
 
 class _Draft:
-    """Layers in the making; `add` returns the new layer's name."""
+    """Layers under construction; `add` returns the new layer's name."""
 
     def __init__(self, name: str, shape: tuple[int, ...], random: np.random.Generator) -> None:
         self.name, self.random = name, random

@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers JOB.json
 
-Each library runs the same integrate-and-fire neuron with reset by subtraction, in float32, without gradients, in the
-way that its documentation shows. rmp-lava's neuron spikes where v > threshold, on integers; the libraries compare with >=
+Each library runs the same integrate-and-fire neuron with reset by subtraction, in float32, without gradients, as
+its documentation shows. rmp-lava's neuron spikes where v > threshold, on integers; the libraries compare with >=
 or >. Every potential therefore starts 1/2 lower, which gives exactly the same spikes with either comparison.
 """
 
@@ -144,7 +144,7 @@ class Sinabs(Graph):
 
 
 class Stepwise(Graph):
-    """The whole network, step after step, as snnTorch's and norse's documentation show it."""
+    """The whole network, step by step, as in the documentation of snnTorch and norse."""
 
     def initial(self, v: torch.Tensor):
         """The library's state for these potentials."""
@@ -212,7 +212,7 @@ class NorseBox(Stepwise):
 
 
 class NorseIaf(Stepwise):
-    """norse's plain integrate-and-fire neuron, which resets to a value: another neuron, shown for its speed."""
+    """norse's plain integrate-and-fire neuron, which resets to a value; a different neuron, included for its speed."""
 
     note = "IAFCell, which resets to zero, step by step"
 

@@ -68,7 +68,7 @@ def _draw_engines(pyplot, results: dict):
 
 
 def _plain_ticks(axis, span: float) -> None:
-    """Numbers instead of powers on a logarithmic axis; between powers of ten only where there is little else."""
+    """Plain numbers on a logarithmic axis; between powers of ten only if there are few ticks."""
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter("{x:g}" if span < 12 else "")
 
@@ -94,7 +94,7 @@ def _draw_growth(pyplot, results: dict, name: str):
         axis.minorticks_off()
     axes[1].plot(values, [point[2] for point in points], ":", color="grey", label="before the run: libraries and input")
     axes[1].legend(frameon=False, loc="lower right")
-    if name != "width":  # what grows in proportion is a straight line, whatever its size
+    if name != "width":  # proportional growth is a straight line at any size
         axes[0].set_yscale("log")
         axes[0].autoscale(axis="y")
         axes[0].plot(values, [points[-1][1] * v / values[-1] for v in values], ":", color="grey", label="in proportion")

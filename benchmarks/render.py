@@ -1,4 +1,4 @@
-"""Renders the results of a run as one Markdown page with pictures."""
+"""Render the results of a run as one Markdown page with pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rows import AXES, LABELS, PEERS, Row, bare_throughput, growth, rows_of, sp
 CHIP_OPERATIONS = 2.285e10
 """Loihi 2's own counter in lava-dl's PilotNet LIF benchmark notebook: 10,000 steps without an image."""
 NET_OPERATIONS, NET_UPDATES = 2.270e10, 1.585e9
-"""Synaptic operations and neuron updates of that network in 10,000 steps, by its non-zero weights and its neurons."""
+"""Synaptic operations and neuron updates of that network in 10,000 steps, from its non-zero weights and its neurons."""
 
 
 def markdown(results: dict, pictures: Iterable[str] = ()) -> str:

@@ -1,4 +1,4 @@
-"""Evaluates the results of a run: all rounds of each engine on each network, growth, bare throughput."""
+"""Evaluate the results of a run: all rounds of each engine on each network, scaling, bare throughput."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rows_of(results: dict, network: str) -> dict[str, Row]:
 
 
 def spikes_agree(row: Row, expected: dict[str, dict[str, list[int]]]) -> str:
-    """Whether an engine's spikes are the expected ones, layer by layer and sample by sample, in words.
+    """Describe whether an engine's spikes are the expected ones, layer by layer and sample by sample.
 
     Parameters
     ----------

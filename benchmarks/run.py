@@ -1,7 +1,7 @@
 """Measure all engines in turns and write tables and pictures:  python -m benchmarks.run [--quick] [--resume]
 
-Each measurement is a process of its own in its own environment; the engines take turns (round after round), and each
-result is on disk before the next measurement starts.
+Each measurement runs in its own process and environment. Engines are interleaved round by round, and each result is on disk
+before the next measurement starts.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def full_settings(threads: int) -> Settings:
 
 
 def quick_settings(threads: int) -> Settings:
-    """A smoke run of a minute or two: runs everything, measures nothing precisely."""
+    """A smoke run of a minute or two: runs everything, but too briefly to measure speed."""
     return Settings(
         quick=True,
         rounds=1,
@@ -135,7 +135,7 @@ def quick_settings(threads: int) -> Settings:
 
 
 class Session:
-    """The results so far, on disk after every measurement."""
+    """The results so far, written to disk after every measurement."""
 
     def __init__(self, folder: Path, settings: Settings, pythons: dict[str, str], resume: bool) -> None:
         self.folder, self.settings, self.pythons = folder, settings, pythons
@@ -165,7 +165,7 @@ class Session:
         write_atomically(self.path, json.dumps(self.results, indent=1).encode())
 
     def measure(self, key: str, environment: str, job: dict) -> None:
-        """Run one job in a process of its own, unless its result exists already."""
+        """Run one job in its own process, unless its result exists already."""
         if key in self.results["measurements"]:
             return
         console.print(f"{key} ...", end=" ")
@@ -176,7 +176,7 @@ class Session:
             Path(name, "job.json").write_text(json.dumps(job))
             variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(self.settings.threads)}
             if job["kind"] == "lava":
-                del variables["OMP_NUM_THREADS"]  # a process per layer already; the backend knows best
+                del variables["OMP_NUM_THREADS"]  # a process per layer already; the backend chooses the threads
             command = [self.pythons[environment], "-m", module, f"{name}/job.json"]
             result = _run(command, variables, self.settings.time_limit)
             if "error" not in result:
@@ -270,7 +270,7 @@ def _size(name: str, settings: Settings) -> networks.Size | None:
 
 
 def compare_engines(session: Session, names: list[str], engines: list[str], files: dict[str, dict]) -> None:
-    """All engines on all networks, round after round, so that a slow minute of the machine affects all of them."""
+    """Run all engines on all networks, round by round, so that a slow minute of the machine affects all of them."""
     for i in range(session.settings.rounds):
         for name in names:
             size = _size(name, session.settings)
@@ -331,7 +331,7 @@ def _python(environment: str, given: str | None) -> str:
         return given
     if environment == "core":
         return sys.executable
-    console.print(f"preparing the environment of {environment!r} (the first time takes minutes) ...")
+    console.print(f"preparing the environment of {environment!r} (takes minutes the first time) ...")
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "PYTHONPATH")}
     command = ["scripts/bootstrap.sh", environment, "python", "-c", "import sys; print(sys.executable)"]
     done = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True)
@@ -419,7 +419,7 @@ def main(
                 job = {"kind": "anchor", "network": str(pilotnet), "steps": settings.anchor_steps}
                 session.measure("anchor/pilotnet-lif", "core", job)
     except KeyboardInterrupt:
-        console.print(f"\nStopped; what was measured is in {session.path}. Go on with --resume.")
+        console.print(f"\nStopped; measurements so far are in {session.path}. Continue with --resume.")
         raise typer.Exit(130) from None
     for path in render.write(session.results, folder):
         print(path)

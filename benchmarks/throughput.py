@@ -1,7 +1,7 @@
-"""The limit of the machine: the same convolutions alone, in 8 bits and in float32.
+"""Upper bound of the machine's throughput: the same convolutions alone, in 8 bits and in float32.
 
-8-bit products of 0/1 spikes and halved even weights, summed in 32 bits, are exact, so this is what `fast` is measured
-against. Called in a process of its own by `measure`.
+8-bit products of 0/1 spikes and halved even weights, summed in 32 bits, are exact, so `fast` is compared
+with this. `measure` calls it in its own process.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python examples/lava_processes.py exports/reference/digits-soft.net
 
-The network's Processes are ordinary Lava Processes: connect what you like to their ports. `rmp_lava.run` does the same in
-a process group of its own, which is safer; here everything runs in this interpreter, so PyTorch is not imported.
+The network's Processes are ordinary Lava Processes, so you can connect others to their ports. `rmp_lava.run` does the same in
+a separate process group, which is safer. Here everything runs in this interpreter, so PyTorch must not be imported.
 """
 
 import sys
@@ -32,7 +32,7 @@ def main(path: str, steps: int = 64) -> None:
     image = (images[0] / 16).reshape(1, *network.input.shape).astype(np.float32)
     messages = encode(network.input, image, steps)[0]
 
-    # One step of lead-in, then the input's window. That of the output starts `depth` steps later, so silence follows.
+    # One lead-in step, then the input's window. The output's window starts `depth` steps later; the input is then silent.
     first = LEAD_IN + plan.depth
     data = np.zeros((*lava_shape(network.input.shape), first + steps), dtype=np.int32)
     data[..., LEAD_IN : LEAD_IN + steps] = messages.transpose(3, 2, 1, 0)  # (width, height, channels, time)
@@ -42,7 +42,7 @@ def main(path: str, steps: int = 64) -> None:
     output.s_out.connect(sink.a_in)
     try:
         source.run(RunSteps(first + steps), Loihi2SimCfg(select_tag="fixed_pt"))
-        counts = sink.data.get()[..., first:].sum(axis=-1).astype(int)  # its window of T steps
+        counts = sink.data.get()[..., first:].sum(axis=-1).astype(int)  # the output's window of T steps
     finally:
         source.stop()
     print(f"digit {labels[0]}: spikes per class {counts.tolist()}, prediction {counts.argmax()}")

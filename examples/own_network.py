@@ -1,4 +1,4 @@
-"""A network of your own: check it, convert it, measure it, save it, run it.
+"""Check, convert, measure, save and run your own network.
 
 python examples/own_network.py
 """
@@ -28,7 +28,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """A typical network: residual, it normalises its own input; the pooling is to be chosen."""
+    """A residual network that normalises its own input, with a choice of pooling."""
 
     def __init__(self, pooling: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Network(nn.Module):
 
 
 def train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Any training of yours."""
+    """Your own training loop."""
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     for _ in range(60):
         optimizer.zero_grad()
@@ -51,7 +51,7 @@ def train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
 
 
 def main() -> None:
-    """Show the check of a network with an obstacle, then convert the network that it advises."""
+    """Check a network with an obstacle (maximum pooling), then convert one with average pooling, as the check advises."""
     torch.manual_seed(0)
     digits = load("digits")
     out = console()

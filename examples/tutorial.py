@@ -1,9 +1,9 @@
-"""From a trained network to spikes, cell by cell: run it as a whole, or in an editor that knows `# %%` cells.
+"""From a trained network to spikes, cell by cell. Run it as a script, or in an editor that supports `# %%` cells.
 
 python examples/tutorial.py
 
-Handwritten digits of 8x8 pixels, less than a minute on a laptop. Ends with the figure that decides how many time steps a
-network needs: accuracy over T, for neurons that subtract their threshold and for neurons that forget what is above it.
+Uses handwritten digits of 8x8 pixels and takes less than a minute on a laptop. The final figure shows how many time steps the
+network needs: accuracy against T, for neurons that subtract their threshold and for neurons that reset to zero.
 """
 
 # %% A network, trained under the constraints of the RMP-SNN paper: no bias, no batch normalisation, average pooling.
@@ -26,15 +26,15 @@ digits = load("digits")
 trained = train("digits-cnn", digits, epochs=30)
 print(f"Trained network: {trained.test_accuracy:.2%} of {len(digits.test_images)} test images")
 
-# %% One neuron. Input of 30 a step, threshold 100: it should spike in three of ten steps.
+# %% One neuron with an input of 30 per step and a threshold of 100: it should spike in three of ten steps.
 for reset in ("soft", "hard"):
     neuron = Neurons(threshold=100, reset=reset)
     state = initial_state(neuron, (1,), 1, integer=True)
     spikes = [int(step(neuron, state, np.array([[30]]), integer=True)[0, 0]) for _ in range(100)]
     print(f"{reset} reset: {sum(spikes)} spikes in 100 steps, the first ones {''.join(map(str, spikes[:20]))}")
-# The hard reset throws away what is above the threshold, at every spike: 25 spikes instead of 29.
+# Hard reset discards the potential above the threshold at every spike: 25 spikes instead of 29.
 
-# %% What will change, and whether anything is in the way.
+# %% What conversion will change, and whether there are obstacles.
 console().print(rmp_lava.check(trained.model, digits.train_images))
 
 # %% Convert as the paper does: thresholds from the largest input on training images, Poisson spikes as input.
@@ -52,17 +52,17 @@ curves = {
     for reset, network in networks.items()
 }
 
-# %% Few steps: thresholds of least error, corrected biases, pixels as currents.
+# %% Few time steps: least-error thresholds, corrected biases, pixels as currents.
 fast = rmp_lava.convert(trained.model, calibration, steps=8).integer
 result = rmp_lava.run(fast, digits.test_images, 8)
 curves["low latency, T = 8"] = result.accuracy_at(digits.test_labels)
 print(f"T = 8: {result.accuracy(digits.test_labels):.2%}, {sum(result.operations_per_sample.values()):,.0f} operations")
 
-# %% The same integers in a file, for Lava's simulator and for a board.
+# %% Save the integers to a file, for Lava's simulator and for a board.
 folder = Path("exports")
 rmp_lava.save(fast, folder / "tutorial.net")
 again = rmp_lava.run(rmp_lava.load(folder / "tutorial.net"), digits.test_images, 8)
-print("Every prediction is the same from the file:", bool((again.predictions == result.predictions).all()))
+print("The loaded file gives the same predictions:", bool((again.predictions == result.predictions).all()))
 
 # %% The figure.
 figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")

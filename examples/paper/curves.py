@@ -1,4 +1,4 @@
-"""Accuracy after every time step from one simulation; stored by blocks of images, so that an interruption loses little."""
+"""Accuracy after every time step from one simulation, stored per block of images so that an interruption loses little."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Curve:
     images : int
     rates : layer name -> spikes per neuron and step.
     spikes : of all layers without the input, mean per image over T steps.
-    operations : synaptic operations likewise, including those that the input causes.
+    operations : synaptic operations likewise, including those caused by the input.
     saturated : neuron updates that reached the limits of their register.
     """
 

@@ -43,7 +43,7 @@ _OF_TRAINING = (
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network: its name in tables, the metadata of its file, and what identifies it in settings."""
+    """A trained network: its name in tables, the metadata of its file, and its identity in settings."""
 
     name: str
     model: nn.Module
@@ -68,7 +68,7 @@ class Images:
 
     @property
     def calibrated(self) -> dict[str, Any]:
-        """What identifies the calibration images; a conversion does not depend on the test images."""
+        """Identity of the calibration images; a conversion does not depend on the test images."""
         return {key: value for key, value in self.identity.items() if key != "images"}
 
     def first(self, images: int | None) -> Images:

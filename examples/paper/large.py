@@ -1,13 +1,13 @@
-"""The paper's networks for CIFAR-100 and ImageNet through all stages at full size, with the time and memory of each.
+"""Run the paper's networks for CIFAR-100 and ImageNet through all stages at full size; measure time and memory.
 
     python -m examples.paper.large                                   # untrained, on a few synthetic images
     python -m examples.paper.large --data-dir DATA --steps 512 --weights vgg16-imagenet=exports/vgg16-imagenet.pt
 
-DATA holds `cifar-100-python` (as torchvision leaves it) and `train/` and `val/` of ImageNet (or `imagenet/` with them).
-Each network gets a process of its own, so that its peak memory is its own, and a file NAME.json; one that is there is
-kept unless it was made with other settings, or --again is given. Weights come from checkpoints of `rmp-lava train`,
-with which the same networks convert and run one by one. Those of others, such as torchvision's, come with a function
-that builds their network, with the normalisation of images inside and average instead of maximum pooling:
+DATA contains `cifar-100-python` (as downloaded by torchvision) and `train/` and `val/` of ImageNet (or `imagenet/` with
+them). Each network runs in its own process, so that its peak memory can be measured, and gets a file NAME.json. An existing
+file is kept unless its settings differ or --again is given. Weights come from checkpoints of `rmp-lava train`. For
+third-party weights, such as torchvision's, use the commands, with a function that builds the model; it must normalise its
+own input and use average pooling:
 
     rmp-lava convert mine.models:resnet34 --weights resnet34.pth --data imagenet --data-dir DATA --calibration 128
     rmp-lava run exports/resnet34.net --data-dir DATA --samples 1000
@@ -45,7 +45,7 @@ NETWORKS = {
 """Model -> data set."""
 CLASSES = {"cifar100": 100, "imagenet": 1000}
 METHODS = {"paper": {"alpha": 0.3}, "low-latency": {}}
-"""Options of `rmp_lava.convert`. With thresholds at the largest input no spike would reach layer 20 in few time steps."""
+"""Options of `rmp_lava.convert`. With alpha 1, no spike would reach layer 20 in few time steps."""
 SYNTHETIC = {"images": 4, "calibration": 8}
 REAL_CALIBRATION = (16, 64)
 """Least and largest default number of calibration images; between them `_CALIBRATION_BYTES` decides."""
@@ -130,7 +130,7 @@ def main(
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
-    """Print a table, a row for each network and method."""
+    """Print a table with a row for each network and method."""
     out = console()
     measured = any("trained_accuracy" in result for result in results.values())
     columns = ("network", "method", "neurons", "weights", "images", "T", *_STAGES, "peak GiB", ".net MiB")
@@ -191,7 +191,7 @@ def _job(name: str, asked: Asked) -> dict[str, Any]:
 
 
 def calibration_images(name: str, steps: int) -> int:
-    """Number of real calibration images with which a conversion for these time steps fits into memory."""
+    """Number of real calibration images for which a conversion with this T fits into memory."""
     fewest, most = REAL_CALIBRATION
     return max(fewest, min(most, 8 * _CALIBRATION_BYTES // (steps * _LARGEST_LAYER[name])))
 

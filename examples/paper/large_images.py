@@ -25,7 +25,7 @@ _SETTLING_BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Images: float32 training images to calibrate with; test images (M, C, H, W), perhaps on disk; int64 labels or None."""
+    """Float32 training images for calibration; test images (M, C, H, W), possibly on disk; int64 labels or None."""
 
     calibration: np.ndarray
     test: Images
@@ -51,8 +51,8 @@ def load_images(settings: dict[str, Any], directory: str | None) -> Shown:
     dataset, classes = load(settings["data_set"], directory), settings["options"]["classes"]
     if len(dataset.class_names) != classes:
         raise UsageError(
-            f"data set {dataset.name!r} in {dataset.place} has {len(dataset.class_names)} classes, but {classes} are wanted; "
-            "name a folder with all of them"
+            f"data set {dataset.name!r} in {dataset.place} has {len(dataset.class_names)} classes, but {classes} are required; "
+            "give a folder with all of them"
         )
     images = from_dataset(dataset)
     calibration, _ = images.calibration(min(settings["calibration"], len(images.train_images)), seed)
@@ -64,9 +64,9 @@ def load_images(settings: dict[str, Any], directory: str | None) -> Shown:
 
 
 def synthetic_images(shape: tuple[int, int, int], count: int, seed: int) -> np.ndarray:
-    """Noise at every scale, as in photographs, from four blobs per side to single pixels: float32 (count, *shape) in [0, 1].
+    """Noise at every scale, from four blobs per side to single pixels, float32 (count, *shape) in [0, 1].
 
-    A deep network averages pure pixel noise away.
+    A deep network would average out pure pixel noise.
     """
     random = np.random.default_rng(seed)
     channels, height, width = shape

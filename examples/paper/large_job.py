@@ -1,8 +1,6 @@
-"""One of the paper's large networks through all stages, in a process of its own so that its peak memory can be measured.
+"""Run one of the paper's large networks through all stages, in its own process so that its peak memory can be measured.
 
-    python -m examples.paper.large_job JOB.json
-
-is how `large` calls it; the result lies beside the job, as JOB.result.
+`large` calls it as `python -m examples.paper.large_job JOB.json`; the result is written next to the job, as JOB.result.
 """
 
 from __future__ import annotations
@@ -36,12 +34,12 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     job : dict
-        As `large` makes it: "settings", which decide the outcome, and "places" of files.
+        Made by `large`: "settings", which determine the outcome, and "places" of files.
 
     Returns
     -------
     dict
-        "neurons", "weights" (of the converted network), "images", "data" in words, "stages" (name -> seconds, and peak
+        "neurons", "weights" (of the converted network), "images", "data" (a description), "stages" (name -> seconds, and peak
         memory until then), "methods" (name -> what the conversion gives), "peak_bytes".
     """
     settings, places = job["settings"], job["places"]

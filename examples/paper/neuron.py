@@ -1,8 +1,8 @@
 """A single neuron: its output rate for each input rate, with soft and hard reset, at several thresholds.
 
 Han, Srinivasan and Roy (CVPR 2020, section 3, figure 2): with eta = V_th / V_in, a neuron that subtracts its threshold
-fires f_in / eta as long as that is at most one spike per step; one that resets to zero fires f_in / ceil(eta), whatever
-eta is in between. The neuron is `rmp_lava.neuron`, in Loihi's integers.
+fires at rate f_in / eta, up to one spike per step; one that resets to zero fires at f_in / ceil(eta). The
+neuron is `rmp_lava.neuron`, in Loihi's integers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def measure_neuron(store: Store) -> dict[str, Any]:
     -------
     dict
         "rates_in": input rates; "out": reset -> eta -> output rates; "wide_etas", "kept": reset -> for each of these etas
-        f_out V_th / (f_in V_in) at an input rate of one half, which is 1 where nothing is lost.
+        f_out V_th / (f_in V_in) at an input rate of one half, which is 1 if no input is lost.
     """
     settings = {"weight": WEIGHT, "etas": ETAS, "wide_etas": WIDE_ETAS, "rates": RATES, "steps": STEPS}
 

@@ -1,4 +1,4 @@
-"""Measurements on disk: each is made once, so that an interruption loses little and figures can be redrawn."""
+"""Measurements on disk. Each is made once, so an interruption loses little and figures can be redrawn."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Store:
     _made: set[str] = field(default_factory=set)
 
     def once(self, key: str, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The measurement of this name, made now unless it exists with the same settings.
+        """Return the measurement of this name; measure it unless it is stored with the same settings.
 
         Parameters
         ----------
         key : str
             A relative path without suffix.
         settings : mapping
-            All that decides the outcome; JSON values.
+            Everything that determines the outcome; JSON values.
         measure : callable
             Returns JSON values.
 
@@ -78,7 +78,7 @@ class Store:
         Returns
         -------
         tuple of SpikingNetwork and dict
-            The network as the file has it, and what identifies it in the settings of measurements that are made with it.
+            The network as loaded from the file, and its identity for the settings of measurements.
         """
         path = self.folder / f"{key}.net"
 

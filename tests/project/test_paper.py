@@ -314,7 +314,7 @@ def test_tutorial_ends_with_its_figure(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "soft reset: 29 spikes in 100 steps" in done.stdout and "hard reset: 25 spikes" in done.stdout
-    assert "is the same from the file: True" in done.stdout
+    assert "gives the same predictions: True" in done.stdout
     assert (tmp_path / "exports" / "tutorial.png").read_bytes()[1:4] == b"PNG"
 
 
