@@ -35,7 +35,15 @@ def net(tmp_path) -> Path:
     return save(conv_network(), tmp_path / "a.net")
 
 
+_EXPENSIVE = {"converted_digits", "trained_digits"}
+"""Fixtures that train a network: the tests that use them are slow."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if _EXPENSIVE & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         # Of several workers none is left with a long test at the end.
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -312,6 +312,7 @@ def test_settings_of_a_tuning_are_looked_at_before_anything_is_balanced(monkeypa
         tune(exact(), from_dataset(dataset()), steps=4, **settings)
 
 
+@pytest.mark.slow
 def test_tuning_measures_and_remembers():
     records = []
     split = from_dataset(dataset())

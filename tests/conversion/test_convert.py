@@ -362,7 +362,9 @@ def test_balancing_respects_the_registers_of_the_chip_that_quantises():
     limits["bias_mantissa_max"] = dataclasses.replace(limits["bias_mantissa_max"], value=10)
     small = dataclasses.replace(chip, sections={**chip.sections, "limits": limits})
     scales = [
-        convert(model, images, steps=8, quantization=pipeline.Quantization(profile=profile)).floating.layers[0]
+        convert(
+            model, images, steps=8, channelwise=True, quantization=pipeline.Quantization(profile=profile)
+        ).floating.layers[0]
         for profile in ("loihi2", chip, small)
     ]
     same, other, changed = (np.broadcast_to(layer.activation_scale, 3) for layer in scales)

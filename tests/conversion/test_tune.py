@@ -411,6 +411,7 @@ def test_both_stages_help_the_integer_network_at_two_steps():
     assert seen[-1].validation_accuracy == pytest.approx(after, abs=0.005)
 
 
+@pytest.mark.slow
 def test_result_is_in_analog_form_and_says_what_was_done():
     network, _, _ = digits()
     tuned = quick(epochs=1)
@@ -429,6 +430,7 @@ def test_result_is_in_analog_form_and_says_what_was_done():
     assert len(again.provenance["tune"][0]["history"]) == 1 and again.provenance["tune"][0]["steps"] == 2
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bits_whatever_the_caller_draws():
     torch.manual_seed(1)
     first = quick()

@@ -18,7 +18,11 @@ REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference"
 
 @pytest.mark.parametrize(
     ("name", "steps", "dataset", "scaled"),
-    [("digits-deep", 16, None, True), ("resnet20-cifar", 8, "cifar10", True), ("digits-soft", 128, "digits", False)],
+    [
+        ("digits-deep", 16, None, True),
+        pytest.param("resnet20-cifar", 8, "cifar10", True, marks=pytest.mark.slow),
+        ("digits-soft", 128, "digits", False),
+    ],
 )
 def test_the_committed_files_have_their_fields(name, steps, dataset, scaled, tmp_path):
     network = rmp_lava.load(REFERENCE / f"{name}.net")

@@ -27,6 +27,7 @@ def benchmarks(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
+@pytest.mark.slow
 def test_every_layer_spikes_at_a_realistic_rate(benchmarks, name):
     network = benchmarks["networks"].build(name)
     spikes = benchmarks["networks"].spikes_for(network, 2, 32)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="exampl
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
+def trained_digits(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("paper") / "digits.pt"
     train("digits-cnn", load("digits"), epochs=10, checkpoint_path=path, progress=False)
     return path
@@ -66,14 +66,14 @@ SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--conversion", "pois
 
 
 @pytest.mark.slow
-def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
+def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path):
     page = tmp_path / "results.md"
-    done = call("--network", f"digits={checkpoint}", *SMALL, "--page", page, folder=tmp_path)
+    done = call("--network", f"digits={trained_digits}", *SMALL, "--page", page, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     out, text = tmp_path / "out", page.read_text()
     results = json.loads((out / "results.json").read_text())["networks"]["digits"]
     # An independent run of the kept network gives the numbers that are reported.
-    model, _ = load_model(checkpoint)
+    model, _ = load_model(trained_digits)
     digits = load("digits")
     shown = np.random.default_rng(1).permutation(len(digits.test_images))[:50]
     network = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "hard-1" / "network.net"), steps=24)
@@ -106,13 +106,13 @@ def test_one_command_measures_draws_and_writes_the_page(checkpoint, tmp_path):
     of_some = 100 * results["settled"]["trained"]
     summary = f"| {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - of_some:+.2f}), {best} |"
     assert f"| digits | {trained:.2f} {summary}" in text
-    assert f"training {100 * load_model(checkpoint)[1]['train_accuracy']:.2f} %" in text
+    assert f"training {100 * load_model(trained_digits)[1]['train_accuracy']:.2f} %" in text
     for name in ("neuron", "digits-resets", "digits-activity", "digits-latency"):
         assert (out / f"{name}.svg").is_file() and (tmp_path / f"results-{name}.png").read_bytes()[1:4] == b"PNG"
         assert f"(results-{name}.png)" in text
     # Once more: nothing is measured again, and the page is the same.
     before = {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
-    assert call("--network", f"digits={checkpoint}", *SMALL, "--page", page, folder=tmp_path).returncode == 0
+    assert call("--network", f"digits={trained_digits}", *SMALL, "--page", page, folder=tmp_path).returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
     assert page.read_text() == text
 
@@ -159,16 +159,16 @@ def test_what_is_tuned_is_looked_at_before_anything_is_measured(paper, tmp_path)
         _tuned([f"a={tmp_path / 'a.net'}"], _wanted(None, ["a"]))
 
 
-def test_a_training_that_is_not_finished_is_refused(paper, checkpoint, tmp_path):
-    model, metadata = load_model(checkpoint)
+def test_a_training_that_is_not_finished_is_refused(paper, trained_digits, tmp_path):
+    model, metadata = load_model(trained_digits)
     metadata = metadata | {"epochs": 400, "epochs_done": 41}
     save_checkpoint(tmp_path / "a.pt", model_name="digits-cnn", model=model, metadata=metadata)
     with pytest.raises(UsageError, match="a.pt holds 41 of 400 epochs; finish its training"):
         paper["dataset"].load_network("a", tmp_path / "a.pt")
 
 
-def test_other_test_images_are_other_measurements(paper, checkpoint, tmp_path):
-    trained = paper["dataset"].load_network("digits", checkpoint)
+def test_other_test_images_are_other_measurements(paper, trained_digits, tmp_path):
+    trained = paper["dataset"].load_network("digits", trained_digits)
     data = paper["dataset"].load_images([trained], None, 20, 40)
     store = paper["store"].Store(tmp_path)
     network = rmp_lava.convert(trained.model, data.calibration, steps=4).integer
@@ -205,10 +205,10 @@ def test_a_measurement_is_made_once_for_the_same_settings(paper, tmp_path):
         store.once("a/b", {"steps": 16}, dict)
 
 
-def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, checkpoint, tmp_path, monkeypatch):
+def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, trained_digits, tmp_path, monkeypatch):
     curves, store = paper["curves"], paper["store"].Store(tmp_path)
     monkeypatch.setattr(curves, "BLOCK", 20)
-    trained = paper["dataset"].load_network("digits", checkpoint)
+    trained = paper["dataset"].load_network("digits", trained_digits)
     data = paper["dataset"].load_images([trained], None, 60, 40)
     network = rmp_lava.convert(trained.model, data.calibration, steps=4).integer
     ran, run = [], rmp_lava.run

@@ -133,7 +133,7 @@ def make(network: SpikingNetwork, folder: Path, images: np.ndarray, labels=None,
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> Path:
+def converted_digits(tmp_path_factory) -> Path:
     """A folder with a converted network, what was trained beside it, its page and its figures."""
     folder = tmp_path_factory.mktemp("digits")
     assert run_main("train", "digits-cnn", "--epochs", 2, "--output", folder / "d.pt") == 0
@@ -143,8 +143,8 @@ def digits(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def digits_page(digits) -> Reader:
-    return Reader((digits / "d.html").read_text(encoding="utf-8"))
+def digits_page(converted_digits) -> Reader:
+    return Reader((converted_digits / "d.html").read_text(encoding="utf-8"))
 
 
 # One file
@@ -301,10 +301,10 @@ def test_stages_that_are_none_are_not_shown(tmp_path, images, stages):
 # What is shown is what was run
 
 
-def test_the_headline_is_that_of_the_run(digits, digits_page):
+def test_the_headline_is_that_of_the_run(converted_digits, digits_page):
     from rmp_lava.sources.images import images_for
 
-    network = load(digits / "d.net")
+    network = load(converted_digits / "d.net")
     images, labels, _ = images_for(network, None, None, None, None, 40)
     result = run(network, images, 8)
     right = int((result.predictions == labels).sum())
@@ -317,21 +317,21 @@ def test_the_headline_is_that_of_the_run(digits, digits_page):
         assert f"{stage['name']} {stage['note'] or 'none'} {stage['images']} {100 * stage['accuracy']:.2f} %" in text
 
 
-def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network(digits):
+def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network(converted_digits):
     import torch
 
     from rmp_lava.training.checkpoint import load_model
     from rmp_lava.training.data import load as load_data
 
-    network, images = load(digits / "d.net"), load_data("digits").test_images[:40]
-    found = rates.compare_rates(network, load_kept(digits / "d.net", network).model, images, None, 8, 0)
+    network, images = load(converted_digits / "d.net"), load_data("digits").test_images[:40]
+    found = rates.compare_rates(network, load_kept(converted_digits / "d.net", network).model, images, None, 8, 0)
     assert not found.missing and found.images == 40
     result = run(network, images, 8, record=("counts",))
     first, last = found.layers[0], found.layers[-1]
     which = rates.spread(first.layer.size, 1000)
     counts = result.neuron_counts[first.layer.name].reshape(40, -1)[:, which]
     np.testing.assert_allclose(first.rates, counts / 8, rtol=1e-6)
-    model, _ = load_model(digits / "d.pt")
+    model, _ = load_model(converted_digits / "d.pt")
     with torch.no_grad():
         logits = model.eval()(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(last.activations, logits, rtol=1e-3, atol=1e-3)
@@ -339,8 +339,8 @@ def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network
     assert last.fidelity.correlation == pytest.approx(together, abs=1e-4) and together > 0.9
 
 
-def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path):
-    network = load(digits / "d.net")
+def test_the_trained_network_must_be_the_one_that_was_kept(converted_digits, tmp_path):
+    network = load(converted_digits / "d.net")
 
     def refused(network: SpikingNetwork) -> str:
         with pytest.raises(CheckpointError) as error:
@@ -355,7 +355,7 @@ def test_the_trained_network_must_be_the_one_that_was_kept(digits, tmp_path):
     for name in ("../d.pt", "a\0b", "", ".."):
         elsewhere = replace(companion, file=name, sha256="")
         assert "next to the file, is not there" in refused(network.replace(companions=(elsewhere,)))
-    (tmp_path / "d.ann.pt").write_bytes((digits / "d.ann.pt").read_bytes())
+    (tmp_path / "d.ann.pt").write_bytes((converted_digits / "d.ann.pt").read_bytes())
     foreign = replace(companion, builder="os:abort")
     assert "code that a file names is not run" in refused(network.replace(companions=(foreign,)))
     assert "names no trained network" in refused(small())
@@ -395,8 +395,8 @@ def test_a_raster_draws_few_spikes_of_a_busy_network():
 # Pictures
 
 
-def test_figures_are_written_as_svg_with_text_and_as_png(digits):
-    folder = digits / "figures"
+def test_figures_are_written_as_svg_with_text_and_as_png(converted_digits):
+    folder = converted_digits / "figures"
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{f}.{s}" for f in FIGURES for s in ("svg", "png"))
     for name in FIGURES:
         root = ElementTree.parse(folder / f"{name}.svg").getroot()
@@ -405,8 +405,8 @@ def test_figures_are_written_as_svg_with_text_and_as_png(digits):
         assert (folder / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_colours_of_the_page_know_both_backgrounds(digits):
-    html = (digits / "d.html").read_text(encoding="utf-8")
+def test_colours_of_the_page_know_both_backgrounds(converted_digits):
+    html = (converted_digits / "d.html").read_text(encoding="utf-8")
     pictures = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     used = set(re.findall(r"var\((--[a-z0-9]+)\)", html))
     light, dark = (
@@ -528,17 +528,17 @@ def test_core_maps_of_any_size_stay_within_their_figure(chips, wide):
 # From Python
 
 
-def test_figures_and_tables_are_there_by_name(digits):
+def test_figures_and_tables_are_there_by_name(converted_digits):
     from rmp_lava.training.checkpoint import load_model
 
-    network, (model, _) = load(digits / "d.net"), load_model(digits / "d.pt")
+    network, (model, _) = load(converted_digits / "d.net"), load_model(converted_digits / "d.pt")
     images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
     made = rmp_lava.make_page(network, images, steps=8, trained=model)
     assert sorted(made.figures) == FIGURES
     tables = {section.key: [sheet.table for sheet in section.sheets] for section in made.sections}
     assert [row[0] for row in tables["activity"][0].rows] == [*network.depths, "all"]
     assert not next(section for section in made.sections if section.key == "rates").missing
-    (written,) = rmp_lava.write_page(made, digits / "python.html")
+    (written,) = rmp_lava.write_page(made, converted_digits / "python.html")
     assert_leads_nowhere(Reader(written.read_text(encoding="utf-8")))
 
 
@@ -592,8 +592,8 @@ def error(capsys):
     return call
 
 
-def test_errors_are_one_sentence(digits, tmp_path, error):
-    net = digits / "d.net"
+def test_errors_are_one_sentence(converted_digits, tmp_path, error):
+    net = converted_digits / "d.net"
     assert "name a file that ends in .html" in error("report", net, "--output", tmp_path / "d.net")
     assert "pass one of them" in error("report", net, "--data", "digits", "--images", "x.npy")
     assert "profile" in error("report", net, "--samples", 2, "--profile", "loihi9")
@@ -606,7 +606,7 @@ def test_errors_are_one_sentence(digits, tmp_path, error):
         assert "vpx: board.chips is unknown" in error("report", net, "--samples", 2, "--profile", "vpx")
 
 
-def test_missing_packages_are_named_before_anything_runs(digits, tmp_path, error, monkeypatch):
+def test_missing_packages_are_named_before_anything_runs(converted_digits, tmp_path, error, monkeypatch):
     import importlib.util
 
     find = importlib.util.find_spec
@@ -615,7 +615,7 @@ def test_missing_packages_are_named_before_anything_runs(digits, tmp_path, error
     assert "needs jinja2" in text and ".[report]" in text
 
 
-def test_a_page_that_cannot_be_written_leaves_the_older_one(digits, tmp_path, monkeypatch):
+def test_a_page_that_cannot_be_written_leaves_the_older_one(converted_digits, tmp_path, monkeypatch):
     made = page.Page("new", ())
     (tmp_path / "p.html").write_text("old")
     monkeypatch.setattr(

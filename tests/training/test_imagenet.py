@@ -349,6 +349,7 @@ def test_other_data_than_the_models_own_are_named_with_data(tmp_path):
         app(["train", "vgg16-cifar", "--data", "cifar"], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_weights_from_elsewhere_come_with_a_function_that_builds_their_network(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "elsewhere.py").write_text(
         "from torch import nn\n"
