@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from ..hardware import Profile
-from ..network import INPUT, Dense, Layer, Neurons, SpikingNetwork
+from ..network import INPUT, Dense, Layer, Neurons
 from ..registers import to_weight_units
 from .analog import AnalogNetwork
-from .quantize import Scale, choose_scale, must_be_even, quantize_input, quantize_neurons
+from .quantize import Scale, choose_scale, must_be_even, quantize_neurons
 
 ScaleOf = Callable[[str], float]
 """The activation scale of a layer by its name; 1 for the input."""
@@ -30,19 +30,9 @@ def round_through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
 class FakeQuantizer:
     """A quantizer of `AnalogLayer`: its weights and bias as rounded on the chip, in the layer's units.
 
-    Parameters
-    ----------
-    layer : Layer
-        In analog form.
-    levels : int
-        Largest message of the layer's sources: the input's levels, or 1 for spikes.
-    scale_of : callable
-        Activation scales of the layer itself (its threshold) and of its sources; called at every call.
-    potential_peak : float
-        Largest |potential| that an integrating read-out is expected to reach, in the layer's units; 0 if unknown.
-    profile : Profile
-    threshold_form : str
-        See `quantize`.
+    `levels` is the largest message of the layer's sources: the input's levels, or 1 for spikes. `scale_of` gives the activation
+    scales of the layer itself (its threshold) and of its sources, at every call. `potential_peak` is the largest |potential|
+    that an integrating read-out is expected to reach, in the layer's units; 0 if unknown. For the rest see `quantize`.
     """
 
     def __init__(
@@ -100,11 +90,6 @@ class FakeQuantizer:
         quantized = quantize_neurons(neurons, scale, self.profile)
         units = to_weight_units(np.asarray(quantized.bias, np.float64) * 2.0**quantized.bias_exponent)
         return torch.from_numpy(np.asarray(units / scale.potential, np.float32)).to(bias.device)
-
-
-def image_levels(network: SpikingNetwork, profile: Profile, threshold_form: str) -> int:
-    """Largest message of the input once a network, in analog form with its thresholds set, is quantised."""
-    return quantize_input(network, profile, threshold_form).largest_message
 
 
 def attach_quantizers(

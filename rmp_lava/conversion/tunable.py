@@ -13,25 +13,17 @@ from ..hardware import Profile
 from ..network import INPUT, Layer, SpikingNetwork
 from .activation_scales import least_error_scales
 from .analog import AnalogNetwork, activations
-from .fake_quantize import attach_quantizers, image_levels
+from .fake_quantize import attach_quantizers
+from .quantize import quantize_input
 from .spike_activations import ActivationScale, ClipFloor, Integrate, MeanOverTime
 
 
 class TunableNetwork(nn.Module):
     """Maps images, float32 (N, *input shape) in [0, 1], to the mean input of the integrating read-out, (N, outputs).
 
-    Parameters
-    ----------
-    network : SpikingNetwork
-        Float, in analog form, with an integrating read-out.
-    steps : int
-        T.
-    scales : mapping of str to float
-        Initial activation scales of the spiking layers, by name.
-    output_peak : float
-        Largest |output| that is expected; it limits the read-out's scale.
-    profile, threshold_form
-        See `quantize`.
+    `network` is a float one in analog form, with an integrating read-out; `scales` are the initial activation scales of its
+    spiking layers by name; `output_peak` is the largest |output| that is expected, which limits the read-out's scale. For
+    `profile` and `threshold_form` see `quantize`.
     """
 
     def __init__(
@@ -67,7 +59,7 @@ class TunableNetwork(nn.Module):
 
     def follow_levels(self) -> None:
         """Update what follows from weights and activation scales in jumps: the input's levels and the quantizers."""
-        self.levels = image_levels(self.to_network(), self.profile, self.form)
+        self.levels = quantize_input(self.to_network(), self.profile, self.form).largest_message
         attach_quantizers(
             self.analog, self.levels, self._scale_of, self.output_peak * self.steps, self.profile, self.form
         )

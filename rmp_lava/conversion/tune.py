@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..training.data.augment import augment
 from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import (
     EpochRecord,
+    check_finite,
     evaluate,
     in_memory,
     mixed_precision,
@@ -98,7 +99,7 @@ def tune(
         T, time steps for which it is tuned.
     dynamics : {"rates", "spikes"}
         "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. For one after the
-        other call `tune` twice.
+        other, call `tune` two times.
     epochs, learning_rate, batch_size, seed
         Of the training; `learning_rate` is that of the first step.
     profile, threshold_form
@@ -177,7 +178,10 @@ def tune(
     if resume and checkpoint_path is not None:
         session.resume(checkpoint_path, state, settings)
     _run(state, settings, (images, labels), validation, checkpoint_path, progress, on_epoch)
-    return _result(state, settings)
+    tuned = state.model.to_network()
+    entry: dict[str, Any] = asdict(settings) | {"history": plain_history(state.history)}
+    log = dict(tuned.provenance)
+    return Tuned(tuned.replace(provenance=log | {"tune": [*log.get("tune", []), entry]}), tuple(state.history))
 
 
 def _start(
@@ -209,7 +213,10 @@ def _run(
         state.model.follow_levels()
         loss, accuracy = _run_epoch(state, settings, data, bar)
         state.model.follow_levels()
-        validated = None if validation is None else _evaluate(state, validation)
+        validated = None
+        if validation is not None:
+            state.model.use("spikes")
+            validated = evaluate(state.model, validation[0], validation[1].astype(np.int64), _EVALUATION_BATCH)
         return EpochRecord(len(state.history) + 1, loss, accuracy, validated)
 
     run_epochs(
@@ -229,8 +236,11 @@ def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Pr
     images, labels = data
     state.model.use(settings.dynamics)
     total_loss, correct = 0.0, 0
-    order = list(_order(settings, len(state.history), len(images)))
-    for step, (chosen, generator) in enumerate(order, start=len(state.history) * len(order)):
+    # A generator of its own for each epoch, so that a resumed tuning draws the same numbers.
+    seed = int(np.random.SeedSequence([settings.seed, len(state.history)]).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(seed)
+    order = [each.numpy() for each in torch.randperm(len(images), generator=generator).split(settings.batch_size)]
+    for step, chosen in enumerate(order, start=len(state.history) * len(order)):
         set_learning_rate(state.optimizer, settings.learning_rate, step, settings.epochs * len(order))
         batch = _batch(images, chosen, settings.device)
         batch = augment(batch, settings.augmentation, generator)
@@ -243,7 +253,8 @@ def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Pr
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
-        _check_finite(state, settings, loss.item())
+        finite = math.isfinite(loss.item()) and state.model.is_finite
+        check_finite(finite, "tuning", state.history, settings.learning_rate)
         total_loss += loss.item() * len(chosen)
         correct += int((outputs.detach().argmax(dim=1) == target).sum())
         bar.advance()
@@ -260,31 +271,8 @@ def _divergence(
     return TEMPERATURE**2 * functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
 
 
-def _order(settings: TuneSettings, epoch: int, count: int) -> Iterator[tuple[np.ndarray, torch.Generator]]:
-    """Indices of each batch of an epoch, and the generator for its augmentation."""
-    seed = int(np.random.SeedSequence([settings.seed, epoch]).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(seed)
-    for chosen in torch.randperm(count, generator=generator).split(settings.batch_size):
-        yield chosen.numpy(), generator
-
-
-def _evaluate(state: TuneState, data: Labelled) -> float:
-    """Accuracy of the spiking network with rounded weights."""
-    images, labels = data
-    state.model.use("spikes")
-    return evaluate(state.model, images, labels.astype(np.int64), _EVALUATION_BATCH)
-
-
 def _batch(images: Images, chosen: np.ndarray, device: str) -> torch.Tensor:
     return pixel_values(in_memory(images[chosen]).to(device))
-
-
-def _result(state: TuneState, settings: TuneSettings) -> Tuned:
-    network = state.model.to_network()
-    entry: dict[str, Any] = asdict(settings) | {"history": plain_history(state.history)}
-    earlier = list(network.provenance.get("tune", []))
-    network = network.replace(provenance=dict(network.provenance) | {"tune": [*earlier, entry]})
-    return Tuned(network, tuple(state.history))
 
 
 def _check_network(network: SpikingNetwork) -> None:
@@ -334,13 +322,4 @@ def _check_labelled(images: Images, labels: np.ndarray, network: SpikingNetwork,
         raise DataError(
             f"labels of {what} reach from {labels.min()} to {labels.max()}, but the network has {outputs} outputs; "
             f"give 0 to {outputs - 1}"
-        )
-
-
-def _check_finite(state: TuneState, settings: TuneSettings, loss: float) -> None:
-    """Raise `UsageError` before a diverged tuning overwrites the last good checkpoint."""
-    if not math.isfinite(loss) or not state.model.is_finite:
-        raise UsageError(
-            f"tuning diverged in epoch {len(state.history) + 1} with learning rate {settings.learning_rate}; "
-            "give a smaller one"
         )

@@ -118,9 +118,8 @@ def checksum(*arrays: Images) -> int:
 
 def network_checksum(network: SpikingNetwork) -> int:
     """CRC-32 of a network's names, weights, biases and activation scales."""
-    scales = {layer.name: layer.activation_scale for layer in network}
-    plain = [(name, None if scale is None else scale.tolist()) for name, scale in scales.items()]
-    value = zlib.crc32(repr(plain).encode())
+    scales = ((layer.name, layer.activation_scale) for layer in network)
+    value = zlib.crc32(repr([(name, None if scale is None else scale.tolist()) for name, scale in scales]).encode())
     for layer in network:
         arrays = [synapse.weight for synapse in layer.synapses]
         arrays += [] if layer.neurons.bias is None else [layer.neurons.bias]
@@ -164,13 +163,9 @@ def resume(path: StrPath, state: TuneState, settings: TuneSettings) -> None:
         )
     with reporting_damage(path):
         require_same_settings(path, asdict(settings), content["settings"], _CHECKSUMS)
-        _check_finite(content["state_dict"])
+        for name, tensor in content["state_dict"].items():
+            if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"{name} is not float32 or not finite")
         state.model.load_state_dict(content["state_dict"])
         restore_optimizer(state.optimizer, content["optimizer"], ("exp_avg", "exp_avg_sq"))
         state.history = restore_history(content["history"], settings.epochs)
-
-
-def _check_finite(tensors: Mapping[str, torch.Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name} is not float32 or not finite")

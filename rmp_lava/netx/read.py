@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,12 +23,12 @@ from .version1 import stage_of, upgraded
 FORMAT_VERSION = 2
 MAX_LAYERS = 10_000
 _LARGEST_TRANSFORM = 16
-"""Most values that are kept of the scaling that lava-dl applies to an image."""
+"""Most values read of the scaling that lava-dl applies to an image."""
 _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
-_TYPED = ("output_scale", "balanced_steps", "dataset", "validation_fraction")
+TYPED_FIELDS = ("output_scale", "balanced_steps", "dataset", "validation_fraction")
 """Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
-_COMPANION = {"kind", "file", "sha256", "builder"}
+_COMPANION = {entry.name for entry in fields(Companion)}
 _CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error"}
 
 
@@ -88,12 +88,13 @@ def _read_network(root: Group) -> SpikingNetwork:
             )
         before = layers[-1] if layers else None
         layers.append(_read_layer(group, kind, index, before, source, stage == "integer", header.version))
+    integrates = bool(layers) and layers[-1].neurons.reset == "none"
     network = SpikingNetwork(
         name=header.name,
         input=source,
         layers=tuple(layers),
         stage=stage,
-        readout=header.readout or _foreign_readout(layers),
+        readout=header.readout or ("potential" if integrates else "count"),
         class_names=tuple(root.child("rmp_lava").json("class_names", list)) if header.version else (),
         companions=_read_companions(root) if header.version > 1 else (),
         provenance=log,
@@ -122,10 +123,6 @@ def _foreign_provenance(group: Group) -> dict[str, Any]:
     return found
 
 
-def _foreign_readout(layers: list[Layer]) -> Readout:
-    return "potential" if layers and layers[-1].neurons.reset == "none" else "count"
-
-
 def _read_header(root: Group) -> _Header:
     version = root.attribute("rmp_lava_format")
     if version is None:
@@ -152,7 +149,7 @@ def _read_header(root: Group) -> _Header:
         readout=cast(Readout, values["readout"]),
         encoding=cast(Encoding, values["encoding"]),
         levels=levels,
-        typed={key: values.get(key) for key in _TYPED} if version > 1 else {},
+        typed={key: values.get(key) for key in TYPED_FIELDS} if version > 1 else {},
     )
 
 
@@ -175,11 +172,9 @@ def _shape(group: Group) -> tuple[int, ...]:
 def _read_input(group: Group, header: _Header) -> Input:
     shape = _shape(group)
     shape = (1, *shape) if len(shape) == 2 else shape
-    neurons = _read_neurons(group, shape, integer=True) if "neuron" in group else None
-    levels = header.levels
-    if not header.version and neurons is not None:
-        levels = MAX_LEVELS
-    return Input(shape, header.encoding, levels, neurons)
+    neurons = _read_neurons(group, integer=True) if "neuron" in group else None
+    is_foreign = not header.version and neurons is not None
+    return Input(shape, header.encoding, MAX_LEVELS if is_foreign else header.levels, neurons)
 
 
 def _read_layer(
@@ -200,19 +195,18 @@ def _read_layer(
     if kind == "dense_rec":
         neurons = _read_self_synaptic_neurons(group, shape)
     elif "neuron" in group:
-        neurons = _read_neurons(group, shape, integer)
+        neurons = _read_neurons(group, integer)
     elif kind == "dense":
         neurons = _read_integrator(group)
     else:
         raise group.fail(f"{group.where('neuron')} is missing; a convolution needs a neuron")
-    record = group.json("record", dict) if group.has("record") else {}
     return Layer(
         name=group.text("name") if group.has("name") else f"{kind}{index}",
         shape=shape,
         synapses=tuple(synapses),
         neurons=neurons,
         **(_read_conversion(group) if version > 1 else {}),
-        record=record,
+        record=group.json("record", dict) if group.has("record") else {},
     )
 
 
@@ -250,7 +244,7 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
     )
 
 
-def _read_neurons(group: Group, shape: tuple[int, ...], integer: bool) -> Neurons:
+def _read_neurons(group: Group, integer: bool) -> Neurons:
     entry = group.child("neuron")
     kind = entry.text("type")
     reset: Reset | None = "hard" if kind in _LAVA_DL else _OURS.get(kind)
@@ -261,7 +255,7 @@ def _read_neurons(group: Group, shape: tuple[int, ...], integer: bool) -> Neuron
     if "wgtExp" in entry and entry.integer("wgtExp"):
         raise group.fail(f"{entry.where('wgtExp')} is not 0; lava-dl's loader ignores it, so scale the weights instead")
     bias = None
-    if "biasShape" in entry or "bias" in group and (kind in _OURS or not _is_input(group)):
+    if "biasShape" in entry or "bias" in group and (kind in _OURS or group.text("type") != "input"):
         bias = group.numbers("bias", integers=integer)
         bias_shape = (
             tuple(entry.numbers("biasShape", integers=True).reshape(-1)) if entry.has("biasShape") else bias.shape
@@ -281,15 +275,10 @@ def _read_neurons(group: Group, shape: tuple[int, ...], integer: bool) -> Neuron
     )
 
 
-def _is_input(group: Group) -> bool:
-    return group.text("type") == "input"
-
-
 def _read_self_synaptic_neurons(group: Group, shape: tuple[int, ...]) -> Neurons:
     entry = group.child("neuron")
     threshold = entry.integer("vThMant")
-    recurrent = group.numbers("weight_rec", integers=True)
-    size = shape[0]
+    recurrent, size = group.numbers("weight_rec", integers=True), shape[0]
     is_self_synapse = (
         recurrent.size == size**2
         and np.array_equal(recurrent.reshape(size, size), -threshold * np.eye(size, dtype=recurrent.dtype))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from ..choices import Stage
 from ..errors import NetworkError
-from ..network import Companion, Layer, SpikingNetwork, Synapse
+from ..network import Companion, Layer, SpikingNetwork
 from ..network.pooling import folded_pool
 from ..registers import MAX_STEPS
+
+_FIELDS = {"spike_value", "threshold", "clip", "weight_error", "potential_peak"}
+_FIELDS |= {"potential_expected", "balanced_over_steps"}
 
 
 def stage_of(number_format: str, provenance: Mapping[str, Any]) -> Stage:
@@ -38,21 +40,16 @@ def upgraded(network: SpikingNetwork) -> SpikingNetwork:
     """
     log = network.provenance
     steps = _entry(log.get("balance"), "steps")
-    share = log.get("validation_fraction")
+    share, scale = log.get("validation_fraction"), log.get("output_scale")
     return network.replace(
         layers=tuple(_upgraded_layer(layer, network) for layer in network),
-        output_scale=_output_scale(network),
+        output_scale=float(scale) if type(scale) is int else scale,  # the network refuses another type
         balanced_steps=steps if type(steps) is int and 1 <= steps <= MAX_STEPS else None,
         dataset=log["dataset"] if isinstance(log.get("dataset"), str) else None,
         validation_fraction=share if isinstance(share, float) and 0 < share < 1 else None,
         companions=tuple(_companions(log)),
         provenance={key: value for key, value in log.items() if key not in ("ann", "onnx", "output_scale")},
     )
-
-
-def _output_scale(network: SpikingNetwork) -> float | None:
-    scale = network.provenance.get("output_scale")
-    return float(scale) if type(scale) is int else scale  # another type is refused by the network itself
 
 
 def _companions(log: Mapping[str, Any]) -> list[Companion]:
@@ -71,7 +68,7 @@ def _upgraded_layer(layer: Layer, network: SpikingNetwork) -> Layer:
     scale = log.get("threshold") if network.stage == "analog" else log.get("spike_value")
     try:
         return layer.replace(
-            synapses=tuple(_upgraded_synapse(s, network.source_shape(s.source)) for s in layer.synapses),
+            synapses=tuple(s.replace(pool=folded_pool(s, network.source_shape(s.source))) for s in layer.synapses),
             activation_scale=scale,
             clip=log.get("clip"),
             potential_peak=log.get("potential_peak"),
@@ -80,21 +77,6 @@ def _upgraded_layer(layer: Layer, network: SpikingNetwork) -> Layer:
         )
     except NetworkError as error:
         raise NetworkError(f"layer {layer.name!r}: {error}") from None
-
-
-_FIELDS = (
-    "spike_value",
-    "threshold",
-    "clip",
-    "potential_peak",
-    "potential_expected",
-    "balanced_over_steps",
-    "weight_error",
-)
-
-
-def _upgraded_synapse(synapse: Synapse, source_shape: tuple[int, ...]) -> Synapse:
-    return dataclasses.replace(synapse, pool=folded_pool(synapse, source_shape))
 
 
 def _entry(log: object, key: str) -> Any:

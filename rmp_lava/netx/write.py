@@ -13,7 +13,7 @@ from ..errors import NetFileError
 from ..files import write_atomically
 from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from .lava_dl_loader import lava_dl_obstacles, self_synapse
-from .read import FORMAT_VERSION, load
+from .read import FORMAT_VERSION, TYPED_FIELDS, load
 
 UNKNOWN_TO_LAVA_DL = {"soft": "RMP", "hard": "IF", "none": "INTEGRATOR"}
 
@@ -64,21 +64,13 @@ def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
     with h5py.File("image.net", "w", driver="core", backing_store=False, track_order=False) as file:
         file.attrs["rmp_lava_format"] = FORMAT_VERSION
         details = file.create_group("rmp_lava")
-        header = {
-            "name": network.name,
-            "stage": network.stage,
-            "readout": network.readout,
-            "encoding": network.input.encoding,
-            "levels": network.input.levels,
-            "output_scale": network.output_scale,
-            "balanced_steps": network.balanced_steps,
-            "dataset": network.dataset,
-            "validation_fraction": network.validation_fraction,
-        }
-        _write_text(details, "network", _json(header))
-        _write_text(details, "class_names", _json(list(network.class_names)))
-        _write_text(details, "companions", _json([vars(companion) for companion in network.companions]))
-        _write_text(details, "provenance", _json(dict(network.provenance)))
+        header: dict[str, object] = {name: getattr(network, name) for name in ("name", "stage", "readout")}
+        header |= {"encoding": network.input.encoding, "levels": network.input.levels}
+        header |= {name: getattr(network, name) for name in TYPED_FIELDS}
+        _write_json(details, "network", header)
+        _write_json(details, "class_names", network.class_names)
+        _write_json(details, "companions", [vars(companion) for companion in network.companions])
+        _write_json(details, "provenance", dict(network.provenance))
         layers = file.create_group("layer")
         _write_input(layers.create_group("0"), network)
         shape = network.input.shape
@@ -91,12 +83,12 @@ def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
         return file.id.get_file_image()
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, allow_nan=False)
-
-
 def _plain(scale: np.ndarray | None) -> float | list[float] | None:
     return None if scale is None else scale.tolist()
+
+
+def _write_json(group: h5py.Group, key: str, value: object) -> None:
+    _write_text(group, key, json.dumps(value, allow_nan=False))
 
 
 def _write_text(group: h5py.Group, key: str, text: str) -> None:
@@ -129,8 +121,8 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
         "potential_peak": layer.potential_peak,
         "weight_error": layer.weight_error,
     }
-    _write_text(group, "conversion", _json(conversion))
-    _write_text(group, "record", _json(dict(layer.record)))
+    _write_json(group, "conversion", conversion)
+    _write_json(group, "record", dict(layer.record))
     _write_synapse(group, first)
     for i, synapse in enumerate(further, start=1):
         extra = group.create_group(f"synapse/{i}")

@@ -33,18 +33,9 @@ FORMAT_VERSION = 2
 class Checkpoint:
     """The checked content of a checkpoint file.
 
-    Attributes
-    ----------
-    model_name : str
-        A key of `MODELS`.
-    options : dict
-        All options of the model, valid.
-    state_dict : dict of str to torch.Tensor
-        On the CPU, finite, with the model's names, types (float32; int64 for counters) and shapes.
-    metadata : dict
-        Data set and source, seed, epochs, accuracies, torch version; plain Python values.
-    training : dict or None
-        State for resuming, see `rmp_lava.training.session`; only that it is a dictionary is checked here.
+    `options` are all options of the model `MODELS[model_name]`, `state_dict` its tensors: on the CPU, finite, with the model's
+    names, types (float32; int64 for counters) and shapes. Of `training`, see `rmp_lava.training.session`, only the type is
+    checked here.
     """
 
     model_name: str
@@ -65,20 +56,9 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint; the path is always either the old file or the complete new one.
 
-    Parameters
-    ----------
-    path : path-like
-        Where to write; its folder must exist.
-    model_name : str
-        A key of `MODELS`.
-    model : nn.Module
-        The network whose weights are stored.
-    metadata : mapping
-        Plain Python values: str, int, float, bool, None, lists and dictionaries of these.
-    options : mapping, optional
-        Of the model; options left out are at their defaults.
-    training : mapping, optional
-        State for resuming: tensors and plain Python values.
+    `model` is a network of `MODELS[model_name]` with these `options`, those left out at their defaults. `metadata` are plain
+    Python values: str, int, float, bool, None, lists and dictionaries of these; `training`, the state for resuming, may contain
+    tensors too.
 
     Raises
     ------

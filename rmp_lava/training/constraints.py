@@ -7,30 +7,22 @@ dropout and average pooling. Networks trained elsewhere may use more: `rmp_lava.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.pooling import _AdaptiveMaxPoolNd, _MaxPoolNd
 
 from ..findings import Finding
 
 _WEIGHTED = (nn.Conv2d, nn.Linear)
 _IDLE = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
 _ALLOWED = (*_WEIGHTED, nn.ReLU, nn.AvgPool2d, *_IDLE)
-_MAX_POOLING = (
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
-    nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d,
-    nn.AdaptiveMaxPool3d,
-    nn.FractionalMaxPool2d,
-    nn.FractionalMaxPool3d,
-)
+_MAX_POOLING = (_MaxPoolNd, _AdaptiveMaxPoolNd, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 _ALLOWED_NAMES = "Conv2d, Linear, ReLU, AvgPool2d, Dropout, Flatten and Identity inside Sequential"
 
 
-def _violation(where: str, found: str, remedy: str) -> Finding:
-    return Finding("obstacle", where, found, remedy)
+_violation = partial(Finding, "obstacle")
 
 
 def violations(model: nn.Module) -> list[Finding]:
@@ -63,9 +55,8 @@ def _sequence(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         return
     # `_modules` and not `named_modules()`: a module that is used twice has to appear twice.
     for child_name, child in module._modules.items():
-        if child is None:
-            continue
-        yield from _sequence(f"{name}.{child_name}" if name else child_name, child)
+        if child is not None:
+            yield from _sequence(f"{name}.{child_name}" if name else child_name, child)
 
 
 def _is_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:

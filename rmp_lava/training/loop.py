@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..choices import Precision
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..progress import Progress
 from .data.lazy_images import Images, LazyImages
 
@@ -61,6 +61,14 @@ def run_epochs(
                 on_epoch(history[-1])
 
 
+def check_finite(finite: bool, what: str, history: list[EpochRecord], rate: float) -> None:
+    """Raise `UsageError` before a diverged training overwrites the last good checkpoint."""
+    if not finite:
+        raise UsageError(
+            f"{what} diverged in epoch {len(history) + 1} with learning rate {rate}; give a smaller learning rate"
+        )
+
+
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, highest: float, step: int, steps: int, warmup: float = 0.0
 ) -> None:
@@ -95,21 +103,9 @@ def evaluate(
 ) -> float:
     """Accuracy of a network in [0, 1], in evaluation mode; the mode is restored afterwards.
 
-    Parameters
-    ----------
-    model : nn.Module
-        From images (N, C, H, W) to logits (N, K).
-    images : numpy.ndarray, LazyImages or torch.Tensor
-        Shape (N, C, H, W), N >= 1, as in `Dataset`: float, or uint8 that means value / 255.
-    labels : numpy.ndarray or torch.Tensor
-        int64, shape (N,).
-    batch_size : int, optional
-        Images of up to 3 x 32 x 32 at once; `EVALUATION_BATCH` if omitted.
-
-    Raises
-    ------
-    DataError
-        If there are no images, or not as many labels.
+    `model` maps images (N, C, H, W), as in `Dataset`, to logits (N, K); `labels` are int64 (N,). `batch_size` is the number of
+    images of up to 3 x 32 x 32 at once, `EVALUATION_BATCH` if omitted. Raises `DataError` if there are no images, or not as
+    many labels.
     """
     if not len(images) or len(images) != len(labels):
         raise DataError(f"{len(images)} images and {len(labels)} labels were given; give equally many, at least one")
@@ -136,5 +132,5 @@ def in_memory(images: Images | torch.Tensor) -> torch.Tensor:
 
 
 def pixel_values(images: torch.Tensor) -> torch.Tensor:
-    """`rmp_lava.training.data.datasets.as_float` for tensors."""
+    """`rmp_lava.training.data.as_float` for tensors."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -15,6 +15,9 @@ import torch
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration that drives all singular values towards one (Jordan et al., 2024)."""
 _ITERATIONS = 5
+_MOMENTUM, _OTHERS_MOMENTUM = 0.6, 0.9
+_OTHERS_RATE = 2.0
+"""Learning rate of all other parameters, relative to that of orthogonal ones."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -26,32 +29,18 @@ class Muon(torch.optim.Optimizer):
         Parameter groups; those with `"orthogonal": True` contain weights of at least two dimensions, whose outputs are
         normalised. Others have a `"weight_decay"`.
     lr : float
-        Largest relative change of an orthogonal weight in a step; the other parameters' learning rate is `lr * others`.
-    momentum, others_momentum : float
-    others : float
-        Factor from `lr` to the learning rate of the other parameters.
+        Largest relative change of an orthogonal weight in a step; the other parameters' learning rate is twice that.
     """
 
-    def __init__(
-        self,
-        groups: Iterable[dict[str, Any]],
-        lr: float,
-        *,
-        momentum: float = 0.6,
-        others_momentum: float = 0.9,
-        others: float = 2.0,
-    ) -> None:
-        defaults = {"lr": lr, "orthogonal": False, "weight_decay": 0.0}
-        super().__init__(groups, defaults)
-        self._momentum = {True: momentum, False: others_momentum}
-        self._others = others
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
+        super().__init__(groups, {"lr": lr, "orthogonal": False, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override] # without a closure, which nothing here passes
         """Update all parameters that have a gradient."""
         for group in self.param_groups:
             orthogonal, rate = group["orthogonal"], group["lr"]
-            momentum = self._momentum[orthogonal]
+            momentum = _MOMENTUM if orthogonal else _OTHERS_MOMENTUM
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
@@ -65,7 +54,7 @@ class Muon(torch.optim.Optimizer):
                     weight.mul_(len(weight) ** 0.5 / weight.norm())
                     weight.sub_(_orthogonal(change.flatten(1)).view_as(change), alpha=rate)
                 else:
-                    weight.sub_(change, alpha=rate * self._others)
+                    weight.sub_(change, alpha=rate * _OTHERS_RATE)
 
 
 def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:

@@ -62,8 +62,7 @@ class Settings:
 
     def plain(self) -> dict[str, Any]:
         """Plain values, those of the recipe included."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "recipe"}
-        return values | asdict(self.recipe)
+        return {name: value for name, value in vars(self).items() if name != "recipe"} | asdict(self.recipe)
 
 
 @dataclass
@@ -94,14 +93,14 @@ def start(spec: ModelSpec, settings: Settings, weights: Mapping[str, torch.Tenso
             f"{settings.model!r} has none; give batch_norm=True or scale_norm=True too, or optimizer 'adam'"
         )
     if weights is not None:
-        _take(weights, model, settings.model)
+        _copy_weights(weights, model, settings.model)
     model.to(settings.device)
     if settings.recipe.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in PyTorch's stubs
     return State(model, _optimizer(model, settings.recipe))
 
 
-def _take(weights: Mapping[str, torch.Tensor], model: nn.Module, name: str) -> None:
+def _copy_weights(weights: Mapping[str, torch.Tensor], model: nn.Module, name: str) -> None:
     own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     given = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     for key in (*own, *given):
@@ -151,11 +150,14 @@ def save(path: StrPath, state: State, settings: Settings, description: dict[str,
         "seconds": state.seconds,
         "torch_version": str(torch.__version__),
     }
+    random_states = {"cpu": torch.get_rng_state()}
+    if settings.on_cuda:
+        random_states["cuda"] = torch.cuda.get_rng_state(settings.device)
     training = {
         "settings": settings.plain(),
         # Without its parameter groups, see `restore_optimizer`.
         "optimizer": state.optimizer.state_dict()["state"],
-        "random_states": _random_states(settings),
+        "random_states": random_states,
         "history": plain_history(state.history),
         "seconds": state.seconds,
     }
@@ -192,13 +194,6 @@ def resume(path: StrPath, state: State, settings: Settings) -> None:
         torch.set_rng_state(training["random_states"]["cpu"])
         if settings.on_cuda:
             torch.cuda.set_rng_state(training["random_states"]["cuda"], settings.device)
-
-
-def _random_states(settings: Settings) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if settings.on_cuda:
-        states["cuda"] = torch.cuda.get_rng_state(settings.device)
-    return states
 
 
 def _completed(saved: dict[str, Any], model: str) -> dict[str, Any]:

@@ -23,7 +23,16 @@ from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validatio
 from .data.augment import augment, cut_mix
 from .data.lazy_images import LazyImages
 from .distributed import Processes, joined, process_count
-from .loop import EpochRecord, evaluate, in_memory, mixed_precision, pixel_values, run_epochs, set_learning_rate
+from .loop import (
+    EpochRecord,
+    check_finite,
+    evaluate,
+    in_memory,
+    mixed_precision,
+    pixel_values,
+    run_epochs,
+    set_learning_rate,
+)
 from .models import ModelSpec, Option, model_spec
 from .recipe import Recipe
 from .resume import check_checkpoint_path
@@ -32,17 +41,10 @@ from .session import Settings, State
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """A finished training.
+    """A finished training: the network in evaluation mode, on the training's device, and a record of each epoch.
 
-    Attributes
-    ----------
-    model : nn.Module
-        The trained network in evaluation mode, on the device of the training.
-    history : tuple of EpochRecord
-    train_accuracy, validation_accuracy, test_accuracy : float
-        Of the final weights without dropout, in [0, 1]. Test images are used once, after the last epoch.
-    seconds : float
-        Time spent in epochs, including those before an interruption.
+    Accuracies, in [0, 1], are those of the final weights without dropout; test images are used once, after the last epoch.
+    `seconds` were spent in epochs, including those before an interruption.
     """
 
     model: nn.Module
@@ -180,11 +182,11 @@ def _run(
 ) -> TrainResult:
     """Run the remaining epochs and measure the final accuracies."""
     split = split_validation(dataset, settings.validation_fraction)
-    images: torch.Tensor | LazyImages
-    if isinstance(split.train_images, LazyImages):
-        images = split.train_images
-    else:
-        images = torch.from_numpy(split.train_images).to(settings.device)
+    images: torch.Tensor | LazyImages = (
+        split.train_images
+        if isinstance(split.train_images, LazyImages)
+        else torch.from_numpy(split.train_images).to(settings.device)
+    )
     labels = torch.from_numpy(split.train_labels).to(settings.device)
     _check_batches(state, settings, len(images))
     epochs, steps = settings.recipe.epochs, len(_batches(torch.arange(len(images)), settings))
@@ -214,12 +216,7 @@ def _run(
     }
     if path is not None:
         session.save(path, state, settings, {**_description(dataset), **accuracies})
-    return TrainResult(
-        model=state.model.eval(),
-        history=tuple(state.history),
-        seconds=state.seconds,
-        **accuracies,
-    )
+    return TrainResult(model=state.model.eval(), history=tuple(state.history), seconds=state.seconds, **accuracies)
 
 
 def _run_epoch(
@@ -255,7 +252,9 @@ def _run_epoch(
         bar.advance()
     processes.agree(state.model)
     total_loss, correct = processes.total(total_loss), processes.total(correct)
-    _check_finite(state, settings, float(total_loss))
+    tensors = state.model.state_dict().values()
+    finite = math.isfinite(float(total_loss)) and all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    check_finite(finite, f"training of {settings.model!r}", state.history, recipe.learning_rate)
     return float(total_loss) / len(images), int(correct) / len(images)
 
 
@@ -307,17 +306,6 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor | None,
         for of in (labels, labels.flip(0))
     )
     return (kept * own + (1 - kept) * other).mean()
-
-
-def _check_finite(state: State, settings: Settings, loss: float) -> None:
-    """Raise `UsageError` before a diverged training overwrites the last good checkpoint."""
-    if not math.isfinite(loss) or not all(
-        bool(torch.isfinite(tensor).all()) for tensor in state.model.state_dict().values()
-    ):
-        raise UsageError(
-            f"training of {settings.model!r} diverged in epoch {len(state.history) + 1} with learning rate "
-            f"{settings.recipe.learning_rate}; give a smaller one"
-        )
 
 
 def _description(dataset: Dataset) -> dict[str, Any]:

@@ -223,10 +223,10 @@ def test_broken_files_are_named_when_they_are_read(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=rf"image '{bad}' in {tmp_path} cannot be decoded"):
         as_float(images)
     (tmp_path / bad).unlink()
-    with pytest.raises(DataError, match="bad.JPEG is not a regular file"):
+    with pytest.raises(DataError, match="bad.JPEG is missing or not a regular file"):
         as_float(images)
     os.mkfifo(tmp_path / bad)
-    with pytest.raises(DataError, match="bad.JPEG is not a regular file"):
+    with pytest.raises(DataError, match="bad.JPEG is missing or not a regular file"):
         as_float(images)
     monkeypatch.setattr(imagenet, "MAX_FILE_BYTES", 10)
     with pytest.raises(DataError, match="bytes; at most 10 are allowed"):

@@ -349,9 +349,8 @@ def test_only_constrained_forms_must_keep_the_constraints(monkeypatch):
     for name in CIFAR:
         for batch_norm in (False, True):
             start(MODELS[name], width=1 / 16, batch_norm=batch_norm)
-    spec = MODELS["vgg16-cifar"]
-    broken = type(spec)(
-        spec.name, lambda **_: small("vgg16-cifar", batch_norm=True), spec.input_shape, 10, None, spec.recipe
+    broken = dataclasses.replace(
+        MODELS["vgg16-cifar"], builder=lambda **_: small("vgg16-cifar", batch_norm=True), options={}
     )
     with pytest.raises(UsageError, match="model 'vgg16-cifar' breaks constraints: bn1_1: BatchNorm2d"):
         start(broken)

@@ -1,6 +1,7 @@
 """Data sets: images, labels, and splits that keep test images out of training and calibration."""
 
-from .datasets import DATASETS, VALIDATION_FRACTION, VALIDATION_SEED, Dataset, Split, as_float, load, split_validation
+from .dataset import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, Split, as_float, split_validation
+from .datasets import DATASETS, load
 
 __all__ = [
     "DATASETS",

@@ -30,12 +30,9 @@ def cut_out(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     Arguments and result as for `crop_flip`; the images are changed in place.
     """
-    count, _, height, width = images.shape
-    inside = []
-    for size in (height, width):
-        centre = torch.randint(0, size, (count, 1), generator=generator)
-        inside.append(((torch.arange(size) - centre).abs() < size * HOLE / 2).to(images.device))
-    return images.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0)
+    side = torch.full((len(images), 1), HOLE)
+    rows, columns = (_near(size, side, generator) for size in images.shape[2:])
+    return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None].to(images.device), 0)
 
 
 def crop_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

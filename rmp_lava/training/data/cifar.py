@@ -9,14 +9,17 @@ re-encoded images do not compare to the last tenth with those on the original.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import DataError
 from .cifar_batches import Download, read_binary_batches, read_pickled_batches
+from .dataset import Dataset
 from .image_files import FolderImages, ZipImages, read_images
-from .reading import DATA_VARIABLE, Found, chosen_path
+from .reading import DATA_VARIABLE, Part, StrPath, chosen_path
 
 CIFAR10 = Download(
+    name="cifar10",
     title="CIFAR-10",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     pickled="cifar-10-batches-py",
@@ -27,6 +30,7 @@ CIFAR10 = Download(
 )
 # The fine labels' names; the coarse ones, twenty superclasses, are not used.
 CIFAR100 = Download(
+    name="cifar100",
     title="CIFAR-100",
     classes=tuple(
         "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle "
@@ -48,7 +52,7 @@ CIFAR100 = Download(
 SHAPE = (3, 32, 32)
 
 
-def read(download: Download, directory: str | os.PathLike[str] | None) -> Found:
+def read(download: Download, directory: StrPath | None) -> Dataset:
     """Images are uint8 (N, 3, 32, 32). Raises `DataError` if files are missing or malformed."""
     title, path = download.title, chosen_path(directory)
     if path is None:
@@ -78,7 +82,7 @@ def read(download: Download, directory: str | os.PathLike[str] | None) -> Found:
     )
 
 
-def _read_download(download: Download, folder: Path) -> Found | None:
+def _read_download(download: Download, folder: Path) -> Dataset | None:
     """A download that is inside the folder or is the folder itself; None if there is none."""
     first = download.train[0]
     for name, file, reader in (
@@ -89,21 +93,25 @@ def _read_download(download: Download, folder: Path) -> Found | None:
             # Of the layout with image files, `train` is a folder.
             if os.path.exists(candidate / file) and not os.path.isdir(candidate / file):
                 train, test = reader(download, candidate)
-                return Found(train, test, download.classes, download.title, candidate)
+                return _dataset(download, (train, test), download.title, candidate)
     return None
 
 
-def _read_image_folder(download: Download, folder: Path) -> Found | None:
-    if os.path.isdir(folder / "train") and os.path.isdir(folder / "test"):
-        return _read_image_files(download, FolderImages(folder))
-    return None
+def _read_image_folder(download: Download, folder: Path) -> Dataset | None:
+    is_one = all(os.path.isdir(folder / part) for part in ("train", "test"))
+    return _read_image_files(download, FolderImages(folder)) if is_one else None
 
 
-def _read_zip(download: Download, path: Path) -> Found:
+def _read_zip(download: Download, path: Path) -> Dataset:
     with ZipImages(path) as source:
         return _read_image_files(download, source)
 
 
-def _read_image_files(download: Download, source: FolderImages | ZipImages) -> Found:
-    parts = read_images(source, ("train", "test"), download.classes, SHAPE, f"reading {download.title}")
-    return Found(parts[0], parts[1], download.classes, f"{download.title} ({'/'.join(source.kinds)})", source.path)
+def _read_image_files(download: Download, source: FolderImages | ZipImages) -> Dataset:
+    parts = read_images(source, download.classes, SHAPE, f"reading {download.title}")
+    return _dataset(download, parts, f"{download.title} ({'/'.join(source.kinds)})", source.path)
+
+
+def _dataset(download: Download, parts: Sequence[Part], source: str, place: Path) -> Dataset:
+    train, test = parts
+    return Dataset(download.name, *train, *test, download.classes, source, place)

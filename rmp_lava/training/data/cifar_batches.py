@@ -7,7 +7,6 @@ in a file is executed, numpy restores nothing from it, and what was stored is ch
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import pickletools
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from .reading import Part, read_file
 
 PIXELS = 3 * 32 * 32
 
@@ -30,8 +30,6 @@ _OPCODES = frozenset(
     "BININT BININT1 BININT2 NONE NEWTRUE NEWFALSE GLOBAL REDUCE BUILD".split()
 )
 
-Part = tuple[np.ndarray, np.ndarray]
-
 
 @dataclass(frozen=True)
 class Download:
@@ -39,8 +37,8 @@ class Download:
 
     Attributes
     ----------
-    title : str
-        For messages.
+    name, title : str
+        For `load`, and for messages.
     classes : tuple of str
     pickled, binary : str
         Folders of the two downloads.
@@ -55,6 +53,7 @@ class Download:
         Pickled file of class names, and its key: the names must be `classes`. None: not checked.
     """
 
+    name: str
     title: str
     classes: tuple[str, ...]
     pickled: str
@@ -92,17 +91,7 @@ def _join(parts: list[Part]) -> Part:
 
 
 def _read_bytes(download: Download, path: Path) -> bytes:
-    try:
-        if not os.path.isfile(path):
-            raise DataError(f"{download.title} file {path} is missing or not a regular file; fetch the data set again")
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            raise DataError(f"{download.title} file {path} has {size:,} bytes; at most {_MAX_BYTES:,} are allowed")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{download.title} file {path} cannot be read ({error.strerror or error}); check its permissions"
-        ) from error
+    return read_file(path, _MAX_BYTES, f"fetch {download.title} again")
 
 
 def _read_binary(download: Download, path: Path) -> Part:

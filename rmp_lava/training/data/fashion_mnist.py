@@ -8,47 +8,39 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError
+from .dataset import Dataset, as_float
 from .idx import read_idx
-from .reading import DATA_VARIABLE, Found, chosen_path
+from .reading import DATA_VARIABLE, StrPath, chosen_path
 
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLASSES = tuple("T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(","))
 
 _DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
-def read(directory: str | os.PathLike[str] | None) -> Found:
+def read(directory: StrPath | None) -> Dataset:
     """Images are float32 (N, 1, 28, 28) in [0, 1]. Raises `DataError` if files are missing or malformed."""
     files = _find(directory)
-    train_images, train_labels, test_images, test_labels = files
-    return Found(
-        (_images(train_images), _labels(train_labels)),
-        (_images(test_images), _labels(test_labels)),
+    arrays = (read_idx(file, tail) for file, tail in zip(files, ((28, 28), ()) * 2, strict=True))
+    train, train_labels, test, test_labels = arrays
+    return Dataset(
+        "fashion-mnist",
+        as_float(train[:, None]),
+        train_labels.astype(np.int64),
+        as_float(test[:, None]),
+        test_labels.astype(np.int64),
         CLASSES,
         "Fashion-MNIST idx files",
         files[0].parent,
     )
 
 
-def _find(directory: str | os.PathLike[str] | None) -> list[Path]:
+def _find(directory: StrPath | None) -> list[Path]:
     """The four files, in the order of `_FILES`, in the first folder that has any of them."""
-    folders = _folders(directory)
+    path = chosen_path(directory)
+    folders = [] if path is None else [path / "FashionMNIST" / "raw", path]
+    if directory is None:  # where the caller names a folder, no other one is tried
+        folders.append(_DEBIAN_FOLDER)
     for folder in folders:
         files = {name: file for name in _FILES if (file := _existing(folder / name)) is not None}
         if len(files) == len(_FILES):
@@ -62,22 +54,5 @@ def _find(directory: str | os.PathLike[str] | None) -> list[Path]:
     )
 
 
-def _folders(directory: str | os.PathLike[str] | None) -> list[Path]:
-    path = chosen_path(directory)
-    layouts = [] if path is None else [path / "FashionMNIST" / "raw", path]
-    # Where the caller names a folder, no other one is tried.
-    return layouts if directory is not None else [*layouts, _DEBIAN_FOLDER]
-
-
 def _existing(path: Path) -> Path | None:
     return next((file for file in (path, path.with_name(path.name + ".gz")) if os.path.exists(file)), None)
-
-
-def _images(file: Path) -> np.ndarray:
-    images = read_idx(file, (28, 28))[:, None].astype(np.float32)  # (N, 1, 28, 28)
-    images /= 255
-    return images
-
-
-def _labels(file: Path) -> np.ndarray:
-    return read_idx(file, ()).astype(np.int64)

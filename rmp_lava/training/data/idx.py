@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ...errors import DataError
+from .reading import StrPath, readable
 
 # Five times the largest file of Fashion-MNIST (47 MB): enough for larger sets of the kind, too little for a gzip bomb.
 MAX_ELEMENTS = 2**28
@@ -25,29 +26,15 @@ _CHUNK = 2**20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_idx(path: str | os.PathLike[str], tail: tuple[int, ...]) -> np.ndarray:
+def read_idx(path: StrPath, tail: tuple[int, ...]) -> np.ndarray:
     """Read an idx file of unsigned bytes, gzip-compressed or not (decided by its content, not by its name).
 
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    tail : tuple of int
-        Dimensions after the first that the file must have: () for labels, (H, W) for images.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, shape (N, *tail), N >= 1, writable.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, unreadable, not an idx file, of other dimensions, truncated or longer than its header declares.
-        The header is compared with the bytes in the file before memory is allocated for them.
+    Returns uint8 (N, *tail), N >= 1, writable; `tail` is () for labels, (H, W) for images. Raises `DataError` if the file is
+    missing, unreadable, not an idx file, of other dimensions, truncated or longer than its header declares. The header is
+    compared with the bytes in the file before memory is allocated for them.
     """
     path = Path(path)
-    try:
+    with readable(path):
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"idx file {path} is not a regular file; name a file")
         with path.open("rb") as raw:
@@ -55,13 +42,11 @@ def read_idx(path: str | os.PathLike[str], tail: tuple[int, ...]) -> np.ndarray:
             raw.seek(0)
             if not compressed:
                 return _read_stream(raw, path, tail, size=os.fstat(raw.fileno()).st_size)
-            with gzip.GzipFile(fileobj=raw) as stream:
-                return _read_stream(stream, path, tail, size=None)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"idx file {path} is damaged gzip data ({error}); fetch it again") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"idx file {path} cannot be read ({reason}); check path and permissions") from error
+            try:
+                with gzip.GzipFile(fileobj=raw) as stream:
+                    return _read_stream(stream, path, tail, size=None)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise DataError(f"idx file {path} is damaged gzip data ({error}); fetch it again") from error
 
 
 def _read_stream(stream: BinaryIO | gzip.GzipFile, path: Path, tail: tuple[int, ...], size: int | None) -> np.ndarray:
@@ -85,7 +70,7 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path, tail: tuple[int, 
             f"(unsigned bytes, {rank} dimensions) is allowed; fetch the file again"
         )
     if len(header) < 4 + 4 * rank:
-        raise DataError(f"idx file {path} is truncated: it ends inside its header; fetch it again")
+        raise DataError(f"idx file {path} is truncated inside its header; fetch it again")
     shape = struct.unpack(f">{rank}I", header[4:])
     if shape[0] == 0 or shape[1:] != tail:
         allowed = " x ".join(("N >= 1", *map(str, tail)))

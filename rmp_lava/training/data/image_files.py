@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...progress import Progress
+from .reading import Part, entries, read_file, readable
 
 MAX_IMAGES = 200_000
 MAX_FILE_BYTES = 2**20
@@ -28,8 +29,6 @@ MAX_NAMED = 10
 
 _KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 _JUNK = ("thumbs.db", "desktop.ini")
-
-Part = tuple[np.ndarray, np.ndarray]
 
 
 class FolderImages:
@@ -42,36 +41,21 @@ class FolderImages:
     def names(self) -> Iterator[str]:
         """Paths of everything in `<part>/` and `<part>/<class>/`, relative to the folder, with slashes."""
         for part in self.parts:
-            for name, is_folder in self._entries(part):
+            for name, is_folder in entries(self.path / part):
                 if is_folder:
-                    yield from (inner for inner, _ in self._entries(name))
+                    yield from (f"{part}/{name}/{inner}" for inner, _ in entries(self.path / part / name))
                 else:
-                    yield name
+                    yield f"{part}/{name}"
 
     def read(self, name: str) -> bytes:
         """Content of a file; raises `DataError` if it is too large or not a regular file."""
-        file = self.path / name
-        try:
-            if not os.path.isfile(file):
-                raise DataError(f"{file} is not a regular file; remove it from the data set")
-            _check_size(str(file), file.stat().st_size, self.max_bytes)
-            return file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{file} cannot be read ({error.strerror or error}); check its permissions") from error
-
-    def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """(relative path, whether it is a folder) of everything in a folder."""
-        try:
-            with os.scandir(self.path / folder) as entries:
-                return [(f"{folder}/{entry.name}", entry.is_dir()) for entry in entries]
-        except OSError as error:
-            raise DataError(
-                f"folder {self.path / folder} cannot be read ({error.strerror or error}); check its permissions"
-            ) from error
+        return read_file(self.path / name, self.max_bytes, "remove it from the data set")
 
 
 class ZipImages:
     """Image files inside a .zip file, as a context manager. `kinds` are the formats met so far, sorted."""
+
+    parts = ("train", "test")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,18 +63,17 @@ class ZipImages:
         self._entries: dict[str, zipfile.ZipInfo] = {}
 
     def __enter__(self) -> ZipImages:
-        try:
+        with readable(self.path):
             size = self.path.stat().st_size
             if not os.path.isfile(self.path) or size > MAX_ZIP_BYTES:
                 raise DataError(
                     f"{self.path} is not a regular file or has {size:,} bytes; a .zip file of at most {MAX_ZIP_BYTES:,} "
                     "is allowed"
                 )
-            self._archive = zipfile.ZipFile(self.path)
-        except OSError as error:
-            raise DataError(f"{self.path} cannot be read ({error.strerror or error}); check its permissions") from error
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise DataError(f"{self.path} is not a .zip file, or is damaged ({error}); fetch it again") from error
+            try:
+                self._archive = zipfile.ZipFile(self.path)
+            except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+                raise DataError(f"{self.path} is not a .zip file, or is damaged ({error}); fetch it again") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +93,10 @@ class ZipImages:
         """Content of a file; raises `DataError` if it is too large, compressed by another method than deflate, or damaged."""
         entry = self._entries[name]
         what = f"{quoted(name)} in {self.path}"
-        _check_size(what, entry.file_size, MAX_FILE_BYTES)
+        if entry.file_size > MAX_FILE_BYTES:
+            raise DataError(
+                f"{what} has {entry.file_size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed, so remove it"
+            )
         # Other methods decompress without a limit on memory.
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{what} is compressed by method {entry.compress_type}; pack it stored or deflated")
@@ -125,37 +111,18 @@ class ZipImages:
 
 def read_images(
     source: FolderImages | ZipImages,
-    parts: tuple[str, ...],
     class_names: tuple[str, ...],
     shape: tuple[int, int, int],
     label: str,
 ) -> list[Part]:
-    """Decode all images of a source, class by class in the order of their names.
+    """Decode all images of a source, class by class in the order of their names: uint8 (N, 3, H, W) and labels for each part.
 
-    Parameters
-    ----------
-    source : FolderImages or ZipImages
-    parts : tuple of str
-        Names of the parts, such as 'train' and 'test'.
-    class_names : tuple of str
-        The class folders that each part must have, no others.
-    shape : tuple of int
-        (3, H, W) that each image must have.
-    label : str
-        Of the progress bar.
-
-    Returns
-    -------
-    list of (images, labels)
-        One for each part: uint8 (N, 3, H, W), and int64 (N,) indices of `class_names`.
-
-    Raises
-    ------
-    DataError
-        If Pillow is missing, or a file is misplaced, too large, damaged, or not an image of this shape in colour mode RGB.
+    Each part must have exactly the class folders `class_names`, and each image the `shape` (3, H, W). Raises `DataError` if
+    Pillow is missing, or a file is misplaced, too large, damaged, or not an image of this shape in colour mode RGB. `label` is
+    that of the progress bar.
     """
     reader = pillow()
-    files = sorted_files(source, parts, class_names, MAX_IMAGES)
+    files = sorted_files(source, class_names, MAX_IMAGES)
     decoded = []
     with warnings.catch_warnings(), Progress(label, sum(len(labels) for _, labels in files)) as bar:
         # Pillow warns about files that it, or the code here, then refuses.
@@ -170,12 +137,13 @@ def read_images(
 
 
 def sorted_files(
-    source: FolderImages | ZipImages, parts: tuple[str, ...], class_names: tuple[str, ...], most: int
+    source: FolderImages | ZipImages, class_names: tuple[str, ...], most: int
 ) -> list[tuple[list[str], np.ndarray]]:
-    """For each part the names of its images, sorted by class and name, and int64 indices of their classes.
+    """For each part of the source the names of its images, sorted by class and name, and int64 indices of their classes.
 
     Sets the source's `kinds`. Raises `DataError` if anything is misplaced or missing, or if there are more than `most` images.
     """
+    parts = source.parts
     found: dict[tuple[str, str], list[str]] = {(part, name): [] for part in parts for name in class_names}
     roots, kinds, count = set(), set(), 0
     for name in source.names():
@@ -218,10 +186,14 @@ def is_junk(name: str) -> bool:
 
 
 @contextmanager
-def decoding_errors(what: str) -> Iterator[None]:
-    """Raise `DataError` for anything that Pillow raises for a broken image: OSError, SyntaxError, ValueError, ..."""
+def opened(reader: Any, content: bytes, what: str) -> Iterator[Any]:
+    """A JPEG or PNG image, of which only the header is read so far; `reader` is Pillow's module Image.
+
+    Raises `DataError` for anything that Pillow raises for a broken image in the block: OSError, SyntaxError, ValueError, ...
+    """
     try:
-        yield
+        with reader.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            yield image
     except DataError:
         raise
     except Exception as error:
@@ -229,15 +201,14 @@ def decoding_errors(what: str) -> Iterator[None]:
 
 
 def _decode(reader: Any, content: bytes, what: str, shape: tuple[int, int, int]) -> np.ndarray:
-    with decoding_errors(what):
-        with reader.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            # The header is checked before memory is allocated for pixels.
-            if image.size != (shape[2], shape[1]) or image.mode != "RGB":
-                raise DataError(
-                    f"image {what} has {image.size[0]}x{image.size[1]} pixels of mode {image.mode}; allowed are "
-                    f"{shape[2]}x{shape[1]} of mode RGB"
-                )
-            return np.asarray(image).transpose(2, 0, 1)
+    with opened(reader, content, what) as image:
+        # The header is checked before memory is allocated for pixels.
+        if image.size != (shape[2], shape[1]) or image.mode != "RGB":
+            raise DataError(
+                f"image {what} has {image.size[0]}x{image.size[1]} pixels of mode {image.mode}; allowed are "
+                f"{shape[2]}x{shape[1]} of mode RGB"
+            )
+        return np.asarray(image).transpose(2, 0, 1)
 
 
 def pillow() -> Any:
@@ -249,11 +220,6 @@ def pillow() -> Any:
             "image files need Pillow, which is not installed; `pip install pillow`, or use the download of torchvision"
         ) from None
     return Image
-
-
-def _check_size(what: str, size: int, most: int) -> None:
-    if size > most:
-        raise DataError(f"{what} has {size:,} bytes; at most {most:,} are allowed, so remove it")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ centre, in training too.
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
-from .image_files import FolderImages, decoding_errors, is_junk, pillow, quoted, sorted_files
+from .dataset import Dataset
+from .image_files import FolderImages, is_junk, opened, pillow, quoted, sorted_files
 from .lazy_images import LazyImages
-from .reading import DATA_VARIABLE, Found, chosen_path
+from .reading import DATA_VARIABLE, StrPath, chosen_path, entries
 
 SHAPE = (3, 224, 224)
 SHORTER_SIDE = 256
@@ -32,7 +32,7 @@ _FOLDERS = ("", "imagenet", "ImageNet")
 _TEST_PARTS = ("val", "test")
 
 
-def read(directory: str | os.PathLike[str] | None) -> Found:
+def read(directory: StrPath | None) -> Dataset:
     """Images are (N, 3, 224, 224); none is decoded yet.
 
     The classes are the folders of `train`, sorted. The test part is `val` where there is one, because the labels of ImageNet's
@@ -48,14 +48,14 @@ def read(directory: str | os.PathLike[str] | None) -> Found:
     root, test_part = _find(directory)
     source = FolderImages(root, ("train", test_part), MAX_FILE_BYTES)
     class_names = _class_names(root / "train")
-    parts = sorted_files(source, source.parts, class_names, MAX_IMAGES)
+    parts = sorted_files(source, class_names, MAX_IMAGES)
 
     def read_one(name: str) -> np.ndarray:
         return decode(reader, source.read(name), f"{quoted(name)} in {root}")
 
     train, test = ((LazyImages(np.array(names, dtype=object), read_one, SHAPE, "imagenet"), y) for names, y in parts)
-    kinds = "/".join(source.kinds)
-    return Found(train, test, class_names, f"ImageNet in class folders ({kinds}), {test_part} as test images", root)
+    what = f"ImageNet in class folders ({'/'.join(source.kinds)}), {test_part} as test images"
+    return Dataset("imagenet", *train, *test, class_names, what, root)
 
 
 def decode(reader: Any, content: bytes, what: str) -> np.ndarray:
@@ -63,25 +63,24 @@ def decode(reader: Any, content: bytes, what: str) -> np.ndarray:
 
     `reader` is Pillow's module Image. Raises `DataError` if the content is neither JPEG nor PNG, damaged, or of absurd size.
     """
-    with decoding_errors(what):
-        with reader.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            width, height = image.size
-            # The header is checked before memory is allocated for pixels.
-            shorter, longer = sorted(image.size)
-            if width * height > MAX_PIXELS or longer > MAX_RATIO * shorter:
-                raise DataError(
-                    f"image {what} has {width}x{height} pixels; at most {MAX_PIXELS:,} are allowed, and an aspect "
-                    f"ratio of at most {MAX_RATIO}, so remove it"
-                )
-            scaled = int(SHORTER_SIDE * longer / shorter)
-            size = (scaled, SHORTER_SIDE) if width > height else (SHORTER_SIDE, scaled)
-            resized = image.convert("RGB").resize(size, reader.Resampling.BILINEAR)
+    with opened(reader, content, what) as image:
+        width, height = image.size
+        # The header is checked before memory is allocated for pixels.
+        shorter, longer = sorted(image.size)
+        if width * height > MAX_PIXELS or longer > MAX_RATIO * shorter:
+            raise DataError(
+                f"image {what} has {width}x{height} pixels; at most {MAX_PIXELS:,} are allowed, and an aspect "
+                f"ratio of at most {MAX_RATIO}, so remove it"
+            )
+        scaled = int(SHORTER_SIDE * longer / shorter)
+        size = (scaled, SHORTER_SIDE) if width > height else (SHORTER_SIDE, scaled)
+        resized = image.convert("RGB").resize(size, reader.Resampling.BILINEAR)
     left, top = (round((n - crop) / 2) for n, crop in zip(size, SHAPE[:0:-1], strict=True))
     cropped = resized.crop((left, top, left + SHAPE[2], top + SHAPE[1]))
     return np.asarray(cropped).transpose(2, 0, 1)
 
 
-def _find(directory: str | os.PathLike[str] | None) -> tuple[Path, str]:
+def _find(directory: StrPath | None) -> tuple[Path, str]:
     """The folder, and the name of its part with the test images."""
     path = chosen_path(directory)
     if path is None:
@@ -100,11 +99,7 @@ def _find(directory: str | os.PathLike[str] | None) -> tuple[Path, str]:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    try:
-        with os.scandir(folder) as entries:
-            names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not is_junk(entry.name)))
-    except OSError as error:
-        raise DataError(f"folder {folder} cannot be read ({error.strerror or error}); check its permissions") from error
+    names = tuple(sorted(name for name, is_folder in entries(folder) if is_folder and not is_junk(name)))
     if len(names) < 2:
         raise DataError(f"folder {folder} contains {len(names)} class folders; at least 2 are needed")
     return names

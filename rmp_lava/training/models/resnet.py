@@ -18,25 +18,57 @@ from .layers import activation, conv3x3, initialise, normalisation, scaled, whic
 _STAGES = (64, 128, 256, 512)
 
 
-def resnet20_cifar(
-    *, width: float, batch_norm: bool, scale_norm: bool, classes: int, dropout: float, levels: int
+def resnet(
+    blocks: tuple[int, ...],
+    first_stride: int,
+    last_pool: int,
+    positions: int,
+    *,
+    width: float,
+    batch_norm: bool,
+    scale_norm: bool,
+    classes: int,
+    dropout: float,
+    levels: int,
 ) -> nn.Sequential:
-    """ResNet-20 for (N, 3, 32, 32): three convolutions, four stages of two blocks, one dense layer; 11.3 million weights.
+    """A stack of three convolutions, pooling, four stages of blocks, and a dense layer.
 
-    The layout is the one that the authors' group published with its hybrid training (Rathi et al., ICLR 2020,
-    arXiv:2005.01807): pooling after the stack, and 2x2 positions into the dense layer. He's ResNet-20 for CIFAR-10
-    has three stages of 16, 32 and 64 channels; width 0.25 is closest to it.
+    With two blocks per stage for (N, 3, 32, 32) it is the ResNet-20 that the authors' group published with its hybrid training
+    (Rathi et al., ICLR 2020, arXiv:2005.01807). He's ResNet-20 for CIFAR-10 has three stages of 16, 32 and 64 channels; width
+    0.25 is closest to it.
+
+    Parameters
+    ----------
+    blocks : tuple of int
+        Their number per stage.
+    first_stride : int
+        Of the stack.
+    last_pool : int
+        Side of the average pooling before the dense layer; 0 for none.
+    positions : int
+        Height times width after it.
+    width, batch_norm, scale_norm, classes, dropout, levels
+        See `ModelSpec`.
     """
-    return _resnet((2, 2, 2, 2), 1, None, 2 * 2, width, which_norm(batch_norm, scale_norm), classes, dropout, levels)
-
-
-def resnet34_imagenet(
-    *, width: float, batch_norm: bool, scale_norm: bool, classes: int, dropout: float, levels: int
-) -> nn.Sequential:
-    """ResNet-34 for (N, 3, 224, 224): stack of stride 2, pooling, 16 blocks, global average, dense; 21.8 million weights."""
-    return _resnet(
-        (3, 4, 6, 3), 2, nn.AvgPool2d(7), 1, width, which_norm(batch_norm, scale_norm), classes, dropout, levels
-    )
+    norm = which_norm(batch_norm, scale_norm)
+    channels = scaled(_STAGES[0], width)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["stack"] = _stack(channels, first_stride, norm, dropout, levels)
+    layers["pool1"] = nn.AvgPool2d(2)
+    for stage, (size, count) in enumerate(zip(_STAGES, blocks, strict=True), 1):
+        made = []
+        for place in range(count):
+            before, channels = channels, scaled(size, width)
+            made.append(Block(before, channels, 2 if stage > 1 and place == 0 else 1, norm, dropout, levels))
+        layers[f"stage{stage}"] = nn.Sequential(*made)
+    if last_pool:
+        layers["pool2"] = nn.AvgPool2d(last_pool)
+    layers["flatten"] = nn.Flatten()
+    if norm:
+        layers["dropout"] = nn.Dropout(dropout)
+    layers["dense"] = nn.Linear(channels * positions, classes, bias=norm == "batch")
+    network = nn.Sequential(layers)
+    return network if norm else _initialise(network, sum(blocks))
 
 
 class Block(nn.Module):
@@ -62,38 +94,6 @@ class Block(nn.Module):
         branch = self.dropout(self.relu1(self.bn1(self.conv1(images))))
         branch = self.bn2(self.conv2(branch))
         return self.relu2(branch + self.shortcut(images))
-
-
-def _resnet(
-    blocks: tuple[int, ...],
-    first_stride: int,
-    last_pool: nn.Module | None,
-    positions: int,
-    width: float,
-    norm: str | None,
-    classes: int,
-    dropout: float,
-    levels: int,
-) -> nn.Sequential:
-    """`blocks` is their number per stage; `positions` is height times width after the last pooling."""
-    channels = scaled(_STAGES[0], width)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["stack"] = _stack(channels, first_stride, norm, dropout, levels)
-    layers["pool1"] = nn.AvgPool2d(2)
-    for stage, (size, count) in enumerate(zip(_STAGES, blocks, strict=True), 1):
-        made = []
-        for place in range(count):
-            before, channels = channels, scaled(size, width)
-            made.append(Block(before, channels, 2 if stage > 1 and place == 0 else 1, norm, dropout, levels))
-        layers[f"stage{stage}"] = nn.Sequential(*made)
-    if last_pool is not None:
-        layers["pool2"] = last_pool
-    layers["flatten"] = nn.Flatten()
-    if norm:
-        layers["dropout"] = nn.Dropout(dropout)
-    layers["dense"] = nn.Linear(channels * positions, classes, bias=norm == "batch")
-    network = nn.Sequential(layers)
-    return network if norm else _initialise(network, sum(blocks))
 
 
 def _stack(channels: int, stride: int, norm: str | None, dropout: float, levels: int) -> nn.Sequential:

@@ -30,16 +30,14 @@ class ModelSpec:
         Its key in `MODELS`.
     builder : callable
         Takes all options as keywords; returns a freshly initialised network from images (N, C, H, W) to logits (N, K).
+    recipe, normalised_recipe : Recipe
+        Hyperparameters without and with normalisation, unless the caller gives others; None if there is no such form.
     input_shape : tuple of int
         Shape (C, H, W) of one image, float32 in [0, 1].
     classes : int
         Number K of logits, unless the option `classes` is given.
     dataset : str or None
         Name of the network's data set for `rmp_lava.training.data.load`; None if this package cannot load it.
-    recipe : Recipe
-        Hyperparameters without normalisation, unless the caller gives others.
-    normalised_recipe : Recipe or None
-        The same with normalisation; None if the network has no such form.
     options : mapping of str to bool, int or float
         The network's options with their defaults: `width` (factor on the channels of every layer but the last), `batch_norm`
         (modern form, instead of the paper's without batch normalisation and bias), `scale_norm` (normalised during training,
@@ -52,11 +50,11 @@ class ModelSpec:
 
     name: str
     builder: Callable[..., nn.Module]
+    recipe: Recipe
+    normalised_recipe: Recipe | None
     input_shape: tuple[int, int, int]
     classes: int
     dataset: str | None
-    recipe: Recipe
-    normalised_recipe: Recipe | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
     constrained: bool = True
 
@@ -111,15 +109,12 @@ class ModelSpec:
 
 def _wanted(name: str, value: Any) -> str | None:
     """What is allowed for an option; None if the value is."""
-    number = is_number(value)
     if name in ("batch_norm", "scale_norm"):
         return None if isinstance(value, bool) else "True or False"
-    if name == "classes":
-        fits = number and isinstance(value, int) and 2 <= value <= MAX_CLASSES
-        return None if fits else f"an integer from 2 to {MAX_CLASSES:,}"
-    if name == "levels":
-        fits = number and isinstance(value, int) and 0 <= value <= MAX_LEVELS
-        return None if fits else f"an integer from 0 to {MAX_LEVELS}"
+    if name in ("classes", "levels"):
+        low, high = (2, MAX_CLASSES) if name == "classes" else (0, MAX_LEVELS)
+        return None if type(value) is int and low <= value <= high else f"an integer from {low} to {high:,}"
     if name == "width":
-        return None if number and 0 < value <= MAX_WIDTH else f"a number above 0 and at most {MAX_WIDTH:g}"
-    return None if number and 0 <= value < 1 else "a number from 0 to less than 1"
+        fits = is_number(value) and 0 < value <= MAX_WIDTH
+        return None if fits else f"a number above 0 and at most {MAX_WIDTH:g}"
+    return None if is_number(value) and 0 <= value < 1 else "a number from 0 to less than 1"

@@ -16,30 +16,22 @@ from .layers import activation, conv3x3, initialise, normalisation, scaled, whic
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def vgg16_cifar(
-    *, width: float, batch_norm: bool, scale_norm: bool, classes: int, dropout: float, levels: int
-) -> nn.Sequential:
-    """VGG-16 for (N, 3, 32, 32), hidden dense layers of 512 neurons, 15.2 million weights at width 1."""
-    return _vgg16(512, 1, width, which_norm(batch_norm, scale_norm), classes, dropout, levels)
-
-
-def vgg16_imagenet(
-    *, width: float, batch_norm: bool, scale_norm: bool, classes: int, dropout: float, levels: int
-) -> nn.Sequential:
-    """VGG-16 for (N, 3, 224, 224), hidden dense layers of 4,096 neurons, 138 million weights at width 1."""
-    return _vgg16(4096, 7 * 7, width, which_norm(batch_norm, scale_norm), classes, dropout, levels)
-
-
-def _vgg16(
+def vgg16(
     hidden: int,
     positions: int,
+    *,
     width: float,
-    norm: str | None,
+    batch_norm: bool,
+    scale_norm: bool,
     classes: int,
     dropout: float,
     levels: int,
 ) -> nn.Sequential:
-    """13 convolutions and three dense layers; `positions` is height times width after the last pooling."""
+    """13 convolutions and three dense layers, two of them hidden with `hidden` neurons at width 1.
+
+    `positions` is height times width after the last pooling; for the options see `ModelSpec`.
+    """
+    norm = which_norm(batch_norm, scale_norm)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
     for stage, sizes in enumerate(_STAGES, 1):
