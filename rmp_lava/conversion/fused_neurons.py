@@ -117,12 +117,8 @@ def forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Potentials as compared with the threshold, and spikes times the threshold, both float32 (steps, neurons).
 
-    Parameters
-    ----------
-    sums : numpy.ndarray
-        float32 (steps, neurons), or (1, neurons) for an input that is constant over time.
-    threshold, above : float
-        A neuron spikes where its potential exceeds `above`; then `threshold` is subtracted.
+    `sums` are float32 (steps, neurons), or (1, neurons) for an input that is constant over time. A neuron spikes where its
+    potential exceeds `above`; then `threshold` is subtracted.
     """
     compared, spikes = (np.empty((steps, sums.shape[1]), dtype=np.float32) for _ in range(2))
     limits = float32(threshold), float32(above)
@@ -181,19 +177,11 @@ def count(
     *,
     hard: bool,
 ) -> None:
-    """Count the spikes of one input at several thresholds.
+    """Count the spikes of one input at several thresholds, float32 (thresholds, neurons).
 
-    Parameters
-    ----------
-    sums : numpy.ndarray
-        float32 (steps, samples, neurons), or (1, samples, neurons) for an input that is constant over time.
-    thresholds : numpy.ndarray
-        float32 (thresholds, neurons).
-    potentials, counts : numpy.ndarray
-        float32 (thresholds, samples, neurons), updated in place.
-    steps, threads : int
-    hard : bool
-        Whether a spike sets the membrane potential to zero instead of subtracting the threshold.
+    `sums` are float32 (steps, samples, neurons), or (1, samples, neurons) for an input that is constant over time. `potentials`
+    and `counts`, float32 (thresholds, samples, neurons), are updated in place. With `hard` a spike sets the membrane potential
+    to zero instead of subtracting the threshold.
     """
 
     def of_sample(sample: int) -> None:

@@ -81,9 +81,8 @@ def tune(
 ) -> Tuned:
     """Fine-tune weights, biases and thresholds with Adam and a learning rate that falls to zero along half a cosine.
 
-    Equal arguments on the same machine with as many threads give the same weights, bit for bit, even if the tuning was
-    interrupted and resumed. The caller's random state has no influence. After an interruption (Ctrl-C) the checkpoint of the
-    last complete epoch is valid.
+    As reproducible, and as safe to interrupt, as `rmp_lava.training.train.train`, which explains `progress`, `checkpoint_path`,
+    `resume`, `device` and `on_epoch`.
 
     Parameters
     ----------
@@ -96,34 +95,20 @@ def tune(
     labels : numpy.ndarray
         Integers, shape (N,), each an index of the outputs.
     steps : int
-        T, time steps for which it is tuned.
+        T.
     dynamics : {"rates", "spikes"}
         "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. For one after the
         other, call `tune` two times.
-    epochs, learning_rate, batch_size, seed
-        Of the training; `learning_rate` is that of the first step.
+    epochs, learning_rate, batch_size, augmentation, precision, seed
+        See `rmp_lava.training.recipe.Recipe`; `learning_rate` is that of the first step.
     profile, threshold_form
         As for `rmp_lava.conversion.quantize.quantize` afterwards.
-    augmentation : {"none", "crop-flip", "crop-flip-cutout"}
-        See `rmp_lava.training.data.augment`.
-    precision : {"float32", "bfloat16"}
-        Of the sums during training; validation is float32.
     validation : tuple of (images, labels), optional
         Measured after each epoch; nothing is chosen by it.
     teacher : SpikingNetwork, optional
         In analog form, with the same input and outputs: the trained network before rounding. Its outputs are learned as well
         as the labels (Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015): the loss is the mean of
         the cross-entropy and of `TEMPERATURE`**2 times the divergence of the outputs divided by `TEMPERATURE`.
-    progress : bool
-        Show a progress bar on a terminal.
-    checkpoint_path : path-like, optional
-        Written after each epoch; an existing file is replaced. If omitted, nothing is written.
-    resume : bool
-        Continue from the checkpoint, which must come from a tuning with the same arguments.
-    device : str
-        'cpu' or 'cuda', with or without an index.
-    on_epoch : callable, optional
-        Called with the record of each epoch after its checkpoint is written.
 
     Returns
     -------

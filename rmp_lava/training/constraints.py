@@ -28,21 +28,11 @@ _violation = partial(Finding, "obstacle")
 def violations(model: nn.Module) -> list[Finding]:
     """List every violation of the paper's constraints: of single layers first, then of their order.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The network; only its modules are inspected, nothing is run.
-
-    Returns
-    -------
-    list of Finding
-        Obstacles; `where` is the dotted name of a module as in `named_modules()`, "model" for the network itself.
+    Only the modules are inspected, nothing is run. `Finding.where` is the dotted name of a module as in `named_modules()`,
+    "model" for the network itself.
     """
-    found: list[Finding] = []
-    for name, module in model.named_modules():
-        found.extend(_check_module(name or "model", module))
-    found.extend(_check_order(list(_sequence("", model))))
-    return found
+    found = [finding for name, module in model.named_modules() for finding in _check_module(name or "model", module)]
+    return found + list(_check_order(list(_sequence("", model))))
 
 
 def _sequence(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

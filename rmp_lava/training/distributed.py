@@ -27,16 +27,9 @@ def is_leader() -> bool:
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a training, seen from one of them; in every method but `share_of` they wait for each other.
+    """The `count` processes of a training, seen from number `rank`, which computes on `device`.
 
-    Parameters
-    ----------
-    rank : int
-        Number of this process, from 0.
-    count : int
-        Number of processes.
-    device : torch.device
-        On which this one computes.
+    In `from_first`, `total` and `agree` they wait for each other.
     """
 
     rank: int
@@ -88,15 +81,8 @@ class Processes:
 def joined(device: str) -> Iterator[Processes]:
     """Join the other processes of the training, on CPUs through gloo and on GPUs through NCCL (never run).
 
-    Parameters
-    ----------
-    device : str
-        'cpu' or 'cuda'; with several processes 'cuda' is the GPU of the process's number on its machine.
-
-    Raises
-    ------
-    UsageError
-        If there are several processes, and the device has an index, or there are fewer GPUs than processes.
+    With several processes, device 'cuda' is the GPU of the process's number on its machine. Raises `UsageError` if there are
+    several, and the device has an index, or there are fewer GPUs than processes.
     """
     count, place = process_count(), torch.device(device)
     if count == 1:

@@ -30,18 +30,10 @@ def write_torch_file(path: str | os.PathLike[str], content: dict[str, Any]) -> N
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
-    """Read tensors and plain values. Nothing in the file is executed; sizes and checksums are checked first.
+    """What was passed to `torch.save`, tensors on the CPU. Sizes and checksums are checked, and nothing in the file is executed.
 
-    Returns
-    -------
-    Any
-        What was passed to `torch.save`, tensors on the CPU.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, empty, too large, truncated, damaged, not a PyTorch file, or contains objects that could run
-        code.
+    Raises `CheckpointError` if the file is missing, empty, too large, truncated, damaged, not a PyTorch file, or contains objects
+    that could run code.
     """
     path = Path(path)
     if not os.path.exists(path):

@@ -472,14 +472,14 @@ def test_interruption_within_an_epoch_keeps_the_last_whole_one(tmp_path, monkeyp
     quick(epochs=2, checkpoint_path=path)
     content = path.read_bytes()
     module = sys.modules[tune.__module__]
-    calls, checked = iter(range(1000)), module._check_finite
+    calls, checked = iter(range(1000)), module.check_finite
 
     def interrupted(*arguments):
         if next(calls) == 4:
             raise KeyboardInterrupt
         checked(*arguments)
 
-    monkeypatch.setattr(module, "_check_finite", interrupted)
+    monkeypatch.setattr(module, "check_finite", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quick(epochs=2, seed=5, checkpoint_path=path)
     assert path.read_bytes() == content

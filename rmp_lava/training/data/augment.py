@@ -67,22 +67,10 @@ def cut_mix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Ten
 
     Image n of the batch, whose order is random anyway, is mixed with image N - 1 - n. Sizes and positions are drawn as in the
     paper, but for each image separately: the fraction of the area uniformly, the centre anywhere, so that part of the
-    rectangle may be outside.
+    rectangle may be outside. Arguments as for `crop_flip`.
 
-    Parameters
-    ----------
-    images : torch.Tensor
-        (N, C, H, W), any dtype.
-    generator : torch.Generator
-        On the CPU, as for `crop_flip`.
-
-    Returns
-    -------
-    images : torch.Tensor
-        (N, C, H, W) as given.
-    kept : torch.Tensor
-        (N,), float32, on the device of the images: the fraction of an image that is still its own, which weights its label
-        in the loss; the rest is the other image's.
+    Returns the images, and of each the fraction that is still its own, float32 (N,) on the device of the images. It weights the
+    image's label in the loss; the rest is the other image's.
     """
     count, _, height, width = images.shape
     mixed = torch.rand(count, 1, generator=generator) < MIXED

@@ -33,36 +33,18 @@ _OPCODES = frozenset(
 
 @dataclass(frozen=True)
 class Download:
-    """One of the data sets, as its author packed it.
-
-    Attributes
-    ----------
-    name, title : str
-        For `load`, and for messages.
-    classes : tuple of str
-    pickled, binary : str
-        Folders of the two downloads.
-    train : tuple of str
-    test : str
-        Files of the training part and the test part; binary ones end in .bin.
-    labels : str
-        Key of the labels in a pickled file.
-    labels_before : int
-        Bytes of other labels that precede a binary record's label.
-    names : tuple of str or None
-        Pickled file of class names, and its key: the names must be `classes`. None: not checked.
-    """
+    """One of the data sets, as its author packed it."""
 
     name: str
-    title: str
+    title: str  # for messages
     classes: tuple[str, ...]
-    pickled: str
+    pickled: str  # folders of the two downloads
     binary: str
-    train: tuple[str, ...]
+    train: tuple[str, ...]  # files of the two parts; binary ones have the suffix .bin
     test: str
-    labels: str
-    labels_before: int = 0
-    names: tuple[str, str] | None = None
+    labels: str  # key of the labels in a pickled file
+    labels_before: int = 0  # bytes of other labels that precede a binary record's label
+    names: tuple[str, str] | None = None  # pickled file of class names, which must be `classes`, and its key
 
 
 def read_pickled_batches(download: Download, folder: Path) -> tuple[Part, Part]:

@@ -115,20 +115,8 @@ def split_validation(dataset: Dataset, fraction: float = VALIDATION_FRACTION, se
     """Divide the training part of a data set, each class in proportion; the test part is never touched.
 
     With the default fraction and seed this is the split of `train`: no weight was trained on its validation images, so they
-    may be used to choose thresholds and time steps.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    fraction : float
-        Fraction of each class that becomes validation images, between 0 and 1, both excluded.
-    seed : int
-        Seed of the choice, 0 to 2^32 - 1.
-
-    Raises
-    ------
-    UsageError
-        If the fraction or the seed is out of range, or one side is left empty.
+    may be used to choose thresholds and time steps. Raises `UsageError` unless the fraction is between 0 and 1, the seed is 0 to
+    2^32 - 1, and both sides get an image.
     """
     if not 0.0 < fraction < 1.0:
         raise UsageError(f"validation fraction is {fraction}; give one between 0 and 1, both excluded")

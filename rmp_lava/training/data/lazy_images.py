@@ -28,16 +28,8 @@ class LazyImages:
     An index array, a mask or a slice selects images without decoding any; an integer decodes one image. `numpy.asarray` decodes
     all, and raises `DataError` if they would take more than `MAX_DECODED_BYTES`.
 
-    Parameters
-    ----------
-    names : numpy.ndarray
-        Strings, dtype object, shape (N,): which image each is.
-    read : callable
-        From a name to the image, uint8 (C, H, W); called from several threads. Raises `DataError` for a bad file.
-    image_shape : tuple of int
-        (C, H, W).
-    what : str
-        Whose images these are, for messages.
+    `names` (object, (N,)) are strings that identify images of the set `what`. `read` maps one to its image, uint8 `image_shape`,
+    (C, H, W); it is called from several threads, and raises `DataError` for a bad file.
     """
 
     dtype = np.dtype(np.uint8)
@@ -57,11 +49,6 @@ class LazyImages:
     def nbytes(self) -> int:
         """Bytes of all images when decoded."""
         return len(self) * int(np.prod(self._image_shape))
-
-    @property
-    def names(self) -> list[str]:
-        """Which image each is."""
-        return list(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -101,7 +88,7 @@ Images = np.ndarray | LazyImages
 def checksum(images: Images, start: int = 0) -> int:
     """CRC-32 of an array's content, continued from `start`; for images on disk, of their names, as reading them takes long."""
     if isinstance(images, LazyImages):
-        for name in images.names:
+        for name in images._names:
             start = zlib.crc32(name.encode("utf-8", "surrogateescape") + b"\0", start)
         return start
     return zlib.crc32(np.ascontiguousarray(images).data, start)

@@ -37,18 +37,8 @@ def resnet(
     (Rathi et al., ICLR 2020, arXiv:2005.01807). He's ResNet-20 for CIFAR-10 has three stages of 16, 32 and 64 channels; width
     0.25 is closest to it.
 
-    Parameters
-    ----------
-    blocks : tuple of int
-        Their number per stage.
-    first_stride : int
-        Of the stack.
-    last_pool : int
-        Side of the average pooling before the dense layer; 0 for none.
-    positions : int
-        Height times width after it.
-    width, batch_norm, scale_norm, classes, dropout, levels
-        See `ModelSpec`.
+    `blocks` is their number per stage, `first_stride` that of the stack, `last_pool` the side of the average pooling before the
+    dense layer (0 for none), `positions` height times width after it. For the options see `ModelSpec`.
     """
     norm = which_norm(batch_norm, scale_norm)
     channels = scaled(_STAGES[0], width)
