@@ -31,6 +31,7 @@ from ..schedule import Schedule
 from ..training.data import as_float
 from ..training.data.lazy_images import Images
 from ..training.loop import EpochRecord
+from ..training.resume import check_settings
 from .balance import balance
 from .balancing import ENCODINGS, Balancing, candidates_for
 from .conversion import Conversion
@@ -44,7 +45,6 @@ from .trace import trace
 from .tracing.reading import Model
 from .tune import Labelled
 from .tune import tune as tune_network
-from .tune_session import check_values
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -244,16 +244,8 @@ def tune(
     """
     labels = np.asarray(labels)
     profile = _check_early(steps, search, quantization)
-    check_values(
-        {
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "augmentation": augmentation,
-            "precision": precision,
-            "device": device,
-        }
-    )
+    check_settings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    check_settings(augmentation=augmentation, precision=precision, device=device)
     if resume and not (checkpoint_path and checkpoint_path.is_file()):
         raise UsageError(
             f"checkpoint {checkpoint_path} does not exist, so there is nothing to resume; leave resume out"

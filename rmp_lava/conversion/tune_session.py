@@ -13,9 +13,7 @@ A checkpoint is a PyTorch zip file with one dictionary of tensors and plain Pyth
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
 
@@ -27,10 +25,7 @@ from ..training.data.lazy_images import checksum as content_checksum
 from ..training.loop import EpochRecord
 from ..training.resume import (
     StrPath,
-    check_choice,
-    check_device,
-    check_integer,
-    check_positive,
+    check_settings,
     plain_history,
     reporting_damage,
     require_same_settings,
@@ -77,24 +72,7 @@ class TuneSettings:
     teacher: int | None
 
     def __post_init__(self) -> None:
-        check_values(vars(self))
-
-
-def check_values(values: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a setting that is out of range; settings that are not given are not checked."""
-    for name, lowest in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
-        check_integer(name, values.get(name, lowest), lowest)
-    check_positive("learning_rate", values.get("learning_rate", 1.0))
-    choices = {
-        "dynamics": Dynamics,
-        "threshold_form": ThresholdForm,
-        "augmentation": Augmentation,
-        "precision": Precision,
-    }
-    for name, choice in choices.items():
-        if name in values:
-            check_choice(name, values[name], choice)
-    check_device(values.get("device", "cpu"))
+        check_settings(**vars(self))
 
 
 @dataclass

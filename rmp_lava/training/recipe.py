@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..choices import Augmentation, Mixing, Optimizer, Precision
-from ..errors import UsageError
-from .resume import check_choice, check_integer, check_positive, is_number
+from .resume import check_settings
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,4 @@ class Recipe:
     channels_last: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            check_integer(name, getattr(self, name), 1)
-        check_positive("learning_rate", self.learning_rate)
-        if not is_number(self.weight_decay) or self.weight_decay < 0:
-            raise UsageError(f"weight_decay is {self.weight_decay!r}; give a number of at least 0")
-        for name in ("label_smoothing", "warmup"):
-            if not is_number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; give a number from 0 to less than 1")
-        check_choice("optimizer", self.optimizer, Optimizer)
-        check_choice("augmentation", self.augmentation, Augmentation)
-        check_choice("mixing", self.mixing, Mixing)
-        check_choice("precision", self.precision, Precision)
-        if not isinstance(self.channels_last, bool):
-            raise UsageError(f"channels_last is {self.channels_last!r}; give True or False")
+        check_settings(**vars(self))

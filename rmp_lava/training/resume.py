@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..choices import listed, options
+from ..choices import Augmentation, Dynamics, Mixing, Optimizer, Precision, ThresholdForm, listed, options
 from ..errors import CheckpointError, UsageError
 from ..files import check_writable
 from .loop import EpochRecord
@@ -20,29 +20,50 @@ from .loop import EpochRecord
 StrPath = str | os.PathLike[str]
 
 
-def check_integer(name: str, value: Any, lowest: int) -> None:
-    """Raise `UsageError` unless a value is an integer of at least `lowest` that fits 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 2**63:
-        raise UsageError(f"{name} is {value!r}; give an integer of at least {lowest}")
-
-
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_positive(name: str, value: Any) -> None:
-    if not is_number(value) or value <= 0:
-        raise UsageError(f"{name} is {value!r}; give a positive number")
+def _at_least(lowest: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: type(value) is int and lowest <= value < 2**63, f"give an integer of at least {lowest}"
 
 
-def check_choice(name: str, value: Any, choice: Any) -> None:
-    """Raise `UsageError` unless a value is one of a `Literal` of `rmp_lava.choices`."""
-    if value not in options(choice):
-        raise UsageError(f"{name} is {value!r}; choose one of {listed(choice)}")
+def _one_of(choice: Any) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in options(choice), f"choose one of {listed(choice)}"
 
 
-def check_device(device: str) -> None:
+_FRACTION = (lambda value: is_number(value) and 0 <= value < 1), "give a number from 0 to less than 1"
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": _at_least(1),
+    "batch_size": _at_least(1),
+    "steps": _at_least(1),
+    "seed": _at_least(0),
+    "optimizer": _one_of(Optimizer),
+    "augmentation": _one_of(Augmentation),
+    "mixing": _one_of(Mixing),
+    "precision": _one_of(Precision),
+    "dynamics": _one_of(Dynamics),
+    "threshold_form": _one_of(ThresholdForm),
+    "learning_rate": (lambda value: is_number(value) and value > 0, "give a positive number"),
+    "weight_decay": (lambda value: is_number(value) and value >= 0, "give a number of at least 0"),
+    "label_smoothing": _FRACTION,
+    "warmup": _FRACTION,
+    "channels_last": (lambda value: isinstance(value, bool), "give True or False"),
+}
+"""Whether a value is allowed, and what to do if it is not."""
+
+
+def check_settings(**settings: Any) -> None:
+    """Raise `UsageError` for a setting of a training or tuning that is out of range; other names are ignored."""
+    for name, value in settings.items():
+        if name == "device":
+            _check_device(value)
+        elif name in _ALLOWED and not _ALLOWED[name][0](value):
+            raise UsageError(f"{name} is {value!r}; {_ALLOWED[name][1]}")
+
+
+def _check_device(device: str) -> None:
     """Raise `UsageError` unless a device is the CPU or a CUDA device of this machine."""
     try:
         parsed = torch.device(device)

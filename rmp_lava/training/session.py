@@ -20,8 +20,7 @@ from .muon import Muon
 from .recipe import Recipe
 from .resume import (
     StrPath,
-    check_device,
-    check_integer,
+    check_settings,
     plain_history,
     reporting_damage,
     require_same_settings,
@@ -53,8 +52,7 @@ class Settings:
     start: str | None = None
 
     def __post_init__(self) -> None:
-        check_integer("seed", self.seed, 0)
-        check_device(self.device)
+        check_settings(**vars(self))
 
     @property
     def on_cuda(self) -> bool:
