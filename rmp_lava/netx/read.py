@@ -104,14 +104,17 @@ def _read_network(root: Group) -> SpikingNetwork:
 
 
 def _read_companions(root: Group) -> tuple[Companion, ...]:
-    found = []
-    for entry in root.child("rmp_lava").json("companions", list):
-        if not isinstance(entry, dict) or set(entry) != _COMPANION:
-            raise root.fail(
-                f"/rmp_lava/companions has other entries than {', '.join(sorted(_COMPANION))}; export again"
-            )
-        found.append(Companion(**entry))
-    return tuple(found)
+    entries = root.child("rmp_lava").json("companions", list)
+    return tuple(Companion(**_with_keys(_COMPANION, each, root, "/rmp_lava/companions")) for each in entries)
+
+
+def _with_keys(keys: set[str], found: object, group: Group, where: str) -> dict[str, Any]:
+    """A dictionary of JSON that must have exactly these keys."""
+    if not isinstance(found, dict) or set(found) != keys:
+        raise group.fail(
+            f"{where} has missing or unexpected keys; expected are {', '.join(sorted(keys))}, so export the network again"
+        )
+    return found
 
 
 def _foreign_provenance(group: Group) -> dict[str, Any]:
@@ -200,24 +203,18 @@ def _read_layer(
         neurons = _read_integrator(group)
     else:
         raise group.fail(f"{group.where('neuron')} is missing; a convolution needs a neuron")
+    # The typed fields that conversion sets; `Layer` and `SpikingNetwork` check their values.
+    typed = (
+        _with_keys(_CONVERSION, group.json("conversion", dict), group, group.where("conversion")) if version > 1 else {}
+    )
     return Layer(
         name=group.text("name") if group.has("name") else f"{kind}{index}",
         shape=shape,
         synapses=tuple(synapses),
         neurons=neurons,
-        **(_read_conversion(group) if version > 1 else {}),
+        **typed,
         record=group.json("record", dict) if group.has("record") else {},
     )
-
-
-def _read_conversion(group: Group) -> dict[str, Any]:
-    """The typed fields of a layer that conversion sets; `Layer` and `SpikingNetwork` check their values."""
-    found = group.json("conversion", dict)
-    if set(found) != _CONVERSION:
-        raise group.fail(
-            f"{group.where('conversion')} has other entries than {', '.join(sorted(_CONVERSION))}; export the network again"
-        )
-    return found
 
 
 def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], integer: bool, version: int) -> Synapse:

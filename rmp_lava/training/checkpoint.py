@@ -129,7 +129,7 @@ def _check_header(path: str | os.PathLike[str], content: Any) -> None:
     model_name = content.get("model")
     if not isinstance(model_name, str) or model_name not in MODELS:
         raise CheckpointError(
-            f"checkpoint {path} is of model {model_name!r}, but known are {', '.join(MODELS)}; upgrade rmp-lava or "
+            f"checkpoint {path} is of unknown model {model_name!r}; known are {', '.join(MODELS)}; upgrade rmp-lava or "
             "name another checkpoint"
         )
 

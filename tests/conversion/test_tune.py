@@ -1,4 +1,4 @@
-"""Fine-tuning: what is trained is what the chip will do, and training is reproducible, resumable and worth it."""
+"""Fine-tuning: what is trained is what the chip will do, and training is reproducible, resumable and improves accuracy."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_clip_floor_is_the_rate_of_a_neuron_with_constant_input(steps, value, se
     np.testing.assert_allclose(rate[~tie], (value * count / steps)[~tie], rtol=1e-6)
 
 
-def test_input_on_the_very_edge_does_not_spike():
+def test_input_exactly_at_the_threshold_does_not_spike():
     sums = torch.tensor([0.125, 0.126, 0.375, 0.376, 1.0, 5.0, -1.0])
     assert ClipFloor(ActivationScale(1.0), 4)(sums).tolist() == [0, 0.25, 0.25, 0.5, 1, 1, 0]
 
@@ -149,7 +149,7 @@ def compiled(request, monkeypatch):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 9), st.booleans(), seeds)
-def test_unrolled_neurons_spike_as_the_definition_says(compiled, steps, constant, seed):
+def test_unrolled_neurons_spike_as_defined(compiled, steps, constant, seed):
     rng = np.random.default_rng(seed)
     sums = (rng.integers(-40, 80, (1 if constant else steps, 3, 4)) / 32).astype(np.float32)  # sums of these are exact
     neurons = Neurons(0.75, v_init=0.375)
@@ -191,7 +191,7 @@ def test_gradient_through_time_is_that_of_the_loop_written_out(compiled):
 
 
 @pytest.mark.parametrize("memory", ["contiguous", "channels last", "with gaps", "constant"])
-def test_compiled_neurons_are_those_of_pytorch_whatever_lies_in_memory(memory, monkeypatch):
+def test_compiled_neurons_are_those_of_pytorch_for_every_memory_layout(memory, monkeypatch):
     pytest.importorskip("numba")
     random = torch.Generator().manual_seed(1)
     steps, samples, shape = 4, 3, (5, 24, 24)  # more neurons than a block of them
@@ -412,7 +412,7 @@ def test_both_stages_help_the_integer_network_at_two_steps():
 
 
 @pytest.mark.slow
-def test_result_is_in_analog_form_and_says_what_was_done():
+def test_result_is_in_analog_form_and_logs_what_was_done():
     network, _, _ = digits()
     tuned = quick(epochs=1)
     again = quick(network=tuned, dynamics="spikes", epochs=1, learning_rate=1e-9)
@@ -576,7 +576,7 @@ def test_bfloat16_sums_give_nearly_the_same():
         ({"learning_rate": 1e20}, "tuning diverged in epoch 1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(changed, message):
+def test_invalid_arguments_are_refused(changed, message):
     with pytest.raises(UsageError, match=message):
         quick(**changed)
 

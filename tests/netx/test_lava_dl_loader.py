@@ -285,7 +285,7 @@ def test_loader_stops_at_what_it_would_run_wrongly(tmp_path):
 
 
 class _Wire:
-    """Stands for a port of a ProcessModel that is stepped without a runtime."""
+    """Stand-in for a port of a ProcessModel that is stepped without a runtime."""
 
     def __init__(self):
         self.value = None
@@ -362,7 +362,7 @@ def matrices(draw):
 @example(np.array([[-64, 0]]))
 @example(np.array([[-1, 0]]))
 @example(np.array([[64, -64]]))
-def test_dense_weights_said_to_survive_do(weight):
+def test_dense_weights_reported_as_exact_are_exact(weight):
     if _dense_survives(weight):
         assert is_exact(weight)
 
@@ -387,7 +387,7 @@ def test_quantised_dense_weights_survive(kind, seed, smaller):
 @example(np.array([[2, -2]]), 4)
 @example(np.array([[8, 2]]), 64)
 @example(np.array([[254, -256]]), 254)
-def test_soft_reset_layer_said_to_be_sayable_subtracts_exactly_its_threshold(weight, threshold):
+def test_soft_reset_layer_without_obstacle_subtracts_exactly_its_threshold(weight, threshold):
     layer = Layer("a", (len(weight),), (Dense(INPUT, weight),), Neurons(threshold))
     network = SpikingNetwork("a", Input((weight.shape[1],), "spikes"), (layer,), "integer", "count")
     if not lava_dl_obstacles(network):

@@ -69,7 +69,7 @@ JSON = st.recursive(
 
 @settings(max_examples=examples(60))
 @given(TEXT, st.lists(TEXT, min_size=3, max_size=3), st.dictionaries(TEXT, JSON, max_size=4), JSON)
-def test_texts_and_records_come_back_equal(tmp_path_factory, name, classes, provenance, value):
+def test_strings_and_records_come_back_equal(tmp_path_factory, name, classes, provenance, value):
     network = conv_network()
     layers = [layer.replace(record={"of any kind": value}) for layer in network]
     network = network.replace(name=name, class_names=tuple(classes), provenance=provenance, layers=layers)

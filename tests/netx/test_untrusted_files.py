@@ -79,7 +79,7 @@ def test_huge_declarations_are_refused_before_anything_is_allocated(net, shape, 
     )
 
 
-def test_much_from_few_bytes_is_still_read_where_gzip_can_say_it(tmp_path):
+def test_highly_compressed_data_is_still_read(tmp_path):
     weight = np.zeros((100, 20_000), dtype=int)
     weight[0, 0] = 1
     layer = Layer("a", (100,), (Dense(INPUT, weight),), Neurons(9))

@@ -89,5 +89,5 @@ def test_logs_that_anyone_may_have_written_are_checked(provenance, record):
 
 
 @pytest.mark.parametrize("steps", ["many", -1, True, 10**9, None])
-def test_steps_that_cannot_be_are_left_out(steps):
+def test_impossible_steps_are_left_out(steps):
     assert upgraded(old({"balance": {"steps": steps}})).balanced_steps is None

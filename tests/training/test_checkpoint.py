@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all on disk, and nothing hostile or damaged read back as weights."""
+"""Checkpoints are written atomically; hostile or damaged files are never read as weights."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _with_weight(name, change):
         (_with(format_version=0), "version 0; 1 to 2"),
         (_with(format_version=True), "version True"),
         (_with(format_version="1"), "version '1'"),
-        (_with(model="vgg-99"), "of model 'vgg-99', but known are digits-cnn"),
+        (_with(model="vgg-99"), "of unknown model 'vgg-99'; known are digits-cnn"),
         (_with(model=["digits-cnn"]), "of model"),
         (_with(model="fashion-cnn"), "has weights .* but model 'fashion-cnn' has"),
         (_with(options=None), "a NoneType as options"),
@@ -175,7 +175,7 @@ def _with_weight(name, change):
     ],
 )
 @pytest.mark.filterwarnings("ignore:The use of `x.T`")
-def test_departing_content_is_refused(tmp_path, change, words):
+def test_content_that_does_not_fit_is_refused(tmp_path, change, words):
     path = tmp_path / "a.pt"
     save(path)
     torch.save(change(content(path)), path)
@@ -227,7 +227,7 @@ def test_options_decide_what_is_built_and_counters_of_normalisation_survive(tmp_
         ({"width": 1 / 64, "batch_norm": True}, "has weights"),
     ],
 )
-def test_options_of_a_file_are_not_believed(tmp_path, options, words):
+def test_options_of_a_file_are_checked(tmp_path, options, words):
     path = tmp_path / "a.pt"
     small = {"width": 1 / 64}
     save(path, MODELS["vgg16-cifar"].build(**small), model_name="vgg16-cifar", options=small)
@@ -325,7 +325,7 @@ def test_file_too_large_is_refused_unread(tmp_path):
         load_checkpoint(path)
 
 
-def test_metadata_that_names_one_list_many_times_is_looked_at_once(tmp_path, monkeypatch):
+def test_metadata_that_names_one_list_many_times_is_checked_once(tmp_path, monkeypatch):
     nested = [1]
     for _ in range(2):
         nested = [nested] * 5_000  # 25 million values, of 10,000 references

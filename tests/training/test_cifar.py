@@ -127,7 +127,7 @@ def test_variable_names_the_place_and_an_argument_comes_before_it(tmp_path, monk
     check_message(refused(tmp_path / "typo"), f"CIFAR-10 was not found in {tmp_path / 'typo'}")
 
 
-def test_several_archives_are_not_guessed_between(tmp_path):
+def test_choosing_between_several_archives_is_refused(tmp_path):
     for name in ("cifar10_a.zip", "cifar10_b.zip"):
         write_zip(tmp_path / name, image_files_of())
     check_message(refused(tmp_path), "cifar10_a.zip, cifar10_b.zip", "name one of them")
@@ -158,7 +158,7 @@ CAT = "train/cat/0006.png"
         (lambda files: without(files, "test/frog"), ["no images in test/frog; fetch"]),
     ],
 )
-def test_what_is_no_image_of_the_data_set_is_named(tmp_path, pack, change, words):
+def test_files_that_do_not_belong_to_the_data_set_are_named(tmp_path, pack, change, words):
     files = change(image_files_of())
     place = write_folder(tmp_path / "a", files) if pack == "folder" else write_zip(tmp_path / "a.zip", files)
     check_message(refused(place), *words)
@@ -429,7 +429,7 @@ COARSE = np.arange(20)
 
 
 def hundred_pickle(labels: np.ndarray = FINE) -> bytes:
-    """With the instructions of the original's, as `batch_pickle`, whose coarse labels stand before the fine ones."""
+    """With the instructions of the original's, as `batch_pickle`, whose coarse labels precede the fine ones."""
     coarse = b"U\x0dcoarse_labels](" + b"".join(b"K" + bytes((label,)) for label in COARSE) + b"e"
     return batch_pickle(PIXELS, labels).replace(b"U\6labels", coarse + b"U\x0bfine_labels")
 
@@ -548,7 +548,7 @@ def test_one_data_set_is_not_taken_for_the_other(tmp_path):
     check_message(refused(tmp_path / "b"), "CIFAR-10 was not found")
 
 
-def test_limits_leave_room_for_the_original():
+def test_limits_admit_the_original():
     # Of its 50,000 training images a file name, its place in the memo and two labels each.
     assert cifar_batches._MAX_BYTES > 50_000 * 3072 and cifar_batches._MAX_OPCODES > 200_150
 

@@ -1,4 +1,4 @@
-"""The constraints that a network trained here must keep; that the registered ones do is in test_zoo.py."""
+"""The paper's constraints; test_models.py checks that the registered networks keep them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_layer_without_relu_is_reported_across_pooling_and_nesting():
     assert found(block, nn.Flatten(), dense()) == [("0.0", "has no ReLU between it and '2'")]
 
 
-def test_one_relu_instance_may_stand_in_several_places():
+def test_one_relu_instance_may_be_used_in_several_places():
     # `named_modules()` lists a shared module once, so the second place would seem to have no ReLU.
     relu = nn.ReLU()
     assert found(conv(), relu, conv(2, 2), relu, nn.Flatten(), dense()) == []

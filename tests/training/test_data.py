@@ -265,7 +265,7 @@ def test_labels_stay_with_their_images_in_a_split():
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan"), 0.001])
-def test_useless_validation_fraction_is_refused(fraction):
+def test_invalid_validation_fraction_is_refused(fraction):
     with pytest.raises(UsageError, match="validation fraction"):
         split_validation(tiny(), fraction)
 

@@ -1,4 +1,4 @@
-"""Training in the processes of torchrun: on CPUs, where it gives what one process gives."""
+"""Training with torchrun, on CPUs, gives the weights of a single process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in class folders that are too many for memory: decoded as torchvision does, when needed, and without trust."""
+"""Images in class folders that do not fit into memory: decoded on demand, as torchvision does, and treated as untrusted."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_photographs_of_other_modes_are_taken_too(mode, kind):
         (encoded(photograph(1, 101), "PNG"), "has 1x101 pixels"),
     ],
 )
-def test_what_is_no_photograph_is_refused(content, words):
+def test_files_that_are_not_photographs_are_refused(content, words):
     with pytest.raises(DataError, match="image photo.*" + words):
         imagenet.decode(Image, content, "photo")
 
@@ -257,7 +257,7 @@ def test_fingerprint_is_of_names_and_labels(tmp_path, folder, decoded):
     assert not decoded
 
 
-def test_what_decoders_warn_of_is_no_matter_and_filters_stay():
+def test_warnings_of_decoders_are_hidden_and_filters_stay():
     def read(name: str) -> np.ndarray:
         warnings.warn("corrupt EXIF data", UserWarning, stacklevel=2)
         return np.zeros((1, 2, 2), np.uint8)
@@ -350,7 +350,7 @@ def test_other_data_than_the_models_own_are_named_with_data(tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_from_elsewhere_come_with_a_function_that_builds_their_network(folder, tmp_path, monkeypatch, capsys):
+def test_third_party_weights_come_with_a_function_that_builds_their_network(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "elsewhere.py").write_text(
         "from torch import nn\n"
         "def net():\n"

@@ -54,7 +54,7 @@ def test_constrained_networks_keep_the_constraints(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_network_has_what_does_not_convert(name):
+def test_no_network_has_unsupported_layers(name):
     # The rule above sees chains only; this holds for residual networks too.
     allowed = (nn.Sequential, Block, nn.Conv2d, nn.Linear, nn.ReLU, nn.AvgPool2d, nn.Dropout, nn.Flatten, nn.Identity)
     network = small(name)
@@ -64,7 +64,7 @@ def test_no_network_has_what_does_not_convert(name):
 
 @pytest.mark.parametrize("normalisation", ["batch_norm", "scale_norm"])
 @pytest.mark.parametrize("name", ZOO)
-def test_with_normalisation_dropout_lies_before_dense_layers_only(name, normalisation):
+def test_with_normalisation_dropout_is_before_dense_layers_only(name, normalisation):
     # Elsewhere it would change the variance that normalisation has measured, and cost a fifth of an epoch.
     network = small(name, **{normalisation: True})
     modules = [module for module in network.modules() if not list(module.children())]
@@ -237,7 +237,7 @@ def test_width_scales_every_layer_but_the_last(width):
         ),
     ],
 )
-def test_useless_option_is_refused(options, words):
+def test_invalid_option_is_refused(options, words):
     with pytest.raises(UsageError, match=words):
         MODELS["vgg16-cifar"].build(**options)
 

@@ -164,7 +164,7 @@ def test_resuming_without_usable_training_state_is_refused(digits, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_interrupt_leaves_a_valid_checkpoint_and_no_rubbish(tmp_path):
+def test_real_interrupt_leaves_a_valid_checkpoint_and_no_temporary_file(tmp_path):
     script = (
         "from rmp_lava.training.data import load\nfrom rmp_lava.training.train import train\n"
         "train('digits-cnn', load('digits'), epochs=100000, checkpoint_path='a.pt', progress=False)"
@@ -245,7 +245,7 @@ def test_divergence_is_reported_and_the_last_good_checkpoint_kept(digits, tmp_pa
         ({"device": "cuda:99"}, "device 'cuda:99' is not available"),
     ],
 )
-def test_useless_argument_is_refused(digits, changed, words):
+def test_invalid_argument_is_refused(digits, changed, words):
     with pytest.raises(UsageError, match=words):
         quick(digits, **changed)
 
@@ -363,7 +363,7 @@ def test_cutout_takes_a_square_out_of_each_image_wherever_it_is():
     assert rows.float().mean(dim=0).min() > 0.15  # no row is spared
 
 
-def test_cutmix_puts_a_rectangle_of_another_image_into_every_second_one_and_knows_its_share():
+def test_cutmix_puts_a_rectangle_of_another_image_into_every_second_one_and_returns_its_share():
     count, generator = 2000, torch.Generator().manual_seed(0)
     numbers = torch.arange(count).reshape(-1, 1, 1, 1).expand(count, 3, 16, 32)
     mixed, kept = cut_mix(numbers, generator)
