@@ -154,7 +154,7 @@ def _with_weight(name, change):
         (_with(format_version=True), "version True"),
         (_with(format_version="1"), "version '1'"),
         (_with(model="vgg-99"), "of unknown model 'vgg-99'; known are digits-cnn"),
-        (_with(model=["digits-cnn"]), "of model"),
+        (_with(model=["digits-cnn"]), "of unknown model"),
         (_with(model="fashion-cnn"), "has weights .* but model 'fashion-cnn' has"),
         (_with(options=None), "a NoneType as options"),
         (_with(options={"width": 2.0}), "model 'digits-cnn' has no option 'width'"),
