@@ -4,6 +4,17 @@ Every error that a user can cause derives from `RmpLavaError`; the command line 
 with code 2. Anything else that escapes is a defect of this package.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def abridged(names: Iterable[object], most: int = 10) -> str:
+    """Names as a message lists them, at most so many."""
+    shown = [str(name) for name in names]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
+
 
 class RmpLavaError(Exception):
     """Base of all errors that a user can cause and mend."""

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from .errors import RmpLavaError
 
+StrPath = str | os.PathLike[str]
 
-def check_writable(path: str | os.PathLike[str], error: type[RmpLavaError] = RmpLavaError) -> None:
+
+def check_writable(path: StrPath, error: type[RmpLavaError] = RmpLavaError) -> None:
     """Check before long work that `write_atomically` can write to a path; leaves no file.
 
     Raises
@@ -31,7 +33,7 @@ def check_writable(path: str | os.PathLike[str], error: type[RmpLavaError] = Rmp
 
 
 def write_atomically(
-    path: str | os.PathLike[str],
+    path: StrPath,
     content: bytes | memoryview,
     error: type[RmpLavaError] = RmpLavaError,
     verify: Callable[[Path], None] | None = None,
@@ -54,7 +56,7 @@ def write_atomically(
 
 @contextmanager
 def prepared(
-    path: str | os.PathLike[str],
+    path: StrPath,
     content: bytes | memoryview,
     error: type[RmpLavaError] = RmpLavaError,
     verify: Callable[[Path], None] | None = None,
@@ -89,7 +91,7 @@ def prepared(
 
 
 @contextmanager
-def _explained(path: str | os.PathLike[str], error: type[RmpLavaError]) -> Iterator[None]:
+def _explained(path: StrPath, error: type[RmpLavaError]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as problem:
@@ -109,7 +111,7 @@ def _check_place(target: Path) -> Path:
     return existing
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
+def sha256_of(path: StrPath) -> str:
     """SHA-256 of a file, in hexadecimal; raises `OSError`."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

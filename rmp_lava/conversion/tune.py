@@ -8,7 +8,6 @@ Bu et al., ICLR 2022); this costs as much as training the analog network, but ig
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from torch.nn import functional
 from ..choices import Augmentation, Dynamics, Precision, ThresholdForm
 from ..encoding import check_images
 from ..errors import DataError, UsageError
+from ..files import StrPath
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
@@ -74,7 +74,7 @@ def tune(
     validation: Labelled | None = None,
     teacher: SpikingNetwork | None = None,
     progress: bool = False,
-    checkpoint_path: str | os.PathLike[str] | None = None,
+    checkpoint_path: StrPath | None = None,
     resume: bool = False,
     device: str = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -189,7 +189,7 @@ def _run(
     settings: TuneSettings,
     data: Labelled,
     validation: Labelled | None,
-    path: str | os.PathLike[str] | None,
+    path: StrPath | None,
     progress: bool,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> None:

@@ -19,12 +19,12 @@ import torch
 
 from ..choices import Augmentation, Dynamics, Precision, ThresholdForm
 from ..errors import CheckpointError
+from ..files import StrPath
 from ..network import SpikingNetwork
 from ..training.data.lazy_images import Images
 from ..training.data.lazy_images import checksum as content_checksum
 from ..training.loop import EpochRecord
 from ..training.resume import (
-    StrPath,
     check_settings,
     plain_history,
     reporting_damage,

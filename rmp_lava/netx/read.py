@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..choices import Encoding, Readout, Reset, Stage
 from ..errors import NetFileError, NetworkError
+from ..files import StrPath
 from ..network import INPUT, NO_MEMORY, Companion, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..registers import MAX_LEVELS, MAX_THRESHOLD
 from .untrusted import Group, opened
@@ -32,7 +32,7 @@ _COMPANION = {entry.name for entry in fields(Companion)}
 _CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error"}
 
 
-def load(path: str | os.PathLike[str]) -> SpikingNetwork:
+def load(path: StrPath) -> SpikingNetwork:
     """Read a network from a `.net` file, written by `save` or by lava-dl.
 
     Of lava-dl's own files, CUBA (LOIHI) neurons in input, dense, conv, flatten and self-synaptic dense_rec layers are

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from ..errors import NetFileError
-from ..files import write_atomically
+from ..files import StrPath, write_atomically
 from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from .lava_dl_loader import lava_dl_obstacles, self_synapse
 from .read import FORMAT_VERSION, TYPED_FIELDS, load
@@ -18,7 +17,7 @@ from .read import FORMAT_VERSION, TYPED_FIELDS, load
 UNKNOWN_TO_LAVA_DL = {"soft": "RMP", "hard": "IF", "none": "INTEGRATOR"}
 
 
-def save(network: SpikingNetwork, path: str | os.PathLike[str], *, for_lava_dl: bool = False) -> Path:
+def save(network: SpikingNetwork, path: StrPath, *, for_lava_dl: bool = False) -> Path:
     """Write a network to a `.net` file.
 
     The file appears under its name only after it was written completely and read back equal; until then an older file of that

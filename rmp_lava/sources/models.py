@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .. import netx
 from ..conversion.analog import AnalogNetwork
 from ..conversion.restore import restore
 from ..conversion.tracing.reading import Model
-from ..errors import CheckpointError, RmpLavaError, UsageError
+from ..errors import CheckpointError, RmpLavaError, UsageError, abridged
 from ..files import sha256_of
 from ..network import SpikingNetwork
 from ..training.checkpoint import load_model
@@ -268,7 +268,9 @@ def _load_weights(target: str, model: Model, path: Path) -> None:
         raise UsageError(f"{target} returns an exported program, which has its weights; leave out --weights")
     state = read_torch_file(path)
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        found = f"the entries {_listed(state)}" if isinstance(state, dict) else f"a {type(state).__name__}"
+        found = (
+            f"the entries {abridged(state, _MOST_NAMES)}" if isinstance(state, dict) else f"a {type(state).__name__}"
+        )
         raise CheckpointError(f"{path} is no state dict but holds {found}; save it with torch.save(model.state_dict())")
     own = model.state_dict()
     problems = [
@@ -282,16 +284,10 @@ def _load_weights(target: str, model: Model, path: Path) -> None:
             missing, unexpected = model.load_state_dict(state, strict=False)
         except Exception as error:  # the network may load its state in a way of its own
             raise CheckpointError(f"{path} does not fit {target} ({' '.join(str(error).split())})") from None
-        problems += [f"missing {_listed(missing)}"] if missing else []
-        problems += [f"unexpected {_listed(unexpected)}"] if unexpected else []
+        problems += [f"missing {abridged(missing, _MOST_NAMES)}"] if missing else []
+        problems += [f"unexpected {abridged(unexpected, _MOST_NAMES)}"] if unexpected else []
     if problems:
         remedy = "pass the state dict of this very network"
         if all(str(name).startswith("module.") for name in state):
             remedy = "its names begin with 'module.', as DataParallel's do, so save that of model.module"
         raise CheckpointError(f"{path} does not fit {target}: {'; '.join(problems[:_MOST_NAMES])}; {remedy}")
-
-
-def _listed(found: Iterable[object]) -> str:
-    names = [str(name) for name in found]
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more

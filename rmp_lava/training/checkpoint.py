@@ -13,15 +13,15 @@ A checkpoint is a PyTorch zip file with one dictionary of tensors and plain Pyth
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, UsageError, abridged
+from ..files import StrPath
 from .models import MODELS, Option, model_spec
 from .torch_file import read_torch_file, write_torch_file
 
@@ -46,7 +46,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     *,
     model_name: str,
     model: nn.Module,
@@ -79,7 +79,7 @@ def save_checkpoint(
     write_torch_file(path, content)
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(path: StrPath) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a checkpoint, on the CPU and in evaluation mode, and the checkpoint's metadata.
 
     The metadata include "model" and "options". Raises `CheckpointError` as `load_checkpoint` does.
@@ -95,7 +95,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]
     return model.eval(), checkpoint.metadata | identity
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(path: StrPath) -> Checkpoint:
     """Read and check a checkpoint. Nothing in the file is executed, and everything in it is checked.
 
     Raises
@@ -116,7 +116,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(content["model"], options, content["state_dict"], metadata, training)
 
 
-def _check_header(path: str | os.PathLike[str], content: Any) -> None:
+def _check_header(path: StrPath, content: Any) -> None:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"file {path} is a PyTorch file but not a checkpoint of rmp-lava; name one from `train`")
     version = content.get("format_version")
@@ -134,7 +134,7 @@ def _check_header(path: str | os.PathLike[str], content: Any) -> None:
         )
 
 
-def _checked_options(path: str | os.PathLike[str], content: dict[str, Any]) -> dict[str, Option]:
+def _checked_options(path: StrPath, content: dict[str, Any]) -> dict[str, Option]:
     options = {} if content["format_version"] == 1 else content.get("options")
     if not isinstance(options, dict):
         raise CheckpointError(f"checkpoint {path} has a {type(options).__name__} as options; train again")
@@ -153,25 +153,18 @@ def _blank(model_name: str, options: Mapping[str, Option]) -> nn.Module:
         return MODELS[model_name].build(**options)
 
 
-def _check_weights(
-    path: str | os.PathLike[str], model_name: str, options: Mapping[str, Option], state_dict: Any
-) -> None:
+def _check_weights(path: StrPath, model_name: str, options: Mapping[str, Option], state_dict: Any) -> None:
     expected = _blank(model_name, options).state_dict()
     if not isinstance(state_dict, dict) or set(state_dict) != set(expected):
-        found = _listed(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
+        found = abridged(state_dict) if isinstance(state_dict, dict) else type(state_dict).__name__
         raise CheckpointError(
-            f"checkpoint {path} has weights {found}, but model {model_name!r} has {_listed(expected)}; train again"
+            f"checkpoint {path} has weights {found}, but model {model_name!r} has {abridged(expected)}; train again"
         )
     for name, tensor in expected.items():
         _check_tensor(path, name, tensor, state_dict[name])
 
 
-def _listed(names: Iterable[Any], most: int = 8) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _check_tensor(path: str | os.PathLike[str], name: str, expected: torch.Tensor, tensor: Any) -> None:
+def _check_tensor(path: StrPath, name: str, expected: torch.Tensor, tensor: Any) -> None:
     allowed = _described(expected)
     if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cpu":
         raise CheckpointError(f"checkpoint {path} has no tensor {name} of {allowed}; train again")

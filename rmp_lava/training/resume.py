@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -14,10 +13,8 @@ import torch
 
 from ..choices import Augmentation, Dynamics, Mixing, Optimizer, Precision, ThresholdForm, listed, options
 from ..errors import CheckpointError, UsageError
-from ..files import check_writable
+from ..files import StrPath, check_writable
 from .loop import EpochRecord
-
-StrPath = str | os.PathLike[str]
 
 
 def is_number(value: Any) -> bool:

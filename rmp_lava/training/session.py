@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError, UsageError
+from ..files import StrPath
 from .checkpoint import load_checkpoint, save_checkpoint
 from .constraints import violations
 from .loop import EpochRecord
@@ -19,7 +20,6 @@ from .models.layers import is_normalised
 from .muon import Muon
 from .recipe import Recipe
 from .resume import (
-    StrPath,
     check_settings,
     plain_history,
     reporting_damage,

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
-from ..files import write_atomically
+from ..files import StrPath, write_atomically
 
 # The largest network of the RMP-SNN paper, VGG-16 for ImageNet, has 0.55 GB of weights; Adam's moments triple that.
 MAX_BYTES = 2 * 2**30
 
 
-def write_torch_file(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+def write_torch_file(path: StrPath, content: dict[str, Any]) -> None:
     """Write tensors and plain values; the path is always either the old file or the complete new one.
 
     Raises `CheckpointError` if the file cannot be written.
@@ -29,7 +29,7 @@ def write_torch_file(path: str | os.PathLike[str], content: dict[str, Any]) -> N
     write_atomically(path, buffer.getbuffer(), CheckpointError)
 
 
-def read_torch_file(path: str | os.PathLike[str]) -> Any:
+def read_torch_file(path: StrPath) -> Any:
     """What was passed to `torch.save`, tensors on the CPU. Sizes and checksums are checked, and nothing in the file is executed.
 
     Raises `CheckpointError` if the file is missing, empty, too large, truncated, damaged, not a PyTorch file, or contains objects

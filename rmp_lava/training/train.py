@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -15,7 +14,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import DataError, UsageError
-from ..files import sha256_of
+from ..files import StrPath, sha256_of
 from ..progress import Progress
 from . import session
 from .checkpoint import load_checkpoint
@@ -61,12 +60,12 @@ def train(
     *,
     options: Mapping[str, Option] | None = None,
     seed: int = 0,
-    checkpoint_path: str | os.PathLike[str] | None = None,
+    checkpoint_path: StrPath | None = None,
     resume: bool = False,
     progress: bool = True,
     device: str = "cpu",
     validation_fraction: float = VALIDATION_FRACTION,
-    start_from: str | os.PathLike[str] | None = None,
+    start_from: StrPath | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **hyperparameters: Any,
 ) -> TrainResult:
@@ -176,7 +175,7 @@ def _run(
     state: State,
     settings: Settings,
     processes: Processes,
-    path: str | os.PathLike[str] | None,
+    path: StrPath | None,
     progress: bool,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> TrainResult:

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import DataError
+from ...files import StrPath
 from .cifar_batches import Download, read_binary_batches, read_pickled_batches
 from .dataset import Dataset
 from .image_files import FolderImages, ZipImages, read_images
-from .reading import DATA_VARIABLE, Part, StrPath, chosen_path
+from .reading import DATA_VARIABLE, Part, chosen_path
 
 CIFAR10 = Download(
     name="cifar10",

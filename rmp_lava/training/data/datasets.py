@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import UsageError
+from ...files import StrPath
 from . import cifar, fashion_mnist, imagenet
 from .dataset import Dataset, stratified_holdout
-from .reading import StrPath
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "imagenet")
 

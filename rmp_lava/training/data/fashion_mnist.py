@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError
+from ...files import StrPath
 from .dataset import Dataset, as_float
 from .idx import read_idx
-from .reading import DATA_VARIABLE, StrPath, chosen_path
+from .reading import DATA_VARIABLE, chosen_path
 
 CLASSES = tuple("T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(","))
 

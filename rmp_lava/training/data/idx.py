@@ -18,7 +18,8 @@ from typing import BinaryIO
 import numpy as np
 
 from ...errors import DataError
-from .reading import StrPath, readable
+from ...files import StrPath
+from .reading import readable
 
 # Five times the largest file of Fashion-MNIST (47 MB): enough for larger sets of the kind, too little for a gzip bomb.
 MAX_ELEMENTS = 2**28

@@ -10,22 +10,20 @@ import io
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, abridged
 from ...progress import Progress
 from .reading import Part, entries, read_file, readable
 
 MAX_IMAGES = 200_000
 MAX_FILE_BYTES = 2**20
 MAX_ZIP_BYTES = 2**30
-MAX_NAMED = 10
-"""Most class names in a message."""
 
 _KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 _JUNK = ("thumbs.db", "desktop.ini")
@@ -159,7 +157,7 @@ def sorted_files(
         if not is_image or place is None or place not in found:
             raise DataError(
                 f"{quoted(name)} in {source.path} is misplaced; allowed are .jpg, .jpeg and .png files in <part>/<class>/ "
-                f"with parts {', '.join(parts)} and classes {_listed(class_names)}"
+                f"with parts {', '.join(parts)} and classes {abridged(class_names)}"
             )
         found[place].append(name)
         roots.add(path.parts[:-3])
@@ -170,7 +168,7 @@ def sorted_files(
             raise DataError(f"{source.path} contains {problem}; name a folder or .zip file of this data set alone")
     empty = [f"{part}/{name}" for (part, name), names in found.items() if not names]
     if empty:
-        raise DataError(f"{source.path} has no images in {_listed(empty)}; fetch the data set again")
+        raise DataError(f"{source.path} has no images in {abridged(empty)}; fetch the data set again")
     source.kinds = sorted(kinds)
     ordered = []
     for part in parts:
@@ -220,11 +218,6 @@ def pillow() -> Any:
             "image files need Pillow, which is not installed; `pip install pillow`, or use the download of torchvision"
         ) from None
     return Image
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
 
 
 def quoted(name: str, longest: int = 100) -> str:

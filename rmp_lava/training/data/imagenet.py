@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...files import StrPath
 from .dataset import Dataset
 from .image_files import FolderImages, is_junk, opened, pillow, quoted, sorted_files
 from .lazy_images import LazyImages
-from .reading import DATA_VARIABLE, StrPath, chosen_path, entries
+from .reading import DATA_VARIABLE, chosen_path, entries
 
 SHAPE = (3, 224, 224)
 SHORTER_SIDE = 256

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError
+from ...files import StrPath
 
 DATA_VARIABLE = "RMP_LAVA_DATA"
-StrPath = str | os.PathLike[str]
 
 Part = tuple[np.ndarray, np.ndarray]
 """Images (N, C, H, W) as in `Dataset`, and labels, int64 (N,)."""
