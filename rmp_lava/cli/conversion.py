@@ -19,42 +19,20 @@ from ..choices import (
     SpikingReset,
 )
 from ..errors import UsageError
-from .common import (
-    TARGETS,
-    Calibration,
-    Data,
-    DataDirectory,
-    ForBoard,
-    ForLavaDl,
-    Json,
-    PoolingOption,
-    Profile,
-    SearchOption,
-    Seed,
-    Shape,
-    Strict,
-    TargetArgument,
-    ThresholdFormOption,
-    TrainingImages,
-    TrainingLabels,
-    Validation,
-    Weights,
-    console_for,
-    epoch_reporter,
-    write_json,
-)
+from . import options
 from .finish import finish, load, place
+from .output import console_for, epoch_reporter, write_json
 
 if TYPE_CHECKING:
     from ..conversion.balancing import BalancingChanges
 
 
 def check(
-    target: Annotated[str, typer.Argument(help=f"{TARGETS}.")],
-    weights: Weights = None,
-    shape: Shape = None,
-    pooling: PoolingOption = "fold",
-    json_path: Json = None,
+    target: Annotated[str, typer.Argument(help=f"{options.TARGETS}.")],
+    weights: options.Weights = None,
+    shape: options.Shape = None,
+    pooling: options.Pooling = "fold",
+    json_path: options.Json = None,
 ) -> None:
     """List every obstacle to converting a network, and what conversion will change.
 
@@ -88,16 +66,16 @@ def check(
 
 
 def convert(
-    target: TargetArgument,
+    target: options.Target,
     output: Annotated[
         Path | None, typer.Option(help="The .net file; if omitted, next to the input file or in exports.")
     ] = None,
-    weights: Weights = None,
-    shape: Shape = None,
-    data: Data = None,
-    images: TrainingImages = None,
-    labels: TrainingLabels = None,
-    data_dir: DataDirectory = None,
+    weights: options.Weights = None,
+    shape: options.Shape = None,
+    data: options.Data = None,
+    images: options.TrainingImages = None,
+    labels: options.Labels = None,
+    data_dir: options.DataDirectory = None,
     steps: Annotated[int, typer.Option(help="T, the number of time steps to convert for.")] = 16,
     method: Annotated[
         Method, typer.Option(help="Balancing method: for few time steps, or as in the RMP paper.")
@@ -123,7 +101,7 @@ def convert(
     alpha: Annotated[
         float | None, typer.Option(help="Factor on every threshold; below 1 lowers the latency.", show_default="1")
     ] = None,
-    search: SearchOption = None,
+    search: options.Search = None,
     v_init: Annotated[
         InitialPotential | None,
         typer.Option(
@@ -145,19 +123,19 @@ def convert(
             help="soft: subtract the threshold (RMP); hard: reset to zero, the baseline.", show_default="soft"
         ),
     ] = None,
-    pooling: PoolingOption = "fold",
+    pooling: options.Pooling = "fold",
     readout: Annotated[
         Readout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
     ] = "potential",
-    threshold_form: ThresholdFormOption = "stock",
-    profile: Profile = "loihi2",
-    calibration: Calibration = None,
-    validation: Validation = None,
-    for_lava_dl: ForLavaDl = False,
-    for_board: ForBoard = False,
-    strict: Strict = False,
-    seed: Seed = 0,
-    json_path: Json = None,
+    threshold_form: options.ThresholdForm = "stock",
+    profile: options.Profile = "loihi2",
+    calibration: options.Calibration = None,
+    validation: options.Validation = None,
+    for_lava_dl: options.ForLavaDl = False,
+    for_board: options.ForBoard = False,
+    strict: options.Strict = False,
+    seed: options.Seed = 0,
+    json_path: options.Json = None,
 ) -> None:
     """Convert a trained network and write a .net file.
 
@@ -207,16 +185,16 @@ def convert(
 
 
 def tune(
-    target: TargetArgument,
+    target: options.Target,
     output: Annotated[
         Path | None, typer.Option(help="The .net file; NAME-tuned.net next to the network's own file if omitted.")
     ] = None,
-    weights: Weights = None,
-    shape: Shape = None,
-    data: Data = None,
-    images: TrainingImages = None,
-    labels: TrainingLabels = None,
-    data_dir: DataDirectory = None,
+    weights: options.Weights = None,
+    shape: options.Shape = None,
+    data: options.Data = None,
+    images: options.TrainingImages = None,
+    labels: options.Labels = None,
+    data_dir: options.DataDirectory = None,
     steps: Annotated[int, typer.Option(help="T, the number of time steps to tune for.")] = 8,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it decays to zero.")] = 1e-4,
@@ -227,19 +205,19 @@ def tune(
     ] = True,
     augmentation: Annotated[Augmentation, typer.Option(help="Augmentation of the training images.")] = "none",
     precision: Annotated[Precision, typer.Option(help="Precision of the layers' arithmetic in training.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    search: SearchOption = None,
+    device: options.Device = "cpu",
+    search: options.Search = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from NAME.tune.pt next to the output.")] = False,
-    pooling: PoolingOption = "fold",
-    threshold_form: ThresholdFormOption = "stock",
-    profile: Profile = "loihi2",
-    calibration: Calibration = None,
-    validation: Validation = None,
-    for_lava_dl: ForLavaDl = False,
-    for_board: ForBoard = False,
-    strict: Strict = False,
-    seed: Seed = 0,
-    json_path: Json = None,
+    pooling: options.Pooling = "fold",
+    threshold_form: options.ThresholdForm = "stock",
+    profile: options.Profile = "loihi2",
+    calibration: options.Calibration = None,
+    validation: options.Validation = None,
+    for_lava_dl: options.ForLavaDl = False,
+    for_board: options.ForBoard = False,
+    strict: options.Strict = False,
+    seed: options.Seed = 0,
+    json_path: options.Json = None,
 ) -> None:
     """Fine-tune a trained network for few time steps and 8-bit weights, and write a .net file.
 

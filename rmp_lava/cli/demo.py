@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,7 @@ class Demo:
         best, hard_steps, soft_steps = self.steps_to_hard_best
         return {
             "net": str(self.net_path),
-            "stages": [
-                {"name": s.name, "images": s.images, "accuracy": s.accuracy, "note": s.note} for s in self.stages
-            ],
+            "stages": [asdict(stage) for stage in self.stages],
             "accuracy_at": {name: curve.tolist() for name, curve in self.curves.items()},
             "hard_best_accuracy": best,
             "hard_best_steps": hard_steps,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .common import console_for, write_json
+from .output import console_for, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices import Implementation
 from ..errors import UsageError
-from .board import Leak
-from .common import (
-    DATA_NAMES,
-    SAMPLES,
-    DataDirectory,
-    Json,
-    SpikeSeed,
-    Steps,
-    TestData,
-    TestImages,
-    TestLabels,
-    console_for,
-    write_json,
-)
+from . import options
+from .output import console_for, write_json
 
 if TYPE_CHECKING:
     from ..hardware import Profile
 
 _SAMPLES = 50
-NET = typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")
-BOARD = typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")
-
-
-ImplementationOption = Annotated[
-    Implementation, typer.Option(help="Neurons: native RMP, or Lava's stock LIF with a self-synapse.")
-]
 
 
 def profiles(
     name: Annotated[
         str | None, typer.Argument(help="Profile to show, a name or a .toml file; lists all if omitted.")
     ] = None,
-    json_path: Json = None,
+    json_path: options.Json = None,
 ) -> None:
     """List the hardware profiles.
 
@@ -74,25 +53,26 @@ def _head(profile: Profile) -> dict[str, Any]:
 
 
 def fit(
-    net: Annotated[Path, NET],
-    profile: Annotated[str, BOARD] = "oheo_gulch",
-    implementation: ImplementationOption = "native",
-    steps: Steps = None,
+    net: options.Net,
+    profile: options.Profile = "oheo_gulch",
+    implementation: options.Implementation = "native",
+    steps: options.Steps = None,
     data: Annotated[
-        str | None, typer.Option(help=f"{DATA_NAMES}; with --data-dir only, the network's own; otherwise no images.")
+        str | None,
+        typer.Option(help=f"{options.DATA_NAMES}; with --data-dir only, the network's own; otherwise no images."),
     ] = None,
-    images: TestImages = None,
-    data_dir: DataDirectory = None,
+    images: options.TestImages = None,
+    data_dir: options.DataDirectory = None,
     samples: Annotated[
         int | None,
-        typer.Option(help=f"{SAMPLES}; stock neurons are simulated on the first 4.", show_default="50"),
+        typer.Option(help=f"{options.SAMPLES}; stock neurons are simulated on the first 4.", show_default="50"),
     ] = None,
-    leak: Leak = None,
+    leak: options.Leak = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of Poisson spikes; it does not affect which images are drawn.", show_default="0"),
     ] = None,
-    json_path: Json = None,
+    json_path: options.Json = None,
 ) -> None:
     """Check whether a network fits a board.
 
@@ -144,17 +124,17 @@ def fit(
 
 
 def estimate(
-    net: Annotated[Path, NET],
-    profile: Annotated[str, BOARD] = "oheo_gulch",
-    data: TestData = None,
-    images: TestImages = None,
-    labels: TestLabels = None,
-    data_dir: DataDirectory = None,
-    samples: Annotated[int, typer.Option(help=f"{SAMPLES}.")] = _SAMPLES,
-    steps: Steps = None,
-    implementation: ImplementationOption = "native",
-    seed: SpikeSeed = 0,
-    json_path: Json = None,
+    net: options.Net,
+    profile: options.Profile = "oheo_gulch",
+    data: options.TestData = None,
+    images: options.TestImages = None,
+    labels: options.Labels = None,
+    data_dir: options.DataDirectory = None,
+    samples: Annotated[int, typer.Option(help=f"{options.SAMPLES}.")] = _SAMPLES,
+    steps: options.Steps = None,
+    implementation: options.Implementation = "native",
+    seed: options.SpikeSeed = 0,
+    json_path: options.Json = None,
 ) -> None:
     """Estimate energy and time of an inference.
 

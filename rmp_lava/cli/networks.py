@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..choices import Backend, ConvModel, Implementation, Kernel
 from ..errors import UsageError
-from .board import Generation, Host, Leak, Measure, NeuronProgram, Node, Partition, chosen_board
-from .common import (
-    DataDirectory,
-    Json,
-    Samples,
-    SpikeSeed,
-    Steps,
-    Strict,
-    TestData,
-    TestImages,
-    TestLabels,
-    console_for,
-    write_json,
-)
+from . import options
+from .output import console_for, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +30,7 @@ def _messages(levels: int | None) -> str:
     return "single spikes" if levels == 1 else f"integer messages up to {levels}"
 
 
-def info(
-    net: Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")], json_path: Json = None
-) -> None:
+def info(net: options.Net, json_path: options.Json = None) -> None:
     """Show the content of a .net file."""
     from .. import netx
     from ..report.provenance import describe_companions, provenance_tables
@@ -107,13 +92,13 @@ def info(
 
 
 def run(
-    net: Annotated[Path, typer.Argument(help="A .net file.")],
-    data: TestData = None,
-    images: TestImages = None,
-    labels: TestLabels = None,
-    data_dir: DataDirectory = None,
-    samples: Samples = None,
-    steps: Steps = None,
+    net: options.Net,
+    data: options.TestData = None,
+    images: options.TestImages = None,
+    labels: options.Labels = None,
+    data_dir: options.DataDirectory = None,
+    samples: options.Samples = None,
+    steps: options.Steps = None,
     backend: Annotated[
         Backend,
         typer.Option(help="Where to run. If it is not available, the command fails; no other backend is substituted."),
@@ -137,13 +122,13 @@ def run(
     time_limit: Annotated[
         float | None, typer.Option(help="Time limit for Lava in seconds (backends lava, loihi2).")
     ] = None,
-    partition: Partition = None,
-    node: Node = None,
-    host: Host = None,
-    generation: Generation = None,
-    leak: Leak = None,
-    neuron_program: NeuronProgram = None,
-    measure: Measure = None,
+    partition: options.Partition = None,
+    node: options.Node = None,
+    host: options.Host = None,
+    generation: options.Generation = None,
+    leak: options.Leak = None,
+    neuron_program: options.NeuronProgram = None,
+    measure: options.Measure = None,
     conv_model: Annotated[
         ConvModel | None,
         typer.Option(
@@ -165,9 +150,9 @@ def run(
         float | None,
         typer.Option(help="Stop a sample once its prediction has this probability, 0 to 1 (backend fast)."),
     ] = None,
-    strict: Strict = False,
-    seed: SpikeSeed = 0,
-    json_path: Json = None,
+    strict: options.Strict = False,
+    seed: options.SpikeSeed = 0,
+    json_path: options.Json = None,
 ) -> None:
     """Run a .net file on images.
 
@@ -199,7 +184,7 @@ def run(
         time_limit=time_limit,
         neuron_program=neuron_program,
         measure=measure,
-        board=chosen_board(partition, node, host, generation, leak),
+        board=options.chosen_board(partition, node, host, generation, leak),
     )
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
@@ -261,7 +246,7 @@ def backend_options(backend: Backend, **given: Any) -> BackendOptions:
     return KINDS[backend](**{name: value for name, value in chosen.items() if name in names[backend]})
 
 
-def doctor(json_path: Json = None) -> None:
+def doctor(json_path: options.Json = None) -> None:
     """Check which parts of rmp-lava work on this machine.
 
     For each part that does not, shows why and what to do.

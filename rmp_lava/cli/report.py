@@ -10,7 +10,7 @@ import typer
 
 from ..errors import CheckpointError, UsageError
 from ..files import check_writable
-from .common import DataDirectory, Profile, Samples, SpikeSeed, Steps, TestData, TestImages, TestLabels
+from . import options
 
 if TYPE_CHECKING:
     from ..conversion.tracing.reading import Model
@@ -19,17 +19,17 @@ _PACKAGES = ("matplotlib", "jinja2")
 
 
 def report(
-    net: Annotated[Path, typer.Argument(help="A .net file.")],
+    net: options.Net,
     output: Annotated[Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.")] = None,
-    data: TestData = None,
-    images: TestImages = None,
-    labels: TestLabels = None,
-    data_dir: DataDirectory = None,
-    samples: Samples = None,
-    steps: Steps = None,
-    profile: Profile = "oheo_gulch",
+    data: options.TestData = None,
+    images: options.TestImages = None,
+    labels: options.Labels = None,
+    data_dir: options.DataDirectory = None,
+    samples: options.Samples = None,
+    steps: options.Steps = None,
+    profile: options.Profile = "oheo_gulch",
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG and PNG files.")] = None,
-    seed: SpikeSeed = 0,
+    seed: options.SpikeSeed = 0,
 ) -> None:
     """Write one HTML page on a network.
 

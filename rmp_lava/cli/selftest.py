@@ -8,8 +8,8 @@ import typer
 
 from ..choices import SelftestBackend
 from ..errors import UsageError
-from .board import Generation, Host, Leak, Node, Partition, chosen_board
-from .common import Json, console_for, write_json
+from . import options
+from .output import console_for, write_json
 
 
 def selftest(
@@ -20,12 +20,12 @@ def selftest(
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Continue after a rung that does not pass.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Run VGG-16 at half its width instead of a sixteenth.")] = False,
     time_limit: Annotated[float, typer.Option(help="Time limit for a rung in seconds.")] = 600.0,
-    partition: Partition = None,
-    node: Node = None,
-    host: Host = None,
-    generation: Generation = None,
-    leak: Leak = None,
-    json_path: Json = None,
+    partition: options.Partition = None,
+    node: options.Node = None,
+    host: options.Host = None,
+    generation: options.Generation = None,
+    leak: options.Leak = None,
+    json_path: options.Json = None,
 ) -> None:
     """Test every part of a deployed network, from one spike to VGG-16.
 
@@ -40,7 +40,7 @@ def selftest(
     from ..selftest.execute import executor_for
     from ..selftest.ladder import RungResult, climb, ladder, passed, summary
 
-    executor = executor_for(backend, chosen_board(partition, node, host, generation, None), leak)
+    executor = executor_for(backend, options.chosen_board(partition, node, host, generation, None), leak)
     rungs = ladder(only or (), full=full, leak=executor.leak)
     console = console_for(json_path)
     results: list[RungResult] = []

@@ -9,24 +9,16 @@ import typer
 
 from ..choices import Augmentation, Mixing, Precision
 from ..errors import UsageError
-from .common import (
-    DATA_NAMES,
-    EXPORTS,
-    DataDirectory,
-    Json,
-    Seed,
-    console_for,
-    epoch_reporter,
-    write_json,
-)
+from . import options
+from .output import console_for, epoch_reporter, write_json
 
 
 def demo(
     steps: Annotated[int, typer.Option(help="T, the number of time steps.")] = 64,
     samples: Annotated[int, typer.Option(help="Number of test images for the Lava simulator.")] = 50,
-    seed: Seed = 0,
-    output: Annotated[Path, typer.Option(help="Folder for the checkpoint and the .net files.")] = EXPORTS,
-    json_path: Json = None,
+    seed: options.Seed = 0,
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint and the .net files.")] = options.EXPORTS,
+    json_path: options.Json = None,
 ) -> None:
     """Run the whole pipeline on 8x8 digits, in about a minute.
 
@@ -49,9 +41,9 @@ def train(
     output: Annotated[Path | None, typer.Option(help="The checkpoint; exports/MODEL.pt if omitted.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help=f"{DATA_NAMES}; the model's own if omitted. It determines the number of outputs."),
+        typer.Option(help=f"{options.DATA_NAMES}; the model's own if omitted. It determines the number of outputs."),
     ] = None,
-    data_dir: DataDirectory = None,
+    data_dir: options.DataDirectory = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training images; the model's recipe if omitted.")
     ] = None,
@@ -91,10 +83,10 @@ def train(
         Path | None,
         typer.Option(help="Checkpoint to take initial weights from, for example to continue with other --levels."),
     ] = None,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    json_path: Json = None,
+    device: options.Device = "cpu",
+    json_path: options.Json = None,
 ) -> None:
     """Train a network, by default under the paper's constraints (no normalisation, no bias).
 
@@ -114,17 +106,17 @@ def train(
     given = {"width": width, "batch_norm": batch_norm or None, "scale_norm": scale_norm or None, "levels": levels}
     given = {option: value for option, value in given.items() if value is not None}
     spec.settle(given)  # before data are read, which may take long
-    path = output or EXPORTS / f"{model}.pt"
+    path = output or options.EXPORTS / f"{model}.pt"
     dataset = load(name, data_dir)
     if "classes" in spec.options:
         given["classes"] = len(dataset.class_names)
-    options = spec.settle(given)
+    settled = spec.settle(given)
     console = console_for(json_path)
-    planned = spec.recipe_for(options).epochs if epochs is None else epochs
+    planned = spec.recipe_for(settled).epochs if epochs is None else epochs
     result = run_training(
         model,
         dataset,
-        options=options,
+        options=settled,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -151,7 +143,7 @@ def train(
         json_path,
         {
             "model": model,
-            "options": options,
+            "options": settled,
             "dataset": dataset.name,
             "checkpoint": str(path),
             "epochs": len(result.history),

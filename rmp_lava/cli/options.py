@@ -1,20 +1,18 @@
-"""Options that several commands share, and output of their results."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import Pooling, SearchFor, ThresholdForm
+from .. import choices
 from ..errors import UsageError
 from ..files import check_writable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from ..backends.board import Board
 
 EXPORTS = Path("exports")
 
@@ -29,6 +27,7 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", help="Also write the result as JSON; '-' is standard output.", callback=_check_json),
 ]
+Net = Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")]
 DATA_NAMES = "digits, fashion-mnist, cifar10, cifar100 or imagenet"
 DataDirectory = Annotated[
     Path | None, typer.Option(help="Folder or .zip file of the data set; required unless it is in a default location.")
@@ -40,7 +39,7 @@ SpikeSeed = Annotated[
 TARGETS = (
     "A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it"
 )
-TargetArgument = Annotated[
+Target = Annotated[
     str,
     typer.Argument(
         help=f"{TARGETS}; or a .net file whose trained network is lost: an approximate one is restored from its integers."
@@ -58,15 +57,14 @@ IMAGES = "(samples, channels, height, width) in [0, 1]"
 TrainingImages = Annotated[
     Path | None, typer.Option("--images", help=f"A .npy file of training images, {IMAGES}, instead of a data set.")
 ]
-TrainingLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
 TestData = Annotated[str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")]
 TestImages = Annotated[Path | None, typer.Option("--images", help=f"A .npy file of {IMAGES}, instead of a data set.")]
-TestLabels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
 SAMPLES = "Number of test images, a fixed random selection (with --images: the first ones)"
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
 Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
-SearchOption = Annotated[
-    SearchFor | None,
+Search = Annotated[
+    choices.SearchFor | None,
     typer.Option(
         "--search",
         help="After balancing, vary each layer's alpha and initial potential on the calibration images: for accuracy (requires "
@@ -84,18 +82,18 @@ Validation = Annotated[
         help="Number of held-out training images to measure accuracy on, drawn at random.", show_default="1000"
     ),
 ]
-PoolingOption = Annotated[
-    Pooling,
+Pooling = Annotated[
+    choices.Pooling,
     typer.Option(help="Average pooling: fold it into the next layer's weights, or convert it to a layer of its own."),
 ]
-ThresholdFormOption = Annotated[
-    ThresholdForm,
+ThresholdForm = Annotated[
+    choices.ThresholdForm,
     typer.Option(
         help="stock: representable as one 8-bit weight with an exponent; dense_rec: even, at most 254, for lava-dl's loader; "
         "free: any."
     ),
 ]
-Profile = Annotated[str, typer.Option(help="Hardware profile: a name or a .toml file.")]
+Profile = Annotated[str, typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")]
 ForLavaDl = Annotated[
     bool,
     typer.Option(
@@ -114,49 +112,37 @@ Strict = Annotated[
         "--strict", help="Fail if a membrane potential saturates (native neurons) or overflows (stock neurons)."
     ),
 ]
+Implementation = Annotated[
+    choices.Implementation, typer.Option(help="Neurons: native RMP, or Lava's stock LIF with a self-synapse.")
+]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Partition = Annotated[
+    str | None, typer.Option(help="SLURM partition to allocate a Loihi 2 board from (backend loihi2).")
+]
+Node = Annotated[str | None, typer.Option(help="SLURM node, for one particular board (backend loihi2).")]
+Host = Annotated[str | None, typer.Option(help="Host name of a board to use without SLURM (backend loihi2).")]
+Generation = Annotated[str | None, typer.Option(help="Chip generation: N3B2, N3B3, N3C1 or N3D1.", show_default="N3B3")]
+Leak = Annotated[
+    int | None, typer.Option(help="1 if the smallest decay of the board is du = 0.", min=0, max=1, show_default="0")
+]
+NeuronProgram = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own ProcessModel of the RMP neuron, package.module:class (backends lava, loihi2). Importing it runs its code."
+    ),
+]
+Measure = Annotated[
+    choices.MeasuredInput | None,
+    typer.Option(help="Also measure the first sample on the board, with input held by the chip or sent by the host."),
+]
 
 
-def write_json(path: Path | None, content: dict[str, Any]) -> None:
-    """Write a result as JSON to a file or standard output; nothing for None."""
-    if path is None:
-        return
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    if str(path) == "-":
-        print(text, end="")
-        return
-    from ..files import write_atomically
+def chosen_board(
+    partition: str | None, node: str | None, host: str | None, generation: str | None, leak: int | None
+) -> Board | None:
+    """The board that the options choose, completed from the environment; None without options."""
+    from ..backends.board import Board
 
-    write_atomically(path, text.encode("utf-8"), UsageError)
-
-
-class _Epoch(Protocol):
-    """What `train` and `tune` record of an epoch."""
-
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def loss(self) -> float: ...
-    @property
-    def train_accuracy(self) -> float: ...
-    @property
-    def validation_accuracy(self) -> float | None: ...
-
-
-def epoch_reporter(console: Console, epochs: int) -> Callable[[_Epoch], None]:
-    """A function that prints the record of each epoch of a training."""
-    from ..report.words import percent
-
-    def report(record: _Epoch) -> None:
-        accuracies = (
-            f"training {percent(record.train_accuracy, 2)}, validation {percent(record.validation_accuracy, 2)}"
-        )
-        console.print(f"Epoch {record.epoch} of {epochs}: loss {record.loss:.4f}, {accuracies}")
-
-    return report
-
-
-def console_for(json_path: Path | None) -> Console:
-    """The console for tables: standard error if JSON goes to standard output."""
-    from ..report.tables import console
-
-    return console(stderr=str(json_path) == "-")
+    if all(each is None for each in (partition, node, host, generation, leak)):
+        return None
+    return Board.from_environment(partition=partition, node=node, host=host, generation=generation, leak=leak)
