@@ -33,7 +33,7 @@ def traps(network: SpikingNetwork, profile: Profile) -> Iterator[Finding]:
 
 
 def findings_for(network: SpikingNetwork, profile: Profile, implementation: Implementation) -> Iterator[Finding]:
-    """What a network meets on a board besides the limits of its cores."""
+    """What a network meets on a board, apart from the limits of its cores."""
     largest, limit = network.input.largest_message, profile["message_max"]
     if largest > limit:
         found = f"sends messages up to {largest}; {profile.chip} supports messages up to {limit}"
@@ -78,9 +78,8 @@ def remedies_for(
 
 def _obstacle(layer: LayerMapping, is_conv: bool) -> str:
     resource, needed = next(iter(layer.obstacles.items()))
-    remedy = "fewer source neurons"
-    if is_conv:
-        remedy = "fewer source channels or a smaller kernel (pooling that is not folded in: --pooling layer)"
+    smaller = "fewer source channels or a smaller kernel (pooling that is not folded in: --pooling layer)"
+    remedy = smaller if is_conv else "fewer source neurons"
     return (
         f"layer {layer.name!r} needs {needed:,} {RESOURCES[resource]} even for a single neuron, and a core has "
         f"{layer.usage[resource].limit:,}; give it {remedy}"

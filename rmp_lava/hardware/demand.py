@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -30,13 +31,10 @@ class SynapseDemand:
     ----------
     source : str
         Name of a population.
-    kind : {"dense", "conv", "one_to_one"}
     inputs : int
         Neurons of the source; for convolutions its channels per group.
-    weight_bits : int
     kernel, stride, dilation : tuple of int
         (height, width), of convolutions.
-    groups : int
     pool : tuple of int
         (height, width) of the blocks of source neurons that share a weight, see `Synapse.pool`; (1, 1) where there are none.
     """
@@ -54,7 +52,7 @@ class SynapseDemand:
     @property
     def products(self) -> int:
         """Multiply-accumulates of one neuron in the trained layer, which pools before it multiplies."""
-        return self.inputs * int(np.prod(self.kernel)) // int(np.prod(self.pool))
+        return self.inputs * prod(self.kernel) // prod(self.pool)
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,10 @@ class Demand:
 
     Parameters
     ----------
-    name : str
     shape : tuple of int
         (channels, height, width) or (neurons,).
-    synapses : tuple of SynapseDemand
     slots : int
         Neurons of a core that one neuron takes, each of which is updated.
-    role : {"layer", "input", "relay", "pulses"}
     origin : str
         Of a relay: the population whose spikes it repeats.
     pulse_operations : int
@@ -90,7 +85,7 @@ class Demand:
     @property
     def size(self) -> int:
         """Number of neurons."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
     @property
     def is_image(self) -> bool:
@@ -162,27 +157,18 @@ def longest_delay(network: SpikingNetwork) -> int:
 
 
 def _delays(network: SpikingNetwork) -> dict[str, list[int]]:
-    """Layer -> for each of its synapses, the time steps that messages wait besides the one that every synapse takes."""
+    """Layer -> for each of its synapses, the time steps that messages wait in addition to the one that every synapse takes."""
     depths = {INPUT: 0} | network.depths
     return {layer.name: [depths[layer.name] - depths[s.source] - 1 for s in layer.synapses] for layer in network}
 
 
 def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDemand:
-    bits = weight_bits(synapse.weight, limit)
+    bits, pool = weight_bits(synapse.weight, limit), synapse.pool or (1, 1)
     if not isinstance(synapse, Conv):
-        return SynapseDemand(synapse.source, "dense", int(np.prod(source)), bits, pool=synapse.pool or (1, 1))
+        return SynapseDemand(synapse.source, "dense", prod(source), bits, pool=pool)
     _, inputs, height, width = synapse.weight.shape
-    return SynapseDemand(
-        synapse.source,
-        "conv",
-        inputs,
-        bits,
-        (height, width),
-        synapse.stride,
-        synapse.dilation,
-        synapse.groups,
-        synapse.pool or (1, 1),
-    )
+    geometry = (synapse.stride, synapse.dilation, synapse.groups)
+    return SynapseDemand(synapse.source, "conv", inputs, bits, (height, width), *geometry, pool)
 
 
 def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:

@@ -34,8 +34,6 @@ class LayerEstimate:
 
     Parameters
     ----------
-    name : str
-    cores : int
     synaptic_operations, neuron_updates, messages : float
         A message counts once for each core that receives it.
     parts : mapping
@@ -67,15 +65,12 @@ class Estimate(Tabular):
 
     Parameters
     ----------
-    profile : Profile
-    mapping : Mapping
     samples : int
         Samples whose activity was averaged.
     steps : float
         T; the mean where samples ended early.
     period, latency : float
         Time steps from one sample to the next, and from a sample's first input to its prediction (`Schedule.latency`).
-    layers : tuple of LayerEstimate
     step_seconds : float
         Duration of an average step.
     left_out : tuple of str
@@ -206,17 +201,12 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
 
     Parameters
     ----------
-    network : SpikingNetwork
     result : Run
         A run of typical samples on any backend; its counts are averaged over them.
     profile : str or Profile
         Name or path of a hardware profile.
     mapping : Mapping or None
         None: from the profile and the run's implementation.
-
-    Returns
-    -------
-    Estimate
 
     Raises
     ------

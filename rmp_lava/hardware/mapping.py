@@ -138,7 +138,7 @@ def map_network(
     Parameters
     ----------
     network : SpikingNetwork
-        Weights of a float network are counted with all bits that the profile has.
+        Weights of a float network are counted with the profile's most bits.
     profile : str or Profile
         Name or path of a hardware profile; a chip counts as a board with one chip.
     implementation : {"native", "stock"}
@@ -146,10 +146,6 @@ def map_network(
     period : int or None
         Time steps from one sample to the next. Clock neurons of stock neurons that pulse a period apart are shared; None
         counts them as if none were.
-
-    Returns
-    -------
-    Mapping
 
     Raises
     ------

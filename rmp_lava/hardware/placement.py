@@ -115,18 +115,8 @@ def place(
 ) -> tuple[LayerMapping, ...]:
     """Put each population on cores of its own.
 
-    Parameters
-    ----------
-    populations : sequence of Demand
-    input_shape : mapping
-        Name of the input -> its shape.
-    profile : Profile
-
-    Returns
-    -------
-    tuple of LayerMapping
-        If a core cannot hold even one neuron of a population, its `fits` is False and its number of cores follows from the
-        other limits.
+    `input_shape` maps the name of the input to its shape. If a core cannot hold even one neuron of a population, its `fits` is
+    False and its number of cores follows from the other limits.
     """
     shapes = dict(input_shape) | {demand.name: demand.shape for demand in populations}
     targets = {demand.name: _targets(demand, populations) for demand in populations}

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
+from ..choices import options
 from ..errors import ProfileError
 from .schema import BOARD, ENERGY, SCHEMA, Quantity, Rule, check_names, parse_quantity
 
@@ -123,7 +124,8 @@ def load_profile(name: str) -> Profile:
         return _parse(path, content)
     chip = content["chip"]
     if not isinstance(chip, str) or chip not in profile_names() and not chip.endswith(".toml"):
-        raise ProfileError(f"{path}: chip is {chip!r}; name one of {', '.join(_chip_names())}, or a chip's .toml file")
+        chips = ", ".join(each for each in profile_names() if "chip" not in read_toml(_path(each)))
+        raise ProfileError(f"{path}: chip is {chip!r}; name one of {chips}, or a chip's .toml file")
     chip_path = path.parent / chip if chip.endswith(".toml") else _path(chip)
     chip_content = read_toml(chip_path)
     if "chip" in chip_content:
@@ -134,9 +136,9 @@ def load_profile(name: str) -> Profile:
 def _path(name: str) -> Path:
     if name.endswith(".toml"):
         return Path(name)
-    for folder in folders():
-        if (folder / f"{name}.toml").is_file():
-            return folder / f"{name}.toml"
+    path = _packaged(f"{name}.toml")
+    if path is not None:
+        return path
     near = difflib.get_close_matches(name, profile_names(), 1)
     advice = f"do you mean {near[0]}? All are" if near else "choose"
     raise ProfileError(
@@ -144,8 +146,9 @@ def _path(name: str) -> Path:
     )
 
 
-def _chip_names() -> list[str]:
-    return [name for name in profile_names() if "chip" not in read_toml(_path(name))]
+def _packaged(name: str) -> Path | None:
+    """A file that comes with the package."""
+    return next((folder / name for folder in folders() if (folder / name).is_file()), None)
 
 
 def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> Profile:
@@ -204,14 +207,7 @@ Counted = Literal["mac", "synaptic_operation"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Energy of one operation on another processor.
-
-    Parameters
-    ----------
-    label : str
-    per : {"mac", "synaptic_operation"}
-    energy : Quantity
-    """
+    """Energy of one operation on another processor."""
 
     label: str
     per: Counted
@@ -219,15 +215,8 @@ class Comparison:
 
 
 def load_comparisons() -> list[Comparison]:
-    """Figures of other processors that come with the package.
-
-    Raises
-    ------
-    ProfileError
-        If the file is missing or damaged.
-    """
-    paths = (folder / "comparison" / "processors.toml" for folder in folders())
-    path = next((path for path in paths if path.is_file()), None)
+    """Figures of other processors that come with the package; `ProfileError` if the file is missing or damaged."""
+    path = _packaged("comparison/processors.toml")
     if path is None:
         raise ProfileError("hw_profiles/comparison/processors.toml is missing; install rmp-lava again")
     rule = Rule(ENERGY, 1e-15, 1e-3, integer=False, may_be_unknown=False)
@@ -236,7 +225,7 @@ def load_comparisons() -> list[Comparison]:
         where = f"{path}: {key}"
         if not isinstance(table, dict) or not isinstance(table.get("label"), str):
             raise ProfileError(f"{where}.label is missing or not a string; give it")
-        check_names(f"{where}.per", [str(table.get("per"))], get_args(Counted), "operation")
+        check_names(f"{where}.per", [str(table.get("per"))], options(Counted), "operation")
         rest = {name: value for name, value in table.items() if name not in ("label", "per")}
         result.append(Comparison(table["label"], cast(Counted, table["per"]), parse_quantity(where, rest, rule)))
     return result

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
+from ..choices import listed, options
 from ..errors import ProfileError
 from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_LEVELS, MAX_THRESHOLD, MAX_WEIGHT, MIN_WEIGHT
 
@@ -141,12 +142,9 @@ def check_names(where: str, found: Iterable[str], allowed: Iterable[str], what: 
 
 
 def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
-    """The checked table of one key; `where` names file, section and key.
+    """The table of one key; `ProfileError` if something is missing, unknown, of the wrong type or out of range.
 
-    Raises
-    ------
-    ProfileError
-        If something is missing, unknown, of the wrong type or out of range.
+    `where` names file, section and key.
     """
     if not isinstance(table, dict):
         raise ProfileError(f"{where} is {table!r}; expected a table with value, unit, kind and source")
@@ -154,10 +152,9 @@ def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
     for text in ("kind", "source"):
         if not isinstance(table.get(text), str) or not table[text]:
             raise ProfileError(f"{where}.{text} is missing or not a string; give it")
-    kind = table["kind"]
-    if kind not in get_args(Kind):
-        raise ProfileError(f"{where}.kind is {kind!r}; choose one of {', '.join(get_args(Kind))}")
-    kind = cast(Kind, kind)
+    if table["kind"] not in options(Kind):
+        raise ProfileError(f"{where}.kind is {table['kind']!r}; choose one of {listed(Kind)}")
+    kind = cast(Kind, table["kind"])
     if kind != "unknown":
         unit = _unit(where, table, rule)
         return Quantity(_value(where, table, rule, unit), unit, kind, table["source"], rule.units[unit])
@@ -193,7 +190,6 @@ def _value(where: str, table: dict[str, Any], rule: Rule, unit: str) -> int | fl
         if rule.lowest >= 0 and value <= 0:
             least = "at least 0" if rule.lowest == 0 else "positive"
             raise ProfileError(f"{where}.value is {value}; it must be {least}")
-        limits = (rule.lowest, rule.highest)
-        low, high = (f"{limit:,}" if rule.integer else f"{limit / scale:.6g}" for limit in limits)
+        low, high = (f"{n:,}" if rule.integer else f"{n / scale:.6g}" for n in (rule.lowest, rule.highest))
         raise ProfileError(f"{where}.value is {value} {unit}; allowed are {low} .. {high} {unit}")
     return value

@@ -10,12 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..network import INPUT, SpikingNetwork, Synapse
+from ..network import INPUT, SpikingNetwork
 from ..results import Run
-
-STATE_BYTES = {"integer": 3, "balanced": 4, "analog": 4}
-"""Bytes per membrane potential, by stage: 24 bits on the chip."""
-WEIGHT_BYTES = {"integer": 1, "balanced": 4, "analog": 4}
 
 
 def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = None) -> dict[str, Any]:
@@ -51,12 +47,9 @@ def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = No
 
 def footprint(network: SpikingNetwork) -> int:
     """Bytes of weights (1 each), thresholds and biases (2 each), and membrane potentials (3 each); a float takes 4."""
-    other = 2 if network.is_integer else 4
-    total = network.parameter_count * WEIGHT_BYTES[network.stage]
-    for layer in network:
-        biases = 0 if layer.neurons.bias is None else layer.neurons.bias.size
-        total += other * (1 + biases) + layer.size * STATE_BYTES[network.stage]
-    return total
+    weight, other, state = (1, 2, 3) if network.is_integer else (4, 4, 4)
+    biases = sum(layer.neurons.bias.size for layer in network if layer.neurons.bias is not None)
+    return network.parameter_count * weight + (len(network.layers) + biases) * other + network.neuron_count * state
 
 
 def _activation_sparsity(network: SpikingNetwork, result: Run) -> float | None:
@@ -70,11 +63,9 @@ def _activation_sparsity(network: SpikingNetwork, result: Run) -> float | None:
 
 def _operations(network: SpikingNetwork, result: Run) -> dict[str, float | None]:
     """Per sample. A layer that reads graded messages needs multiply-accumulates; all others accumulates."""
-    dense = sum(
-        float(_connections(synapse, network.source_shape(synapse.source))) * result.schedule.steps
-        for layer in network
-        for synapse in layer.synapses
-    )
+    complete = ((s.replace(weight=np.ones_like(s.weight)), s.source) for layer in network for s in layer.synapses)
+    connections = sum(int(synapse.fan_out(network.source_shape(source)).sum()) for synapse, source in complete)
+    dense = float(connections * result.schedule.steps)
     if any(layer.name not in result.synaptic_operations for layer in network):
         return {"dense": dense, "effective_macs": None, "effective_acs": None}
     graded = network.input.neurons is None and network.input.levels != 1
@@ -85,11 +76,6 @@ def _operations(network: SpikingNetwork, result: Run) -> dict[str, float | None]
         "effective_macs": sum(count for name, count in effective.items() if name in multiplies),
         "effective_acs": sum(count for name, count in effective.items() if name not in multiplies),
     }
-
-
-def _connections(synapse: Synapse, shape: tuple[int, ...]) -> int:
-    """Connections of a synapse, zero weights included."""
-    return int(synapse.replace(weight=np.ones_like(synapse.weight)).fan_out(shape).sum())
 
 
 def _measured(result: Run) -> dict[str, Any]:
