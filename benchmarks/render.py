@@ -75,11 +75,11 @@ def _overview(results: dict) -> list[str]:
         "",
     ]
     for engine in engines:
-        said = {
+        executions = {
             rows[engine].execution: name for name, rows in table.items() if engine in rows and rows[engine].execution
         }
-        where = (lambda name: f" ({name})") if len(said) > 1 else (lambda name: "")
-        lines += [f"- {LABELS[engine]}: {execution}{where(name)}" for execution, name in said.items()]
+        where = (lambda name: f" ({name})") if len(executions) > 1 else (lambda name: "")
+        lines += [f"- {LABELS[engine]}: {execution}{where(name)}" for execution, name in executions.items()]
     return [*lines, ""]
 
 

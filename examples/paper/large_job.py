@@ -122,13 +122,13 @@ def _convert_and_run(
     del network
     with stage("load"):
         network = rmp_lava.load(path)
-    said = np.empty_like(wanted)
+    outputs = np.empty_like(wanted)
     spikes: dict[str, int] = {}
     with stage("run"):
         for some, images in blocks(shown.test):
             # One seed per block, because each run counts its samples from 0.
             result = rmp_lava.run(network, images, steps, backend="fast", seed=seed + some.start, progress=True)
-            said[some] = to_weight_units(result.output) * (network.output_scale / steps)
+            outputs[some] = to_weight_units(result.output) * (network.output_scale / steps)
             for name, count in result.spike_counts.items():
                 spikes[name] = spikes.get(name, 0) + count
     made = {
@@ -137,15 +137,15 @@ def _convert_and_run(
         "peak_bytes": peak_resident(),
         "net_bytes": path.stat().st_size,
         "execution": result.execution,
-        "same_prediction": float((said.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
-        "output_error": float(np.sqrt(np.square(said - wanted).mean() / np.square(wanted).mean())),
+        "same_prediction": float((outputs.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
+        "output_error": float(np.sqrt(np.square(outputs - wanted).mean() / np.square(wanted).mean())),
         "spikes_per_neuron": {
-            layer.name: spikes[layer.name] / len(said) / layer.size
+            layer.name: spikes[layer.name] / len(outputs) / layer.size
             for layer in network
             if layer.neurons.reset != "none"
         },
         "pooling": {layer.name: layer.record["pooling"] for layer in network if "pooling" in layer.record},
-        "accuracy": None if shown.labels is None else float((said.argmax(axis=1) == shown.labels).mean()),
+        "accuracy": None if shown.labels is None else float((outputs.argmax(axis=1) == shown.labels).mean()),
     }
     return made, {"neurons": network.neuron_count, "weights": network.parameter_count}
 

@@ -243,7 +243,7 @@ def test_float_networks_have_no_quantisation(tmp_path, images):
         ),
     )
     reader = Reader(make(as_float, tmp_path, images).html)
-    assert "real numbers" in reader.missing["quantisation"]
+    assert "not quantised" in reader.missing["quantisation"]
 
 
 def test_estimates_say_so_in_each_place(digits_page):
@@ -453,7 +453,7 @@ def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, ima
     assert f"Cores > {others} estimated; does not fit" in text
     assert f"the network takes {others} cores without c;" in text and "even the smallest part of c" in text
     assert "c: none, as no core holds a part." in text
-    assert "as if one core could hold all of c." in text and f"all > {others}" in text
+    assert "assumes that one core holds all of c." in text and f"all > {others}" in text
 
 
 @pytest.mark.parametrize(

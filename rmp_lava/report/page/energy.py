@@ -41,7 +41,7 @@ def energy_bars(estimate: Estimate, wide: bool) -> Figure:
     names, top = [layer.name for layer in layers], 0.6 + legend + 0.42
     left = names_width(names)
     axes = panel(figure, left, top + 0.02, width - left - 0.1, ROW * len(layers))
-    sheet.text(0.02, top - 0.12, "of which by layer, without power that is always drawn", va="center")
+    sheet.text(0.02, top - 0.12, "of which by layer, without constant power", va="center")
     ends = np.zeros(len(layers))
     for key in ACTIVITIES:
         lengths = np.array([layer.parts.get(key, 0.0) for layer in layers])

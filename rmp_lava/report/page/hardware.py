@@ -50,14 +50,14 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
     )
     text = [verdict]
     if mapping.remedies:
-        text.append(f"What does not fit, and what helps: {'; '.join(mapping.remedies)}.")
+        text.append(f"Remedies: {'; '.join(mapping.remedies)}.")
     if mapping.unknown:
         text.append(f"Not public, hence overestimated or not counted: {unknown_figures(mapping)}.")
-    square = "square is a core" if drawn.each == 1 else f"square stands for {drawn.each} cores"
+    square = "square is a core" if drawn.each == 1 else f"square represents {drawn.each} cores"
     caption = (
         f"Estimated. Each {square}, coloured by its layer and filled by the share of its scarcest "
-        "resource that is used (mean over the layer’s cores). Cores are in the order of the layers; where a compiler puts them "
-        "is not known. The legend shows each layer’s number, which is also in its first core, and how many cores it takes."
+        "resource that is used (mean over the layer’s cores). Cores are in the order of the layers; the compiler’s placement "
+        "is not known. The legend shows each layer’s number, which is also in its first core, and its number of cores."
     )
     if hopeless:
         caption += f" {', '.join(hopeless)}: none, as no core holds a part."
@@ -84,7 +84,7 @@ def energy_section(found: Estimate, palette: Palette) -> Section:
         trust = f" Uncertainty: at least {percent(doubt, 0)} ({source})."
     text = [
         f"Estimated, not measured: {quantity(found.dynamic, 'J')} of dynamic energy per inference, {static_power(found)}; the "
-        f"prediction is ready after {quantity(found.latency_seconds, 's')}, at {quantity(found.step_seconds, 's')} for a step."
+        f"prediction is ready after {quantity(found.latency_seconds, 's')}, at {quantity(found.step_seconds, 's')} per step."
         f"{trust} "
         "Never run on hardware.",
         f"Not included: {'; '.join(found.left_out)}.",
@@ -93,8 +93,8 @@ def energy_section(found: Estimate, palette: Palette) -> Section:
         text.append(f"The network does not fit the board; {describe_misfit(found.mapping)}.")
     samples = plural(found.samples, "simulated sample")
     caption = (
-        f"Estimated energy of one inference of T = {found.steps:g} steps on {found.profile.name}, by what takes it; below, "
-        f"what each layer’s activity takes. Mean of {samples}."
+        f"Estimated energy of one inference of T = {found.steps:g} steps on {found.profile.name}, by component; below, "
+        f"the part of each layer that depends on its activity. Mean of {samples}."
     )
     if found.total is None:
         caption += " Static power is unknown and not included."
@@ -105,14 +105,14 @@ def energy_section(found: Estimate, palette: Palette) -> Section:
 def _sheets(found: Estimate, samples: str, palette: Palette) -> tuple[Sheet, ...]:
     return (
         Sheet(
-            "Estimated dynamic energy per inference, and the time that the layer’s busiest core computes in a step. "
+            "Estimated dynamic energy per inference, and the time per step of the layer’s busiest core. "
             f"Mean of {samples}.",
             estimate_table(found),
             (*palette.marks([layer.demand.origin or layer.name for layer in found.mapping.layers]), ""),
         ),
         Sheet("Estimated for other numbers of steps, at the same firing rates.", steps_table(found)),
         Sheet(
-            f"Published energies of one operation, times the operations of one inference ({found.macs:,} multiply-accumulates of "
+            f"Published energies per operation, times operations per inference ({found.macs:,} multiply-accumulates of "
             f"the trained network, {count(found.synaptic_operations)} synaptic operations of this one). Not all of them include "
             "memory and idle power; see the sources.",
             comparison_table(found),

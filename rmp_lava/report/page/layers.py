@@ -71,7 +71,7 @@ def quantisation_section(measured: Measured, palette: Palette) -> Section:
     """The integers, and what rounding to them lost."""
     network, result, title = measured.network, measured.result, "Quantisation"
     if not network.is_integer:
-        return Section("quantisation", title, missing="The network holds real numbers; nothing of it is quantised.")
+        return Section("quantisation", title, missing="The network is not quantised.")
     samples = plural(result.samples, "sample")
     limits = [f"{name}: {n:,}" for name, n in result.large_inputs.items() if n]
     what = f"Neuron updates whose input reached ±{REGISTER_LIMIT:,}"

@@ -98,8 +98,8 @@ def _one_sided(measured: Measured, labels: np.ndarray) -> str:
     if found >= min(outputs, measured.result.samples):
         return ""
     return (
-        f"These images are of {found} of {plural(outputs, 'class', 'classes')}, so this is not the accuracy on all; take more "
-        "samples."
+        f"These images are of {found} of {plural(outputs, 'class', 'classes')}, so their accuracy is not representative; use "
+        "more samples."
     )
 
 
