@@ -8,11 +8,11 @@ ENV := scripts/bootstrap.sh
 PYTEST := python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check format test test-core benchmark clean
+.PHONY: help demo check format test test-core test-slow benchmark clean
 # Two targets must not install into the same environment at once.
 .NOTPARALLEL:
 
-check test test-core: export OMP_NUM_THREADS = 1
+check test test-core test-slow: export OMP_NUM_THREADS = 1
 
 help:
 	@echo 'make demo                         run the demo'
@@ -20,6 +20,7 @@ help:
 	@echo 'make format                       format the code and mend what the linter can'
 	@echo 'make test                         run every test (Python 3.10 with Lava): minutes'
 	@echo 'make test-core PYTHON=python3.11  run the tests of the core, without Lava, on a newer Python'
+	@echo 'make test-slow                    of these, the ones that `make check` leaves out'
 	@echo 'make benchmark                    measure speed and memory next to other libraries (hours; ARGS=--quick: minutes)'
 	@echo 'make clean                        remove the environments and everything else that was generated'
 	@echo
