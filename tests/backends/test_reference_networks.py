@@ -132,6 +132,7 @@ def test_lava_agrees_on_a_trained_network(digits, implementation):
     ("name", "output", "spikes"),
     [("vgg16-cifar", VGG_OUTPUT, VGG_SPIKES), ("resnet20-cifar", RESNET_OUTPUT, RESNET_SPIKES)],
 )
+@pytest.mark.slow
 def test_deep_networks_give_the_spikes_of_the_day_they_were_made(name, output, spikes):
     # Patches of noise: CIFAR-10 does not come with this package.
     coarse = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)

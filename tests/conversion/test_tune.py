@@ -453,6 +453,7 @@ def test_resumed_tuning_gives_the_bits_of_the_uninterrupted_one(tmp_path, dynami
     assert quick(**arguments, checkpoint_path=path, resume=True) == whole  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_history_includes_the_epochs_before_an_interruption(tmp_path):
     network, (images, labels), _ = digits()
     seen, arguments = [], {"dynamics": "rates", "epochs": 2, "batch_size": 100, "checkpoint_path": tmp_path / "a.pt"}
@@ -485,6 +486,7 @@ def test_interruption_within_an_epoch_keeps_the_last_whole_one(tmp_path, monkeyp
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_checkpoint_of_other_arguments_or_damaged_ones_are_refused(tmp_path):
     path = tmp_path / "a.pt"
     network, (images, labels), _ = digits()
@@ -518,6 +520,7 @@ def test_checkpoint_of_other_arguments_or_damaged_ones_are_refused(tmp_path):
         quick(resume=True)
 
 
+@pytest.mark.slow
 def test_a_teacher_pulls_the_outputs_towards_its_own():
     network, (images, _), _ = digits()
     halved = network.map_layers(  # half as sure as the labels ask for

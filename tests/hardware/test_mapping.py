@@ -322,6 +322,7 @@ def test_pooling_folded_into_wide_kernels_is_too_much_for_a_core():
     assert map_network(vgg16(), "hala_point").fits
 
 
+@pytest.mark.slow
 def test_vgg16_is_answered_at_once_with_remedies_that_hold():
     network = vgg16()
     started = time.perf_counter()
@@ -410,6 +411,7 @@ def test_a_board_whose_chips_are_not_public_answers_nothing():
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_cores_of_what_does_not_fit_are_not_counted_as_the_networks():
     mapping = map_network(vgg16(fold=True), "hala_point")
     assert mapping.cores_of_others == sum(layer.cores for layer in mapping.layers if layer.fits) < mapping.cores
