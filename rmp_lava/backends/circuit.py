@@ -156,7 +156,7 @@ class Circuit:
         return replace(self, lines=tuple(replace(each, messages=change(each.messages)) for each in self.lines))
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for JSON, from which `from_summary` builds the circuit again."""
+        """Plain values for JSON: everything."""
         return {
             "steps": self.steps,
             "lines": [
@@ -166,24 +166,6 @@ class Circuit:
             "cells": [vars(each) for each in self.cells],
             "connections": [{**vars(each), "weight": each.weight.tolist()} for each in self.connections],
         }
-
-    @classmethod
-    def from_summary(cls, content: Mapping[str, Any]) -> Circuit:
-        """The circuit that `summary` describes."""
-        lines = tuple(
-            Lines(each["name"], np.array(each["messages"]).reshape(-1, *each["shape"]), each["bits"])
-            for each in content["lines"]
-        )
-        cells = tuple(Cells(**_tuples(each)) for each in content["cells"])
-        connections = tuple(
-            Connection(**{**_tuples(each), "weight": np.array(each["weight"])}) for each in content["connections"]
-        )
-        return cls(content["steps"], lines, cells, connections)
-
-
-def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists, which JSON makes of tuples, as tuples again."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
 
 
 def _later(cells: Cells, steps: int) -> Cells:

@@ -1,12 +1,11 @@
-"""What the child process is asked to run and what it answers: plain data, written to the run's folder as JSON."""
+"""What the child process is asked to run and what it answers: values, pickled in the run's private folder."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ...choices import ConvModel, Implementation
 from ...schedule import Schedule
@@ -20,7 +19,7 @@ Probe = Literal["time", "power", "activity", "memory"]
 Reading = Mapping[str, float | list[float]]
 """What a probe measured, by the names in `loihi2.contract`: one number, or one per sample, time step or neuro-core."""
 
-JOB, RESULT, ERROR, LOG = "job.json", "result.json", "error.txt", "log.txt"
+JOB, RESULT, ERROR, LOG = "job.pickle", "result.pickle", "error.txt", "log.txt"
 NETWORK, MESSAGES, DONE = "network.net", "messages.npy", "done.npy"
 
 
@@ -65,12 +64,6 @@ class NetworkTask:
     leak: int = 0
     embedded: bool = False
 
-    @classmethod
-    def from_summary(cls, content: Mapping[str, Any]) -> NetworkTask:
-        """The task that `dataclasses.asdict` describes, after JSON."""
-        names = {name: None if content[name] is None else tuple(content[name]) for name in ("observed", "probed")}
-        return cls(**{**content, **names, "plan": Schedule(**content["plan"])})
-
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -90,29 +83,6 @@ class Job:
     target: Target = "cpu"
     board: Board | None = None
     probe: Probe | None = None
-
-    def write(self, folder: Path) -> None:
-        """Write the job where `read` finds it."""
-        content = {
-            "network": None if isinstance(self.task, Circuit) else asdict(self.task),
-            "circuit": self.task.summary() if isinstance(self.task, Circuit) else None,
-            "target": self.target,
-            "board": None if self.board is None else asdict(self.board),
-            "probe": self.probe,
-        }
-        (folder / JOB).write_text(json.dumps(content))
-
-    @classmethod
-    def read(cls, folder: Path) -> Job:
-        """The job that was written to a folder."""
-        content = json.loads((folder / JOB).read_text())
-        circuit, network, board = content["circuit"], content["network"], content["board"]
-        return cls(
-            NetworkTask.from_summary(network) if circuit is None else Circuit.from_summary(circuit),
-            content["target"],
-            None if board is None else Board(**board),
-            content["probe"],
-        )
 
 
 @dataclass(frozen=True)
@@ -135,12 +105,3 @@ class Outcome:
     steps: int
     execution: str
     reading: Reading = field(default_factory=dict)
-
-    def write(self, folder: Path) -> None:
-        """Write the outcome where `read` finds it."""
-        (folder / RESULT).write_text(json.dumps(asdict(self)))
-
-    @classmethod
-    def read(cls, folder: Path) -> Outcome:
-        """The outcome that was written to a folder."""
-        return cls(**json.loads((folder / RESULT).read_text()))

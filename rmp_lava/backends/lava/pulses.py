@@ -25,20 +25,15 @@ LONGEST_PERIOD = MAX_STATE >> STATE_SHIFT
 
 
 @dataclass
-class _Line:
-    """Synapses to a population, of one sign and exponent: (source neuron, mantissas (target neurons,)) for each source."""
-
-    columns: list[tuple[int, np.ndarray]]
-    exponent: int
-    target: LavaPopulation
-
-
-@dataclass
 class _Lines:
-    """Source neurons by (step, number among those of the step), and the synapses from them."""
+    """Neurons that drive others, and the synapses from them.
+
+    neurons : (step, number among those of the step) -> index of the neuron.
+    lines : (target, exponent, neuron -> mantissas (target neurons,) in Lava's order), of one sign each.
+    """
 
     neurons: dict[tuple[int, int], int] = field(default_factory=dict)
-    lines: list[_Line] = field(default_factory=list)
+    lines: list[tuple[LavaPopulation, int, dict[int, np.ndarray]]] = field(default_factory=list)
 
     @property
     def steps(self) -> np.ndarray:
@@ -83,12 +78,12 @@ class Pulses:
 
     def _collect(self, source: _Lines, step: int, value: np.ndarray, target: LavaPopulation) -> None:
         """Add one line for each sign and exponent that the values take; each part of a value has its own neuron."""
-        columns: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
+        columns: dict[tuple[int, int], dict[int, np.ndarray]] = {}
         for copy, part in enumerate(_parts(value)):
             neuron = source.neurons.setdefault((step, copy), len(source.neurons))
             for key, mantissa in _mantissas(part).items():
-                columns.setdefault(key, []).append((neuron, mantissa))
-        source.lines += [_Line(found, exponent, target) for (_, exponent), found in columns.items()]
+                columns.setdefault(key, {})[neuron] = mantissa
+        source.lines += [(target, exponent, found) for (_, exponent), found in columns.items()]
 
 
 def _mantissas(value: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
@@ -119,11 +114,8 @@ def _spontaneous(threshold: int, *, bias: int, v: np.ndarray) -> LIF:
 
 
 def _connect(neurons: LIF, source: _Lines) -> None:
-    for line in source.lines:
-        reached = [np.flatnonzero(mantissa) for _, mantissa in line.columns]
-        mantissas = [mantissa[rows] for rows, (_, mantissa) in zip(reached, line.columns, strict=True)]
-        senders = [np.full(rows.size, neuron) for rows, (neuron, _) in zip(reached, line.columns, strict=True)]
-        shape = (line.columns[0][1].size, len(source.neurons))
-        place = (np.concatenate(reached), np.concatenate(senders))
-        weights = csr_matrix((np.concatenate(mantissas), place), shape=shape, dtype=np.int32)
-        connect(neurons.s_out, Sparse(weights=weights, weight_exp=line.exponent), line.target)
+    for target, exponent, mantissas in source.lines:
+        weights = np.zeros((int(np.prod(target.shape)), len(source.neurons)), dtype=np.int32)
+        for neuron, mantissa in mantissas.items():
+            weights[:, neuron] = mantissa
+        connect(neurons.s_out, Sparse(weights=csr_matrix(weights), weight_exp=exponent), target)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from ...schedule import Schedule
 from ..batches import Part, join
 from ..board import Board
 from ..circuit import Circuit, Recording
-from .job import DONE, ERROR, LOG, MESSAGES, NETWORK, RESULT, Job, NetworkTask, Outcome, Target, array_path
+from .job import DONE, ERROR, JOB, LOG, MESSAGES, NETWORK, RESULT, Job, NetworkTask, Outcome, Target, array_path
 
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -71,8 +72,7 @@ def run_circuit(
     BackendError
         As `run_network`.
     """
-    with _folder() as folder:
-        Job(circuit, target, board).write(folder)
+    with _folder(Job(circuit, target, board)) as folder:
         outcome = supervise(folder, 1, time_limit)
         found: dict[str, dict[str, np.ndarray]] = {"spikes": {}, "membrane": {}}
         for i, cells in enumerate(circuit.cells):
@@ -96,16 +96,17 @@ def finished(
     task = job.task
     if isinstance(task, Circuit):
         raise TypeError("the job has a circuit; run it with run_circuit")
-    with _folder() as folder:
+    with _folder(job) as folder:
         netx.save(network, folder / NETWORK)
-        job.write(folder)
         write_messages(network, images, task.plan, seed, folder / MESSAGES)
         yield folder, supervise(folder, task.samples, time_limit, progress)
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def _folder(job: Job) -> Iterator[Path]:
+    """A folder that only this user can open, with a job in it."""
     with tempfile.TemporaryDirectory(prefix="rmp-lava-") as name:
+        (Path(name) / JOB).write_bytes(pickle.dumps(job))
         yield Path(name)
 
 
@@ -140,7 +141,7 @@ def supervise(folder: Path, samples: int, time_limit: float | None, progress: bo
     Parameters
     ----------
     folder : pathlib.Path
-        Holds the job and takes its results; the worker writes `result.json` last.
+        Holds the job and takes its results; the worker writes the outcome last.
     samples : int
         For the progress bar.
     time_limit : float or None
@@ -180,7 +181,8 @@ def supervise(folder: Path, samples: int, time_limit: float | None, progress: bo
         _end_group(worker)
     if worker.returncode != 0 or not (folder / RESULT).is_file():
         raise BackendError(f"Lava failed: {_failure(folder)}")
-    return Outcome.read(folder)
+    outcome: Outcome = pickle.loads((folder / RESULT).read_bytes())
+    return outcome
 
 
 def _failure(folder: Path) -> str:

@@ -8,6 +8,7 @@ parent (`session`) ends the group, whatever happens. If the parent dies, this pr
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...errors import RmpLavaError
-from .job import ERROR, Job, Outcome
+from .job import ERROR, JOB, RESULT, Outcome
 
 if TYPE_CHECKING:
     from .program import Program
@@ -72,12 +73,12 @@ def main(folder: Path) -> None:
     try:
         from .program import program
 
-        job = Job.read(folder)
-        built = program(folder, job)
+        built = program(folder, pickle.loads((folder / JOB).read_bytes()))
         seconds = _run(built, folder)
         built.save_states()
         built.process.stop()
-        Outcome(seconds, built.steps, built.execution, built.adapters.reading()).write(folder)
+        outcome = Outcome(seconds, built.steps, built.execution, built.adapters.reading())
+        (folder / RESULT).write_bytes(pickle.dumps(outcome))
     except RmpLavaError as problem:
         _fail(folder, str(problem))
     except Exception as problem:
