@@ -24,13 +24,8 @@ FORGOTTEN = 4095
 class Lines:
     """Messages from outside.
 
-    Parameters
-    ----------
-    name : str
-    messages : numpy.ndarray
-        (steps, *shape) int; row t - 1 is sent in step t. Nothing is sent after the last row.
-    bits : int
-        Payload of a graded message; 0 for spikes.
+    messages : (steps, *shape) int; row t - 1 is sent in step t. Nothing is sent after the last row.
+    bits : Payload of a graded message; 0 for spikes.
     """
 
     name: str
@@ -47,20 +42,11 @@ class Lines:
 class Cells:
     """A population of Lava's LIF, or LIFReset if `reset` is given.
 
-    Parameters
-    ----------
-    name : str
-    shape : tuple of int
-    threshold : int
-        vth, 17-bit mantissa in weight units; a cell spikes when v exceeds it.
-    du, dv : int
-        As Lava takes them: per step, u keeps (4096 - (du + 1)) / 4096 of its value, v (4096 - dv) / 4096.
-    bias, bias_exponent : int
-        `bias << bias_exponent`, in 1/64 weight unit, is added to v in each step.
-    start : int or tuple of int
-        v before the first step, in 1/64 weight unit.
-    reset : (int, int) or None
-        (interval, offset): u and v are zeroed in steps t with t % interval == offset, before anything is added.
+    threshold : vth, 17-bit mantissa in weight units; a cell spikes when v exceeds it.
+    du, dv : As Lava takes them: per step, u keeps (4096 - (du + 1)) / 4096 of its value, v (4096 - dv) / 4096.
+    bias, bias_exponent : `bias << bias_exponent`, in 1/64 weight unit, is added to v in each step.
+    start : v before the first step, in 1/64 weight unit.
+    reset : (interval, offset): u and v are zeroed in steps t with t % interval == offset, before anything is added.
     """
 
     name: str
@@ -78,17 +64,11 @@ class Cells:
 class Connection:
     """Synapses, which take one step.
 
-    Parameters
-    ----------
-    source, target : str
-    weight : numpy.ndarray
-        Dense and sparse: (targets, sources), both flattened in C order. Convolution: (C_out, C_in, height, width) in PyTorch's
-        convention, a cross-correlation.
+    weight : Dense and sparse: (targets, sources), both flattened in C order. Convolution: (C_out, C_in, height, width) in
+        PyTorch's convention, a cross-correlation.
     kind : {"dense", "sparse", "conv"}
-    exponent : int
-        Weights are scaled by 2^exponent; dense and sparse only.
-    stride, padding : (int, int)
-        (height, width), convolutions only.
+    exponent : Weights are scaled by 2^exponent; dense and sparse only.
+    stride, padding : (height, width), convolutions only.
     """
 
     source: str
@@ -180,15 +160,10 @@ def _later(cells: Cells, steps: int) -> Cells:
 class Recording:
     """What ran, or what should have run.
 
-    Parameters
-    ----------
-    spikes : mapping
-        Population -> int array; of circuits (steps, *shape), of networks (samples, steps, *shape).
-    currents : mapping
-        Population -> int64 (*shape), u after the last step in 1/64 weight unit; of networks (samples, *shape), the membrane
-        potential at the end of each sample. Only what can be read.
-    execution : str
-        What really computed it, in words.
+    spikes : Population -> int array; of circuits (steps, *shape), of networks (samples, steps, *shape).
+    currents : Population -> int64 (*shape), u after the last step in 1/64 weight unit; of networks (samples, *shape), the
+        membrane potential at the end of each sample. Only what can be read.
+    execution : What really computed it, in words.
     """
 
     spikes: Mapping[str, np.ndarray]

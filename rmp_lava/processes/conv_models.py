@@ -73,11 +73,11 @@ class _BlasConv:
         """Weighted sums (W_out, H_out, C_out) of messages (W, H, C), computed in `dtype`."""
         matrix = self._matrices[dtype]
         groups = len(matrix)
-        fields = _receptive_fields(
-            _padded(messages, self.padding, dtype),
-            (self.a_buf.shape[0], self.a_buf.shape[1]),
-            *([int(n) for n in pair] for pair in (self.kernel_size, self.stride, self.dilation)),
-        )
+        padded = np.pad(messages.astype(dtype), [(n, n) for n in (*self.padding, 0)])
+        window = self.dilation * (self.kernel_size - 1) + 1
+        (sx, sy), (dx, dy) = self.stride, self.dilation
+        fields = np.lib.stride_tricks.sliding_window_view(padded, tuple(window), axis=(0, 1))[::sx, ::sy, :, ::dx, ::dy]
+        fields = np.moveaxis(fields, 2, -1)  # (W_out, H_out, kernel W, kernel H, C)
         result = np.empty((*fields.shape[:2], groups, matrix.shape[2]), dtype=dtype)
         columns = max(1, _BLOCK_ELEMENTS // fields[0].size)
         for x in range(0, len(fields), columns):
@@ -88,26 +88,6 @@ class _BlasConv:
                 rows = block[..., channels].reshape(-1, matrix.shape[1])
                 part[:, :, group] = (rows @ matrix[group]).reshape(*part.shape[:2], -1)
         return result.reshape(*fields.shape[:2], -1)
-
-
-def _padded(messages: np.ndarray, padding: np.ndarray, dtype: Real) -> np.ndarray:
-    (width, height, channels), (x, y) = messages.shape, (int(n) for n in padding)
-    padded = np.zeros((width + 2 * x, height + 2 * y, channels), dtype=dtype)
-    padded[x : x + width, y : y + height] = messages
-    return padded
-
-
-def _receptive_fields(
-    padded: np.ndarray, shape: tuple[int, int], kernel: list[int], stride: list[int], dilation: list[int]
-) -> np.ndarray:
-    """View (W_out, H_out, kernel W, kernel H, C) of padded messages (W, H, C)."""
-    x, y, channel = padded.strides
-    return np.lib.stride_tricks.as_strided(
-        padded,
-        (*shape, *kernel, padded.shape[2]),
-        (x * stride[0], y * stride[1], x * dilation[0], y * dilation[1], channel),
-        writeable=False,
-    )
 
 
 class PyBlasConvFixed(_BlasConv, PyConvModelFixed):

@@ -25,16 +25,10 @@ RECORD: tuple[Record, ...] = ("spikes", "potentials")
 class Trial:
     """A network on samples, in its deployed form: stock neurons, a period that is a power of two.
 
-    Parameters
-    ----------
-    network : SpikingNetwork
-        Integer.
-    images : numpy.ndarray
-        (samples, *input shape) in [0, 1].
-    steps : int
-        T.
-    leak : {0, 1}
-        1: membranes lose 1/4096 per step.
+    network : Integer.
+    images : (samples, *input shape) in [0, 1].
+    steps : T.
+    leak : {0, 1}. 1: membranes lose 1/4096 per step.
     """
 
     network: SpikingNetwork
@@ -67,13 +61,9 @@ class Trial:
 class Executor:
     """What runs rungs: Lava's unmodified models on the CPU simulator, or a board (never run on hardware).
 
-    Parameters
-    ----------
     backend : {"lava", "loihi2"}
-    board : Board or None
-        For backend loihi2.
-    leak : {0, 1}
-        1 if membranes lose 1/4096 per step; the rungs must be made for it (`ladder`).
+    board : For backend loihi2.
+    leak : {0, 1}. 1 if membranes lose 1/4096 per step; the rungs must be made for it (`ladder`).
     """
 
     backend: SelftestBackend

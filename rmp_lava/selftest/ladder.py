@@ -89,17 +89,8 @@ def _wants_networks(only: Sequence[str]) -> bool:
 class RungResult:
     """The result of a rung.
 
-    Parameters
-    ----------
-    rung : Rung
-    verdict : {"passed", "differs", "failed", "not run"}
-        "failed": it did not run to its end, see `error`.
-    seconds : float
-        Wall time, including start-up.
-    expected, found : Recording or None
-    difference : FirstDifference or None
-    explanations : tuple of Explanation
-    error : str
+    verdict : {"passed", "differs", "failed", "not run"}. "failed": it did not run to its end, see `error`.
+    seconds : Wall time, including start-up.
     """
 
     rung: Rung

@@ -22,28 +22,16 @@ LIMIT = 1 << 23
 class Rules:
     """The documented rules; each field is one from which a chip may deviate.
 
-    Parameters
-    ----------
-    spikes_at_threshold : bool
-        A cell also spikes if v equals the threshold.
-    threshold_shift : int
-        Bits by which the threshold is shifted to the unit of v.
-    spike_clears_current : bool
-        A spike zeroes u as well as v.
-    spike_subtracts : bool
-        A spike subtracts the threshold from v instead of zeroing it.
-    rests_after_spike : bool
-        A cell cannot spike in the step after a spike (a refractory period of Loihi's LIF).
-    input_bits : int or None
-        Width of the register that sums a step's input; None: unlimited.
-    input_saturates : bool
-        Whether that register saturates instead of wrapping.
-    current_saturates : bool
-        u saturates instead of wrapping.
-    reset_clears_current : bool
-        The periodic reset zeroes u as well as v.
-    reset_drops_input : bool
-        Input that arrives in the step of the reset is lost.
+    spikes_at_threshold : A cell also spikes if v equals the threshold.
+    threshold_shift : Bits by which the threshold is shifted to the unit of v.
+    spike_clears_current : A spike zeroes u as well as v.
+    spike_subtracts : A spike subtracts the threshold from v instead of zeroing it.
+    rests_after_spike : A cell cannot spike in the step after a spike (a refractory period of Loihi's LIF).
+    input_bits : Width of the register that sums a step's input; None: unlimited.
+    input_saturates : Whether that register saturates instead of wrapping.
+    current_saturates : u saturates instead of wrapping.
+    reset_clears_current : The periodic reset zeroes u as well as v.
+    reset_drops_input : Input that arrives in the step of the reset is lost.
     """
 
     spikes_at_threshold: bool = False

@@ -19,15 +19,9 @@ NO_LEAK = "du = 0 does not decay: u keeps everything", "the board supports du = 
 class Suspect:
     """Something that may be different on a chip: the circuit that would then run, or the rules that would then hold.
 
-    Parameters
-    ----------
-    means : str
-        What is different, in a sentence.
-    remedy : str
-        What to try.
-    circuit : Circuit or None
-        What the chip would have run; None: the rung's own circuit.
-    rules : Rules
+    means : What is different, in a sentence.
+    remedy : What to try.
+    circuit : What the chip would have run; None: the rung's own circuit.
     """
 
     means: str
@@ -40,20 +34,11 @@ class Suspect:
 class Rung:
     """One experiment.
 
-    Parameters
-    ----------
-    name : str
-    tests : str
-        What is tested, in a few words.
-    subject : Circuit or Trial
-    reason : str
-        Why the expectation is what it is.
-    means, remedy : str
-        What a difference means, and what to try, if no suspect explains it.
-    expected : Recording or None
-        Written out; None for networks, whose spikes follow from the definition of the neuron (`Trial.expectation`).
-    suspects : tuple of Suspect
-        In the order in which they are tried.
+    tests : What is tested, in a few words.
+    reason : Why the expectation is what it is.
+    means, remedy : What a difference means, and what to try, if no suspect explains it.
+    expected : Written out; None for networks, whose spikes follow from the definition of the neuron (`Trial.expectation`).
+    suspects : In the order in which they are tried.
     """
 
     name: str

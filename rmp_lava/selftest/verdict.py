@@ -22,18 +22,10 @@ SPIKES = "spikes"
 class FirstDifference:
     """The first place at which a recording differs from the expectation.
 
-    Parameters
-    ----------
-    what : str
-        `SPIKES` or `STATE`.
-    population : str
-    neuron : tuple of int
-        Indices from 0.
-    step : int or None
-        From 1, of a network's layer in its own window; None for states.
-    sample : int or None
-        From 0; None for circuits.
-    expected, found : int
+    what : `SPIKES` or `STATE`.
+    neuron : Indices from 0.
+    step : From 1, of a network's layer in its own window; None for states.
+    sample : From 0; None for circuits.
     """
 
     what: str

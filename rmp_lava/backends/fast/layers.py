@@ -17,14 +17,9 @@ from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
 class Prepared:
     """A network's synapses on a device, ready for any number of batches, in any number of threads.
 
-    Attributes
-    ----------
-    sums : dict
-        Layer name -> `Sums` of its synapses, in order.
-    dtypes : dict
-        Layer name -> dtype of its input sums.
-    bounds : dict
-        Layer name -> bound of |input sum| in weight units; 0 in float networks, which do not need it.
+    sums : Layer name -> `Sums` of its synapses, in order.
+    dtypes : Layer name -> dtype of its input sums.
+    bounds : Layer name -> bound of |input sum| in weight units; 0 in float networks, which do not need it.
     """
 
     def __init__(self, network: SpikingNetwork, device: torch.device, kernel: Kernel = "float32") -> None:
@@ -68,13 +63,8 @@ class Prepared:
 class LayerSimulation:
     """One layer of a batch: its neurons' state, and the sums of its synapses.
 
-    Attributes
-    ----------
-    population : Population
-    block_size : int
-        Four-byte numbers that one step of one sample takes between sources and neurons.
-    large_inputs : int
-        Neuron updates whose input reached +-2^17 weight units.
+    block_size : Four-byte numbers that one step of one sample takes between sources and neurons.
+    large_inputs : Neuron updates whose input reached +-2^17 weight units.
     """
 
     def __init__(self, layer: Layer, prepared: Prepared, samples: int) -> None:

@@ -86,11 +86,7 @@ class Layerwise:
 class LayerBatch:
     """One batch of a `Layerwise`.
 
-    Attributes
-    ----------
-    images : numpy.ndarray
-        (samples, *input shape).
-    plan : Schedule
+    images : (samples, *input shape).
     """
 
     def __init__(

@@ -47,19 +47,11 @@ def make_population(
 class Population:
     """State of a population during a batch, and statistics of it. Neurons are in memory order (`synapses`).
 
-    Attributes
-    ----------
-    v : torch.Tensor
-        (samples, neurons) membrane potentials in state units; in weight units in float networks.
-    u : torch.Tensor
-        The same for currents; (samples, 0) if they have no memory.
-    bias : torch.Tensor
-        (neurons,) in the units of v, or (0,).
-    counts : torch.Tensor
-        (samples, neurons) int32: spikes of each neuron so far.
-    saturations : int
-    v_range, u_range : Range or None
-        As in `rmp_lava.neuron.State`.
+    v : (samples, neurons) membrane potentials in state units; in weight units in float networks.
+    u : The same for currents; (samples, 0) if they have no memory.
+    bias : (neurons,) in the units of v, or (0,).
+    counts : (samples, neurons) int32: spikes of each neuron so far.
+    v_range, u_range : As in `rmp_lava.neuron.State`.
     """
 
     def __init__(

@@ -26,16 +26,8 @@ from .synapses import from_memory, memory_shape
 class BatchSimulation:
     """A batch of samples on its way through the network.
 
-    Parameters
-    ----------
-    prepared : Prepared
-    encoder : Encoder
-        Of the batch's samples.
-    plan : Schedule
-    batching : Batching
-    record : collection of {"counts", "spikes", "potentials"}
-    confidence : float or None
-        Stop a sample once the probability of its prediction (`exit_probability`) reaches this.
+    encoder : Of the batch's samples.
+    confidence : Stop a sample once the probability of its prediction (`exit_probability`) reaches this.
     """
 
     def __init__(

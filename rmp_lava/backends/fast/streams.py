@@ -18,12 +18,8 @@ from .synapses import from_memory, memory_shape, to_memory
 class Stream:
     """Messages of one source during a chunk.
 
-    Attributes
-    ----------
-    messages : torch.Tensor
-        (steps, samples, *memory shape).
-    activity : numpy.ndarray
-        (steps,) 0 where a step is known to have no message.
+    messages : (steps, samples, *memory shape).
+    activity : (steps,) 0 where a step is known to have no message.
     """
 
     def __init__(

@@ -46,15 +46,10 @@ def from_memory(array: np.ndarray, leading: int) -> np.ndarray:
 class Arithmetic:
     """What weighted sums are computed with.
 
-    Parameters
-    ----------
-    device : torch.device
-    dtype : torch.dtype
-        Of the sums: float32, or float64 where float32 is not exact.
-    kernel : {"auto", "int8", "float32"}
-        "int8" fails where it is unavailable or inexact; "auto" uses it where it is available.
-    largest : int
-        Largest message: 1 for spikes.
+    dtype : Of the sums: float32, or float64 where float32 is not exact.
+    kernel : {"auto", "int8", "float32"}. "int8" fails where it is unavailable or inexact; "auto" uses it where it is
+        available.
+    largest : Largest message: 1 for spikes.
     """
 
     device: torch.device
@@ -66,20 +61,12 @@ class Arithmetic:
 class Sums:
     """Weighted sums of one synapse on a device; made by `make_sums`.
 
-    Parameters
-    ----------
-    source : str
-        Name of the source.
-    weight : numpy.ndarray
-        (outputs, inputs in memory order), or a convolution's (C_out, C_in / groups, height, width).
-    shape : tuple of int
-        Of one set of messages, as the kernels take it.
-    arithmetic : Arithmetic
+    source : Name of the source.
+    weight : (outputs, inputs in memory order), or a convolution's (C_out, C_in / groups, height, width).
+    shape : Of one set of messages, as the kernels take it.
 
-    Attributes
-    ----------
-    kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul"}
-        The kernel in use: matrix products where a convolution is not exact for this shape, and on a GPU.
+    kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul"}. The kernel in use: matrix products where a
+        convolution is not exact for this shape, and on a GPU.
 
     Raises
     ------

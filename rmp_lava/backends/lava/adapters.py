@@ -25,18 +25,11 @@ Models = dict[type[AbstractProcess], type[AbstractProcessModel]]
 class Adapters:
     """Direct connections on the CPU simulator.
 
-    Parameters
-    ----------
-    tag : {"fixed_pt", "floating_pt"}
-        Lava's tag of the number format.
+    tag : {"fixed_pt", "floating_pt"}. Lava's tag of the number format.
 
-    Attributes
-    ----------
-    as_on_chip : bool
-        Whether the graph is built as for a board: an adapter on each path takes one step and feeds synapses only, and relay
-        neurons delay spikes.
-    reads_variables : bool
-        Whether the Vars of a finished run can be read.
+    as_on_chip : Whether the graph is built as for a board: an adapter on each path takes one step and feeds synapses only,
+        and relay neurons delay spikes.
+    reads_variables : Whether the Vars of a finished run can be read.
     """
 
     as_on_chip = False

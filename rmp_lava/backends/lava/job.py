@@ -32,25 +32,14 @@ def array_path(folder: Path, kind: str, index: int) -> Path:
 class NetworkTask:
     """Samples to run through the network in the folder.
 
-    Parameters
-    ----------
-    plan : Schedule
     implementation : {"native", "stock"}
-    samples : int
-    observed : tuple of str or None
-        Populations whose spikes are counted; None: all.
-    probed : tuple of str
-        Layers whose membrane potentials are read at the end of each window.
-    record_spikes : bool
-        Whether each spike of the observed populations is kept.
-    conv_model : {"blas", "lava"}
-        What computes convolutions on the simulator.
-    neuron_program : str or None
-        "package.module:ProcessModel" that replaces ours for native neurons.
-    leak : {0, 1}
-        Of stock neurons, in 1/4096 of the membrane potential per step.
-    embedded : bool
-        Whether the network holds the first sample's messages itself, in every step.
+    observed : Populations whose spikes are counted; None: all.
+    probed : Layers whose membrane potentials are read at the end of each window.
+    record_spikes : Whether each spike of the observed populations is kept.
+    conv_model : {"blas", "lava"}. What computes convolutions on the simulator.
+    neuron_program : "package.module:ProcessModel" that replaces ours for native neurons.
+    leak : {0, 1}. Of stock neurons, in 1/4096 of the membrane potential per step.
+    embedded : Whether the network holds the first sample's messages itself, in every step.
     """
 
     plan: Schedule
@@ -69,14 +58,9 @@ class NetworkTask:
 class Job:
     """One run of Lava.
 
-    Parameters
-    ----------
-    task : NetworkTask or Circuit
     target : {"cpu", "adapted", "loihi2"}
-    board : Board or None
-        For target "loihi2".
-    probe : {"time", "power", "activity", "memory"} or None
-        What to measure on the board.
+    board : For target "loihi2".
+    probe : {"time", "power", "activity", "memory"} or None. What to measure on the board.
     """
 
     task: NetworkTask | Circuit
@@ -89,16 +73,10 @@ class Job:
 class Outcome:
     """What the child process reports at the end; arrays are in files of their own (`array_path`).
 
-    Parameters
-    ----------
-    seconds : float
-        Without start-up.
-    steps : int
-        Time steps that Lava ran.
-    execution : str
-        What ran the Processes, in words.
-    reading : mapping
-        What the probe measured; empty without one.
+    seconds : Without start-up.
+    steps : Time steps that Lava ran.
+    execution : What ran the Processes, in words.
+    reading : What the probe measured; empty without one.
     """
 
     seconds: float

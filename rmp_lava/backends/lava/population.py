@@ -20,16 +20,10 @@ from ...network import NO_MEMORY, Neurons
 class LavaPopulation:
     """The ports of a built population.
 
-    Parameters
-    ----------
-    a_in : InPort or None
-        Where input arrives; None for a source of messages, which has no neurons.
-    s_out : OutPort
-        Where messages leave.
-    shape : tuple of int
-        Lava order.
-    membrane : Var or None
-        Which Var is the membrane potential; None for sources and relays.
+    a_in : Where input arrives; None for a source of messages, which has no neurons.
+    s_out : Where messages leave.
+    shape : Lava order.
+    membrane : Which Var is the membrane potential; None for sources and relays.
     """
 
     a_in: InPort | None

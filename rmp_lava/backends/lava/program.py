@@ -31,18 +31,10 @@ from .population import lava_shape
 class Program:
     """Connected Processes.
 
-    Parameters
-    ----------
-    process : AbstractProcess
-        One of them; running it runs all.
-    steps : int
-        How long they run.
-    run_config : RunConfig
-    adapters : Adapters
-    execution : str
-        What runs them, in words.
-    states : mapping
-        File -> Var that is written to it, channel-first, after the last step.
+    process : One of them; running it runs all.
+    steps : How long they run.
+    execution : What runs them, in words.
+    states : File -> Var that is written to it, channel-first, after the last step.
     """
 
     process: AbstractProcess

@@ -48,20 +48,12 @@ class Result:
 class ApiName:
     """One name of the API.
 
-    Parameters
-    ----------
-    dotted : str
-        Module and name.
+    dotted : Module and name.
     kind : {"class", "function"}
-    parameters : tuple of Parameter
-    source : str
-        Where it is public.
-    members : mapping
-        Member of a class that is used -> number of positional arguments of a method; None: it is not called.
-    ports : tuple of str
-        Ports of an instance that are connected; checked on the instance, because a class does not show them.
-    results : tuple of Result
-        Read from an instance after a run, and checked then.
+    source : Where it is public.
+    members : Member of a class that is used -> number of positional arguments of a method; None: it is not called.
+    ports : Ports of an instance that are connected; checked on the instance, because a class does not show them.
+    results : Read from an instance after a run, and checked then.
     """
 
     dotted: str
