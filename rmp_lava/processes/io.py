@@ -13,14 +13,9 @@ from lava.magma.core.process.variable import Var
 class MessageSource(AbstractProcess):
     """Sends the messages in a file: sample after sample, each for `steps` steps of every `period`, then nothing.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the port, Lava order.
-    path : str
-        `.npy` of shape (samples, steps or 1, *channel-first shape); 1 means the same message in every step.
-    steps, period, lead_in : int
-        Steps of input per sample, steps from one sample to the next, steps before the first one.
+    shape : Of the port, Lava order.
+    path : `.npy` of shape (samples, steps or 1, *channel-first shape); 1 means the same message in every step.
+    steps, period, lead_in : Steps of input per sample, steps from one sample to the next, steps before the first one.
     """
 
     def __init__(self, *, shape: tuple[int, ...], path: str, steps: int, period: int, lead_in: int) -> None:
@@ -31,12 +26,8 @@ class MessageSource(AbstractProcess):
 class Delay(AbstractProcess):
     """Delays messages by some steps, as synapses with a delay do.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of both ports, Lava order.
-    steps : int
-        At least 1.
+    shape : Of both ports, Lava order.
+    steps : At least 1.
     """
 
     def __init__(self, *, shape: tuple[int, ...], steps: int) -> None:
@@ -50,16 +41,11 @@ class Delay(AbstractProcess):
 class SpikeSink(AbstractProcess):
     """Counts each neuron's messages per sample in files, and optionally keeps every message.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the port, Lava order.
-    paths : dict
-        What to write -> `.npy` file. "counts", "last", "crossing": (samples, *channel-first shape), messages in each sample's
-        window, in the window's last step, and in the period's last step. "spikes": (samples, steps, *channel-first shape), every
-        message of the windows. "done": (1,), number of finished samples, for a progress display.
-    samples, steps, period, lead_in : int
-        Steps of a window, from one sample to the next, and before the first window.
+    shape : Of the port, Lava order.
+    paths : What to write -> `.npy` file. "counts", "last", "crossing": (samples, *channel-first shape), messages in each
+        sample's window, in the window's last step, and in the period's last step. "spikes": (samples, steps, *channel-first
+        shape), every message of the windows. "done": (1,), number of finished samples, for a progress display.
+    samples, steps, period, lead_in : Steps of a window, from one sample to the next, and before the first window.
     """
 
     def __init__(
@@ -72,14 +58,9 @@ class SpikeSink(AbstractProcess):
 class StateProbe(AbstractProcess):
     """Writes a Var to a file at the end of each sample's window.
 
-    Parameters
-    ----------
-    var : Var
-        Of the probed Process.
-    path : str
-        `.npy` (samples, *channel-first shape).
-    samples, steps, period, lead_in : int
-        As for `SpikeSink`.
+    var : Of the probed Process.
+    path : `.npy` (samples, *channel-first shape).
+    samples, steps, period, lead_in : As for `SpikeSink`.
     """
 
     def __init__(self, *, var: Var, path: str, samples: int, steps: int, period: int, lead_in: int) -> None:
@@ -94,12 +75,8 @@ class StateReader(AbstractProcess):
     As lava-loihi's `lava.proc.embedded_io.state.Read` does on a board, and as lava-dl's tutorials do on the CPU
     (netx/pilotnet_snn/utils.py, `VoltageReader`).
 
-    Parameters
-    ----------
-    var : Var
-        Of the Process that is read.
-    interval, step : int
-        Reads at the end of step `step` and of every `interval` steps before and after.
+    var : Of the Process that is read.
+    interval, step : Reads at the end of step `step` and of every `interval` steps before and after.
     """
 
     def __init__(self, *, var: Var, interval: int, step: int) -> None:
@@ -112,14 +89,10 @@ class StateReader(AbstractProcess):
 class StateSink(AbstractProcess):
     """Writes what a reader sends at the end of each sample's window to a file.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the port, Lava order.
-    path : str
-        `.npy` (samples, *channel-first shape).
-    samples, steps, period, lead_in : int
-        As for `SpikeSink`; messages arrive in the step after the window's last one, in every period.
+    shape : Of the port, Lava order.
+    path : `.npy` (samples, *channel-first shape).
+    samples, steps, period, lead_in : As for `SpikeSink`; messages arrive in the step after the window's last one, in every
+        period.
     """
 
     def __init__(
