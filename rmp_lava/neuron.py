@@ -96,7 +96,11 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
 
 def widened(known: Range | None, values: np.ndarray) -> Range:
     """A range that includes further values too."""
-    found = (values.min().item(), values.max().item())
+    return union(known, (values.min().item(), values.max().item()))
+
+
+def union(known: Range | None, found: Range) -> Range:
+    """The smallest range that includes both."""
     return found if known is None else (min(known[0], found[0]), max(known[1], found[1]))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ..choices import Backend, Implementation
 from ..network import SpikingNetwork, populations
-from ..neuron import Range
+from ..neuron import Range, union
 from ..results import Run
 from ..schedule import Schedule
 
@@ -94,8 +95,7 @@ def join(
         if isinstance(first, dict):
             return {name: joined([each[name] for each in values]) for name in first}
         if isinstance(first, tuple):  # ranges
-            lowest, highest = zip(*values, strict=True)
-            return min(lowest), max(highest)
+            return reduce(union, values)
         if isinstance(first, np.ndarray):
             together = first if len(values) == 1 else np.concatenate(values)
             return together if order is None else together[order]

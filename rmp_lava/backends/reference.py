@@ -7,7 +7,7 @@ their sources' messages of step t. Sums are float64 (exact below 2^53), the neur
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import numpy as np
 
@@ -51,7 +51,9 @@ def run(
     parts: list[Part] = []
     last_spikes: dict[str, np.ndarray] = {}  # of stock neurons, which reach into the next sample
     with Progress("reference simulation", len(images), shown=progress) as bar:
-        for first, batch in batches(network, images, plan):
+        size = batch_size(network, plan, BATCH_BYTES)
+        for first in range(0, len(images), size):
+            batch = images[first : first + size]
             messages = encode(network.input, batch, plan.steps, seed=seed, first_sample=first)
             if options.implementation == "stock":
                 parts.append(simulate_stock(network, messages, plan, record, last_spikes, leak))
@@ -67,13 +69,6 @@ def run(
         implementation=options.implementation,
         seconds=time.perf_counter() - started,
     )
-
-
-def batches(network: SpikingNetwork, images: np.ndarray, plan: Schedule) -> Iterator[tuple[int, np.ndarray]]:
-    """(index of the first image, images) in batches whose streams fit into `BATCH_BYTES`."""
-    size = batch_size(network, plan, BATCH_BYTES)
-    for first in range(0, len(images), size):
-        yield first, images[first : first + size]
 
 
 def _simulate(network: SpikingNetwork, messages: np.ndarray, record: Collection[str]) -> Part:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..choices import Implementation
-from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse
+from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse, delays, longest_delays
 from ..network import populations as populations_of
 from ..registers import to_weight_units
 from ..stock_weights import is_one_weight, weights_for
@@ -153,13 +153,7 @@ def demands(
 
 def longest_delay(network: SpikingNetwork) -> int:
     """Time steps that messages of the shortest of several paths wait at most."""
-    return max(max(delays) for delays in _delays(network).values())
-
-
-def _delays(network: SpikingNetwork) -> dict[str, list[int]]:
-    """Layer -> for each of its synapses, the time steps that messages wait in addition to the one that every synapse takes."""
-    depths = {INPUT: 0} | network.depths
-    return {layer.name: [depths[layer.name] - depths[s.source] - 1 for s in layer.synapses] for layer in network}
+    return max(longest_delays(network).values())
 
 
 def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDemand:
@@ -219,14 +213,10 @@ def _pulses(network: SpikingNetwork, period: int | None) -> list[Demand]:
 
 def _with_relays(network: SpikingNetwork, populations: list[Demand], bits: int) -> list[Demand]:
     """The populations and their relays: a chain per source, each relay one time step later than the one before it."""
-    delays = _delays(network)
-    stages: dict[str, int] = {}
-    for layer in network:
-        for s, delay in zip(layer.synapses, delays[layer.name], strict=True):
-            stages[s.source] = max(stages.get(s.source, 0), delay)
+    waiting, stages = delays(network), longest_delays(network)
     result = []
     for demand in populations:
-        late = delays.get(demand.name, [])
+        late = waiting.get(demand.name, [])
         synapses = [replace(s, source=_relay(s.source, n)) for s, n in zip(demand.synapses, late, strict=False)]
         result.append(replace(demand, synapses=(*synapses, *demand.synapses[len(late) :])))
         for stage in range(1, stages.get(demand.name, 0) + 1):

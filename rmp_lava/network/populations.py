@@ -30,3 +30,18 @@ def populations(network: SpikingNetwork) -> list[Population]:
     own = [] if network.input.neurons is None else [Population(INPUT, network.input.neurons, network.input.shape, 0)]
     depths = network.depths
     return own + [Population(layer.name, layer.neurons, layer.shape, depths[layer.name]) for layer in network]
+
+
+def delays(network: SpikingNetwork) -> dict[str, list[int]]:
+    """Layer -> for each of its synapses, the time steps that messages wait in addition to the one that every synapse takes."""
+    depths = {INPUT: 0} | network.depths
+    return {layer.name: [depths[layer.name] - depths[s.source] - 1 for s in layer.synapses] for layer in network}
+
+
+def longest_delays(network: SpikingNetwork) -> dict[str, int]:
+    """Source -> time steps that its messages wait at most."""
+    longest: dict[str, int] = {}
+    for layer, steps in zip(network, delays(network).values(), strict=True):
+        for synapse, delay in zip(layer.synapses, steps, strict=True):
+            longest[synapse.source] = max(longest.get(synapse.source, 0), delay)
+    return longest

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -122,29 +121,19 @@ def _in_threads(simulate: Callable[[int, threading.Event], _T], batches: range, 
         with torch.no_grad():  # threads do not inherit it
             return simulate(first, stopped)
 
-    with _torch_threads(max(1, torch.get_num_threads() // workers)) as share:
-        pool = ThreadPoolExecutor(workers, "fast", initializer=torch.set_num_threads, initargs=(share,))
-        try:
-            futures = [pool.submit(simulate_in_thread, first) for first in batches]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failures = [future.exception() for future in done]
-            for failure in failures:
-                if failure is not None:
-                    raise failure
-            return [future.result() for future in futures]
-        finally:
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _torch_threads(share: int) -> Iterator[int]:
-    """Restore torch's number of threads, which the workers change."""
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
+    share = max(1, threads // workers)
+    pool = ThreadPoolExecutor(workers, "fast", initializer=torch.set_num_threads, initargs=(share,))
     try:
-        yield share
+        futures = [pool.submit(simulate_in_thread, first) for first in batches]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()  # raises what failed
+        return [future.result() for future in futures]
     finally:
-        torch.set_num_threads(before)
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # the workers changed it
 
 
 def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...network import NO_MEMORY, Neurons
-from ...neuron import Range
+from ...neuron import Range, union
 from ...registers import MAX_STATE, REGISTER_LIMIT, STATE_SHIFT
 from ..batches import Part
 from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
@@ -121,13 +121,9 @@ class Population:
         self.saturations = 0
 
     def _saw(self, v_range: Range, u_range: Range | None) -> None:
-        self.v_range = _wider(self.v_range, v_range)
+        self.v_range = union(self.v_range, v_range)
         if self.neurons.current_decay != NO_MEMORY and u_range is not None:
-            self.u_range = _wider(self.u_range, u_range)
-
-
-def _wider(known: Range | None, found: Range) -> Range:
-    return found if known is None else (min(known[0], found[0]), max(known[1], found[1]))
+            self.u_range = union(self.u_range, u_range)
 
 
 class FusedPopulation(Population):

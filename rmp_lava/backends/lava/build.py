@@ -17,7 +17,7 @@ from lava.magma.core.process.ports.ports import OutPort
 from lava.proc.dense.process import Dense as LavaDense
 
 from ...errors import BackendError
-from ...network import INPUT, Conv, Population, SpikingNetwork, Synapse, populations
+from ...network import INPUT, Conv, Population, SpikingNetwork, Synapse, delays, populations
 from ...processes.io import Delay
 from ...processes.rmp import RMP
 from ...schedule import Schedule
@@ -142,10 +142,10 @@ def _connect_all(
         population.s_out.connect(process.s_in)
         return LavaPopulation(None, process.s_out, population.shape)
 
-    depths = {INPUT: 0, **network.depths}
+    depths, waiting = network.depths, delays(network)
     for layer in network:
         target = built[layer.name]
-        for synapse in layer.synapses:
+        for synapse, steps in zip(layer.synapses, waiting[layer.name], strict=True):
             from_host = synapse.source == INPUT and network.input.neurons is None
             if from_host and pulses is not None and constant is not None:
                 value = apply(synapse, constant[None, None])[0, 0].astype(np.int64)
@@ -153,8 +153,7 @@ def _connect_all(
                 continue
             largest = network.input.largest_message if synapse.source == INPUT else 1
             bits = 0 if network.is_integer and largest == 1 else 16
-            sender = delayed(synapse.source, depths[layer.name] - depths[synapse.source] - 1)
-            _connect(synapse, sender.s_out, target, bits, adapters if from_host else None)
+            _connect(synapse, delayed(synapse.source, steps).s_out, target, bits, adapters if from_host else None)
 
 
 def _connect(synapse: Synapse, port: OutPort, target: LavaPopulation, bits: int, adapters: Adapters | None) -> None:

@@ -17,7 +17,7 @@ from ...encoding import check_images
 from ...findings import Finding, Severity, of_severity
 from ...hardware import load_profile
 from ...hardware.advice import traps
-from ...network import INPUT, SpikingNetwork, populations
+from ...network import INPUT, SpikingNetwork, longest_delays, populations
 from ...neuron import Range
 from ...registers import REGISTER_LIMIT, to_weight_units
 from ...results import Run
@@ -158,13 +158,7 @@ def _of_time(network: SpikingNetwork, plan: Schedule) -> Iterator[Finding]:
     if reset_interval(plan) != plan.period:
         found = f"the blank steps allow a second reset per period, so one every {reset_interval(plan)} steps"
         yield Finding("information", "network", found, "backlogs of spikes end before the next sample", "reset")
-    depths = {INPUT: 0} | network.depths
-    waits: dict[str, int] = {}
-    for layer in network:
-        for synapse in layer.synapses:
-            steps = depths[layer.name] - depths[synapse.source] - 1
-            waits[synapse.source] = max(waits.get(synapse.source, 0), steps)
-    for source, steps in waits.items():
+    for source, steps in longest_delays(network).items():
         if steps:
             graded = source == INPUT and network.input.neurons is None
             remedy = "the host repeats them" if graded else "relay neurons, one population per step, pass them on"
