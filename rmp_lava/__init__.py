@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .hardware import estimate, map_network
     from .network import SpikingNetwork
     from .netx import load, save
-    from .report import make_page, write_page
+    from .report.page.page import make_page, write_page
     from .results import Run
 
 __version__ = "0.1.0"
@@ -71,14 +71,14 @@ _MODULES = {
     "convert": "conversion.pipeline",
     "estimate": "hardware",
     "load": "netx",
-    "make_page": "report",
+    "make_page": "report.page.page",
     "map_network": "hardware",
     "quantize": "conversion.quantize",
     "restore": "conversion.restore",
     "run": "backends",
     "save": "netx",
     "tune": "conversion.pipeline",
-    "write_page": "report",
+    "write_page": "report.page.page",
 }
 
 

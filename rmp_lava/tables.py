@@ -56,10 +56,7 @@ class Table:
     def to_html(self, marks: Sequence[str] = ()) -> str:
         """A `<table>` with escaped content.
 
-        Parameters
-        ----------
-        marks : sequence of str
-            For each row the name of a CSS variable, the colour of a dot before the row's first cell; empty for none.
+        `marks` are names of CSS variables: the colours of dots before the first cells of the first rows; empty for no dot.
         """
 
         def cell(tag: str, column: int, text: str, mark: str = "") -> str:
@@ -69,7 +66,7 @@ class Table:
 
         body = []
         for number, row in enumerate(self.rows):
-            first = cell('th scope="row"', 0, row[0], marks[number] if marks else "")
+            first = cell('th scope="row"', 0, row[0], marks[number] if number < len(marks) else "")
             rest = "".join(cell("td", i, text) for i, text in enumerate(row[1:], 1))
             total = ' class="total"' if self.total and number == len(self.rows) - 1 else ""
             body.append(f"<tr{total}>{first}{rest}</tr>")

@@ -9,10 +9,7 @@ from ..errors import UsageError
 from .output import console_for, write_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..conversion.conversion import Conversion, Measurement
-    from ..sources.companions import Kept
     from ..sources.images import ImageSplit
     from ..sources.models import TrainedModel
 
@@ -59,6 +56,7 @@ def finish(
 ) -> None:
     """Write the network and its companions, and show what was measured."""
     from ..conversion.conversion import with_measurement
+    from ..report.provenance import COMPANIONS
     from ..report.tables import WIDE, fidelity_table, network_table, stage_table
     from ..sources.companions import save_with_ann
 
@@ -72,15 +70,11 @@ def finish(
         console.print(f"Accuracy is not measured because {split.what} have no labels; pass --labels.")
     console.print(measurement.loss)
     console.print(f"Network: {kept.net}")
-    _show_kept(kept, console)
-    files = {key: str(file) for key, file in kept.files.items()}
-    written = {"net": str(kept.net), "left_out": list(kept.left_out)} | files
-    write_json(json_path, written | conversion.summary() | measurement.summary())
-
-
-def _show_kept(kept: Kept, console: Console) -> None:
-    for key, name in (("ann", "Trained network"), ("onnx", "As ONNX")):
+    for key, name in COMPANIONS.items():
         if key in kept.files:
             console.print(f"{name}: {kept.files[key]}")
     for sentence in kept.left_out:
         console.print(f"{sentence}.")
+    files = {key: str(file) for key, file in kept.files.items()}
+    written = {"net": str(kept.net), "left_out": list(kept.left_out)} | files
+    write_json(json_path, written | conversion.summary() | measurement.summary())

@@ -16,13 +16,14 @@ from .tables import epochs_table, fidelity_table, stage_table
 from .words import is_number
 
 _IN_OWN_TABLES = ("stages", "layer_fidelity", "gates")
-_TITLES = {"ann": "Trained network", "onnx": "As ONNX"}
+COMPANIONS = {"ann": "Trained network", "onnx": "As ONNX"}
+"""Kind of a companion file -> its name in messages."""
 
 
 def describe_companions(net: Path, companions: Iterable[Companion]) -> list[str]:
     """One sentence per companion of the `.net`: which file it is, and whether it is still there."""
     return [
-        f"{_TITLES.get(each.kind, each.kind)}: {each.file} {state_of(net, each)} (SHA-256 {each.sha256})"
+        f"{COMPANIONS.get(each.kind, each.kind)}: {each.file} {state_of(net, each)} (SHA-256 {each.sha256})"
         for each in companions
     ]
 

@@ -109,7 +109,7 @@ def test_accuracy_is_of_the_images_and_labels_given(work, call, tmp_path):
     assert found["accuracy"] == 0.75 and found["samples"] == 4 and found["steps"] == 4
 
 
-def test_convert_says_what_each_stage_reaches(work, call, tmp_path):
+def test_convert_prints_the_accuracy_of_each_stage(work, call, tmp_path):
     options = ("--steps", 4, "--calibration", 20, "--validation", 30, "--reset", "hard", "--output", tmp_path / "h.net")
     code, output, _ = call("convert", work / "d.pt", *options, "--json", tmp_path / "h.json")
     assert code == 0
@@ -186,7 +186,7 @@ def test_bad_networks(work, tmp_path, error, command, change, found):
 
 
 @pytest.mark.parametrize("command", ["info", "run"])
-def test_what_is_no_network(work, tmp_path, error, command):
+def test_targets_that_are_not_networks(work, tmp_path, error, command):
     assert "does not exist" in error(command, tmp_path / "none.net")
     assert "not a file" in error(command, tmp_path)
     assert "is not a .net file" in error(command, work / "d.pt")
@@ -195,11 +195,11 @@ def test_what_is_no_network(work, tmp_path, error, command):
 
 
 @pytest.mark.parametrize("command", ["convert", "check"])
-def test_what_is_no_checkpoint(work, tmp_path, error, command):
+def test_targets_that_are_not_checkpoints(work, tmp_path, error, command):
     (tmp_path / "text.pt").write_text("weights\n")
     assert "does not exist" in error(command, tmp_path / "none.pt")
     assert "text.pt is not a checkpoint" in error(command, tmp_path / "text.pt")
-    # A .net stands for a network too, but its checkpoint is there, and says more.
+    # A .net names a network too, but its checkpoint is there, and holds more.
     words = {"convert": "the trained network of", "check": "is converted already"}[command]
     assert words in error(command, work / "d.net")
 
@@ -219,14 +219,14 @@ def test_a_run_has_the_items_of_neurobench_and_measures_nothing(work, call):
     assert 0 <= found["neurobench"]["activation_sparsity"] <= 1 and found["neurobench"]["footprint"] > 0
 
 
-def test_boards_that_cannot_be_meant_are_an_error(work, error):
+def test_invalid_boards_are_an_error(work, error):
     options = ("run", work / "d.net", "--samples", 1, "--backend", "loihi2")
     assert "pass only one of them" in error(*options, "--partition", "kp", "--host", "h")
     assert "is not a valid name" in error(*options, "--host", "-x")
     assert "is for backend 'loihi2'" in error("run", work / "d.net", "--samples", 1, "--partition", "kp")
 
 
-def test_a_backend_that_is_not_here_is_an_error(work, error):
+def test_an_unavailable_backend_is_an_error(work, error):
     assert "'loihi2' cannot run" in error("run", work / "d.net", "--samples", 1, "--backend", "loihi2")
     if simulator.availability() is not None:
         assert "'lava' cannot run" in error("run", work / "d.net", "--samples", 1, "--backend", "lava")
@@ -325,7 +325,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("check", "torch.nn:ReLU", "--shape", "3,x"), "shape '3,x' is not valid"),
     ],
 )
-def test_arguments_that_cannot_be_meant(work, error, monkeypatch, arguments, found):
+def test_invalid_arguments(work, error, monkeypatch, arguments, found):
     monkeypatch.chdir(work)
     before = (work / "d.net").read_bytes()
     assert found in error(*arguments)
@@ -364,7 +364,7 @@ def test_obstacles_are_listed_before_information(work, call, monkeypatch):
 # Networks from elsewhere, and what is kept of them
 
 
-def test_a_function_with_weights_goes_all_the_way_and_back(work, call, monkeypatch):
+def test_a_function_with_weights_is_converted_and_restored(work, call, monkeypatch):
     monkeypatch.chdir(work)
     sys.modules.pop("mine", None)
     options = ("--data", "digits", "--calibration", 20, "--validation", 20, "--steps", 4)
@@ -391,7 +391,7 @@ def test_own_images_without_labels_give_layers_but_no_accuracy(work, call, monke
     assert "have no labels; pass --labels" in text
 
 
-def test_files_of_the_users_are_not_replaced(work, call, error, tmp_path):
+def test_the_users_files_are_not_replaced(work, call, error, tmp_path):
     options = ("--calibration", 10, "--validation", 5, "--steps", 2, "--output", tmp_path / "a.net")
     (tmp_path / "a.onnx").write_text("mine")
     assert "a.onnx exists" in error("convert", work / "d.pt", *options)
@@ -453,7 +453,7 @@ def test_wrong_usage_is_exit_code_2():
         assert found.returncode == 2 and "Error" in found.stderr and "Traceback" not in found.stderr
 
 
-def test_doctor_prints_remedies_as_they_are_typed(call):
+def test_doctor_prints_commands_unchanged(call):
     code, output, _ = call("doctor")
     assert code == 0
     if sys.version_info[:2] != (3, 10):

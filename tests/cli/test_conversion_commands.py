@@ -143,7 +143,7 @@ def test_each_stage_measures_its_own_network(monkeypatch):
     assert measured.summary()["first_loss"].startswith("The loss begins at layer '4'")
 
 
-def test_what_is_lost_is_said_even_if_no_layer_begins_it():
+def test_losses_are_reported_even_if_they_begin_in_no_layer():
     measured = measure(convert(exact(), from_dataset(dataset()), steps=32), from_dataset(dataset()))
     assert measured.loss.startswith("No layer loses accuracy: the lowest correlation is")
     last = Stage("integer SNN", 40, measured.stages[0].accuracy - 0.08)
@@ -250,7 +250,7 @@ def test_outputs_that_are_images_of_one_pixel_are_measured():
     assert trained_stage(nn.Sequential(exact(), nn.Unflatten(1, (4, 1, 1))), images, labels).accuracy == 1.0
 
 
-def test_a_trained_network_that_fails_says_so_in_a_sentence():
+def test_a_trained_network_that_fails_is_one_sentence():
     with pytest.raises(
         ConversionError, match=r"the trained network fails on 30 images at once \(.*\); it has to take any"
     ):
@@ -306,14 +306,14 @@ def test_what_lava_dl_can_run_is_not_refused(tmp_path, options):
         ),
     ],
 )
-def test_settings_of_a_tuning_are_looked_at_before_anything_is_balanced(monkeypatch, settings, words):
+def test_settings_of_a_tuning_are_checked_before_anything_is_balanced(monkeypatch, settings, words):
     monkeypatch.setattr(pipeline, "balance_best", lambda *_, **__: pytest.fail("balanced"))
     with pytest.raises(UsageError, match=words):
         tune(exact(), from_dataset(dataset()), steps=4, **settings)
 
 
 @pytest.mark.slow
-def test_tuning_measures_and_remembers():
+def test_tuning_is_measured_and_recorded():
     records = []
     split = from_dataset(dataset())
     conversion = tune(exact(), split, steps=4, epochs=2, batch_size=64, on_epoch=records.append)
@@ -373,7 +373,7 @@ def test_own_images_without_labels_measure_layers_only(tmp_path):
         (np.full((9, 1, 4, 4), np.nan), None, "NaN"),
     ],
 )
-def test_own_images_that_cannot_be_meant(tmp_path, images, labels, found):
+def test_invalid_images_of_the_user(tmp_path, images, labels, found):
     with pytest.raises(DataError) as error:
         load_images(None, None, *saved(tmp_path, images, labels), (1, 4, 4))
     assert found in str(error.value)
@@ -392,7 +392,7 @@ def test_labels_beyond_the_outputs_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [np.full(50, "a"), np.full(50, np.nan), np.full(50, -1), np.zeros(50) + 0.5])
-def test_labels_that_cannot_be_meant_are_refused_where_a_network_runs(tmp_path, labels):
+def test_invalid_labels_are_refused_where_a_network_runs(tmp_path, labels):
     network = trace(exact(), make_input("current", (1, 4, 4)))
     with pytest.raises(DataError, match="are not all integers from 0"):
         samples.images_for(network, None, None, *saved(tmp_path, labelled(50)[0], labels), None)

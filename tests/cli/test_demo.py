@@ -75,13 +75,13 @@ def test_soft_reset_reaches_hard_resets_best_earlier(summary):
 
 @pytest.mark.lava
 @pytest.mark.parametrize("stage", ["Lava, RMP neurons", "Lava, stock LIF neurons"])
-def test_fifty_digits_on_lava_equal_the_reference_spike_for_spike(summary, stage):
+def test_fifty_digits_on_lava_equal_the_reference_spike_by_spike(summary, stage):
     found = next(s for s in summary["stages"] if s["name"] == stage)
     assert found["images"] >= 50
     assert found["note"] == "every spike and final potential equals the reference"
 
 
-def test_without_lava_the_demo_says_that_it_did_not_run(summary):
+def test_without_lava_the_demo_reports_that_it_did_not_run(summary):
     if simulator.availability() is None:
         assert summary["lava_missing"] is None
     else:

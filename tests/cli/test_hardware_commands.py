@@ -77,7 +77,7 @@ def test_a_network_that_fits(call, nets):
     assert found["fits"] and found["cores"] == 74 and [layer["cores"] for layer in found["layers"]][:2] == [13, 25]
 
 
-def test_what_differs_on_a_board_is_said_of_stock_neurons(call, tmp_path):
+def test_differences_on_a_board_are_listed_for_stock_neurons(call, tmp_path):
     path = tmp_path / "lowering.json"
     stock = ("fit", REFERENCE, "--implementation", "stock")
     code, output, error = call(*stock, "--steps", 20, "--data", "digits", "--samples", 8, "--json", path)
@@ -90,7 +90,7 @@ def test_what_differs_on_a_board_is_said_of_stock_neurons(call, tmp_path):
     assert code == 2 and "pass --implementation stock too" in error
 
 
-def test_stock_neurons_of_a_network_without_steps_are_mapped_all_the_same(call, nets):
+def test_stock_neurons_are_mapped_even_if_the_number_of_steps_is_unknown(call, nets):
     code, output, _ = call("fit", nets["mnist"], "--implementation", "stock")
     assert code == 0 and "depends on T" in output
 
@@ -135,7 +135,7 @@ def test_stock_neurons_take_more(call, nets):
     assert words[1] > words[0]
 
 
-def test_an_estimate_is_called_one_and_says_what_is_missing(call, tmp_path):
+def test_an_estimate_is_marked_as_one_and_lists_what_is_missing(call, tmp_path):
     path = tmp_path / "estimate.json"
     code, output, _ = call("estimate", REFERENCE, "--samples", 3, "--steps", 8, "--json", path)
     assert code == 0
@@ -159,7 +159,7 @@ def test_an_estimate_is_called_one_and_says_what_is_missing(call, tmp_path):
     assert stock["dynamic_joules"] > found["dynamic_joules"] and stock["implementation"] == "stock"
 
 
-def test_an_estimate_of_ones_own_images(call, tmp_path):
+def test_an_estimate_on_the_users_images(call, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 1, 8, 8)))
     code, output, _ = call("estimate", REFERENCE, "--images", tmp_path / "x.npy", "--steps", 4, "--profile", "loihi1")
     assert code == 0 and "static power unknown" in output

@@ -1,4 +1,4 @@
-"""Energy and time: the public measurement that anchors them, sums that can be done by hand, and unknowns that are said."""
+"""Energy and time: a public measurement, sums that can be done by hand, and coefficients that are not public."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def test_several_chips_take_longer_steps():
     assert found.mapping.chips == 3 and found.step_seconds == pytest.approx(10e-6)
 
 
-def test_what_is_unknown_is_left_out_and_said():
+def test_what_is_unknown_is_left_out_and_listed():
     network = mnist()
     result = run_of(network, 8, messages={"a": 10**9})
     found = estimate(network, result, "kapoho_point")
     assert found.total is None and "static_power" not in found.parts and "message" not in found.parts
-    said = "\n".join(found.left_out)
+    listed = "\n".join(found.left_out)
     for missing in ("messages: unknown", "static power: unknown", "active power: unknown", "hops", "input and output"):
-        assert missing in said
+        assert missing in listed
     assert found.dynamic == estimate(network, run_of(network, 8), "kapoho_point").dynamic
     known = estimate(network, result, "oheo_gulch")
     assert known.total is not None and "static power" not in "\n".join(known.left_out)
@@ -180,7 +180,7 @@ def test_stock_neurons_cost_more_than_native_ones():
 
 def test_pulses_and_biases_of_stock_neurons_are_counted():
     network = mnist()
-    bias = np.array([1, 0, -257] * 42 + [0, 0])  # no single weight says 257
+    bias = np.array([1, 0, -257] * 42 + [0, 0])  # no single weight can represent 257
     first = network.layers[0].replace(neurons=Neurons(500, v_init=257, bias=bias))
     network = network.replace(
         layers=(first, *(x.replace(neurons=Neurons(500, "hard", v_init=3)) for x in network.layers[1:]))
@@ -189,7 +189,7 @@ def test_pulses_and_biases_of_stock_neurons_are_counted():
     mapping = map_network(network, OHEO_GULCH, "stock")
     found = estimate(network, result, OHEO_GULCH, mapping)
     assert found[first.name].synaptic_operations == (2 + 2) * 128 + 3 * 42 * 9
-    # Axons: two say 257; 1 and -257 = -256 - 1 are weights of three signs and exponents.
+    # Axons: two represent 257; 1 and -257 = -256 - 1 are weights of three signs and exponents.
     plain = network.replace(layers=(first.replace(neurons=Neurons(500)), *network.layers[1:]))
     axons = [map_network(each, OHEO_GULCH, "stock")[first.name].usage["axons_in"].largest for each in (plain, network)]
     assert axons[1] - axons[0] == 2 + 3

@@ -148,7 +148,7 @@ def chains(draw):
 
 
 @given(chains(), st.sampled_from(["native", "stock"]))
-def test_every_neuron_has_one_place_and_every_limit_is_kept(drawn, implementation):
+def test_every_neuron_is_placed_once_and_every_limit_is_kept(drawn, implementation):
     network, profile = drawn
     mapping = map_network(network, profile, implementation)
     assert [layer.name for layer in mapping.layers if layer.role != "pulses"] == [layer.name for layer in network]
@@ -171,7 +171,7 @@ def test_every_neuron_has_one_place_and_every_limit_is_kept(drawn, implementatio
         ("index_bits_dense", 30, {"dense1"}),
     ],
 )
-def test_changing_a_number_changes_the_answer_where_it_binds(name, number, layers):
+def test_a_changed_limit_changes_the_layers_that_it_binds(name, number, layers):
     before, after = map_network(pilotnet(), LOIHI2), map_network(pilotnet(), changed(LOIHI2, **{name: number}))
     more = {b.name for b, a in zip(before.layers, after.layers, strict=True) if a.cores > b.cores}
     assert more == layers and after.cores > before.cores
@@ -234,7 +234,7 @@ def test_real_weights_take_all_bits():
     assert weight_bits(np.array([0.5, -0.25], dtype=np.float32), 8) == 8
 
 
-def test_stock_neurons_need_room_for_their_synapses_and_relays():
+def test_synapses_and_relays_of_stock_neurons_take_resources():
     a, b = dense("a", INPUT, 20, 30), dense("b", "a", 30, 10)
     skip = Dense("a", weights((10, 30), -256, 254))
     c = Layer("c", (10,), (Dense("b", weights((10, 10), -256, 254)), skip), Neurons(500))
@@ -248,7 +248,7 @@ def test_stock_neurons_need_room_for_their_synapses_and_relays():
     assert stock["a"].usage["axons_out"].largest == native["a"].usage["axons_out"].largest + 30
     relay = stock["a +1"]
     assert (relay.role, relay.size, relay.demand.origin, relay.usage["axons_in"].largest) == ("relay", 30, "a", 30)
-    # A threshold that no single weight says takes two synapses.
+    # A threshold that no single weight can represent takes two synapses.
     odd = network.replace(layers=(a.replace(neurons=Neurons(257)), b, c))
     assert map_network(odd, LOIHI2, "stock")["a"].usage["axons_in"].largest == 20 + 60 + 2
     with_bias = a.replace(neurons=Neurons(500, v_init=3, bias=np.array([1] * 30)))
@@ -267,14 +267,16 @@ def test_chips_without_graded_messages_take_no_pixels_as_currents():
         and found.cores == 1
         and found.summary()["obstacles"] == [each.sentence() for each in found.obstacles]
     )
-    said = "input: sends messages up to 127; loihi1 supports messages up to 1; convert with --encoding rate or poisson"
-    assert describe_mapping(found)[0] == f"Does not fit: {said}."
+    sentence = (
+        "input: sends messages up to 127; loihi1 supports messages up to 1; convert with --encoding rate or poisson"
+    )
+    assert describe_mapping(found)[0] == f"Does not fit: {sentence}."
     crowded = map_network(network, changed(load_profile("loihi1"), axons_in=4))
-    assert not crowded.has_room and [each.sentence() for each in crowded.obstacles] == [said]
+    assert not crowded.has_room and [each.sentence() for each in crowded.obstacles] == [sentence]
     assert map_network(network.replace(input=make_input("rate", (8,))), "loihi1").fits
 
 
-def test_soft_reset_takes_two_places_on_loihi1():
+def test_soft_reset_takes_two_neurons_on_loihi1():
     network = network_of((10,), dense("a", INPUT, 10, 600), dense("b", "a", 600, 5, reset="hard"))
     assert map_network(network, "loihi1")["a"].cores == 2
     hard = network.replace(layers=(dense("a", INPUT, 10, 600, reset="hard"), network.layers[1]))
@@ -323,7 +325,7 @@ def test_pooling_folded_into_wide_kernels_is_too_much_for_a_core():
 
 
 @pytest.mark.slow
-def test_vgg16_is_answered_at_once_with_remedies_that_hold():
+def test_vgg16_is_mapped_quickly_and_its_remedies_hold():
     network = vgg16()
     started = time.perf_counter()
     mapping = map_network(network, "oheo_gulch")
@@ -340,7 +342,7 @@ def test_vgg16_is_answered_at_once_with_remedies_that_hold():
     assert not wider.fits
 
 
-def test_residual_networks_are_answered_too():
+def test_residual_networks_are_mapped_quickly():
     from rmp_lava.conversion.trace import trace
     from rmp_lava.training.models import model_spec
 
@@ -353,7 +355,7 @@ def test_residual_networks_are_answered_too():
     assert {layer.role for layer in stock.layers} == {"layer", "relay", "pulses"}
 
 
-def test_a_layer_that_no_splitting_makes_fit():
+def test_a_layer_that_does_not_fit_however_it_is_split():
     network = network_of((20000,), dense("a", INPUT, 20000, 4))
     mapping = map_network(network, "oheo_gulch")
     assert not mapping.fits and not mapping["a"].fits
@@ -405,7 +407,7 @@ def test_each_trap_is_where_the_profile_has_it():
     assert "column 31" in width and "from 100 on" in large and "a power of 3; T = 81 would" in period
 
 
-def test_a_board_whose_chips_are_not_public_answers_nothing():
+def test_a_board_with_an_unknown_number_of_chips_is_refused():
     with pytest.raises(ProfileError, match='vpx: board.chips is unknown.*chip = "loihi2"') as caught:
         map_network(mnist(), "vpx")
     assert "\n" not in str(caught.value)

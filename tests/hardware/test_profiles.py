@@ -194,7 +194,7 @@ def test_numbers_have_one_type():
         (*value("cores.neurons", "9999999"), ["cores.neurons.value is 9999999 neuron", "1 .. 1,048,576 neuron"]),
     ],
 )
-def test_each_mistake_is_named(tmp_path, old, new, parts):
+def test_each_mistake_is_reported(tmp_path, old, new, parts):
     path = changed(tmp_path, old, new)
     with pytest.raises(ProfileError) as caught:
         load_profile(path)
@@ -228,7 +228,7 @@ source = "tried"
 """
 
 
-def test_a_board_of_ones_own(tmp_path):
+def test_a_users_own_board(tmp_path):
     board = load_profile(write(tmp_path, BOARD))
     assert (board.name, board.chip, board.chips) == ("mine", "loihi2", 3)
     assert board["cores.neurons"] == 2000 and board["cores.axons_in"] == load_profile("loihi2")["cores.axons_in"]

@@ -1,4 +1,4 @@
-"""What a file says of its making, as tables; and that nothing in a file can stop them."""
+"""Tables of a file's provenance, whatever an untrusted file contains."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def test_what_is_not_as_expected_is_left_out(provenance):
 
 
 @pytest.mark.parametrize("error", ["abc", 10**400, None, [1], True])
-def test_a_rounding_that_is_no_number_is_a_dash(error):
+def test_a_rounding_error_that_is_not_a_number_is_a_dash(error):
     layer = Layer("a", (1,), (Dense(INPUT, np.ones((1, 2), np.float32)),), Neurons(1.0), {"weight_error": error})
     (row,) = network_table(SpikingNetwork("n", make_input("poisson", (2,)), (layer,))).rows
     assert row[-1] == "–"
 
 
-def test_history_that_is_none_of_ours_is_shown_as_it_is():
+def test_an_unknown_form_of_history_is_shown_unchanged():
     assert '[["a"]]' in shown({"tune": [{"history": [["a"]]}]})
 
 

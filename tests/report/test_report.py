@@ -1,4 +1,4 @@
-"""The report: one file that leads nowhere, says everything or why not, and shows what was really run."""
+"""The report: one file without links to the outside; every section is there or says why not; the numbers are the run's."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def make(network: SpikingNetwork, folder: Path, images: np.ndarray, labels=None,
 
 @pytest.fixture(scope="module")
 def converted_digits(tmp_path_factory) -> Path:
-    """A folder with a converted network, what was trained beside it, its page and its figures."""
+    """A folder with a converted network, its trained network, its page and its figures."""
     folder = tmp_path_factory.mktemp("digits")
     assert run_main("train", "digits-cnn", "--epochs", 2, "--output", folder / "d.pt") == 0
     assert run_main("convert", folder / "d.pt", "--steps", 8, "--calibration", 50, "--validation", 50) == 0
@@ -150,7 +150,7 @@ def digits_page(converted_digits) -> Reader:
 # One file
 
 
-def assert_leads_nowhere(reader: Reader) -> None:
+def assert_no_outside_links(reader: Reader) -> None:
     forbidden = {"script", "link", "iframe", "object", "embed", "base", "form", "use-external", "foreignobject"}
     assert not forbidden & {tag for tag, _ in reader.tags}
     assert not [key for _, given in reader.tags for key in given if key.startswith("on")]
@@ -166,13 +166,13 @@ def assert_leads_nowhere(reader: Reader) -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_the_page_is_one_file_that_leads_nowhere(digits_page):
-    assert_leads_nowhere(digits_page)
+def test_the_page_is_one_file_without_outside_links(digits_page):
+    assert_no_outside_links(digits_page)
     assert any(link.startswith("data:") for link in digits_page.links), "the images of the samples are missing"
 
 
 def test_equal_images_do_not_share_an_id(tmp_path):
-    assert_leads_nowhere(Reader(make(small(), tmp_path, np.full((3, 1, 5, 5), 0.5, np.float32)).html))
+    assert_no_outside_links(Reader(make(small(), tmp_path, np.full((3, 1, 5, 5), 0.5, np.float32)).html))
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_hostile_names_and_provenance_are_text(tmp_path, images):
     options = {"net": tmp_path / "n.net", "arguments": ("x", EVIL)}
     html = page.make_page(network, images, np.zeros(7, int), steps=6, what=EVIL, **options).html
     reader = Reader(html.encode("utf-8").decode("utf-8"))
-    assert_leads_nowhere(reader)
+    assert_no_outside_links(reader)
     assert not [tag for tag, _ in reader.tags if tag == "img"]
     (heading,) = re.findall("<h1>(.*?)</h1>", html)
     assert "&lt;script&gt;alert(2)" in heading and "{{ 7 * 7 }}" in heading
@@ -200,12 +200,12 @@ def test_names_with_dollars_and_foreign_scripts_are_drawn_as_they_are(tmp_path, 
     made = make(small(layer="$x^{2$ 漢字"), tmp_path, images)
     assert "$x^{2$ 漢字" in Reader(made.html).words
     (drawn,) = [each for each in made.pictures if each.key == "network"]
-    texts = [
+    drawn_text = [
         element.text
         for element in ElementTree.fromstring(svg.to_svg(drawn.wide)).iter()
         if element.tag.endswith("}text")
     ]
-    assert "$x^{2$ 漢字" in texts
+    assert "$x^{2$ 漢字" in drawn_text
 
 
 # Everything, or why not
@@ -246,7 +246,7 @@ def test_float_networks_have_no_quantisation(tmp_path, images):
     assert "not quantised" in reader.missing["quantisation"]
 
 
-def test_estimates_say_so_in_each_place(digits_page):
+def test_every_estimate_is_marked_as_one(digits_page):
     text = digits_page.words
     assert "Never run on hardware" in text and "never run on hardware" in text
     for number in ("Cores 3 estimated", "per inference, estimated, dynamic"):
@@ -293,7 +293,7 @@ def test_gates_of_the_conversion_are_shown_where_the_trained_network_is_gone(tmp
 @pytest.mark.parametrize(
     "stages", [None, "x", 3, [1, {}], [{"name": 1, "accuracy": 0.5}], [{"name": "a", "accuracy": "b"}]]
 )
-def test_stages_that_are_none_are_not_shown(tmp_path, images, stages):
+def test_malformed_stages_are_not_shown(tmp_path, images, stages):
     reader = Reader(make(small(provenance={"stages": stages}), tmp_path, images).html)
     assert "stages" in reader.missing
 
@@ -405,7 +405,7 @@ def test_figures_are_written_as_svg_with_text_and_as_png(converted_digits):
         assert (folder / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_colours_of_the_page_know_both_backgrounds(converted_digits):
+def test_every_colour_is_defined_for_light_and_dark_backgrounds(converted_digits):
     html = (converted_digits / "d.html").read_text(encoding="utf-8")
     pictures = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     used = set(re.findall(r"var\((--[a-z0-9]+)\)", html))
@@ -438,7 +438,7 @@ def test_settings_of_the_users_matplotlib_change_nothing():
 
 
 @pytest.mark.slow
-def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, images):
+def test_cores_of_a_network_that_does_not_fit_are_those_of_the_layers_that_do(tmp_path, images):
     board = tmp_path / "narrow.toml"
     board.write_text(
         'name = "narrow"\ndescription = "few words"\nchip = "loihi2"\n'
@@ -457,21 +457,21 @@ def test_a_network_that_does_not_fit_says_of_which_cores_it_speaks(tmp_path, ima
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "sentence"),
     [
         ("all 450 test images of digits", "On all 450 test images of digits."),
         ("200 of 450 test images of digits, drawn at random", "On 200 of 450 test images"),
         ("first 7 images of x.npy", "On the first 7 images of x.npy."),
     ],
 )
-def test_the_headline_names_the_images(what, said):
+def test_the_headline_names_the_images(what, sentence):
     network = small()
-    assert said in Reader(page.render(network, (), (), style.palette(["a", "b", "c"]), what)).words
+    assert sentence in Reader(page.render(network, (), (), style.palette(["a", "b", "c"]), what)).words
 
 
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1, max_size=4), min_size=1, max_size=12))
 @settings(max_examples=examples(60))
-def test_arcs_of_any_graph_do_not_lie_on_each_other(sources):
+def test_arcs_of_any_graph_do_not_overlap(sources):
     names = [INPUT, *(f"n{i}" for i in range(1, len(sources) + 1))]
     layers = tuple(
         Layer(
@@ -539,7 +539,7 @@ def test_figures_and_tables_are_there_by_name(converted_digits):
     assert [row[0] for row in tables["activity"][0].rows] == [*network.depths, "all"]
     assert not next(section for section in made.sections if section.key == "rates").missing
     (written,) = rmp_lava.write_page(made, converted_digits / "python.html")
-    assert_leads_nowhere(Reader(written.read_text(encoding="utf-8")))
+    assert_no_outside_links(Reader(written.read_text(encoding="utf-8")))
 
 
 # Words

@@ -65,7 +65,7 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
         f"Estimated, {mapping.implementation} neurons: what the fullest core of each layer holds, and which of its resources is "
         "scarcest.",
         mapping_table(mapping, wide=False),
-        (*palette.marks([layer.demand.origin or layer.name for layer in mapping.layers]), ""),
+        [layer.demand.origin or layer.name for layer in mapping.layers],
     )
     shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
     sheets = [cores]
@@ -99,16 +99,16 @@ def energy_section(found: Estimate, palette: Palette) -> Section:
     if found.total is None:
         caption += " Static power is unknown and not included."
     shown = picture("energy", "Energy and time", caption, lambda wide: energy_bars(found, wide))
-    return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples, palette))
+    return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples))
 
 
-def _sheets(found: Estimate, samples: str, palette: Palette) -> tuple[Sheet, ...]:
+def _sheets(found: Estimate, samples: str) -> tuple[Sheet, ...]:
     return (
         Sheet(
             "Estimated dynamic energy per inference, and the time per step of the layer’s busiest core. "
             f"Mean of {samples}.",
             estimate_table(found),
-            (*palette.marks([layer.demand.origin or layer.name for layer in found.mapping.layers]), ""),
+            [layer.demand.origin or layer.name for layer in found.mapping.layers],
         ),
         Sheet("Estimated for other numbers of steps, at the same firing rates.", steps_table(found)),
         Sheet(

@@ -22,7 +22,7 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
     rates, title = measured.rates, "Rates against activations"
     if rates.missing:
         known = kept_layer_fidelity(measured.network.provenance)
-        sheet = _fidelity(known, "Validation images, measured when the network was converted.", palette)
+        sheet = _fidelity(known, "Validation images, measured when the network was converted.")
         missing = f"Rates are not drawn against activations: {rates.missing.rstrip('.')}."
         return Section("rates", title, sheets=(sheet,) if known else (), missing=missing)
     spiking = [each for each in rates.layers if each.layer.neurons.reset != "none"]
@@ -35,17 +35,17 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
         caption += "The read-out is in units of the trained network’s outputs."
     drawn = picture("rates", title, caption.strip(), lambda wide: rate_clouds(rates, palette, wide))
     layers = [each.fidelity for each in rates.layers]
-    sheet = _fidelity(layers, f"{plural(rates.images, 'image')} of the report.", palette)
+    sheet = _fidelity(layers, f"{plural(rates.images, 'image')} of the report.")
     return Section("rates", title, (rates.remark,) if rates.remark else (), (drawn,), (sheet,))
 
 
-def _fidelity(layers: Sequence[LayerFidelity], what: str, palette: Palette) -> Sheet:
+def _fidelity(layers: Sequence[LayerFidelity], what: str) -> Sheet:
     caption = (
         "Correlation over all pairs of neuron and image, and over the images alone (each neuron’s deviations from its mean); "
         "root mean square error over that of the activations; neurons that never spike although they should; pairs of neuron "
         f"and image with a spike in every step. {what}"
     )
-    return Sheet(caption, fidelity_table(layers, weights=False), palette.marks([layer.layer for layer in layers]))
+    return Sheet(caption, fidelity_table(layers, weights=False), [layer.layer for layer in layers])
 
 
 def activity_section(measured: Measured, palette: Palette) -> Section:
@@ -62,12 +62,12 @@ def activity_section(measured: Measured, palette: Palette) -> Section:
         "Per inference. A synaptic operation is an incoming message times a non-zero weight that it meets, exact at the borders "
         f"of convolutions. The input sends {count(result.spike_counts[INPUT] / result.samples)} messages. Mean of {samples}.",
         activity_table(network, result, registers=False),
-        (*palette.marks([layer.name for layer in network]), ""),
+        [layer.name for layer in network],
     )
     return Section("activity", title, (), (drawn,), (sheet,))
 
 
-def quantisation_section(measured: Measured, palette: Palette) -> Section:
+def quantisation_section(measured: Measured) -> Section:
     """The integers, and what rounding to them lost."""
     network, result, title = measured.network, measured.result, "Quantisation"
     if not network.is_integer:
@@ -82,6 +82,6 @@ def quantisation_section(measured: Measured, palette: Palette) -> Section:
         "potential that was compared with the threshold, or its negative. Saturations: neuron updates that hit the "
         f"register’s limits, in {samples}.",
         quantisation_table(network, result),
-        palette.marks([layer.name for layer in network]),
+        [layer.name for layer in network],
     )
     return Section("quantisation", title, tuple(text), (), (sheet,))

@@ -103,7 +103,7 @@ def make_page(
         sections.raster_section(measured, colours),
         layers.rates_section(measured, colours),
         layers.activity_section(measured, colours),
-        layers.quantisation_section(measured, colours),
+        layers.quantisation_section(measured),
         cores_section(mapping, colours),
         energy_section(hardware, colours),
         provenance_section(measured, net, shlex.join(arguments)),
@@ -149,7 +149,7 @@ def _numbered(
         ]
         sheets = [
             # `to_html` escapes the cells.
-            (next(tables), sheet, Markup(replace(sheet.table, title="").to_html(sheet.marks)))
+            (next(tables), sheet, Markup(replace(sheet.table, title="").to_html(colours.marks(sheet.layers))))
             for sheet in section.sheets
         ]
         yield section, pictures, sheets

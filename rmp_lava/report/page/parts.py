@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...tables import Table
@@ -10,11 +11,11 @@ from .style import Picture
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table with its caption; `marks` are the CSS variables of the rows' colours, empty for none."""
+    """A table with its caption; `layers` are the layers of the first rows, which are marked with their colours."""
 
     caption: str
     table: Table
-    marks: tuple[str, ...] = ()
+    layers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
