@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ..choices import ThresholdForm
 from ..hardware import Profile
 from ..network import INPUT, Dense, Layer, Neurons
 from ..registers import to_weight_units
@@ -42,7 +43,7 @@ class FakeQuantizer:
         scale_of: ScaleOf,
         potential_peak: float,
         profile: Profile,
-        threshold_form: str,
+        threshold_form: ThresholdForm,
     ) -> None:
         self.layer, self.levels, self.scale_of = layer, levels, scale_of
         self.potential_peak, self.profile, self.form = potential_peak, profile, threshold_form
@@ -98,7 +99,7 @@ def attach_quantizers(
     scale_of: ScaleOf,
     potential_peak: float,
     profile: Profile,
-    threshold_form: str,
+    threshold_form: ThresholdForm,
 ) -> None:
     """Give each layer of an analog network its quantizer; arguments as in `FakeQuantizer`, `levels` the input's."""
     for layer in analog.network:

@@ -35,7 +35,7 @@ def quantize(
     network: SpikingNetwork,
     profile: str | Profile = "loihi2",
     *,
-    threshold_form: str = "stock",
+    threshold_form: ThresholdForm = "stock",
     ranges: Mapping[str, Range] | None = None,
     steps: int | None = None,
 ) -> SpikingNetwork:
@@ -94,7 +94,7 @@ def quantize(
     )
 
 
-def _threshold_limit(profile: Profile, form: str) -> int:
+def _threshold_limit(profile: Profile, form: ThresholdForm) -> int:
     limits = {"stock": MAX_STOCK_THRESHOLD, "free": profile["threshold_max"], "dense_rec": MAX_DENSE_REC_THRESHOLD}
     return min(profile["threshold_max"], limits[form])
 
@@ -124,7 +124,10 @@ def _expecting(network: SpikingNetwork, steps: int | None) -> SpikingNetwork:
 
 
 def quantize_input(
-    network: SpikingNetwork, profile: Profile, form: str, headrooms: Mapping[str, float] = MappingProxyType({})
+    network: SpikingNetwork,
+    profile: Profile,
+    form: ThresholdForm,
+    headrooms: Mapping[str, float] = MappingProxyType({}),
 ) -> Input:
     """Graded messages get as many levels as leave the first threshold headroom next to weights of full range."""
     source = network.input
@@ -152,7 +155,7 @@ def quantize_input(
     return source.replace(levels=levels)
 
 
-def _weight_scale(layer: Layer, profile: Profile, form: str) -> float:
+def _weight_scale(layer: Layer, profile: Profile, form: ThresholdForm) -> float:
     """Largest factor that keeps all of a layer's weights in their ranges."""
     return min(_synapse_scale(s, layer, profile, form) for s in layer.synapses)
 
@@ -164,7 +167,7 @@ def _bias_scale(layer: Layer, profile: Profile) -> float:
     return limit / largest if largest else np.inf
 
 
-def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: str) -> float:
+def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: ThresholdForm) -> float:
     low, high = float(synapse.weight.min()), float(synapse.weight.max())
     if low == high == 0:
         raise ConversionError(
@@ -177,7 +180,7 @@ def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: str) 
     return profile["weight_single_sign_max"] / max(high, -low)
 
 
-def must_be_even(weight: np.ndarray, form: str) -> bool:
+def must_be_even(weight: np.ndarray, form: ThresholdForm) -> bool:
     """Whether weights lose a bit to their sign; in a dense_rec layer all do, as they share their scale with the self-synapses."""
     return form == "dense_rec" or bool(weight.min() < 0 < weight.max())
 
@@ -195,7 +198,7 @@ class Scale:
         return self.weights * self.levels
 
 
-def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: str) -> Layer:
+def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm) -> Layer:
     synapses = _quantize_synapses(layer, scale.weights, profile, form)
     neurons = quantize_neurons(layer.neurons, scale, profile)
     record = dict(layer.record) | {
@@ -265,7 +268,7 @@ def _readout_scale(layer: Layer, profile: Profile) -> float:
     return profile["potential_max"] / (POTENTIAL_MARGIN * layer.potential_peak)
 
 
-def choose_scale(layer: Layer, levels: int, profile: Profile, form: str, headroom: float = np.inf) -> Scale:
+def choose_scale(layer: Layer, levels: int, profile: Profile, form: ThresholdForm, headroom: float = np.inf) -> Scale:
     limit = min(_bias_scale(layer, profile), _readout_scale(layer, profile), headroom)
     scale = min(_weight_scale(layer, profile, form), limit / levels)
     if layer.neurons.reset == "none":
@@ -281,7 +284,7 @@ def choose_scale(layer: Layer, levels: int, profile: Profile, form: str, headroo
     return Scale(threshold / (layer.neurons.threshold * levels), levels, threshold)
 
 
-def _representable(threshold: int, form: str) -> int:
+def _representable(threshold: int, form: ThresholdForm) -> int:
     """The largest threshold of a form that is not above this one."""
     if form == "dense_rec":
         return threshold & ~1
@@ -291,7 +294,7 @@ def _representable(threshold: int, form: str) -> int:
     return threshold
 
 
-def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: str) -> tuple[Synapse, ...]:
+def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: ThresholdForm) -> tuple[Synapse, ...]:
     synapses = tuple(_quantize_synapse(synapse, scale, profile, form) for synapse in layer.synapses)
     if not any(synapse.weight.any() for synapse in synapses):
         why = (
@@ -306,7 +309,7 @@ def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: str) 
     return synapses
 
 
-def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: str) -> Synapse:
+def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: ThresholdForm) -> Synapse:
     weight = synapse.weight.astype(np.float64) * scale
     if must_be_even(synapse.weight, form):
         step = profile["weight_mixed_step"]

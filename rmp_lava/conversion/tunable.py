@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..choices import Dynamics
+from ..choices import Dynamics, ThresholdForm
 from ..hardware import Profile
 from ..network import INPUT, Layer, SpikingNetwork
 from .activation_scales import least_error_scales
@@ -33,7 +33,7 @@ class TunableNetwork(nn.Module):
         scales: Mapping[str, float],
         output_peak: float,
         profile: Profile,
-        threshold_form: str,
+        threshold_form: ThresholdForm,
     ) -> None:
         super().__init__()
         self.steps, self.output_peak, self.profile, self.form = steps, output_peak, profile, threshold_form
@@ -85,13 +85,12 @@ class TunableNetwork(nn.Module):
     def _with_scale(self, layer: Layer) -> Layer:
         if layer.name not in self._scales:
             return layer
-        value = self._scale_of(layer.name)
-        scale = np.asarray(value, dtype=np.float64)
-        return layer.replace(neurons=layer.neurons.replace(threshold=value), activation_scale=scale, clip=scale)
+        scale = self._scale_of(layer.name)
+        return layer.replace(neurons=layer.neurons.replace(threshold=scale), activation_scale=scale, clip=scale)
 
 
 def make_tunable(
-    network: SpikingNetwork, images: np.ndarray, steps: int, profile: Profile, threshold_form: str
+    network: SpikingNetwork, images: np.ndarray, steps: int, profile: Profile, threshold_form: ThresholdForm
 ) -> TunableNetwork:
     """A network to tune, with the activation scales that it has, or else those of least squared error on some training images.
 

@@ -99,10 +99,12 @@ def tune(
     dynamics : {"rates", "spikes"}
         "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. For one after the
         other, call `tune` two times.
-    epochs, learning_rate, batch_size, augmentation, precision, seed
+    epochs, learning_rate, batch_size, augmentation, precision
         See `rmp_lava.training.recipe.Recipe`; `learning_rate` is that of the first step.
     profile, threshold_form
         As for `rmp_lava.conversion.quantize.quantize` afterwards.
+    seed : int
+        Seed of the order of images and of augmentation.
     validation : tuple of (images, labels), optional
         Measured after each epoch; nothing is chosen by it.
     teacher : SpikingNetwork, optional

@@ -86,7 +86,7 @@ def self_synapse(layer: Layer) -> np.ndarray:
 def _dense_survives(*parts: np.ndarray) -> bool:
     """Whether Lava's fixed-point Dense, as the loader sets it up, computes with exactly these weights.
 
-    The loader brings a layer's weights and recurrent weights to one scale, and each into a Dense of its own. This follows
+    The loader scales a layer's weights and recurrent weights together, and puts each into a Dense of its own. This follows
     netx/utils.py `optimize_weight_bits` and lava/utils/weightutils.py `clip_weights` and `truncate_weights`.
     """
     parts = tuple(part.astype(np.int64) for part in parts)

@@ -87,7 +87,7 @@ def _free_blocks(data: mmap.mmap, start: int, most: int) -> int | None:
     if start + 32 > len(data):
         return 0
     size, block, address = struct.unpack_from("<3Q", data, start + 8)
-    # A chain of more blocks than fit into the heap has met one of them twice.
+    # A chain of more blocks than fit into the heap has visited one of them again.
     for found in range(min(size // _HEADER, most) + 1):
         if block in _NO_BLOCK or block + _HEADER > size or address + block + _HEADER > len(data):
             return found
