@@ -8,6 +8,7 @@ the threshold becomes an integer that determines the exact scale of the weights.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ def round_through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
     return rounded.detach() + (values - values.detach())  # in this order the sum is exact
 
 
+@dataclass(frozen=True, eq=False)
 class FakeQuantizer:
     """A quantizer of `AnalogLayer`: its weights and bias as rounded on the chip, in the layer's units.
 
@@ -36,17 +38,12 @@ class FakeQuantizer:
     that an integrating read-out is expected to reach, in the layer's units; 0 if unknown. For the rest see `quantize`.
     """
 
-    def __init__(
-        self,
-        layer: Layer,
-        levels: int,
-        scale_of: ScaleOf,
-        potential_peak: float,
-        profile: Profile,
-        threshold_form: ThresholdForm,
-    ) -> None:
-        self.layer, self.levels, self.scale_of = layer, levels, scale_of
-        self.potential_peak, self.profile, self.form = potential_peak, profile, threshold_form
+    layer: Layer
+    levels: int
+    scale_of: ScaleOf
+    potential_peak: float
+    profile: Profile
+    form: ThresholdForm
 
     def __call__(
         self, weights: list[torch.Tensor], bias: torch.Tensor | None

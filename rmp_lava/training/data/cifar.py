@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...files import StrPath
-from .cifar_batches import Download, read_binary_batches, read_pickled_batches
+from .cifar_batches import Download, read_batches
 from .dataset import Dataset
 from .image_files import FolderImages, ZipImages, read_images
 from .reading import DATA_VARIABLE, Part, chosen_path
@@ -85,16 +85,12 @@ def read(download: Download, directory: StrPath | None) -> Dataset:
 
 def _read_download(download: Download, folder: Path) -> Dataset | None:
     """A download that is inside the folder or is the folder itself; None if there is none."""
-    first = download.train[0]
-    for name, file, reader in (
-        (download.pickled, first, read_pickled_batches),
-        (download.binary, f"{first}.bin", read_binary_batches),
-    ):
+    for name, suffix in ((download.pickled, ""), (download.binary, ".bin")):
         for candidate in (folder / name, folder):
+            first = candidate / f"{download.train[0]}{suffix}"
             # Of the layout with image files, `train` is a folder.
-            if os.path.exists(candidate / file) and not os.path.isdir(candidate / file):
-                train, test = reader(download, candidate)
-                return _dataset(download, (train, test), download.title, candidate)
+            if os.path.exists(first) and not os.path.isdir(first):
+                return _dataset(download, read_batches(download, candidate, suffix), download.title, candidate)
     return None
 
 

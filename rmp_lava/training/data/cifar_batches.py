@@ -47,29 +47,19 @@ class Download:
     names: tuple[str, str] | None = None  # pickled file of class names, which must be `classes`, and its key
 
 
-def read_pickled_batches(download: Download, folder: Path) -> tuple[Part, Part]:
-    """Training and test part of the Python download; a part is images (uint8, (N, 3, 32, 32)) and labels (int64).
+def read_batches(download: Download, folder: Path, suffix: str) -> tuple[Part, Part]:
+    """Training and test part of the Python download (suffix "") or the binary one (".bin"): images, uint8 (N, 3, 32, 32), labels.
 
-    Raises `DataError` if a file is missing, too large, damaged, or contains anything but the arrays and plain values of
-    the original.
+    Raises `DataError` if a file is missing, too large, damaged, or contains anything but the arrays and plain values of the
+    original; a binary one consists of records of label bytes and 3,072 pixels.
     """
-    if download.names is not None:
+    read = _read_binary if suffix else _read_pickle
+    if download.names is not None and not suffix:
         _check_names(download, folder, *download.names)
-    train = [_read_pickle(download, folder / name) for name in download.train]
-    return _join(train), _read_pickle(download, folder / download.test)
-
-
-def read_binary_batches(download: Download, folder: Path) -> tuple[Part, Part]:
-    """As `read_pickled_batches`, of the binary download: records of label bytes and 3,072 pixels."""
-    train = [_read_binary(download, folder / f"{name}.bin") for name in download.train]
-    return _join(train), _read_binary(download, folder / f"{download.test}.bin")
-
-
-def _join(parts: list[Part]) -> Part:
-    if len(parts) == 1:
-        return parts[0]
+    parts = [read(download, folder / f"{name}{suffix}") for name in download.train]
     images, labels = zip(*parts, strict=True)
-    return np.concatenate(images), np.concatenate(labels)
+    train = parts[0] if len(parts) == 1 else (np.concatenate(images), np.concatenate(labels))
+    return train, read(download, folder / f"{download.test}{suffix}")
 
 
 def _read_bytes(download: Download, path: Path) -> bytes:
