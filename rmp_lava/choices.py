@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from .errors import UsageError
+
 Stage = Literal["analog", "balanced", "integer"]
 """How far a network has come: traced, with thresholds of 1; with balanced thresholds; with the integers that Loihi stores."""
 SpikingReset = Literal["soft", "hard"]
@@ -51,3 +53,9 @@ def options(choice: Any) -> tuple[str, ...]:
 def listed(choice: Any) -> str:
     """The same names as an error message lists them."""
     return ", ".join(options(choice))
+
+
+def check_choice(name: str, value: object, choice: Any) -> None:
+    """Raise `UsageError` unless a value is one that a `Literal` of this module allows."""
+    if value not in options(choice):
+        raise UsageError(f"{name} is {value!r}; choose one of {listed(choice)}")

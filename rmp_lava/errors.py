@@ -16,6 +16,11 @@ def abridged(names: Iterable[object], most: int = 10) -> str:
     return ", ".join(shown[:most]) + more
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or the error's type if the message is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class RmpLavaError(Exception):
     """Base of all errors that a user can cause and mend."""
 

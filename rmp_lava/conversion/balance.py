@@ -21,10 +21,9 @@ from ..network import Layer, Readout, SpikingNetwork
 from ..progress import Progress
 from ..registers import to_weight_units
 from ..schedule import Schedule, schedule
-from .activation_scales import distributions
+from .activation_scales import Histogram, distributions
 from .analog import AnalogNetwork
 from .balancing import Balancing
-from .histogram import Histogram
 from .refine import Refined, refine
 from .scale import scale_synapses, set_threshold
 
@@ -242,7 +241,7 @@ def _smallest_scales(layer: Layer, values: np.ndarray, largest_bias: float) -> n
 
 def _largest_bias_over_weight(profile: str | Profile) -> float:
     """The largest bias over the largest weight of a chip, both in weight units."""
-    chip = load_profile(profile) if isinstance(profile, str) else profile
+    chip = load_profile(profile)
     return to_weight_units(chip["bias_mantissa_max"] * 2 ** chip["bias_exponent_max"]) / chip["weight_mixed_max"]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from ..choices import BiasCalibration, ImageEncoding, InitialPotential, Method, SpikingReset, Thresholds, options
+from ..choices import BiasCalibration, ImageEncoding, InitialPotential, Method, SpikingReset, Thresholds, check_choice
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from .refine import SHARES
@@ -63,14 +63,10 @@ class Balancing:
     def __post_init__(self) -> None:
         if isinstance(self.alpha, Mapping):
             object.__setattr__(self, "alpha", dict(self.alpha))
-        for name, allowed in (
-            ("thresholds", options(Thresholds)),
-            ("v_init", options(InitialPotential)),
-            ("reset", options(SpikingReset)),
-            ("calibrate", options(BiasCalibration)),
-        ):
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(map(repr, allowed))}")
+        check_choice("thresholds", self.thresholds, Thresholds)
+        check_choice("v_init", self.v_init, InitialPotential)
+        check_choice("reset", self.reset, SpikingReset)
+        check_choice("calibrate", self.calibrate, BiasCalibration)
         if not 0 < self.percentile <= 100:
             raise UsageError(f"percentile is {self.percentile}; allowed are 0 < percentile <= 100")
         if self.v_init == "best" and self.thresholds != "error":
@@ -134,8 +130,7 @@ def candidates_for(method: Method, **changes: Unpack[BalancingChanges]) -> tuple
     UsageError
         If a value is not allowed, or would have no effect.
     """
-    if method not in METHODS:
-        raise UsageError(f"method is {method!r}; choose one of {', '.join(map(repr, METHODS))}")
+    check_choice("method", method, Method)
     candidates = METHODS[method]
     thresholds = changes.get("thresholds", candidates[0].thresholds)
     if thresholds != "error" and candidates[0].v_init == "best":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,8 +182,6 @@ class Conversion(Tabular):
 
 def with_measurement(network: SpikingNetwork, measurement: Measurement) -> SpikingNetwork:
     """The network with a measurement in its provenance, where `rmp-lava info` and `report` show it."""
-    kept: dict[str, Sequence[dict[str, Any]]] = {
-        "stages": [vars(stage) for stage in measurement.stages],
-        "layer_fidelity": [vars(layer) for layer in measurement.layer_fidelity],
-    }
+    summary = measurement.summary()
+    kept = {key: summary[key] for key in ("stages", "layer_fidelity")}
     return network.replace(provenance=dict(network.provenance) | kept)

@@ -74,7 +74,7 @@ def add_headroom(
         raise UsageError(
             f"layer {leaky[0]!r} has leaky neurons, which do not keep their membrane potential in the current"
         )
-    profile = load_profile(profile) if isinstance(profile, str) else profile
+    profile = load_profile(profile)
     # Real numbers do not saturate, so the ranges include potentials beyond the register.
     real = network.replace(layers=tuple(_real(layer) for layer in network), stage="balanced")
     ranges = board_ranges(real, images, steps, seed=seed)

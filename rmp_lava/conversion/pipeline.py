@@ -20,7 +20,7 @@ from ..choices import (
     Readout,
     SearchFor,
     ThresholdForm,
-    options,
+    check_choice,
 )
 from ..encoding import check_images, make_input
 from ..errors import ConversionError, DataError, UsageError
@@ -156,9 +156,8 @@ def convert(
     """
     candidates = candidates_for(method, **changes)
     encoding = ENCODINGS[method] if encoding is None else encoding
-    for what, value, choice in (("encoding", encoding, ImageEncoding), ("readout", readout, Readout)):
-        if value not in options(choice):
-            raise UsageError(f"{what} is {value!r}; choose one of {', '.join(map(repr, options(choice)))}")
+    check_choice("encoding", encoding, ImageEncoding)
+    check_choice("readout", readout, Readout)
     profile = _check_early(steps, search, quantization)
     images = np.asarray(images)
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": method, "encoding": encoding}
@@ -322,14 +321,10 @@ def check_classes(
 def _check_early(steps: int, search: str | None, quantization: Quantization) -> Profile:
     """The profile; raises for options that later passes would refuse, before any work."""
     Schedule(steps, 1)
-    for what, value, choice in (
-        ("search", search, SearchFor),
-        ("threshold_form", quantization.threshold_form, ThresholdForm),
-    ):
-        if value is not None and value not in options(choice):
-            raise UsageError(f"{what} is {value!r}; choose one of {', '.join(map(repr, options(choice)))}")
-    profile = quantization.profile
-    return load_profile(profile) if isinstance(profile, str) else profile
+    if search is not None:
+        check_choice("search", search, SearchFor)
+    check_choice("threshold_form", quantization.threshold_form, ThresholdForm)
+    return load_profile(quantization.profile)
 
 
 def _trace(
@@ -381,12 +376,7 @@ def _refuse_for_lava_dl(analog: SpikingNetwork, how: Balancing) -> None:
 
 
 def _quantize(
-    floating: SpikingNetwork,
-    images: np.ndarray,
-    steps: int,
-    quantization: Quantization,
-    profile: Profile,
-    seed: int,
+    floating: SpikingNetwork, images: np.ndarray, steps: int, quantization: Quantization, profile: Profile, seed: int
 ) -> SpikingNetwork:
     ranges = board_ranges(floating, images, steps, seed=seed) if quantization.for_board else None
     return quantize(floating, profile, threshold_form=quantization.threshold_form, ranges=ranges)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..choices import ThresholdForm, listed, options
+from ..choices import ThresholdForm, check_choice
 from ..errors import ConversionError, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
@@ -73,9 +73,8 @@ def quantize(
     """
     if network.is_integer:
         raise UsageError(f"network {network.name!r} holds integers already")
-    if threshold_form not in options(ThresholdForm):
-        raise UsageError(f"threshold_form is {threshold_form!r}; choose one of {listed(ThresholdForm)}")
-    profile = load_profile(profile) if isinstance(profile, str) else profile
+    check_choice("threshold_form", threshold_form, ThresholdForm)
+    profile = load_profile(profile)
     network = _expecting(network, steps)
     headrooms = {layer.name: _headroom(layer, profile, ranges) for layer in network}
     source = quantize_input(network, profile, threshold_form, headrooms)

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
 
 import numpy as np
 
 from ..backends import run
-from ..choices import SearchFor, options
+from ..choices import SearchFor, check_choice
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
@@ -30,22 +29,6 @@ SHIFTS = (-0.1, 0.1)
 _WORTH = 0.995
 """An improved divergence is at most this share of the former one, as weights are yet to be rounded."""
 _Change = Callable[[SpikingNetwork], SpikingNetwork]
-
-
-class Objective(Protocol):
-    """What a search improves. A measurement is of any type; `record` gives plain values of it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def images(self) -> np.ndarray: ...
-
-    def measure(self, network: SpikingNetwork, steps: int, seed: int) -> Any: ...
-
-    def is_better(self, one: Any, other: Any) -> bool: ...
-
-    def record(self, measured: Any) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -69,9 +52,6 @@ class Accuracy:
         gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
         return gained - lost > np.sqrt(gained + lost)
 
-    def record(self, measured: np.ndarray) -> float:
-        return float(measured.mean())
-
 
 class Outputs:
     """Outputs close to the trained network's; needs no labels, and is sensitive to changes that alter no prediction."""
@@ -82,15 +62,15 @@ class Outputs:
         self._trained = TrainedOutputs(analog, images)
         self.images = self._trained.images
 
-    def measure(self, network: SpikingNetwork, steps: int, seed: int) -> float:
-        """The divergence, see `TrainedOutputs`."""
-        return self._trained.divergence(network, steps, seed=seed)
+    def measure(self, network: SpikingNetwork, steps: int, seed: int) -> np.ndarray:
+        """(), the divergence, see `TrainedOutputs`."""
+        return np.asarray(self._trained.divergence(network, steps, seed=seed))
 
-    def is_better(self, one: float, other: float) -> bool:
-        return one < _WORTH * other
+    def is_better(self, one: np.ndarray, other: np.ndarray) -> bool:
+        return bool(one < _WORTH * other)
 
-    def record(self, measured: float) -> float:
-        return measured
+
+Objective = Accuracy | Outputs
 
 
 def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels: np.ndarray | None) -> Objective:
@@ -108,8 +88,7 @@ def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels
     UsageError
         If the name is unknown, or labels are missing that it needs.
     """
-    if name not in options(SearchFor):
-        raise UsageError(f"search is {name!r}; choose one of {', '.join(map(repr, options(SearchFor)))}")
+    check_choice("search", name, SearchFor)
     if name == "outputs":
         return Outputs(analog, images)
     if labels is None:
@@ -171,8 +150,8 @@ def search(
         "steps": steps,
         "images": len(objective.images),
         "seed": seed,
-        "before": objective.record(before),
-        "after": objective.record(reached),
+        "before": float(before.mean()),
+        "after": float(reached.mean()),
     }
     return best.replace(provenance=dict(best.provenance) | {"search": record})
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from ..backends import run
-from ..errors import ConversionError
+from ..errors import ConversionError, first_line
 from ..network import SpikingNetwork
 from ..progress import Progress
 from .analog import AnalogNetwork
@@ -46,17 +46,14 @@ class Stages(tuple[Stage, ...]):
 
 def trained_stage(model: Model, images: np.ndarray, labels: np.ndarray) -> Stage:
     """The trained network itself, or the float network that was restored from integers."""
-    return _stage(
-        "restored ANN" if isinstance(model, AnalogNetwork) else "trained ANN",
-        _predict(*caller_of(model), images),
-        labels,
-    )
+    name = "restored ANN" if isinstance(model, AnalogNetwork) else "trained ANN"
+    return _stage(name, *_caller(model), images, labels)
 
 
 def analog_stage(name: str, network: SpikingNetwork, images: np.ndarray, labels: np.ndarray) -> Stage:
     """A network in analog form: activations instead of spikes."""
     analog = AnalogNetwork(network)
-    return _stage(name, _predict(lambda batch: analog(torch.from_numpy(batch)), (1, _BATCH), images), labels)
+    return _stage(name, lambda batch: analog(torch.from_numpy(batch)), (1, _BATCH), images, labels)
 
 
 def spiking_stage(
@@ -67,7 +64,7 @@ def spiking_stage(
     return Stage(name, len(images), result.accuracy(labels), result.limits_reached())
 
 
-def caller_of(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[int, int]]:
+def _caller(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[int, int]]:
     """A trained network in evaluation mode as a function of float32 images, and its smallest and largest batch."""
     limits = (1, _BATCH)
     call: nn.Module
@@ -83,8 +80,14 @@ def caller_of(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple
 
 
 @torch.no_grad()
-def _predict(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int], images: np.ndarray) -> np.ndarray:
-    """(N,) index of the largest output of each image."""
+def _stage(
+    name: str,
+    call: Callable[[np.ndarray], torch.Tensor],
+    limits: tuple[int, int],
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> Stage:
+    """The stage of a function of images that takes batches within the limits; the largest output is the prediction."""
     fewest, size = limits
     predictions = []
     with Progress("running the trained network, images", len(images)) as bar:
@@ -94,16 +97,11 @@ def _predict(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int]
             try:
                 outputs = call(filled)
             except Exception as error:  # it is the user's network
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
                 raise ConversionError(
-                    f"the trained network fails on {len(filled)} images at once ({reason}); it has to take any number of them; "
-                    "export a program with dynamic_shapes"
+                    f"the trained network fails on {len(filled)} images at once ({first_line(error)}); it has to take any number "
+                    "of them; export a program with dynamic_shapes"
                 ) from None
             # Outputs may have the shape of an image of one pixel.
             predictions.append(outputs.flatten(1).argmax(dim=1).cpu().numpy()[: len(some)])
             bar.advance(len(some))
-    return np.concatenate(predictions)
-
-
-def _stage(name: str, predictions: np.ndarray, labels: np.ndarray) -> Stage:
-    return Stage(name, len(labels), float(np.mean(predictions == labels)))
+    return Stage(name, len(labels), float(np.mean(np.concatenate(predictions) == labels)))

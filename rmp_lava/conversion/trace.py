@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..choices import Pooling, check_choice
 from ..errors import ConversionError, UsageError
 from ..network import Input, Readout, SpikingNetwork
 from .analog import AnalogNetwork
@@ -20,7 +21,7 @@ def trace(
     source: Input,
     example: np.ndarray | torch.Tensor | None = None,
     *,
-    pooling: str = "fold",
+    pooling: Pooling = "fold",
     readout: Readout = "potential",
 ) -> SpikingNetwork:
     """The spiking network of a PyTorch network in analog form: trained weights and biases, thresholds not set.
@@ -53,8 +54,7 @@ def trace(
     ConversionError
         With every obstacle, if the network cannot be converted; if the images or the traced network differ from it.
     """
-    if pooling not in ("fold", "layer"):
-        raise UsageError(f"pooling is {pooling!r}; choose 'fold' or 'layer'")
+    check_choice("pooling", pooling, Pooling)
     if isinstance(model, AnalogNetwork):
         return _as_it_is(model.to_network(), source, pooling, readout)
     if example is None:

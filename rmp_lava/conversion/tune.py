@@ -131,7 +131,7 @@ def tune(
     CheckpointError
         If the checkpoint cannot be read or written.
     """
-    profile = load_profile(profile) if isinstance(profile, str) else profile
+    profile = load_profile(profile)
     _check_network(network)
     _check_labelled(images, labels, network, "images")
     if validation is not None:

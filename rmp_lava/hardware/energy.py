@@ -222,7 +222,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
             f"the run on backend {result.backend!r} counted nothing in {names}, and energy is estimated from counts; "
             "run the network on backend 'fast' or 'reference'"
         )
-    profile = load_profile(profile) if isinstance(profile, str) else profile
+    profile = load_profile(profile)
     mapping = mapping or map_network(network, profile, result.implementation, period=result.schedule.period)
     steps = result.schedule.steps if result.steps_used is None else float(result.steps_used.mean())
     layers = tuple(_layer(layer, result, steps, profile) for layer in mapping.layers)

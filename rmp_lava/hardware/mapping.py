@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
 
-from ..choices import Implementation, listed, options
-from ..errors import ProfileError, UsageError
+from ..choices import Implementation, check_choice
+from ..errors import ProfileError
 from ..findings import Finding, of_severity
 from ..network import INPUT, SpikingNetwork
 from ..tables import Table, Tabular, table
@@ -154,9 +154,8 @@ def map_network(
     UsageError
         If the implementation is unknown.
     """
-    if implementation not in options(Implementation):
-        raise UsageError(f"implementation is {implementation!r}; choose one of {listed(Implementation)}")
-    profile = load_profile(profile) if isinstance(profile, str) else profile
+    check_choice("implementation", implementation, Implementation)
+    profile = load_profile(profile)
     if profile.chips is None:
         raise ProfileError(
             f"hardware profile {profile.name}: board.chips is unknown, so a network cannot be mapped; write a .toml file "

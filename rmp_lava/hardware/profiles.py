@@ -110,14 +110,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ProfileError(f"{path} is not valid TOML ({error})") from None
 
 
-def load_profile(name: str) -> Profile:
-    """A profile by name, or by path if it ends in `.toml`.
+def load_profile(name: str | Profile) -> Profile:
+    """A profile by name, or by path if it ends in `.toml`; a `Profile` is returned as it is.
 
     Raises
     ------
     ProfileError
         If it does not exist, or if a key is missing, unknown, of the wrong type or out of range.
     """
+    if isinstance(name, Profile):
+        return name
     path = _path(name)
     content = read_toml(path)
     if "chip" not in content:

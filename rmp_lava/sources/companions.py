@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from .. import netx
 from ..conversion.tracing.export_front import batch_of
 from ..conversion.tracing.reading import Model
-from ..errors import CheckpointError, NetFileError, UsageError
+from ..errors import CheckpointError, NetFileError, UsageError, first_line
 from ..files import check_writable, prepared
 from ..network import Companion, SpikingNetwork
 from ..training.checkpoint import save_checkpoint
@@ -203,7 +203,7 @@ def _onnx(model: Model, shape: tuple[int, ...]) -> tuple[str, bytes]:
             export(call, (example,), buffer, **options)
             _check_onnx(buffer.getvalue())
     except Exception as error:  # PyTorch and ONNX raise errors of many kinds
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:_LONGEST_REASON]
+        reason = first_line(error)[:_LONGEST_REASON]
         raise _LeftOutError(f"ONNX is left out, because the network could not be exported ({reason})") from None
     return ".onnx", buffer.getvalue()
 

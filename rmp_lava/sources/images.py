@@ -10,7 +10,7 @@ import numpy as np
 
 from ..conversion.pipeline import CALIBRATION_IMAGES, check_classes, draw
 from ..encoding import check_images
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, first_line
 from ..network import Input, SpikingNetwork
 from ..training.data import VALIDATION_FRACTION, Dataset, as_float, load, split_validation
 from ..training.data.lazy_images import Images
@@ -175,8 +175,7 @@ def load_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header fails in NumPy's parser of Python literals, in any way
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{path} is not a readable .npy file ({reason}); save it with numpy.save") from None
+        raise DataError(f"{path} is not a readable .npy file ({first_line(error)}); save it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.nbytes > MAX_IMAGE_BYTES or not array.ndim:
         raise DataError(f"{path} is no array of at most {MAX_IMAGE_BYTES >> 30} GiB; save one array with numpy.save")
     return array

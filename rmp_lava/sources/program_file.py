@@ -20,7 +20,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ..conversion.tracing import export_front
-from ..errors import CheckpointError
+from ..errors import CheckpointError, first_line
 from ..training.torch_file import MAX_BYTES
 
 _SIZE_NAMES = re.compile(r"[su]\d+|zuf\d+|Symbol|Integer|Max|Min|Mod|FloorDiv|positive|integer|nonnegative|True|False")
@@ -64,10 +64,9 @@ def read_program(path: Path) -> ExportedProgram:
         with _without_pickles():
             program = torch.export.load(path)
     except Exception as error:  # errors of many kinds, of all that a file may lack
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(
-            f"{path} cannot be read by PyTorch {torch.__version__} ({reason[:_LONGEST_REASON]}); export it again with this "
-            "version and strict=False"
+            f"{path} cannot be read by PyTorch {torch.__version__} ({first_line(error)[:_LONGEST_REASON]}); export it "
+            "again with this version and strict=False"
         ) from None
     if not program.graph_signature.user_inputs:
         raise CheckpointError(f"{path} has no input; export a network that takes an image")

@@ -212,7 +212,7 @@ def test_a_search_may_follow_a_tuning_and_compares_with_the_network_before_it():
 
 
 def test_a_search_for_something_else_is_refused():
-    with pytest.raises(UsageError, match="search is 'alpha'; choose one of 'accuracy', 'outputs'"):
+    with pytest.raises(UsageError, match="search is 'alpha'; choose one of accuracy, outputs"):
         convert(exact(), from_dataset(dataset()), steps=4, search="alpha")
 
 

@@ -17,11 +17,11 @@ from rmp_lava import neuron
 from rmp_lava.backends import run
 from rmp_lava.backends.fast.batching import Batching
 from rmp_lava.conversion import pipeline
+from rmp_lava.conversion.activation_scales import Histogram
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.check import check
-from rmp_lava.conversion.histogram import Histogram
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import unscale

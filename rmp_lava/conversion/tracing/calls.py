@@ -22,11 +22,6 @@ class UntraceableError(Exception):
     """A front end cannot follow the network; the message gives the reason."""
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the error's type if the message is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 @dataclass(frozen=True)
 class Ref:
     """The result of a call by its number; number 0 is the input."""

@@ -15,7 +15,8 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 
-from .calls import Calls, UntraceableError, first_line, record
+from ...errors import first_line
+from .calls import Calls, UntraceableError, record
 
 
 def export(model: nn.Module, images: torch.Tensor) -> ExportedProgram:

@@ -147,11 +147,8 @@ def _step(places: np.ndarray) -> int:
 
 def scaled(x: Expression, factor: np.ndarray) -> Expression:
     """`factor * x`; factor () or as returned by `structural`."""
-    terms = []
-    for term in x.terms:
-        terms.append(replace(term, linear=maps.scaled(term.linear, _part(factor, term, x.shape))))
-    bias = None if x.bias is None else x.bias * factor
-    return replace(x, terms=tuple(terms), bias=bias)
+    terms = tuple(replace(term, linear=maps.scaled(term.linear, _part(factor, term, x.shape))) for term in x.terms)
+    return replace(x, terms=terms, bias=None if x.bias is None else x.bias * factor)
 
 
 def _part(factor: np.ndarray, term: Term, shape: Shape) -> np.ndarray:
@@ -192,7 +189,7 @@ def structural(x: Expression, constant: np.ndarray) -> np.ndarray:
     return np.broadcast_to(constant, x.view).reshape(x.shape)
 
 
-def flattened(x: Expression) -> Expression:
+def _flattened(x: Expression) -> Expression:
     """The same tensor with flat terms."""
     if len(x.shape) == 1:
         return x
@@ -203,30 +200,29 @@ def flattened(x: Expression) -> Expression:
 def added(x: Expression, y: Expression) -> Expression:
     """`x + y`; the views are equal and neither is reordered."""
     if x.shape != y.shape:
-        x, y = flattened(x), flattened(y)
+        x, y = _flattened(x), _flattened(y)
     biases = [b for b in (x.bias, y.bias) if b is not None]
     return replace(
         x,
         terms=x.terms + y.terms,
         bias=sum(biases[1:], biases[0]) if biases else None,
-        labels=_joined(x.labels, y.labels),
-        notes=_joined(x.notes, y.notes),
+        labels=tuple(dict.fromkeys(x.labels + y.labels)),
+        notes=tuple(dict.fromkeys(x.notes + y.notes)),
     )
 
 
 def concatenated(parts: list[Expression], view: Shape) -> Expression:
     """Concatenate along the first axis of the view; no part is reordered."""
     if any(len(x.shape) != 3 or x.shape[1:] != parts[0].shape[1:] for x in parts):
-        parts = [flattened(x) for x in parts]
+        parts = [_flattened(x) for x in parts]
     shape = (sum(x.shape[0] for x in parts), *parts[0].shape[1:])
     terms: list[Term] = []
-    labels: tuple[tuple[int, str], ...] = ()
-    notes: tuple[Note, ...] = ()
     offset = 0
     for x in parts:
         terms += [replace(term, offset=term.offset + offset) for term in x.terms]
         offset += math.prod(x.shape)
-        labels, notes = _joined(labels, x.labels), _joined(notes, x.notes)
+    labels = tuple(dict.fromkeys(label for x in parts for label in x.labels))
+    notes = tuple(dict.fromkeys(note for x in parts for note in x.notes))
     bias = None
     if any(x.bias is not None for x in parts):
         uniform = all(x.bias is None or math.prod(x.bias.shape[1:]) == 1 for x in parts)
@@ -321,18 +317,6 @@ def synapses(x: Expression) -> tuple[Synapse, ...]:
         by_source.setdefault(term.source, []).append(maps.embedded(term.linear, term.offset, x.shape))
     found = []
     for source, linears in by_source.items():
-        forms = [_form(linear, x.shape) for linear in linears] if len(linears) > 1 else linears
-        found += [_synapse(source, linear, x.shape) for linear in maps.merged(forms)]
+        forms: list[Map] = [maps.as_matrix(linear) for linear in linears] if len(x.shape) == 1 else linears
+        found += [maps.synapse(source, linear) for linear in maps.merged(forms)]
     return tuple(found)
-
-
-def _form(linear: Map, shape: Shape) -> Map:
-    return maps.as_matrix(linear) if len(shape) == 1 else linear
-
-
-def _synapse(source: str, linear: Map, shape: Shape) -> Synapse:
-    return maps.synapse(source, _form(linear, shape))
-
-
-def _joined(first: tuple, second: tuple) -> tuple:
-    return first + tuple(item for item in second if item not in first)

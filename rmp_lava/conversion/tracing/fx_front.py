@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ...errors import first_line
 from . import modules
-from .calls import Calls, UntraceableError, first_line, record
+from .calls import Calls, UntraceableError, record
 
 
 class _Tracer(fx.Tracer):

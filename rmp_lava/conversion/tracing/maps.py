@@ -8,7 +8,8 @@ until a map becomes a `Synapse`, except for very large matrices.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -79,10 +80,11 @@ class Convolution:
     start: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
-    shape: Shape = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", (self.weight.shape[0], *self.size))
+    @property
+    def shape(self) -> Shape:
+        """Of what the map gives."""
+        return (self.weight.shape[0], *self.size)
 
     @property
     def kernel(self) -> Pair:
@@ -152,10 +154,8 @@ def regrouped(conv: Convolution, groups: int) -> Convolution:
 def then_matrix(weight: np.ndarray, linear: Map) -> Matrix:
     """`weight` (outputs, elements of the map's output in C order) applied after a map."""
     if isinstance(linear, Diagonal):
-        if linear.gain.ndim == 0:
-            product = weight if linear.gain == 1 else weight * linear.gain
-        else:
-            product = weight * np.broadcast_to(linear.gain, linear.shape).reshape(-1)
+        unit = linear.gain.ndim == 0 and linear.gain == 1
+        product = weight if unit else weight * np.broadcast_to(linear.gain, linear.shape).reshape(-1)
     elif isinstance(linear, Matrix):
         product = weight @ linear.weight
     else:
@@ -278,8 +278,7 @@ def symmetrically_padded(conv: Convolution) -> tuple[Convolution, Pair]:
     return replace(conv, weight=weight, dilation=dilation, start=start), padding
 
 
-@dataclass(frozen=True, eq=False)
-class _PaddedAxis:
+class _PaddedAxis(NamedTuple):
     """One axis of a symmetrically padded convolution; `places` are those of the old weights in the new kernel."""
 
     padding: int
@@ -308,11 +307,9 @@ def _padded_axis(conv: Convolution, axis: int) -> _PaddedAxis:
 
 
 def synapse(source: str, linear: Map) -> Synapse:
-    """The map as float32 synapses from a population of that name."""
+    """The map, a matrix or of an image, as float32 synapses from a population of that name."""
     if isinstance(linear, Matrix):
         made: Synapse = Dense(source, linear.weight.astype(np.float32))
-    elif len(linear.shape) == 1:
-        made = Dense(source, as_matrix(linear).weight.astype(np.float32))
     else:
         conv, padding = symmetrically_padded(as_convolution(linear))
         made = Conv(source, conv.weight.astype(np.float32), conv.stride, padding, conv.dilation, conv.groups)

@@ -13,9 +13,10 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
+from ...errors import first_line
 from ...findings import Finding, of_severity
 from . import export_front, fx_front
-from .calls import Calls, Ref, UntraceableError, first_line
+from .calls import Calls, Ref, UntraceableError
 from .remedies import is_known, obstacle
 
 Model = nn.Module | ExportedProgram

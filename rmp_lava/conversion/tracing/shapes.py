@@ -185,11 +185,9 @@ def move(builder: Builder, call: Call) -> Expression | tuple[Expression, ...]:
 def _moved(builder: Builder, call: Call, x: Expression, numbers: torch.Tensor, value: torch.Tensor) -> Expression:
     batch = value.shape[0]
     each = value.numel() // batch
-    if not numbers.ndim or numbers.shape[0] != batch:
-        builder.give_up_silently(x)
-        raise ObstacleError("combines different images of a batch, or picks one", "process each image by itself")
-    index = numbers.cpu().numpy().astype(np.int64).reshape(batch, -1)
-    if (index != index[0] + each * np.arange(batch)[:, None]).any() or index[0].size and index[0].max() >= each:
-        builder.give_up_silently(x)
-        raise ObstacleError("combines different images of a batch", "process each image by itself")
-    return replace(expressions.rearranged(x, index[0], tuple(numbers.shape[1:])), moved=call.layer)
+    if numbers.ndim and numbers.shape[0] == batch:
+        index = numbers.cpu().numpy().astype(np.int64).reshape(batch, -1)
+        if (index == index[0] % each + each * np.arange(batch)[:, None]).all():
+            return replace(expressions.rearranged(x, index[0], tuple(numbers.shape[1:])), moved=call.layer)
+    builder.give_up_silently(x)
+    raise ObstacleError("combines different images of a batch, or picks one", "process each image by itself")
