@@ -157,7 +157,8 @@ class _StockPopulation:
                 self._reset(self.v_init if i and position == 0 else 0)
             pulse = QUIET if i and self.soft and plan.blank and position == plan.period - 1 else 0
             last = self.before[i] = self._step(a.astype(np.int64) - pulse, last, bias=0 if self.soft else self.bias)
-        self._forget()
+        self.saturations = self.large_inputs = 0
+        self.v_range = self.u_range = None
         return last
 
     def run(self, incoming: np.ndarray, plan: Schedule, last: np.ndarray) -> tuple[_Source, np.ndarray]:
@@ -175,15 +176,11 @@ class _StockPopulation:
                 last = self._step(incoming[sample, t] - (QUIET if quiet else 0), last, bias=self.bias)
                 spikes[sample, t] = last
                 if t == plan.steps - 1:
-                    potentials[sample] = self._potential(last)
+                    # The self-synapse subtracts the threshold of this step's spike one step later.
+                    potentials[sample] = self.u - self.threshold * last.astype(np.int64) if self.soft else self.v
                 elif t >= plan.steps:  # blank steps are not observed
                     self.saturations, self.large_inputs, self.v_range, self.u_range = seen
         return _Source(self.before, spikes), potentials
-
-    def _forget(self) -> None:
-        """Start counting anew."""
-        self.saturations = self.large_inputs = 0
-        self.v_range = self.u_range = None
 
     def _reset(self, v_init: int) -> None:
         self.u, self.v = np.zeros_like(self.u), np.zeros_like(self.v)
@@ -216,10 +213,6 @@ class _StockPopulation:
         wrapped = wrap24(_as_int32(wide))
         self.large_inputs += int(np.count_nonzero(wrapped != wide))
         return wrapped
-
-    def _potential(self, spikes: np.ndarray) -> np.ndarray:
-        """Membrane potential after the step, in state units; the self-synapse subtracts the threshold a step later."""
-        return self.u - self.threshold * spikes.astype(np.int64) if self.soft else self.v
 
 
 def _as_int32(wide: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from .. import __version__
 from ..backends.circuit import Circuit, Recording
 from ..errors import BackendError, UsageError
+from ..machine import versions
 from . import neuron_rungs, range_rungs, synapse_rungs, timing_rungs
 from .execute import Executor
 from .network_rungs import FULL, NARROW, digits, vgg16
@@ -193,16 +193,11 @@ def summary(rungs: Sequence[Rung], results: Sequence[RungResult], executor: Exec
         "leak": executor.leak,
         "on_hardware": backend == "loihi2" and any(result.found is not None for result in results),
         "passed": passed(results),
-        "versions": {"python": platform.python_version(), "system": platform.platform()} | _versions(),
+        "versions": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            **dict.fromkeys(_LIBRARIES),
+            **versions(_LIBRARIES),
+        },
         "rungs": [result.summary() for result in results],
     }
-
-
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found

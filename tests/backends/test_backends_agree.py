@@ -67,14 +67,14 @@ def assert_fast_agrees(case, **options):
 
 @st.composite
 def batchings(draw):
-    """Ways to cut a run, down to one step of one sample at a time."""
+    """How to divide a run, down to one step of one sample at a time."""
     samples, steps, workers = (draw(st.integers(1, 3)) for _ in range(3))
     return Batching(samples, steps, workers, block_bytes=draw(st.sampled_from([1, 600, 2**21])))
 
 
 @contextmanager
 def fast_is(batching, *, compiled):
-    """Cut runs as given, and let numba or PyTorch compute the neurons."""
+    """Divide runs as given, and let numba or PyTorch compute the neurons."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "choose_batching", lambda *_, **__: batching)
         if not compiled:
@@ -122,7 +122,7 @@ def test_compiled_float_neurons_round_as_pytorch_does(reset, bias_shape, constan
 
 
 def test_random_networks_are_not_silent():
-    # The comparisons above prove nothing about networks in which nothing happens.
+    # The comparisons above prove nothing about silent networks.
     busy = []
 
     @settings(max_examples=100, derandomize=True, database=None)
@@ -180,10 +180,10 @@ def test_poisson_spikes_of_a_sample_depend_on_its_index_and_the_seed_only():
     assert (run(network, images, 8, "fast", seed=2, record=EVERYTHING).spikes[INPUT] != all_five).any()
 
 
-# What stock neurons do differently happens in two places only, and both are reported.
+# Stock neurons differ in two places only, and both are reported.
 @settings(max_examples=examples(100))
 @given(cases(stock=True))
-def test_stock_equals_native_unless_a_report_says_otherwise(case):
+def test_stock_equals_native_unless_a_difference_is_reported(case):
     case.blank = max(1, case.blank)
     native, stock = case.run("reference"), case.run(Reference("stock"))
     reported = [*stock.boundary_spikes.values(), *stock.large_inputs.values(), *native.saturations.values()]
@@ -195,7 +195,7 @@ def test_stock_equals_native_unless_a_report_says_otherwise(case):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_stock_membrane_at_the_limit_is_reported(sign):
-    # 1024 times 128 is 2^17 weight units: one more than the native register holds, and one that u can hold.
+    # 1024 times 128 is 2^17 weight units: one more than the native register holds, but u can hold it.
     network = dense_network(Input((1,), "current", 1024), ([[sign * 128]], Neurons(MAX_STOCK)))
     case = Case(network, np.ones((1, 1), np.float32), 1)
     native, stock = case.run("reference"), case.run(Reference("stock"))
@@ -205,7 +205,7 @@ def test_stock_membrane_at_the_limit_is_reported(sign):
 
 
 def test_strict_refuses_what_wraps_in_stock_neurons_only():
-    # 134,620 weight units with a bias of -8,190: more than a stock neuron's current holds, and less than a potential.
+    # 134,620 weight units with a bias of -8,190: more than a stock neuron's current holds, but less than a potential holds.
     neurons = Neurons(MAX_STOCK, "hard", bias=np.array([-4095], np.int16), bias_exponent=7)
     network = dense_network(Input((1,), "current", 530), ([[254]], neurons))
     images = np.ones((1, 1), np.float32)
@@ -259,7 +259,7 @@ def test_cancelling_large_sums_lose_no_unit():
 
 
 def test_leaky_neurons_with_sums_beyond_32_bits_wrap_as_the_definition_says():
-    # The current wraps once only, so that sums of 2^24 and more must not be cut before.
+    # The current wraps once only, so that sums of 2^24 and more must not be clipped before.
     neurons = Neurons(131071, "hard", current_decay=100, voltage_decay=50)
     network = dense_network(Input((3,), "current", 65535), ([[255] * 3, [-255] * 3], neurons), ([[2, 4]], Neurons(9)))
     result = assert_fast_agrees(Case(network, np.array([[1, 1, 0.7], [0.1, 0.2, 1]], np.float32), 9))

@@ -56,7 +56,7 @@ IMAGES = np.full((3, 2, 6, 6), 0.4, np.float32)
         (np.array([[[[255]], [[3]]]]), "neither 8-bit numbers nor even ones"),
     ],
 )
-def test_int8_is_refused_for_weights_that_it_cannot_hold(weight, reason):
+def test_int8_is_refused_for_weights_that_it_cannot_represent(weight, reason):
     network = network_of(weight)
     with pytest.raises(BackendError, match=reason):
         run(network, IMAGES, 4, Fast(kernel="int8"))
@@ -193,7 +193,7 @@ def test_batching_does_not_depend_on_how_long_a_sample_is():
     assert short == long
 
 
-def test_too_small_a_budget_is_refused_with_the_number_needed():
+def test_a_budget_that_is_too_small_is_refused_with_the_number_needed():
     network = network_of(np.ones((4, 2), np.int16))
     with pytest.raises(
         UsageError, match="memory budget of 100 bytes is too small: one step of one sample needs [0-9]+"
@@ -236,7 +236,7 @@ def test_peak_memory_does_not_grow_with_t(samples):
 # Threads
 
 
-def test_the_callers_number_of_threads_is_left_alone():
+def test_the_callers_number_of_threads_is_kept():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -329,7 +329,7 @@ def test_confident_samples_leave_early_and_the_others_stay(readout):
     assert result.samples == 4 and (result.predictions == full.predictions_at[np.arange(4), used - 1]).all()
     np.testing.assert_array_equal(result.predictions_at[0], [0] * 40)
     for i, steps in enumerate(used):
-        # A sample that leaves has spent what a run of so many steps of input spends, up to then.
+        # A sample that leaves has the counts of a run of so many steps.
         for name, spikes in full.spikes.items():
             np.testing.assert_array_equal(result.spikes[name][i, :steps], spikes[i, :steps])
             assert not result.spikes[name][i, steps:].any()
@@ -391,7 +391,7 @@ def test_graded_16_bit_messages_are_recorded_as_they_were_sent():
 
 
 def test_threads_change_nothing():
-    """However many the machine has, and the environment allows: batches in threads of their own give the same spikes."""
+    """However many threads the machine and the environment allow, batches in several threads give the same spikes."""
     network, before = rmp_lava.load(REFERENCE / "digits-deep.net"), torch.get_num_threads()
     images, found = load("digits").test_images[:40], []
     try:

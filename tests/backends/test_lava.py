@@ -121,7 +121,7 @@ def coincidences(source, unit, stage="integer"):
 
 
 SHAPE = (2, 2, 3)
-# What carries late messages: relay neurons those of stock neurons, `Delay` all others.
+# Relay neurons delay the messages of stock neurons, `Delay` delays all others.
 SOURCES = {
     "neurons": (Input(SHAPE, "spikes", 200, Neurons(50)), 10, 51),
     "graded": (make_input("current", SHAPE, 255), 2, 5),
@@ -155,7 +155,9 @@ def test_shorter_paths_of_a_float_network_wait():
         np.testing.assert_array_equal(lava.spikes[name], np.repeat(on[:, None], 3, axis=1), err_msg=name)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Lava's: it ends what never started
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Lava stops Processes that never started
 @pytest.mark.parametrize("steps", [0, -1])
 def test_a_delay_of_no_step_is_refused(steps):
     from rmp_lava.processes.io import Delay
@@ -168,7 +170,7 @@ LARGEST = {"native": MAX_THRESHOLD, "stock": MAX_STOCK}
 
 
 @pytest.mark.parametrize("implementation", ["native", "stock"])
-def test_numbers_at_the_ends_of_their_registers(implementation):
+def test_numbers_at_the_limits_of_their_registers(implementation):
     largest = LARGEST[implementation]
     mixed, excitatory, inhibitory = [[-256, 254, 0, 2]], [[255, 255, 1, 0]], [[-255, -1, 0, -255]]
     populations = [
@@ -200,7 +202,7 @@ def test_neuron_driven_to_the_negative_limit_recovers():
     network = branches(
         source, (down, Neurons(50)), (down, Neurons(50, "hard")), (up, Neurons(131071)), (down, Neurons(9, "none"))
     )
-    # Driven by spikes that depend on a first layer the sign would be fixed; a biased one turns round on its own.
+    # Driven by spikes that depend on a first layer the sign would be fixed; a biased one changes sign on its own.
     climb = Neurons(200, v_init=-131071, bias=np.array([4095], np.int16), bias_exponent=7)
     layers = (*network.layers[:3], Layer("climb", (1,), (Dense(INPUT, np.array([[-2, 0]])),), climb), network.layers[3])
     case = Case(network.replace(layers=layers), np.array([[1, 0], [0, 1], [0.1, 1], [1, 0.9]], np.float32), 25, blank=5)
@@ -253,7 +255,7 @@ def test_a_potential_beyond_the_pulse_crosses_into_the_next_sample_on_stock_neur
 
 @pytest.mark.parametrize("implementation", ["native", "stock"])
 def test_bias_alone_makes_neurons_spike_before_the_first_sample(implementation):
-    # The simulator runs a step before the first sample; what spikes there must not be seen by any sample, or be modelled.
+    # The simulator runs a step before the first sample; its spikes must not reach any sample, unless they are modelled.
     strong = np.array([4000], np.int16)
     one = np.array([[1]], dtype=np.int16)
     layers = (
@@ -266,7 +268,7 @@ def test_bias_alone_makes_neurons_spike_before_the_first_sample(implementation):
 
 
 def test_weights_that_lavas_dense_would_round_or_clip_are_not_rounded():
-    # Lava's Dense truncates odd weights where signs are mixed, and takes at most 255 where they are not.
+    # Lava's Dense truncates odd weights of mixed sign, and clips weights of one sign at 255.
     populations = [
         ([[3, -5, 255]], Neurons(2)),
         ([[-256, -256, 0]], Neurons(2, "none")),
@@ -344,7 +346,7 @@ def test_random_leaky_populations_in_stock_neurons():
 
 
 @pytest.mark.parametrize(("name", "steps", "largest"), [("tiny", 8, 80), ("mnist", 8, 255)])
-def test_lava_dls_own_networks(name, steps, largest):
+def test_networks_of_lava_dl(name, steps, largest):
     site = Path(importlib.util.find_spec("lava").submodule_search_locations[0]).parent
     network = rmp_lava.load(site / "tests/lava/lib/dl/netx" / f"{name}.net")
     rng = np.random.default_rng(2)

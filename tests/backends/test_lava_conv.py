@@ -1,4 +1,4 @@
-"""The convolution models of `rmp_lava.processes.conv_models` give what Lava's own give, in each step."""
+"""The convolution models of `rmp_lava.processes.conv_models` give the results of Lava's own models, in each step."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def geometries(draw):
 
 
 class _Wire:
-    """Stands for a port of a ProcessModel that is stepped without a runtime."""
+    """A port of a ProcessModel that is stepped without a runtime."""
 
     value = None
 
@@ -180,7 +180,7 @@ def test_a_layer_too_large_for_one_matrix_is_computed_in_parts(monkeypatch):
         np.testing.assert_array_equal(both("fixed_pt", arguments, messages, weights)[0], whole)
 
 
-# A Lava program of somebody's, which takes nothing from rmp_lava but the mapping. In a process of its own: importing
+# A user's Lava program, which takes only the mapping from rmp_lava. In a process of its own: importing
 # Lava changes the start method of multiprocessing, and torch hangs after a fork.
 PROGRAM = """
 import sys
@@ -277,7 +277,7 @@ def network(stage="integer", graded=True):
     ("stage", "implementation", "graded"),
     [("integer", "native", True), ("integer", "stock", False), ("balanced", "native", False)],
 )
-def test_runs_are_the_same_with_either_model_and_say_which_it_was(stage, implementation, graded):
+def test_runs_are_the_same_with_either_model_and_name_it(stage, implementation, graded):
     net = network(stage, graded)
     rng = np.random.default_rng(1)
     images = rng.random((2, *net.input.shape)) if graded else rng.random((2, 7, *net.input.shape)) < 0.4
@@ -294,7 +294,7 @@ def test_runs_are_the_same_with_either_model_and_say_which_it_was(stage, impleme
 
 @lava
 @pytest.mark.slow
-def test_nothing_is_said_about_convolutions_where_there_are_none():
+def test_execution_does_not_mention_convolutions_without_any():
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
     case = Case(SpikingNetwork("dense", Input((1,), "spikes"), (layer,), "integer", "count"), np.ones((1, 2, 1)), 2)
     assert "convolution" not in case.run("lava").execution

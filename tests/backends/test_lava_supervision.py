@@ -1,4 +1,4 @@
-"""Whatever happens to a Lava run, nothing of it stays: no process, no shared memory, no folder."""
+"""Whatever happens to a Lava run, it leaves nothing: no process, no shared memory, no folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(steps=3, samples=2, **options):
 
 
 def processes():
-    """pid -> (session, state, command line) of everything that runs and is no zombie."""
+    """pid -> (session, state, command line) of every running process that is not a zombie."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -56,7 +56,7 @@ def segments():
 
 
 def left_behind(before, seconds=10.0):
-    """Shared memory segments that are new and that no process holds, over a while: other runs come and go."""
+    """New shared memory segments that no process holds, observed for a while: other runs start and end."""
     left = segments() - before
     deadline = time.monotonic() + seconds
     while left and time.monotonic() < deadline:

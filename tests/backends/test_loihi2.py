@@ -1,4 +1,4 @@
-"""Backend loihi2 without a board: what is needed, refused, foreseen, and what figures mean. Nothing pretends to run."""
+"""Backend loihi2 without a board: requirements, refusals, predicted differences and figures. Nothing pretends to run."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_library_that_breaks_at_import_is_a_finding_not_a_crash():
 
 
 @pytest.mark.lava
-def test_what_lava_itself_has_is_as_in_the_contract():
+def test_lava_itself_keeps_to_the_contract():
     ours = [name for name in CONTRACT if name.package == "lava-nc"]
     assert {name.dotted.rpartition(".")[2] for name in ours} == {
         "use_slurm_host",
@@ -150,7 +150,7 @@ def test_neurons_without_a_model_for_neuro_cores_are_never_simulated_instead():
 
 @pytest.mark.lava
 @pytest.mark.parametrize("board", [Board(partition="oheogulch"), Board(host="192.0.2.1")])
-def test_selecting_a_board_without_lava_loihi_is_one_sentence(board):
+def test_selecting_a_board_without_lava_loihi_is_an_error_of_one_sentence(board):
     with pytest.raises(BackendUnavailableError, match="cannot be reached: .*not installed"):
         api.select_board(board)
 
@@ -165,7 +165,7 @@ def test_selecting_a_board_without_lava_loihi_is_one_sentence(board):
         ([float("nan")], "finite numbers in one row, which neuro-core"),
     ],
 )
-def test_readings_that_are_no_numbers_are_refused(values, sentence):
+def test_readings_that_are_not_numbers_are_refused(values, sentence):
     probe = types.SimpleNamespace() if values is None else types.SimpleNamespace(core_idx=values)
     with pytest.raises(BackendError, match=f"Loihi2Memory.* ?{sentence}"):
         api.reading("memory", probe)
@@ -199,7 +199,7 @@ def as_the_contract_has_it(name: str) -> types.SimpleNamespace:
 
 
 class Port:
-    """Something with neurons that can be connected."""
+    """A port of neurons."""
 
     def __init__(self, shape=(3, 2, 1)) -> None:
         self.shape, self.connected = shape, []
@@ -261,7 +261,7 @@ def test_shapes_of_lavas_ports_are_of_the_contract_s_type():
         ("out", lambda: api.state_out_of_chip(Port(), 8, 12)),
     ],
 )
-def test_an_instance_without_a_port_is_a_sentence(monkeypatch, port, call):
+def test_an_instance_without_a_port_is_an_error_of_one_sentence(monkeypatch, port, call):
     lacking = tuple(
         dataclasses.replace(entry, ports=tuple(each for each in entry.ports if each != port)) for entry in CONTRACT
     )
@@ -284,7 +284,7 @@ def test_lava_loihi_is_called_in_one_module():
         r"lava\.(proc\.embedded_io|utils\.(loihi|slurm))|Loihi2HwCfg|Loihi2(Power|Execution|Activity|Memory)"
     )
     found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if names.search(path.read_text())}
-    # `requirements` asks whether a module is there; `processes.io` names what its own Process corresponds to.
+    # `requirements` looks for a module; `processes.io` names what its own Process corresponds to.
     asked = {"backends/loihi2/requirements.py", "processes/io.py"}
     assert found == {"backends/loihi2/api.py", "backends/loihi2/contract.py"} | asked
 
@@ -327,7 +327,7 @@ def test_the_environment_names_a_board_as_lava_does(environment, expected):
     assert Board.from_environment(environment) == expected
 
 
-def test_what_is_chosen_goes_before_the_environment():
+def test_arguments_take_precedence_over_the_environment():
     environment = {"SLURM": "1", "BOARD": "ncl-og-02", "LOIHI_GEN": "N3C1"}
     assert Board.from_environment(environment, partition="kp", host=None) == Board(partition="kp", generation="N3C1")
     assert Board.from_environment(environment, generation="N3B2") == Board(node="ncl-og-02", generation="N3B2")
@@ -386,7 +386,7 @@ def test_asking_for_the_chip_without_having_it_is_an_error_and_nothing_runs(opti
         ({"time_limit": 0}, "time limit is 0; it must be a positive number of seconds"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(options, sentence):
+def test_contradictory_options_are_refused(options, sentence):
     with pytest.raises(UsageError, match=sentence):
         Loihi2(**options)
 
@@ -396,7 +396,7 @@ def test_a_run_on_a_board_cannot_be_strict():
         rmp_lava.run(one_layer(Neurons(120)), np.ones((1, 4, 2), np.uint8), 4, "loihi2", strict=True)
 
 
-def test_what_is_known_to_fail_is_refused_before_a_board_is_taken(monkeypatch):
+def test_what_is_known_to_fail_is_refused_before_a_board_is_requested(monkeypatch):
     monkeypatch.setattr(loihi2, "availability", lambda: None)
     monkeypatch.setattr(loihi2, "unreachable", lambda board: None)
     network, spikes = one_layer(Neurons(120)), np.ones((1, 4, 2), np.uint8)
@@ -472,8 +472,8 @@ def test_period_relays_and_thresholds_of_two_weights_are_reported():
 
 
 @pytest.mark.parametrize("steps", [4, 3])
-def test_potentials_that_wrap_are_foreseen_and_a_smaller_scale_mends_them(steps):
-    """Of 4 steps the period is 8, with a reset before its end; of 3 it is 4, and ends with the pulse that goes below."""
+def test_potentials_that_wrap_are_predicted_and_a_smaller_scale_prevents_it(steps):
+    """T = 4 has a period of 8 with a reset before its end; T = 3 has one of 4, which ends with the pulse below the limit."""
     source = make_input("current", (2,), 255)
     network = one_layer(Neurons(32_640), ((200, 0), (-200, 0), (10, 0)), source)
     images = np.array([[1.0, 0.0], [0.1, 0.0]], np.float32)
@@ -492,7 +492,7 @@ def test_potentials_that_wrap_are_foreseen_and_a_smaller_scale_mends_them(steps)
     assert ratio == pytest.approx(32_640 / 200, rel=0.02)
 
 
-def test_a_layer_that_has_room_keeps_its_integers():
+def test_a_layer_with_headroom_keeps_its_integers():
     from rmp_lava.conversion.headroom import add_headroom
 
     network = one_layer(Neurons(120, bias=np.array([3], np.int16)))
@@ -509,7 +509,7 @@ def test_leak_is_counted_in_spikes():
     assert set(found) == {"leak", "spikes"} and found["spikes"].where == "a"
 
 
-def test_a_backlog_crosses_unless_blank_steps_leave_room_for_a_reset():
+def test_a_backlog_crosses_unless_blank_steps_allow_a_reset():
     source = make_input("current", (1,), 255)
     network = one_layer(Neurons(100), ((90,),), source)  # a backlog of 22,850 a step
     images = np.ones((2, 1), np.float32)

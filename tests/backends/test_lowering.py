@@ -52,7 +52,7 @@ def images(network: SpikingNetwork, samples: int) -> np.ndarray:
 
 
 SOURCES = {"rate": (make_input("rate", (2, 4, 6)), 1), "current": (make_input("current", (2, 4, 6), 63), 100)}
-"""What sends the messages, and how much larger the thresholds are that they take."""
+"""The input, and the factor of the thresholds that its messages need."""
 
 
 @pytest.mark.parametrize("implementation", ["native", "stock"])
@@ -81,7 +81,7 @@ def test_an_embedded_input_makes_the_spikes_of_its_image(encoding):
 
 
 @pytest.mark.parametrize("where", ["chip", "host"])
-def test_what_is_measured_on_a_board_runs_where_nobody_looks(where):
+def test_a_measurement_runs_without_observers(where):
     """The job of a measurement, without its probe: no sink, and with the input on the chip no source either."""
     network = residual(*SOURCES["rate"])
     plan = loihi2.deployed_schedule(network, STEPS)
@@ -97,7 +97,7 @@ def test_what_is_measured_on_a_board_runs_where_nobody_looks(where):
 def test_the_trained_digits_network_classifies_as_on_backend_fast():
     network = rmp_lava.load(Path(__file__).parents[2] / "exports" / "reference" / "digits-soft.net")
     digits = load("digits")
-    network = add_headroom(network, digits.train_images[:200], 32)  # balanced for more than a register holds
+    network = add_headroom(network, digits.train_images[:200], 32)  # balanced for potentials beyond the register
     some, plan = digits.test_images[:10], schedule(network, 32, **PLAN)
     expected = fast.run(network, some, plan, record=EVERYTHING)
     found = simulator.run(network, some, plan, Lava("stock", time_limit=300), adapters=True, record=EVERYTHING)
@@ -118,7 +118,7 @@ def test_the_trained_vgg16_classifies_as_on_backend_fast():
     assert_same_run(found, expected)
 
 
-def test_leak_on_lava_is_the_one_that_the_reference_foresees():
+def test_leak_on_lava_is_that_of_the_reference():
     network = residual(*SOURCES["current"])
     some, plan = images(network, 2), schedule(network, 30, **PLAN)
     found = simulator.run(network, some, plan, Lava("stock", time_limit=120), leak=1, record=EVERYTHING)
@@ -128,7 +128,7 @@ def test_leak_on_lava_is_the_one_that_the_reference_foresees():
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_a_reset_amid_the_blank_steps_is_as_foreseen(steps):
+def test_a_reset_in_the_middle_of_the_blank_steps_is_as_predicted(steps):
     """With a backlog that the pulse cannot silence, and biases that act in blank steps too."""
     one = np.array([[1]], np.int16)
     bias = np.array([30], np.int16)
@@ -151,7 +151,7 @@ def test_a_reset_amid_the_blank_steps_is_as_foreseen(steps):
     assert not expected.boundary_spikes["soft"] and bool(short.boundary_spikes["soft"]) == (steps == 4)
 
 
-def test_a_neuron_program_of_the_users_own_takes_the_place_of_ours(tmp_path, monkeypatch):
+def test_a_users_neuron_program_replaces_ours(tmp_path, monkeypatch):
     (tmp_path / "own_neuron.py").write_text(OWN_NEURON)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[10]], np.int16)),), Neurons(25))

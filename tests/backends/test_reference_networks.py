@@ -96,7 +96,7 @@ def test_steps_and_accuracies_that_the_readme_names(digits):
     assert (round(450 * hard.max()), first(hard, 442)) == (442, 390)
 
 
-def test_predictions_are_those_of_the_day_they_were_made(runs, digits):
+def test_predictions_are_those_that_were_stored(runs, digits):
     # Integers, deterministic input: any change of neuron, time convention or format shows here, on every machine.
     correct = {reset: int((run.predictions == digits.test_labels).sum()) for reset, run in runs.items()}
     spikes = {reset: run.spike_counts for reset, run in runs.items()}
@@ -133,7 +133,7 @@ def test_lava_agrees_on_a_trained_network(digits, implementation):
     [("vgg16-cifar", VGG_OUTPUT, VGG_SPIKES), ("resnet20-cifar", RESNET_OUTPUT, RESNET_SPIKES)],
 )
 @pytest.mark.slow
-def test_deep_networks_give_the_spikes_of_the_day_they_were_made(name, output, spikes):
+def test_deep_networks_give_the_spikes_that_were_stored(name, output, spikes):
     # Patches of noise: CIFAR-10 does not come with this package.
     coarse = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
     network = rmp_lava.load(FOLDER / f"{name}.net")

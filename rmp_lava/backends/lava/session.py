@@ -58,8 +58,17 @@ def run_network(
     BackendError
         If Lava fails or the time limit (seconds) passes. Nothing is left running, not even after Ctrl-C.
     """
+    task = _network_task(job)
     with finished(network, images, job, seed=seed, time_limit=time_limit, progress=progress) as (folder, outcome):
-        return _collect(network, folder, job, outcome, record, backend, note)
+        part = _collected(network, folder, task, record)
+    return join(
+        task.plan,
+        [part],
+        backend=backend,
+        execution=outcome.execution + note,
+        implementation=task.implementation,
+        seconds=outcome.seconds,
+    )
 
 
 def run_circuit(
@@ -93,13 +102,17 @@ def finished(
     progress: bool = False,
 ) -> Iterator[tuple[Path, Outcome]]:
     """Run samples through a network; the folder with the results exists within the `with` block."""
-    task = job.task
-    if isinstance(task, Circuit):
-        raise TypeError("the job has a circuit; run it with run_circuit")
+    task = _network_task(job)
     with _folder(job) as folder:
         netx.save(network, folder / NETWORK)
         write_messages(network, images, task.plan, seed, folder / MESSAGES)
         yield folder, supervise(folder, task.samples, time_limit, progress)
+
+
+def _network_task(job: Job) -> NetworkTask:
+    if isinstance(job.task, Circuit):
+        raise TypeError("the job has a circuit; run it with run_circuit")
+    return job.task
 
 
 @contextlib.contextmanager
@@ -224,18 +237,8 @@ def _load(folder: Path, kind: str, index: int) -> np.ndarray:
     return array
 
 
-def _collect(
-    network: SpikingNetwork,
-    folder: Path,
-    job: Job,
-    outcome: Outcome,
-    record: Collection[str],
-    backend: Backend,
-    note: str,
-) -> Run:
-    """The `Run` that a finished job's files describe; populations that nothing observed have no counts in it."""
-    task = job.task
-    assert isinstance(task, NetworkTask)
+def _collected(network: SpikingNetwork, folder: Path, task: NetworkTask, record: Collection[str]) -> Part:
+    """What a finished job's files hold; populations that nothing observed have no counts in it."""
     names = [INPUT, *(layer.name for layer in network)]
 
     def read(kind: str) -> dict[str, np.ndarray]:
@@ -243,30 +246,22 @@ def _collect(
         return {name: _load(folder, kind, i) for name, i in present.items()}
 
     counts, last, crossing, potentials = (read(kind) for kind in ("counts", "last", "crossing", "membrane"))
-    stock = task.implementation == "stock"
-    for name in potentials if stock else ():
-        neurons = network[name].neurons
-        if neurons.reset == "soft":
-            # The self-synapse's subtraction for the last step's spike is still on its way.
-            potentials[name] = potentials[name] - last[name] * to_state_units(int(neurons.threshold))
+    soft = {
+        each.name for each in populations(network) if task.implementation == "stock" and each.neurons.reset == "soft"
+    }
+    for name in soft & potentials.keys():
+        # The self-synapse's subtraction for the last step's spike is still on its way.
+        potentials[name] = potentials[name] - last[name] * to_state_units(int(network[name].neurons.threshold))
     output = network.output.name
     scores = counts[output] if network.readout == "count" else potentials[output]
     part = Part(output=scores.reshape(len(scores), -1))
     part.count_messages(network, counts, record)
     part.neuron_updates = {each.name: each.size * task.plan.steps * len(scores) for each in populations(network)}
-    if stock:
-        part.boundary_spikes = {
-            each.name: int(crossing[each.name].reshape(len(scores), -1).any(axis=1).sum())
-            for each in populations(network)
-            if each.neurons.reset == "soft" and each.name in crossing
-        }
+    part.boundary_spikes = {
+        name: int(crossed.reshape(len(scores), -1).any(axis=1).sum())
+        for name, crossed in crossing.items()
+        if name in soft
+    }
     part.spikes = read("spikes")
     part.potentials = potentials if "potentials" in record else {}
-    return join(
-        task.plan,
-        [part],
-        backend=backend,
-        execution=outcome.execution + note,
-        implementation=task.implementation,
-        seconds=outcome.seconds,
-    )
+    return part
