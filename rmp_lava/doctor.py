@@ -105,7 +105,7 @@ def _try_gpu() -> str:
     from .errors import BackendUnavailableError
 
     if not torch.cuda.is_available():
-        raise BackendUnavailableError("PyTorch finds none; it is optional, with --device cuda where there is one")
+        raise BackendUnavailableError("PyTorch finds no GPU; a GPU is optional (--device cuda)")
     return torch.cuda.get_device_name()
 
 

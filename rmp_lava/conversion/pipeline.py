@@ -1,4 +1,4 @@
-"""The whole way from a trained network to a quantised spiking one, without training (`convert`) and with it (`tune`)."""
+"""The pipelines from a trained to a quantised spiking network, without training (`convert`) and with it (`tune`)."""
 
 from __future__ import annotations
 

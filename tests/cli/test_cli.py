@@ -82,7 +82,7 @@ def work(tmp_path_factory) -> Path:
     return folder
 
 
-# The whole way
+# The whole pipeline
 
 
 @pytest.mark.slow

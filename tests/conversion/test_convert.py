@@ -306,7 +306,7 @@ def test_wrong_images_are_refused():
         balance(small(), IMAGES * 2, 25)
 
 
-# The whole way
+# The whole pipeline
 
 
 @pytest.mark.parametrize("encoding", ["poisson", "rate", "current"])

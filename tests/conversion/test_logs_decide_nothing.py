@@ -1,4 +1,4 @@
-"""Records and provenance are logs: with both emptied after each pass, the whole way gives the same networks and figures."""
+"""Records and provenance are logs: with both emptied after each pass, the whole pipeline gives the same networks and figures."""
 
 from __future__ import annotations
 

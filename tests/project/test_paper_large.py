@@ -1,4 +1,4 @@
-"""The paper's large networks, the whole way at a tiny width: measured in processes of their own, kept, and refused in words."""
+"""The large networks of the paper at a tiny width, through all stages: measured in processes of their own, stored, validated."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_trained_network_on_real_images_has_accuracies(large, large_job, large_i
     wanted = {"checkpoint": "hash", "real_images": True, "images": None, "methods": {"low-latency": {}}, "steps": 4}
     with pytest.raises(UsageError, match="holds 'vgg16-imagenet' with 3 classes; expected 'vgg16-imagenet' with 1000"):
         large_job.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
-    with pytest.raises(UsageError, match="has 3 classes, but 1000 are wanted"):
+    with pytest.raises(UsageError, match="has 3 classes, but 1000 are required"):
         large_job.measure(job(tmp_path, "vgg16-imagenet", places | {"checkpoint": None}, **wanted))
     wanted["options"] = options
     monkeypatch.setattr(large_images, "_BLOCK_BYTES", 4 * 7 * 3 * 224 * 224)  # blocks of 7, 7 and 4 images
