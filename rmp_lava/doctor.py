@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .network import SpikingNetwork
     from .results import Run
 
-_LAVA, _LAVA_DL = "Lava CPU simulator", "lava-dl (its loader, optional)"
+_LAVA_DL = "lava-dl (its loader, optional)"
 
 
 def diagnose() -> list[Finding]:
@@ -30,7 +30,7 @@ def diagnose() -> list[Finding]:
         _attempt("data set digits", lambda: _try_data("digits")),
         _attempt("data set fashion-mnist", lambda: _try_data("fashion-mnist")),
         _attempt("GPU", _try_gpu),
-        _lava(),
+        _attempt("Lava CPU simulator", _try_lava),
         _lava_dl(),
         *_loihi2(),
     ]
@@ -109,16 +109,13 @@ def _try_gpu() -> str:
     return torch.cuda.get_device_name()
 
 
-def _lava() -> Finding:
-    from .backends.lava import simulator
-
-    reason = simulator.availability()
-    return Finding("obstacle", _LAVA, reason) if reason else _attempt(_LAVA, _try_lava)
-
-
 def _try_lava() -> str:
     from .backends import Lava
+    from .backends.lava import simulator
+    from .errors import BackendUnavailableError
 
+    if reason := simulator.availability():
+        raise BackendUnavailableError(reason)
     return f"spikes equal the reference's; {_equal_to_reference(Lava(time_limit=120)).execution}"
 
 

@@ -7,8 +7,8 @@ from math import prod
 
 from ..choices import Implementation
 from ..findings import Finding
-from ..network import INPUT, Conv, SpikingNetwork
-from .demand import Demand, longest_delay, scaled
+from ..network import INPUT, Conv, SpikingNetwork, longest_delays
+from .demand import Demand, scaled
 from .placement import RESOURCES, LayerMapping, place
 from .profiles import Profile, load_profile, profile_names
 
@@ -39,7 +39,7 @@ def findings_for(network: SpikingNetwork, profile: Profile, implementation: Impl
         found = f"sends messages up to {largest}; {profile.chip} supports messages up to {limit}"
         yield Finding("obstacle", INPUT, found, "convert with --encoding rate or poisson", "message")
     yield from traps(network, profile)
-    delay, longest = longest_delay(network), profile.count("cores.delay_max")
+    delay, longest = max(longest_delays(network).values()), profile.count("cores.delay_max")
     if implementation == "native" and longest is not None and delay > longest:
         found = f"the shortest of several paths needs a delay of {delay} steps; synapses support up to {longest}"
         yield Finding("caution", "network", found, "put layers into the short path", "delay")

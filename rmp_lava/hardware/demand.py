@@ -151,11 +151,6 @@ def demands(
     return [*_with_relays(network, result, bits), *_pulses(network, period)] if stock else result
 
 
-def longest_delay(network: SpikingNetwork) -> int:
-    """Time steps that messages of the shortest of several paths wait at most."""
-    return max(longest_delays(network).values())
-
-
 def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDemand:
     bits, pool = weight_bits(synapse.weight, limit), synapse.pool or (1, 1)
     if not isinstance(synapse, Conv):

@@ -60,12 +60,12 @@ def compare_with_reference(network: SpikingNetwork, images: np.ndarray, result: 
         progress=True,
     )
     differences = []
-    for name, spikes in expected.spikes.items():
-        count = int((spikes != result.spikes[name]).sum())
-        if count:
-            differences.append(f"layer {name!r}: {count:,} spikes differ")
-    for name, potentials in expected.potentials.items():
-        count = int((potentials != result.potentials[name]).sum())
-        if count:
-            differences.append(f"layer {name!r}: {count:,} final potentials differ")
+    for what, wanted, found in (
+        ("spikes", expected.spikes, result.spikes),
+        ("final potentials", expected.potentials, result.potentials),
+    ):
+        for name, values in wanted.items():
+            count = int((values != found[name]).sum())
+            if count:
+                differences.append(f"layer {name!r}: {count:,} {what} differ")
     return differences

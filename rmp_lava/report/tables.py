@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -107,13 +107,8 @@ def activity_table(network: SpikingNetwork, run: Run, *, registers: bool = True)
         per_neuron = None if fired is None else fired / size
         rate = None if per_neuron is None else per_neuron / run.schedule.steps
         share = None if received is None or every is None else received / every if every else 0.0
-        counted = (
-            _or_dash(count, fired),
-            _or_dash(digits, per_neuron),
-            _or_dash(digits, rate),
-            _or_dash(count, received),
-        )
-        return (name, f"{size:,}", *counted, percent(share), *of_registers)
+        counted = (count(fired), digits(per_neuron), digits(rate), count(received), percent(share))
+        return (name, f"{size:,}", *counted, *of_registers)
 
     rows = [
         row(
@@ -133,10 +128,6 @@ def activity_table(network: SpikingNetwork, run: Run, *, registers: bool = True)
     up_to = "" if run.steps_used is None else "up to "
     title = f"Activity per inference, {up_to}{run.schedule.steps} steps"
     return table(title, [columns[i] for i in shown], [[cells[i] for i in shown] for cells in rows], total=True)
-
-
-def _or_dash(written: Callable[[float], str], value: float | None) -> str:
-    return "–" if value is None else written(value)
 
 
 def _potentials(limits: tuple[float, float] | None, integer: bool) -> str:

@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from ..network import Conv, Layer
+from ..network import Conv, Layer, Synapse
 
 LONGEST_LABEL = 22
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
@@ -45,8 +45,10 @@ def quantity(value: float | None, unit: str) -> str:
     return f"{digits(value / factor)} {prefix}{unit}"
 
 
-def digits(value: float) -> str:
-    """Three significant digits; an integer from 1000 on."""
+def digits(value: float | None) -> str:
+    """Three significant digits; an integer from 1000 on; a dash for None."""
+    if value is None:
+        return "–"
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if abs(value) < 1000:
@@ -55,8 +57,10 @@ def digits(value: float) -> str:
     return f"{value:,.{places}f}" if places < 6 else f"{value:.2e}"
 
 
-def count(value: float) -> str:
-    """A mean number of things: one decimal place below 100, unless it is an integer."""
+def count(value: float | None) -> str:
+    """A mean number of things: one decimal place below 100, unless it is an integer; a dash for None."""
+    if value is None:
+        return "–"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
 
 
@@ -77,16 +81,14 @@ def plural(number: int, what: str, several: str = "") -> str:
 
 def synapses(layer: Layer) -> str:
     """The kinds of synapses of a layer."""
-    kinds = []
-    for synapse in layer.synapses:
-        if isinstance(synapse, Conv):
-            stride = "" if synapse.stride == (1, 1) else f" / {max(synapse.stride)}"
-            kind = f"conv {shape(synapse.weight.shape[2:])}{stride}"
-        else:
-            kind = "dense"
-        if kind not in kinds:
-            kinds.append(kind)
-    return " + ".join(kinds)
+
+    def kind(synapse: Synapse) -> str:
+        if not isinstance(synapse, Conv):
+            return "dense"
+        stride = "" if synapse.stride == (1, 1) else f" / {max(synapse.stride)}"
+        return f"conv {shape(synapse.weight.shape[2:])}{stride}"
+
+    return " + ".join(dict.fromkeys(map(kind, layer.synapses)))
 
 
 def wilson(share: float, number: int) -> tuple[float, float]:

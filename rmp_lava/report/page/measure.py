@@ -75,18 +75,7 @@ def measure(
     *,
     seed: int = 0,
 ) -> Measured:
-    """Run a network on images and keep what the report shows.
-
-    Parameters
-    ----------
-    images, labels, what
-        As `sources.images.images_for` returns them.
-    steps : int
-        T.
-    trained : torch.nn.Module, torch.export.ExportedProgram or str
-        What the network was converted from, or a sentence why it is missing.
-    seed : int
-        Of the Poisson encoding.
+    """Run a network on images and keep what the report shows; the parameters are those of `make_page`.
 
     Raises
     ------

@@ -64,17 +64,8 @@ def compare_rates(
 ) -> Rates:
     """Compare a converted network's firing rates with the activations of the trained network.
 
-    Parameters
-    ----------
-    trained : torch.nn.Module, torch.export.ExportedProgram or str
-        What the network was converted from, or a sentence why it is missing.
-    images, labels
-        Of the report; the first `IMAGES` are compared, all are classified.
-
-    Returns
-    -------
-    Rates
-        With a sentence in `missing` if the trained network is missing or does not match.
+    The first `IMAGES` images are compared, all are classified. `Rates.missing` is a sentence if the trained network is missing
+    (then `trained` is that sentence) or does not match.
     """
     if isinstance(trained, str):
         return Rates(missing=trained)
