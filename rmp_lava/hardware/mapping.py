@@ -77,10 +77,10 @@ class Mapping(Tabular):
     @property
     def fits(self) -> bool:
         """Whether there is no obstacle and the cores are enough."""
-        return not self.obstacles and self.has_room
+        return not self.obstacles and self.enough_cores
 
     @property
-    def has_room(self) -> bool:
+    def enough_cores(self) -> bool:
         """Whether every layer can be split far enough and the board has cores for all of them."""
         return all(layer.fits for layer in self.layers) and self.cores <= self.cores_available
 
@@ -176,7 +176,7 @@ def map_network(
         tuple(findings_for(network, profile, implementation)),
         tuple(f"cores.{key}" for key, quantity in profile.sections["cores"].items() if quantity.value is None),
     )
-    if result.has_room:
+    if result.enough_cores:
         return result
     remedies = remedies_for(result.layers, populations, shapes, profile)
     if implementation == "stock":

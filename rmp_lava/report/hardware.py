@@ -89,7 +89,7 @@ def describe_mapping(mapping: Mapping) -> list[str]:
     chips = f", {mapping.chips:,} of {mapping.chips_available:,} chips" if mapping.chips_available > 1 else ""
     if mapping.fits:
         lines = [f"Fits: {cores}{chips}."]
-    elif mapping.has_room:
+    elif mapping.enough_cores:
         lines = [f"Does not fit: {obstacle.sentence()}." for obstacle in mapping.obstacles]
     elif all(layer.fits for layer in mapping.layers):
         lines = [

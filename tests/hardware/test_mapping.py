@@ -272,7 +272,7 @@ def test_chips_without_graded_messages_take_no_pixels_as_currents():
     )
     assert describe_mapping(found)[0] == f"Does not fit: {sentence}."
     crowded = map_network(network, changed(load_profile("loihi1"), axons_in=4))
-    assert not crowded.has_room and [each.sentence() for each in crowded.obstacles] == [sentence]
+    assert not crowded.enough_cores and [each.sentence() for each in crowded.obstacles] == [sentence]
     assert map_network(network.replace(input=make_input("rate", (8,))), "loihi1").fits
 
 
