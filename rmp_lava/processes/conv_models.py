@@ -76,7 +76,7 @@ class _BlasConv:
         padded = np.pad(messages.astype(dtype), [(n, n) for n in (*self.padding, 0)])
         window = self.dilation * (self.kernel_size - 1) + 1
         (sx, sy), (dx, dy) = self.stride, self.dilation
-        fields = np.lib.stride_tricks.sliding_window_view(padded, tuple(window), axis=(0, 1))[::sx, ::sy, :, ::dx, ::dy]
+        fields = np.lib.stride_tricks.sliding_window_view(padded, (*window, 1))[::sx, ::sy, :, ::dx, ::dy, 0]
         fields = np.moveaxis(fields, 2, -1)  # (W_out, H_out, kernel W, kernel H, C)
         result = np.empty((*fields.shape[:2], groups, matrix.shape[2]), dtype=dtype)
         columns = max(1, _BLOCK_ELEMENTS // fields[0].size)
