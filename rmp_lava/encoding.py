@@ -72,24 +72,13 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
 class Encoder:
     """Messages of a batch of samples, in consecutive stretches of time.
 
-    Parameters
-    ----------
-    source : Input
-    images : numpy.ndarray
-        As `check_images` returns them: (samples, *shape), or (samples, steps, *shape) for encoding "spikes".
-    steps : int
-        T, time steps of the window.
-    seed : int
-        Seed of the Poisson spikes; sample i draws from a generator seeded with (seed, first_sample + i).
-    first_sample : int
-        Index of the first image within the run.
+    images : As `check_images` returns them: (samples, *shape), or (samples, steps, *shape) for encoding "spikes".
+    steps : T, time steps of the window.
+    seed : Seed of the Poisson spikes; sample i draws from a generator seeded with (seed, first_sample + i).
+    first_sample : Index of the first image within the run.
 
-    Attributes
-    ----------
-    dtype : numpy.dtype
-        Of the messages: uint8 or uint16 levels, or float32 if the input has no levels.
-    is_constant : bool
-        Whether the messages are equal in every step.
+    dtype : Of the messages: uint8 or uint16 levels, or float32 if the input has no levels.
+    is_constant : Whether the messages are equal in every step.
 
     Raises
     ------

@@ -23,16 +23,9 @@ RAILS = ("total", "vdd", "vddm", "vddio")
 class Figure:
     """One number with its unit and its origin.
 
-    Parameters
-    ----------
-    name : str
-    value : float
-    unit : str
-    origin : {"measured", "derived", "simulated", "estimated"}
-        Read from a probe (or its mean over time); computed from measured figures; counted by backend fast; computed from a
-        hardware profile.
-    how : str
-        Its source, in words.
+    origin : {"measured", "derived", "simulated", "estimated"}. Read from a probe (or its mean over time); computed from
+        measured figures; counted by backend fast; computed from a hardware profile.
+    how : Its source, in words.
     """
 
     name: str
@@ -142,10 +135,7 @@ class Measurement(Value):
         how = "backend fast: the network's own, without self-synapses, pulses and blank steps"
         rows += [
             Figure(f"{name} per sample, simulated", sum(values.values()), "1", "simulated", how)
-            for name, values in (
-                ("synaptic operations", self.simulated_operations),
-                ("spikes", self.simulated_spikes),
-            )
+            for name, values in (("synaptic operations", self.simulated_operations), ("spikes", self.simulated_spikes))
         ]
         share = float(np.mean(self.memory["total_mpds"]))
         rows.append(Figure("memory used", share, "1", "measured", f"memory probe, mean share of {self.cores} cores"))

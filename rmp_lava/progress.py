@@ -9,14 +9,9 @@ from types import TracebackType
 class Progress:
     """A progress bar on standard error, as a context manager.
 
-    Parameters
-    ----------
-    label : str
-        What is in progress.
-    total : int
-        Number of units.
-    shown : bool
-        False: never show it. True: show it on a terminal.
+    label : What is in progress.
+    total : Number of units.
+    shown : False: never show it. True: show it on a terminal.
     """
 
     def __init__(self, label: str, total: int, *, shown: bool = True) -> None:

@@ -80,10 +80,7 @@ def run(
     _check_call(network, chosen, record, seed, strict)
     on_board = isinstance(chosen, Loihi2)
     plan = schedule(
-        network,
-        steps,
-        blank=_blank(blank, chosen),
-        power_of_two=on_board if power_of_two is None else power_of_two,
+        network, steps, blank=_blank(blank, chosen), power_of_two=on_board if power_of_two is None else power_of_two
     )
     images = check_images(images, network.input)
     if isinstance(chosen, Reference):

@@ -158,12 +158,7 @@ class Loihi2:
 
 
 BackendOptions = Reference | Fast | Lava | Loihi2
-KINDS: dict[Backend, type[BackendOptions]] = {
-    "reference": Reference,
-    "fast": Fast,
-    "lava": Lava,
-    "loihi2": Loihi2,
-}
+KINDS: dict[Backend, type[BackendOptions]] = {"reference": Reference, "fast": Fast, "lava": Lava, "loihi2": Loihi2}
 
 
 def options_of(backend: Backend | BackendOptions) -> BackendOptions:

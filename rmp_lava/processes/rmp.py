@@ -51,12 +51,7 @@ class RMP(AbstractProcess):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            shape=shape,
-            reset=reset,
-            v_init=v_init,
-            reset_interval=reset_interval,
-            reset_offset=reset_offset,
-            **kwargs,
+            shape=shape, reset=reset, v_init=v_init, reset_interval=reset_interval, reset_offset=reset_offset, **kwargs
         )
         if reset not in options(Reset):
             raise ValueError(f"reset is {reset!r}; choose one of {listed(Reset)}")
