@@ -16,11 +16,8 @@ from .adapters import Adapters
 from .population import LavaPopulation, connect, convolution, flattened, lava_shape
 
 
-def build_circuit(
-    circuit: Circuit, sources: Mapping[str, OutPort], adapters: Adapters | None = None
-) -> dict[str, LavaPopulation]:
+def build_circuit(circuit: Circuit, sources: Mapping[str, OutPort], adapters: Adapters) -> dict[str, LavaPopulation]:
     """Connect a circuit's Processes to ports that send its lines' messages (Lava order); the populations by name."""
-    adapters = adapters or Adapters()
     populations = {each.name: _cells(each) for each in circuit.cells}
     for connection in circuit.connections:
         target = populations[connection.target]
