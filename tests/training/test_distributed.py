@@ -82,7 +82,7 @@ def test_resumed_training_of_two_processes_is_the_uninterrupted_one_bit_for_bit(
     assert "stopped" in run(tmp_path, 2, checkpoint_path=path, stop=1, **settings).stdout
     assert len(load_checkpoint(path).training["history"]) == 1
     refused = run(tmp_path, 1, checkpoint_path=path, resume=True, **settings)
-    assert "was trained with processes 2, but 1 was given" in refused.stderr
+    assert "was made with processes 2, but 1 was given" in refused.stderr
     part = trained(tmp_path, "part.pt", 2, resume=True, **settings)
     assert all(torch.equal(part[name], value) for name, value in whole.items())
 
