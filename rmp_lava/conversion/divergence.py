@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -63,13 +62,6 @@ class TrainedOutputs:
         return float((expected.exp() * (expected - outputs)).sum(dim=1).mean())
 
 
-@dataclass(frozen=True)
-class _Tried:
-    network: SpikingNetwork
-    how: Balancing
-    divergence: float
-
-
 def balance_best(
     network: SpikingNetwork,
     images: np.ndarray,
@@ -106,13 +98,16 @@ def balance_best(
     if len(candidates) == 1:
         return balance(network, images, steps, candidates[0], profile=profile, seed=seed, progress=progress)
     trained = TrainedOutputs(network, images)
-    tried = []
-    for how in candidates:
-        balanced = balance(network, images, steps, how, profile=profile, seed=seed, progress=progress)
-        tried.append(_Tried(balanced, how, trained.divergence(balanced, steps, seed=seed)))
-    best = min(tried, key=lambda each: each.divergence).network
+    balanced = [
+        balance(network, images, steps, how, profile=profile, seed=seed, progress=progress) for how in candidates
+    ]
+    divergences = [trained.divergence(each, steps, seed=seed) for each in balanced]
+    best = balanced[divergences.index(min(divergences))]
     differ = [name for name in vars(candidates[0]) if len({repr(getattr(how, name)) for how in candidates}) > 1]
-    record = [{name: getattr(t.how, name) for name in differ} | {"divergence": t.divergence} for t in tried]
+    record = [
+        {name: getattr(how, name) for name in differ} | {"divergence": divergence}
+        for how, divergence in zip(candidates, divergences, strict=True)
+    ]
     provenance = dict(best.provenance)
     provenance["balance"] = dict(provenance.get("balance", {})) | {"tried": record}
     return best.replace(provenance=provenance)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .balancing import BalancingChanges
 
 CALIBRATION_IMAGES = 512
-"""Training images that `tune` takes for thresholds and biases unless the caller says otherwise."""
+"""Training images that `tune` takes for thresholds and biases unless the caller chooses a number."""
 _BEFORE_TUNING = candidates_for("low-latency", v_init="half")
 _TUNED = Balancing(thresholds="tuned", v_init="half")
 """A tuning starts from networks that are balanced like the former, and trains for neurons like the latter."""
@@ -217,7 +217,7 @@ def tune(
     model, steps, pooling, quantization, seed, name, class_names, dataset, validation_fraction, provenance, progress
         As `convert` takes them.
     images : numpy.ndarray or LazyImages
-        Training images, (N, *input shape): float in [0, 1], or uint8 that stands for value / 255.
+        Training images, (N, *input shape): float in [0, 1], or uint8 that represents value / 255.
     labels : numpy.ndarray
         int64 (N,) classes.
     epochs, learning_rate, batch_size, augmentation, precision, device, checkpoint_path, resume, on_epoch

@@ -24,7 +24,7 @@ _LARGEST_SHARE = 0.9
 
 
 def scale_synapses(layer: Layer, scales: Scales) -> Layer:
-    """The layer with its weights multiplied by the activation scale of their source; graded input has none."""
+    """The layer with its weights multiplied by the activation scale of their source, except for graded input."""
     return layer.replace(
         synapses=tuple(_scaled(s, scales[s.source]) if s.source in scales else s for s in layer.synapses)
     )

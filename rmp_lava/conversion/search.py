@@ -8,9 +8,8 @@ Here a change is tried on all layers together, then on each layer, in the order 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -28,7 +27,7 @@ SHIFTS = (-0.1, 0.1)
 """Tried on the initial potential if it is not 0, in units of the threshold."""
 _WORTH = 0.995
 """An improved divergence is at most this share of the former one, as weights are yet to be rounded."""
-_Change = Callable[[SpikingNetwork], SpikingNetwork]
+_Change = Callable[[SpikingNetwork, str, float], SpikingNetwork]
 
 
 @dataclass(frozen=True)
@@ -132,15 +131,18 @@ def search(
             f"thresholds are searched between balancing and quantising, but network {network.name!r} is "
             f"{'quantised' if network.is_integer else 'not balanced yet'}"
         )
-    rounds = [list(_changes(names, network)) for names in _groups(network)]
-    with Progress(f"searching for {objective.name}", 1 + sum(map(len, rounds)), shown=progress) as bar:
+    rounds = [(names, _changes(names, network)) for names in _groups(network)]
+    measurements = 1 + sum(len(changes) for _, changes in rounds)
+    with Progress(f"searching for {objective.name}", measurements, shown=progress) as bar:
         best, reached = network, objective.measure(network, steps, seed)
         before = reached
         bar.advance()
-        for changes in rounds:
+        for names, changes in rounds:
             start = best
-            for change in changes:
-                candidate = change(start)
+            for change, amount in changes:
+                candidate = start
+                for name in names:
+                    candidate = change(candidate, name, amount)
                 measured = objective.measure(candidate, steps, seed)
                 bar.advance()
                 if objective.is_better(measured, reached):
@@ -161,21 +163,9 @@ def _groups(network: SpikingNetwork) -> list[tuple[str, ...]]:
     return [tuple(spiking), *((name,) for name in spiking)] if len(spiking) > 1 else [tuple(spiking)]
 
 
-def _changes(names: tuple[str, ...], network: SpikingNetwork) -> Iterator[_Change]:
-    """What is tried on a group of layers."""
-    for factor in FACTORS:
-        yield partial(_on_each, names=names, change=multiply_scale, amount=factor)
+def _changes(names: tuple[str, ...], network: SpikingNetwork) -> list[tuple[_Change, float]]:
+    """What is tried on a group of layers: a change of each of them, by so much."""
+    changes: list[tuple[_Change, float]] = [(multiply_scale, factor) for factor in FACTORS]
     if all(network[name].neurons.v_init for name in names):
-        for shift in SHIFTS:
-            yield partial(_on_each, names=names, change=shift_initial_potential, amount=shift)
-
-
-def _on_each(
-    network: SpikingNetwork,
-    names: tuple[str, ...],
-    change: Callable[[SpikingNetwork, str, float], SpikingNetwork],
-    amount: float,
-) -> SpikingNetwork:
-    for name in names:
-        network = change(network, name, amount)
-    return network
+        changes += [(shift_initial_potential, shift) for shift in SHIFTS]
+    return changes

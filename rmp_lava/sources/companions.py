@@ -58,7 +58,7 @@ def check_places(path: Path) -> None:
         raise UsageError(f"output is {path}; name a file that ends in .net")
     check_writable(path, NetFileError)
     earlier = _earlier_files(path)
-    for file in _beside(path):
+    for file in _places(path):
         if file.exists() and file not in earlier:
             raise UsageError(
                 f"{file} exists and is not what an earlier conversion has written to keep with {path.name}, so it is not "
@@ -66,7 +66,7 @@ def check_places(path: Path) -> None:
             )
 
 
-def _beside(path: Path) -> list[Path]:
+def _places(path: Path) -> list[Path]:
     return [path.with_suffix(suffix) for suffix in _SUFFIXES]
 
 
@@ -80,7 +80,7 @@ def _earlier_files(path: Path) -> set[Path]:
     except NetFileError:
         return set()
     named = {path.with_name(each.file) for each in companions if state_of(path, each) == UNCHANGED}
-    return named & set(_beside(path))
+    return named & set(_places(path))
 
 
 def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, for_lava_dl: bool = False) -> Kept:
@@ -112,9 +112,9 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, 
     files = {key: file for key, (file, _) in contents.items()}
     kept = network.replace(companions=companions)
     superseded = _earlier_files(path) - set(files.values())
-    with ExitStack() as beside:  # nothing has its name before everything is on disk
+    with ExitStack() as files_on_disk:  # nothing has its name before everything is on disk
         for file, content in contents.values():
-            beside.enter_context(prepared(file, content, CheckpointError))
+            files_on_disk.enter_context(prepared(file, content, CheckpointError))
         netx.save(kept, path, for_lava_dl=for_lava_dl)
     for file in superseded:  # they belong to the network that was replaced
         file.unlink(missing_ok=True)
@@ -201,14 +201,10 @@ def _onnx(model: Model, shape: tuple[int, ...]) -> tuple[str, bytes]:
             call = _Plain(model) if isinstance(model, ExportedProgram) else model.eval()
             export: Callable[..., object] = torch.onnx.export  # its annotation lacks the file objects that it accepts
             export(call, (example,), buffer, **options)
-            _check_onnx(buffer.getvalue())
+            import onnx
+
+            onnx.checker.check_model(onnx.load_from_string(buffer.getvalue()))
     except Exception as error:  # PyTorch and ONNX raise errors of many kinds
         reason = first_line(error)[:_LONGEST_REASON]
         raise _LeftOutError(f"ONNX is left out, because the network could not be exported ({reason})") from None
     return ".onnx", buffer.getvalue()
-
-
-def _check_onnx(content: bytes) -> None:
-    import onnx
-
-    onnx.checker.check_model(onnx.load_from_string(content))

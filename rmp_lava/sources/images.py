@@ -28,7 +28,7 @@ class ImageSplit:
     Attributes
     ----------
     train_images, validation_images : numpy.ndarray or LazyImages
-        (N, *shape), float32 in [0, 1], or uint8 that stands for value / 255; images of a large data set stay on disk.
+        (N, *shape), float32 in [0, 1], or uint8 that represents value / 255; images of a large data set stay on disk.
     train_labels, validation_labels : numpy.ndarray or None
         int64 (N,); None if the user gave none.
     class_names : tuple of str

@@ -74,14 +74,14 @@ class TrainedModel:
 
     @property
     def validation_fraction(self) -> float:
-        """Of its data set, that was held out when it was trained; the usual one where nothing says so."""
+        """Share of its data set that was held out when it was trained; the usual one where it is unknown."""
         return VALIDATION_FRACTION if self.held_out is None else self.held_out
 
 
 def load_trained(target: str, weights: Path | None = None) -> TrainedModel:
     """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, `package.module:function`, or a `.net`.
 
-    What integers of a `.net` stand for is restored, see `rmp_lava.conversion.restore`.
+    The network that the integers of a `.net` represent is restored, see `rmp_lava.conversion.restore`.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ def load_trained(target: str, weights: Path | None = None) -> TrainedModel:
             f"weights are given for {target}, which has its own; pass package.module:function with them, or leave them out"
         )
     path = Path(target)
-    ways = {".pt2": _from_program, ".net": _from_net}
-    return ways.get(path.suffix, _from_checkpoint)(path)
+    readers = {".pt2": _from_program, ".net": _from_net}
+    return readers.get(path.suffix, _from_checkpoint)(path)
 
 
 def load_kept(net: Path, network: SpikingNetwork) -> TrainedModel:
@@ -144,7 +144,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def shape_for(target: TrainedModel, given: str | None) -> tuple[int, ...]:
-    """The shape of one input: what the user says, or what the target knows; raises `UsageError` if neither does."""
+    """The shape of one input: as the user gave it, or the target's own; raises `UsageError` if neither does."""
     if given is not None:
         return parse_shape(given)
     if target.shape is None:

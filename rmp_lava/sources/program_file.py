@@ -88,7 +88,7 @@ def _check(path: Path, archive: zipfile.ZipFile, size: int) -> None:
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise CheckpointError(f"{path} is compressed, which PyTorch's files are not; export the network again")
     if sum(record.file_size for record in records) > size:
-        raise CheckpointError(f"{path} says it holds more bytes than the file has; copy it again")
+        raise CheckpointError(f"{path} declares more bytes than the file has; copy it again")
     damaged = archive.testzip()
     if damaged is not None:
         raise CheckpointError(f"{path} is damaged (checksum of {damaged!r}); copy it again")

@@ -1,4 +1,4 @@
-"""Of several ways to balance the one is kept whose outputs are nearest to the trained network's, and all are recorded."""
+"""Of several options for balancing, the one whose outputs are closest to the trained network's is kept; all are recorded."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ GOOD = Balancing(thresholds="activation", v_init="half")
 BAD = Balancing(thresholds="activation", v_init="half", alpha=0.05)
 
 
-@pytest.mark.parametrize("ways", [(GOOD, BAD), (BAD, GOOD)])
-def test_the_nearest_outputs_win_wherever_they_stand(ways):
+@pytest.mark.parametrize("candidates", [(GOOD, BAD), (BAD, GOOD)])
+def test_the_nearest_outputs_win_in_any_order(candidates):
     network = traced()
-    best = balance_best(network, IMAGES, 8, ways)
+    best = balance_best(network, IMAGES, 8, candidates)
     alone = balance(network, IMAGES, 8, GOOD)
     np.testing.assert_array_equal(best.layers[1].synapses[0].weight, alone.layers[1].synapses[0].weight)
     tried = best.provenance["balance"]["tried"]
-    assert [each["alpha"] for each in tried] == [way.alpha for way in ways]
+    assert [each["alpha"] for each in tried] == [how.alpha for how in candidates]
     assert all(set(each) == {"alpha", "divergence"} for each in tried)
-    for each, how in zip(tried, ways, strict=True):
+    for each, how in zip(tried, candidates, strict=True):
         assert each["divergence"] == output_divergence(network, balance(network, IMAGES, 8, how), IMAGES, 8)
     assert best.provenance["balance"]["alpha"] == 1.0
 
@@ -54,8 +54,8 @@ def test_divergence_is_that_of_the_outputs_and_vanishes_with_time():
     network = traced()
     balanced = balance(network, IMAGES, 8, GOOD)
     logits = model()(torch.from_numpy(IMAGES)).double()
-    said = torch.from_numpy(run(balanced, IMAGES, 8).output) / 8
-    expected = nn.functional.kl_div(said.log_softmax(1), logits.log_softmax(1), log_target=True, reduction="batchmean")
+    found = torch.from_numpy(run(balanced, IMAGES, 8).output) / 8
+    expected = nn.functional.kl_div(found.log_softmax(1), logits.log_softmax(1), log_target=True, reduction="batchmean")
     assert output_divergence(network, balanced, IMAGES, 8) == pytest.approx(expected.item(), rel=1e-4)
     longer = output_divergence(network, balance(network, IMAGES, 512, GOOD), IMAGES, 512)
     assert longer < output_divergence(network, balanced, IMAGES, 8) / 100

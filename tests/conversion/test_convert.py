@@ -1,4 +1,4 @@
-"""Conversion: the traced network computes what the model computes, and thresholds are what the paper says they are."""
+"""Conversion: the traced network computes what the model computes, and thresholds are those of the paper."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def linear(inputs, outputs) -> nn.Linear:
     return nn.Linear(inputs, outputs, bias=False)
 
 
-# What stands in the way
+# Obstacles
 
 
 def test_conversion_names_every_obstacle():
@@ -80,7 +80,7 @@ def small(hidden=4, readout="count") -> SpikingNetwork:
 
 
 def by_brute_force(network, images, steps, *, alpha=1.0, half=False, hard=False, percentile=None):
-    """V_in of every layer, one image, step and layer after the other, as the paper's algorithm 1 says it."""
+    """V_in of every layer, one image, step and layer after the other, as in the paper's algorithm 1."""
     streams = []
     for i, image in enumerate(images):
         streams.append(encode(network.input, image[None], steps, seed=3, first_sample=i)[0].astype(np.float64))
@@ -99,7 +99,7 @@ def by_brute_force(network, images, steps, *, alpha=1.0, half=False, hard=False,
                 v = v + a
                 spikes[t] = v > threshold
                 v = np.where(v > threshold, 0 if hard else v - threshold, v)
-            streams[i] = spikes * threshold  # what a spike stands for
+            streams[i] = spikes * threshold  # activation of one spike
     return found
 
 
@@ -133,7 +133,7 @@ def test_alpha_by_layer():
     assert one_less["first"].neurons.threshold == all_one["first"].neurons.threshold / 2
     assert one_less["third"].record["alpha"] == 1.0
     assert one_less["first"].record["alpha"] == 0.5
-    # Any mapping; but a layer without a threshold has none that could be less.
+    # Any mapping is allowed, but a layer without a threshold takes no alpha.
     frozen = Balancing(alpha=MappingProxyType({"first": 0.5}))
     assert balance(small(), IMAGES, 25, frozen).provenance["balance"]["alpha"] == {"first": 0.5}
     with pytest.raises(UsageError, match="'third', which integrates and has no threshold"):
@@ -183,7 +183,7 @@ def test_integers_are_not_balanced_again():
 
 
 def test_a_balanced_network_is_not_balanced_again():
-    # Its weights carry their sources' spike values, which a second balancing would multiply with others.
+    # Its weights carry their sources' activation scales, which a second balancing would multiply again.
     with pytest.raises(UsageError, match="balanced already"):
         balance(balance(small(), IMAGES, 25), IMAGES, 25)
 
@@ -226,13 +226,13 @@ def error_of(network, steps=8):
 
 
 def test_thresholds_per_channel_lose_least_where_channels_differ():
-    ways = [
+    candidates = [
         Balancing(),
         Balancing("activation", 99.9, v_init="half"),
         Balancing("error", v_init="half"),
         Balancing("error", v_init="half", channelwise=True),
     ]
-    *others, channelwise = (error_of(balance(convolutional(), PICTURES[:20], 8, how)) for how in ways)
+    *others, channelwise = (error_of(balance(convolutional(), PICTURES[:20], 8, how)) for how in candidates)
     assert channelwise < 0.3 * min(others)
 
 
@@ -274,7 +274,7 @@ def test_a_clipped_activation_is_the_largest_threshold():
     network = convolutional().map_layers(lambda layer: layer.replace(clip=0.3) if layer.name == "second" else layer)
     for how in (Balancing(), Balancing("error", v_init="half", channelwise=True)):
         assert np.max(balance(network, PICTURES, 8, how)["second"].activation_scale) <= 0.3
-    # Its largest input is above the clip, so alpha counts from the clip; above 1 there is nothing that a rate could say.
+    # Its largest input is above the clip, so alpha counts from the clip; above 1 no rate could represent more.
     for alpha, value in ((1.0, 0.3), (0.5, 0.15), (2.0, 0.3)):
         found = balance(network, PICTURES, 8, Balancing(alpha={"second": alpha}))["second"].activation_scale
         assert found == pytest.approx(value)

@@ -1,4 +1,4 @@
-"""Gates: what they measure is what whole arrays say, and the sentence names the layer that was broken, and how."""
+"""Layer fidelity agrees with sums over whole arrays, and the sentence names the layer that was broken, and how."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ def whole(analog, balanced, network, images, steps, backend) -> dict[str, tuple]
         values, counts = values.numpy().astype(np.float64), result.neuron_counts[name]
         layer = balanced[name]
         if layer.neurons.reset == "none":
-            said = result.output / steps * network.output_scale / (64 if network.is_integer else 1)
-            error = np.sqrt(((said - values) ** 2).mean() / (values**2).mean())
-            found[name] = (*both_correlations(said, values), error, None, None, 0, 0)
+            represented = result.output / steps * network.output_scale / (64 if network.is_integer else 1)
+            error = np.sqrt(((represented - values) ** 2).mean() / (values**2).mean())
+            found[name] = (*both_correlations(represented, values), error, None, None, 0, 0)
             continue
         value = np.broadcast_to(layer.activation_scale, layer.shape[:1])
-        said = counts / steps * value.reshape(-1, *[1] * (len(layer.shape) - 1))
-        squared = (said - values) ** 2
+        represented = counts / steps * value.reshape(-1, *[1] * (len(layer.shape) - 1))
+        squared = (represented - values) ** 2
         silent = (counts.max(axis=0) == 0) & (values.max(axis=0) > 0)
         found[name] = (
-            *both_correlations(said, values),
+            *both_correlations(represented, values),
             np.sqrt(squared.mean() / (values**2).mean()),
             silent.mean(),
             (counts == steps).mean(),
@@ -101,8 +101,11 @@ def whole(analog, balanced, network, images, steps, backend) -> dict[str, tuple]
     return found
 
 
-def both_correlations(said: np.ndarray, values: np.ndarray) -> list[float]:
-    parts = [said.ravel(), (said - said.mean(axis=0)).ravel()], [values.ravel(), (values - values.mean(axis=0)).ravel()]
+def both_correlations(represented: np.ndarray, values: np.ndarray) -> list[float]:
+    parts = (
+        [represented.ravel(), (represented - represented.mean(axis=0)).ravel()],
+        [values.ravel(), (values - values.mean(axis=0)).ravel()],
+    )
     return [np.corrcoef(a, b)[0, 1] for a, b in zip(*parts, strict=True)]
 
 
@@ -149,7 +152,7 @@ def test_silent_and_saturated_neurons_by_hand():
     analog, balanced = single([[0.5], [2.0], [0.05], [-1.0]])
     (layer,) = measure_layers(analog, balanced, balanced, np.array([[1.0], [0.0]]), 4)
     error = 0.25**2 + 1 + 0.05**2
-    assert layer.silent == 1 / 4  # the last one has nothing to say
+    assert layer.silent == 1 / 4  # the last one's activation is never positive
     assert layer.saturated == 1 / 8
     assert layer.error == pytest.approx(np.sqrt(error / (0.25 + 4 + 0.05**2)))
     assert layer.silent_error == pytest.approx(0.05**2 / error)
@@ -184,11 +187,11 @@ def test_read_out_is_in_units_of_the_trained_network():
 @pytest.mark.parametrize(
     ("weight", "threshold", "bias", "expected"),
     [
-        (0.0, 4.0, 2.0, (None, 0.2, 0)),  # activations of 2, of which 5 steps at a threshold of 4 say 1.6
+        (0.0, 4.0, 2.0, (None, 0.2, 0)),  # activations of 2, of which 5 steps at a threshold of 4 represent 1.6
         (1.0, 1e6, None, (0, 1, 1)),
         (-1.0, 1.0, None, (None, None, 0)),
     ],
-    ids=["constant", "never spikes", "nothing to say"],
+    ids=["constant", "never spikes", "never active"],
 )
 def test_what_does_not_vary_has_no_correlation(weight, threshold, bias, expected):
     analog, balanced = single([[weight]], threshold, bias=bias)
@@ -198,7 +201,7 @@ def test_what_does_not_vary_has_no_correlation(weight, threshold, bias, expected
 
 
 def test_differences_between_neurons_are_not_those_between_images():
-    """Both neurons say their mean whatever the image: what is left over images is nothing, overall nearly everything."""
+    """Both neurons represent their mean for any image: no correlation over images is left, but nearly all of the overall one."""
     analog, balanced = single([[0.1], [0.2]], bias=[1.0, 3.0])
     only = balanced.layers[0]
     deaf = balanced.replace(layers=(only.replace(synapses=(Dense(INPUT, np.zeros((2, 1), np.float32)),)),))
@@ -304,11 +307,11 @@ def silence(network: SpikingNetwork) -> SpikingNetwork:
     return network.replace(layers=(first, *network.layers[1:]))
 
 
-# Clipped at spike values
+# Clipped at activation scales
 
 
 @pytest.mark.parametrize("channelwise", [False, True])
-def test_clipped_network_is_cut_off_at_spike_values(channelwise):
+def test_clipped_network_is_cut_off_at_activation_scales(channelwise):
     analog, balanced, _ = stages(seeded(ResNet), 4, channelwise=channelwise)
     images = images_for()
     cut = clipped(analog, balanced)
@@ -338,7 +341,7 @@ def test_clips_by_channel_of_a_flat_population_and_gradients():
     assert torch.equal(images.grad, torch.tensor([[0.0], [1.0]]))
 
 
-# What cannot be meant
+# Invalid arguments
 
 
 def test_stages_of_something_else_are_refused():

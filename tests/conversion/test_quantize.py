@@ -97,7 +97,7 @@ def test_thresholds_that_fit_exactly_stay(form):
 
 
 def test_stock_thresholds_cost_little():
-    """What one weight can say: 255 times a power of two up to 2^7; the weights follow the threshold exactly."""
+    """Representable as one weight: 255 times a power of two up to 2^7; the weights follow the threshold exactly."""
     free, stock, rec = (quantized(one_layer([[2.54, -1.0]], 9.99), form) for form in ("free", "stock", "dense_rec"))
     assert (free.neurons.threshold, stock.neurons.threshold, rec.neurons.threshold) == (999, 996, 254)
     assert stock.record["threshold_is_one_weight"] and not free.record["threshold_is_one_weight"]
@@ -130,7 +130,7 @@ def test_current_levels_leave_the_threshold_its_bits():
         quantize(one_layer([[1.0, -1.0]], t, source="current"), threshold_form="stock") for t in (0.1, 10.0)
     )
     assert full.input.levels == 255
-    # 10 / 1 * 254 * 255 does not fit what one weight can say (32,640); 15 levels nearly do.
+    # 10 / 1 * 254 * 255 exceeds what one weight can represent (32,640); 15 levels nearly do.
     assert reduced.input.levels == 15
     assert reduced.layers[0].neurons.threshold <= 255 << 7
     assert reduced.layers[0].record["input_levels"] == 15
@@ -164,7 +164,7 @@ def test_calibrated_potentials_of_a_read_out_fit():
     result = run(integer, images, 200, "reference", record=("potentials",))
     assert not result.saturations["a"]
     peak = np.abs(result.potentials["a"]).max() / 64
-    assert 0.4 * (2**17 - 1) < peak < 0.6 * (2**17 - 1)  # room for twice what calibration saw, and use of it
+    assert 0.4 * (2**17 - 1) < peak < 0.6 * (2**17 - 1)  # headroom for twice what calibration saw, and use of it
     unscaled = run(quantize(network), images, 200, "reference")
     assert unscaled.saturations["a"]
 
@@ -179,8 +179,8 @@ def test_a_read_out_has_room_for_the_longest_run_that_is_meant():
     assert run(usual, images, 256).saturations["a"] > 0
     assert run(long, images, 256).saturations == {"a": 0}
     # Both mean the same in the trained network's units.
-    said = [run(each, images, 8).output * each.output_scale for each in (usual, long)]
-    np.testing.assert_allclose(*said, rtol=0.05)
+    outputs = [run(each, images, 8).output * each.output_scale for each in (usual, long)]
+    np.testing.assert_allclose(*outputs, rtol=0.05)
 
 
 @pytest.mark.parametrize("bias, exponent", [(10.0, 6), (-10.0, 6), (20.0, 7), (-32.0, 7)])
@@ -193,7 +193,7 @@ def test_bias_within_its_bits(bias, exponent):
 
 @pytest.mark.parametrize("form", options(ThresholdForm))
 def test_a_bias_beyond_its_register_takes_bits_from_the_weights_and_is_not_clipped(form):
-    # 100 units of 254 would be 25,400, and the register ends at 4095 * 2 = 8,190.
+    # 100 units of 254 would be 25,400, and the register's limit is 4095 * 2 = 8,190.
     bias = np.array([100.0, 1.0, -100.0])
     layer = quantized(one_layer([[1.0, -1.0], [1.0, 1.0], [0.0, 1.0]], bias=bias), form)
     found = layer.neurons.bias * 2.0 ** (layer.neurons.bias_exponent - 6) / layer.neurons.threshold
@@ -320,6 +320,6 @@ def test_ranges_leave_room_in_the_register_of_stock_neurons():
     assert run(wide, images, 8).potential_ranges["a"][0] == -(2**23) + 1  # saturated
     low = run(fitting, images, 8).potential_ranges["a"][0] / 64
     assert -0.81 * 2**17 < low < -0.7 * 2**17
-    assert fitting["b"].replace(record={}) == wide["b"].replace(record={})  # it had room
+    assert fitting["b"].replace(record={}) == wide["b"].replace(record={})  # it had headroom
     with pytest.raises(UsageError, match="ranges have no layer 'a'"):
         quantize(network, ranges={"b": (0, 1)})

@@ -134,12 +134,12 @@ def test_every_network_is_restored_as_its_integers_say_or_refused(data, seed):
         unit = 0.03 / (network.output.neurons.threshold if network.readout == "count" else 1) if last else 1
         wanted = expected[name] * (unit if last else restored[name].clip)
         np.testing.assert_allclose(activation.numpy(), wanted, rtol=1e-3, atol=1e-3 * max(1, np.abs(wanted).max()))
-    # The passes behind it take it as it is.
+    # The passes after it take it as it is.
     assert trace(AnalogNetwork(restored), restored.input, shown) == restored
 
 
 def test_converting_again_gives_the_integers_again():
-    """Thresholds at the clip, no correction: what comes out says the same rates, in the finest integers there are."""
+    """Thresholds at the clip, no correction: the result represents the same rates, in the finest integers possible."""
     network = integers()
     again = rmp_lava.convert(AnalogNetwork(restore(network)), images(32), steps=8, method="paper", encoding="current")
     quantised = again.integer
@@ -154,7 +154,7 @@ def test_converting_again_gives_the_integers_again():
 
 
 def test_outputs_are_in_units_of_the_trained_network():
-    """Or nothing behind them that takes a softmax would mean what it says."""
+    """Otherwise a softmax of them would be meaningless."""
     model = Small().eval()
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
     logits = model(torch.from_numpy(digits)).detach().numpy()
@@ -248,7 +248,7 @@ def test_a_net_is_a_target_that_converts_again(tmp_path):
     assert (tmp_path / "a.net").read_bytes() == before
 
 
-def test_the_trained_network_beside_a_net_is_the_better_source(tmp_path):
+def test_the_trained_network_next_to_a_net_is_the_better_source(tmp_path):
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=digits_cnn().eval(), metadata={})
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
     target = load_trained(str(tmp_path / "d.pt"))

@@ -1,4 +1,4 @@
-"""Thresholds are changed where the whole network gains, and a changed spike value means the same as one chosen at once."""
+"""Thresholds are changed where the whole network gains, and a changed activation scale means the same as one chosen at once."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def assert_same(one: SpikingNetwork, other: SpikingNetwork) -> None:
 @pytest.mark.parametrize("readout", ["potential", "count"])
 @pytest.mark.parametrize("channelwise", [False, True])
 @pytest.mark.parametrize("place", [0, 1, -1])
-def test_a_multiplied_spike_value_is_that_of_another_alpha(readout, channelwise, place):
+def test_a_multiplied_activation_scale_is_that_of_another_alpha(readout, channelwise, place):
     network = converted(readout=readout, channelwise=channelwise)
     spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
     name = spiking[place]

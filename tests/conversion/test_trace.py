@@ -216,8 +216,8 @@ def test_a_pooling_that_two_branches_read_is_one_population(adds, pool, pooling)
     assert names(network) == ["first", "pool", *["b"] * (not adds), "a", "last"]
     report = check(model, np.zeros((2, 1, 8, 8), np.float32), pooling=pooling)
     # Reported once. (In the addition the same pooling is folded as well.)
-    said = [f.remedy for f in report.findings if f.where == "pool" and f.severity == "information"]
-    assert len([text for text in said if text.startswith("a layer of its own")]) == 1
+    remedies = [f.remedy for f in report.findings if f.where == "pool" and f.severity == "information"]
+    assert len([text for text in remedies if text.startswith("a layer of its own")]) == 1
 
 
 def test_names_of_arguments_that_numpy_has():

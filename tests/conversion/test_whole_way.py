@@ -68,7 +68,7 @@ def images(name: str) -> np.ndarray:
 
 @cache
 def balanced(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
-    # A layer of DenseNet reads the image beside other layers, which needs spikes.
+    # A layer of DenseNet reads the image as well as other layers, which needs spikes.
     options = {"encoding": "rate"} if name == "concatenation" else {}
     if method == "paper":
         options["alpha"] = 0.3  # otherwise no spike reaches the last of 20 layers in few steps
@@ -217,6 +217,6 @@ def test_activation_scales_leave_what_relus_compute(network, by_channels, half, 
     some = make_images(network, 3, 1, seed)
     expected = {name: each.numpy() for _, name, each in activations(network, some)}
     for _, name, rates in activations(scaled, some):
-        said = rates.numpy() * by_channel(values.get(name, 1.0), network[name].shape)
+        found = rates.numpy() * by_channel(values.get(name, 1.0), network[name].shape)
         scale = max(1.0, *(float(np.abs(each).max()) for each in expected.values()))
-        np.testing.assert_allclose(said, expected[name], rtol=1e-4, atol=1e-4 * scale, err_msg=name)
+        np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-4 * scale, err_msg=name)

@@ -1,4 +1,4 @@
-"""Networks as users bring them: definitions only, with random weights and batch normalisation that has seen data."""
+"""Networks of users' own: definitions only, with random weights and batch normalisation that has seen data."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def mobilenet_v1() -> nn.Sequential:
 
 
 class Bottleneck(nn.Module):
-    """MobileNetV2's inverted residual: no ReLU behind the projection."""
+    """MobileNetV2's inverted residual: no ReLU after the projection."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

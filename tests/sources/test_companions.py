@@ -1,4 +1,4 @@
-"""What lies beside a `.net`: the network that it was made from, and nothing of the user's in its place."""
+"""Files next to a `.net`: the network that it was made from; no file of the user's is replaced."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_stays_a_checkpoint_without_the_training(tmp_path):
     assert all(torch.equal(checkpoint.state_dict[name], value) for name, value in model.state_dict().items())
 
 
-def test_without_the_package_onnx_is_left_out_and_said(model, tmp_path, monkeypatch):
+def test_without_the_package_onnx_is_left_out_and_reported(model, tmp_path, monkeypatch):
     monkeypatch.setattr(keep.importlib.util, "find_spec", lambda name: None)
     kept = save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
     assert len(kept.left_out) == 1 and 'pip install ".[onnx]"' in kept.left_out[0]
@@ -168,7 +168,7 @@ def test_nothing_is_written_where_the_net_is_refused(model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_became_of_the_kept_files_is_said(model, tmp_path):
+def test_what_became_of_the_kept_files_is_reported(model, tmp_path):
     path = tmp_path / "a.net"
     kept = save_with_ann(traced(model), path, as_target(model, tmp_path))
     companions = load(path).companions

@@ -1,4 +1,4 @@
-"""Networks that users bring: nothing in a file is executed, nothing of it is guessed."""
+"""Networks from users' files: no code in a file is executed, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -137,9 +137,9 @@ def test_a_checkpoint_knows_its_shape_and_data(tmp_path):
     assert shape_for(target, None) == (1, 8, 8) and shape_for(target, "3,4,5") == (3, 4, 5)
 
 
-@pytest.mark.parametrize(("said", "fraction"), [(0.25, 0.25), (None, 0.1), ("x", 0.1)])
-def test_images_are_divided_as_the_training_did(said, fraction, tmp_path):
-    model, metadata = MODELS["digits-cnn"].build(), {"validation_fraction": said}
+@pytest.mark.parametrize(("stored", "fraction"), [(0.25, 0.25), (None, 0.1), ("x", 0.1)])
+def test_images_are_divided_as_the_training_did(stored, fraction, tmp_path):
+    model, metadata = MODELS["digits-cnn"].build(), {"validation_fraction": stored}
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=model, metadata=metadata)
     _, loaded = load(str(tmp_path / "d.pt"), None, None, None, None, None, None)
     split = split_validation(load_data("digits"), fraction)

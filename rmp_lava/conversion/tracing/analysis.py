@@ -108,7 +108,7 @@ class _Walk(Builder):
             self._add("obstacle", "model", kind, "return one tensor (N, classes), for example from a wrapper")
             return
         x = self.values(output)
-        if not self._has_weights:
+        if not self._weights:
             self._add("obstacle", "model", "has no weights", "pass a network with convolutions or linear layers")
         if not isinstance(x, Expression):
             self._add("obstacle", "model", "returns no activation", "return one tensor (N, classes)")

@@ -1,4 +1,4 @@
-"""Make populations of expressions and collect findings: the state that the operations work on."""
+"""Make populations of expressions and collect findings: the state that the rules work on."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ class Builder:
         self._folded: dict[expressions.Note, list[str]] = {}
         self._unknown: set[str] = set()
         self._weights: dict[tuple, list[str]] = {}
-        self._has_weights = False
         self._clips: list[tuple[str, float, str]] = []
         """Of each clipped ReLU its module, the clip, and the population."""
         self._ceilings: dict[str, str] = {}
@@ -234,7 +233,6 @@ class Builder:
 
     def count_weights(self, call: Call) -> None:
         """Record a layer with weights."""
-        self._has_weights = True
         weight = call.argument(1, "weight")
         key = (weight.data_ptr(), tuple(weight.shape))
         self._weights.setdefault(key, []).append(call.layer)
