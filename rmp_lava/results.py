@@ -125,8 +125,8 @@ class Run(Tabular, Value):
 
     def limits_reached(self) -> str:
         """Layers that overflowed, and how often; empty if none did."""
-        found = [f"{name}: {count:,} saturated updates" for name, count in self.saturations.items() if count]
-        found += [f"{name}: {count:,} inputs beyond 2^17" for name, count in self.large_inputs.items() if count]
+        found = [f"layer {name!r}: {count:,} saturated updates" for name, count in self.saturations.items() if count]
+        found += [f"layer {name!r}: {count:,} inputs beyond 2^17" for name, count in self.large_inputs.items() if count]
         return ", ".join(found)
 
     def spikes_per_neuron(self, network: SpikingNetwork) -> dict[str, float]:

@@ -77,7 +77,7 @@ def examine(model: Model, example: np.ndarray | torch.Tensor, pooling: str) -> t
     """Run a network and analyse its calls; the analysis has all findings, including those about the example."""
     example = _as_array(example)
     findings = tuple(_unsuitable_example(example))
-    if example.dtype.kind not in "fiub" or example.ndim < 2 or not example.size:
+    if example.dtype.kind not in "fiub" or example.ndim not in (2, 4) or not example.size:
         return None, Analysis((), findings, None)
     reading = read(model, example)
     findings += reading.findings

@@ -310,6 +310,8 @@ def check_classes(
 ) -> None:
     """Raise `DataError` if images have other classes than the network has outputs."""
     outputs = network.output.size
+    if labels is not None and np.min(labels) == 1 and np.max(labels) == outputs:
+        raise DataError(f"labels run from 1 to {outputs}; count classes from 0, so subtract 1")
     found = len(class_names) or max(classes, 0 if labels is None else int(np.max(labels)) + 1)
     if (class_names and found != outputs) or found > outputs:
         raise DataError(

@@ -7,6 +7,7 @@ import numpy as np
 from ..backends import Reference, run
 from ..errors import UsageError
 from ..network import SpikingNetwork
+from ..registers import MAX_STATE
 from ..results import Run
 from .words import percent
 
@@ -33,10 +34,20 @@ def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
         )
     saturation = result.limits_reached()
     if saturation:
-        lines.append(f"Limits reached: {saturation}")
+        lines.append(f"Limits reached: {saturation}{_harmless(result)}")
     if result.implementation == "stock":
         lines.append(f"Stock neurons: {_crossing(result)}")
     return lines
+
+
+def _harmless(result: Run) -> str:
+    """A remark if potentials saturated at the lower limit only."""
+    highest = [result.potential_ranges[name][1] for name, count in result.saturations.items() if count]
+    if any(result.large_inputs.values()) or not highest or max(highest) >= MAX_STATE:
+        return ""
+    return (
+        "; all at the lower limit, which rarely matters: neurons so far below their threshold do not fire soon anyway"
+    )
 
 
 def _crossing(result: Run) -> str:

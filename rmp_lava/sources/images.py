@@ -154,7 +154,9 @@ def images_for(
         values = load_array(images)
         truth = None if labels is None else _labels(labels, len(values))[:samples]
         check_classes(network, truth, ())
-        return values[:samples], truth, f"first {len(values[:samples]):,} images of {images.name}"
+        chosen = values[:samples]
+        which = "all" if len(chosen) == len(values) else "the first"
+        return chosen, truth, f"{which} {len(chosen):,} images of {images.name}"
     name = data or network.dataset
     if name is None:
         raise UsageError(f"network {network.name!r} does not record its data set; pass --data or --images")

@@ -266,6 +266,8 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
     options = ("--images", tmp_path / "images.npy", "--labels", tmp_path / "labels.npy")
     assert "one label per image" in error("run", work / "d.net", *options)
     np.save(tmp_path / "labels.npy", [1, 10])
+    assert "labels run from 1 to 10; count classes from 0" in error("run", work / "d.net", *options)
+    np.save(tmp_path / "labels.npy", [0, 10])
     assert "of 11 classes, but network 'digits-cnn' has 10 outputs" in error("run", work / "d.net", *options)
 
 

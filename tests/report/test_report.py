@@ -461,7 +461,7 @@ def test_cores_of_a_network_that_does_not_fit_are_those_of_the_layers_that_do(tm
     [
         ("all 450 test images of digits", "On all 450 test images of digits."),
         ("200 of 450 test images of digits, drawn at random", "On 200 of 450 test images"),
-        ("first 7 images of x.npy", "On the first 7 images of x.npy."),
+        ("the first 7 images of x.npy", "On the first 7 images of x.npy."),
     ],
 )
 def test_the_headline_names_the_images(what, sentence):
