@@ -382,7 +382,7 @@ def test_invalid_images_of_the_user(tmp_path, images, labels, found):
 def test_labels_beyond_the_outputs_are_refused(tmp_path):
     images, labels = labelled(50)
     split = load_images(None, None, *saved(tmp_path, images, labels + 1), None)
-    with pytest.raises(DataError, match="5 classes, but network 'network' has 4 outputs"):
+    with pytest.raises(DataError, match="labels run from 1 to 4; count classes from 0"):
         convert(exact(), split, steps=4)
     # Among the held-out images too.
     split = load_images(None, None, *saved(tmp_path, images, labels), None)
