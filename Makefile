@@ -46,6 +46,9 @@ test:
 test-core:
 	@$(ENV) core $(PYTEST) --dist loadgroup -m "not lava"
 
+test-slow:
+	@$(ENV) core $(PYTEST) --dist loadgroup -m "slow and not lava"
+
 benchmark:
 	@$(ENV) core python -m benchmarks.run $(ARGS)
 

@@ -15,71 +15,48 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .backends import Fast, Lava, Loihi2, Reference, run
-    from .conversion.check import check
-    from .conversion.conversion import Conversion
-    from .conversion.pipeline import Quantization, convert, tune
-    from .conversion.quantize import quantize
-    from .conversion.restore import restore
-    from .errors import RmpLavaError
-    from .findings import Finding
-    from .hardware import estimate, map_network
-    from .network import SpikingNetwork
-    from .netx import load, save
-    from .report.page.page import make_page, write_page
-    from .results import Run
+if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
+    from .backends import Fast as Fast
+    from .backends import Lava as Lava
+    from .backends import Loihi2 as Loihi2
+    from .backends import Reference as Reference
+    from .backends import run as run
+    from .conversion.check import check as check
+    from .conversion.conversion import Conversion as Conversion
+    from .conversion.pipeline import Quantization as Quantization
+    from .conversion.pipeline import convert as convert
+    from .conversion.pipeline import tune as tune
+    from .conversion.quantize import quantize as quantize
+    from .conversion.restore import restore as restore
+    from .errors import RmpLavaError as RmpLavaError
+    from .findings import Finding as Finding
+    from .hardware import estimate as estimate
+    from .hardware import map_network as map_network
+    from .network import SpikingNetwork as SpikingNetwork
+    from .netx import load as load
+    from .netx import save as save
+    from .report.page.page import make_page as make_page
+    from .report.page.page import write_page as write_page
+    from .results import Run as Run
 
 __version__ = "0.1.0"
-__all__ = [
-    "Conversion",
-    "Fast",
-    "Finding",
-    "Lava",
-    "Loihi2",
-    "Quantization",
-    "Reference",
-    "RmpLavaError",
-    "Run",
-    "SpikingNetwork",
-    "__version__",
-    "check",
-    "convert",
-    "estimate",
-    "load",
-    "make_page",
-    "map_network",
-    "quantize",
-    "restore",
-    "run",
-    "save",
-    "tune",
-    "write_page",
-]
-_MODULES = {
-    "Conversion": "conversion.conversion",
-    "Fast": "backends",
-    "Finding": "findings",
-    "Lava": "backends",
-    "Loihi2": "backends",
-    "Quantization": "conversion.pipeline",
-    "Reference": "backends",
-    "RmpLavaError": "errors",
-    "Run": "results",
-    "SpikingNetwork": "network",
-    "check": "conversion.check",
-    "convert": "conversion.pipeline",
-    "estimate": "hardware",
-    "load": "netx",
-    "make_page": "report.page.page",
-    "map_network": "hardware",
-    "quantize": "conversion.quantize",
-    "restore": "conversion.restore",
-    "run": "backends",
-    "save": "netx",
-    "tune": "conversion.pipeline",
-    "write_page": "report.page.page",
+_NAMES = {
+    "backends": ("Fast", "Lava", "Loihi2", "Reference", "run"),
+    "conversion.check": ("check",),
+    "conversion.conversion": ("Conversion",),
+    "conversion.pipeline": ("Quantization", "convert", "tune"),
+    "conversion.quantize": ("quantize",),
+    "conversion.restore": ("restore",),
+    "errors": ("RmpLavaError",),
+    "findings": ("Finding",),
+    "hardware": ("estimate", "map_network"),
+    "netx": ("load", "save"),
+    "network": ("SpikingNetwork",),
+    "report.page.page": ("make_page", "write_page"),
+    "results": ("Run",),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

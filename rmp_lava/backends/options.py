@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..choices import Backend, ConvModel, Implementation, Kernel, MeasuredInput, listed, options
+from ..choices import Backend, ConvModel, Implementation, Kernel, MeasuredInput, check_choice, listed
 from ..errors import UsageError
 from .board import Board
 
@@ -34,7 +34,7 @@ class Reference:
     implementation: Implementation = "native"
 
     def __post_init__(self) -> None:
-        _check_choice("implementation", self.implementation, Implementation)
+        check_choice("implementation", self.implementation, Implementation)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Fast:
     confidence: float | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("kernel", self.kernel, Kernel)
+        check_choice("kernel", self.kernel, Kernel)
         if self.memory is not None and (not isinstance(self.memory, Integral) or self.memory < 1):
             raise UsageError(f"memory is {self.memory}; allowed are positive integers (bytes)")
         if self.confidence is not None and not (isinstance(self.confidence, Real) and 0 < self.confidence <= 1):
@@ -105,8 +105,8 @@ class Lava:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("implementation", self.implementation, Implementation)
-        _check_choice("conv model", self.conv_model, ConvModel)
+        check_choice("implementation", self.implementation, Implementation)
+        check_choice("conv model", self.conv_model, ConvModel)
         if self.neuron_program is not None and self.implementation != "native":
             raise UsageError("neuron_program replaces native neurons; use implementation='native' or leave it out")
         _check_time_limit(self.time_limit)
@@ -145,13 +145,13 @@ class Loihi2:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("implementation", self.implementation, Implementation)
+        check_choice("implementation", self.implementation, Implementation)
         if (self.implementation == "native") != (self.neuron_program is not None):
             raise UsageError(
                 "implementation 'native' requires neuron_program (your own neuro-core program); 'stock' does not accept one"
             )
         if self.measure is not None:
-            _check_choice("measure", self.measure, MeasuredInput)
+            check_choice("measure", self.measure, MeasuredInput)
             if self.implementation == "native":
                 raise UsageError("only stock neurons are measured; leave out measure, or use implementation='stock'")
         _check_time_limit(self.time_limit)
@@ -174,11 +174,6 @@ def options_of(backend: Backend | BackendOptions) -> BackendOptions:
     if isinstance(backend, str) and backend in KINDS:
         return KINDS[backend]()
     raise UsageError(f"backend {backend!r} is unknown; choose one of {listed(Backend)}, or pass Fast(...) and the like")
-
-
-def _check_choice(what: str, value: object, choice: Any) -> None:
-    if value not in options(choice):
-        raise UsageError(f"{what} {value!r} is unknown; choose one of {listed(choice)}")
 
 
 def _check_time_limit(seconds: float | None) -> None:

@@ -222,37 +222,6 @@ def _levels(layer: Layer, source: Input) -> int:
     return levels.pop()
 
 
-def shrunk(layer: Layer, source: Input, factor: float, profile: Profile) -> Layer:
-    """An integer layer with all its numbers smaller, by a factor at which the threshold is representable as one weight.
-
-    Raises
-    ------
-    ConversionError
-        If the threshold would fall below one weight unit, or no weight would be left.
-    """
-    threshold = _representable(int(layer.neurons.threshold * factor), "stock")
-    if threshold < 1:
-        raise ConversionError(
-            f"layer {layer.name!r} has threshold {layer.neurons.threshold}, which leaves nothing when its potentials are to "
-            "fit; use fewer steps, or balance it with a larger threshold"
-        )
-    scale = Scale(threshold / layer.neurons.threshold, 1, threshold)
-    synapses = _quantize_synapses(layer, scale.weights, profile, "stock")
-    neurons = quantize_neurons(layer.neurons.replace(bias=real_bias(layer.neurons)), scale, profile)
-    record = dict(layer.record)
-    record |= {
-        "shrunk": scale.weights,
-        "zero_weights": record.get("zero_weights", 0) + _newly_zero(layer.synapses, synapses),
-        "threshold_is_one_weight": True,
-    }
-    record |= _input_record(synapses, _levels(layer, source), profile)
-    if "scale" in record:
-        record["scale"] *= scale.weights
-    # Of both roundings together, as if they were independent.
-    error = float(np.hypot(layer.weight_error or 0.0, _relative_error(layer.synapses, synapses, scale.weights)))
-    return layer.replace(synapses=synapses, neurons=neurons, weight_error=error, record=record)
-
-
 def real_bias(neurons: Neurons) -> np.ndarray | None:
     """The bias of integer neurons in weight units."""
     if neurons.bias is None:

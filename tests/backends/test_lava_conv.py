@@ -301,7 +301,7 @@ def test_execution_does_not_mention_convolutions_without_any():
 
 
 def test_an_unknown_conv_model_is_refused():
-    with pytest.raises(UsageError, match="conv model 'scipy' is unknown; choose one of blas, lava"):
+    with pytest.raises(UsageError, match="conv model is 'scipy'; choose one of blas, lava"):
         Lava(conv_model="scipy")
 
 

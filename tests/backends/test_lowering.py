@@ -13,7 +13,8 @@ import rmp_lava
 from rmp_lava.backends import Lava, Reference, fast, loihi2, reference
 from rmp_lava.backends.lava import simulator
 from rmp_lava.backends.lava.session import finished
-from rmp_lava.conversion.headroom import add_headroom
+from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.restore import restore
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -94,10 +95,17 @@ def test_a_measurement_runs_without_observers(where):
     assert "adapters as delays" in outcome.execution
 
 
+def for_board(network: SpikingNetwork, calibration: np.ndarray, steps: int) -> SpikingNetwork:
+    """A stored network again, with scales at which no potential of the images overflows: it was not made for a board."""
+    options = rmp_lava.Quantization(for_board=True)
+    model = AnalogNetwork(restore(network))
+    return rmp_lava.convert(model, calibration, steps=steps, channelwise=False, quantization=options).integer
+
+
 def test_the_trained_digits_network_classifies_as_on_backend_fast():
     network = rmp_lava.load(Path(__file__).parents[2] / "exports" / "reference" / "digits-soft.net")
     digits = load("digits")
-    network = add_headroom(network, digits.train_images[:200], 32)  # balanced for potentials beyond the register
+    network = for_board(network, digits.train_images[:200], 32)
     some, plan = digits.test_images[:10], schedule(network, 32, **PLAN)
     expected = fast.run(network, some, plan, record=EVERYTHING)
     found = simulator.run(network, some, plan, Lava("stock", time_limit=300), adapters=True, record=EVERYTHING)
@@ -110,7 +118,7 @@ def test_the_trained_vgg16_classifies_as_on_backend_fast():
     # Patches of noise: CIFAR-10 does not come with this package.
     coarse = np.random.default_rng(0).random((1, *network.input.shape[:1], 4, 4), dtype=np.float32)
     some = coarse.repeat(8, axis=2).repeat(8, axis=3)
-    network = add_headroom(network, some, 2)
+    network = for_board(network, some, 2)
     plan, record = schedule(network, 2, **PLAN), ("spikes", "potentials")
     expected = fast.run(network, some, plan, record=record)
     found = simulator.run(network, some, plan, Lava("stock", time_limit=600), adapters=True, record=record)

@@ -33,8 +33,8 @@ def test_nothing_else_is_a_backend(backend):
 @pytest.mark.parametrize(
     ("kind", "values", "found"),
     [
-        (Reference, {"implementation": "own"}, "implementation 'own' is unknown; choose one of native, stock"),
-        (Fast, {"kernel": "int4"}, "kernel 'int4' is unknown; choose one of auto, int8, float32"),
+        (Reference, {"implementation": "own"}, "implementation is 'own'; choose one of native, stock"),
+        (Fast, {"kernel": "int4"}, "kernel is 'int4'; choose one of auto, int8, float32"),
         (Fast, {"memory": 0}, "memory is 0; allowed are positive integers"),
         (Fast, {"memory": "1 GiB"}, "memory is 1 GiB; allowed are positive integers"),
         (Fast, {"confidence": 0}, "confidence is 0; it must be above 0 and at most 1"),

@@ -12,7 +12,7 @@ from rmp_lava.backends.loihi2 import lowering_report
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.fidelity import measure_layers
-from rmp_lava.conversion.headroom import add_headroom
+from rmp_lava.conversion.headroom import board_ranges
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.restore import restore
 from rmp_lava.conversion.scale import unscale
@@ -50,14 +50,13 @@ def whole_way(after, folder) -> list:
     searched = after(search(balanced, make_objective("outputs", analog, IMAGES, None), STEPS))
     tuned = tune(unscale(searched), IMAGES, LABELS, STEPS, epochs=1, batch_size=8, teacher=analog)
     again = after(balance(after(tuned.network), IMAGES, STEPS, Balancing(thresholds="tuned", v_init="half")))
-    integer = after(quantize(again, steps=4 * STEPS))
-    smaller = after(add_headroom(integer, IMAGES, STEPS))
-    rmp_lava.save(smaller, folder / "a.net")
+    integer = after(quantize(again, ranges=board_ranges(again, IMAGES, STEPS), steps=4 * STEPS))
+    rmp_lava.save(integer, folder / "a.net")
     loaded = after(rmp_lava.load(folder / "a.net"))
     restored = after(restore(loaded))
     result = rmp_lava.run(loaded, IMAGES, STEPS, rmp_lava.Fast(confidence=0.6), record=("spikes", "potentials"))
     fidelity = measure_layers(tuned.network, again, integer, IMAGES, STEPS)
-    networks = [analog, balanced, searched, again, integer, smaller, loaded, restored]
+    networks = [analog, balanced, searched, again, integer, loaded, restored]
     figures = [
         map_network(loaded, "oheo_gulch"),
         estimate(loaded, result, "oheo_gulch"),
