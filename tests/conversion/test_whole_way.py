@@ -130,7 +130,7 @@ def test_the_graph_for_a_board_gives_the_spikes_of_backend_fast(name):
     some, plan = images(name)[:2], schedule(network, STEPS, blank=1, power_of_two=True)
     record = ("spikes", "potentials", "counts")
     expected = fast.run(network, some, plan, record=record)
-    found = simulator.run(network, some, plan, implementation="stock", adapters=True, record=record, time_limit=600)
+    found = simulator.run(network, some, plan, Lava("stock", time_limit=600), adapters=True, record=record)
     assert plan.period == 8 and not any(found.boundary_spikes.values())
     assert_same_run(found, expected)
 

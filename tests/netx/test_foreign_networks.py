@@ -51,8 +51,8 @@ for path, folder, conv_model, interval in json.loads(sys.argv[1]):
     timing = {"samples": 1, "steps": interval, "period": interval}
     for i, layer in enumerate(net.layers):
         timing["lead_in"] = i                                        # the loader resets layer i at step 1 + i
-        files = {f"{what}_path": str(folder / f"{what}{i}.npy") for what in ("counts", "last", "crossing", "spikes")}
-        sink = SpikeSink(shape=layer.out.shape, done_path=None, **files, **timing)
+        paths = {what: str(folder / f"{what}{i}.npy") for what in ("counts", "last", "crossing", "spikes")}
+        sink = SpikeSink(shape=layer.out.shape, paths=paths, **timing)
         layer.out.connect(sink.a_in)
         for what in ("u", "v"):
             StateProbe(var=getattr(layer.neuron, what), path=str(folder / f"{what}{i}.npy"), **timing)
