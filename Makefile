@@ -41,7 +41,7 @@ format:
 	@$(ENV) core ruff format .
 
 test:
-	@$(ENV) lava $(PYTEST) --dist loadgroup
+	@$(ENV) lava $(PYTEST) --dist loadgroup $(ARGS)
 
 test-core:
 	@$(ENV) core $(PYTEST) --dist loadgroup -m "not lava"
