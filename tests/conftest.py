@@ -35,6 +35,8 @@ def net(tmp_path) -> Path:
     return save(conv_network(), tmp_path / "a.net")
 
 
+_LONGEST = {"test_fashion_mnist_is_learned_and_kept_in_integers", "test_conversion_is_measured_and_shown"}
+"""Tests of minutes, which start first."""
 _EXPENSIVE = {"converted_digits", "trained_digits"}
 """Fixtures that train a network: the tests that use them are slow."""
 
@@ -46,7 +48,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         # Of several workers none is left with a long test at the end.
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.name not in _LONGEST))
     if not any(item.get_closest_marker("lava") for item in items):
         return
     from rmp_lava.backends.lava.simulator import availability
