@@ -16,27 +16,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
-    from .backends import Fast as Fast
-    from .backends import Lava as Lava
-    from .backends import Loihi2 as Loihi2
-    from .backends import Reference as Reference
-    from .backends import run as run
+    from .backends import Fast as Fast, Lava as Lava, Loihi2 as Loihi2, Reference as Reference, run as run
     from .conversion.check import check as check
     from .conversion.conversion import Conversion as Conversion
-    from .conversion.pipeline import Quantization as Quantization
-    from .conversion.pipeline import convert as convert
-    from .conversion.pipeline import tune as tune
+    from .conversion.pipeline import Quantization as Quantization, convert as convert, tune as tune
     from .conversion.quantize import quantize as quantize
     from .conversion.restore import restore as restore
     from .errors import RmpLavaError as RmpLavaError
     from .findings import Finding as Finding
-    from .hardware import estimate as estimate
-    from .hardware import map_network as map_network
+    from .hardware import estimate as estimate, map_network as map_network
     from .network import SpikingNetwork as SpikingNetwork
-    from .netx import load as load
-    from .netx import save as save
-    from .report.page.page import make_page as make_page
-    from .report.page.page import write_page as write_page
+    from .netx import load as load, save as save
+    from .report.page.page import make_page as make_page, write_page as write_page
     from .results import Run as Run
 
 __version__ = "0.1.0"

@@ -13,19 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
-PACKAGES = (
-    "rmp-lava",
-    "numpy",
-    "torch",
-    "lava-nc",
-    "lava-dl",
-    "spikingjelly",
-    "snntorch",
-    "sinabs",
-    "norse",
-    "numba",
-    "scipy",
-)
+PACKAGES = "rmp-lava numpy torch lava-nc lava-dl spikingjelly snntorch sinabs norse numba scipy".split()
 
 
 class Machine(TypedDict):

@@ -16,8 +16,7 @@ from functools import reduce
 
 import numpy as np
 
-from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork
-from ..network import populations as populations_of
+from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork, populations as populations_of
 from ..neuron import Range, decay, widened, wrap24
 from ..registers import MAX_STATE, to_state_units
 from ..schedule import Schedule

@@ -40,8 +40,7 @@ def check(
     """
     import numpy as np
 
-    from ..conversion.check import CheckReport
-    from ..conversion.check import check as run_check
+    from ..conversion.check import CheckReport, check as run_check
     from ..findings import findings_table
     from ..sources.models import load_trained, shape_for
 

@@ -143,8 +143,7 @@ def estimate(
     """
     from .. import netx
     from ..backends import run as run_network
-    from ..hardware import estimate as make_estimate
-    from ..hardware import load_profile, map_network
+    from ..hardware import estimate as make_estimate, load_profile, map_network
     from ..report import hardware as report
     from ..report.runs import steps_for
     from ..sources.images import images_for

@@ -39,12 +39,10 @@ from .divergence import balance_best
 from .headroom import board_ranges
 from .quantize import quantize
 from .scale import unscale
-from .search import make_objective
-from .search import search as search_thresholds
+from .search import make_objective, search as search_thresholds
 from .trace import trace
 from .tracing.reading import Model
-from .tune import Labelled
-from .tune import tune as tune_network
+from .tune import Labelled, tune as tune_network
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -18,8 +18,7 @@ from ..hardware import Profile, load_profile
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..neuron import Range
 from ..registers import STATE_SHIFT, to_state_units, to_weight_units
-from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD
-from ..stock_weights import is_one_weight
+from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD, is_one_weight
 
 MAX_DENSE_REC_THRESHOLD = 254
 POTENTIAL_MARGIN = 2

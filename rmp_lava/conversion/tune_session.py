@@ -21,8 +21,7 @@ from ..choices import Augmentation, Dynamics, Precision, ThresholdForm
 from ..errors import CheckpointError
 from ..files import StrPath
 from ..network import SpikingNetwork
-from ..training.data.lazy_images import Images
-from ..training.data.lazy_images import checksum as content_checksum
+from ..training.data.lazy_images import Images, checksum as content_checksum
 from ..training.loop import EpochRecord
 from ..training.resume import (
     check_settings,

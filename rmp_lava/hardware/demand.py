@@ -10,8 +10,16 @@ from typing import Literal
 import numpy as np
 
 from ..choices import Implementation
-from ..network import INPUT, Conv, Neurons, SpikingNetwork, Synapse, delays, longest_delays
-from ..network import populations as populations_of
+from ..network import (
+    INPUT,
+    Conv,
+    Neurons,
+    SpikingNetwork,
+    Synapse,
+    delays,
+    longest_delays,
+    populations as populations_of,
+)
 from ..registers import to_weight_units
 from ..stock_weights import is_one_weight, weights_for
 

@@ -23,8 +23,7 @@ from foreign_models import (
     settle,
     vgg_bn,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from profiles import examples
 from torch import nn
 from torch.nn import functional

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from foreign_models import DenseNet, mobilenet_v1, settle
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from strategies import Case, assert_same_run, make_images, networks, seeds
 from torch import nn
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compiled_networks import mnist, pilotnet, weights
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from rmp_lava.backends.loihi2 import lowering_report
 from rmp_lava.encoding import make_input

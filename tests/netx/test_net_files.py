@@ -18,8 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from net_files import conv_network, refusal, replace
 from profiles import examples
 from rights import read_only_folder

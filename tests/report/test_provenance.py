@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from rmp_lava.encoding import make_input
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork

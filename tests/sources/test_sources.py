@@ -19,8 +19,7 @@ from rmp_lava.errors import CheckpointError, UsageError
 from rmp_lava.sources.models import load_trained, parse_shape, shape_for
 from rmp_lava.sources.program_file import read_program, shape_of
 from rmp_lava.training.checkpoint import save_checkpoint
-from rmp_lava.training.data import load as load_data
-from rmp_lava.training.data import split_validation
+from rmp_lava.training.data import load as load_data, split_validation
 from rmp_lava.training.models import MODELS
 
 MODULE = """

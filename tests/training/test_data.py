@@ -9,8 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from rmp_lava.errors import DataError, UsageError
 from rmp_lava.training.data import Dataset, as_float, fashion_mnist, load, split_validation
