@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
+import os
 import pickle
-from concurrent.futures import ProcessPoolExecutor
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,14 +45,33 @@ def test_runs_are_equal_if_every_array_is():
     assert one != "a run"
 
 
+# In an interpreter of its own: spawning sets multiprocessing's start method, which Lava sets too when it is imported.
+POOL = """
+import multiprocessing
+import pickle
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+import numpy as np
+import rmp_lava
+
+network, result = pickle.loads(Path(sys.argv[1]).read_bytes())
+with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    there = pool.submit(rmp_lava.run, network, np.ones((3, 4, 2)), 4, "fast", record=tuple(sys.argv[2:]))
+    assert there.result() == result
+print("equal")
+"""
+
+
 @pytest.mark.slow
-def test_runs_travel_to_other_processes():
+def test_networks_and_runs_travel_to_other_processes(tmp_path):
     result = run()
     assert copy.deepcopy(result) == result == pickle.loads(pickle.dumps(result))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        # The network travels there, the run comes back; what runs must be importable there.
-        found = pool.submit(rmp_lava.run, network(), np.ones((3, 4, 2)), 4, "fast", record=EVERYTHING).result()
-        assert found == result
+    (tmp_path / "values").write_bytes(pickle.dumps((network(), result)))
+    command = [sys.executable, "-c", POOL, str(tmp_path / "values"), *EVERYTHING]
+    root = str(Path(rmp_lava.__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": root})
+    assert done.stdout == "equal\n", done.stderr
 
 
 def test_a_run_prints_in_a_few_lines_without_arrays():
