@@ -12,7 +12,10 @@ SpikingReset = Literal["soft", "hard"]
 Reset = Literal[SpikingReset, "none"]
 ImageEncoding = Literal["poisson", "rate", "current"]
 Encoding = Literal[ImageEncoding, "spikes"]
-Readout = Literal["count", "potential"]
+Readout = Literal["count", "potential", "total"]
+"""Spikes of the last layer; its membrane potential; the potential and the threshold for each spike: all that it integrated."""
+ConvertReadout = Literal["potential", "count"]
+"""What a conversion is asked for; `quantize` reads out the total where a potential alone would cost bits of the weights."""
 Implementation = Literal["native", "stock"]
 """Of the RMP neuron: a neuron model of its own, or Lava's unmodified LIF with a self-synapse."""
 Dynamics = Literal["rates", "spikes"]

@@ -17,6 +17,7 @@ from ..errors import BackendError
 from ..network import INPUT, Input, SpikingNetwork
 from ..neuron import State, initial_state, step
 from ..progress import Progress
+from ..readout import output
 from ..results import Run
 from ..schedule import Schedule
 from .batches import Part, batch_size, join
@@ -75,7 +76,7 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, record: Collection[
     part = Part()
     samples, steps = messages.shape[:2]
     streams = {INPUT: _input_stream(network.input, messages, part)}
-    scores = np.empty((samples, steps, network.output.size))
+    potentials = np.empty((samples, steps, network.output.size))
     for layer in network:
         currents = apply_all(layer.synapses, streams)  # (samples, T, *shape)
         state = initial_state(layer.neurons, layer.shape, samples, integer=network.is_integer)
@@ -83,15 +84,15 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, record: Collection[
         for t in range(steps):
             stream[:, t] = step(layer.neurons, state, currents[:, t], integer=network.is_integer)
             if layer is network.output:
-                scores[:, t] = state.v.reshape(samples, -1)
+                potentials[:, t] = state.v.reshape(samples, -1)
         streams[layer.name] = stream
         _note(part, layer.name, state)
         if "potentials" in record:
             part.potentials[layer.name] = state.v
     part.count_streams(network, streams, record)
-    if network.readout == "count":
-        scores = streams[network.output.name].reshape(scores.shape).cumsum(axis=1, dtype=np.int64)
-    part.output = scores[:, -1].astype(np.int64 if network.is_integer or network.readout == "count" else np.float64)
+    counts = streams[network.output.name].reshape(potentials.shape).cumsum(axis=1, dtype=np.int64)
+    scores = output(network, counts, potentials, np.arange(1, steps + 1)[:, None])  # (samples, T, outputs)
+    part.output = scores[:, -1]
     part.predictions_at = scores.argmax(axis=2).astype(np.int32)
     return part
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork, populations as populations_of
 from ..neuron import Range, decay, widened, wrap24
+from ..readout import output
 from ..registers import MAX_STATE, to_state_units
 from ..schedule import Schedule
 from ..stock_weights import MAX_VALUE
@@ -80,9 +81,9 @@ def simulate_stock(
     part.count_streams(network, streams, record)
     if "potentials" in record:
         part.potentials = {layer.name: potentials[layer.name] for layer in network}
-    output = network.output.name
-    scores = streams[output].sum(axis=1, dtype=np.int64) if network.readout == "count" else potentials[output]
-    part.output = scores.reshape(len(messages), -1)
+    name = network.output.name
+    counts = streams[name].sum(axis=1, dtype=np.int64)
+    part.output = output(network, counts, potentials[name], plan.steps).reshape(len(messages), -1)
     return part
 
 

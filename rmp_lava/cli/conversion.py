@@ -15,7 +15,7 @@ from ..choices import (
     Method,
     ObservedThresholds,
     Precision,
-    Readout,
+    ConvertReadout,
     SpikingReset,
 )
 from ..errors import UsageError
@@ -124,7 +124,7 @@ def convert(
     ] = None,
     pooling: options.Pooling = "fold",
     readout: Annotated[
-        Readout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
+        ConvertReadout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
     ] = "potential",
     threshold_form: options.ThresholdForm = "stock",
     profile: options.Profile = "loihi2",

@@ -170,7 +170,7 @@ def _refuse_strangers(analog: SpikingNetwork, balanced: SpikingNetwork, integer:
         )
     shapes = [{layer.name: layer.shape for layer in network} for network in (analog, balanced, integer)]
     for what, network, found in (("balanced", balanced, shapes[1]), ("integer", integer, shapes[2])):
-        if found != shapes[0] or network.output.neurons.reset != analog.output.neurons.reset:
+        if found != shapes[0] or network.integrates != analog.integrates:
             raise UsageError(
                 f"the {what} network {network.name!r} has other layers than the traced one {analog.name!r}; pass networks of "
                 "one conversion"
@@ -180,7 +180,7 @@ def _refuse_strangers(analog: SpikingNetwork, balanced: SpikingNetwork, integer:
     ):
         raise UsageError(f"network {balanced.name!r} has no activation scales in float; pass the network from balance")
     for network in (balanced, integer):
-        if network.output.neurons.reset == "none" and network.output_scale is None:
+        if network.integrates and network.output_scale is None:
             raise UsageError(
                 f"network {network.name!r} has no output scale, which relates its read-out to the trained network; convert it "
                 "with this version"

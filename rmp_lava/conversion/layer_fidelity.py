@@ -72,7 +72,7 @@ class LayerComparison:
 
     def __init__(self, layer: Layer, balanced: SpikingNetwork, network: SpikingNetwork, steps: int) -> None:
         self.layer, self.steps = layer, steps
-        self.integrates = layer.neurons.reset == "none"
+        self.integrates = layer is network.output and network.integrates
         if self.integrates:
             scale = network.output_scale
             value = None if scale is None else np.asarray(to_weight_units(scale) if network.is_integer else scale)

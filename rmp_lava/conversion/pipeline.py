@@ -12,12 +12,12 @@ import numpy as np
 from .. import __version__
 from ..choices import (
     Augmentation,
+    ConvertReadout,
     Encoding,
     ImageEncoding,
     Method,
     Pooling,
     Precision,
-    Readout,
     SearchFor,
     ThresholdForm,
     check_choice,
@@ -87,7 +87,7 @@ def convert(
     method: Method = "low-latency",
     encoding: ImageEncoding | None = None,
     pooling: Pooling = "fold",
-    readout: Readout = "potential",
+    readout: ConvertReadout = "potential",
     search: SearchFor | None = None,
     labels: np.ndarray | None = None,
     quantization: Quantization = Quantization(),  # noqa: B008 - frozen
@@ -155,7 +155,7 @@ def convert(
     candidates = candidates_for(method, **changes)
     encoding = ENCODINGS[method] if encoding is None else encoding
     check_choice("encoding", encoding, ImageEncoding)
-    check_choice("readout", readout, Readout)
+    check_choice("readout", readout, ConvertReadout)
     profile = _check_early(steps, search, quantization)
     images = np.asarray(images)
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": method, "encoding": encoding}
@@ -328,7 +328,7 @@ def _check_early(steps: int, search: str | None, quantization: Quantization) -> 
 
 
 def _trace(
-    model: Model, images: np.ndarray, encoding: Encoding, pooling: Pooling, readout: Readout, name: str
+    model: Model, images: np.ndarray, encoding: Encoding, pooling: Pooling, readout: ConvertReadout, name: str
 ) -> SpikingNetwork:
     source = make_input(encoding, images.shape[1:])
     return trace(model, source, images, pooling=pooling, readout=readout).replace(name=name)

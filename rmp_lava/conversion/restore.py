@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..encoding import make_input
 from ..errors import UsageError
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork
+from ..registers import to_weight_units
 from .quantize import real_bias
 from .scale import unscale
 
@@ -62,6 +63,7 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
         layers=(*hidden, _summing(last, network)),
         stage="balanced",
         readout="potential",
+        output_offset=0,
         companions=(),
         provenance={key: network.provenance[key] for key in _KEPT if key in network.provenance},
     )
@@ -84,10 +86,10 @@ def _summing(last: Layer, network: SpikingNetwork) -> Layer:
     if network.readout == "count":  # the scale is that of a spike
         unit /= last.neurons.threshold
     bias = last.neurons.bias
-    return last.replace(
-        synapses=tuple(s.replace(weight=s.weight * unit) for s in last.synapses),
-        neurons=Neurons(1.0, "none", bias=None if bias is None else bias * unit),
-    )
+    if bias is not None:
+        bias = (bias - to_weight_units(network.output_offset)) * unit
+    synapses = tuple(s.replace(weight=s.weight * unit) for s in last.synapses)
+    return last.replace(synapses=synapses, neurons=Neurons(1.0, "none", bias=bias))
 
 
 def _clipped(layer: Layer) -> Layer:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..choices import Pooling, check_choice
+from ..choices import ConvertReadout, Pooling, check_choice
 from ..errors import ConversionError, UsageError
-from ..network import Input, Readout, SpikingNetwork
+from ..network import Input, SpikingNetwork
 from .analog import AnalogNetwork
 from .check import CheckReport, examine
 from .tracing.reading import Model
@@ -22,7 +22,7 @@ def trace(
     example: np.ndarray | torch.Tensor | None = None,
     *,
     pooling: Pooling = "fold",
-    readout: Readout = "potential",
+    readout: ConvertReadout = "potential",
 ) -> SpikingNetwork:
     """The spiking network of a PyTorch network in analog form: trained weights and biases, thresholds not set.
 
@@ -55,6 +55,7 @@ def trace(
         With every obstacle, if the network cannot be converted; if the images or the traced network differ from it.
     """
     check_choice("pooling", pooling, Pooling)
+    check_choice("readout", readout, ConvertReadout)
     if isinstance(model, AnalogNetwork):
         return _as_it_is(model.to_network(), source, pooling, readout)
     if example is None:
@@ -78,7 +79,7 @@ def trace(
     return network
 
 
-def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Readout) -> SpikingNetwork:
+def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: ConvertReadout) -> SpikingNetwork:
     """A network that is in analog form already, with the given input and read-out."""
     if pooling == "layer":
         raise UsageError(

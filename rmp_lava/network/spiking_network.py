@@ -9,7 +9,7 @@ from typing import Any
 
 from ..choices import Readout, Stage, listed, options
 from ..errors import NetworkError
-from ..registers import MAX_STEPS
+from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_STEPS
 from ..tables import Table, Tabular, table
 from .layers import INPUT, Companion, Input, Layer
 from .validate import check_input, check_json, check_layers, is_integer, is_positive_or_none
@@ -32,13 +32,17 @@ class SpikingNetwork(Tabular, Value):
     stage : {"analog", "balanced", "integer"}
         "analog": trained weights and biases, thresholds not set yet. "balanced": thresholds set, real numbers. "integer":
         Loihi's integers.
-    readout : {"count", "potential"}
-        What the prediction is taken from: the last layer's spikes, or its membrane potential.
+    readout : {"count", "potential", "total"}
+        What the prediction is taken from, see `rmp_lava.readout`: the last layer's spikes, its membrane potential, or everything
+        that it integrated.
     class_names : tuple of str
         Names of the outputs, or empty.
     output_scale : float or None
         The trained network's output that one unit of this network's output represents: a weight unit of the read-out's potential
         divided by the number of time steps, or one spike per time step. None if unknown.
+    output_offset : int
+        State units per time step that read-out "total" takes off its output again: they are part of the read-out's bias, so that
+        no potential leaves the register at its lower end.
     balanced_steps : int or None
         T, the time steps for which the thresholds were balanced.
     dataset : str or None
@@ -63,6 +67,7 @@ class SpikingNetwork(Tabular, Value):
     readout: Readout = "potential"
     class_names: tuple[str, ...] = ()
     output_scale: float | None = field(default=None, kw_only=True)
+    output_offset: int = field(default=0, kw_only=True)
     balanced_steps: int | None = field(default=None, kw_only=True)
     dataset: str | None = field(default=None, kw_only=True)
     validation_fraction: float | None = field(default=None, kw_only=True)
@@ -90,6 +95,21 @@ class SpikingNetwork(Tabular, Value):
             raise NetworkError(
                 f"layer {self.output.name!r} never spikes (reset 'none'), but spikes are to be counted; "
                 "use read-out 'potential'"
+            )
+        if self.readout == "total" and self.output.neurons.reset != "soft":
+            raise NetworkError(
+                f"layer {self.output.name!r} has reset {self.output.neurons.reset!r}, but the total is read out; only a soft "
+                "reset keeps what it does not spike for, so use read-out 'potential' or 'count'"
+            )
+        offset = self.output_offset
+        if not is_integer(offset) or abs(offset) > MAX_BIAS << MAX_BIAS_EXPONENT:
+            raise NetworkError(
+                f"output offset is {str(offset)[:40]}; allowed are integers up to {MAX_BIAS << MAX_BIAS_EXPONENT}, as a bias reaches"
+            )
+        if offset and (self.readout != "total" or not self.is_integer):
+            raise NetworkError(
+                f"output offset is {offset} for read-out {self.readout!r} of {self.stage} networks; only integers whose total is "
+                "read out have one, so set it to 0"
             )
         if not all(isinstance(name, str) for name in self.class_names):
             raise NetworkError(f"class names of network {self.name!r} are {self.class_names!r}; expected strings")
@@ -177,6 +197,11 @@ class SpikingNetwork(Tabular, Value):
     def depth(self) -> int:
         """Steps from the start of the input's window to that of the deepest layer: the read-out, or a side branch."""
         return max(self.depths.values())
+
+    @property
+    def integrates(self) -> bool:
+        """Whether the output is everything that the read-out integrated, rectified by no spike."""
+        return self.readout == "total" or self.output.neurons.reset == "none"
 
     @property
     def is_chain(self) -> bool:

@@ -26,7 +26,7 @@ _LARGEST_TRANSFORM = 16
 """Most values read of the scaling that lava-dl applies to an image."""
 _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
-TYPED_FIELDS = ("output_scale", "balanced_steps", "dataset", "validation_fraction")
+TYPED_FIELDS = ("output_scale", "output_offset", "balanced_steps", "dataset", "validation_fraction")
 """Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
 _COMPANION = {entry.name for entry in fields(Companion)}
 _CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error"}
@@ -152,7 +152,7 @@ def _read_header(root: Group) -> _Header:
         readout=cast(Readout, values["readout"]),
         encoding=cast(Encoding, values["encoding"]),
         levels=levels,
-        typed={key: values.get(key) for key in TYPED_FIELDS} if version > 1 else {},
+        typed={key: values[key] for key in TYPED_FIELDS if key in values} if version > 1 else {},
     )
 
 

@@ -177,7 +177,7 @@ def networks(
     source = _input(draw, integer, stock, encodings, leaky)
     shapes = {INPUT: source.shape}
     layers: list[Layer] = []
-    readout = draw(st.sampled_from(["count", "potential"]))
+    readout = draw(st.sampled_from(["count", "potential", "total"] if "soft" in resets else ["count", "potential"]))
     count = draw(st.integers(1, max_layers))
     for i in range(count):
         before = list(shapes)[-1]
@@ -195,13 +195,17 @@ def networks(
             elif len(shapes[other]) == 3:
                 conv = _convolution(draw, other, shapes[other], shape[1:], shape[0], integer)
                 synapses += [conv] if conv is not None else []
-        may_integrate = i == count - 1 and readout == "potential"
-        allowed = (*resets, "none", "none") if may_integrate else resets
+        allowed = resets
+        if i == count - 1:
+            allowed = {"count": resets, "potential": (*resets, "none", "none"), "total": ("soft",)}[readout]
         neurons = _neurons(draw, shape, integer, stock, allowed, leaky and integer)
         name = f"layer{i}"
         layers.append(Layer(name, shape, tuple(synapses), neurons))
         shapes[name] = shape
-    return SpikingNetwork("random", source, tuple(layers), "integer" if integer else "analog", readout)
+    network = SpikingNetwork("random", source, tuple(layers), "integer" if integer else "analog", readout)
+    if integer and readout == "total":
+        network = network.replace(output_offset=draw(st.sampled_from([0, 0, 128, -64, 4095 << 7])))
+    return network
 
 
 def make_images(network: SpikingNetwork, samples: int, steps: int, seed: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...network import SpikingNetwork
+from ...readout import needs_potential
 from ...registers import to_weight_units
 
 
@@ -35,7 +36,7 @@ def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) ->
         (samples,) 0..1.
     """
     scale = required_scale(network)
-    if network.is_integer and network.readout == "potential":
+    if network.is_integer and needs_potential(network):
         scale = to_weight_units(scale)
     outputs = scores.astype(np.float64) * (scale / steps)
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))

@@ -14,6 +14,7 @@ import torch
 
 from ...encoding import Encoder
 from ...network import INPUT, populations
+from ...readout import needs_count, needs_potential, output
 from ...schedule import Schedule
 from ..batches import Part
 from .batching import Batching
@@ -80,11 +81,10 @@ class BatchSimulation:
     def _advance(self, start: int, stop: int) -> None:
         samples, steps = len(self.rows), stop - start
         self.input.advance(start, stop)
-        scores = np.zeros(0)
+        potentials: list[np.ndarray] = []
         for layer in self.network:
             stream, simulation = self.streams[layer.name], self.layers[layer.name]
-            watched = layer is self.network.output and self.network.readout == "potential"
-            potentials = []
+            watched = layer is self.network.output and needs_potential(self.network)
             stream.activity[:] = 0
             blocks = self.batching.blocks(steps, samples, simulation.block_size)
             if watched:  # its potential is read out after each step
@@ -96,14 +96,14 @@ class BatchSimulation:
                 stream.activity[some] += spikes
                 if watched:
                     potentials.append(simulation.population.v.cpu().numpy().copy())
-            if watched:
-                scores = np.stack(potentials)
-        if self.network.readout == "count":
-            so_far = (
-                self.streams[self.network.output.name].messages[:steps].flatten(2).cumsum(dim=0) + self.output_counts
-            )
+        counts = None
+        if needs_count(self.network):
+            fired = self.streams[self.network.output.name].messages[:steps].flatten(2)
+            so_far = fired.cumsum(dim=0) + self.output_counts
             self.output_counts = so_far[-1]
-            scores = so_far.cpu().numpy()
+            counts = so_far.cpu().numpy()
+        elapsed = np.arange(start + 1, stop + 1)[:, None, None]
+        scores = output(self.network, counts, np.stack(potentials) if potentials else None, elapsed)
         self._note(start, stop, scores)
 
     def _note(self, start: int, stop: int, scores: np.ndarray) -> None:
@@ -145,9 +145,8 @@ class BatchSimulation:
     def _finish(self, leaving: np.ndarray, steps: int) -> None:
         """Make the part of the samples that leave; totals over all samples go with the first ones."""
         rows = self.rows[leaving]
-        exact = np.int64 if self.network.is_integer or self.network.readout == "count" else np.float64
         part = Part(
-            output=self.scores[-1][leaving].astype(exact),
+            output=self.scores[-1][leaving],
             predictions_at=self.predictions_at[rows],
             steps_used=None if self.confidence is None else np.full(len(rows), steps),
             spikes={name: spikes[rows] for name, spikes in self.spikes.items()},

@@ -24,6 +24,7 @@ from ...encoding import encode
 from ...errors import BackendError
 from ...network import INPUT, SpikingNetwork, populations
 from ...progress import Progress
+from ...readout import needs_potential, output
 from ...registers import to_state_units
 from ...results import Run
 from ...schedule import Schedule
@@ -124,10 +125,10 @@ def _folder(job: Job) -> Iterator[Path]:
 
 
 def probed_layers(network: SpikingNetwork, record: Collection[str]) -> tuple[str, ...]:
-    """Layers whose final potentials are read: those that are recorded, and a read-out by potential."""
+    """Layers whose final potentials are read: those that are recorded, and a read-out whose output needs its own."""
     if "potentials" in record:
         return tuple(layer.name for layer in network)
-    return (network.output.name,) if network.readout == "potential" else ()
+    return (network.output.name,) if needs_potential(network) else ()
 
 
 def write_messages(network: SpikingNetwork, images: np.ndarray, plan: Schedule, seed: int, path: Path) -> None:
@@ -252,8 +253,8 @@ def _collected(network: SpikingNetwork, folder: Path, task: NetworkTask, record:
     for name in soft & potentials.keys():
         # The self-synapse's subtraction for the last step's spike is still on its way.
         potentials[name] = potentials[name] - last[name] * to_state_units(int(network[name].neurons.threshold))
-    output = network.output.name
-    scores = counts[output] if network.readout == "count" else potentials[output]
+    name = network.output.name
+    scores = output(network, counts.get(name), potentials.get(name), task.plan.steps)
     part = Part(output=scores.reshape(len(scores), -1))
     part.count_messages(network, counts, record)
     part.neuron_updates = {each.name: each.size * task.plan.steps * len(scores) for each in populations(network)}

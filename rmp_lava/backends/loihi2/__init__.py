@@ -15,6 +15,7 @@ from ...choices import Implementation, MeasuredInput
 from ...errors import BackendError, BackendUnavailableError, UsageError
 from ...measurement import Measurement
 from ...network import INPUT, SpikingNetwork
+from ...readout import needs_count
 from ...results import Run
 from ...schedule import Schedule
 from ..board import GENERATIONS, Board
@@ -188,7 +189,7 @@ def _observed(network: SpikingNetwork, probed: Collection[str], record: Collecti
         return (INPUT, *(layer.name for layer in network))
     # A soft-reset layer's final potential is known only together with its last spikes.
     observed = {name for name in probed if network[name].neurons.reset == "soft"}
-    if network.readout == "count":
+    if needs_count(network):
         observed.add(network.output.name)
     if network.input.neurons is None:
         observed.add(INPUT)  # on the host

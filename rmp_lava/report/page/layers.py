@@ -25,7 +25,7 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
         sheet = _fidelity(known, "Validation images, measured when the network was converted.")
         missing = f"Rates are not drawn against activations: {rates.missing.rstrip('.')}."
         return Section("rates", title, sheets=(sheet,) if known else (), missing=missing)
-    spiking = [each for each in rates.layers if each.layer.neurons.reset != "none"]
+    spiking = [each for each in rates.layers if not each.integrates]
     caption = (
         f"Spikes per step against the activation that they represent, in units of one spike per step, of up to {NEURONS:,} "
         f"neurons per layer on {plural(rates.images, 'image')}. Stronger cells hold more pairs, on a logarithmic scale; "

@@ -122,7 +122,7 @@ def rate_clouds(rates: Rates, palette: Palette, wide: bool) -> Figure:
         axes = panel(figure, 0.42 + column * side, 0.22 + row * (side + 0.14), side - 0.25, side - 0.25)
         _cloud(axes, each, palette.layers[each.layer.name])
         if column:
-            axes.tick_params(labelleft=each.layer.neurons.reset == "none")
+            axes.tick_params(labelleft=each.integrates)
     sheet.text(0.42, height - 0.02, "activation", va="bottom")
     sheet.text(0, 0.2, "rate", va="top", rotation=90)
     return figure
@@ -130,7 +130,7 @@ def rate_clouds(rates: Rates, palette: Palette, wide: bool) -> Figure:
 
 def _cloud(axes: Axes, each: LayerRates, colour: str) -> None:
     rates, activations = each.rates.ravel(), each.activations.ravel()
-    if each.layer.neurons.reset == "none":
+    if each.integrates:
         low, high = min(rates.min(), activations.min(), 0), max(rates.max(), activations.max(), 1e-9)
         margin = 0.04 * (high - low)
         limits = (low - margin, high + margin)
@@ -158,6 +158,6 @@ def _cloud(axes: Axes, each: LayerRates, colour: str) -> None:
     known = each.fidelity.correlation
     axes.set_title("–" if known is None else f"{known:.3f}", loc="right", pad=3, fontsize=7.5, color=MUTED)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(3) if each.layer.neurons.reset == "none" else FixedLocator((0, 0.5, 1)))
+        axis.set_major_locator(MaxNLocator(3) if each.integrates else FixedLocator((0, 0.5, 1)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axes.tick_params(labelsize=6.5, pad=1.5, length=2)

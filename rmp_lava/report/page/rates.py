@@ -35,6 +35,7 @@ class LayerRates:
     """
 
     layer: Layer
+    integrates: bool
     fidelity: LayerFidelity
     rates: np.ndarray
     activations: np.ndarray
@@ -88,16 +89,19 @@ def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
     for pooling in ("fold", "layer"):
         try:
             source = make_input("current", network.input.shape)
-            analog = trace(trained, source, pooling=pooling, readout=network.readout)
+            analog = trace(
+                trained, source, pooling=pooling, readout="count" if network.readout == "count" else "potential"
+            )
         except RmpLavaError as error:
             return f"the trained network cannot be traced: {error}"
         if [(layer.name, layer.shape) for layer in analog] == shapes:
             break
     else:
         return "the trained network has other layers than this one"
-    if any(layer.neurons.reset != "none" and layer.activation_scale is None for layer in network):
+    spiking = network.layers[:-1] if network.integrates else network.layers
+    if any(layer.activation_scale is None for layer in spiking):
         return "the file does not record the activation scale of each layer; convert it with this version"
-    if network.output.neurons.reset == "none" and network.output_scale is None:
+    if network.integrates and network.output_scale is None:
         return "the file does not record the output scale"
     return analog
 
@@ -119,6 +123,7 @@ def _compare(
     return tuple(
         LayerRates(
             layer,
+            compared[layer.name].integrates,
             compared[layer.name].result(0.0),
             *(np.concatenate(values) for values in zip(*kept[layer.name], strict=True)),
         )

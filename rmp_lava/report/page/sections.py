@@ -14,6 +14,7 @@ from .plots import accuracy_curve
 from .raster import neurons_shown, raster_plot
 from .style import Palette, picture
 
+_READOUTS = {"count": "spike count", "potential": "membrane potential", "total": "integrated input"}
 _RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
 
 
@@ -44,7 +45,7 @@ def network_section(measured: Measured, palette: Palette) -> Section:
     text = (
         f"{plural(len(network.layers), 'layer')} with {plural(network.neuron_count, 'neuron')} and "
         f"{plural(network.parameter_count, 'stored weight')}, in {numbers}. Neurons: {', '.join(kinds)}. "
-        f"The read-out is the {'spike count' if network.readout == 'count' else 'membrane potential'} of the last layer; "
+        f"The read-out is the {_READOUTS[network.readout]} of the last layer; "
         f"it is {plural(network.depths[network.output.name], 'synapse')} after the input."
     )
     caption = "Layers from the input, at the top, to the read-out; each line is one set of synapses"

@@ -1,0 +1,65 @@
+"""The read-out: what a network's output is, from the spikes and the membrane potential of its last layer.
+
+    count      spikes so far
+    potential  v[t], in state units (weight units of float networks)
+    total      v[t] + threshold times the spikes so far - t times the output offset
+
+A soft reset takes exactly one threshold off the potential per spike, so the total is the sum of everything that the neuron
+integrated, at any number of time steps; a potential alone ends at the limits of its 24-bit register. The output offset is a
+bias that all outputs share. It keeps their potentials above the lower limit, where no spike would make room.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .network import SpikingNetwork
+from .registers import to_state_units
+
+
+def needs_potential(network: SpikingNetwork) -> bool:
+    """Whether the output needs the read-out's membrane potential."""
+    return network.readout != "count"
+
+
+def needs_count(network: SpikingNetwork) -> bool:
+    """Whether the output needs the read-out's spikes."""
+    return network.readout != "potential"
+
+
+def output_dtype(network: SpikingNetwork) -> type[np.int64] | type[np.float64]:
+    """Integers, but for potentials of float networks."""
+    return np.int64 if network.is_integer or network.readout == "count" else np.float64
+
+
+def output(
+    network: SpikingNetwork, counts: np.ndarray | None, potentials: np.ndarray | None, steps: int | np.ndarray
+) -> np.ndarray:
+    """The network's output after some steps.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray or None
+        Spikes of the read-out's neurons so far, of any shape; for `needs_count`.
+    potentials : numpy.ndarray or None
+        Their membrane potentials after the last of these steps and its reset, of the same shape, in state units, or weight units
+        of float networks; for `needs_potential`.
+    steps : int or numpy.ndarray
+        Steps so far; an array is broadcast against the counts.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape, `output_dtype`.
+    """
+    dtype = output_dtype(network)
+    if network.readout == "count":
+        assert counts is not None
+        return counts.astype(dtype)
+    assert potentials is not None
+    if network.readout == "potential":
+        return potentials.astype(dtype)
+    assert counts is not None
+    threshold = network.output.neurons.threshold
+    unit = to_state_units(int(threshold)) if network.is_integer else threshold
+    return potentials.astype(dtype) + unit * counts.astype(dtype) - network.output_offset * np.asarray(steps)
