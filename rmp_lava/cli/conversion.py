@@ -10,12 +10,12 @@ import typer
 from ..choices import (
     Augmentation,
     BiasCalibration,
+    ConvertReadout,
     ImageEncoding,
     InitialPotential,
     Method,
     ObservedThresholds,
     Precision,
-    ConvertReadout,
     SpikingReset,
 )
 from ..errors import UsageError
