@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
     from .conversion.pipeline import Quantization as Quantization, convert as convert, tune as tune
     from .conversion.quantize import quantize as quantize
     from .conversion.restore import restore as restore
-    from .errors import RmpLavaError as RmpLavaError
+    from .errors import RmpLavaError as RmpLavaError, RmpLavaWarning as RmpLavaWarning
     from .findings import Finding as Finding
     from .hardware import estimate as estimate, map_network as map_network
     from .network import SpikingNetwork as SpikingNetwork
@@ -38,7 +38,7 @@ _NAMES = {
     "conversion.pipeline": ("Quantization", "convert", "tune"),
     "conversion.quantize": ("quantize",),
     "conversion.restore": ("restore",),
-    "errors": ("RmpLavaError",),
+    "errors": ("RmpLavaError", "RmpLavaWarning"),
     "findings": ("Finding",),
     "hardware": ("estimate", "map_network"),
     "netx": ("load", "save"),

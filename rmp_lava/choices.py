@@ -33,8 +33,10 @@ MeasuredInput = Literal["chip", "host"]
 """Where the input of a measurement comes from: held by the network on the chip, or sent by the host in each step."""
 Method = Literal["low-latency", "paper"]
 """How thresholds are found, see `rmp_lava.conversion.balancing.METHODS`."""
-Pooling = Literal["fold", "layer"]
+TracedPooling = Literal["fold", "layer"]
 """Average pooling: folded into the next weights, or a population of its own."""
+Pooling = Literal["auto", TracedPooling]
+"""auto: folded where that leaves the weights their 8 bits, else populations that average just as many neurons as needed."""
 ObservedThresholds = Literal["v_in", "activation", "error"]
 Thresholds = Literal[ObservedThresholds, "tuned"]
 InitialPotential = Literal["zero", "half", "best"]

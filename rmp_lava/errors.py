@@ -63,3 +63,7 @@ class BackendUnavailableError(BackendError):
 
 class RangeOverflowError(RmpLavaError):
     """An integer range was exceeded in strict mode."""
+
+
+class RmpLavaWarning(UserWarning):
+    """Something that costs accuracy or that a user has to know, but stops nothing; the command line prints it as one sentence."""

@@ -6,6 +6,7 @@ backend; importing this module imports neither PyTorch nor Lava.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from numbers import Integral
 
@@ -14,8 +15,9 @@ import numpy as np
 from .. import choices
 from ..choices import Backend, Record
 from ..encoding import check_images
-from ..errors import RangeOverflowError, UsageError
+from ..errors import RangeOverflowError, RmpLavaWarning, UsageError
 from ..network import SpikingNetwork
+from ..registers import MAX_STATE
 from ..results import Run
 from ..schedule import schedule
 from .options import BackendOptions, Fast, Lava, Loihi2, Reference, options_of
@@ -75,6 +77,11 @@ def run(
         If the backend fails.
     RangeOverflowError
         In strict mode, if a state saturated, or wrapped in stock neurons.
+
+    Warns
+    -----
+    RmpLavaWarning
+        If a read-out that integrates reached the limits of its register, so that outputs are wrong.
     """
     chosen = options_of(backend)
     _check_call(network, chosen, record, seed, strict)
@@ -101,6 +108,7 @@ def run(
         result = loihi2.run(network, images, plan, chosen, seed=seed, record=record, progress=progress)
     if strict:
         _refuse_overflow(result)
+    _warn_of_full_register(network, result)
     return result
 
 
@@ -130,6 +138,26 @@ def _blank(blank: int | None, chosen: BackendOptions) -> int:
             f"blank steps are {blank}; implementation {chosen.implementation!r} needs at least {least}, so pass more"
         )
     return least if blank is None else blank
+
+
+def _warn_of_full_register(network: SpikingNetwork, result: Run) -> None:
+    if not network.is_integer or not network.integrates:
+        return
+    last = network.output
+    # Backends that do not count saturated updates show them in potentials that stayed at the limit.
+    at_limit = 0 if last.neurons.reset != "none" else int((np.abs(result.output) >= MAX_STATE).any(axis=1).sum())
+    updates = result.saturations.get(last.name, 0)
+    if not updates and not at_limit:
+        return
+    found = f"in {updates:,} updates" if updates else f"for {at_limit:,} of {result.samples:,} samples"
+    steps, balanced = result.schedule.steps, network.balanced_steps
+    meant = f"; network {network.name!r} was converted for T = {balanced}" if balanced and balanced < steps else ""
+    warnings.warn(
+        f"the read-out {last.name!r} reached the limits of its 24-bit register {found} of T = {steps}, so outputs are "
+        f"wrong{meant}; convert it for T = {steps}, or run fewer steps",
+        RmpLavaWarning,
+        stacklevel=3,
+    )
 
 
 def _refuse_overflow(result: Run) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
-from ..errors import RmpLavaError
+from ..errors import RmpLavaError, RmpLavaWarning
 from . import conversion, hardware, networks, report, selftest, training
 
 app = typer.Typer(
@@ -38,11 +39,27 @@ for _command in (
 
 def main() -> None:
     """Run the command line; user errors print one sentence and exit with code 2, without a traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except RmpLavaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings as one sentence, others as Python shows them."""
+    if issubclass(category, RmpLavaWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _version(wanted: bool) -> None:

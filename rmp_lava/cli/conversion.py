@@ -31,7 +31,7 @@ def check(
     target: Annotated[str, typer.Argument(help=f"{options.TARGETS}.")],
     weights: options.Weights = None,
     shape: options.Shape = None,
-    pooling: options.Pooling = "fold",
+    pooling: options.TracedPooling = "fold",
     json_path: options.Json = None,
 ) -> None:
     """List every obstacle to converting a network, and what conversion will change.
@@ -122,7 +122,7 @@ def convert(
             help="soft: subtract the threshold (RMP); hard: reset to zero, the baseline.", show_default="soft"
         ),
     ] = None,
-    pooling: options.Pooling = "fold",
+    pooling: options.Pooling = "auto",
     readout: Annotated[
         ConvertReadout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
     ] = "potential",
@@ -207,7 +207,7 @@ def tune(
     device: options.Device = "cpu",
     search: options.Search = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from NAME.tune.pt next to the output.")] = False,
-    pooling: options.Pooling = "fold",
+    pooling: options.Pooling = "auto",
     threshold_form: options.ThresholdForm = "stock",
     profile: options.Profile = "loihi2",
     calibration: options.Calibration = None,

@@ -82,9 +82,16 @@ Validation = Annotated[
         help="Number of held-out training images to measure accuracy on, drawn at random.", show_default="1000"
     ),
 ]
+TracedPooling = Annotated[
+    choices.TracedPooling,
+    typer.Option(help="Average pooling: fold it into the next layer's weights, or convert it to a layer of its own."),
+]
 Pooling = Annotated[
     choices.Pooling,
-    typer.Option(help="Average pooling: fold it into the next layer's weights, or convert it to a layer of its own."),
+    typer.Option(
+        help="Average pooling: fold it into the next layer's weights, convert it to a layer of its own, or fold it as far as "
+        "that leaves the weights their 8 bits (auto)."
+    ),
 ]
 ThresholdForm = Annotated[
     choices.ThresholdForm,

@@ -35,13 +35,15 @@ class FakeQuantizer:
 
     `levels` is the largest message of the layer's sources: the input's levels, or 1 for spikes. `scale_of` gives the activation
     scales of the layer itself (its threshold) and of its sources, at every call. `potential_peak` is the largest |potential|
-    that an integrating read-out is expected to reach, in the layer's units; 0 if unknown. For the rest see `quantize`.
+    that an integrating read-out is expected to reach in `steps` time steps, in the layer's units; 0 if unknown. For the rest
+    see `quantize`.
     """
 
     layer: Layer
     levels: int
     scale_of: ScaleOf
     potential_peak: float
+    steps: int
     profile: Profile
     form: ThresholdForm
 
@@ -69,7 +71,7 @@ class FakeQuantizer:
         largest = None if bias is None else bias.detach().abs().max().cpu().numpy()
         neurons = Neurons(self._threshold(), self.layer.neurons.reset, bias=largest)
         extremes = Layer(self.layer.name, self.layer.shape, synapses, neurons, potential_peak=self.potential_peak)
-        return choose_scale(extremes, self.levels, self.profile, self.form)
+        return choose_scale(extremes, self.levels, self.profile, self.form, steps=self.steps)
 
     def _threshold(self) -> float:
         return 1.0 if self.layer.neurons.reset == "none" else self.scale_of(self.layer.name)
@@ -86,7 +88,8 @@ class FakeQuantizer:
     def _round_bias(self, bias: torch.Tensor, scale: Scale) -> torch.Tensor:
         neurons = Neurons(self._threshold(), bias=bias.cpu().numpy())
         quantized = quantize_neurons(neurons, scale, self.profile)
-        units = to_weight_units(np.asarray(quantized.bias, np.float64) * 2.0**quantized.bias_exponent)
+        state = np.asarray(quantized.bias, np.float64) * 2.0**quantized.bias_exponent - scale.offset
+        units = to_weight_units(state)
         return torch.from_numpy(np.asarray(units / scale.potential, np.float32)).to(bias.device)
 
 
@@ -95,6 +98,7 @@ def attach_quantizers(
     levels: int,
     scale_of: ScaleOf,
     potential_peak: float,
+    steps: int,
     profile: Profile,
     threshold_form: ThresholdForm,
 ) -> None:
@@ -102,5 +106,5 @@ def attach_quantizers(
     for layer in analog.network:
         reads_input = any(synapse.source == INPUT for synapse in layer.synapses)
         analog[layer.name].quantizer = FakeQuantizer(
-            layer, levels if reads_input else 1, scale_of, potential_peak, profile, threshold_form
+            layer, levels if reads_input else 1, scale_of, potential_peak, steps, profile, threshold_form
         )

@@ -20,6 +20,7 @@ from ..choices import (
     Precision,
     SearchFor,
     ThresholdForm,
+    TracedPooling,
     check_choice,
 )
 from ..encoding import check_images, make_input
@@ -35,8 +36,10 @@ from ..training.resume import check_settings
 from .balance import balance
 from .balancing import ENCODINGS, Balancing, candidates_for
 from .conversion import Conversion
+from .correction import correct_biases
 from .divergence import balance_best
 from .headroom import board_ranges
+from .pooling import unfold_pooling
 from .quantize import quantize
 from .scale import unscale
 from .search import make_objective, search as search_thresholds
@@ -86,7 +89,7 @@ def convert(
     steps: int = 16,
     method: Method = "low-latency",
     encoding: ImageEncoding | None = None,
-    pooling: Pooling = "fold",
+    pooling: Pooling = "auto",
     readout: ConvertReadout = "potential",
     search: SearchFor | None = None,
     labels: np.ndarray | None = None,
@@ -116,8 +119,9 @@ def convert(
         How thresholds are found, see `rmp_lava.conversion.balancing.METHODS`.
     encoding : {"current", "poisson", "rate"} or None
         Of the input; None: the method's, see `rmp_lava.conversion.balancing.ENCODINGS`.
-    pooling : {"fold", "layer"}
-        See `rmp_lava.conversion.trace.trace`.
+    pooling : {"auto", "fold", "layer"}
+        Fold average pooling into the weights after it ("fold"), keep it as a layer of neurons ("layer"), or fold it as far as
+        that leaves the weights their 8 bits ("auto", see `rmp_lava.conversion.pooling`).
     readout : {"potential", "count"}
         Integrate the last layer's input, or count its spikes.
     search : {"outputs", "accuracy"} or None
@@ -159,6 +163,7 @@ def convert(
     profile = _check_early(steps, search, quantization)
     images = np.asarray(images)
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": method, "encoding": encoding}
+    check_choice("pooling", pooling, Pooling)
     analog = _trace(model, images, encoding, pooling, readout, name)
     check_classes(analog, labels, class_names, classes)
     analog = _described(analog, class_names, dataset, validation_fraction, made)
@@ -168,11 +173,15 @@ def convert(
     if shuffle:
         order = np.random.default_rng(seed).permutation(len(images))
         images, labels = images[order], None if labels is None else np.asarray(labels)[order]
+    if pooling == "auto":
+        analog = unfold_pooling(analog, images, profile, quantization.threshold_form)
     objective = None if search is None else make_objective(search, analog, images, labels)
     floating = balance_best(analog, images, steps, candidates, profile=profile, seed=seed, progress=progress)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
     integer = _quantize(floating, images, steps, quantization, profile, seed)
+    if candidates[0].calibrate == "bias":
+        integer = correct_biases(integer, analog, images, steps, seed=seed)
     return Conversion(analog, floating, integer, steps, model, seed)
 
 
@@ -190,7 +199,7 @@ def tune(
     precision: Precision = "float32",
     device: str = "cpu",
     validation: Labelled | None = None,
-    pooling: Pooling = "fold",
+    pooling: Pooling = "auto",
     search: SearchFor | None = None,
     quantization: Quantization = Quantization(),  # noqa: B008 - frozen
     calibration: int | None = None,
@@ -250,7 +259,10 @@ def tune(
     chosen = draw(len(images), calibration, CALIBRATION_IMAGES, seed, "calibration")
     some, some_labels = as_float(images[chosen]), labels[chosen]
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": "current"}
+    check_choice("pooling", pooling, Pooling)
     analog = _trace(model, some, "current", pooling, "potential", name)
+    if pooling == "auto":
+        analog = unfold_pooling(analog, some, profile, quantization.threshold_form)
     for truth in (labels, None if validation is None else validation[1]):
         check_classes(analog, truth, class_names)
     analog = _described(analog, class_names, dataset, validation_fraction, made)
@@ -331,7 +343,8 @@ def _trace(
     model: Model, images: np.ndarray, encoding: Encoding, pooling: Pooling, readout: ConvertReadout, name: str
 ) -> SpikingNetwork:
     source = make_input(encoding, images.shape[1:])
-    return trace(model, source, images, pooling=pooling, readout=readout).replace(name=name)
+    traced: TracedPooling = "layer" if pooling == "layer" else "fold"
+    return trace(model, source, images, pooling=traced, readout=readout).replace(name=name)
 
 
 def _described(

@@ -22,7 +22,7 @@ from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD, is_one_weight
 
 MAX_DENSE_REC_THRESHOLD = 254
 POTENTIAL_MARGIN = 2
-"""An integrating read-out gets headroom for this many times the largest potential seen while balancing."""
+"""A read-out gets headroom for this many times the largest potential seen while balancing."""
 RANGE_SHARE = 0.8
 """Share of the current register that potentials of calibration images may take; other images may reach higher ones."""
 _FEWEST_LEVELS = 15
@@ -57,7 +57,9 @@ def quantize(
         of native neurons do.
     steps : int or None
         T of the longest run for which an integrating read-out's potential must fit. None: the T that the network was
-        balanced for; `POTENTIAL_MARGIN` then leaves headroom for twice as long.
+        balanced for; `POTENTIAL_MARGIN` then leaves headroom for twice as long. Where that costs bits of the read-out's
+        weights, it gets a threshold and its total is read out, which fits at any T (see `rmp_lava.readout`). A read-out
+        of form "dense_rec" only integrates, and loses these bits.
 
     Returns
     -------
@@ -74,25 +76,33 @@ def quantize(
         raise UsageError(f"network {network.name!r} holds integers already")
     check_choice("threshold_form", threshold_form, ThresholdForm)
     profile = load_profile(profile)
-    network = _expecting(network, steps)
+    network, horizon = _expecting(network, steps)
     headrooms = {layer.name: _headroom(layer, profile, ranges) for layer in network}
-    source = quantize_input(network, profile, threshold_form, headrooms)
+    source = quantize_input(network, profile, threshold_form, headrooms, horizon)
     scales = [
-        choose_scale(layer, _levels(layer, source), profile, threshold_form, headrooms[layer.name]) for layer in network
+        choose_scale(layer, _levels(layer, source), profile, threshold_form, headrooms[layer.name], horizon)
+        for layer in network
     ]
     layers = tuple(
         _quantize_layer(layer, scale, profile, threshold_form) for layer, scale in zip(network, scales, strict=True)
     )
     provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
-    output_scale = network.output_scale
-    if output_scale is not None and network.readout == "potential":
+    output_scale, readout = network.output_scale, network.readout
+    if output_scale is not None and readout == "potential":
         output_scale /= scales[-1].potential
     return network.replace(
-        input=source, layers=layers, stage="integer", output_scale=output_scale, provenance=provenance
+        input=source,
+        layers=layers,
+        stage="integer",
+        readout="total" if scales[-1].reads_total else readout,
+        output_scale=output_scale,
+        output_offset=scales[-1].offset,
+        provenance=provenance,
     )
 
 
-def _threshold_limit(profile: Profile, form: ThresholdForm) -> int:
+def threshold_limit(profile: Profile, form: ThresholdForm) -> int:
+    """The largest threshold of a form, in weight units."""
     limits = {"stock": MAX_STOCK_THRESHOLD, "free": profile["threshold_max"], "dense_rec": MAX_DENSE_REC_THRESHOLD}
     return min(profile["threshold_max"], limits[form])
 
@@ -107,18 +117,18 @@ def _headroom(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None
     return RANGE_SHARE * profile["current_max"] / largest if largest else np.inf
 
 
-def _expecting(network: SpikingNetwork, steps: int | None) -> SpikingNetwork:
-    """The network with its potential peaks extrapolated to a run of more time steps than it was balanced for."""
+def _expecting(network: SpikingNetwork, steps: int | None) -> tuple[SpikingNetwork, int | None]:
+    """The network with its potential peaks extrapolated to a run of more time steps than it was balanced for, and their T."""
     balanced = network.balanced_steps
     if steps is None or balanced is None or steps <= balanced:
-        return network
-    return network.map_layers(
-        lambda layer: (
-            layer
-            if layer.potential_peak is None
-            else layer.replace(potential_peak=layer.potential_peak * steps / balanced)
-        )
-    )
+        return network, balanced
+    factor = steps / balanced
+
+    def change(layer: Layer) -> Layer:
+        peak = layer.potential_peak
+        return layer if peak is None else layer.replace(potential_peak=peak * factor)
+
+    return network.map_layers(change), steps
 
 
 def quantize_input(
@@ -126,8 +136,12 @@ def quantize_input(
     profile: Profile,
     form: ThresholdForm,
     headrooms: Mapping[str, float] = MappingProxyType({}),
+    steps: int | None = None,
 ) -> Input:
-    """Graded messages get as many levels as leave the first threshold headroom next to weights of full range."""
+    """Graded messages get as many levels as leave the first threshold headroom next to weights of full range.
+
+    `steps` is the T of the layers' potential peaks.
+    """
     source = network.input
     if source.levels is not None:
         return source
@@ -136,7 +150,7 @@ def quantize_input(
             f"chip {profile.name!r} sends messages up to {profile['message_max']}, too few levels for pixels as currents; "
             "convert with encoding 'rate' or 'poisson'"
         )
-    limit = _threshold_limit(profile, form)
+    limit = threshold_limit(profile, form)
     first = [layer for layer in network if any(s.source == INPUT for s in layer.synapses)]
     levels = min(255, profile["message_max"])
     while levels > _FEWEST_LEVELS and any(
@@ -146,7 +160,7 @@ def quantize_input(
         levels >>= 1
     while levels > _FEWEST_LEVELS_FOR_BIAS and any(
         _weight_scale(layer, profile, form) * levels
-        > min(_bias_scale(layer, profile), _readout_scale(layer, profile), headrooms.get(layer.name, np.inf))
+        > min(_bias_scale(layer, profile), _sum_scale(layer, profile, form, steps), headrooms.get(layer.name, np.inf))
         for layer in first
     ):
         levels >>= 1
@@ -158,11 +172,19 @@ def _weight_scale(layer: Layer, profile: Profile, form: ThresholdForm) -> float:
     return min(_synapse_scale(s, layer, profile, form) for s in layer.synapses)
 
 
+def _largest_bias(layer: Layer) -> float:
+    return 0.0 if layer.neurons.bias is None else float(np.abs(layer.neurons.bias).max())
+
+
+def bias_limit(profile: Profile) -> int:
+    """The largest bias, in weight units."""
+    return (profile["bias_mantissa_max"] << profile["bias_exponent_max"]) >> STATE_SHIFT
+
+
 def _bias_scale(layer: Layer, profile: Profile) -> float:
     """Largest potential scale at which a layer's biases keep within their register."""
-    largest = 0.0 if layer.neurons.bias is None else float(np.abs(layer.neurons.bias).max())
-    limit = (profile["bias_mantissa_max"] << profile["bias_exponent_max"]) >> STATE_SHIFT
-    return limit / largest if largest else np.inf
+    largest = _largest_bias(layer)
+    return bias_limit(profile) / largest if largest else np.inf
 
 
 def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: ThresholdForm) -> float:
@@ -190,6 +212,9 @@ class Scale:
     weights: float
     levels: int
     threshold: int
+    offset: int = 0
+    """State units per step that are added to every bias of a read-out whose total is read."""
+    reads_total: bool = False
 
     @property
     def potential(self) -> float:
@@ -198,7 +223,11 @@ class Scale:
 
 def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm) -> Layer:
     synapses = _quantize_synapses(layer, scale.weights, profile, form)
-    neurons = quantize_neurons(layer.neurons, scale, profile)
+    neurons = layer.neurons
+    if scale.reads_total:
+        bias = np.zeros(layer.shape[:1], np.float32) if neurons.bias is None else neurons.bias
+        neurons = neurons.replace(reset="soft", bias=bias)
+    neurons = quantize_neurons(neurons, scale, profile)
     record = dict(layer.record) | {
         "scale": scale.weights,
         "input_levels": scale.levels,
@@ -228,21 +257,63 @@ def real_bias(neurons: Neurons) -> np.ndarray | None:
     return to_weight_units(neurons.bias.astype(np.float64) * 2.0**neurons.bias_exponent)
 
 
-def _readout_scale(layer: Layer, profile: Profile) -> float:
+def _potential_scale(layer: Layer, profile: Profile) -> float:
     """Largest potential scale at which an integrating layer's potential has the headroom that `POTENTIAL_MARGIN` asks for."""
     if layer.neurons.reset != "none" or not layer.potential_peak:
         return np.inf
     return profile["potential_max"] / (POTENTIAL_MARGIN * layer.potential_peak)
 
 
-def choose_scale(layer: Layer, levels: int, profile: Profile, form: ThresholdForm, headroom: float = np.inf) -> Scale:
-    limit = min(_bias_scale(layer, profile), _readout_scale(layer, profile), headroom)
-    scale = min(_weight_scale(layer, profile, form), limit / levels)
+def _total_scale(layer: Layer, profile: Profile, form: ThresholdForm, steps: int | None) -> float:
+    """Largest potential scale at which an integrating layer can have a threshold and its total be read out, or 0.
+
+    Mean inputs per step, with the margin, are at most what one threshold takes off, and at least what the offset adds.
+    """
+    if layer.neurons.reset != "none" or not layer.potential_peak or steps is None or form == "dense_rec":
+        return 0.0
+    mean = POTENTIAL_MARGIN * layer.potential_peak / steps
+    bias = _largest_bias(layer)
+    return min(_total_threshold(profile, form) / (2 * mean + bias), bias_limit(profile) / (mean + bias))
+
+
+def _total_threshold(profile: Profile, form: ThresholdForm) -> int:
+    """Of a read-out whose total is read: large, so that it seldom spikes, and far from the register's limit."""
+    return _representable(min(threshold_limit(profile, form), profile["potential_max"] // 4), form)
+
+
+def _sum_scale(layer: Layer, profile: Profile, form: ThresholdForm, steps: int | None) -> float:
+    """Largest potential scale at which a read-out's sums fit, one way or the other; infinite for other layers."""
+    return max(_potential_scale(layer, profile), _total_scale(layer, profile, form, steps))
+
+
+def _readout_scale(layer: Layer, levels: int, profile: Profile, form: ThresholdForm, steps: int | None) -> Scale:
+    """The scale of an integrating read-out: by its potential alone if that costs no bits of the weights, else by its total."""
+    full = min(_weight_scale(layer, profile, form), _bias_scale(layer, profile) / levels)
+    alone = min(full, _potential_scale(layer, profile) / levels)
+    total = min(full, _total_scale(layer, profile, form, steps) / levels)
+    if total <= alone or steps is None or layer.potential_peak is None:
+        return Scale(alone, levels, profile["threshold_max"])
+    needed = POTENTIAL_MARGIN * layer.potential_peak / steps * total * levels
+    exponent = profile["bias_exponent_max"]  # representable with any exponent
+    offset = min(int(np.ceil(to_state_units(needed))) >> exponent, profile["bias_mantissa_max"]) << exponent
+    return Scale(total, levels, _total_threshold(profile, form), offset, reads_total=True)
+
+
+def choose_scale(
+    layer: Layer,
+    levels: int,
+    profile: Profile,
+    form: ThresholdForm,
+    headroom: float = np.inf,
+    steps: int | None = None,
+) -> Scale:
+    """The scale of a layer; `levels` is the largest message that reaches it, `steps` the T of its potential peak."""
     if layer.neurons.reset == "none":
-        return Scale(scale, levels, profile["threshold_max"])
+        return _readout_scale(layer, levels, profile, form, steps)
+    scale = min(_weight_scale(layer, profile, form), min(_bias_scale(layer, profile), headroom) / levels)
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
-    threshold = _representable(int(min(wanted, _threshold_limit(profile, form))), form)
+    threshold = _representable(int(min(wanted, threshold_limit(profile, form))), form)
     if threshold < 1:
         raise ConversionError(
             f"layer {layer.name!r} has threshold {layer.neurons.threshold:g}, less than one step of its quantised weights; "
@@ -293,7 +364,7 @@ def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neuron
     if neurons.bias is None:
         return neurons.replace(threshold=scale.threshold, v_init=v_init)
     limit, largest_exponent = profile["bias_mantissa_max"], profile["bias_exponent_max"]
-    state = to_state_units(neurons.bias.astype(np.float64) * scale.potential)
+    state = to_state_units(neurons.bias.astype(np.float64) * scale.potential) + scale.offset
     # From STATE_SHIFT on the bias is an integer number of weight units, which synapses of stock neurons can represent too.
     exponent = STATE_SHIFT
     while exponent < largest_exponent and np.abs(state).max() > limit << exponent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..choices import ConvertReadout, Pooling, check_choice
+from ..choices import ConvertReadout, TracedPooling, check_choice
 from ..errors import ConversionError, UsageError
 from ..network import Input, SpikingNetwork
 from .analog import AnalogNetwork
@@ -21,7 +21,7 @@ def trace(
     source: Input,
     example: np.ndarray | torch.Tensor | None = None,
     *,
-    pooling: Pooling = "fold",
+    pooling: TracedPooling = "fold",
     readout: ConvertReadout = "potential",
 ) -> SpikingNetwork:
     """The spiking network of a PyTorch network in analog form: trained weights and biases, thresholds not set.
@@ -54,7 +54,7 @@ def trace(
     ConversionError
         With every obstacle, if the network cannot be converted; if the images or the traced network differ from it.
     """
-    check_choice("pooling", pooling, Pooling)
+    check_choice("pooling", pooling, TracedPooling)
     check_choice("readout", readout, ConvertReadout)
     if isinstance(model, AnalogNetwork):
         return _as_it_is(model.to_network(), source, pooling, readout)

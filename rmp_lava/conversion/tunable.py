@@ -61,7 +61,7 @@ class TunableNetwork(nn.Module):
         """Update what follows from weights and activation scales in jumps: the input's levels and the quantizers."""
         self.levels = quantize_input(self.to_network(), self.profile, self.form).largest_message
         attach_quantizers(
-            self.analog, self.levels, self._scale_of, self.output_peak * self.steps, self.profile, self.form
+            self.analog, self.levels, self._scale_of, self.output_peak * self.steps, self.steps, self.profile, self.form
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ def folded_pool(synapse: Synapse, source_shape: tuple[int, ...]) -> tuple[int, i
     source_shape : tuple of int
         (channels, height, width) of its source; a flat source has no blocks.
     """
-    conv = _as_convolution(synapse, source_shape)
+    conv = as_convolution(synapse, source_shape)
     if conv is None or conv.dilation != (1, 1):
         return None
     # The blocks have to divide the source and its padding.
@@ -36,7 +36,7 @@ def folded_pool(synapse: Synapse, source_shape: tuple[int, ...]) -> tuple[int, i
 
 def is_folded(synapse: Synapse, source_shape: tuple[int, ...]) -> bool:
     """Whether a synapse's weights are those of its `pool`."""
-    conv, pool = _as_convolution(synapse, source_shape), synapse.pool
+    conv, pool = as_convolution(synapse, source_shape), synapse.pool
     if conv is None or pool is None or conv.dilation != (1, 1) or len(pool) != 2 or min(pool) < 1:
         return False
     sizes = (conv.weight.shape[2:], conv.stride, conv.padding, source_shape[1:])
@@ -58,7 +58,7 @@ def repeat_in_blocks(weight: np.ndarray, pool: tuple[int, int]) -> np.ndarray:
     return weight.repeat(pool[0], axis=-2).repeat(pool[1], axis=-1)
 
 
-def _as_convolution(synapse: Synapse, source_shape: tuple[int, ...]) -> Conv | None:
+def as_convolution(synapse: Synapse, source_shape: tuple[int, ...]) -> Conv | None:
     """A synapse of a (channels, height, width) source as a convolution; a dense one has the whole image as kernel."""
     if len(source_shape) != 3:
         return None

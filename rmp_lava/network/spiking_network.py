@@ -104,7 +104,8 @@ class SpikingNetwork(Tabular, Value):
         offset = self.output_offset
         if not is_integer(offset) or abs(offset) > MAX_BIAS << MAX_BIAS_EXPONENT:
             raise NetworkError(
-                f"output offset is {str(offset)[:40]}; allowed are integers up to {MAX_BIAS << MAX_BIAS_EXPONENT}, as a bias reaches"
+                f"output offset is {str(offset)[:40]}; allowed are integers up to {MAX_BIAS << MAX_BIAS_EXPONENT}, the "
+                "largest bias"
             )
         if offset and (self.readout != "total" or not self.is_integer):
             raise NetworkError(

@@ -159,7 +159,8 @@ def test_calibrated_potentials_of_a_read_out_fit():
         layers=(network.layers[0].replace(synapses=(Dense(INPUT, np.abs(rng.normal(size=(4, 30)))),)),)
     )
     balanced = balance(network, images, 200)
-    integer = quantize(balanced)
+    integer = quantize(balanced, threshold_form="dense_rec")
+    assert integer.readout == "potential" and np.abs(integer.output.synapses[0].weight).max() < 100
     result = run(integer, images, 200, "reference", record=("potentials",))
     assert not result.saturations["a"]
     peak = np.abs(result.potentials["a"]).max() / 64
@@ -168,12 +169,30 @@ def test_calibrated_potentials_of_a_read_out_fit():
     assert unscaled.saturations["a"]
 
 
+@pytest.mark.parametrize("form", ["stock", "free"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_read_out_keeps_its_bits_by_its_total(form, sign):
+    rng = np.random.default_rng(0)
+    network = one_layer(rng.normal(size=(4, 30)) + 0.3 * sign, source="rate", reset="none")
+    images = rng.random((10, 30)).astype(np.float32)
+    balanced = balance(network, images, 512)
+    integer = quantize(balanced, threshold_form=form)
+    assert integer.readout == "total"
+    assert np.abs(integer.output.synapses[0].weight).max() >= 254
+    for steps in (512, 8192):  # with headroom for any number of steps, not only for the one that was asked for
+        result = run(integer, images, steps)
+        assert not result.limits_reached()
+        outputs = result.output * integer.output_scale / steps / 64
+        expected = run(balanced, images, steps).output / steps
+        assert np.abs(outputs - expected).max() < 0.02 * np.abs(expected).max()
+
+
 def test_a_read_out_has_room_for_the_longest_run_that_is_meant():
     images = np.random.default_rng(0).random((20, 12)).astype(np.float32)
     network = one_layer(np.random.default_rng(1).random((3, 12)), reset="none")
     balanced = balance(network, images, 8)
-    usual, long = quantize(balanced), quantize(balanced, steps=256)
-    assert quantize(balanced, steps=8) == usual
+    usual, long = (quantize(balanced, threshold_form="dense_rec", steps=steps) for steps in (None, 256))
+    assert quantize(balanced, threshold_form="dense_rec", steps=8) == usual
     assert run(usual, images, 14).saturations == {"a": 0}
     assert run(usual, images, 256).saturations["a"] > 0
     assert run(long, images, 256).saturations == {"a": 0}

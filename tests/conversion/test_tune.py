@@ -236,18 +236,19 @@ def test_read_out_is_the_mean_over_time():
     networks(integer=False, encodings=("current",), resets=("soft",), chain=True),
     seeds,
     st.sampled_from(["stock", "free"]),
+    st.sampled_from([40.0, 4000.0]),
 )
 @settings(max_examples=examples(60))
-def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form):
+def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak):
     rng = np.random.default_rng(seed)
     nonzero = lambda w: np.where(np.any(w), w, w + np.float32(0.5))  # noqa: E731
     network = network.map_layers(
         lambda layer: layer.replace(synapses=tuple(s.replace(weight=nonzero(s.weight)) for s in layer.synapses))
     )
     values = {layer.name: float(np.float32(rng.uniform(0.3, 3))) for layer in network}
-    whole = quantize(as_spiking(network, values, 40.0), "loihi2", threshold_form=form)
+    whole = quantize(as_spiking(network, values, peak).replace(balanced_steps=8), "loihi2", threshold_form=form)
     analog = AnalogNetwork(network)
-    attach_quantizers(analog, whole.input.levels, lambda n: 1.0 if n == INPUT else values[n], 40.0, LOIHI2, form)
+    attach_quantizers(analog, whole.input.levels, lambda n: 1.0 if n == INPUT else values[n], peak, 8, LOIHI2, form)
     for module, layer in zip(analog.layers, whole, strict=True):
         weights, bias = module.parameters_in_use()
         scale, levels = layer.record["scale"], layer.record["input_levels"]
@@ -258,7 +259,8 @@ def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form):
                 found = repeat_in_blocks(found, synapse.weight.shape[-1] // found.shape[-1])
             np.testing.assert_allclose(found, synapse.weight, rtol=1e-5, atol=1e-3)
         if bias is not None:
-            units = to_weight_units(layer.neurons.bias * 2.0**layer.neurons.bias_exponent)
+            offset = whole.output_offset if layer is whole.output else 0
+            units = to_weight_units(layer.neurons.bias * 2.0**layer.neurons.bias_exponent - offset)
             np.testing.assert_allclose(bias.detach().numpy() * scale * levels, units, rtol=1e-5, atol=1e-3)
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...backends import run
+from ...choices import TracedPooling
 from ...conversion.analog import AnalogNetwork, activations
 from ...conversion.layer_fidelity import LayerComparison, LayerFidelity
+from ...conversion.pooling import unfold_like
 from ...conversion.stages import trained_stage
 from ...conversion.trace import trace
 from ...conversion.tracing.reading import Model
@@ -86,7 +88,8 @@ def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
     if network.input.encoding == "spikes":
         return "the network takes spikes instead of images, which have no activations"
     shapes = [(layer.name, layer.shape) for layer in network]
-    for pooling in ("fold", "layer"):
+    traced: tuple[TracedPooling, ...] = ("fold", "layer")
+    for pooling in traced:
         try:
             source = make_input("current", network.input.shape)
             analog = trace(
@@ -94,6 +97,7 @@ def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
             )
         except RmpLavaError as error:
             return f"the trained network cannot be traced: {error}"
+        analog = unfold_like(analog, network)
         if [(layer.name, layer.shape) for layer in analog] == shapes:
             break
     else:

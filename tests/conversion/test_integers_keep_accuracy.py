@@ -1,0 +1,136 @@
+"""Integers that keep what the float network knows: poolings before a read-out, bias correction, read-outs at any T."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rmp_lava
+from rmp_lava import RmpLavaWarning
+from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.correction import correct_biases
+from rmp_lava.conversion.pooling import unfold_like, unfold_pooling
+from rmp_lava.conversion.quantize import quantize
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
+from rmp_lava.hardware import load_profile
+from rmp_lava.training.data import load
+
+LOIHI2 = load_profile("loihi2")
+
+
+def patterns(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (count, 3, 16, 16) of ten smooth patterns with noise, and their labels."""
+    rng = np.random.default_rng(1234)
+    smooth = nn.functional.interpolate(torch.tensor(rng.random((10, 3, 6, 6))), size=(16, 16), mode="bilinear").numpy()
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, count)
+    images = 0.75 * smooth[labels] + 0.125 + 0.15 * rng.normal(size=(count, 3, 16, 16))
+    return np.clip(images, 0, 1).astype(np.float32), labels
+
+
+def conv(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+
+
+def trained(model: nn.Module, steps: int = 150) -> nn.Module:
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for seed in range(steps):
+        images, labels = (torch.from_numpy(each) for each in patterns(32, seed))
+        loss = nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def averaging() -> nn.Module:
+    """A global average and a dense layer at the end, as nearly all modern networks have it."""
+    torch.manual_seed(0)
+    return trained(nn.Sequential(*conv(3, 16), *conv(16, 32), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)))
+
+
+CALIBRATION, (IMAGES, LABELS) = patterns(64, 777)[0], patterns(200, 9999)
+
+
+@pytest.mark.parametrize("steps", [16, 64, pytest.param(256, marks=pytest.mark.slow)])
+def test_more_steps_do_not_make_integers_worse(averaging, steps):
+    conversion = rmp_lava.convert(averaging, CALIBRATION, steps=steps)
+    last = conversion.integer.output
+    assert max(np.abs(s.weight).max() for s in last.synapses) >= 200  # 8 bits are used
+    floating, integer = (rmp_lava.run(n, IMAGES, steps) for n in (conversion.floating, conversion.integer))
+    assert integer.accuracy(LABELS) >= floating.accuracy(LABELS) - 0.005
+    assert floating.accuracy(LABELS) > 0.9
+
+
+def test_a_pooling_is_unfolded_only_where_weights_would_lose_bits(averaging):
+    source = make_input("current", (3, 16, 16))
+    folded = trace(averaging, source, CALIBRATION)
+    unfolded = unfold_pooling(folded, CALIBRATION, LOIHI2, "stock")
+    assert [layer.name for layer in folded] == ["0", "3", "8"]
+    (name,) = {layer.name for layer in unfolded} - {layer.name for layer in folded}
+    assert name.startswith("3.pool") and unfolded.layers[-2].name == name
+    assert unfolded[name].size < folded["3"].size and unfolded.output.synapses[0].source == name
+    with torch.no_grad():
+        one, other = (AnalogNetwork(n)(torch.from_numpy(IMAGES[:8])) for n in (folded, unfolded))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert unfold_like(folded, unfolded) == unfolded and unfold_like(folded, folded) == folded
+    # Without a need nothing changes: small poolings before layers with as large thresholds as weights.
+    torch.manual_seed(1)
+    small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten())
+    network = trace(small.eval(), source, CALIBRATION)
+    assert unfold_pooling(network, CALIBRATION, LOIHI2, "stock") is not None
+    assert any(s.pool for layer in network for s in layer.synapses)
+
+
+def test_a_pooling_before_a_convolution_is_unfolded_exactly():
+    torch.manual_seed(2)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(8), nn.Conv2d(6, 4, 1), nn.ReLU(), nn.Flatten()
+    )
+    with torch.no_grad():
+        model[3].bias.fill_(50.0)  # next to which the weights over single pixels would be tiny
+    folded = trace(model.eval(), make_input("current", (3, 16, 16)), CALIBRATION)
+    unfolded = unfold_pooling(folded, CALIBRATION, LOIHI2, "stock")
+    assert len(unfolded.layers) == len(folded.layers) + 1
+    with torch.no_grad():
+        one, other = (AnalogNetwork(n)(torch.from_numpy(IMAGES[:8])) for n in (folded, unfolded))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_corrected_biases_bring_mean_outputs_back(averaging):
+    conversion = rmp_lava.convert(averaging, CALIBRATION, steps=16)
+    rounded = quantize(conversion.floating)
+    corrected = correct_biases(rounded, conversion.analog, CALIBRATION, 16)
+    assert corrected == conversion.integer
+    with torch.no_grad():
+        wanted = averaging(torch.from_numpy(CALIBRATION)).numpy().mean(axis=0)
+
+    def shift(network: rmp_lava.SpikingNetwork) -> float:
+        outputs = rmp_lava.run(network, CALIBRATION, 16).output * network.output_scale / 16 / 64
+        return float(np.abs(outputs.mean(axis=0) - wanted).max())
+
+    assert shift(corrected) < 0.02 < 0.2 < shift(rounded)
+
+
+def test_a_run_beyond_the_room_of_its_read_out_warns_and_the_remedy_helps():
+    data = load("digits")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).eval()
+    images = data.train_images[:100]
+    integer = rmp_lava.convert(model, images, steps=8).integer
+    assert integer.readout == "potential"
+    steps = 1024
+    with pytest.warns(
+        RmpLavaWarning, match=rf"read-out .* of T = {steps}, .* converted for T = 8; convert it for T = {steps}"
+    ):
+        rmp_lava.run(integer, images, steps)
+    again = rmp_lava.convert(model, images, steps=steps).integer
+    assert again.readout == "total"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rmp_lava.run(again, images, steps)
