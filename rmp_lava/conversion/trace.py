@@ -10,6 +10,7 @@ from ..errors import ConversionError, UsageError
 from ..network import Input, SpikingNetwork
 from .analog import AnalogNetwork
 from .check import CheckReport, examine
+from .tracing.dead import alive, reached
 from .tracing.reading import Model
 
 _TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -88,7 +89,12 @@ def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Con
         )
     if network.input.shape != source.shape:
         raise ConversionError(f"images are of shape {source.shape}, but the network takes {network.input.shape}")
-    *hidden, last = network.layers
+    *hidden, last = reached(alive(network.layers, network.input.shape).layers)
+    if not last.synapses:
+        raise ConversionError(
+            f"network {network.name!r} gives the same output for every image, by its weights; convert the network that it "
+            "was made from"
+        )
     reset = "none" if readout == "potential" else "soft"
     last = last.replace(neurons=last.neurons.replace(reset=reset))
     return network.replace(input=source, layers=(*hidden, last), readout=readout)

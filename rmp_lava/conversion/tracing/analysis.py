@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from ...network import Layer
 from . import expressions, operations, shapes  # noqa: F401 (the last two register their rules)
 from .builder import APART, Builder, SilentObstacleError
 from .calls import Call, Calls, Ref
+from .dead import alive, reached
 from .expressions import Expression
 from .maps import NotComposableError
 from .remedies import ObstacleError, obstacle
@@ -130,22 +132,38 @@ class _Walk(Builder):
         if not any(rank == 2 for rank, _ in x.labels):
             remedy = "read out by a layer that only integrates, with the weights of what follows the ReLU"
             self.inform("model", "ends after its last ReLU", remedy)
-        self._prune()
+        self._keep(self.layers)
         self.merge_ceilings()
+        self._leave_out_dead()
 
-    def _prune(self) -> None:
-        used = {self.layers[-1].name}
-        for layer in reversed(self.layers):
-            if layer.name in used:
-                used |= {s.source for s in layer.synapses}
-        for layer in self.layers:
-            if layer.name not in used:
-                self.inform(layer.name, "does not reach the output", "left out")
-        self.layers = [layer for layer in self.layers if layer.name in used]
+    def _leave_out_dead(self) -> None:
+        """Leave out synapses and populations that carry nothing; a network whose outputs are constant is an obstacle."""
+        found = alive(self.layers, self._tensors[0].shape[1:])
+        modules = {layer.name: layer.record.get("module", layer.name) for layer in self.layers}
+        for name, source in found.zero_synapses:
+            text = f"has only zero weights from {source!r}"
+            self.inform(modules[name], text, "left out: these synapses carry nothing")
+        for name in found.constant:
+            text = "left out: its constant activation is folded into the biases of the layers that read it"
+            self.inform(modules[name], "gives the same for every image", text)
+        if not found.layers[-1].synapses:
+            remedy = "train it, or load its trained weights before the conversion"
+            self._add("obstacle", "model", "gives the same output for every image, by its weights", remedy)
+            return
+        self._keep(found.layers)
+
+    def _keep(self, layers: Sequence[Layer]) -> None:
+        """Continue with those of the layers that reach the output."""
+        self.layers = list(reached(layers))
+        kept = {layer.name for layer in self.layers}
+        for layer in layers:
+            if layer.name not in kept:
+                self.inform(layer.record.get("module", layer.name), "does not reach the output", "left out")
 
     def clip_findings(self) -> list[Finding]:
         """One finding for each clipped ReLU, with the layer that clips."""
         reason = "a neuron fires at most once per step, so the clip becomes its threshold"
+        kept = {layer.name for layer in self.layers}
         return [
             Finding(
                 "information",
@@ -154,6 +172,7 @@ class _Walk(Builder):
                 f"kept in layer {self.final_name(name)!r}: {reason}",
             )
             for module, clip, name in self._clips
+            if self.final_name(name) in kept
         ]
 
     def copied_findings(self) -> list[Finding]:
@@ -169,8 +188,10 @@ class _Walk(Builder):
 
     def folded_findings(self) -> list[Finding]:
         """One finding for each folded operation, with the layers that it is folded into."""
-        found = []
+        found, kept = [], {layer.name for layer in self.layers}
         for note, names in self._folded.items():
+            if names and not kept & set(map(self.final_name, names)):
+                continue  # what it is folded into is left out
             into = ", ".join(repr(name) for name in dict.fromkeys(map(self.final_name, names)) if name)
             if note.kind in APART:
                 remedy = f"a layer of its own: it {APART[note.kind]}"

@@ -14,6 +14,7 @@ from ...findings import Finding, Severity
 from ...network import INPUT, Layer, Neurons
 from . import expressions
 from .calls import Call, Calls, Ref
+from .dead import compact
 from .expressions import Expression
 from .maps import Diagonal, NotComposableError
 from .remedies import ObstacleError, obstacle
@@ -271,7 +272,7 @@ class Builder:
             raise ObstacleError("does not depend on the input", "remove it")
         for note in x.notes:
             self._folded.setdefault(note, []).append(name)
-        neurons = Neurons(1.0, bias=_compact(x.bias))
+        neurons = Neurons(1.0, bias=compact(x.bias))
         self.layers.append(
             Layer(
                 name,
@@ -304,16 +305,6 @@ def _folded_record(x: Expression) -> dict:
     folded = [f"{note.layer} is folded into the weights" for note in x.notes if note.kind == "pooling"]
     folded += [f"{note.layer} {APART[note.kind]} and is a layer of its own" for note in x.notes if note.kind in APART]
     return {"pooling": "; ".join(folded)} if folded else {}
-
-
-def _compact(bias: np.ndarray | None) -> np.ndarray | None:
-    """float32, with one value per channel where each channel has one; None for zeros."""
-    if bias is None or not bias.any():
-        return None
-    bias = bias.astype(np.float32)
-    if bias.ndim == 3 and (bias == bias[:, :1, :1]).all():
-        bias = bias[:, 0, 0]
-    return bias
 
 
 def _printable(name: str) -> str:
