@@ -62,6 +62,8 @@ def finish(
 
     kept = save_with_ann(with_measurement(conversion.integer, measurement), path, target, for_lava_dl=for_lava_dl)
     console = console_for(json_path)
+    for finding in conversion.findings:
+        console.print(f"{finding.sentence()}.")
     console.print(network_table(conversion.integer, wide=console.width >= WIDE))
     console.print(fidelity_table(measurement.layer_fidelity))
     if measurement.stages:

@@ -10,8 +10,9 @@ import torch
 
 from ..errors import ConversionError
 from ..findings import Finding, findings_table, of_severity
-from ..network import INPUT, Layer
+from ..network import Layer
 from ..tables import Table, Tabular
+from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes
 from .tracing.analysis import Analysis, analyse
 from .tracing.reading import Model, Reading, read
 
@@ -120,14 +121,11 @@ def _unsuitable_example(values: np.ndarray) -> Iterator[Finding]:
 
 
 def _mixed_sources(layers: tuple[Layer, ...]) -> Iterator[Finding]:
-    """Layers that cannot be quantised with current encoding; whether that matters depends on the encoding."""
-    for layer in layers:
-        sources = {synapse.source for synapse in layer.synapses}
-        if INPUT in sources and len(sources) > 1:
-            yield Finding(
-                "information",
-                layer.record.get("module", layer.name),
-                "receives both the image and spikes",
-                "kept, but graded pixels and spikes have no common integer scale: convert with encoding 'rate' or "
-                "'poisson', not 'current', or put a layer with ReLU between the image and it",
-            )
+    """Layers that cannot be quantised with current encoding."""
+    for layer in of_image_and_spikes(layers):
+        yield Finding(
+            "information",
+            layer.record.get("module", layer.name),
+            "receives both the image and spikes",
+            f"converted with encoding 'rate' instead of 'current', as {NO_COMMON_SCALE}",
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import run
+from ..findings import Finding
 from ..network import SpikingNetwork
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
@@ -86,6 +87,8 @@ class Conversion(Tabular):
         Of everything random, measurements included.
     tuning : tuple of EpochRecord
         One record per epoch; empty without a tuning.
+    findings : tuple of Finding
+        What was chosen because of the network's structure, such as another encoding of the input than the method's.
     """
 
     analog: SpikingNetwork
@@ -95,6 +98,7 @@ class Conversion(Tabular):
     model: Model
     seed: int = 0
     tuning: tuple[EpochRecord, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def table(self) -> Table:
         """Layers with their thresholds in float and in integers, and the rounding error of their weights."""
@@ -113,6 +117,7 @@ class Conversion(Tabular):
         tuned = f", tuned over {len(self.tuning)} epochs" if self.tuning else ""
         title = (
             f"Conversion of {self.integer.name!r} for T = {self.steps}{tuned}: {self.integer.neuron_count:,} neurons"
+            + "".join(f"; {finding.where} {finding.found}" for finding in self.findings)
         )
         columns = ("layer", "shape", "threshold", "as integer", "weight error")
         return table(title, columns, rows, text_columns=2)
@@ -176,6 +181,7 @@ class Conversion(Tabular):
         return {
             "steps": self.steps,
             "tuning": [vars(record) for record in self.tuning],
+            "findings": [vars(finding) for finding in self.findings],
             "layers": {layer.name: dict(layer.record) for layer in self.integer},
         }
 

@@ -13,7 +13,6 @@ from .. import __version__
 from ..choices import (
     Augmentation,
     ConvertReadout,
-    Encoding,
     ImageEncoding,
     Method,
     Pooling,
@@ -34,11 +33,12 @@ from ..training.data.lazy_images import Images
 from ..training.loop import EpochRecord
 from ..training.resume import check_settings
 from .balance import balance
-from .balancing import ENCODINGS, Balancing, candidates_for
+from .balancing import Balancing, candidates_for
 from .conversion import Conversion
 from .correction import correct_biases
 from .divergence import balance_best
 from .headroom import board_ranges
+from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes, with_encoding
 from .pooling import unfold_pooling
 from .quantize import quantize
 from .scale import unscale
@@ -118,7 +118,8 @@ def convert(
     method : {"low-latency", "paper"}
         How thresholds are found, see `rmp_lava.conversion.balancing.METHODS`.
     encoding : {"current", "poisson", "rate"} or None
-        Of the input; None: the method's, see `rmp_lava.conversion.balancing.ENCODINGS`.
+        Of the input; None: the method's (see `rmp_lava.conversion.balancing.ENCODINGS`), or "rate" where a layer receives both
+        the image and spikes, as pre-activation residual networks have it.
     pooling : {"auto", "fold", "layer"}
         Fold average pooling into the weights after it ("fold"), keep it as a layer of neurons ("layer"), or fold it as far as
         that leaves the weights their 8 bits ("auto", see `rmp_lava.conversion.pooling`).
@@ -157,14 +158,16 @@ def convert(
         If images or options are invalid.
     """
     candidates = candidates_for(method, **changes)
-    encoding = ENCODINGS[method] if encoding is None else encoding
-    check_choice("encoding", encoding, ImageEncoding)
+    if encoding is not None:
+        check_choice("encoding", encoding, ImageEncoding)
     check_choice("readout", readout, ConvertReadout)
     profile = _check_early(steps, search, quantization)
     images = np.asarray(images)
-    made = dict(provenance or {}) | {"rmp_lava": __version__, "method": method, "encoding": encoding}
     check_choice("pooling", pooling, Pooling)
-    analog = _trace(model, images, encoding, pooling, readout, name)
+    analog, findings = with_encoding(_trace(model, images, pooling, readout, name), encoding, method)
+    made = dict(provenance or {}) | {"rmp_lava": __version__, "method": method, "encoding": analog.input.encoding}
+    if findings:
+        made["choices"] = [finding.sentence() for finding in findings]
     check_classes(analog, labels, class_names, classes)
     analog = _described(analog, class_names, dataset, validation_fraction, made)
     if quantization.for_lava_dl:
@@ -182,7 +185,7 @@ def convert(
     integer = _quantize(floating, images, steps, quantization, profile, seed)
     if candidates[0].calibrate == "bias":
         integer = correct_biases(integer, analog, images, steps, seed=seed)
-    return Conversion(analog, floating, integer, steps, model, seed)
+    return Conversion(analog, floating, integer, steps, model, seed, findings=findings)
 
 
 def tune(
@@ -260,7 +263,12 @@ def tune(
     some, some_labels = as_float(images[chosen]), labels[chosen]
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": "current"}
     check_choice("pooling", pooling, Pooling)
-    analog = _trace(model, some, "current", pooling, "potential", name)
+    analog = _trace(model, some, pooling, "potential", name)
+    for layer in of_image_and_spikes(analog):
+        raise ConversionError(
+            f"layer {layer.name!r} receives both the image and spikes, which tuning cannot train, as it needs pixels as "
+            f"currents and {NO_COMMON_SCALE}; use convert, or put a ReLU after the first layer and train again"
+        )
     if pooling == "auto":
         analog = unfold_pooling(analog, some, profile, quantization.threshold_form)
     for truth in (labels, None if validation is None else validation[1]):
@@ -339,10 +347,8 @@ def _check_early(steps: int, search: str | None, quantization: Quantization) -> 
     return load_profile(quantization.profile)
 
 
-def _trace(
-    model: Model, images: np.ndarray, encoding: Encoding, pooling: Pooling, readout: ConvertReadout, name: str
-) -> SpikingNetwork:
-    source = make_input(encoding, images.shape[1:])
+def _trace(model: Model, images: np.ndarray, pooling: Pooling, readout: ConvertReadout, name: str) -> SpikingNetwork:
+    source = make_input("current", images.shape[1:])
     traced: TracedPooling = "layer" if pooling == "layer" else "fold"
     return trace(model, source, images, pooling=traced, readout=readout).replace(name=name)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import rmp_lava
 from rmp_lava.conversion.check import check
-from rmp_lava.conversion.pipeline import convert
+from rmp_lava.conversion.pipeline import convert, tune
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, UsageError
@@ -421,13 +421,24 @@ class ImageAndSpikes(nn.Module):
         return self.head(torch.cat([x, self.conv(x).relu()], dim=1)).flatten(1)
 
 
-def test_a_layer_that_reads_image_and_spikes_is_reported_before_quantisation_refuses_it():
+def test_a_layer_that_reads_image_and_spikes_is_converted_with_rate_encoding():
     found = information(ImageAndSpikes(), 3, 8, 8)
-    assert "convert with encoding 'rate' or 'poisson'" in found["head"]
+    assert "converted with encoding 'rate' instead of 'current'" in found["head"]
     values = images(3, 8, 8)
-    with pytest.raises(ConversionError, match="layer 'head' receives graded messages and spikes"):
+    conversion = convert(ImageAndSpikes(), values, steps=4)
+    assert conversion.integer.is_integer and conversion.integer.input.encoding == "rate"
+    (finding,) = conversion.findings
+    assert finding.severity == "information" and "image and spikes both reach head" in finding.remedy
+    assert "input is encoded as 'rate'" in repr(conversion)
+    assert conversion.integer.provenance["choices"] == [finding.sentence()]
+    with pytest.raises(ConversionError, match=r"layer 'head' receives both .* encoding 'rate' or 'poisson'"):
         convert(ImageAndSpikes(), values, encoding="current", steps=4)
-    assert convert(ImageAndSpikes(), values, encoding="rate", steps=4).integer.is_integer
+    assert convert(ImageAndSpikes(), values, encoding="poisson", steps=4).findings == ()
+
+
+def test_tuning_refuses_a_layer_that_reads_image_and_spikes_before_any_work():
+    with pytest.raises(ConversionError, match=r"layer 'head' .* which tuning cannot train, .* use convert"):
+        tune(ImageAndSpikes(), images(3, 8, 8), np.array([0, 1, 0]))
 
 
 def test_shared_weights_under_two_names():
