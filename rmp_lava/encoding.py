@@ -13,6 +13,8 @@ from .errors import DataError
 from .network import Encoding, Input, Neurons
 
 PIXEL_LEVELS = 255
+_OVERSHOOT = 0.3
+"""Interpolation with bicubic kernels exceeds the range of the pixels by less."""
 
 
 def make_input(encoding: Encoding, shape: tuple[int, ...], levels: int | None = None) -> Input:
@@ -37,8 +39,47 @@ def make_input(encoding: Encoding, shape: tuple[int, ...], levels: int | None = 
     return Input(shape, encoding, levels=1)
 
 
+def pixel_values(images: np.ndarray) -> np.ndarray:
+    """Images as float32 values: those of uint8 pixels are pixel / 255, those of other numbers stay as they are."""
+    if images.dtype == np.uint8:
+        values = images.astype(np.float32)
+        values /= PIXEL_LEVELS
+        return values
+    return images.astype(np.float32, copy=False)
+
+
+def unsuitable_values(images: np.ndarray) -> tuple[str, str] | None:
+    """What is wrong with the values of images (numbers, at least one), and what to do; None if they are pixels in [0, 1].
+
+    uint8 pixels in 0 .. 255 represent pixel / 255. Their values tell 8-bit pixels of other types from standardised images.
+    """
+    low, high = float(images.min()), float(images.max())
+    found = f"values in [{low:g}, {high:g}]"
+    if images.dtype == np.uint8:
+        remedy = "pass values that are in [0, 1] already as float32, or multiply them by 255"
+        return (f"uint8 {found}, which would be nearly black", remedy) if high == 1 else None
+    if low >= 0 and high <= 1:
+        return None
+    if np.isnan(low) or np.isnan(high):
+        return "NaN", "pass finite values in [0, 1]"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "infinite values", "pass finite values in [0, 1]"
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return found, "clip them to [0, 1], as interpolated pixels may lie beyond"
+    if low < 0:
+        return found, (
+            "put the normalisation (x - mean) / std into the network's forward, where it is folded into the first layer, "
+            "and pass the pixels from before it, in [0, 1]"
+        )
+    if high <= PIXEL_LEVELS:
+        return found, "divide 8-bit pixels by 255, or pass them as uint8"
+    return found, "divide the pixels by their largest possible value, such as 65535 for 16 bits"
+
+
 def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     """Images as float32 (samples, *shape), or (samples, steps, *shape) messages as they are for encoding "spikes".
+
+    Images are values in [0, 1], or uint8 pixels in 0 .. 255, which represent pixel / 255.
 
     Raises
     ------
@@ -47,7 +88,7 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     """
     images = np.asarray(images)
     if images.dtype.kind not in "fiub":
-        raise DataError(f"images have dtype {images.dtype}; expected numbers in [0, 1]")
+        raise DataError(f"images have dtype {images.dtype}; expected numbers in [0, 1], or uint8 pixels")
     steps = 1 if source.encoding == "spikes" else 0
     if images.ndim != 1 + steps + len(source.shape) or images.shape[1 + steps :] != source.shape:
         expected = ("samples", "steps")[: 1 + steps] + source.shape
@@ -57,16 +98,23 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
         )
     if not len(images):
         raise DataError("there are no images; pass at least one")
-    low, high = float(images.min()), float(images.max())
-    largest = source.levels if source.encoding == "spikes" and source.levels else 1
+    if source.encoding == "spikes":
+        return _checked_messages(images, source.levels or 1)
+    unsuitable = unsuitable_values(images)
+    if unsuitable is not None:
+        found, remedy = unsuitable
+        raise DataError(f"images contain {found}; expected [0, 1], so {remedy}")
+    return pixel_values(images)
+
+
+def _checked_messages(messages: np.ndarray, largest: int) -> np.ndarray:
+    low, high = float(messages.min()), float(messages.max())
     if not (low >= 0 and high <= largest):
         found = "NaN" if np.isnan(low) or np.isnan(high) else f"values in [{low:g}, {high:g}]"
-        if source.encoding == "spikes":
-            raise DataError(f"messages contain {found}; the network takes integers in [0, {largest}]")
-        raise DataError(f"images contain {found}; expected [0, {largest}], so divide 8-bit pixels by 255")
-    if source.encoding == "spikes" and images.dtype.kind == "f" and (images != np.rint(images)).any():
+        raise DataError(f"messages contain {found}; the network takes integers in [0, {largest}]")
+    if messages.dtype.kind == "f" and (messages != np.rint(messages)).any():
         raise DataError("messages contain fractions; the network takes integers, so encode the images first")
-    return images if source.encoding == "spikes" else images.astype(np.float32, copy=False)
+    return messages
 
 
 class Encoder:

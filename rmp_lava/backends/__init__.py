@@ -44,7 +44,8 @@ def run(
     ----------
     network : SpikingNetwork
     images : numpy.ndarray
-        (samples, *input shape) in [0, 1]; for encoding "spikes" (samples, steps, *input shape).
+        (samples, *input shape) in [0, 1], or uint8 pixels, which represent pixel / 255; for encoding "spikes"
+        (samples, steps, *input shape).
     steps : int
         T, time steps of each population's window per sample, see `rmp_lava.schedule`.
     backend : {"reference", "fast", "lava", "loihi2"}, Reference, Fast, Lava or Loihi2

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..encoding import pixel_values, unsuitable_values
 from ..errors import ConversionError
 from ..findings import Finding, findings_table, of_severity
 from ..network import Layer
@@ -62,7 +63,7 @@ def check(model: Model, example: np.ndarray | torch.Tensor, *, pooling: str = "f
     ----------
     model : torch.nn.Module or torch.export.ExportedProgram
     example : array
-        (N, C, H, W) or (N, features): one or more inputs in [0, 1].
+        (N, C, H, W) or (N, features): one or more inputs in [0, 1], or uint8 pixels, which represent pixel / 255.
     pooling : {"fold", "layer"}
         As for `trace`.
 
@@ -78,6 +79,7 @@ def examine(model: Model, example: np.ndarray | torch.Tensor, pooling: str) -> t
     """Run a network and analyse its calls; the analysis has all findings, including those about the example."""
     example = _as_array(example)
     findings = tuple(_unsuitable_example(example))
+    example = pixel_values(example) if example.dtype == np.uint8 else example
     if example.dtype.kind not in "fiub" or example.ndim not in (2, 4) or not example.size:
         return None, Analysis((), findings, None)
     reading = read(model, example)
@@ -110,14 +112,10 @@ def _unsuitable_example(values: np.ndarray) -> Iterator[Finding]:
     if values.ndim not in (2, 4) or not values.size:
         remedy = "pass images as (N, C, H, W) or features as (N, F)"
         yield Finding("obstacle", "input", f"has shape {values.shape}", remedy)
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        yield Finding(
-            "obstacle",
-            "input",
-            f"has values in [{values.min():g}, {values.max():g}]",
-            "pass values in [0, 1], because they become firing rates; put a normalisation such as (x - mean) / std "
-            "into the network's forward, where it is folded into the first layer",
-        )
+    unsuitable = unsuitable_values(values) if values.size else None
+    if unsuitable is not None:
+        found, remedy = unsuitable
+        yield Finding("obstacle", "input", f"has {found}", remedy)
 
 
 def _mixed_sources(layers: tuple[Layer, ...]) -> Iterator[Finding]:

@@ -130,7 +130,7 @@ class Conversion(Tabular):
         Parameters
         ----------
         images : numpy.ndarray
-            (N, *input shape) in [0, 1].
+            (N, *input shape) in [0, 1], or uint8 pixels.
         labels : numpy.ndarray
             int64 (N,) classes.
         strict : bool
@@ -153,7 +153,7 @@ class Conversion(Tabular):
         Parameters
         ----------
         images : numpy.ndarray
-            (N, *input shape) in [0, 1].
+            (N, *input shape) in [0, 1], or uint8 pixels.
         progress : bool
             Show a progress bar on a terminal.
         """

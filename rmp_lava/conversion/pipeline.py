@@ -112,7 +112,8 @@ def convert(
     model : torch.nn.Module or torch.export.ExportedProgram
         Any feed-forward network without obstacles in `rmp_lava.check`.
     images : numpy.ndarray
-        (N, C, H, W) or (N, features) in [0, 1]: training images of all classes, for thresholds and biases; never test images.
+        (N, C, H, W) or (N, features) in [0, 1], or uint8 pixels, which represent pixel / 255: training images of all classes,
+        for thresholds and biases; never test images.
     steps : int
         T, the time steps for which thresholds are chosen.
     method : {"low-latency", "paper"}

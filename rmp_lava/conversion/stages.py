@@ -11,6 +11,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from ..backends import run
+from ..encoding import pixel_values
 from ..errors import ConversionError, first_line
 from ..network import SpikingNetwork
 from ..progress import Progress
@@ -92,7 +93,7 @@ def _stage(
     predictions = []
     with Progress("running the trained network, images", len(images)) as bar:
         for start in range(0, len(images), size):
-            some = np.ascontiguousarray(images[start : start + size])
+            some = np.ascontiguousarray(pixel_values(images[start : start + size]))
             filled = some if len(some) >= fewest else np.resize(some, (fewest, *some.shape[1:]))
             try:
                 outputs = call(filled)

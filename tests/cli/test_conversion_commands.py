@@ -369,7 +369,7 @@ def test_own_images_without_labels_measure_layers_only(tmp_path):
         (np.zeros((9, 1, 4, 4)), np.full(9, -1), "not all integers"),
         (np.zeros((1, 1, 4, 4)), None, "holds 1 image"),
         (np.zeros((9, 1, 5, 5)), None, "images have shape (9, 1, 5, 5)"),
-        (np.full((9, 1, 4, 4), 255, np.uint8), None, "divide 8-bit pixels by 255"),
+        (np.full((9, 1, 4, 4), 255.0), None, "divide 8-bit pixels by 255"),
         (np.full((9, 1, 4, 4), np.nan), None, "NaN"),
     ],
 )

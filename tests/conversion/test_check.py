@@ -314,13 +314,13 @@ def test_a_single_unsupported_operation(what):
     [
         (np.full((1, 3, 8, 8), 1.5), "[1.5, 1.5]"),
         (np.full((1, 3, 8, 8), -0.5), "[-0.5, -0.5]"),
-        (np.full((1, 3, 8, 8), np.nan), "nan"),
+        (np.full((1, 3, 8, 8), np.nan), "NaN"),
         (np.zeros((3, 8, 8)), "has shape (3, 8, 8)"),
         (np.zeros((0, 3, 8, 8)), "has shape (0, 3, 8, 8)"),
         (np.zeros((1, 1, 8, 8)), "does not fit the network"),
         (np.zeros((1, 3, 4, 4)), "does not fit the network"),
         (np.array(["a"]), "has dtype"),
-        (torch.full((1, 3, 8, 8), 255, dtype=torch.uint8), "[255, 255]"),
+        (torch.full((1, 3, 8, 8), 255, dtype=torch.int32), "[255, 255]"),
     ],
 )
 def test_examples_that_do_not_fit(example, found):

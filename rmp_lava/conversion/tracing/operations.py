@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ...network import INPUT
 from . import expressions
 from .builder import Builder
 from .calls import Call, Ref
@@ -17,6 +18,8 @@ from .expressions import Expression, Note
 from .maps import Convolution
 from .remedies import ObstacleError, obstacle
 from .rules import constant, number, pair, rule
+
+_PIXEL_UNITS = (1 / 255, 1 / 256)
 
 
 @rule("Conv2d")
@@ -234,6 +237,11 @@ def _operands(call: Call) -> tuple[Ref, object, bool]:
 def _arithmetic(builder: Builder, call: Call, ref: Ref, gain: np.ndarray, shift: np.ndarray) -> Expression:
     """gain * x + shift, both constant."""
     x = builder.broadcast(call, builder.straight(call, ref))
+    if expressions.population_of(x) == INPUT and gain.ndim == 0 and np.isclose(gain, _PIXEL_UNITS, rtol=1e-6).any():
+        raise ObstacleError(
+            f"divides the image by {1 / float(gain):.0f}, but a pixel is a value in [0, 1] already",
+            "remove the division from forward; images may be passed as uint8, which represents pixel / 255",
+        )
     y = _affine(builder, call, x, builder.of_one_image(call, gain, x), builder.of_one_image(call, shift, x))
     note = Note(call.layer, "is arithmetic with constants")
     return replace(y, labels=(*x.labels, (0, call.layer)), notes=(*y.notes, note))

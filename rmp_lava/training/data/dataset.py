@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...encoding import pixel_values
 from ...errors import DataError, UsageError
 from ...tables import Table, Tabular, table
 from .lazy_images import Images, LazyImages, checksum
@@ -26,7 +27,7 @@ class Dataset(Tabular):
         Name as `load` takes it.
     train_images, test_images : numpy.ndarray or LazyImages
         Shape (N, C, H, W): float32 in [0, 1], or uint8 that means value / 255, at a quarter of the memory. Images that do not
-        fit into memory stay on disk (`lazy_images`) and are selected like an array. Networks and `rmp_lava.run` take float32
+        fit into memory stay on disk (`lazy_images`) and are selected like an array. PyTorch networks take float32
         only; `as_float` converts.
     train_labels, test_labels : numpy.ndarray
         int64, shape (N,), each an index of `class_names`.
@@ -104,11 +105,7 @@ def as_float(images: Images) -> np.ndarray:
 
     Images on disk are decoded; raises `DataError` if that fails, or if they do not fit into memory.
     """
-    images = np.asarray(images)
-    if images.dtype == np.uint8:
-        images = images.astype(np.float32)
-        images /= 255
-    return images
+    return pixel_values(np.asarray(images))
 
 
 def split_validation(dataset: Dataset, fraction: float = VALIDATION_FRACTION, seed: int = VALIDATION_SEED) -> Split:
