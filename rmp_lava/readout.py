@@ -7,14 +7,17 @@
 A soft reset takes exactly one threshold off the potential per spike, so the total is the sum of everything that the neuron
 integrated, at any number of time steps; a potential alone ends at the limits of its 24-bit register. The output offset is a
 bias that all outputs share. It keeps their potentials above the lower limit, where no spike would make room.
+
+`output_unit` is what the output means: divided by the time steps, in the trained network's units.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from .errors import UsageError
 from .network import SpikingNetwork
-from .registers import to_state_units
+from .registers import to_state_units, to_weight_units
 
 
 def needs_potential(network: SpikingNetwork) -> bool:
@@ -63,3 +66,20 @@ def output(
     threshold = network.output.neurons.threshold
     unit = to_state_units(int(threshold)) if network.is_integer else threshold
     return potentials.astype(dtype) + unit * counts.astype(dtype) - network.output_offset * np.asarray(steps)
+
+
+def output_unit(network: SpikingNetwork) -> float:
+    """The trained network's output that an output of 1 per time step represents.
+
+    Raises
+    ------
+    UsageError
+        If the network has no output scale.
+    """
+    if network.output_scale is None:
+        raise UsageError(
+            f"network {network.name!r} has no output_scale, which relates its output to the trained network's; convert it "
+            "again, or set it"
+        )
+    in_state_units = network.is_integer and needs_potential(network)
+    return to_weight_units(network.output_scale) if in_state_units else network.output_scale

@@ -14,6 +14,7 @@ from .measurement import Measurement
 from .network import INPUT, SpikingNetwork
 from .network.values import Value
 from .neuron import Range
+from .readout import output_unit
 from .schedule import Schedule
 from .tables import Table, Tabular, table
 
@@ -96,6 +97,17 @@ class Run(Tabular, Value):
     def predictions(self) -> np.ndarray:
         """(samples,) index of the largest output; the first one of several."""
         return self.output.argmax(axis=1)
+
+    def in_trained_units(self, network: SpikingNetwork) -> np.ndarray:
+        """(samples, outputs) float64: the outputs in units of the trained network's, after the steps that each sample took.
+
+        Raises
+        ------
+        UsageError
+            If the network, which is the one that ran, has no output scale.
+        """
+        steps = self.schedule.steps if self.steps_used is None else self.steps_used[:, None]
+        return self.output * (output_unit(network) / steps)
 
     @property
     def spike_counts(self) -> dict[str, int]:

@@ -20,7 +20,6 @@ from torch import nn
 import rmp_lava
 from rmp_lava.errors import RmpLavaError, UsageError
 from rmp_lava.machine import peak_resident
-from rmp_lava.registers import to_weight_units
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data.lazy_images import Images
 from rmp_lava.training.models import model_spec
@@ -128,7 +127,7 @@ def _convert_and_run(
         for some, images in blocks(shown.test):
             # One seed per block, because each run counts its samples from 0.
             result = rmp_lava.run(network, images, steps, backend="fast", seed=seed + some.start, progress=True)
-            outputs[some] = to_weight_units(result.output) * (network.output_scale / steps)
+            outputs[some] = result.in_trained_units(network)
             for name, count in result.spike_counts.items():
                 spikes[name] = spikes.get(name, 0) + count
     made = {

@@ -12,7 +12,7 @@ import torch
 from ..backends import run
 from ..backends.fast.layerwise import Layerwise
 from ..network import Layer, SpikingNetwork
-from ..registers import MAX_BIAS, MIN_BIAS, STATE_SHIFT, to_state_units, to_weight_units
+from ..registers import MAX_BIAS, MIN_BIAS, STATE_SHIFT, to_state_units
 from ..schedule import schedule
 from .analog import AnalogNetwork
 
@@ -77,9 +77,8 @@ def _correct_output(
     """The network with the read-out's bias corrected; it only integrates, so once is enough."""
     if network.output_scale is None:
         return network
-    result = run(network, images, steps, seed=seed)
-    sums = to_weight_units(result.output.astype(np.float64)) / steps  # (images, outputs) weight units per step
-    missing = wanted.reshape(-1) / network.output_scale - sums.mean(axis=0)
+    outputs = run(network, images, steps, seed=seed).in_trained_units(network)
+    missing = (wanted.reshape(-1) - outputs.mean(axis=0)) / network.output_scale  # weight units per step
     last = network.output
     return network.replace(layers=(*network.layers[:-1], _with_bias(last, _by_channel(missing.reshape(last.shape)))))
 

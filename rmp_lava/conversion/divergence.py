@@ -54,8 +54,7 @@ class TrainedOutputs:
                 "outputs; use readout 'count', or give one candidate only"
             )
         result = run(network, self.images, steps, seed=seed)
-        outputs = torch.from_numpy(result.output) * (network.output_scale / steps)
-        outputs, expected = outputs.double().flatten(1), self.outputs  # (N, outputs)
+        outputs, expected = torch.from_numpy(result.in_trained_units(network)), self.outputs  # (N, outputs)
         if expected.shape[1] == 1:
             return float((expected - outputs).square().mean() / expected.square().mean())
         expected, outputs = expected.log_softmax(dim=1), outputs.log_softmax(dim=1)

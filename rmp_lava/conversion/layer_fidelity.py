@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..network import Layer, SpikingNetwork
-from ..registers import to_weight_units
+from ..readout import output_unit
 
 _CONSTANT = 1e-12
 """Values whose variance is below this share of their mean square are constant up to rounding."""
@@ -74,8 +74,7 @@ class LayerComparison:
         self.layer, self.steps = layer, steps
         self.integrates = layer is network.output and network.integrates
         if self.integrates:
-            scale = network.output_scale
-            value = None if scale is None else np.asarray(to_weight_units(scale) if network.is_integer else scale)
+            value = None if network.output_scale is None else np.asarray(output_unit(network))
         else:
             value = balanced[layer.name].activation_scale
         if value is None:

@@ -334,6 +334,9 @@ def test_confident_samples_leave_early_and_the_others_stay(readout):
             assert not result.spikes[name][i, steps:].any()
             assert result.message_counts[name][i] == (spikes[i, :steps] != 0).sum()
     assert result.neuron_updates["last"] == 3 * sum(used)
+    # A pixel of 1 spikes in every step, each layer after it one step less: a potential must exceed the threshold.
+    spikes = used[0] - (1 if readout == "potential" else 2)
+    assert result.in_trained_units(network)[0, 0] == pytest.approx(4.0 * spikes / used[0])
 
 
 @settings(max_examples=examples(25))

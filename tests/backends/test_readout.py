@@ -9,7 +9,7 @@ from strategies import cases
 
 from rmp_lava.backends import Lava, Reference, run
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import NetworkError
+from rmp_lava.errors import NetworkError, UsageError
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.netx import load, save
 from rmp_lava.registers import MAX_STATE
@@ -98,3 +98,24 @@ def test_lava_has_the_same_total(implementation):
     expected = run(network, IMAGES[:3], 30, "reference", blank=1)
     assert expected.spike_counts["out"] > 0
     np.testing.assert_array_equal(result.output, expected.output)
+
+
+def test_outputs_in_trained_units_are_per_step_whatever_is_read_out():
+    """A threshold of 8: five steps of 16 give five spikes, and leave 8 per step. By 8 weight units, the trained output is 2.0."""
+    layer = Layer("out", (1,), (Dense(INPUT, np.array([[16]], np.int16)),), Neurons(8))
+    network = SpikingNetwork("one", make_input("current", (1,), 1), (layer,), "integer", "count", output_scale=0.125)
+    by_count = {"output_scale": 2.0}
+    quiet = layer.replace(neurons=Neurons(1, "none"))
+    real = layer.replace(synapses=(Dense(INPUT, np.array([[16]], np.float32)),), neurons=Neurons(1.0, "none"))
+    source = make_input("current", (1,))
+    for each, expected in (
+        (network.replace(**by_count), 2.0),  # a spike in every step
+        (network.replace(readout="potential"), 1.0),  # what the spikes leave
+        (network.replace(readout="total"), 2.0),
+        (network.replace(readout="potential", layers=(quiet,)), 2.0),
+        (network.replace(input=source, stage="balanced", readout="potential", layers=(real,)), 2.0),
+    ):
+        found = run(each, np.ones((3, 1)), 5, "fast").in_trained_units(each)
+        assert found.dtype == np.float64 and found.tolist() == [[expected]] * 3
+    with pytest.raises(UsageError, match="network 'one' has no output_scale"):
+        run(network, np.ones((1, 1)), 5).in_trained_units(network.replace(output_scale=None))

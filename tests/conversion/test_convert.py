@@ -220,7 +220,7 @@ def error_of(network, steps=8):
     """Root mean square of what the read-out per step misses of the trained network's outputs, over their size."""
     with torch.no_grad():
         wanted = AnalogNetwork(convolutional())(torch.tensor(PICTURES[20:])).numpy()
-    found = run(network, PICTURES[20:], steps).output / steps * network.output_scale
+    found = run(network, PICTURES[20:], steps).in_trained_units(network)
     return np.sqrt(((found - wanted) ** 2).mean() / (wanted**2).mean())
 
 
@@ -318,7 +318,7 @@ def test_spike_rates_follow_the_activations(encoding):
     images = np.random.default_rng(0).random((8, 1, 8, 8)).astype(np.float32)
     steps = 1000
     network = convert(model, images, steps=steps, method="paper", encoding=encoding).floating
-    found = run(network, images, steps).output / steps * network.output_scale
+    found = run(network, images, steps).in_trained_units(network)
     with torch.no_grad():
         expected = model(torch.tensor(images)).numpy()
     # One spike of the last hidden layer more or less, and Poisson noise, per step.

@@ -111,7 +111,7 @@ def test_corrected_biases_bring_mean_outputs_back(averaging):
         wanted = averaging(torch.from_numpy(CALIBRATION)).numpy().mean(axis=0)
 
     def shift(network: rmp_lava.SpikingNetwork) -> float:
-        outputs = rmp_lava.run(network, CALIBRATION, 16).output * network.output_scale / 16 / 64
+        outputs = rmp_lava.run(network, CALIBRATION, 16).in_trained_units(network)
         return float(np.abs(outputs.mean(axis=0) - wanted).max())
 
     assert shift(corrected) < 0.02 < 0.2 < shift(rounded)

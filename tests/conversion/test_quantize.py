@@ -197,7 +197,7 @@ def test_a_read_out_has_room_for_the_longest_run_that_is_meant():
     assert run(usual, images, 256).saturations["a"] > 0
     assert run(long, images, 256).saturations == {"a": 0}
     # Both mean the same in the trained network's units.
-    outputs = [run(each, images, 8).output * each.output_scale for each in (usual, long)]
+    outputs = [run(each, images, 8).in_trained_units(each) for each in (usual, long)]
     np.testing.assert_allclose(*outputs, rtol=0.05)
 
 

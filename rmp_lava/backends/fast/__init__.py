@@ -21,13 +21,13 @@ from ...encoding import Encoder
 from ...errors import BackendError, BackendUnavailableError
 from ...network import SpikingNetwork
 from ...progress import Progress
+from ...readout import output_unit
 from ...results import Run
 from ...schedule import Schedule
 from ..batches import Part, join
 from ..options import Fast
 from . import neurons
 from .batching import choose_batching
-from .confidence import required_scale
 from .layers import Prepared
 from .simulation import BatchSimulation
 
@@ -60,7 +60,7 @@ def run(
     """
     place = _device(options.device)
     if options.confidence is not None:
-        required_scale(network)
+        output_unit(network)  # refuses a network without a scale, before it runs
     if options.kernel == "int8" and not network.is_integer:
         raise BackendError("kernel 'int8' is for integer networks; quantise the network first")
     batching = choose_batching(

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import UsageError
 from ...network import SpikingNetwork
-from ...readout import needs_potential
-from ...registers import to_weight_units
-
-
-def required_scale(network: SpikingNetwork) -> float:
-    """The network's output scale; raises `UsageError` without one."""
-    if network.output_scale is None:
-        raise UsageError(
-            f"network {network.name!r} has no output_scale, so its read-out has no confidence; convert it again, or set it"
-        )
-    return network.output_scale
+from ...readout import output_unit
 
 
 def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) -> np.ndarray:
@@ -35,9 +24,6 @@ def exit_probability(network: SpikingNetwork, scores: np.ndarray, steps: int) ->
     numpy.ndarray
         (samples,) 0..1.
     """
-    scale = required_scale(network)
-    if network.is_integer and needs_potential(network):
-        scale = to_weight_units(scale)
-    outputs = scores.astype(np.float64) * (scale / steps)
+    outputs = scores.astype(np.float64) * (output_unit(network) / steps)
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return 1 / powers.sum(axis=1)
