@@ -3,7 +3,7 @@
 Integer form (Loihi's registers as in lava/proc/lif/models.py, `PyLifModelBitAcc`; only the reset differs), in state units
 of 1/64 weight unit:
 
-    a[t] = sum over synapses of W s_source[t]                    weight units, exact; t in local time, see schedule
+    a[t] = sum over synapses of (W s_source[t]) << exponent      weight units, exact; t in local time, see schedule
     v[t] = sat24(v[t-1] + (a[t] << 6) + (bias << bias_exponent))
     s[t] = v[t] > (threshold << 6)                               strictly greater
     v[t] = v[t] - s[t] (threshold << 6)                          soft reset (RMP); hard reset: v[t] = 0 where s[t]

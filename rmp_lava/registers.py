@@ -15,6 +15,8 @@ import numpy as np
 
 MIN_WEIGHT, MAX_WEIGHT = -256, 255
 """Weight units: 8 bits and a sign; even if a synapse has both signs."""
+MAX_WEIGHT_EXPONENT = 7
+"""Of the power of two that multiplies a synapse's weights: 3 bits."""
 MAX_THRESHOLD = 2**17 - 1
 """Weight units, 17 bits; also the largest magnitude of an initial potential."""
 MIN_BIAS, MAX_BIAS = -(2**12), 2**12 - 1

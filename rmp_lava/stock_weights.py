@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .registers import MAX_WEIGHT_EXPONENT
+
 MAX_MANTISSA = 255
-MAX_EXPONENT = 7
-MAX_VALUE = MAX_MANTISSA << MAX_EXPONENT
+MAX_VALUE = MAX_MANTISSA << MAX_WEIGHT_EXPONENT
 
 
 def is_one_weight(value: int) -> bool:
@@ -16,13 +17,13 @@ def is_one_weight(value: int) -> bool:
 
 def terms(value: int) -> list[tuple[int, int]]:
     """(mantissa, exponent) of one or two weights whose sum is exactly `value`, 1 .. `MAX_VALUE`."""
-    exponent = min((value & -value).bit_length() - 1, MAX_EXPONENT)
+    exponent = min((value & -value).bit_length() - 1, MAX_WEIGHT_EXPONENT)
     if value >> exponent <= MAX_MANTISSA:
         # Use the smallest exponent that fits; larger ones would represent the same value.
         exponent = max(0, value.bit_length() - 8)
         return [(value >> exponent, exponent)]
-    low = value & ((1 << MAX_EXPONENT) - 1)
-    return [(value >> MAX_EXPONENT, MAX_EXPONENT), (low, 0)]
+    low = value & ((1 << MAX_WEIGHT_EXPONENT) - 1)
+    return [(value >> MAX_WEIGHT_EXPONENT, MAX_WEIGHT_EXPONENT), (low, 0)]
 
 
 def weights_for(values: np.ndarray) -> tuple[int, int]:

@@ -21,6 +21,29 @@ def refuse(obstacles: Iterable[Finding], what: str) -> None:
         raise BackendError(f"{what}: {listed}")
 
 
+MAX_SPARSE_CONNECTIONS = 2**24
+"""Of a convolution that becomes a Sparse: some 200 MB on the simulator, and more than a thousand cores of a chip."""
+
+
+def unbuildable(network: SpikingNetwork) -> Iterator[Finding]:
+    """What neither implementation can have of an integer network on Lava, besides real-valued weights."""
+    yield from wrapping_sums(network)
+    for layer in network:
+        for synapse in layer.synapses:
+            if not isinstance(synapse, Conv) or not synapse.exponent:
+                continue
+            connections = int(synapse.fan_out(network.source_shape(synapse.source)).sum())
+            if connections > MAX_SPARSE_CONNECTIONS:
+                found = (
+                    f"its convolution from {synapse.source!r} has weight exponent {synapse.exponent}, which Lava's Conv "
+                    f"ignores, and {connections:,} connections, more than the {MAX_SPARSE_CONNECTIONS:,} of a Sparse"
+                )
+                remedy = (
+                    "quantise again: only convolutions with few weights get exponents; or simulate it on backend fast"
+                )
+                yield Finding("obstacle", layer.name, found, remedy, "exponent")
+
+
 def wrapping_sums(network: SpikingNetwork) -> Iterator[Finding]:
     """Sums that Lava would wrap silently. Wraps within stock neurons are modelled, and counted by backend reference."""
     remedy = "use fewer input levels"
@@ -31,7 +54,7 @@ def wrapping_sums(network: SpikingNetwork) -> Iterator[Finding]:
             yield Finding("obstacle", layer.name, found, remedy, "sums")
         for synapse in layer.synapses:
             largest = largest_sum(network, synapse)
-            if isinstance(synapse, Conv) and largest >= MAX_CONV_SUM:
+            if isinstance(synapse, Conv) and not synapse.exponent and largest >= MAX_CONV_SUM:
                 found = f"a convolution can reach sums of {largest}, which Lava's Conv wraps at {MAX_CONV_SUM}"
                 yield Finding("obstacle", layer.name, found, remedy, "convolution")
 
@@ -64,4 +87,4 @@ def unrepresentable(network: SpikingNetwork) -> Iterator[Finding]:
         elif np.abs(state).max() > MAX_VALUE << STATE_SHIFT:
             remedy = f"quantise it to +-{MAX_VALUE} weight units at most"
             yield Finding("obstacle", name, "its bias is larger than synapses can represent", remedy, "bias")
-    yield from wrapping_sums(network)
+    yield from unbuildable(network)

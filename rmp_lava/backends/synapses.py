@@ -15,7 +15,7 @@ def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
     """Synaptic input (samples, steps, *target shape) float64 from a stream (samples, steps, *source shape)."""
     samples, steps, *shape = stream.shape
     flat = stream.reshape(samples * steps, *shape).astype(np.float64)
-    weight = synapse.weight.astype(np.float64)
+    weight = synapse.shifted_weight.astype(np.float64)
     if isinstance(synapse, Dense):
         result = flat.reshape(samples * steps, -1) @ weight.T
     elif isinstance(synapse, Conv):
@@ -52,7 +52,7 @@ def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarr
 def largest_sum(network: SpikingNetwork, *synapses: Synapse) -> int:
     """Bound of any neuron's |weighted input sum| through these synapses of an integer network, in weight units."""
     return sum(
-        int(np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1).max())
+        int(np.abs(synapse.shifted_weight).reshape(len(synapse.weight), -1).sum(axis=1).max())
         * (network.input.largest_message if synapse.source == INPUT else 1)
         for synapse in synapses
     )

@@ -7,6 +7,7 @@ the threshold becomes an integer that determines the exact scale of the weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,10 +16,10 @@ import torch
 
 from ..choices import ThresholdForm
 from ..hardware import Profile
-from ..network import INPUT, Dense, Layer, Neurons
+from ..network import INPUT, Conv, Dense, Layer, Neurons, Synapse
 from ..registers import to_weight_units
 from .analog import AnalogNetwork
-from .quantize import Scale, choose_scale, must_be_even, quantize_neurons
+from .quantize import Scale, choose_scale, may_have_exponent, must_be_even, quantize_neurons
 
 ScaleOf = Callable[[str], float]
 """The activation scale of a layer by its name; 1 for the input."""
@@ -56,14 +57,25 @@ class FakeQuantizer:
             np.array([limit.item() for limit in torch.aminmax(weight.detach())], np.float32) * np.float32(value)
             for weight, value in zip(weights, values, strict=True)
         ]
-        scale = self._scale(limits, bias)
+        shifted = [
+            self._may_have_exponent(synapse, weight)
+            for synapse, weight in zip(self.layer.synapses, weights, strict=True)
+        ]
+        scale = self._scale(limits, shifted, bias)
         rounded = [
-            round_through(weight, self._round(weight.detach(), value, limit, scale))
-            for weight, value, limit in zip(weights, values, limits, strict=True)
+            round_through(weight, self._round(weight.detach(), value, limit, scale.weights / (1 << exponent)))
+            for weight, value, limit, exponent in zip(weights, values, limits, scale.exponents, strict=True)
         ]
         return rounded, None if bias is None else round_through(bias, self._round_bias(bias.detach(), scale))
 
-    def _scale(self, limits: list[np.ndarray], bias: torch.Tensor | None) -> Scale:
+    def _may_have_exponent(self, synapse: Synapse, weight: torch.Tensor) -> bool:
+        if len(self.layer.synapses) == 1:
+            return False  # it would not get one
+        stands_for = math.prod(synapse.pool or (1,)) if isinstance(synapse, Conv) else 1  # see `AnalogLayer.weights`
+        fan_in = int(torch.count_nonzero(weight.detach().flatten(1), dim=1).max()) * stands_for
+        return may_have_exponent(synapse, self.form, fan_in)
+
+    def _scale(self, limits: list[np.ndarray], shifted: list[bool], bias: torch.Tensor | None) -> Scale:
         # The scale depends on the extremes of weights and biases only, so a layer that consists of these has the same scale.
         synapses = tuple(
             Dense(synapse.source, limit[None]) for synapse, limit in zip(self.layer.synapses, limits, strict=True)
@@ -71,19 +83,19 @@ class FakeQuantizer:
         largest = None if bias is None else bias.detach().abs().max().cpu().numpy()
         neurons = Neurons(self._threshold(), self.layer.neurons.reset, bias=largest)
         extremes = Layer(self.layer.name, self.layer.shape, synapses, neurons, potential_peak=self.potential_peak)
-        return choose_scale(extremes, self.levels, self.profile, self.form, steps=self.steps)
+        return choose_scale(extremes, self.levels, self.profile, self.form, steps=self.steps, shifted=shifted)
 
     def _threshold(self) -> float:
         return 1.0 if self.layer.neurons.reset == "none" else self.scale_of(self.layer.name)
 
-    def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: Scale) -> torch.Tensor:
+    def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: float) -> torch.Tensor:
         even = must_be_even(limit, self.form)
         step = self.profile["weight_mixed_step"] if even else 1
         low = self.profile["weight_mixed_min"] if even else -self.profile["weight_single_sign_max"]
         high = self.profile["weight_mixed_max"] if even else self.profile["weight_single_sign_max"]
         # In float64, as in `quantize`, so that both find the same nearest number of the grid.
-        units = (weight * value).double().mul_(scale.weights / step).round_().mul_(step).clamp_(low, high)
-        return units.div_(scale.weights * value).to(weight.dtype)
+        units = (weight * value).double().mul_(scale / step).round_().mul_(step).clamp_(low, high)
+        return units.div_(scale * value).to(weight.dtype)
 
     def _round_bias(self, bias: torch.Tensor, scale: Scale) -> torch.Tensor:
         neurons = Neurons(self._threshold(), bias=bias.cpu().numpy())

@@ -1,12 +1,15 @@
 """From real numbers to a chip's integers: one scale per layer, every choice recorded.
 
 One factor takes a layer's weights, threshold, bias and initial potential to weight units, so that threshold / weight is
-preserved. It is chosen so that the threshold is exactly an integer and the weights use all their bits.
+preserved. It is chosen so that the threshold is exactly an integer and the weights use all their bits. Where the synapses of a
+layer differ much, as a convolution and an identity shortcut do, the larger weights get an exponent, so that the smaller ones use
+all their bits too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,9 +18,9 @@ import numpy as np
 from ..choices import ThresholdForm, check_choice
 from ..errors import ConversionError, UsageError
 from ..hardware import Profile, load_profile
-from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork, Synapse
+from ..network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..neuron import Range
-from ..registers import STATE_SHIFT, to_state_units, to_weight_units
+from ..registers import MAX_WEIGHT_EXPONENT, STATE_SHIFT, to_state_units, to_weight_units
 from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD, is_one_weight
 
 MAX_DENSE_REC_THRESHOLD = 254
@@ -25,6 +28,11 @@ POTENTIAL_MARGIN = 2
 """A read-out gets headroom for this many times the largest potential seen while balancing."""
 RANGE_SHARE = 0.8
 """Share of the current register that potentials of calibration images may take; other images may reach higher ones."""
+MAX_SHIFTED_FAN_IN = 4
+"""Non-zero weights of a neuron up to which a convolution may have an exponent (a shortcut, pooled 2x2 at most): Lava's Conv
+ignores exponents, and a Sparse in its place stores each weight once per neuron."""
+_WORTHWHILE = 2
+"""How many times finer a layer's scale has to become: a bit more for smaller weights, for less than one of the larger ones."""
 _FEWEST_LEVELS = 15
 _FEWEST_LEVELS_FOR_BIAS = 63
 """A bias or a potential that does not fit takes two bits from the graded messages, then bits from the weights."""
@@ -49,7 +57,8 @@ def quantize(
     threshold_form : {"stock", "free", "dense_rec"}
         "stock": thresholds that are representable as one 8-bit weight with an exponent (<= 7), so that stock LIF neurons
         with a self-synapse can run them; costs less than 0.8 % of the weights' range. "free": any threshold.
-        "dense_rec": even and at most 254, as lava-dl's loader needs it for soft reset; costs weight resolution.
+        "dense_rec": even and at most 254, as lava-dl's loader needs it for soft reset; costs weight resolution, and there are no
+        weight exponents, which that loader ignores.
     ranges : mapping or None
         Layer name -> (smallest, largest) membrane potential of the float network on calibration images, from
         `board_ranges`. Soft-reset layers then get a scale at which these potentials take at most `RANGE_SHARE` of the
@@ -65,7 +74,8 @@ def quantize(
     -------
     SpikingNetwork
         Of stage "integer". Each layer has its `weight_error`, and its record the scale. Nothing is clipped: the scale is as
-        small as weights, biases and thresholds need.
+        small as weights, biases and thresholds need. Dense synapses and shortcuts whose weights are more than twice as large as
+        others of their layer get an exponent.
 
     Raises
     ------
@@ -205,13 +215,24 @@ def must_be_even(weight: np.ndarray, form: ThresholdForm) -> bool:
     return form == "dense_rec" or bool(weight.min() < 0 < weight.max())
 
 
+def may_have_exponent(synapse: Synapse, form: ThresholdForm, fan_in: int | None = None) -> bool:
+    """Whether Lava can apply a weight exponent to synapses at little cost, see `MAX_SHIFTED_FAN_IN`; None: their own `fan_in`."""
+    if form == "dense_rec" or isinstance(synapse, Dense):
+        return form != "dense_rec"
+    return (synapse.fan_in if fan_in is None else fan_in) <= MAX_SHIFTED_FAN_IN
+
+
 @dataclass(frozen=True)
 class Scale:
-    """Weight units per real unit, of weights; potentials are `levels` times finer where messages are graded."""
+    """Weight units per real unit, of weights; potentials are `levels` times finer where messages are graded.
+
+    exponents : Of each synapse, whose stored weights are as many powers of two coarser.
+    """
 
     weights: float
     levels: int
     threshold: int
+    exponents: tuple[int, ...]
     offset: int = 0
     """State units per step that are added to every bias of a read-out whose total is read."""
     reads_total: bool = False
@@ -222,7 +243,7 @@ class Scale:
 
 
 def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm) -> Layer:
-    synapses = _quantize_synapses(layer, scale.weights, profile, form)
+    synapses = _quantize_synapses(layer, scale, profile, form)
     neurons = layer.neurons
     if scale.reads_total:
         bias = np.zeros(layer.shape[:1], np.float32) if neurons.bias is None else neurons.bias
@@ -286,17 +307,26 @@ def _sum_scale(layer: Layer, profile: Profile, form: ThresholdForm, steps: int |
     return max(_potential_scale(layer, profile), _total_scale(layer, profile, form, steps))
 
 
-def _readout_scale(layer: Layer, levels: int, profile: Profile, form: ThresholdForm, steps: int | None) -> Scale:
+def _readout_scale(
+    layer: Layer,
+    fits: Sequence[float],
+    shifted: Sequence[bool],
+    levels: int,
+    profile: Profile,
+    form: ThresholdForm,
+    steps: int | None,
+) -> Scale:
     """The scale of an integrating read-out: by its potential alone if that costs no bits of the weights, else by its total."""
-    full = min(_weight_scale(layer, profile, form), _bias_scale(layer, profile) / levels)
-    alone = min(full, _potential_scale(layer, profile) / levels)
-    total = min(full, _total_scale(layer, profile, form, steps) / levels)
+    bias = _bias_scale(layer, profile)
+    alone = _finest(fits, shifted, min(bias, _potential_scale(layer, profile)) / levels)
+    total = _finest(fits, shifted, min(bias, _total_scale(layer, profile, form, steps)) / levels)
     if total <= alone or steps is None or layer.potential_peak is None:
-        return Scale(alone, levels, profile["threshold_max"])
+        return Scale(alone, levels, profile["threshold_max"], _exponents(alone, fits))
     needed = POTENTIAL_MARGIN * layer.potential_peak / steps * total * levels
     exponent = profile["bias_exponent_max"]  # representable with any exponent
     offset = min(int(np.ceil(to_state_units(needed))) >> exponent, profile["bias_mantissa_max"]) << exponent
-    return Scale(total, levels, _total_threshold(profile, form), offset, reads_total=True)
+    threshold = _total_threshold(profile, form)
+    return Scale(total, levels, threshold, _exponents(total, fits), offset, reads_total=True)
 
 
 def choose_scale(
@@ -306,11 +336,20 @@ def choose_scale(
     form: ThresholdForm,
     headroom: float = np.inf,
     steps: int | None = None,
+    shifted: Sequence[bool] | None = None,
 ) -> Scale:
-    """The scale of a layer; `levels` is the largest message that reaches it, `steps` the T of its potential peak."""
+    """The scale of a layer; `levels` is the largest message that reaches it, `steps` the T of its potential peak.
+
+    `headroom` is the largest potential scale that leaves its potentials room; `shifted` tells which synapses may have an exponent
+    (None: see `may_have_exponent`).
+    """
+    if shifted is None:
+        shifted = [may_have_exponent(synapse, form) for synapse in layer.synapses]
+    fits = [_synapse_scale(synapse, layer, profile, form) for synapse in layer.synapses]
     if layer.neurons.reset == "none":
-        return _readout_scale(layer, levels, profile, form, steps)
-    scale = min(_weight_scale(layer, profile, form), min(_bias_scale(layer, profile), headroom) / levels)
+        return _readout_scale(layer, fits, shifted, levels, profile, form, steps)
+    largest = threshold_limit(profile, form) / (layer.neurons.threshold * levels)
+    scale = _finest(fits, shifted, min(_bias_scale(layer, profile), headroom) / levels, largest)
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
     threshold = _representable(int(min(wanted, threshold_limit(profile, form))), form)
@@ -319,7 +358,24 @@ def choose_scale(
             f"layer {layer.name!r} has threshold {layer.neurons.threshold:g}, less than one step of its quantised weights; "
             "balance it again with more images or a larger alpha"
         )
-    return Scale(threshold / (layer.neurons.threshold * levels), levels, threshold)
+    scale = threshold / (layer.neurons.threshold * levels)
+    return Scale(scale, levels, threshold, _exponents(scale, fits))
+
+
+def _finest(fits: Sequence[float], shifted: Sequence[bool], limit: float, useful: float = np.inf) -> float:
+    """The scale at which the smallest weights use all their bits, as far as exponents of larger ones and the limit allow.
+
+    `fits` are the largest scales at which each synapse fits 8 bits; `useful` is the one at which the threshold reaches its limit.
+    """
+    coarse = min(*fits, limit)
+    within = [fit * (1 << MAX_WEIGHT_EXPONENT if may else 1) for fit, may in zip(fits, shifted, strict=True)]
+    fine = min(max(fits), *within, limit)
+    return fine if min(fine, useful) >= _WORTHWHILE * min(coarse, useful) else coarse
+
+
+def _exponents(scale: float, fits: Sequence[float]) -> tuple[int, ...]:
+    """The smallest exponents with which weights fit 8 bits at this scale."""
+    return tuple(max(0, math.ceil(math.log2(scale / fit) - 1e-9)) for fit in fits)
 
 
 def _representable(threshold: int, form: ThresholdForm) -> int:
@@ -332,8 +388,11 @@ def _representable(threshold: int, form: ThresholdForm) -> int:
     return threshold
 
 
-def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: ThresholdForm) -> tuple[Synapse, ...]:
-    synapses = tuple(_quantize_synapse(synapse, scale, profile, form) for synapse in layer.synapses)
+def _quantize_synapses(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm) -> tuple[Synapse, ...]:
+    synapses = tuple(
+        _quantize_synapse(synapse, exponent, scale.weights, profile, form)
+        for synapse, exponent in zip(layer.synapses, scale.exponents, strict=True)
+    )
     if not any(synapse.weight.any() for synapse in synapses):
         why = (
             "so that its potential fits the register after all steps; use fewer steps"
@@ -347,15 +406,15 @@ def _quantize_synapses(layer: Layer, scale: float, profile: Profile, form: Thres
     return synapses
 
 
-def _quantize_synapse(synapse: Synapse, scale: float, profile: Profile, form: ThresholdForm) -> Synapse:
-    weight = synapse.weight.astype(np.float64) * scale
+def _quantize_synapse(synapse: Synapse, exponent: int, scale: float, profile: Profile, form: ThresholdForm) -> Synapse:
+    weight = synapse.weight.astype(np.float64) * (scale / (1 << exponent))
     if must_be_even(synapse.weight, form):
         step = profile["weight_mixed_step"]
         weight = np.clip(step * np.rint(weight / step), profile["weight_mixed_min"], profile["weight_mixed_max"])
     else:
         limit = profile["weight_single_sign_max"]
         weight = np.clip(np.rint(weight), -limit, limit)
-    return synapse.replace(weight=weight.astype(np.int16))
+    return synapse.replace(weight=weight.astype(np.int16), exponent=exponent)
 
 
 def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neurons:
@@ -375,7 +434,7 @@ def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neuron
 
 def _relative_error(before: tuple[Synapse, ...], after: tuple[Synapse, ...], scale: float) -> float:
     """Root mean square of the weights' rounding error over that of the weights."""
-    error = sum(float(((q.weight / scale - s.weight) ** 2).sum()) for s, q in zip(before, after, strict=True))
+    error = sum(float(((q.shifted_weight / scale - s.weight) ** 2).sum()) for s, q in zip(before, after, strict=True))
     power = sum(float((s.weight.astype(np.float64) ** 2).sum()) for s in before)
     return float(np.sqrt(error / power))
 
@@ -393,6 +452,6 @@ def _largest_input(synapses: tuple[Synapse, ...], levels: int) -> int:
     """Largest |sum| that any pattern of messages could cause in one step."""
     total = 0
     for synapse in synapses:
-        flat = synapse.weight.reshape(len(synapse.weight), -1).astype(np.int64)
+        flat = synapse.shifted_weight.reshape(len(synapse.weight), -1)
         total += int(max(np.clip(flat, 0, None).sum(axis=1).max(), -np.clip(flat, None, 0).sum(axis=1).min())) * levels
     return total

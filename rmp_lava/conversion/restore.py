@@ -73,7 +73,8 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
 def _floating(layer: Layer, source: Input) -> Layer:
     """The layer with its integers as real numbers; a pixel, which comes as `levels` messages, is one unit again."""
     synapses = tuple(
-        s.replace(weight=s.weight * float(source.largest_message if s.source == INPUT else 1)) for s in layer.synapses
+        s.replace(weight=s.shifted_weight * float(source.largest_message if s.source == INPUT else 1), exponent=0)
+        for s in layer.synapses
     )
     neurons = layer.neurons
     neurons = neurons.replace(threshold=float(neurons.threshold), v_init=0.0, bias=real_bias(neurons))

@@ -23,6 +23,9 @@ class Synapse(Value):
     source : str
     weight : numpy.ndarray
         Weight units: int16 (-256 .. 255) in integer networks, float32 in others.
+    exponent : int
+        Loihi's weight exponent, 0 .. 7: a message adds `weight << exponent`. So synapses of one layer may have grids of different
+        fineness. 0 in float networks.
     pool : (height, width) or None
         Average pooling of (channels, height, width) sources that was folded into the weights: they are equal within blocks
         of this size, so the same sums come from the sums of blocks with fewer products (`rmp_lava.network.pooling`).
@@ -30,12 +33,23 @@ class Synapse(Value):
 
     source: str
     weight: np.ndarray
+    exponent: int = field(default=0, kw_only=True)
     pool: tuple[int, int] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", frozen_array(self.weight))
         if self.pool is not None:
             object.__setattr__(self, "pool", tuple(self.pool))
+
+    @property
+    def shifted_weight(self) -> np.ndarray:
+        """What a message of 1 adds, `weight << exponent` in weight units: int64 in integer networks, else float32."""
+        return self.weight.astype(np.int64) << self.exponent if self.weight.dtype.kind == "i" else self.weight
+
+    @property
+    def fan_in(self) -> int:
+        """Largest number of non-zero weights of a neuron, as if images had no borders."""
+        return int(np.count_nonzero(self.weight.reshape(len(self.weight), -1), axis=1).max())
 
     def output_shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the population that these synapses reach.

@@ -17,6 +17,7 @@ from ..registers import (
     MAX_LEVELS,
     MAX_THRESHOLD,
     MAX_WEIGHT,
+    MAX_WEIGHT_EXPONENT,
     MIN_BIAS,
     MIN_WEIGHT,
 )
@@ -104,6 +105,10 @@ def _check_shape(shape: tuple[int, ...], name: str) -> None:
 def _check_weight(synapse: Synapse, layer: str, integer: bool) -> None:
     weight = synapse.weight
     where = f"layer {layer!r}, weights from {synapse.source!r}"
+    largest = MAX_WEIGHT_EXPONENT if integer else 0
+    if type(synapse.exponent) is not int or not 0 <= synapse.exponent <= largest:
+        allowed = f"integers 0..{largest}" if integer else "0 in a float network"
+        raise NetworkError(f"{where} have exponent {str(synapse.exponent)[:40]}; allowed are {allowed}")
     if integer:
         if weight.dtype.kind not in "iu":
             raise NetworkError(f"{where} are {weight.dtype}; an integer network needs integers")

@@ -43,6 +43,11 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
 def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
     neurons, synapse = layer.neurons, layer.synapses[0]
     obstacles = []
+    if synapse.exponent:
+        obstacles.append(
+            f"weight exponent {synapse.exponent}, which the loader ignores; quantise without exponents, with "
+            "threshold_form='dense_rec'"
+        )
     if neurons.v_init != 0:
         obstacles.append("v_init is not 0; the loader starts every neuron at 0, so convert with --v-init zero")
     if neurons.bias is not None and neurons.reset != "hard":

@@ -20,7 +20,7 @@ from .untrusted import Group, opened
 from .untrusted.budget import MAX_ELEMENTS
 from .version1 import stage_of, upgraded
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAX_LAYERS = 10_000
 _LARGEST_TRANSFORM = 16
 """Most values read of the scaling that lava-dl applies to an image."""
@@ -224,10 +224,11 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
     source = group.text("source") if group.has("source") else source
     pair = group.pair("pool", 0) if version > 1 else (0, 0)
     pool = None if pair == (0, 0) else pair
+    exponent = group.integer("exponent") if version > 2 else 0
     if kind == "dense":
         if weight.ndim == 1 and weight.size % shape[0] == 0:
             weight = weight.reshape(shape[0], -1)
-        return Dense(source, weight, pool=pool)
+        return Dense(source, weight, exponent=exponent, pool=pool)
     if weight.ndim == 5 and weight.shape[4] == 1:
         weight = weight[..., 0]  # lava-dl stores the kernel's extent in time
     return Conv(
@@ -237,6 +238,7 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
         padding=group.pair("padding", 0),
         dilation=group.pair("dilation", 1),
         groups=group.integer("groups", 1),
+        exponent=exponent,
         pool=pool,
     )
 

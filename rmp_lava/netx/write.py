@@ -142,6 +142,7 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
 def _write_synapse(group: h5py.Group, synapse: Synapse) -> None:
     _write_text(group, "source", synapse.source)
     group.create_dataset("weight", data=synapse.weight, compression="gzip", shuffle=True, fletcher32=True)
+    group["exponent"] = synapse.exponent
     group["pool"] = np.array(synapse.pool or (0, 0), dtype=np.int64)
     outputs, inputs = synapse.weight.shape[:2]
     if isinstance(synapse, Conv):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from profiles import examples
-from strategies import MAX_STOCK, MAX_THRESHOLD, Case, assert_same_run, cases, make_images
+from strategies import EVERYTHING, MAX_STOCK, MAX_THRESHOLD, Case, assert_same_run, cases, make_images
 
 import rmp_lava
 from rmp_lava.backends import Lava, Reference
+from rmp_lava.backends.lava import simulator
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -57,8 +58,8 @@ def test_float_neurons_equal_reference_where_no_sum_is_rounded(case):
     assert_lava_agrees(case)
 
 
-def convolutions():
-    """Every geometry at once: not square, strided, padded, dilated, grouped, and a skip path."""
+def convolutions(*exponents: int):
+    """Every geometry at once: not square, strided, padded, dilated, grouped, and a skip path. `exponents` of all synapses."""
     rng = np.random.default_rng(3)
 
     def weight(*shape):
@@ -82,7 +83,10 @@ def convolutions():
             Neurons(1, "none"),
         ),
     )
-    return layers
+    given = iter(exponents or [0] * 6)
+    return tuple(
+        layer.replace(synapses=tuple(s.replace(exponent=next(given)) for s in layer.synapses)) for layer in layers
+    )
 
 
 @pytest.mark.parametrize("implementation", ["native", "stock"])
@@ -92,6 +96,40 @@ def test_convolutions_of_every_geometry_with_a_skip_path(encoding, implementatio
     case = Case(network, make_images(network, 3, 9, 1), 9)
     lava, _ = assert_lava_agrees(case, implementation)
     assert all(count > 0 for name, count in lava.spike_counts.items() if name != "read")
+
+
+@pytest.mark.parametrize(
+    ("implementation", "encoding", "odd"),
+    [
+        ("native", "current", 0),
+        ("native", "rate", 1),
+        ("stock", "rate", 1),
+        ("stock", "poisson", 0),
+        ("adapted", "current", 1),
+    ],
+)
+def test_weight_exponents_of_every_geometry(implementation, encoding, odd):
+    """Odd weights of mixed sign and -256 need more than one Sparse; `odd` is added to the weights of the skip path."""
+    layers = convolutions(1, 2, 3, 4, 0, 7)
+    skip = layers[1].synapses[1]
+    weight = skip.weight + odd
+    weight[0, 0], weight[1] = -256, np.where(odd, -256, -2)
+    synapses = (layers[1].synapses[0], skip.replace(weight=weight))
+    network = SpikingNetwork(
+        "conv",
+        make_input(encoding, (2, 7, 6), *([3] if encoding == "current" else [])),
+        (layers[0], layers[1].replace(synapses=synapses), *layers[2:]),
+        "integer",
+    )
+    case = Case(network, make_images(network, 2, 9, 1), 9, blank=1)
+    if implementation == "adapted":
+        plan = case.run(Reference("stock")).schedule
+        options = Lava("stock", time_limit=120)
+        found = simulator.run(network, case.images, plan, options, record=EVERYTHING, adapters=True)
+    else:
+        found = case.run(Lava(implementation))
+    assert all(count > 0 for name, count in found.spike_counts.items() if name != "read")
+    assert_same_run(found, case.run(Reference("native" if implementation == "native" else "stock")))
 
 
 @pytest.mark.parametrize("implementation", ["native", "stock"])

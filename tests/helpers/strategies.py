@@ -110,7 +110,17 @@ def _convolution(draw, source: str, shape: tuple[int, ...], size: tuple[int, int
     (kh, sh, ph, dh), (kw, sw, pw, dw) = axes
     groups = draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0 and c_out % g == 0]))
     weight = _weights(draw, (c_out, shape[0] // groups, kh, kw), integer)
-    return Conv(source, weight, stride=(sh, sw), padding=(ph, pw), dilation=(dh, dw), groups=groups)
+    exponent = _exponent(draw, integer)
+    return Conv(source, weight, stride=(sh, sw), padding=(ph, pw), dilation=(dh, dw), groups=groups, exponent=exponent)
+
+
+def _dense(draw, source: str, size: int, shape: tuple[int, ...], integer: bool) -> Dense:
+    weight = _weights(draw, (size, int(np.prod(shape))), integer)
+    return Dense(source, weight, exponent=_exponent(draw, integer))
+
+
+def _exponent(draw, integer: bool) -> int:
+    return draw(st.sampled_from([0, 0, 1, 2, 4, 7])) if integer else 0
 
 
 def _neurons(
@@ -170,7 +180,7 @@ def networks(
     resets: tuple[str, ...] = ("soft", "soft", "hard"),
     leaky: bool = False,
 ) -> SpikingNetwork:
-    """Valid networks with convolutions and dense layers, skip paths, biases and every kind of read-out.
+    """Valid networks with convolutions and dense layers, weight exponents, skip paths, biases and every kind of read-out.
 
     `stock` restricts them to what stock neurons with a self-synapse can express; `leaky` adds lava-dl's CUBA neurons.
     """
@@ -186,12 +196,12 @@ def networks(
             synapses.append(_convolution(draw, before, shapes[before], None, draw(st.integers(1, 4)), integer))
         else:
             size = draw(st.integers(1, 6))
-            synapses.append(Dense(before, _weights(draw, (size, int(np.prod(shapes[before]))), integer)))
+            synapses.append(_dense(draw, before, size, shapes[before], integer))
         shape = synapses[0].output_shape(shapes[before])
         for _ in range(0 if chain else draw(st.integers(0, 2))):
             other = draw(st.sampled_from(list(shapes)))
             if len(shape) == 1:
-                synapses.append(Dense(other, _weights(draw, (shape[0], int(np.prod(shapes[other]))), integer)))
+                synapses.append(_dense(draw, other, shape[0], shapes[other], integer))
             elif len(shapes[other]) == 3:
                 conv = _convolution(draw, other, shapes[other], shape[1:], shape[0], integer)
                 synapses += [conv] if conv is not None else []

@@ -410,7 +410,7 @@ def test_what_networks_here_cannot_have_is_refused(net, key, value, found):
 
 @pytest.mark.parametrize(
     "version, found",
-    [(3, "update rmp-lava"), (0, "positive"), (-1, "positive"), ("one", "positive"), (1.5, "positive")],
+    [(4, "update rmp-lava"), (0, "positive"), (-1, "positive"), ("one", "positive"), (1.5, "positive")],
 )
 def test_format_version(net, version, found):
     with h5py.File(net, "r+") as file:
@@ -443,6 +443,55 @@ def test_other_recurrent_synapses_are_refused(tmp_path):
     with h5py.File(path, "r+") as file:
         file["layer/1/weight_rec"][0, 1] = 2
     refusal(path, "/layer/1/weight_rec", "self-synapses")
+
+
+def two_exponents() -> SpikingNetwork:
+    """A layer with synapses of exponent 0 and 5 behind a dense one of exponent 7."""
+    first, last = dense_network().layers
+    first = first.replace(synapses=[s.replace(exponent=7) for s in first.synapses])
+    direct = Dense(INPUT, 2 * np.ones((3, 3), int), exponent=5)
+    return dense_network(layers=(first, last.replace(synapses=(*last.synapses, direct))))
+
+
+def test_weight_exponents_come_back_and_older_files_have_none(tmp_path):
+    path = save(two_exponents(), tmp_path / "a.net")
+    assert load(path) == two_exponents()
+    with h5py.File(path, "r+") as file:
+        assert file["layer/2/synapse/1/exponent"][()] == 5
+        file.attrs["rmp_lava_format"] = 2
+        for key in ("layer/1/exponent", "layer/2/exponent", "layer/2/synapse/1/exponent"):
+            del file[key]
+    assert all(synapse.exponent == 0 for layer in load(path) for synapse in layer.synapses)
+
+
+@pytest.mark.parametrize(
+    "value, found",
+    [
+        (8, "have exponent 8; allowed are integers 0..7"),
+        (-1, "have exponent -1; allowed are integers 0..7"),
+        (2**62, f"have exponent {2**62}; allowed"),
+        (1.5, "/layer/1/exponent contains fractions"),
+        ([1, 2], "/layer/1/exponent"),
+        (np.bytes_("1"), "numbers are expected"),
+        (None, "/layer/1/exponent is missing"),
+    ],
+)
+def test_hostile_weight_exponents_are_refused(tmp_path, value, found):
+    path = save(two_exponents(), tmp_path / "a.net")
+    with h5py.File(path, "r+") as file:
+        del file["layer/1/exponent"]
+        if value is not None:
+            file["layer/1/exponent"] = value
+    refusal(path, found)
+
+
+def test_lava_dls_loader_ignores_weight_exponents_so_they_are_obstacles(tmp_path):
+    first, last = dense_network("hard").layers
+    assert not lava_dl_obstacles(dense_network("hard"))
+    network = dense_network("hard", layers=(first.replace(synapses=[Dense(INPUT, WHOLE, exponent=1)]), last))
+    assert [text for text in lava_dl_obstacles(network) if "layer 'first': weight exponent 1" in text]
+    with pytest.raises(NetFileError, match="threshold_form='dense_rec'"):
+        save(network, tmp_path / "a.net", for_lava_dl=True)
 
 
 # Saving

@@ -3,9 +3,9 @@
 In memory, populations are channels last (height, width, channels), as convolutions need it.
 
 Integer networks have three exact kernels. `int8`: oneDNN's 8-bit convolution with 32-bit sums, for spikes and for weights
-that are 8-bit numbers, or even ones twice as large. `float32`: exact while every partial sum stays below 2^24, a bound
-that follows from the weights. `float64`: exact below 2^53. Real weights are float32. Where a pooling was folded into the
-weights, they are multiplied by sums of messages.
+that are 8-bit numbers, or even ones twice as large, before the shift by their exponent. `float32`: exact while every partial
+sum stays below 2^24, a bound that follows from the weights. `float64`: exact below 2^53. Real weights are float32. Where a
+pooling was folded into the weights, they are multiplied by sums of messages.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Sums:
 
     source : Name of the source.
     weight : (outputs, inputs in memory order), or a convolution's (C_out, C_in / groups, height, width).
+    exponent : Of the weights.
     shape : Of one set of messages, as the kernels take it.
 
     kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul"}. The kernel in use: matrix products where a
@@ -74,9 +75,13 @@ class Sums:
         If kernel "int8" is not available for this synapse.
     """
 
-    def __init__(self, source: str, weight: np.ndarray, shape: tuple[int, ...], arithmetic: Arithmetic) -> None:
+    def __init__(
+        self, source: str, weight: np.ndarray, exponent: int, shape: tuple[int, ...], arithmetic: Arithmetic
+    ) -> None:
         self.shape, self.dtype, self.device = shape, arithmetic.dtype, arithmetic.device
-        self._weight = torch.tensor(np.ascontiguousarray(weight), device=self.device).to(self.dtype)
+        # Multiplied by a power of two, numbers and sums stay as exact as they are.
+        self._power = 1 << exponent
+        self._weight = torch.tensor(np.ascontiguousarray(weight), device=self.device).to(self.dtype) * self._power
         self.kernel = self._choose_kernel(source, weight, arithmetic.kernel, arithmetic.largest)
         if self.kernel == "int8":
             del self._weight
@@ -125,7 +130,7 @@ class Sums:
         factor = 1 if low >= -128 and high < 128 else 2
         if low < -128 * factor or high > 127 * factor or (factor == 2 and (weight & 1).any()):
             return f"weights in {low}..{high} are neither 8-bit numbers nor even ones of 9 bits"
-        self._scales = torch.full((len(weight),), float(factor))
+        self._scales = torch.full((len(weight),), float(factor * self._power))
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
         halved = weight if factor == 1 else weight >> 1
         try:
@@ -190,7 +195,7 @@ class DenseSums(Sums):
     def __init__(self, synapse: Dense, source_shape: tuple[int, ...], arithmetic: Arithmetic) -> None:
         weight = to_memory(synapse.weight.reshape(len(synapse.weight), *source_shape), 1)
         weight = weight.reshape(len(weight), -1)
-        super().__init__(synapse.source, weight, weight.shape[1:], arithmetic)
+        super().__init__(synapse.source, weight, synapse.exponent, weight.shape[1:], arithmetic)
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         return self._compute(self.kernel, messages.flatten(1))
@@ -227,7 +232,7 @@ class ConvSums(Sums):
         rows, columns = (1 if alone else s for alone, s in zip(single, synapse.stride, strict=True))
         self.stride = rows, columns
         self._channels = source_shape[0]
-        super().__init__(synapse.source, synapse.weight, memory_shape(source_shape), arithmetic)
+        super().__init__(synapse.source, synapse.weight, synapse.exponent, memory_shape(source_shape), arithmetic)
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         return self._compute(self.kernel, messages)

@@ -14,18 +14,18 @@ from functools import cache
 
 import numpy as np
 from lava.magma.core.process.ports.ports import OutPort
-from lava.proc.dense.process import Dense as LavaDense
 
 from ...errors import BackendError
-from ...network import INPUT, Conv, Population, SpikingNetwork, Synapse, delays, populations
+from ...network import INPUT, Population, SpikingNetwork, delays, populations
 from ...processes.io import Delay
 from ...processes.rmp import RMP
 from ...schedule import Schedule
-from ..obstacles import refuse, unrepresentable, wrapping_sums
+from ..obstacles import refuse, unbuildable, unrepresentable
 from ..stock import LEAD_IN
 from ..synapses import apply
 from .adapters import Adapters
-from .population import LavaPopulation, connect, convolution, flattened, lava_bias, lava_shape, one_to_one, relay
+from .connections import connect_synapse
+from .population import LavaPopulation, lava_bias, lava_shape, one_to_one, relay
 from .pulses import Pulses
 from .stock_lif import stock_population
 
@@ -72,7 +72,7 @@ def build(
     """
     adapters = adapters or Adapters()
     if network.is_integer:
-        obstacles = unrepresentable(network) if implementation == "stock" else wrapping_sums(network)
+        obstacles = unrepresentable(network) if implementation == "stock" else unbuildable(network)
         refuse(obstacles, f"{implementation} neurons on Lava cannot run the network")
     pulses = Pulses(plan.period) if implementation == "stock" else None
     if constant is not None and pulses is None:
@@ -153,34 +153,5 @@ def _connect_all(
                 continue
             largest = network.input.largest_message if synapse.source == INPUT else 1
             bits = 0 if network.is_integer and largest == 1 else 16
-            _connect(synapse, delayed(synapse.source, steps).s_out, target, bits, adapters if from_host else None)
-
-
-def _connect(synapse: Synapse, port: OutPort, target: LavaPopulation, bits: int, adapters: Adapters | None) -> None:
-    """Connect a port to a population; `bits` of a message's payload, `adapters` if the host sends it."""
-    is_conv = isinstance(synapse, Conv)
-    port = port if is_conv else flattened(port)
-    if adapters is not None:
-        port = adapters.enter(port, bits, convolution=is_conv)
-    if isinstance(synapse, Conv):
-        geometry = {name: getattr(synapse, name) for name in ("stride", "padding", "dilation", "groups")}
-        connect(port, convolution(synapse.weight, port.shape, bits, **geometry), target)
-        return
-    for weight in _held_by_dense(synapse.weight):
-        connect(port, LavaDense(weights=weight, num_message_bits=bits), target)
-
-
-def _held_by_dense(weight: np.ndarray) -> list[np.ndarray]:
-    """Matrices whose sum is `weight` and that Lava's Dense neither rounds nor clips; real weights as they are.
-
-    Dense rounds weights of mixed sign to even values, and clips those of one sign at +-255 (lava/utils/weightutils.py).
-    """
-    if weight.dtype.kind == "f":
-        return [weight]
-    weight = weight.astype(np.int32)
-    mixed = weight.min() < 0 < weight.max()
-    if not (weight % 2).any() if mixed else weight.min() >= -255:
-        return [weight]
-    positive, negative = np.clip(weight, 0, None), np.clip(weight, -255, 0)
-    parts = [positive, negative, weight - positive - negative]
-    return [part for part in parts if part.any()]
+            port = delayed(synapse.source, steps).s_out
+            connect_synapse(synapse, port, target, bits, adapters if from_host else None)
