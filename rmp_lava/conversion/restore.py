@@ -7,6 +7,8 @@ trained network had. From there a network is converted or tuned again, for other
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..encoding import make_input
 from ..errors import UsageError
 from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork
@@ -87,8 +89,10 @@ def _summing(last: Layer, network: SpikingNetwork) -> Layer:
     if network.readout == "count":  # the scale is that of a spike
         unit /= last.neurons.threshold
     bias = last.neurons.bias
-    if bias is not None:
-        bias = (bias - to_weight_units(network.output_offset)) * unit
+    if bias is not None or network.output_offset:
+        shared = to_weight_units(network.output_offset)
+        bias = (np.zeros(last.shape[:1]) if bias is None else bias) - shared
+        bias = bias * unit
     synapses = tuple(s.replace(weight=s.weight * unit) for s in last.synapses)
     return last.replace(synapses=synapses, neurons=Neurons(1.0, "none", bias=bias))
 

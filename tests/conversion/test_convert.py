@@ -375,7 +375,7 @@ def digest(network: SpikingNetwork) -> str:
     found = hashlib.sha256()
     for layer in network:
         for synapse in layer.synapses:
-            found.update(np.ascontiguousarray(synapse.weight).astype(np.float64).tobytes())
+            found.update(np.ascontiguousarray(synapse.shifted_weight).astype(np.float64).tobytes())
         n = layer.neurons
         found.update(repr((float(n.threshold), n.v_init, n.reset, n.bias_exponent)).encode())
         found.update(b"" if n.bias is None else np.asarray(n.bias).astype(np.float64).tobytes())

@@ -103,12 +103,15 @@ def by_hand(network: SpikingNetwork, shown: np.ndarray) -> dict[str, np.ndarray]
         if layer.neurons.bias is not None:
             sums += layer.neurons.bias_per_neuron(layer.shape) * 2.0 ** (layer.neurons.bias_exponent - 6)
         for synapse in layer.synapses:
-            weight, source = torch.tensor(synapse.weight, dtype=torch.float64), torch.from_numpy(rates[synapse.source])
+            weight = torch.tensor(synapse.weight, dtype=torch.float64) * 2**synapse.exponent
+            source = torch.from_numpy(rates[synapse.source])
             if isinstance(synapse, Dense):
                 sums += (source.flatten(1) @ weight.T).numpy()
                 continue
             options = (synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
             sums += nn.functional.conv2d(source, weight, None, *options).numpy()
+        if layer is network.output:
+            sums -= network.output_offset / 64
         rates[layer.name] = sums if layer is network.output else np.clip(sums / layer.neurons.threshold, 0, 1)
     return rates
 
@@ -149,7 +152,7 @@ def test_converting_again_gives_the_integers_again():
         levels = quantised.input.largest_message / network.input.largest_message if layer is quantised.layers[0] else 1
         for new_synapse, old_synapse in zip(layer.synapses, old.synapses, strict=True):
             ratio = layer.neurons.threshold / old.neurons.threshold / levels
-            assert np.abs(new_synapse.weight - ratio * old_synapse.weight).max() <= 1.01 + 0.01 * ratio
+            assert np.abs(new_synapse.shifted_weight - ratio * old_synapse.shifted_weight).max() <= 1.01 + 0.01 * ratio
 
 
 def test_outputs_are_in_units_of_the_trained_network():

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from profiles import examples
 from strategies import networks, seeds
 from torch import nn
@@ -109,7 +109,8 @@ def simulated(network: SpikingNetwork, images: np.ndarray, steps: int) -> np.nda
 
 
 def _sums(synapse, source: np.ndarray) -> np.ndarray:
-    weight, source = torch.from_numpy(synapse.weight.astype(np.float64)), torch.from_numpy(source)
+    weight = torch.from_numpy(synapse.weight * 2.0**synapse.exponent)
+    source = torch.from_numpy(source)
     if isinstance(synapse, Dense):
         return functional.linear(source.flatten(1), weight).numpy()
     return functional.conv2d(
@@ -233,18 +234,21 @@ def test_read_out_is_the_mean_over_time():
 
 
 @given(
-    networks(integer=False, encodings=("current",), resets=("soft",), chain=True),
+    networks(integer=False, encodings=("current",), resets=("soft",)),
     seeds,
     st.sampled_from(["stock", "free"]),
     st.sampled_from([40.0, 4000.0]),
+    st.sampled_from([1, 20, 1000]),
 )
-@settings(max_examples=examples(60))
-def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak):
+@settings(max_examples=examples(80))
+def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak, larger):
+    """Weights of some synapses are up to `larger` times as large, so that quantize gives them exponents."""
     rng = np.random.default_rng(seed)
-    nonzero = lambda w: np.where(np.any(w), w, w + np.float32(0.5))  # noqa: E731
+    nonzero = lambda w: np.where(np.any(w), w, w + np.float32(0.5)) * np.float32(larger ** rng.choice([0, 1]))  # noqa: E731
     network = network.map_layers(
         lambda layer: layer.replace(synapses=tuple(s.replace(weight=nonzero(s.weight)) for s in layer.synapses))
     )
+    assume(all(len({s.source == INPUT for s in layer.synapses}) == 1 for layer in network))
     values = {layer.name: float(np.float32(rng.uniform(0.3, 3))) for layer in network}
     whole = quantize(as_spiking(network, values, peak).replace(balanced_steps=8), "loihi2", threshold_form=form)
     analog = AnalogNetwork(network)
@@ -257,7 +261,7 @@ def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak)
             found = weight.detach().numpy() * value * scale
             if found.shape != synapse.weight.shape:
                 found = repeat_in_blocks(found, synapse.weight.shape[-1] // found.shape[-1])
-            np.testing.assert_allclose(found, synapse.weight, rtol=1e-5, atol=1e-3)
+            np.testing.assert_allclose(found, synapse.shifted_weight, rtol=1e-5, atol=1e-3)
         if bias is not None:
             offset = whole.output_offset if layer is whole.output else 0
             units = to_weight_units(layer.neurons.bias * 2.0**layer.neurons.bias_exponent - offset)

@@ -154,7 +154,7 @@ def by_channel(value, shape: tuple[int, ...]) -> np.ndarray:
 
 def reach(synapse, source: np.ndarray) -> np.ndarray:
     """|W| times (*source shape) numbers, (*target shape)."""
-    weight, source = torch.from_numpy(np.abs(synapse.weight).astype(np.float64)), torch.from_numpy(source)
+    weight, source = torch.from_numpy(np.abs(synapse.shifted_weight).astype(np.float64)), torch.from_numpy(source)
     if isinstance(synapse, Conv):
         return nn.functional.conv2d(
             source[None], weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups
