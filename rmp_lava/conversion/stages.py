@@ -18,6 +18,7 @@ from ..progress import Progress
 from .analog import AnalogNetwork
 from .tracing.export_front import batch_limits
 from .tracing.reading import Model
+from .tracing.undisturbed import undisturbed, unwrapped
 
 _BATCH = 100
 
@@ -48,7 +49,9 @@ class Stages(tuple[Stage, ...]):
 def trained_stage(model: Model, images: np.ndarray, labels: np.ndarray) -> Stage:
     """The trained network itself, or the float network that was restored from integers."""
     name = "restored ANN" if isinstance(model, AnalogNetwork) else "trained ANN"
-    return _stage(name, *_caller(model), images, labels)
+    model = unwrapped(model)
+    with undisturbed(model):
+        return _stage(name, *_caller(model), images, labels)
 
 
 def analog_stage(name: str, network: SpikingNetwork, images: np.ndarray, labels: np.ndarray) -> Stage:
@@ -75,7 +78,7 @@ def _caller(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[i
         fewest, most = batch_limits(model)
         limits = (fewest, max(fewest, min(most, _BATCH)))
     else:
-        call, tensors = model.eval(), model.parameters()
+        call, tensors = model, model.parameters()
     like = next((t for t in tensors if isinstance(t, torch.Tensor) and t.is_floating_point()), torch.zeros(()))
     return lambda images: call(torch.from_numpy(images).to(like.device, like.dtype)), limits
 

@@ -11,10 +11,10 @@ from ..network import Input, SpikingNetwork
 from .analog import AnalogNetwork
 from .check import CheckReport, examine
 from .tracing.dead import alive, reached
-from .tracing.reading import Model
+from .tracing.reading import TOLERANCE, Model
 
-_TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Of networks in reduced precision, as a share of their largest output; 1e-3 for all others."""
+_TOLERANCE = 1e-3
+"""Of networks in full precision, as a share of their largest output."""
 
 
 def trace(
@@ -107,7 +107,7 @@ def _verify(network: SpikingNetwork, images: np.ndarray, logits: torch.Tensor, p
     expected = logits.detach().cpu().to(torch.float64).numpy().reshape(len(images), -1)
     scale = max(float(np.abs(expected).max()), 1e-6)
     error = float(np.abs(found - expected).max()) / scale
-    if not error <= _TOLERANCE.get(precision, 1e-3):
+    if not error <= TOLERANCE.get(precision, _TOLERANCE):
         raise ConversionError(
             f"the traced network differs from the original (by {error:.1%} of its largest output), which is a defect of "
             "this package; please report the network's forward"

@@ -171,7 +171,8 @@ def record(
 def _operation(node: Node, attribute: Callable[[Node], Any]) -> tuple[str, Callable]:
     if node.op == "call_module":
         module = attribute(node)
-        return type(module).__name__, module
+        quantised = ".quantized." in type(module).__module__
+        return f"quantized {type(module).__name__}" if quantised else type(module).__name__, module
     target = node.target
     if isinstance(target, str):  # call_method
         method = target

@@ -25,7 +25,7 @@ class _Tracer(fx.Tracer):
         self._uses: dict[tuple[str, nn.Module], int] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return modules.is_leaf(m)
+        return modules.is_leaf(m) and not modules.has_hooks(m)
 
     def path_of_module(self, mod: nn.Module) -> str:
         """The path of a module below the one that calls it; its second name on the second call."""
@@ -42,8 +42,6 @@ class _Tracer(fx.Tracer):
         path = self.path_of_module(m)
         self.modules[path] = m
         if self.is_leaf_module(m, path):
-            if modules.has_hooks(m):
-                raise UntraceableError(f"layer {path!r} has a forward hook")
             return self.create_proxy("call_module", path, args, kwargs)
         outer, self._path = self._path, path
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -59,16 +60,29 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered]] = {
 }
 
 
+_TRAINED_FOR_INTEGERS = ("torch.ao.nn.qat.", "torch.ao.nn.intrinsic.qat.")
+"""Modules of quantisation-aware training compute in floating point, with functions that can be followed."""
+
+
+def _is_torchvision_normalize(module: nn.Module) -> bool:
+    """Whether a module is torchvision's, whose forward looks at types and values and cannot be traced."""
+    kind = type(module)
+    return kind.__name__ == "Normalize" and kind.__module__ == "torchvision.transforms.transforms"
+
+
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module computes what its PyTorch class computes, so that its forward need not be traced."""
     if isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
         return False
+    if _is_torchvision_normalize(module):
+        return True
     forward = type(module).forward
     if isinstance(module, _ConvNd):
         home = next(c for c in type(module).__mro__ if c.__module__.startswith("torch.nn.modules"))
         if getattr(type(module), "_conv_forward", None) is not getattr(home, "_conv_forward", None):
             return False
-    return getattr(forward, "__module__", "").startswith(("torch.nn.", "torch.ao.nn."))
+    written_in = getattr(forward, "__module__", "")
+    return written_in.startswith(("torch.nn.", "torch.ao.nn.")) and not written_in.startswith(_TRAINED_FOR_INTEGERS)
 
 
 def lowered(module: nn.Module, args: tuple, kwargs: Mapping) -> Lowered | None:
@@ -76,6 +90,8 @@ def lowered(module: nn.Module, args: tuple, kwargs: Mapping) -> Lowered | None:
     inputs = (*args, *kwargs.values())
     if len(inputs) != 1:
         return None
+    if _is_torchvision_normalize(module):
+        return "channel_normalisation", (inputs[0], torch.tensor(module.mean), torch.tensor(module.std))
     for kind, lower in _LOWERED.items():
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return lower(module, inputs[0])

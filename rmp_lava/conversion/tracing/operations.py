@@ -128,6 +128,16 @@ def batch_norm(builder: Builder, call: Call) -> Expression:
     return replace(y, labels=(*x.labels, (1, call.layer)), notes=(*y.notes, Note(call.layer, "is batch normalisation")))
 
 
+@rule("channel_normalisation")
+def channel_normalisation(builder: Builder, call: Call) -> Expression:
+    """(input - mean) / std with one constant mean and standard deviation for each channel."""
+    x, mean, std = builder.straight(call, call.args[0]), constant(call.args[1], call), constant(call.args[2], call)
+    axes = (-1,) + (1,) * (len(x.view) - 1)
+    y = _affine(builder, call, x, (1 / std).reshape(axes), (-mean / std).reshape(axes))
+    note = Note(call.layer, "is arithmetic with constants")
+    return replace(y, labels=(*x.labels, (0, call.layer)), notes=(*y.notes, note))
+
+
 def _affine(builder: Builder, call: Call, x: Expression, scale: np.ndarray, shift: np.ndarray) -> Expression:
     def apply(x: Expression) -> Expression:
         unit = scale.size == 1 and float(scale.reshape(())) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,19 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ...errors import first_line
 from ...findings import Finding, of_severity
 from . import export_front, fx_front
 from .calls import Calls, Ref, UntraceableError
 from .remedies import is_known, obstacle
+from .undisturbed import observers, undisturbed, unwrapped
 
 Model = nn.Module | ExportedProgram
+TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Of networks in reduced precision, as a share of their largest output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +51,23 @@ def read(model: Model, example: np.ndarray) -> Reading:
     example : numpy.ndarray
         (N, ...) inputs, of which the first two are used.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     images = np.concatenate([example[:2]] * 2)[:2]
     tensors: dict[str, Any]
     inputs: Sequence[str]
     if isinstance(model, ExportedProgram):
         tensors, inputs = {**model.state_dict, **model.constants}, export_front.inputs_of(model)
     else:
+        observing = tuple(f"{name}." for name in observers(model))
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        inputs = fx_front.inputs_of(model)
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(observing)}
+        inputs = [] if _is_script(model) else fx_front.inputs_of(model)
     floating = (t for t in tensors.values() if isinstance(t, torch.Tensor) and t.is_floating_point())
     sample = next(floating, torch.empty(0, dtype=torch.float32))
     precision, device = sample.dtype, sample.device
-    findings = _unsuitable_model(tensors, inputs, precision)
+    findings = (*_unsuitable_forms(model, tensors), *_unsuitable_model(tensors, inputs, precision))
     if not any(f.where == "model" for f in of_severity(findings, "obstacle")):
-        with _undisturbed(model):
+        with undisturbed(model):
             if isinstance(model, ExportedProgram):
                 run = _run_program(model, images, precision, device)
             else:
@@ -71,17 +77,6 @@ def read(model: Model, example: np.ndarray) -> Reading:
             return Reading(calls, findings, images, precision, agrees)
         findings = (*findings, run)
     return Reading(None, (*findings, *_unsuitable_modules(model)), images, precision)
-
-
-def _unwrapped(model: Model) -> Model:
-    """The model inside wrappers that only distribute or compile it."""
-    while isinstance(model, nn.Module):
-        distributed = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-        inner = model.module if distributed else getattr(model, "_orig_mod", None)
-        if not isinstance(inner, nn.Module):
-            break
-        model = inner
-    return model
 
 
 _Run = tuple[Calls, np.ndarray, bool]
@@ -118,7 +113,7 @@ def _run_module(model: nn.Module, images: np.ndarray, precision: torch.dtype, de
         return Finding("obstacle", "input", f"does not fit the network ({reason})", remedy)
     expected = model(tensor.clone())
     images = images[: len(tensor)].astype(np.float32)
-    calls, reasons = None, []
+    calls, reasons, reduced = None, [], TOLERANCE.get(precision, 0.0)
     for front in (fx_front.read, _by_export):
         try:
             found = front(model, tensor.clone())
@@ -126,6 +121,9 @@ def _run_module(model: nn.Module, images: np.ndarray, precision: torch.dtype, de
             reasons.append(str(error))
             continue
         if _agrees(found, expected):
+            return found, images, True
+        reduced = reduced or _reduced_precision(model, tensor)
+        if reduced and _agrees(found, expected, reduced):  # calls are recorded without autocast
             return found, images, True
         calls = calls or found
     if calls is None:
@@ -138,29 +136,26 @@ def _by_export(model: nn.Module, images: torch.Tensor) -> Calls:
     return export_front.read(export_front.export(model, images.clone()), images)
 
 
-@contextmanager
-def _undisturbed(model: Model) -> Iterator[None]:
-    """Evaluation mode without gradients; modes, buffers and a program's tensors are restored afterwards."""
-    modules, tensors = [], []
-    if isinstance(model, ExportedProgram):
-        stored = [*model.state_dict.values(), *model.constants.values()]
-        tensors = [tensor for tensor in stored if isinstance(tensor, torch.Tensor)]
-    else:
-        modules, tensors = list(model.modules()), list(model.buffers())
-    modes = [module.training for module in modules]
-    saved = [tensor.clone() for tensor in tensors]
-    try:
-        with torch.no_grad():
-            if isinstance(model, nn.Module):
-                model.eval()
-            yield
-    finally:
-        for module, training in zip(modules, modes, strict=True):
-            module.training = training
-        with torch.no_grad():
-            for tensor, before in zip(tensors, saved, strict=True):
-                if not torch.equal(tensor, before):
-                    tensor.copy_(before)
+def _is_script(model: Model) -> bool:
+    return isinstance(model, nn.Module) and any(isinstance(m, torch.jit.ScriptModule) for m in model.modules())
+
+
+def _unsuitable_forms(model: Model, tensors: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the form of a network shows, whatever it computes."""
+    if _is_script(model):
+        remedy = (
+            "pass the torch.nn.Module that it was made from, which load_state_dict() gives the state_dict() of this one, or "
+            "a program of torch.export"
+        )
+        yield Finding("obstacle", "model", "holds TorchScript, whose operations cannot be followed", remedy)
+    if any(isinstance(value, torch.Tensor) and value.is_meta for value in tensors.values()):
+        remedy = "give it memory with model.to_empty(device='cpu'), then load its weights with load_state_dict()"
+        yield Finding("obstacle", "model", "has weights on device 'meta', which have no values", remedy)
+    left_out = observers(model) if isinstance(model, nn.Module) else []
+    if left_out:
+        count = f"{len(left_out)} module{'s' if len(left_out) > 1 else ''}"
+        remedy = "left out with its rounding: weights and thresholds are quantised after the conversion"
+        yield Finding("information", "model", f"simulates quantisation in {count}, such as {left_out[0]!r}", remedy)
 
 
 def _unsuitable_model(tensors: Mapping[str, Any], inputs: Sequence[str], precision: torch.dtype) -> tuple[Finding, ...]:
@@ -171,7 +166,8 @@ def _unsuitable_model(tensors: Mapping[str, Any], inputs: Sequence[str], precisi
     else:
         layers: dict[str, None] = {}
         for name, value in tensors.items():
-            if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
+            held = isinstance(value, torch.Tensor) and value.is_floating_point() and not value.is_meta
+            if held and not bool(value.isfinite().all()):
                 layers[name.rpartition(".")[0] or "model"] = None
         remedy = "train it again, or load another checkpoint"
         found += [Finding("obstacle", layer, "has NaN or infinite weights", remedy) for layer in layers]
@@ -188,15 +184,37 @@ def _unsuitable_model(tensors: Mapping[str, Any], inputs: Sequence[str], precisi
 def _unsuitable_modules(model: Model) -> Iterator[Finding]:
     """Obstacles that the modules alone show, where forward cannot be followed."""
     for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
-        if is_known(type(module).__name__):
+        if type(module).__module__.startswith("torch.nn.") and is_known(type(module).__name__):
             error = obstacle(type(module).__name__)
             yield Finding("obstacle", name or "model", error.found, error.remedy)
 
 
-def _agrees(calls: Calls, expected: Any) -> bool:
+class _Precisions(TorchDispatchMode):
+    """Collects the types of all results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.seen |= {leaf.dtype for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)}
+        return result
+
+
+def _reduced_precision(model: nn.Module, images: torch.Tensor) -> float:
+    """The tolerance of the lowest precision in which a network computes, by autocast for example; 0 if none is reduced."""
+    with _Precisions() as precisions:
+        model(images.clone())
+    return max((TOLERANCE[dtype] for dtype in precisions.seen & TOLERANCE.keys()), default=0.0)
+
+
+def _agrees(calls: Calls, expected: Any, reduced: float = 0.0) -> bool:
+    """Whether calls give the expected outputs; with reduced precision up to that share of the largest output."""
     if not isinstance(calls.output, Ref) or not isinstance(expected, torch.Tensor):
         return True  # reported as an obstacle of its own
     found = calls.values[calls.output.number]
-    return found.shape == expected.shape and torch.allclose(
-        found.float(), expected.float(), rtol=1e-3, atol=1e-4, equal_nan=True
-    )
+    if found.shape != expected.shape:
+        return False
+    atol = reduced * float(expected.abs().max()) if reduced and expected.is_floating_point() else 1e-4
+    return torch.allclose(found.float(), expected.float(), rtol=1e-3, atol=atol, equal_nan=True)

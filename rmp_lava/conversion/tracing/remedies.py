@@ -94,6 +94,11 @@ def obstacle(name: str) -> ObstacleError:
     """The error for an unsupported operation or a module of an unsupported class."""
     if name.startswith("scaled_dot_product"):  # with the name of the kernel that PyTorch chose
         name = "scaled_dot_product_attention"
+    if name.startswith("quantized "):  # a module of PyTorch's own quantisation
+        remedy = (
+            "pass the network in floating point, as it was before torch.ao.quantization.convert or quantize_dynamic"
+        )
+        return ObstacleError(f"({name.removeprefix('quantized ')}) holds integers of PyTorch's quantisation", remedy)
     found, remedy = _BY_NAME.get(
         _key(name),
         (
