@@ -198,7 +198,15 @@ def network_in_network() -> nn.Module:
 
 
 def vgg() -> nn.Module:
-    body = [_block(3, 16), _block(16, 16), nn.AvgPool2d(2), _block(16, 32), _block(32, 32), nn.AvgPool2d(2), _block(32, 64)]
+    body = [
+        _block(3, 16),
+        _block(16, 16),
+        nn.AvgPool2d(2),
+        _block(16, 32),
+        _block(32, 32),
+        nn.AvgPool2d(2),
+        _block(32, 64),
+    ]
     return nn.Sequential(*body, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, CLASSES))
 
 
@@ -233,7 +241,9 @@ def regnet() -> nn.Module:
 
 
 def preactivation() -> nn.Module:
-    return nn.Sequential(_conv(3, 16), _preactivation(16), _preactivation(16), nn.BatchNorm2d(16), nn.ReLU(), *_head(16))
+    return nn.Sequential(
+        _conv(3, 16), _preactivation(16), _preactivation(16), nn.BatchNorm2d(16), nn.ReLU(), *_head(16)
+    )
 
 
 def wide_resnet() -> nn.Module:
@@ -292,7 +302,9 @@ def repvgg() -> nn.Module:
 
 def conv_mixer() -> nn.Module:
     def unit(channels: int) -> nn.Module:
-        return nn.Sequential(Residual(_block(channels, channels, 5, 1, channels), activation=False), _block(channels, channels, 1))
+        return nn.Sequential(
+            Residual(_block(channels, channels, 5, 1, channels), activation=False), _block(channels, channels, 1)
+        )
 
     stem = nn.Sequential(nn.Conv2d(3, 32, 2, 2), nn.ReLU(), nn.BatchNorm2d(32))
     return nn.Sequential(stem, unit(32), unit(32), unit(32), *_head(32))

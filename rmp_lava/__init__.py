@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
     from .backends import Fast as Fast, Lava as Lava, Loihi2 as Loihi2, Reference as Reference, run as run
     from .conversion.check import check as check
     from .conversion.conversion import Conversion as Conversion
-    from .conversion.pipeline import Quantization as Quantization, convert as convert, tune as tune
+    from .conversion.pipeline import convert as convert, tune as tune
+    from .conversion.quantization import Quantization as Quantization
     from .conversion.quantize import quantize as quantize
     from .conversion.restore import restore as restore
     from .errors import RmpLavaError as RmpLavaError, RmpLavaWarning as RmpLavaWarning
@@ -35,7 +36,8 @@ _NAMES = {
     "backends": ("Fast", "Lava", "Loihi2", "Reference", "run"),
     "conversion.check": ("check",),
     "conversion.conversion": ("Conversion",),
-    "conversion.pipeline": ("Quantization", "convert", "tune"),
+    "conversion.pipeline": ("convert", "tune"),
+    "conversion.quantization": ("Quantization",),
     "conversion.quantize": ("quantize",),
     "conversion.restore": ("restore",),
     "errors": ("RmpLavaError", "RmpLavaWarning"),

@@ -142,6 +142,7 @@ def convert(
     trained network next to the .net file.
     """
     from ..conversion import pipeline
+    from ..conversion.quantization import Quantization
 
     network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "")
@@ -167,7 +168,7 @@ def convert(
         readout=readout,
         search=search,
         labels=some_labels,
-        quantization=pipeline.Quantization(profile, threshold_form, for_board, for_lava_dl),
+        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl),
         seed=seed,
         shuffle=False,  # drawn at random
         name=network.name,
@@ -223,6 +224,7 @@ def tune(
     Trains through the spikes, on the training images. Writes NAME.tune.pt next to the output after each epoch.
     """
     from ..conversion import pipeline
+    from ..conversion.quantization import Quantization
 
     network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "-tuned")
@@ -244,7 +246,7 @@ def tune(
         validation=None if held_out_labels is None else (held_out, held_out_labels),
         pooling=pooling,
         search=search,
-        quantization=pipeline.Quantization(profile, threshold_form, for_board, for_lava_dl),
+        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl),
         calibration=calibration,
         checkpoint_path=path.with_suffix(".tune.pt"),
         resume=resume,

@@ -12,6 +12,7 @@ from ..findings import Finding
 from ..network import SpikingNetwork
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
+from .diagnosis import Diagnosis
 from .fidelity import clipped, first_loss, measure_layers
 from .layer_fidelity import LayerFidelity
 from .stages import Stages, analog_stage, spiking_stage, trained_stage
@@ -87,6 +88,8 @@ class Conversion(Tabular):
         Of everything random, measurements included.
     tuning : tuple of EpochRecord
         One record per epoch; empty without a tuning.
+    diagnosis : Diagnosis or None
+        Where rounding to integers loses accuracy on calibration images, and what helps; None if it does not.
     findings : tuple of Finding
         What was chosen because of the network's structure, such as another encoding of the input than the method's.
     """
@@ -98,6 +101,7 @@ class Conversion(Tabular):
     model: Model
     seed: int = 0
     tuning: tuple[EpochRecord, ...] = ()
+    diagnosis: Diagnosis | None = None
     findings: tuple[Finding, ...] = ()
 
     def table(self) -> Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from ..choices import (
     check_choice,
 )
 from ..encoding import check_images, make_input
-from ..errors import ConversionError, DataError, UsageError
+from ..errors import ConversionError, DataError, RmpLavaWarning, UsageError
 from ..hardware.profiles import Profile, load_profile
 from ..network import Layer, Neurons, SpikingNetwork
 from ..netx.lava_dl_loader import lava_dl_obstacles
@@ -36,10 +37,12 @@ from .balance import balance
 from .balancing import Balancing, candidates_for
 from .conversion import Conversion
 from .correction import correct_biases
+from .diagnosis import COMPARED_IMAGES, diagnose_rounding
 from .divergence import balance_best
 from .headroom import board_ranges
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes, with_encoding
 from .pooling import unfold_pooling
+from .quantization import Quantization
 from .quantize import quantize
 from .scale import unscale
 from .search import make_objective, search as search_thresholds
@@ -57,29 +60,6 @@ CALIBRATION_IMAGES = 512
 _BEFORE_TUNING = candidates_for("low-latency", v_init="half")
 _TUNED = Balancing(thresholds="tuned", v_init="half")
 """A tuning starts from networks that are balanced like the former, and trains for neurons like the latter."""
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How a balanced network becomes integers.
-
-    Parameters
-    ----------
-    profile : str or Profile
-        The hardware profile that limits the integers: a name, or the path of a `.toml` file.
-    threshold_form : {"stock", "free", "dense_rec"}
-        As `rmp_lava.quantize` takes it.
-    for_board : bool
-        Choose scales so that the membrane potentials of the calibration images do not overflow in a board's LIF neurons. A
-        tuning trains on the grid of scales without it.
-    for_lava_dl : bool
-        Refuse, before any work, options that cannot lead to a network that lava-dl's unmodified loader runs.
-    """
-
-    profile: str | Profile = "loihi2"
-    threshold_form: ThresholdForm = "stock"
-    for_board: bool = False
-    for_lava_dl: bool = False
 
 
 def convert(
@@ -157,36 +137,110 @@ def convert(
         With every obstacle, if the network cannot be converted.
     DataError, UsageError, ProfileError
         If images or options are invalid.
+
+    Warns
+    -----
+    RmpLavaWarning
+        If rounding to integers loses more than a point of agreement with the trained network on calibration images; with the
+        layer, the cause, and an option that was tried and helps (see `rmp_lava.conversion.diagnosis`).
     """
-    candidates = candidates_for(method, **changes)
-    if encoding is not None:
-        check_choice("encoding", encoding, ImageEncoding)
-    check_choice("readout", readout, ConvertReadout)
-    profile = _check_early(steps, search, quantization)
-    images = np.asarray(images)
-    check_choice("pooling", pooling, Pooling)
-    analog, findings = with_encoding(_trace(model, images, pooling, readout, name), encoding, method)
-    made = dict(provenance or {}) | {"rmp_lava": __version__, "method": method, "encoding": analog.input.encoding}
-    if findings:
-        made["choices"] = [finding.sentence() for finding in findings]
-    check_classes(analog, labels, class_names, classes)
-    analog = _described(analog, class_names, dataset, validation_fraction, made)
-    if quantization.for_lava_dl:
-        _refuse_for_lava_dl(analog, candidates[0])
-    images = check_images(images, analog.input)
-    if shuffle:
-        order = np.random.default_rng(seed).permutation(len(images))
-        images, labels = images[order], None if labels is None else np.asarray(labels)[order]
-    if pooling == "auto":
-        analog = unfold_pooling(analog, images, profile, quantization.threshold_form)
-    objective = None if search is None else make_objective(search, analog, images, labels)
-    floating = balance_best(analog, images, steps, candidates, profile=profile, seed=seed, progress=progress)
-    if objective is not None:
-        floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
-    integer = _quantize(floating, images, steps, quantization, profile, seed)
-    if candidates[0].calibrate == "bias":
-        integer = correct_biases(integer, analog, images, steps, seed=seed)
-    return Conversion(analog, floating, integer, steps, model, seed, findings=findings)
+    request = _Request(
+        model,
+        images,
+        steps,
+        method,
+        encoding,
+        pooling,
+        readout,
+        search,
+        labels,
+        quantization,
+        seed,
+        shuffle,
+        name,
+        class_names,
+        classes,
+        dataset,
+        validation_fraction,
+        provenance or {},
+        progress,
+        changes,
+    )
+    conversion = request.convert()
+    diagnosis = diagnose_rounding(conversion, request.again, quantization, request.some_images())
+    if diagnosis is not None:
+        warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
+    return replace(conversion, diagnosis=diagnosis)
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What `convert` is asked for; the fields are its parameters."""
+
+    model: Model
+    images: np.ndarray
+    steps: int
+    method: Method
+    encoding: ImageEncoding | None
+    pooling: Pooling
+    readout: ConvertReadout
+    search: SearchFor | None
+    labels: np.ndarray | None
+    quantization: Quantization
+    seed: int
+    shuffle: bool
+    name: str
+    class_names: tuple[str, ...]
+    classes: int
+    dataset: str | None
+    validation_fraction: float | None
+    provenance: Mapping[str, Any]
+    progress: bool
+    changes: BalancingChanges
+
+    def again(self, **changed: Any) -> Conversion:
+        """The conversion with other parameters, without their progress bars."""
+        return replace(self, progress=False, **changed).convert()
+
+    def some_images(self) -> np.ndarray:
+        """Calibration images to compare networks on, drawn at random."""
+        images = np.asarray(self.images)
+        return images[draw(len(images), None, COMPARED_IMAGES, self.seed, "comparison")]
+
+    def convert(self) -> Conversion:
+        candidates = candidates_for(self.method, **self.changes)
+        if self.encoding is not None:
+            check_choice("encoding", self.encoding, ImageEncoding)
+        check_choice("pooling", self.pooling, Pooling)
+        check_choice("readout", self.readout, ConvertReadout)
+        steps, seed, labels, quantization = self.steps, self.seed, self.labels, self.quantization
+        profile = _check_early(steps, self.search, quantization)
+        images = np.asarray(self.images)
+        traced = _trace(self.model, images, self.pooling, self.readout, self.name)
+        analog, findings = with_encoding(traced, self.encoding, self.method)
+        made = dict(self.provenance)
+        made |= {"rmp_lava": __version__, "method": self.method, "encoding": analog.input.encoding}
+        if findings:
+            made["choices"] = [finding.sentence() for finding in findings]
+        check_classes(analog, labels, self.class_names, self.classes)
+        analog = _described(analog, self.class_names, self.dataset, self.validation_fraction, made)
+        if quantization.for_lava_dl:
+            _refuse_for_lava_dl(analog, candidates[0])
+        images = check_images(images, analog.input)
+        if self.shuffle:
+            order = np.random.default_rng(seed).permutation(len(images))
+            images, labels = images[order], None if labels is None else np.asarray(labels)[order]
+        if self.pooling == "auto":
+            analog = unfold_pooling(analog, images, profile, quantization.threshold_form)
+        objective = None if self.search is None else make_objective(self.search, analog, images, labels)
+        progress = self.progress
+        floating = balance_best(analog, images, steps, candidates, profile=profile, seed=seed, progress=progress)
+        if objective is not None:
+            floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
+        integer = _quantize(floating, images, steps, quantization, profile, seed)
+        if candidates[0].calibrate == "bias":
+            integer = correct_biases(integer, analog, images, steps, seed=seed)
+        return Conversion(analog, floating, integer, steps, self.model, seed, findings=findings)
 
 
 def tune(

@@ -14,7 +14,7 @@ from torch import nn
 from rmp_lava.conversion import pipeline
 from rmp_lava.conversion.conversion import Conversion, Measurement, with_measurement
 from rmp_lava.conversion.divergence import TrainedOutputs
-from rmp_lava.conversion.pipeline import Quantization
+from rmp_lava.conversion.quantization import Quantization
 from rmp_lava.conversion.stages import Stage, Stages, trained_stage
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input

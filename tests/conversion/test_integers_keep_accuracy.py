@@ -57,7 +57,7 @@ def averaging() -> nn.Module:
 CALIBRATION, (IMAGES, LABELS) = patterns(64, 777)[0], patterns(200, 9999)
 
 
-@pytest.mark.parametrize("steps", [16, 64, pytest.param(256, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [16, *(pytest.param(T, marks=pytest.mark.slow) for T in (64, 256))])
 def test_more_steps_do_not_make_integers_worse(averaging, steps):
     conversion = rmp_lava.convert(averaging, CALIBRATION, steps=steps)
     last = conversion.integer.output
@@ -134,3 +134,29 @@ def test_a_run_beyond_the_room_of_its_read_out_warns_and_the_remedy_helps():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rmp_lava.run(again, images, steps)
+
+
+def test_lost_accuracy_is_said_with_layer_cause_and_a_remedy_that_was_tried(averaging):
+    form = rmp_lava.Quantization(threshold_form="dense_rec")
+    with pytest.warns(RmpLavaWarning) as said:
+        conversion = rmp_lava.convert(averaging, CALIBRATION, pooling="fold", calibrate="none", quantization=form)
+    (warning,) = [each for each in said if issubclass(each.category, RmpLavaWarning)]
+    assert warning.filename == __file__
+    found = conversion.diagnosis
+    assert found is not None and str(found) == str(warning.message)
+    assert found.floating - found.integer > 0.01 and found.remedy is not None
+    assert f"it begins at layer {found.layer!r}, whose weights reach" in str(found)
+    assert f"{found.remedy.options} reaches {found.remedy.agreement:.1%}" in str(found)
+    # The remedy is the truth.
+    assert found.remedy.options == "threshold_form='stock'"
+    again = rmp_lava.convert(averaging, CALIBRATION, pooling="fold", calibrate="none")
+    with torch.no_grad():
+        trained_predictions = averaging(torch.from_numpy(CALIBRATION)).argmax(dim=1).numpy()
+    agreement = np.mean(rmp_lava.run(again.integer, CALIBRATION, 16).predictions == trained_predictions)
+    assert agreement == pytest.approx(found.remedy.agreement)
+
+
+def test_nothing_is_said_where_nothing_is_lost(averaging):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RmpLavaWarning)
+        assert rmp_lava.convert(averaging, CALIBRATION, steps=16).diagnosis is None

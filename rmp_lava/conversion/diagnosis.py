@@ -1,0 +1,200 @@
+"""Where a conversion loses accuracy, why, and an option that was tried and gets it back.
+
+Networks are compared by their predictions on calibration images: how often they are the trained network's. No labels are
+needed. Networks with a single output are compared by its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..backends import run
+from ..choices import ThresholdForm
+from ..errors import RmpLavaError
+from ..network import Layer, SpikingNetwork
+from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT
+from .analog import activations
+from .fidelity import measure_layers
+from .quantization import Quantization
+
+COMPARED_IMAGES = 256
+_LAYER_IMAGES = 64
+NOTICEABLE = 0.01
+"""A loss of agreement that is worth a warning: one point."""
+_SHARE = 0.5
+"""A loss begins at the first layer to which rounding adds so much of the largest error that it adds to any."""
+_WELL_USED = 128
+_FEW_STEPS = 64
+
+
+class Converted(Protocol):
+    """A network in each of its forms, see `rmp_lava.conversion.conversion.Conversion`."""
+
+    @property
+    def analog(self) -> SpikingNetwork: ...
+    @property
+    def floating(self) -> SpikingNetwork: ...
+    @property
+    def integer(self) -> SpikingNetwork: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+Again = Callable[..., Converted]
+"""Converts with other parameters of `rmp_lava.convert`."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Options of `convert` that were tried, and the agreement that they reach."""
+
+    options: str
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why an integer network agrees less often with the trained network than the float one does.
+
+    Parameters
+    ----------
+    images : int
+        Number of calibration images.
+    floating, integer : float
+        Share of them on which the prediction is the trained network's, 0..1.
+    layer : str
+        The layer where rounding does most.
+    cause : str
+        What rounding does there.
+    remedy : Remedy or None
+        The best of the options that were tried, if it regains at least half of the loss.
+    tried : tuple of Remedy
+        All of them.
+    """
+
+    images: int
+    floating: float
+    integer: float
+    layer: str
+    cause: str
+    remedy: Remedy | None
+    tried: tuple[Remedy, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"rounding to integers costs accuracy: predictions are the trained network's on {self.integer:.1%} of {self.images} "
+            f"calibration images, in float on {self.floating:.1%}; it begins at layer {self.layer!r}, {self.cause}; "
+            f"{self._advice()}"
+        )
+
+    def _advice(self) -> str:
+        if self.remedy is not None:
+            return f"{self.remedy.options} reaches {self.remedy.agreement:.1%}"
+        tried = ", ".join(f"{each.options} ({each.agreement:.1%})" for each in self.tried)
+        return f"no option of convert helps{f' (tried: {tried})' if tried else ''}, so tune the network (rmp_lava.tune)"
+
+
+class TrainedPredictions:
+    """A trained network's predictions on calibration images, as a reference for spiking networks."""
+
+    def __init__(self, analog: SpikingNetwork, images: np.ndarray) -> None:
+        self.images = images
+        output = analog.output.name
+        found = [value for _, name, value in activations(analog, images) if name == output]
+        self.outputs = torch.cat(found).flatten(1).double().numpy()  # (N, outputs)
+
+    def agreement(self, network: SpikingNetwork, steps: int, seed: int) -> float:
+        """Share of images with the same prediction; of a single output, 1 minus its relative error."""
+        result = run(network, self.images, steps, seed=seed)
+        if self.outputs.shape[1] > 1:
+            return float(np.mean(result.predictions == self.outputs.argmax(axis=1)))
+        if network.output_scale is None:
+            return 1.0
+        unit = network.output_scale / steps / (64 if network.is_integer and network.readout != "count" else 1)
+        error = np.sqrt(np.mean((result.output * unit - self.outputs) ** 2))
+        return float(1 - error / max(self.outputs.std(), 1e-30))
+
+
+def diagnose_rounding(
+    conversion: Converted, again: Again, quantization: Quantization, images: np.ndarray
+) -> Diagnosis | None:
+    """What rounding to integers loses, or None if it loses less than `NOTICEABLE`.
+
+    Parameters
+    ----------
+    conversion : Converted
+    again : callable
+        Converts with changed parameters; each option that may help is tried.
+    quantization : Quantization
+        Of the conversion.
+    images : numpy.ndarray
+        (N, *input shape) calibration images.
+    """
+    steps, seed = conversion.steps, conversion.seed
+    trained = TrainedPredictions(conversion.analog, images)
+    floating, integer = (trained.agreement(n, steps, seed) for n in (conversion.floating, conversion.integer))
+    noticeable = max(NOTICEABLE, 2.5 / len(images))  # a few images may change by chance
+    if floating - integer <= noticeable:
+        return None
+    layer, cause = _worst_layer(conversion, images[:_LAYER_IMAGES])
+    tried = []
+    for options, changed in _options(conversion, quantization):
+        try:
+            other = again(**changed)
+        except RmpLavaError:  # a network or another option that does not allow it
+            continue
+        tried.append(Remedy(options, trained.agreement(other.integer, other.steps, seed)))
+        if tried[-1].agreement >= floating - noticeable / 2:
+            break
+    best = max(tried, key=lambda each: each.agreement, default=None)
+    helps = best is not None and best.agreement - integer >= 0.5 * (floating - integer)
+    return Diagnosis(len(images), floating, integer, layer, cause, best if helps else None, tuple(tried))
+
+
+def _worst_layer(conversion: Converted, images: np.ndarray) -> tuple[str, str]:
+    """The first layer where rounding adds much to the error of rates, and what it does there."""
+    layers = measure_layers(
+        conversion.analog, conversion.floating, conversion.integer, images, conversion.steps, seed=conversion.seed
+    )
+    added = [(layer.error or 0.0) * np.sqrt(layer.rounding_error) for layer in layers]
+    first = next(i for i, each in enumerate(added) if each >= _SHARE * max(added))
+    return layers[first].layer, _cause(conversion.integer, conversion.integer[layers[first].layer])
+
+
+def _cause(network: SpikingNetwork, layer: Layer) -> str:
+    largest = max(int(np.abs(s.weight.astype(np.int64)).max()) for s in layer.synapses)
+    if largest >= _WELL_USED:
+        return "whose weights differ too much in size for 8 bits"
+    neurons = layer.neurons
+    used = f"whose weights reach {largest} of 256 only, because"
+    bias = 0 if neurons.bias is None else int(np.abs(neurons.bias.astype(np.int64)).max()) << neurons.bias_exponent
+    if bias - network.output_offset * (layer is network.output) >= 0.9 * (MAX_BIAS << MAX_BIAS_EXPONENT):
+        return f"{used} its biases fill their register"
+    if neurons.reset == "none" or (layer is network.output and network.integrates):
+        return f"{used} the sums of its outputs fill their register"
+    return f"{used} its threshold of {neurons.threshold:,} is as large as its form allows"
+
+
+def _options(conversion: Converted, quantization: Quantization) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Options that may help, as text and as parameters of `convert`; cheap ones first."""
+    integer = conversion.integer
+    if quantization.threshold_form != "free":
+        form: ThresholdForm = "stock" if quantization.threshold_form == "dense_rec" else "free"
+        yield f"threshold_form={form!r}", {"quantization": replace(quantization, threshold_form=form)}
+    if quantization.for_board:
+        yield "for_board=False", {"quantization": replace(quantization, for_board=False)}
+    if any(s.pool is not None for layer in integer for s in layer.synapses):
+        yield "pooling='layer'", {"pooling": "layer"}
+    if integer.readout != "count" and integer.output.size > 1:
+        yield "readout='count'", {"readout": "count"}
+    if integer.input.encoding == "current":
+        yield "encoding='rate'", {"encoding": "rate"}
+    if conversion.steps <= _FEW_STEPS:
+        yield f"steps={4 * conversion.steps}", {"steps": 4 * conversion.steps}

@@ -1,0 +1,31 @@
+"""The options with which a conversion quantises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..choices import ThresholdForm
+from ..hardware.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a balanced network becomes integers.
+
+    Parameters
+    ----------
+    profile : str or Profile
+        The hardware profile that limits the integers: a name, or the path of a `.toml` file.
+    threshold_form : {"stock", "free", "dense_rec"}
+        As `rmp_lava.quantize` takes it.
+    for_board : bool
+        Choose scales so that the membrane potentials of the calibration images do not overflow in a board's LIF neurons. A
+        tuning trains on the grid of scales without it.
+    for_lava_dl : bool
+        Refuse, before any work, options that cannot lead to a network that lava-dl's unmodified loader runs.
+    """
+
+    profile: str | Profile = "loihi2"
+    threshold_form: ThresholdForm = "stock"
+    for_board: bool = False
+    for_lava_dl: bool = False
