@@ -117,8 +117,7 @@ class TrainedPredictions:
             return float(np.mean(result.predictions == self.outputs.argmax(axis=1)))
         if network.output_scale is None:
             return 1.0
-        unit = network.output_scale / steps / (64 if network.is_integer and network.readout != "count" else 1)
-        error = np.sqrt(np.mean((result.output * unit - self.outputs) ** 2))
+        error = np.sqrt(np.mean((result.in_trained_units(network) - self.outputs) ** 2))
         return float(1 - error / max(self.outputs.std(), 1e-30))
 
 

@@ -18,7 +18,7 @@ from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.restore import restore
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import UsageError
+from rmp_lava.errors import ConversionError, UsageError
 from rmp_lava.network import INPUT, Companion, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.sources.companions import save_with_ann
 from rmp_lava.sources.models import load_trained
@@ -136,8 +136,15 @@ def test_every_network_is_restored_as_its_integers_say_or_refused(data, seed):
         unit = 0.03 / (network.output.neurons.threshold if network.readout == "count" else 1) if last else 1
         wanted = expected[name] * (unit if last else restored[name].clip)
         np.testing.assert_allclose(activation.numpy(), wanted, rtol=1e-3, atol=1e-3 * max(1, np.abs(wanted).max()))
-    # The passes after it take it as it is.
-    assert trace(AnalogNetwork(restored), restored.input, shown) == restored
+    # The passes after it take it as it is, without what its weights keep from ever mattering.
+    try:
+        traced = trace(AnalogNetwork(restored), restored.input, shown)
+    except ConversionError as error:
+        assert "gives the same output for every image" in str(error)  # noqa: PT017 - not every network is refused
+        return
+    same, different = (AnalogNetwork(each)(torch.from_numpy(shown)).detach() for each in (traced, restored))
+    torch.testing.assert_close(same, different, rtol=1e-4, atol=1e-4 * float(different.abs().max()))
+    assert {layer.name for layer in traced} <= {layer.name for layer in restored}
 
 
 def test_converting_again_gives_the_integers_again():

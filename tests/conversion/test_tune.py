@@ -109,7 +109,7 @@ def simulated(network: SpikingNetwork, images: np.ndarray, steps: int) -> np.nda
 
 
 def _sums(synapse, source: np.ndarray) -> np.ndarray:
-    weight = torch.from_numpy(synapse.weight * 2.0**synapse.exponent)
+    weight = torch.from_numpy(synapse.weight.astype(np.float64) * 2.0**synapse.exponent)
     source = torch.from_numpy(source)
     if isinstance(synapse, Dense):
         return functional.linear(source.flatten(1), weight).numpy()
