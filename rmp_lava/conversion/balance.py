@@ -15,24 +15,26 @@ import torch
 
 from ..backends.fast.layerwise import LayerBatch, Layerwise, from_memory, memory_shape
 from ..encoding import check_images
-from ..errors import ConversionError, UsageError
+from ..errors import UsageError
 from ..hardware import Profile, load_profile
 from ..network import Layer, Readout, SpikingNetwork
 from ..progress import Progress
 from ..registers import to_weight_units
 from ..schedule import Schedule, schedule
-from .activation_scales import Histogram, distributions
+from .activation_scales import Histogram, LayerActivations, distributions
 from .analog import AnalogNetwork
 from .balancing import Balancing
 from .refine import Refined, refine
 from .scale import scale_synapses, set_threshold
+from .silent import ACTIVE_RATE, clip_silent, row_sizes
 
 CALIBRATION_IMAGES = 128
 """Images whose spikes are compared with activations; the distributions of activations use all images."""
 _CALIBRATION_BYTES = 2**28
 _CURRENTS_BYTES = 2**30
-_LARGEST_OVER_MEDIAN = 2
-"""Limit on a channel's largest scaled weight, relative to the median channel's: it costs the others one bit at most."""
+_LARGEST_OVER_TYPICAL = 2
+"""Limit on a unit's largest scaled weight, relative to the median unit's, or to the largest of live units where all units share
+an activation scale: it costs the others one bit at most."""
 _CORRECTIONS = 2
 """Bias corrections: each one moves spikes in time, so a single one does not have its full effect."""
 
@@ -74,10 +76,7 @@ def balance(
     Raises
     ------
     UsageError
-        If the network is balanced already, or an option does not fit it.
-    ConversionError
-        If a layer would never spike, so that no threshold can be found.
-    """
+        If the network is balanced already, or an option does not fit it."""
     if network.is_integer:
         raise UsageError("thresholds are balanced before quantisation, but the network holds integers already")
     if network.stage == "balanced":
@@ -127,11 +126,15 @@ class _Balancer:
         seed: int,
     ) -> None:
         self.how, self.plan, self.largest_bias = how, plan, largest_bias
+        self.output = network.output.name
         self.values: dict[str, np.ndarray] = {}
         self.observed: dict[str, dict[str, float]] = {}
-        self.histograms: dict[str, Histogram] = {}
+        self.largest: dict[str, np.ndarray] = {}
+        self.hardly: dict[str, np.ndarray] = {}
+        self.activations: dict[str, LayerActivations] = {}
         if how.thresholds in ("activation", "error"):
-            self.histograms = distributions(network, images, _channels(network, how.channelwise))
+            neuronwise = how.channelwise or how.thresholds == "error"
+            self.activations = distributions(network, images, channelwise=how.channelwise, neuronwise=neuronwise)
         # V_in is observed on all images; spikes are compared with activations on some.
         simulated = images if how.thresholds == "v_in" else images[: _calibration_images(network)]
         self.layerwise = Layerwise(network, simulated, plan, memory=_CURRENTS_BYTES, seed=seed)
@@ -143,20 +146,32 @@ class _Balancer:
         activation = None if self.walk is None else next(self.walk)[2]
         trained_scale, layer = layer.activation_scale, layer.replace(activation_scale=None)
         layer = scale_synapses(layer, self.values)
-        self.layerwise.set_layer(layer)
         if layer.neurons.reset == "none":
+            layer = clip_silent(layer, self.hardly, np.ones(()))
+            self.layerwise.set_layer(layer)
             return self._integrating(layer, activation)
-        refined = self._refined(layer, trained_scale, activation)
+        suggested = self._suggested(layer, trained_scale)
+        layer = clip_silent(layer, self.hardly, suggested)
+        self.layerwise.set_layer(layer)
+        refined = self._refined(layer, suggested, activation)
         # A firing rate of 1 is the clip at most; alpha is a factor on that, or it would have no effect above it.
-        clip = np.inf if layer.clip is None else layer.clip
-        scale = np.minimum(factor * np.minimum(refined.values, clip), clip)
+        clip = np.asarray(np.inf) if layer.clip is None else layer.clip
+        natural = np.minimum(refined.values, clip)
+        fitting = self._fitting(layer, natural, refined.share)
+        # A silent unit may have a scale above the clip already, which its activations do not reach.
+        scale = np.minimum(factor * fitting, np.maximum(fitting, clip))
         record = dict(layer.record) | self.observed.get(layer.name, {}) | {"alpha": factor}
         if self.how.thresholds in ("v_in", "activation"):
             record["percentile"] = self.how.percentile
+        layer = clip_silent(layer, self.hardly, scale)
         layer = set_threshold(layer, scale, reset=self.how.reset, share=refined.share)
         self.layerwise.set_layer(layer)
         self.values[layer.name] = scale
         layer = self._advance(layer, scale, activation)
+        if layer.name in self.largest:
+            record["silent_units"] = int(self._silent(layer, scale, refined.share).sum())
+            raised = (fitting > natural) & (self.largest[layer.name] < ACTIVE_RATE * fitting)
+            self.hardly[layer.name] = raised | self._silent(layer, fitting, refined.share)
         return layer.replace(activation_scale=scale, record=record)
 
     def _integrating(self, layer: Layer, activation: torch.Tensor | None) -> Layer:
@@ -169,43 +184,71 @@ class _Balancer:
         """Forget what no later layer needs."""
         self.layerwise.release(layer)
 
-    def _refined(self, layer: Layer, trained_scale: np.ndarray | None, activation: torch.Tensor | None) -> Refined:
-        """Activation scales, () or (channels,), before alpha, and the initial potential as a share of the threshold."""
-        shares = self.how.shares
+    def _suggested(self, layer: Layer, trained_scale: np.ndarray | None) -> np.ndarray:
+        """Activation scales, () or (units,), positive, before simulation and alpha."""
         if self.how.thresholds == "tuned":
             if trained_scale is None:
                 raise UsageError(f"layer {layer.name!r} has no tuned activation scale; tune the network first")
-            return Refined(trained_scale, shares[0])
-        if self.how.thresholds == "error":
-            found = self.histograms[layer.name].least_error(self.plan.steps)
-        elif self.how.thresholds == "activation":
-            found = self.histograms[layer.name].percentile(self.how.percentile)
-        else:
+            return trained_scale
+        if self.how.thresholds == "v_in":
+            self.layerwise.set_layer(layer)
             seen = _observe(layer, self.layerwise.batches)
             self.observed[layer.name] = {"v_in_max": seen.largest}
+            self.largest[layer.name] = seen.largest_by_unit
             found = seen.histogram.percentile(self.how.percentile)
-        if found.max() <= 0:
-            raise ConversionError(
-                f"layer {layer.name!r} receives no positive input on the calibration images, so it would never spike; "
-                "use more images, or train the network again"
-            )
-        # A channel that is silent on these images gets the mean activation scale of the others.
-        found = np.where(found > 0, found, found[found > 0].mean())
-        refined = Refined(found if len(found) > 1 else found[0], shares[0])
-        if self.how.thresholds == "error" and activation is not None:
-            refined = refine(
-                layer,
-                self.layerwise.batches,
-                activation,
-                refined.values,
-                shares=shares,
-                centred=self.how.calibrate == "bias",
-                reset=self.how.reset,
-            )
-        if not refined.values.ndim:
-            return refined
-        smallest = _smallest_scales(layer, refined.values, self.largest_bias)
-        return Refined(np.maximum(refined.values, smallest), refined.share)
+        else:
+            distribution = self.activations[layer.name].distribution
+            self.largest[layer.name] = self.activations[layer.name].largest
+            if self.how.thresholds == "error":
+                found = distribution.least_error(self.plan.steps)
+            else:
+                found = distribution.percentile(self.how.percentile)
+        # Units that are silent on these images get an activation scale that suits their weights.
+        sizes = row_sizes(layer, self.hardly, self.largest_bias)
+        ratio = _median_ratio(sizes, found)
+        if found.shape == (1,):
+            return found[0] if found[0] > 0 else np.asarray(sizes.max() / ratio or 1.0)
+        usual = found[found > 0].mean() if found.any() else 1.0
+        return np.where(found > 0, found, np.where(sizes > 0, sizes / ratio, usual))
+
+    def _refined(self, layer: Layer, suggested: np.ndarray, activation: torch.Tensor | None) -> Refined:
+        """Activation scales, () or (units,), before alpha, and the initial potential as a share of the threshold."""
+        shares = self.how.shares
+        if self.how.thresholds != "error" or activation is None:
+            return Refined(suggested, shares[0])
+        return refine(
+            layer,
+            self.layerwise.batches,
+            activation,
+            suggested,
+            shares=shares,
+            centred=self.how.calibrate == "bias",
+            reset=self.how.reset,
+        )
+
+    def _fitting(self, layer: Layer, scale: np.ndarray, share: float) -> np.ndarray:
+        """Activation scales at which no unit's weights are so large, relative to its scale, that all others lose bits.
+
+        This concerns units that are silent or hardly active; with a larger scale their activations use fewer of the T steps.
+        Where all units share a scale, only silent ones get another. Outputs keep theirs, as their spikes are compared.
+        """
+        # A tuned network was trained for the largest weights that it has.
+        if self.how.thresholds == "tuned" or layer.name == self.output:
+            return scale
+        sizes = row_sizes(layer, self.hardly, self.largest_bias)
+        silent = self._silent(layer, scale, share)
+        if not scale.ndim:
+            limit = sizes[~silent].max(initial=0.0)
+            large = silent & (sizes > _LARGEST_OVER_TYPICAL * limit)
+            return np.where(large, scale * sizes / limit, scale) if limit and large.any() else scale
+        smallest = sizes / (_LARGEST_OVER_TYPICAL * _median_ratio(sizes, np.where(silent, 0, scale)))
+        if layer.clip is not None:
+            smallest = np.where(silent, smallest, np.minimum(smallest, layer.clip))
+        return np.maximum(scale, smallest)
+
+    def _silent(self, layer: Layer, scale: np.ndarray, share: float) -> np.ndarray:
+        """(units,) bool: whose activations are too small for a single spike in T steps on any image."""
+        return self.largest[layer.name] * self.plan.steps <= (1 - share) * scale
 
     def _advance(self, layer: Layer, scale: np.ndarray, activation: torch.Tensor | None) -> Layer:
         """Simulate the layer; with calibrate "bias", move its biases by what the rates miss and simulate it again."""
@@ -227,31 +270,16 @@ def _calibration_images(network: SpikingNetwork) -> int:
     return int(np.clip(_CALIBRATION_BYTES // (4 * largest), 8, CALIBRATION_IMAGES))
 
 
-def _smallest_scales(layer: Layer, values: np.ndarray, largest_bias: float) -> np.ndarray:
-    """Activation scales (channels,) below which a channel's weights would grow so large that all others lose bits.
-
-    This concerns channels that are hardly active; with a larger scale their activations use fewer of the T time steps.
-    """
-    largest = np.max([np.abs(s.weight).reshape(len(values), -1).max(axis=1) for s in layer.synapses], axis=0)
-    bias = layer.neurons.bias_per_neuron(layer.shape)
-    if bias is not None:
-        largest = np.maximum(largest, np.abs(bias).reshape(len(values), -1).max(axis=1) / largest_bias)
-    return largest / (_LARGEST_OVER_MEDIAN * np.median(largest / values))
+def _median_ratio(sizes: np.ndarray, scale: np.ndarray) -> float:
+    """The median unit's largest weight over its activation scale; units with a scale or a weight of 0 do not count."""
+    used = (sizes > 0) & (scale > 0)
+    return float(np.median((sizes / np.where(used, scale, 1.0))[used])) if used.any() else 1.0
 
 
 def _largest_bias_over_weight(profile: str | Profile) -> float:
     """The largest bias over the largest weight of a chip, both in weight units."""
     chip = load_profile(profile)
     return to_weight_units(chip["bias_mantissa_max"] * 2 ** chip["bias_exponent_max"]) / chip["weight_mixed_max"]
-
-
-def _channels(network: SpikingNetwork, channelwise: bool) -> dict[str, int]:
-    """The number of activation scales of each spiking layer; one for a read-out, whose outputs are compared."""
-    return {
-        layer.name: layer.shape[0] if channelwise and len(layer.shape) == 3 and layer is not network.output else 1
-        for layer in network
-        if layer.neurons.reset != "none"
-    }
 
 
 def _mean(activation: torch.Tensor | None) -> np.ndarray:
@@ -278,11 +306,12 @@ def _add_bias(layer: Layer, change: np.ndarray) -> Layer:
 class _Seen:
     """A layer's input over all images and steps, its bias included.
 
-    largest : V_in^max; histogram : of the positive V_in; peak : largest |sum over time| of any neuron;
-    mean : (*shape) over images and steps.
+    largest : V_in^max, largest_by_unit : that of each channel or neuron; histogram : of the positive V_in; peak : largest |sum
+    over time| of any neuron; mean : (*shape) over images and steps.
     """
 
     largest: float
+    largest_by_unit: np.ndarray
     histogram: Histogram
     peak: float
     mean: np.ndarray
@@ -290,15 +319,20 @@ class _Seen:
 
 def _observe(layer: Layer, batches: Sequence[LayerBatch]) -> _Seen:
     histogram, peak, mean = Histogram(), 0.0, np.zeros(())
+    highest = torch.full((layer.size,), -torch.inf)
     samples = sum(len(batch.images) for batch in batches)
     for batch in batches:
         total = torch.zeros(())
         for currents, steps in batch.currents(layer):
             repeated = steps if len(currents) == 1 else 1
             histogram.add(currents.reshape(1, -1), repeated=repeated)
+            highest = torch.maximum(highest, currents.amax(dim=(0, 1)))
             for t in range(steps):  # one by one, so that rounding does not depend on how time is cut
                 total = total + currents[t if repeated == 1 else 0]
                 peak = max(peak, *(abs(limit.item()) for limit in torch.aminmax(total)))
         mean = mean + total.double().sum(dim=0).numpy() / (samples * batch.plan.steps)
-    mean = from_memory(mean.reshape(memory_shape(layer.shape)), 0)  # (*shape)
-    return _Seen(float(histogram.largest[0]), histogram, peak, mean)
+    mean, largest = (
+        from_memory(each.reshape(memory_shape(layer.shape)), 0) for each in (mean, highest.double().numpy())
+    )  # (*shape)
+    largest_by_unit = largest.reshape(len(largest), -1).max(axis=1)
+    return _Seen(float(histogram.largest[0]), largest_by_unit, histogram, peak, mean)

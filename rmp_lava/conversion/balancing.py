@@ -42,7 +42,8 @@ class Balancing:
     reset : {"soft", "hard"}
         Of the spiking layers; hard reset is the baseline that the paper compares with.
     channelwise : bool
-        One threshold per channel of a convolution, folded into its weights. Not with "v_in" and "tuned".
+        One activation scale per channel of a convolution and per neuron of a dense layer, folded into its weights. Not with
+        "v_in" and "tuned". Neurons of hidden dense layers have one each with "error" in any case.
     calibrate : {"none", "bias"}
         "bias": correct each channel's bias by the difference between mean activation and mean rate (Li et al., ICML 2021).
 

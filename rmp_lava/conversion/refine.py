@@ -50,7 +50,8 @@ def refine(
     activation : torch.Tensor
         float32 (samples, *shape) of the same samples.
     suggested : numpy.ndarray
-        () or (channels,) activation scales, which `FACTORS` multiply, channel by channel.
+        () or (units,) activation scales, which `FACTORS` multiply: channel by channel, or all neurons of a dense layer alike, of
+        which each alone has too few activations on some images.
     shares : tuple of float
         To choose from, for the whole layer.
     centred : bool
@@ -58,10 +59,13 @@ def refine(
     reset : {"soft", "hard"}
         Of the layer.
     """
-    found = [_errors(layer, batches, activation, suggested, share, centred, reset) for share in shares]
+    # Errors in units of the scales, so that a channel that is rescaled counts as before.
+    found = [_errors(layer, batches, activation, suggested, share, centred, reset) / suggested**2 for share in shares]
+    if len(layer.shape) == 1:
+        found = [errors.sum(axis=1, keepdims=True) for errors in found]
     best = int(np.argmin([errors.min(axis=0).sum() for errors in found]))
     factors = np.asarray(FACTORS)[found[best].argmin(axis=0)]
-    return Refined(suggested * (factors if suggested.ndim else factors[0]), shares[best])
+    return Refined(suggested * (factors if len(factors) > 1 else factors[0]), shares[best])
 
 
 def _errors(

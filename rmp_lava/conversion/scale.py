@@ -3,8 +3,9 @@
 A layer with activation scale lambda fires at a rate of activation / lambda. Its threshold is lambda, and the weights of every
 synapse downstream are multiplied by lambda. So each layer stays in the trained network's own units, sums over paths of
 different length stay consistent, and the read-out's potential per time step is the trained network's output.
-An activation scale per channel needs no threshold per neuron, as ReLU is positively homogeneous: the channel's weights and
-bias are multiplied by threshold / lambda_c (Kim et al., AAAI 2020, "Spiking-YOLO", normalise by channel).
+An activation scale per channel, or per neuron of a dense layer, needs no threshold per neuron, as ReLU is positively homogeneous:
+the weights and the bias of unit c are multiplied by threshold / lambda_c (Kim et al., AAAI 2020, "Spiking-YOLO", normalise by
+channel).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..errors import UsageError
 from ..network import Conv, Layer, SpikingNetwork, Synapse
 
 Scales = Mapping[str, np.ndarray]
-"""Source's name -> its activation scale, () or (channels,)."""
+"""Source's name -> its activation scale, (), (channels,) or (neurons,)."""
 
 _LARGEST_SHARE = 0.9
 """Largest initial potential, as a share of the threshold."""
@@ -36,9 +37,10 @@ def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, share: float) 
     Parameters
     ----------
     value : numpy.ndarray
-        () or (channels,), positive, in units of the layer's activation.
+        (), (channels,) or (neurons,), positive, in units of the layer's activation.
     """
-    threshold = float(value.mean())
+    # A power of two near them where there are several: a unit that is rescaled by one does not change another's weights.
+    threshold = float(2.0 ** np.rint(np.log2(value.mean()))) if value.ndim else float(value)
     neurons = layer.neurons.replace(threshold=threshold, reset=reset, v_init=share * threshold)
     if value.ndim:
         factor = (threshold / value).astype(np.float32)
@@ -57,8 +59,9 @@ def multiply_scale(network: SpikingNetwork, name: str, factor: float) -> Spiking
     if before is None:
         raise UsageError(f"layer {name!r} has no activation scale; balance the network first")
     if scaled.clip is not None:
-        # One factor for all channels, so that the first one to reach its clip decides.
-        factor = min(factor, float((scaled.clip / before).min()))
+        # One factor for all channels, so that the first one to reach its clip decides. Silent ones may exceed theirs already.
+        room = np.atleast_1d(scaled.clip / before)
+        factor = min(factor, float(room[room > 1 - 1e-9].min(initial=np.inf)))
     record = dict(scaled.record)
     record["alpha"] = record.get("alpha", 1.0) * factor
 
@@ -122,13 +125,15 @@ def _by_row(weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
     return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def _scaled(synapse: Synapse, value: np.ndarray) -> Synapse:
+def source_values(synapse: Synapse, values: np.ndarray) -> np.ndarray:
+    """Values of the source's units, (channels,) or (neurons,), in a shape that broadcasts to the synapse's weights."""
     weight = synapse.weight
-    if not value.ndim:
-        return synapse.replace(weight=weight * np.float32(value))
-    value = value.astype(np.float32)
     if isinstance(synapse, Conv):
-        by_group = value.reshape(synapse.groups, 1, -1, 1, 1)
-        grouped = weight.reshape(synapse.groups, -1, *weight.shape[1:])
-        return synapse.replace(weight=(grouped * by_group).reshape(weight.shape))
-    return synapse.replace(weight=weight * np.repeat(value, weight.shape[1] // len(value)))
+        by_group = values.reshape(synapse.groups, -1)  # each group of outputs reads a group of channels
+        return np.repeat(by_group, len(weight) // synapse.groups, axis=0)[:, :, None, None]
+    return np.repeat(values, weight.shape[1] // len(values))[None]
+
+
+def _scaled(synapse: Synapse, value: np.ndarray) -> Synapse:
+    factor = value.astype(np.float32)
+    return synapse.replace(weight=synapse.weight * (source_values(synapse, factor) if value.ndim else factor))

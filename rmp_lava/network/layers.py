@@ -33,7 +33,8 @@ class Layer(Value):
         At least one. Each names its source: this is all that a residual graph needs.
     neurons : Neurons
     activation_scale : numpy.ndarray or None
-        The activation, in the trained network's units, that one spike per time step represents: float64, () or (channels,).
+        The activation, in the trained network's units, that one spike per time step represents: float64, (),
+        (channels,) or (neurons,).
         Balancing sets it; in an analog network it comes from tuning.
     clip : numpy.ndarray or None
         The ceiling of the trained activation, in its units: float64, () or (channels,). None: a plain ReLU.

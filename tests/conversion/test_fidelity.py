@@ -106,7 +106,7 @@ def both_correlations(represented: np.ndarray, values: np.ndarray) -> list[float
         [represented.ravel(), (represented - represented.mean(axis=0)).ravel()],
         [values.ravel(), (values - values.mean(axis=0)).ravel()],
     )
-    return [np.corrcoef(a, b)[0, 1] for a, b in zip(*parts, strict=True)]
+    return [np.corrcoef(a, b)[0, 1] if a.std() else 0.0 for a, b in zip(*parts, strict=True)]
 
 
 def assert_measured(layer: LayerFidelity, expected: tuple) -> None:
