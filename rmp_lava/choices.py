@@ -18,6 +18,8 @@ ConvertReadout = Literal["potential", "count"]
 """What a conversion is asked for; `quantize` reads out the total where a potential alone would cost bits of the weights."""
 Implementation = Literal["native", "stock"]
 """Of the RMP neuron: a neuron model of its own, or Lava's unmodified LIF with a self-synapse."""
+Compiler = Literal["nxtf", "older", "newer"]
+"""Whose rules place a network on cores: NxTF's on Loihi 1, one of two generations of lava-loihi's on Loihi 2."""
 Dynamics = Literal["rates", "spikes"]
 """What tuning trains through: firing rates of constant inputs, or every spike."""
 Backend = Literal["reference", "fast", "lava", "loihi2"]

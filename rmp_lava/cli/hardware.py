@@ -56,6 +56,8 @@ def fit(
     net: options.Net,
     profile: options.Profile = "oheo_gulch",
     implementation: options.Implementation = "native",
+    compiler: options.Compiler = None,
+    sparse: options.SparseDense = False,
     steps: options.Steps = None,
     data: Annotated[
         str | None,
@@ -76,15 +78,16 @@ def fit(
 ) -> None:
     """Check whether a network fits a board.
 
-    Shows the cores of each layer and their scarcest resource, and for stock neurons what will differ on the board; with --data
-    or --images, spikes are compared on images. Exits with code 1 if the network does not fit or cannot be deployed.
+    Shows the cores of each layer and their scarcest resource, by the rules of both compilers where they differ, and for stock
+    neurons what will differ on the board; with --data or --images, spikes are compared on images. Exits with code 1 if the
+    network does not fit or cannot be deployed.
     """
     from .. import netx
     from ..backends.loihi2 import deployed_schedule, lowering_report
     from ..findings import findings_table
     from ..hardware import map_network
     from ..report.board import describe_lowering, lowering_table
-    from ..report.hardware import describe_mapping, mapping_table
+    from ..report.hardware import compilers_table, describe_mapping, mapping_table
     from ..report.runs import steps_for
     from ..report.tables import WIDE
     from ..sources.images import images_for
@@ -93,7 +96,7 @@ def fit(
     stock = implementation == "stock"
     known = steps is not None or network.balanced_steps is not None
     period = deployed_schedule(network, steps_for(network, steps)).period if stock and known else None
-    mapping = map_network(network, profile, implementation, period=period)
+    mapping = map_network(network, profile, implementation, period=period, compiler=compiler, sparse=sparse)
     if not stock and any(each is not None for each in (steps, data, images, data_dir, samples, leak, seed)):
         raise UsageError(
             "--steps, images, --samples, --leak and --seed apply to stock neurons only; pass --implementation stock too"
@@ -102,6 +105,9 @@ def fit(
         raise UsageError("--samples is given, but no images; pass --data, --data-dir or --images too")
     console = console_for(json_path)
     console.print(mapping_table(mapping, wide=console.width >= WIDE))
+    differing = compilers_table(mapping)
+    if differing is not None:
+        console.print(differing)
     if mapping.findings:
         console.print(findings_table(mapping.findings, f"Findings on {mapping.profile.name}"))
     for line in describe_mapping(mapping):

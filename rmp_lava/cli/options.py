@@ -101,6 +101,16 @@ ThresholdForm = Annotated[
     ),
 ]
 Profile = Annotated[str, typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")]
+Compiler = Annotated[
+    choices.Compiler | None,
+    typer.Option(help="Compiler whose rules place the network.", show_default="the profile's"),
+]
+SparseDense = Annotated[
+    bool,
+    typer.Option(
+        "--sparse", help="Store the non-zero weights of dense layers only, as lava-dl's sparse_fc_layer does."
+    ),
+]
 ForLavaDl = Annotated[
     bool,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
 
@@ -45,6 +45,8 @@ class SynapseDemand:
         (height, width), of convolutions.
     pool : tuple of int
         (height, width) of the blocks of source neurons that share a weight, see `Synapse.pool`; (1, 1) where there are none.
+    stored : numpy.ndarray or None
+        (neurons, inputs), bool: the weights of a dense synapse that are stored; None: all of them, zeros too.
     """
 
     source: str
@@ -56,6 +58,7 @@ class SynapseDemand:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     pool: tuple[int, int] = (1, 1)
+    stored: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def products(self) -> int:
@@ -127,7 +130,13 @@ def weight_bits(weight: np.ndarray, limit: int) -> int:
 
 
 def demands(
-    network: SpikingNetwork, *, implementation: Implementation, bits: int, slots: int, period: int | None = None
+    network: SpikingNetwork,
+    *,
+    implementation: Implementation,
+    bits: int,
+    slots: int,
+    period: int | None = None,
+    sparse: bool = False,
 ) -> list[Demand]:
     """All populations in the network's order: neurons of the input first, if it has any, and relays after their source.
 
@@ -141,6 +150,8 @@ def demands(
         Neurons of a core that a native neuron with soft reset takes.
     period : int or None
         Time steps from one sample to the next; see `map_network`.
+    sparse : bool
+        Whether dense synapses store their non-zero weights only.
     """
     stock = implementation == "stock"
 
@@ -154,15 +165,16 @@ def demands(
     if network.input.neurons is not None:
         result.append(population(INPUT, network.input.shape, network.input.neurons, ()))
     for layer in network:
-        synapses = tuple(_synapse(s, network.source_shape(s.source), bits) for s in layer.synapses)
+        synapses = tuple(_synapse(s, network.source_shape(s.source), bits, sparse) for s in layer.synapses)
         result.append(population(layer.name, layer.shape, layer.neurons, synapses))
     return [*_with_relays(network, result, bits), *_pulses(network, period)] if stock else result
 
 
-def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int) -> SynapseDemand:
+def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int, sparse: bool) -> SynapseDemand:
     bits, pool = weight_bits(synapse.weight, limit), synapse.pool or (1, 1)
     if not isinstance(synapse, Conv):
-        return SynapseDemand(synapse.source, "dense", prod(source), bits, pool=pool)
+        stored = synapse.weight != 0 if sparse else None
+        return SynapseDemand(synapse.source, "dense", prod(source), bits, pool=pool, stored=stored)
     _, inputs, height, width = synapse.weight.shape
     geometry = (synapse.stride, synapse.dilation, synapse.groups)
     return SynapseDemand(synapse.source, "conv", inputs, bits, (height, width), *geometry, pool)
@@ -244,14 +256,21 @@ def scaled(populations: Sequence[Demand], width: float) -> list[Demand]:
         shapes[d.name] = (channels, *d.shape[1:])
         ratio[d.name] = channels / d.shape[0]
     return [
-        replace(d, shape=shapes[d.name], synapses=tuple(_scaled(s, ratio.get(s.source, 1.0)) for s in d.synapses))
+        replace(
+            d,
+            shape=shapes[d.name],
+            synapses=tuple(_scaled(s, ratio.get(s.source, 1.0), prod(shapes[d.name])) for s in d.synapses),
+        )
         for d in populations
     ]
 
 
-def _scaled(synapse: SynapseDemand, ratio: float) -> SynapseDemand:
-    if ratio == 1:
-        return synapse
+def _scaled(synapse: SynapseDemand, ratio: float, neurons: int) -> SynapseDemand:
     if synapse.kind == "conv" and synapse.groups > 1:
         return replace(synapse, groups=max(1, round(synapse.groups * ratio)))
-    return replace(synapse, inputs=max(1, round(synapse.inputs * ratio)))
+    inputs, stored = max(1, round(synapse.inputs * ratio)), synapse.stored
+    if stored is not None:
+        # Every so many neurons and inputs, which keeps the share of stored weights.
+        rows, columns = (np.arange(n) * old // n for n, old in zip((neurons, inputs), stored.shape, strict=True))
+        stored = stored[np.ix_(rows, columns)]
+    return replace(synapse, inputs=inputs, stored=stored)

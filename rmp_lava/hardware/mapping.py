@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping as MappingType
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from typing import Any
 
-from ..choices import Implementation, check_choice
+from ..choices import Compiler, Implementation, check_choice
 from ..errors import ProfileError
 from ..findings import Finding, of_severity
 from ..network import INPUT, SpikingNetwork
 from ..tables import Table, Tabular, table
 from .advice import findings_for, remedies_for
-from .demand import demands
+from .demand import Demand, demands
 from .placement import LayerMapping, place
 from .profiles import Profile, load_profile
 
@@ -26,7 +27,10 @@ class Mapping(Tabular):
     profile : Profile
     implementation : {"native", "stock"}
     layers : tuple of LayerMapping
-        Input neurons first, if the network has any; relays of stock neurons after their source.
+        Input neurons first, if the network has any; relays of stock neurons after their source. By the rules of the profile's
+        compiler.
+    others : mapping
+        The same by the chip's other compilers: name -> layers.
     findings : tuple of Finding
         "obstacle": keeps the network off the board however many cores that has; "caution": is accepted and may fail;
         "information": is done on the board.
@@ -39,6 +43,7 @@ class Mapping(Tabular):
     profile: Profile
     implementation: Implementation
     layers: tuple[LayerMapping, ...]
+    others: MappingType[Compiler, tuple[LayerMapping, ...]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     unknown: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
@@ -68,6 +73,29 @@ class Mapping(Tabular):
     def chips(self) -> int:
         """Chips that it takes, filled one after the other."""
         return ceil(self.cores / self.profile["cores.usable_per_chip"])
+
+    @property
+    def chips_on_ethernet(self) -> int | None:
+        """Chips that run where input and output go through the board's Ethernet link: all up to the one that has it.
+
+        None where its place is not known.
+        """
+        link = self.profile.ethernet_chip
+        return None if link is None else max(self.chips, link + 1)
+
+    @property
+    def passes(self) -> int:
+        """Passes of the compiler until all limits are kept, "converged after iteration" in its log."""
+        return max(layer.passes for layer in self.layers)
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Layers that the chip's compilers place in blocks of other sizes."""
+        return tuple(
+            own.name
+            for own, *found in zip(self.layers, *self.others.values(), strict=True)
+            if any((each.cores, each.block) != (own.cores, own.block) for each in found)
+        )
 
     @property
     def obstacles(self) -> tuple[Finding, ...]:
@@ -105,25 +133,35 @@ class Mapping(Tabular):
             "cores_available": self.cores_available,
             "chips": self.chips,
             "chips_available": self.chips_available,
-            "layers": [
-                {
-                    "name": layer.name,
-                    "role": layer.role,
-                    "shape": list(layer.shape),
-                    "block": list(layer.block),
-                    "cores": layer.cores,
-                    "binding": layer.binding,
-                    "utilisation": layer.utilisation,
-                    "obstacles": dict(layer.obstacles),
-                    "usage": {name: asdict(use) for name, use in layer.usage.items()},
-                }
-                for layer in self.layers
-            ],
+            "chips_on_ethernet": self.chips_on_ethernet,
+            "compiler": self.profile.compiler,
+            "passes": self.passes,
+            "layers": [_summary(layer) for layer in self.layers],
+            "other_compilers": {
+                name: {"cores": sum(x.cores for x in layers), "layers": [_summary(layer) for layer in layers]}
+                for name, layers in self.others.items()
+            },
             "warnings": [each.sentence() for each in of_severity(self.findings, "caution", "information")],
             "unknown": list(self.unknown),
             "remedies": list(self.remedies),
             "obstacles": [each.sentence() for each in self.obstacles],
         }
+
+
+def _summary(layer: LayerMapping) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "role": layer.role,
+        "shape": list(layer.shape),
+        "block": list(layer.block),
+        "cores": layer.cores,
+        "first_core": layer.first,
+        "cores_of_other_chips_reached": layer.crossing,
+        "binding": layer.binding,
+        "utilisation": layer.utilisation,
+        "obstacles": dict(layer.obstacles),
+        "usage": {name: asdict(use) for name, use in layer.usage.items()},
+    }
 
 
 def map_network(
@@ -132,6 +170,8 @@ def map_network(
     implementation: Implementation = "native",
     *,
     period: int | None = None,
+    compiler: Compiler | None = None,
+    sparse: bool = False,
 ) -> Mapping:
     """Map a network to the cores of a board.
 
@@ -146,40 +186,53 @@ def map_network(
     period : int or None
         Time steps from one sample to the next. Clock neurons of stock neurons that pulse a period apart are shared; None
         counts them as if none were.
+    compiler : {"nxtf", "older", "newer"} or None
+        Whose rules place the network; None: the profile's.
+    sparse : bool
+        Whether only the non-zero weights of dense layers are stored, as lava-dl's `sparse_fc_layer` does, instead of all.
 
     Raises
     ------
     ProfileError
-        If the profile cannot be read, or does not give the number of the board's chips.
+        If the profile cannot be read, does not give the number of the board's chips, or does not know the compiler.
     UsageError
-        If the implementation is unknown.
+        If the implementation or the compiler is unknown.
     """
     check_choice("implementation", implementation, Implementation)
     profile = load_profile(profile)
+    profile = profile if compiler is None else profile.with_compiler(compiler)
     if profile.chips is None:
         raise ProfileError(
             f"hardware profile {profile.name}: board.chips is unknown, so a network cannot be mapped; write a .toml file "
             f'with chip = "{profile.chip}" and the number of chips of your board, and pass its path'
         )
-    populations = demands(
-        network,
-        implementation=implementation,
-        bits=profile["cores.weight_bits"],
-        slots=profile["cores.slots_per_soft_reset_neuron"],
-        period=period,
-    )
+
+    def populations_of(neurons: Implementation) -> list[Demand]:
+        bits, slots = profile["cores.weight_bits"], profile["cores.slots_per_soft_reset_neuron"]
+        return demands(network, implementation=neurons, bits=bits, slots=slots, period=period, sparse=sparse)
+
+    populations = populations_of(implementation)
     shapes = {INPUT: network.input.shape}
     result = Mapping(
         profile,
         implementation,
         place(populations, shapes, profile),
+        {
+            each: place(populations, shapes, profile.with_compiler(each))
+            for each in profile.compilers
+            if each != profile.compiler
+        },
         tuple(findings_for(network, profile, implementation)),
         tuple(f"cores.{key}" for key, quantity in profile.sections["cores"].items() if quantity.value is None),
     )
     if result.enough_cores:
         return result
     remedies = remedies_for(result.layers, populations, shapes, profile)
-    if implementation == "stock":
-        native = map_network(network, profile, "native")
-        remedies += (f"native neurons take {native.cores:,} cores and {'fit' if native.fits else 'do not fit either'}",)
+    # Stock neurons take more synapses and relays; where a soft reset takes two compartments, native ones take more neurons.
+    if implementation == "stock" or profile["cores.slots_per_soft_reset_neuron"] > 1:
+        other: Implementation = "native" if implementation == "stock" else "stock"
+        layers = place(populations_of(other), shapes, profile)
+        cores = sum(layer.cores for layer in layers)
+        fit = all(layer.fits for layer in layers) and cores <= result.cores_available
+        remedies += (f"{other} neurons take {cores:,} cores and {'fit' if fit else 'do not fit either'}",)
     return replace(result, remedies=remedies)

@@ -1,10 +1,18 @@
-"""How populations are split over cores: the rules that lava-loihi's printed tables show, see docs/hardware.md."""
+"""How populations are split over cores: the rules that the compilers' printed tables show, see docs/hardware.md.
+
+Both generations of lava-loihi's compiler start with blocks of as many neurons as a core holds and divide them by the ratio to the
+most exceeded limit, again and again, until all limits hold. They differ in their limits and in how they divide images.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import ceil, prod
+
+import numpy as np
 
 from .demand import Demand, Role, SynapseDemand
 from .profiles import Profile
@@ -15,9 +23,13 @@ RESOURCES = {
     "synapse_words": "synapse words",
     "axons_in": "input axons",
     "axons_out": "output axons",
+    "input_entries": "input axons and synapse words together",
+    "all_entries": "entries of all kinds together",
 }
 """What a core has a limited number of: key in a profile's section `cores` -> name in messages."""
 
+_AT_ONCE = 4_000_000
+"""Weights whose storage is counted at once."""
 Block = tuple[int, ...]
 """The part of a population's shape that one core holds."""
 
@@ -61,8 +73,14 @@ class LayerMapping:
         Resource -> `Usage`.
     obstacles : mapping
         Resource -> what even a single neuron takes of it, where that is more than a core has.
+    passes : int
+        Passes of the compiler over its blocks, the last of which finds all limits kept ("converged after iteration" in its log).
+    first : int
+        Its first core, counted from 0; populations lie one after the other, and so do the cores of chips.
     receivers : int
         Cores that each of its messages goes to; for pulses the mean, rounded up.
+    crossing : float
+        Of these, the mean number on other chips than the sender's.
     """
 
     demand: Demand
@@ -70,7 +88,10 @@ class LayerMapping:
     cores: int
     usage: Mapping[str, Usage]
     obstacles: Mapping[str, int]
+    passes: int = 1
+    first: int = 0
     receivers: int = 0
+    crossing: float = 0.0
 
     @property
     def name(self) -> str:
@@ -126,9 +147,16 @@ def place(
     for d in populations:
         reached = targets[d.name][: ceil(len(targets[d.name]) * share[d.name])]
         placed[d.name] = _placed(_Load(d, reached, shapes, profile))
+    firsts = accumulate((layer.cores for layer in placed.values()), initial=0)
+    lying = {name: replace(layer, first=first) for (name, layer), first in zip(placed.items(), firsts, strict=False)}
+    per_chip = profile["cores.usable_per_chip"]
     return tuple(
-        replace(layer, receivers=ceil(share[name] * sum(_cores_reached(placed[t.name]) for t in targets[name])))
-        for name, layer in placed.items()
+        replace(
+            layer,
+            receivers=ceil(share[name] * sum(_cores_reached(lying[t.name]) for t in targets[name])),
+            crossing=share[name] * sum(_crossing(layer, lying[t.name], per_chip) for t in targets[name]),
+        )
+        for name, layer in lying.items()
     )
 
 
@@ -143,6 +171,25 @@ def _cores_reached(layer: LayerMapping) -> int:
     return ceil(layer.shape[0] / layer.block[0]) if layer.demand.is_image else layer.cores
 
 
+def _crossing(source: LayerMapping, target: LayerMapping, per_chip: int) -> float:
+    """Cores on other chips that a message reaches, mean over the source's cores, as if all of them sent as much.
+
+    The cores of an image lie in the order of its channels, and within them of its positions; a message reaches the core that
+    holds the same place of the target's image, once for each part of the channels.
+    """
+    senders = np.arange(source.cores)
+    chips = (source.first + senders) // per_chip
+    reached = _cores_reached(target)
+    tiles = target.cores // reached
+    if tiles == 1:
+        held = np.bincount((target.first + np.arange(target.cores)) // per_chip, minlength=int(chips.max()) + 1)
+        return float((target.cores - held[chips]).mean())
+    own = source.cores // ceil(source.shape[0] / source.block[0]) if source.demand.is_image else source.cores
+    place = (senders % own * tiles + tiles // 2) // own
+    others = [(target.first + part * tiles + place) // per_chip != chips for part in range(reached)]
+    return float(sum(each.mean() for each in others))
+
+
 class _Load:
     """What a block of one population takes of a core, compared with the core's limits."""
 
@@ -153,38 +200,93 @@ class _Load:
         limits = {name: profile.count(f"cores.{name}") for name in RESOURCES}
         limits["neurons"] = profile["cores.neurons"] // demand.slots
         self.limits = {name: limit for name, limit in limits.items() if limit is not None}
+        # Where only non-zero weights are stored, blocks of the same size take different numbers of words.
+        self.differ = not demand.is_image and any(s.stored is not None for s in demand.synapses)
         # No splitting mends what the smallest block exceeds.
         self.obstacles: dict[str, int] = {}
-        smallest = (1,) * len(demand.shape)
-        self.obstacles = {name: self.of(smallest)[name] for name in self.exceeded(smallest)}
+        smallest = self.fullest((1,) * len(demand.shape))
+        self.obstacles = {name: smallest[name] for name in RESOURCES if self._ratio(name, smallest) > 1}
 
-    def of(self, block: Block) -> dict[str, int]:
-        """Resource -> what a core takes of it that holds this block."""
+    def of(self, block: Block, stored: Sequence[int | None] = ()) -> dict[str, int]:
+        """Resource -> what a core takes of it that holds this block; `stored` are words of synapses that are known already."""
         neurons = prod(block)
-        loads = [self._synapse(synapse, block) for synapse in self.demand.synapses]  # (axons, words) each
+        known = stored or (None,) * len(self.demand.synapses)
+        loads = [self._synapse(s, block, words) for s, words in zip(self.demand.synapses, known, strict=True)]
         axons_in, words = (sum(column) for column in zip((0, 0), *loads, strict=True))
-        axons_out = self._axons_out(block) + neurons * self.demand.self_synapses
-        counts = {"neurons": neurons, "synapse_words": words, "axons_in": max(axons_in, 1), "axons_out": axons_out}
-        return counts | {"groups": 1}
+        axons_in, axons_out = max(axons_in, 1), self._axons_out(block) + neurons * self.demand.self_synapses
+        return {
+            "neurons": neurons,
+            "groups": 1,
+            "synapse_words": words,
+            "axons_in": axons_in,
+            "axons_out": axons_out,
+            "input_entries": axons_in + words,
+            "all_entries": axons_in + 1 + neurons * self.demand.slots + words + axons_out,
+        }
+
+    def parts(self, block: Block) -> list[tuple[int, dict[str, int]]]:
+        """(number of cores, what each of them takes) of a population that is cut into such blocks."""
+        if self.differ:
+            size, cores = self.demand.size, ceil(self.demand.size / block[0])
+            unknown: list[int | None] = [None] * cores
+            columns = [self._stored_words(s, block[0]) or unknown for s in self.demand.synapses]
+            lengths = [min(block[0], size - start) for start in range(0, size, block[0])]
+            kinds_of = Counter(zip(lengths, zip(*columns, strict=True), strict=True))
+            return [(number, self.of((length,), words)) for (length, words), number in kinds_of.items()]
+        kinds: list[tuple[int, Block]] = [(1, ())]  # how many cores hold a block of which shape
+        for size, length in zip(self.demand.shape, block, strict=True):
+            full, rest = divmod(size, length)
+            pieces = [(full, length)] * (full > 0) + [(1, rest)] * (rest > 0)
+            kinds = [(number * n, (*piece, p)) for number, piece in kinds for n, p in pieces]
+        return [(number, self.of(piece)) for number, piece in kinds]
+
+    def fullest(self, block: Block) -> dict[str, int]:
+        """Resource -> the most that a core takes of it."""
+        if not self.differ:
+            return self.of(block)
+        taken = [each for _, each in self.parts(block)]
+        return {name: max(each[name] for each in taken) for name in RESOURCES}
 
     def exceeded(self, block: Block) -> dict[str, float]:
         """Resource -> how many times its limit a block takes, where it exceeds a limit that splitting can keep."""
-        taken = self.of(block)
-        ratios = {name: taken[name] / limit for name, limit in self.limits.items() if name not in self.obstacles}
+        taken = self.fullest(block)
+        ratios = {name: self._ratio(name, taken) for name in RESOURCES if name not in self.obstacles}
         return {name: ratio for name, ratio in ratios.items() if ratio > 1}
 
-    def _synapse(self, s: SynapseDemand, block: Block) -> tuple[int, int]:
+    def _ratio(self, name: str, taken: Mapping[str, int]) -> float:
+        return taken[name] / self.limits[name] if name in self.limits else 0.0
+
+    def _stored_words(self, s: SynapseDemand, neurons: int) -> list[int | None] | None:
+        """Words on each core, of a synapse that stores non-zero weights only; None if it stores all."""
+        if s.stored is None:
+            return None
+        bits, header = s.weight_bits + self.profile["cores.index_bits_dense"], self.profile["cores.list_bits_dense"]
+        words = np.array([self._list_words(n, bits, header) for n in range(neurons + 1)])
+        at_once = max(_AT_ONCE // (s.inputs * neurons), 1) * neurons
+        result: list[int | None] = []
+        for first in range(0, len(s.stored), at_once):
+            part = s.stored[first : first + at_once]
+            counts = np.add.reduceat(part, range(0, len(part), neurons), axis=0, dtype=np.int32)
+            result += words[counts].sum(axis=1).tolist()
+        return result
+
+    def _synapse(self, s: SynapseDemand, block: Block, stored: int | None) -> tuple[int, int]:
         """(axons, synapse words) of one synapse object."""
+        if stored is not None:
+            return s.inputs, stored
         if s.kind == "conv":
             return self._conv_axons(s, block), self._kernel_words(s, block[0])
         # Each weight has the index of its neuron.
-        lists, weights = (prod(block), 1) if s.kind == "one_to_one" else (s.inputs, prod(block))
-        bits = s.weight_bits + self.profile["cores.index_bits_dense"]
-        return lists, lists * self._list_words(weights, bits, self.profile["cores.list_bits_dense"])
+        bits, header = s.weight_bits + self.profile["cores.index_bits_dense"], self.profile["cores.list_bits_dense"]
+        lists_of, weights_of = (prod(block), 1) if s.kind == "one_to_one" else (s.inputs, prod(block))
+        return lists_of, lists_of * self._list_words(weights_of, bits, header)
 
     def _list_words(self, weights: int, bits: int, header: int) -> int:
         """Words of a list of weights; each list starts at a word of its own."""
-        per_list, word = self.profile.count("cores.weights_per_list") or weights, self.profile["cores.word_bits"]
+        per_list, word = (
+            self.profile.count("cores.weights_per_list") or max(weights, 1),
+            self.profile["cores.word_bits"],
+        )
         full, rest = divmod(weights, per_list)
         words = full * ceil((per_list * bits + header) / word)
         return words + (ceil((rest * bits + header) / word) if rest else 0)
@@ -193,10 +295,13 @@ class _Load:
         """Each source channel and kernel position has a list with one weight per channel of the core."""
         per_group = ceil(self.demand.shape[0] / s.groups)
         lists = ceil(channels / per_group) * s.inputs * prod(s.kernel)
+        bits, header = s.weight_bits, self.profile.count("cores.list_bits_conv")
         index = self.profile.count("cores.index_bits_conv")
-        header = self.profile.count("cores.list_bits_conv_per_x_stride")
-        bits = s.weight_bits + (self.profile["cores.index_bits_dense"] if index is None else index)
-        header = self.profile["cores.list_bits_dense"] if header is None else header * s.stride[1]
+        bits += self.profile["cores.index_bits_dense"] if index is None else index
+        if header is None:
+            return lists * self._list_words(min(channels, per_group), bits, self.profile["cores.list_bits_dense"])
+        # Each weight has the bits that count the stride's columns.
+        bits += (s.stride[1] - 1).bit_length()
         return lists * self._list_words(min(channels, per_group), bits, header)
 
     def _conv_axons(self, s: SynapseDemand, block: Block) -> int:
@@ -209,63 +314,82 @@ class _Load:
 
     def _axons_out(self, block: Block) -> int:
         """One entry for each neuron and target, however many cores receive it; convolutions share those of a position."""
-        neurons, per_stride = prod(block), self.profile.count("cores.axons_out_per_x_stride")
+        neurons, per_position = prod(block), self.profile.count("cores.axons_out_per_position")
         images = sum(target.is_image for target in self.targets)
-        if per_stride is None or not self.demand.is_image:
+        if per_position is None or not self.demand.is_image:
             return neurons * max(len(self.targets), 1)
-        stride = max((s.stride[1] for s in self.demand.synapses if s.kind == "conv"), default=1)
         each = neurons * (len(self.targets) - images if self.targets else 1)
-        return each + images * prod(block[1:]) * per_stride * stride
+        if self.profile.count("cores.axons_out_times_x_stride"):
+            per_position *= max((s.stride[1] for s in self.demand.synapses if s.kind == "conv"), default=1)
+        return each + images * prod(block[1:]) * per_position
 
 
 def _placed(load: _Load) -> LayerMapping:
     """One population on its cores; their number does not depend on other populations."""
     demand = load.demand
-    block = _split_image(load) if demand.is_image else (_split_flat(load),)
-    kinds: list[tuple[int, Block]] = [(1, ())]  # how many cores hold a block of which shape
-    for size, length in zip(demand.shape, block, strict=True):
-        full, rest = divmod(size, length)
-        pieces = [(full, length)] * (full > 0) + [(1, rest)] * (rest > 0)
-        kinds = [(number * n, (*piece, p)) for number, piece in kinds for n, p in pieces]
-    parts = [(number, load.of(piece)) for number, piece in kinds]
+    if demand.is_image:
+        block, passes = _split_image(load, tiles=load.profile.compiler == "newer")
+    else:
+        neurons, passes = _fewest_cores(load) if load.profile.compiler == "nxtf" else _split_flat(load)
+        block = (neurons,)
+    parts = load.parts(block)
     cores = sum(number for number, _ in parts)
     usage = {}
     for name in RESOURCES:
         mean = sum(number * taken[name] for number, taken in parts) / cores
         usage[name] = Usage(max(taken[name] for _, taken in parts), mean, load.limits.get(name))
     shown = tuple(map(min, block, demand.shape))
-    return LayerMapping(demand, shown, cores, usage, load.obstacles)
+    return LayerMapping(demand, shown, cores, usage, load.obstacles, passes)
 
 
-def _split_flat(load: _Load) -> int:
-    """Neurons on a core: the number of cores is multiplied by the whole ratio to the limit, until all fits.
+def _split_flat(load: _Load) -> tuple[int, int]:
+    """(neurons on a core, passes): what a core may hold is divided by the whole ratio to the limit until all fits.
 
-    Then all cores but the last are filled as far as the number of cores stays the same; the tables print 3 x 50 neurons for a
-    layer of 128.
+    It starts from a core's neurons, not from the layer's, so blocks are 4095, 2047, 1023 .. where the ratio is 2.
     """
-    size, cores = load.demand.size, 1
-    neurons = size
-    while neurons > 1 and (exceeded := load.exceeded((neurons,))):
-        cores = min(cores * ceil(max(exceeded.values())), size)
-        neurons = ceil(size / cores)
-    cores = ceil(size / neurons)
-    while neurons < size and ceil(size / (neurons + 1)) == cores and not load.exceeded((neurons + 1,)):
-        neurons += 1
-    return neurons
+    most, passes = load.limits["neurons"], 1
+    while most > 1 and (exceeded := load.exceeded((min(most, load.demand.size),))):
+        most, passes = max(most // ceil(max(exceeded.values())), 1), passes + 1
+    return min(most, load.demand.size), passes
 
 
-def _split_image(load: _Load) -> Block:
-    """Columns are halved from the next power of two, then rows, then channels; kernels are stored once per core.
+def _fewest_cores(load: _Load) -> tuple[int, int]:
+    """(neurons on a core, passes): as many as fit."""
+    fits, most = 1, min(load.limits["neurons"], load.demand.size)
+    while fits < most:
+        middle = (fits + most + 1) // 2
+        if load.exceeded((middle,)):
+            most = middle - 1
+        else:
+            fits = middle
+    return fits, 1
 
-    Only fewer channels need fewer synapse words, so channels are halved first where the words do not fit.
+
+def _split_image(load: _Load, *, tiles: bool) -> tuple[Block, int]:
+    """(block, passes): each pass divides channels where the words do not fit, then columns and rows where the rest does not.
+
+    Kernels are stored once per core, so only fewer channels need fewer words. Divisors are powers of two: the ratio to the limit,
+    rounded down, and at least 2. Columns start at the next power of two. With `tiles`, columns and rows share a divisor of 2^e as
+    2^ceil(e/2) and 2^floor(e/2); without, rows are divided when one column is left.
     """
     channels, rows, width = load.demand.shape
-    columns = 1 << (width - 1).bit_length()
+    columns, passes = 1 << (width - 1).bit_length(), 1
     while exceeded := load.exceeded((channels, rows, columns)):
-        if channels > 1 and ("synapse_words" in exceeded or rows == columns == 1):
-            channels = ceil(channels / 2)
-        elif columns > 1:
-            columns //= 2
-        else:
-            rows = ceil(rows / 2)
-    return channels, rows, columns
+        passes += 1
+        words = max(exceeded.get("synapse_words", 0), exceeded.get("input_entries", 0))
+        if words and channels > 1:
+            channels = ceil(channels / 2 ** _halvings(words))
+            exceeded = load.exceeded((channels, rows, columns))
+        rest = [ratio for name, ratio in exceeded.items() if name not in ("synapse_words", "input_entries")]
+        if rest and rows == columns == 1:
+            channels = ceil(channels / 2 ** _halvings(max(rest)))
+        elif rest:
+            halvings = _halvings(max(rest))
+            across = min(ceil(halvings / 2) if tiles and rows > 1 else halvings, columns.bit_length() - 1)
+            columns, rows = columns >> across, ceil(rows / 2 ** (halvings - across))
+    return (channels, rows, columns), passes
+
+
+def _halvings(ratio: float) -> int:
+    """Largest power of two in a ratio above 1, but at least the first."""
+    return max(int(ratio).bit_length() - 1, 1)

@@ -1,8 +1,9 @@
 """Hardware profiles: TOML files in which each number has a unit, a source and a kind. The code has no numbers of chips.
 
-A chip's file has every key of `schema.SCHEMA`, of kind "unknown" where no public source gives a value. A board's file names
-its chip and the number of chips; every value that it omits is that of the chip. `comparison/processors.toml` next to them has
-figures of other processors, to compare estimates with.
+A chip's file has every key of `schema.SCHEMA`, of kind "unknown" where no public source gives a value, and names the compiler
+whose rules apply. Where a chip has two generations of the compiler, sections named after them have what differs. A board's file
+names its chip and the number of chips; every value that it omits is that of the chip. `comparison/processors.toml` next to them
+has figures of other processors, to compare estimates with.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ..choices import options
+from ..choices import Compiler, check_choice, options
 from ..errors import ProfileError
-from .schema import BOARD, ENERGY, SCHEMA, Quantity, Rule, check_names, parse_quantity
+from .schema import BOARD, ENERGY, GENERATIONS, SCHEMA, Quantity, Rule, check_names, parse_quantity
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +37,10 @@ class Profile:
     chips : int or None
         None where the number is not public.
     sections : mapping
-        Section -> key -> `Quantity`; a board has the section "board" too.
+        Section -> key -> `Quantity`; a board has the section "board" too. "cores" has the values of `compiler`; what the
+        generations of a compiler differ in is in sections named after them as well.
+    compiler : {"nxtf", "older", "newer"}
+        Whose rules place networks on cores.
     own : frozenset of str
         Keys ("section.key") that a board's own file gives; empty for a chip.
     """
@@ -46,7 +50,33 @@ class Profile:
     chip: str
     chips: int | None
     sections: Mapping[str, Mapping[str, Quantity]]
+    compiler: Compiler
     own: frozenset[str] = frozenset()
+
+    @property
+    def compilers(self) -> tuple[Compiler, ...]:
+        """Generations of the compiler that this profile knows, its own alone if there are no others."""
+        return tuple(name for name in GENERATIONS if name in self.sections) or (self.compiler,)
+
+    def with_compiler(self, compiler: Compiler) -> Profile:
+        """The same chip or board, with the rules and limits of another generation of the compiler.
+
+        Raises
+        ------
+        UsageError
+            If there is no such compiler.
+        ProfileError
+            If the profile does not know it.
+        """
+        check_choice("compiler", compiler, Compiler)
+        if compiler == self.compiler:
+            return self
+        if compiler not in self.compilers:
+            raise ProfileError(
+                f"hardware profile {self.name} has no compiler {compiler!r}; choose one of {', '.join(self.compilers)}"
+            )
+        cores = {**self.sections["cores"], **self.sections[compiler]}
+        return replace(self, sections={**self.sections, "cores": cores}, compiler=compiler)
 
     @property
     def is_board(self) -> bool:
@@ -57,6 +87,12 @@ class Profile:
     def usable_cores(self) -> int | None:
         """Usable cores of all its chips; None where their number is unknown."""
         return None if self.chips is None else self.chips * self["cores.usable_per_chip"]
+
+    @property
+    def ethernet_chip(self) -> int | None:
+        """The chip with the board's Ethernet link, counted from 0; None where it is not public or there is none."""
+        link = self.sections.get("board", {}).get("ethernet_chip")
+        return None if link is None or link.value is None else int(link.value)
 
     def quantity(self, key: str) -> Quantity:
         """A number with unit, kind and source; `key` is "section.key", or a key of section "limits"."""
@@ -156,10 +192,16 @@ def _packaged(name: str) -> Path | None:
 def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> Profile:
     """The profile of a chip, or of a board with this chip."""
     rules = SCHEMA if chip is None else {"board": BOARD} | SCHEMA
-    check_names(str(path), content, ("name", "description", "chip", *rules))
+    check_names(str(path), content, ("name", "description", "chip", "compiler", *rules, *GENERATIONS))
     for key in ("name", "description"):
         if not isinstance(content.get(key), str) or not content[key]:
             raise ProfileError(f"{path}: {key} is missing or not a string; give it")
+    for generation in GENERATIONS:
+        if not isinstance(content.get(generation, {}), dict):
+            raise ProfileError(
+                f"{path}: {generation} is {content[generation]!r}; give a table of keys of section cores"
+            )
+        check_names(f"{path}: {generation}", content.get(generation, {}), SCHEMA["cores"])
     name = content["name"]
     if chip is not None and name == chip.name:
         raise ProfileError(f"{path}: name is {name!r}, that of its chip; give the board a name of its own")
@@ -170,21 +212,53 @@ def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> 
         if not isinstance(found, dict):
             raise ProfileError(f"{path}: table {section} is missing; give it")
         check_names(f"{path}: {section}", found, keys)
+        generational = section == "cores" and [content.get(each, {}) for each in GENERATIONS]
         for key, rule in keys.items():
+            if generational and all(key in each for each in generational):
+                continue
             if key in found:
                 inherited[key] = parse_quantity(f"{path}: {section}.{key}", found[key], rule)
-            elif key not in inherited:
+            elif key not in inherited and not rule.may_be_missing:
                 remedy = "give it, or kind 'unknown'" if rule.may_be_unknown else "give it"
                 raise ProfileError(f"{path}: {section}.{key} is missing; {remedy}")
         sections[section] = inherited
-    if chip is None:
-        return _consistent(path, Profile(name, content["description"], name, 1, sections))
-    chips = sections["board"]["chips"].value
     own = frozenset(f"{section}.{key}" for section in rules for key in content.get(section, ()))
+    generations = _generations(path, content, chip, own)
+    # A key that one generation has and another leaves to section "cores" stands in both, as "cores" becomes that of one of them.
+    for key in {key for values in generations.values() for key in values} & set(sections["cores"]):
+        for values in generations.values():
+            values.setdefault(key, sections["cores"][key])
+    sections |= generations
+    compiler = content.get("compiler", None if chip is None else chip.compiler)
+    known: list[str] = [each for each in GENERATIONS if each in sections] or list(options(Compiler))
+    if compiler not in known:
+        raise ProfileError(f"{path}: compiler is {compiler!r}; choose one of {', '.join(known)}")
+    sections["cores"] |= sections.get(compiler, {})
+    if chip is None:
+        return _consistent(path, Profile(name, content["description"], name, 1, sections, compiler))
+    chips = sections["board"]["chips"].value
     return _consistent(
         path,
-        Profile(name, content["description"], chip.name, None if chips is None else int(chips), sections, own),
+        Profile(
+            name, content["description"], chip.name, None if chips is None else int(chips), sections, compiler, own
+        ),
     )
+
+
+def _generations(
+    path: Path, content: dict[str, Any], chip: Profile | None, own: frozenset[str]
+) -> dict[str, dict[str, Quantity]]:
+    """What the generations of the compiler differ in; what a board gives in its section "cores" holds for all of them."""
+    result: dict[str, dict[str, Quantity]] = {}
+    for generation in GENERATIONS:
+        inherited = {} if chip is None else chip.sections.get(generation, {})
+        found = content.get(generation, {})
+        values = {key: quantity for key, quantity in inherited.items() if f"cores.{key}" not in own}
+        for key in found:
+            values[key] = parse_quantity(f"{path}: {generation}.{key}", found[key], SCHEMA["cores"][key])
+        if inherited or found:
+            result[generation] = values
+    return result
 
 
 def _consistent(path: Path, profile: Profile) -> Profile:

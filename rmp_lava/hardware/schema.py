@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from ..choices import listed, options
+from ..choices import Compiler, listed, options
 from ..errors import ProfileError
 from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_LEVELS, MAX_THRESHOLD, MAX_WEIGHT, MIN_WEIGHT
 
@@ -58,6 +58,7 @@ class Rule:
     highest: float
     integer: bool = True
     may_be_unknown: bool = True
+    may_be_missing: bool = False
 
 
 def _count(unit: str, lowest: int = 1, highest: int = 2**24, *, known: bool = False) -> Rule:
@@ -87,6 +88,8 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "neurons": _count("neuron", 1, 2**20, known=True),
         "groups": _count("group", 1, 2**20),
         "synapse_words": _count("word", 1, 2**20, known=True),
+        "input_entries": _count("entry", 1, 2**24),
+        "all_entries": _count("entry", 1, 2**24),
         "word_bits": _count("bit", 8, 1024, known=True),
         "axons_in": _count("axon", 1, 2**20, known=True),
         "axons_out": _count("axon", 1, 2**20, known=True),
@@ -96,10 +99,11 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "index_bits_dense": _count("bit", 0, 64, known=True),
         "index_bits_conv": _count("bit", 0, 64),
         "list_bits_dense": _count("bit", 0, 1024, known=True),
-        "list_bits_conv_per_x_stride": _count("bit", 0, 1024),
+        "list_bits_conv": _count("bit", 0, 1024),
         "weights_per_list": _count("weight"),
         "axons_in_per_x_stride": _count("axon"),
-        "axons_out_per_x_stride": _count("axon"),
+        "axons_out_per_position": _count("axon"),
+        "axons_out_times_x_stride": _count("1", 0, 1),
         "slots_per_soft_reset_neuron": _count("neuron", 1, 64, known=True),
         "delay_max": _count("step", 0),
         "reset_interval_base": _count("1", 2),
@@ -127,8 +131,13 @@ SCHEMA: dict[str, dict[str, Rule]] = {
     },
 }
 """Sections and keys of a chip."""
-BOARD = {"chips": _count("chip", 1, 2**20)}
+BOARD = {
+    "chips": _count("chip", 1, 2**20),
+    "ethernet_chip": Rule({"1": 1.0}, 0, 2**20, may_be_missing=True),
+}
 """Keys of section "board"; a board may also give any key of a chip."""
+GENERATIONS: tuple[Compiler, ...] = ("older", "newer")
+"""Compilers of one chip between which a profile chooses. A chip's section of that name has what differs from section `cores`."""
 
 
 def check_names(where: str, found: Iterable[str], allowed: Iterable[str], what: str = "key") -> None:

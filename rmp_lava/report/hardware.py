@@ -18,6 +18,8 @@ _RESOURCES = {
     "synapse_words": "words",
     "axons_in": "axons in",
     "axons_out": "axons out",
+    "input_entries": "axons in + words",
+    "all_entries": "all entries",
 }
 
 
@@ -56,18 +58,51 @@ def profile_page(profile: Profile) -> Group:
 
 
 def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
-    """Cores of each population, and usage of its fullest core; also shapes and blocks if `wide`."""
+    """Cores of each population, and usage of its fullest core; also shapes, blocks and chips if `wide`."""
     rows = []
+    per_chip, several = mapping.profile["cores.usable_per_chip"], wide and mapping.chips > 1
     for layer in mapping.layers:
         held = [f"{layer.usage[name].largest:,}" for name in ("neurons", "synapse_words", "axons_in", "axons_out")]
         shapes = (shape(layer.shape), shape(layer.block)) if wide else ()
         cores = f"{layer.cores:,}" if layer.fits else "–"
-        rows.append((layer.name, *shapes, cores, *held, _RESOURCES[layer.binding], _used(layer)))
-    rows.append(("all", *(("", "") if wide else ()), cores_taken(mapping), "", "", "", "", "", ""))
+        on = (_chips(layer, per_chip),) if several else ()
+        rows.append((layer.name, *shapes, cores, *on, *held, _RESOURCES[layer.binding], _used(layer)))
+    chips = (f"{mapping.chips:,}",) if several else ()
+    rows.append(("all", *(("", "") if wide else ()), cores_taken(mapping), *chips, "", "", "", "", "", ""))
     shapes = ("shape", "on a core") if wide else ()
-    columns = ("layer", *shapes, "cores", "neurons", "words", "axons in", "axons out", "scarcest", "used")
+    on = ("chips",) if several else ()
+    columns = ("layer", *shapes, "cores", *on, "neurons", "words", "axons in", "axons out", "scarcest", "used")
     title = f"Fullest core of each layer, {mapping.profile.name}, {mapping.implementation} neurons"
     return table(title, columns, rows, total=True)
+
+
+def _chips(layer: LayerMapping, per_chip: int) -> str:
+    """The chips that it lies on, counted from 1."""
+    first, last = (core // per_chip + 1 for core in (layer.first, layer.first + layer.cores - 1))
+    return f"{first:,}" if first == last else f"{first:,}–{last:,}"
+
+
+def compilers_table(mapping: Mapping) -> Table | None:
+    """The layers that the chip's compilers place differently, with the scarcest resource by each; None if there are none."""
+    if not mapping.differing:
+        return None
+    compilers = {mapping.profile.compiler: mapping.layers, **mapping.others}
+    rows = []
+    for name in mapping.differing:
+        for compiler, layers in compilers.items():
+            layer = next(layer for layer in layers if layer.name == name)
+            cores = f"{layer.cores:,}" if layer.fits else "–"
+            rows.append((name, compiler, shape(layer.block), cores, _RESOURCES[layer.binding], _used(layer)))
+    columns = ("layer", "compiler", "on a core", "cores", "scarcest", "used")
+    return table("Where the two compilers differ", columns, rows, text_columns=3)
+
+
+def describe_compilers(mapping: Mapping) -> str:
+    """Whose rules were used, and how many cores the other compiler takes; empty for a chip with one compiler."""
+    if not mapping.others:
+        return ""
+    others = [f"the {name} one takes {sum(x.cores for x in layers):,}" for name, layers in mapping.others.items()]
+    return f"By the rules of lava-loihi's {mapping.profile.compiler} compiler; {', '.join(others)}"
 
 
 def cores_taken(mapping: Mapping) -> str:
@@ -101,6 +136,11 @@ def describe_mapping(mapping: Mapping) -> list[str]:
             f"{mapping.cores_of_others:,} cores."
         ]
     lines += [f"  - {remedy}" for remedy in mapping.remedies]
+    if mapping.others:
+        lines.append(f"{describe_compilers(mapping)}.")
+    running = mapping.chips_on_ethernet
+    if running is not None and running > mapping.chips:
+        lines.append(f"With input through Ethernet, {running:,} chips run, as the link is on chip {running:,}.")
     if mapping.unknown:
         lines.append(
             f"The profile of {profile.chip} has no value for {unknown_figures(mapping)}: core counts that depend on it are too "

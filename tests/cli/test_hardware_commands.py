@@ -54,8 +54,8 @@ def test_profiles_are_listed(call):
     found = json.loads(call("profiles", "--json", "-")[1])["profiles"]
     chips = {each["name"]: (each["chip"], each["chips"], each["usable_cores"]) for each in found}
     assert chips["hala_point"] == ("loihi2", 1152, 140544) and chips["loihi2"] == ("loihi2", 1, 122)
-    assert chips["vpx"] == ("loihi2", None, None) and "unknown" in output
-    assert "unknown chips" in call("profiles", "vpx")[1]
+    assert chips["vpx"] == ("loihi2", 16, 1952)
+    assert "16 chips" in call("profiles", "vpx")[1]
 
 
 def test_a_profile_is_shown_with_every_source(call):
@@ -98,7 +98,7 @@ def test_stock_neurons_are_mapped_even_if_the_number_of_steps_is_unknown(call, n
 def test_a_network_that_does_not_fit_has_exit_code_1_and_remedies(call, nets, tmp_path):
     board = tmp_path / "small.toml"
     board.write_text(
-        'name = "small"\ndescription = "few cores"\nchip = "loihi2"\n'
+        'name = "small"\ndescription = "few cores"\nchip = "loihi2"\ncompiler = "older"\n'
         '[board.chips]\nvalue = 1\nunit = "chip"\nkind = "documented"\nsource = "x"\n'
         '[cores.usable_per_chip]\nvalue = 40\nunit = "core"\nkind = "documented"\nsource = "x"\n'
     )
@@ -182,8 +182,7 @@ def test_an_estimate_on_the_users_images(call, tmp_path):
             ("fit", REFERENCE, "--implementation", "stock", "--steps", "4", "--data-dir", "here"),
             "but directory here was given",
         ),
-        (("fit", REFERENCE, "--profile", "vpx"), "vpx: board.chips is unknown"),
-        (("estimate", REFERENCE, "--profile", "vpx"), "vpx: board.chips is unknown"),
+        (("fit", REFERENCE, "--compiler", "nxtf"), "oheo_gulch has no compiler 'nxtf'; choose one of older, newer"),
         (("estimate", REFERENCE, "--profile", "abacus"), "'abacus' is unknown"),
         (("estimate", REFERENCE, "--steps", "0"), "steps are 0"),
         (("estimate", REFERENCE, "--samples", "0"), "samples are 0"),

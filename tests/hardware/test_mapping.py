@@ -21,6 +21,7 @@ from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.report.hardware import describe_mapping
 
 LOIHI2 = load_profile("loihi2")
+OLDER = LOIHI2.with_compiler("older")
 RESOURCES = ("neurons", "synapse_words", "axons_in", "axons_out", "groups")
 
 
@@ -84,42 +85,131 @@ def test_lava_dls_pilotnet_file_as_the_compiler_placed_it():
     assert_as_printed(map_network(network, "oheo_gulch"), PILOTNET)
 
 
-def test_mnist_as_the_compiler_placed_it():
-    """Printed in per cent: of 16,000 axons and words, and 4096 neurons."""
-    mapping = map_network(mnist(), "oheo_gulch")
-    assert [layer.cores for layer in mapping.layers] == [3, 1, 1]
-    for name, axons, words, axon_map, neurons in (
-        ("b", 0.80, 16.80, 0.40, 1.56),
-        ("c", 0.40, 1.60, 0.06, 0.24),
-    ):
-        usage = mapping[name].usage
-        assert 100 * usage["axons_in"].mean / 16000 == pytest.approx(axons, abs=0.005)
-        assert 100 * usage["synapse_words"].mean / 16000 == pytest.approx(words, abs=0.005)
-        assert 100 * usage["axons_out"].mean / 16000 == pytest.approx(axon_map, abs=0.005)
-        assert 100 * usage["neurons"].mean / 4096 == pytest.approx(neurons, abs=0.005)
-    # 50 neurons on each of 3 cores would be more than the layer has, so these are printed of a full core. There are fewer
-    # here, because that compiler's version took 12,544 words where PilotNet's stopped at 12,000.
-    first = mapping["a"].usage
-    assert 100 * first["axons_in"].largest / 16000 == pytest.approx(4.90, abs=0.005)
-    assert 100 * first["synapse_words"].largest / 16000 == pytest.approx(78.40, rel=0.10)
-    assert 100 * first["axons_out"].largest / 16000 == pytest.approx(0.31, rel=0.10)
-    assert 100 * first["neurons"].largest / 4096 == pytest.approx(1.22, rel=0.10)
-
-
 @pytest.mark.parametrize(
-    ("neurons", "blocks"), [(128, [47, 47, 34]), (47, [47]), (94, [47, 47]), (95, [31, 31, 31, 2])]
+    ("compiler", "neurons", "blocks"),
+    [
+        # Blocks start at 4095 and are divided by the ratio to the limit: by 3 and 2, 4095 .. 50, 25; by 2, 4095 .. 31.
+        ("older", 128, [25, 25, 25, 25, 25, 3]),
+        ("older", 94, [31, 31, 31, 1]),
+        ("newer", 128, [50, 50, 28]),
+        ("newer", 47, [47]),
+        ("newer", 94, [31, 31, 31, 1]),
+        ("newer", 60, [60]),
+    ],
 )
-def test_cores_are_filled_as_far_as_their_number_stays(neurons, blocks):
-    mapping = map_network(network_of((784,), dense("a", INPUT, 784, neurons)), "oheo_gulch")
+def test_blocks_are_divided_from_the_neurons_of_a_core(compiler, neurons, blocks):
+    mapping = map_network(network_of((784,), dense("a", INPUT, 784, neurons)), "oheo_gulch", compiler=compiler)
     usage = mapping["a"].usage["neurons"]
     assert (mapping["a"].cores, usage.largest) == (len(blocks), max(blocks))
     assert usage.mean == pytest.approx(sum(blocks) / len(blocks))
 
 
 def test_words_of_one_core_as_the_mnist_table_prints_them():
-    mapping = map_network(network_of((784,), dense("a", INPUT, 784, 50)), changed(LOIHI2, synapse_words=16000))
+    mapping = map_network(network_of((784,), dense("a", INPUT, 784, 50)), LOIHI2)
     assert mapping["a"].cores == 1
     assert mapping["a"].usage["synapse_words"].largest / 16000 == 0.784
+
+
+def test_the_entries_of_a_core_have_a_limit_together():
+    """12,000 inputs and words are within their own limits, but not together with the rest."""
+    network = network_of((12000,), dense("a", INPUT, 12000, 10))
+    for compiler in ("older", "newer"):
+        mapping = map_network(network, "oheo_gulch", compiler=compiler)
+        assert not mapping["a"].fits and mapping["a"].obstacles["all_entries"] == 2 * 12000 + 1 + 1 + 1
+    mapping = map_network(network, "oheo_gulch")
+    assert "needs 24,003 entries of all kinds together even for a single neuron" in describe_mapping(mapping)[1]
+    mapping = map_network(network_of((7990,), dense("a", INPUT, 7990, 10)), "oheo_gulch")
+    assert mapping["a"].fits
+
+
+def test_both_compilers_are_compared():
+    mapping = map_network(pilotnet(), "oheo_gulch")
+    assert mapping.profile.compiler == "older" and mapping.cores == 74
+    assert {name: sum(layer.cores for layer in layers) for name, layers in mapping.others.items()} == {"newer": 77}
+    assert mapping.differing == ("input", "conv1", "conv2", "dense1")
+    newer = map_network(pilotnet(), "oheo_gulch", compiler="newer")
+    assert newer.cores == 77 and [x.cores for x in newer.layers] == [x.cores for x in mapping.others["newer"]]
+    assert sum(x.cores for x in newer.others["older"]) == 74 and newer.differing == mapping.differing
+    assert map_network(pilotnet(), "loihi1").others == {}
+    with pytest.raises(ProfileError, match="loihi1 has no compiler 'newer'; choose one of nxtf"):
+        map_network(pilotnet(), "loihi1", compiler="newer")
+    with pytest.raises(UsageError, match="compiler is 'new'; choose one of nxtf, older, newer"):
+        map_network(pilotnet(), "loihi2", compiler="new")
+
+
+def test_only_non_zero_weights_are_stored_where_asked():
+    weight = weights((256, 1024), -256, 254)
+    weight[np.random.default_rng(0).random(weight.shape) < 0.9] = 0
+    layer = Layer("a", (256,), (Dense(INPUT, weight),), Neurons(500))
+    every, found = (map_network(network_of((1024,), layer), LOIHI2, sparse=sparse)["a"] for sparse in (False, True))
+    # By hand, list by list: 20 bits for each stored weight, 12 for a list that has any.
+    words = 0
+    for start in range(0, 256, found.block[0]):
+        counts = np.count_nonzero(weight[start : start + found.block[0]], axis=0)
+        words = max(words, sum(-(-(int(n) * 20 + 12) // 64) for n in counts if n))
+    assert found.usage["synapse_words"].largest == words and found.cores < every.cores
+    assert found.usage["axons_in"].largest == 1024
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_stored_words_are_those_of_each_core(neurons, inputs, share, seed):
+    weight = (np.random.default_rng(seed).random((neurons, inputs)) < share) * 2
+    profile = changed(LOIHI2, synapse_words=40, index_bits_dense=20, neurons=64)
+    layer = Layer("a", (neurons,), (Dense(INPUT, weight),), Neurons(500))
+    found = map_network(network_of((inputs,), layer), profile, sparse=True)["a"]
+    bits = weight_bits(weight, 8) + 20
+    of_cores = [
+        sum(
+            -(-(int(n) * bits + 12) // 64)
+            for n in np.count_nonzero(weight[start : start + found.block[0]], axis=0)
+            if n
+        )
+        for start in range(0, neurons, found.block[0])
+    ]
+    usage = found.usage["synapse_words"]
+    assert (found.cores, usage.largest) == (len(of_cores), max(of_cores))
+    assert usage.mean == pytest.approx(sum(of_cores) / len(of_cores))
+    assert found.fits == (max(of_cores) <= 40)
+
+
+def test_chips_are_filled_in_the_order_of_the_layers():
+    board = changed(load_profile("kapoho_point"), usable_per_chip=10)
+    mapping = map_network(pilotnet(), board, compiler="older")
+    firsts = [layer.first for layer in mapping.layers]
+    assert firsts == [sum(x.cores for x in mapping.layers[:i]) for i in range(len(firsts))] and mapping.chips == 8
+    # The twelve cores of dense1 follow those of conv5, cores 57 and 58: 59, 60 .. 69 and 70.
+    conv5, dense1 = mapping["conv5"], mapping["dense1"]
+    assert (conv5.first, conv5.cores, dense1.first, dense1.cores) == (57, 2, 59, 12)
+    assert conv5.crossing == conv5.receivers - 1 == 11
+    assert mapping["dense4"].crossing == 0
+    assert all(0 <= layer.crossing <= layer.receivers for layer in mapping.layers)
+    alone = map_network(pilotnet(), "hala_point")
+    assert alone.chips == 1 and all(layer.crossing == 0 for layer in alone.layers)
+
+
+@given(chains_of_cores=st.lists(st.integers(1, 40), min_size=2, max_size=4), per_chip=st.integers(1, 7))
+def test_messages_between_chips_are_those_to_cores_of_other_chips(chains_of_cores, per_chip):
+    """Dense layers, one neuron per core: every pair of cores, one by one."""
+    layers, source, inputs = [], INPUT, 3
+    for i, neurons in enumerate(chains_of_cores):
+        layers.append(Layer(f"d{i}", (neurons,), (Dense(source, np.full((neurons, inputs), 2)),), Neurons(9)))
+        source, inputs = f"d{i}", neurons
+    profile = changed(LOIHI2, neurons=1, usable_per_chip=per_chip)
+    mapping = map_network(network_of((3,), *layers), profile)
+    for layer, following in zip(mapping.layers, mapping.layers[1:], strict=False):
+        pairs = [
+            (layer.first + i) // per_chip != (following.first + j) // per_chip
+            for i in range(layer.cores)
+            for j in range(following.cores)
+        ]
+        assert layer.crossing == pytest.approx(sum(pairs) / layer.cores)
+
+
+def test_input_through_ethernet_runs_chips_up_to_the_link():
+    mapping = map_network(pilotnet(), "vpx")
+    assert (mapping.chips, mapping.chips_on_ethernet) == (1, 13)
+    assert any("13 chips run" in line for line in describe_mapping(mapping))
+    assert map_network(pilotnet(), "kapoho_point").chips_on_ethernet is None
 
 
 @st.composite
@@ -167,11 +257,12 @@ def test_every_neuron_is_placed_once_and_every_limit_is_kept(drawn, implementati
         ("neurons", 1000, {"input", "conv1", "conv2", "conv3", "conv4", "conv5"}),
         ("synapse_words", 2600, {"dense1"}),
         ("axons_out", 100, {"input", "conv1", "conv2", "conv3", "conv5"}),
+        ("all_entries", 5200, {"conv5", "dense1"}),
         ("index_bits_dense", 30, {"dense1"}),
     ],
 )
 def test_a_changed_limit_changes_the_layers_that_it_binds(name, number, layers):
-    before, after = map_network(pilotnet(), LOIHI2), map_network(pilotnet(), changed(LOIHI2, **{name: number}))
+    before, after = (map_network(pilotnet(), profile) for profile in (OLDER, changed(OLDER, **{name: number})))
     more = {b.name for b, a in zip(before.layers, after.layers, strict=True) if a.cores > b.cores}
     assert more == layers and after.cores > before.cores
 
@@ -360,7 +451,7 @@ def test_a_layer_that_does_not_fit_however_it_is_split():
     assert not mapping.fits and not mapping["a"].fits
     assert "'a' needs 20,000 synapse words even for a single neuron, and a core has 12,000" in mapping.remedies[0]
     mapping = map_network(network, changed(LOIHI2, synapse_words=10**6))
-    assert not mapping.fits and mapping["a"].binding == "axons_in"
+    assert not mapping.fits and mapping["a"].binding == "input_entries"
     assert "'a' needs 20,000 input axons" in mapping.remedies[0] and "16,000" in mapping.remedies[0]
 
 
@@ -406,9 +497,14 @@ def test_each_trap_is_where_the_profile_has_it():
     assert "column 31" in width and "from 100 on" in large and "a power of 3; T = 81 would" in period
 
 
-def test_a_board_with_an_unknown_number_of_chips_is_refused():
-    with pytest.raises(ProfileError, match='vpx: board.chips is unknown.*chip = "loihi2"') as caught:
-        map_network(mnist(), "vpx")
+def test_a_board_with_an_unknown_number_of_chips_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\ndescription = "a board"\nchip = "loihi2"\n'
+        '[board.chips]\nunit = "chip"\nkind = "unknown"\nsource = "none"\n'
+    )
+    with pytest.raises(ProfileError, match='mine: board.chips is unknown.*chip = "loihi2"') as caught:
+        map_network(mnist(), str(path))
     assert "\n" not in str(caught.value)
 
 

@@ -62,7 +62,7 @@ BOARDS = {
     "nahuku32": ("loihi1", 32),
     "oheo_gulch": ("loihi2", 1),
     "kapoho_point": ("loihi2", 8),
-    "vpx": ("loihi2", None),
+    "vpx": ("loihi2", 16),
     "hala_point": ("loihi2", 1152),
 }
 
@@ -92,9 +92,29 @@ def test_a_board_repeats_no_value_of_its_chip():
     chip = load_profile("loihi2")
     for name in ("oheo_gulch", "kapoho_point", "vpx", "hala_point"):
         board = load_profile(name)
-        different = {key for key, quantity in board if key != "board.chips" and quantity != chip.quantity(key)}
-        assert different | {"board.chips"} == board.own and board.count("board.chips") == board.chips
+        found = board.with_compiler(chip.compiler)
+        different = {key for key, q in found if not key.startswith("board.") and q != chip.quantity(key)}
+        assert different | {"board.chips"} == board.own - {"board.ethernet_chip"}
+        assert board.count("board.chips") == board.chips
     assert load_profile("oheo_gulch").own == {"board.chips", "energy.static_power"}
+
+
+def test_a_profile_chooses_the_generation_of_the_compiler(tmp_path):
+    one, older, newer = (load_profile(name) for name in ("loihi1", "oheo_gulch", "kapoho_point"))
+    assert [each.compiler for each in (one, older, newer)] == ["nxtf", "older", "newer"]
+    assert one.compilers == ("nxtf",) and older.compilers == newer.compilers == ("older", "newer")
+    assert (older["cores.synapse_words"], newer["cores.synapse_words"]) == (12000, 16000)
+    for each in (older, newer):
+        assert each.with_compiler("newer")["cores.synapse_words"] == 16000
+        assert each.with_compiler("older").count("cores.input_entries") is None
+    # What a board gives for its cores holds for both compilers, unless it gives it for one of them.
+    board = BOARD + '[cores.synapse_words]\nvalue = 500\nunit = "word"\nkind = "derived"\nsource = "tried"\n'
+    found = load_profile(write(tmp_path, board))
+    assert found["cores.synapse_words"] == found.with_compiler("older")["cores.synapse_words"] == 500
+    board += '[older.synapse_words]\nvalue = 400\nunit = "word"\nkind = "derived"\nsource = "tried"\n'
+    found = load_profile(write(tmp_path, 'compiler = "older"\n' + board))
+    assert [found.with_compiler(each)["cores.synapse_words"] for each in ("older", "newer")] == [400, 500]
+    assert found.compiler == "older" and found["cores.synapse_words"] == 400
 
 
 def test_units_are_converted():
@@ -149,6 +169,11 @@ def test_numbers_have_one_type():
         ),
         (*replaced("cores.neurons", 'kind = "unknown"\nsource = "x"'), ["cores.neurons.kind is 'unknown'", "required"]),
         (*replaced("cores.groups", 'kind = "unknown"'), ["cores.groups.source is missing"]),
+        (*removed("older.synapse_words"), ["cores.synapse_words is missing", "give it"]),
+        ("[older.synapse_words]", "[older.words]", ["older: key 'words' is unknown"]),
+        ('compiler = "newer"', "", ["compiler is None; choose one of older, newer"]),
+        ('compiler = "newer"', 'compiler = "nxtf"', ["compiler is 'nxtf'; choose one of older, newer"]),
+        ('compiler = "newer"', "compiler = 1", ["compiler is 1; choose one of older, newer"]),
         ('name = "loihi2"', "", ["name is missing"]),
         ('name = "loihi2"', "name = 2", ["name is missing or not a string"]),
         ('name = "loihi2"', 'name = "loihi2"\nnmae = "x"', ["'nmae' is unknown", "name?"]),
