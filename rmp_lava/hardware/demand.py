@@ -28,7 +28,8 @@ CLOCK, CONSTANTS = "(clock)", "(constants)"
 
 Role = Literal["layer", "input", "relay", "pulses"]
 """A relay delays spikes where stock neurons need it, and pulses drive them; neither belongs to the network itself."""
-SynapseKind = Literal["dense", "conv", "one_to_one"]
+SynapseKind = Literal["dense", "conv", "sparse", "one_to_one"]
+"""Sparse: a convolution with a weight exponent, which shares no weights between neurons."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class SynapseDemand:
     source : str
         Name of a population.
     inputs : int
-        Neurons of the source; for convolutions its channels per group.
+        Neurons of the source; for convolutions its channels per group, for sparse synapses the weights of a neuron.
     kernel, stride, dilation : tuple of int
         (height, width), of convolutions.
     pool : tuple of int
@@ -175,6 +176,8 @@ def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int, sparse: bool
     if not isinstance(synapse, Conv):
         stored = synapse.weight != 0 if sparse else None
         return SynapseDemand(synapse.source, "dense", prod(source), bits, pool=pool, stored=stored)
+    if synapse.exponent:
+        return SynapseDemand(synapse.source, "sparse", synapse.fan_in, bits, pool=pool)
     _, inputs, height, width = synapse.weight.shape
     geometry = (synapse.stride, synapse.dilation, synapse.groups)
     return SynapseDemand(synapse.source, "conv", inputs, bits, (height, width), *geometry, pool)
@@ -266,6 +269,8 @@ def scaled(populations: Sequence[Demand], width: float) -> list[Demand]:
 
 
 def _scaled(synapse: SynapseDemand, ratio: float, neurons: int) -> SynapseDemand:
+    if synapse.kind == "sparse":
+        return synapse
     if synapse.kind == "conv" and synapse.groups > 1:
         return replace(synapse, groups=max(1, round(synapse.groups * ratio)))
     inputs, stored = max(1, round(synapse.inputs * ratio)), synapse.stored

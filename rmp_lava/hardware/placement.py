@@ -32,6 +32,8 @@ _AT_ONCE = 4_000_000
 """Weights whose storage is counted at once."""
 Block = tuple[int, ...]
 """The part of a population's shape that one core holds."""
+_Target = tuple[Demand, SynapseDemand]
+"""A population, and one of its synapses."""
 
 
 @dataclass(frozen=True)
@@ -153,17 +155,17 @@ def place(
     return tuple(
         replace(
             layer,
-            receivers=ceil(share[name] * sum(_cores_reached(lying[t.name]) for t in targets[name])),
-            crossing=share[name] * sum(_crossing(layer, lying[t.name], per_chip) for t in targets[name]),
+            receivers=ceil(share[name] * sum(_cores_reached(lying[t.name]) for t, _ in targets[name])),
+            crossing=share[name] * sum(_crossing(layer, lying[t.name], per_chip) for t, _ in targets[name]),
         )
         for name, layer in lying.items()
     )
 
 
-def _targets(source: Demand, populations: Sequence[Demand]) -> list[Demand]:
+def _targets(source: Demand, populations: Sequence[Demand]) -> list[_Target]:
     """One entry for each synapse that leaves the population for another one."""
     others = (other for other in populations if other.name != source.name)
-    return [other for other in others for s in other.synapses if s.source == source.name]
+    return [(other, s) for other in others for s in other.synapses if s.source == source.name]
 
 
 def _cores_reached(layer: LayerMapping) -> int:
@@ -194,7 +196,7 @@ class _Load:
     """What a block of one population takes of a core, compared with the core's limits."""
 
     def __init__(
-        self, demand: Demand, targets: Sequence[Demand], source_shapes: Mapping[str, tuple[int, ...]], profile: Profile
+        self, demand: Demand, targets: Sequence[_Target], source_shapes: Mapping[str, tuple[int, ...]], profile: Profile
     ) -> None:
         self.demand, self.targets, self.source_shapes, self.profile = demand, targets, source_shapes, profile
         limits = {name: profile.count(f"cores.{name}") for name in RESOURCES}
@@ -278,7 +280,10 @@ class _Load:
             return self._conv_axons(s, block), self._kernel_words(s, block[0])
         # Each weight has the index of its neuron.
         bits, header = s.weight_bits + self.profile["cores.index_bits_dense"], self.profile["cores.list_bits_dense"]
-        lists_of, weights_of = (prod(block), 1) if s.kind == "one_to_one" else (s.inputs, prod(block))
+        if s.kind == "dense":
+            lists_of, weights_of = s.inputs, prod(block)
+        else:  # each neuron has sources of its own
+            lists_of, weights_of = prod(block) * (s.inputs if s.kind == "sparse" else 1), 1
         return lists_of, lists_of * self._list_words(weights_of, bits, header)
 
     def _list_words(self, weights: int, bits: int, header: int) -> int:
@@ -315,7 +320,7 @@ class _Load:
     def _axons_out(self, block: Block) -> int:
         """One entry for each neuron and target, however many cores receive it; convolutions share those of a position."""
         neurons, per_position = prod(block), self.profile.count("cores.axons_out_per_position")
-        images = sum(target.is_image for target in self.targets)
+        images = sum(target.is_image and s.kind != "sparse" for target, s in self.targets)
         if per_position is None or not self.demand.is_image:
             return neurons * max(len(self.targets), 1)
         each = neurons * (len(self.targets) - images if self.targets else 1)

@@ -43,9 +43,10 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
 def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
     neurons, synapse = layer.neurons, layer.synapses[0]
     obstacles = []
-    if synapse.exponent:
+    exponent = max(each.exponent for each in layer.synapses)
+    if exponent:
         obstacles.append(
-            f"weight exponent {synapse.exponent}, which the loader ignores; quantise without exponents, with "
+            f"weight exponent {exponent}, which the loader ignores; quantise without exponents, with "
             "threshold_form='dense_rec'"
         )
     if neurons.v_init != 0:

@@ -10,7 +10,7 @@ from rich.console import Console
 from ..conversion.fidelity import begins_at
 from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
-from ..network import Conv, Layer, SpikingNetwork
+from ..network import Conv, Layer, SpikingNetwork, Synapse
 from ..registers import MAX_STATE, to_weight_units
 from ..results import Run
 from ..tables import Table, table
@@ -45,7 +45,7 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
         rows.append(
             (
                 layer.name,
-                f"{synapses} from {', '.join(s.source for s in layer.synapses)}",
+                f"{synapses} from {', '.join(map(_source, layer.synapses))}",
                 kind,
                 shape(layer.shape),
                 *((f"{weights:,}", f"{low:g} … {high:g}") if wide else ()),
@@ -81,6 +81,10 @@ def quantisation_table(network: SpikingNetwork, run: Run) -> Table:
         )
     columns = ("layer", "scale", "weights", "rounding error", "rounded to 0", "threshold", "starts at")
     return table("Quantisation", (*columns, "register used", "saturations"), rows)
+
+
+def _source(synapse: Synapse) -> str:
+    return f"{synapse.source} << {synapse.exponent}" if synapse.exponent else synapse.source
 
 
 def _weight_range(layer: Layer) -> tuple[float, float]:

@@ -41,6 +41,7 @@ _CIRCUITS = (
     timing_rungs.periodic_reset,
     timing_rungs.boundary,
     synapse_rungs.dense,
+    synapse_rungs.exponents,
     synapse_rungs.conv,
     synapse_rungs.graded,
     synapse_rungs.relay,

@@ -64,6 +64,63 @@ def dense() -> Rung:
     )
 
 
+def exponents() -> Rung:
+    """A convolution's shortcut is a Sparse with an exponent next to synapses with another one."""
+    circuit = Circuit(
+        18,
+        (spikes_of(8, [1, 8], [1]),),
+        (membrane("cells", 2, 100),),
+        (
+            Connection("lines", "cells", np.array([[30, -2], [-14, 126]]), exponent=1),
+            Connection("lines", "cells", np.array([[26, 0], [0, -6]]), "sparse", 4),
+            Connection("lines", "cells", np.array([[3, 0], [0, 1]])),
+            self_synapse("cells", 2, 100),
+        ),
+    )
+
+    def with_exponents(*exponents: int) -> Circuit:
+        changed = circuit
+        for index, exponent in enumerate(exponents):
+            changed = changed.with_connection(index, exponent=exponent)
+        return changed
+
+    return Rung(
+        "weight exponents",
+        "synapses of one population with exponents 1, 4 and 0, in Dense and in Sparse",
+        circuit,
+        "both lines: 56 + 416 + 3 = 475 gives 4 spikes and leaves 75, and 224 - 96 + 1 = 129 gives one and leaves 29; later the "
+        "first line adds 60 + 416 + 3, which gives 5 and leaves 54, and -28",
+        "weights are not shifted by the exponent of their own synapse",
+        "quantise with --threshold-form dense_rec, which gives no exponents",
+        Recording(
+            {"cells": at_steps(18, [2, 3, 4, 5, *range(9, 14)], [2])},
+            {"cells": np.array([54, 1]) * UNIT},
+        ),
+        (
+            Suspect(
+                "weight exponents are ignored",
+                "quantise with --threshold-form dense_rec, which gives no exponents",
+                with_exponents(0, 0, 0),
+            ),
+            Suspect(
+                "Sparse ignores its exponent",
+                "use Dense for shortcuts, or quantise with --threshold-form dense_rec",
+                with_exponents(1, 0, 0),
+            ),
+            Suspect(
+                "all synapses of a population have the first one's exponent",
+                "give each exponent a population of its own, or quantise with --threshold-form dense_rec",
+                with_exponents(1, 1, 1),
+            ),
+            Suspect(
+                "weights of mixed sign are shifted by one bit more",
+                "pass exponents of mixed weights one lower",
+                with_exponents(2, 5, 0),
+            ),
+        ),
+    )
+
+
 def conv() -> Rung:
     """Two channels of 5 x 5, kernel 3 x 3, stride and padding that differ in height and width."""
     kernel = np.zeros((2, 2, 3, 3), dtype=int)

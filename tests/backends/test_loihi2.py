@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rmp_lava
-from rmp_lava.backends import Loihi2, loihi2
+from rmp_lava.backends import Loihi2, loihi2, obstacles
 from rmp_lava.backends.loihi2 import Board, api, lowering_report, requirements
 from rmp_lava.backends.loihi2.contract import CONTRACT, ApiName, Parameter, problems
 from rmp_lava.encoding import make_input
@@ -26,6 +26,24 @@ def one_layer(neurons: Neurons, weight=((100, -60),), source: Input | None = Non
     source = source or Input((2,), "spikes")
     layer = Layer("a", (len(weight),), (Dense(INPUT, np.array(weight, np.int16)),), neurons)
     return SpikingNetwork("one", source, (layer,), "integer", "count")
+
+
+def test_convolutions_with_exponents_become_sparse_and_too_large_ones_are_refused(monkeypatch):
+    conv = Conv(INPUT, np.full((2, 2, 3, 3), 8, np.int16), padding=(1, 1), exponent=3)
+    plain = Layer("plain", (2, 6, 6), (Conv(INPUT, conv.weight, padding=(1, 1)),), Neurons(50))
+    shifted = Layer("shifted", (2, 6, 6), (conv, Conv("plain", conv.weight, padding=(1, 1))), Neurons(50))
+    network = SpikingNetwork("two", make_input("poisson", (2, 6, 6)), (plain, shifted), "integer", "count")
+    found = [each for each in lowering_report(network, 8).findings if each.kind == "exponent"]
+    assert [(each.severity, each.where) for each in found] == [("information", "shifted")]
+    # 36 positions with 2 x 2 x 9 weights, without those that look at the border.
+    connections = 4 * (36 * 9 - 4 * 5 - 4 * 4 * 3)
+    monkeypatch.setattr(obstacles, "MAX_SPARSE_CONNECTIONS", connections)
+    assert not lowering_report(network, 8).of("obstacle")
+    monkeypatch.setattr(obstacles, "MAX_SPARSE_CONNECTIONS", connections - 1)
+    with pytest.raises(
+        BackendError, match=f"shifted: its convolution from 'input' has .* and {connections:,} connections"
+    ):
+        lowering_report(network, 8).raise_if_blocked()
 
 
 # The contract, on modules made for it

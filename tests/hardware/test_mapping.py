@@ -286,6 +286,26 @@ def test_dense_zeros_are_stored_and_kernels_stored_once():
     assert words[0] == words[1]
 
 
+def test_a_shortcut_with_an_exponent_shares_no_weights_and_a_dense_synapse_costs_the_same():
+    def mapped(*exponents: int):
+        conv = Conv("a", np.full((4, 4, 3, 3), 8), (1, 1), (1, 1))
+        shortcut = Conv("a", np.full((4, 1, 1, 1), 8), groups=4, exponent=exponents[0])
+        a = Layer("a", (4, 6, 6), (Conv(INPUT, np.full((4, 2, 3, 3), 8), (1, 1), (1, 1)),), Neurons(9))
+        b = Layer("b", (4, 6, 6), (conv, shortcut), Neurons(9))
+        c = Layer("c", (5,), (Dense("b", np.full((5, 144), 8), exponent=exponents[1]),), Neurons(9))
+        return map_network(network_of((2, 6, 6), a, b, c), LOIHI2)
+
+    plain, dense_only, shifted = mapped(0, 0), mapped(0, 4), mapped(5, 4)
+    assert plain.layers == dense_only.layers
+    # One axon and one list of one weight for each neuron, in place of those that a convolution's neurons share.
+    axons, words = (
+        [each["b"].usage[name].largest for each in (plain, shifted)] for name in ("axons_in", "synapse_words")
+    )
+    assert axons[1] - axons[0] == 144 - 1 and words[1] > words[0]
+    assert shifted["a"].usage["axons_out"].largest > plain["a"].usage["axons_out"].largest + 100
+    assert shifted["c"].usage == plain["c"].usage
+
+
 @given(
     st.integers(-128, 127),
     st.integers(-128, 127),

@@ -17,7 +17,7 @@ from ...encoding import check_images
 from ...findings import Finding, Severity, of_severity
 from ...hardware import load_profile
 from ...hardware.advice import traps
-from ...network import INPUT, SpikingNetwork, longest_delays, populations
+from ...network import INPUT, Conv, SpikingNetwork, longest_delays, populations
 from ...neuron import Range
 from ...registers import REGISTER_LIMIT, to_weight_units
 from ...results import Run
@@ -42,8 +42,8 @@ class LoweringReport:
     findings : tuple of Finding
         An obstacle prevents deployment; a difference changes spikes; a caution may, according to public reports; information
         tells what lowering does. `where` is a layer, "input" or "network"; `kind` is "numbers", "threshold", "v_init", "bias",
-        "convolution", "sums", "period", "reset", "relay", "range", "boundary", "wrap", "spikes", "leak", "accumulator", "input"
-        or "width".
+        "exponent", "convolution", "sums", "period", "reset", "relay", "range", "boundary", "wrap", "spikes", "leak",
+        "accumulator", "input" or "width".
     images : int
         Number of images on which the stock neurons were simulated exactly; 0 if none were given.
     ranges : mapping
@@ -143,6 +143,11 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Finding]:
         yield Finding("obstacle", "network", "it has real-valued weights", "quantise it first", "numbers")
         return
     yield from unrepresentable(network)
+    for layer in network:
+        for synapse in layer.synapses:
+            if synapse.exponent and isinstance(synapse, Conv):
+                found = f"its convolution from {synapse.source!r} has weight exponent {synapse.exponent}, which Conv ignores"
+                yield Finding("information", layer.name, found, "it becomes a Sparse, which applies it", "exponent")
     for name, neurons, *_ in populations(network):
         threshold = int(neurons.threshold)
         if neurons.reset == "soft" and threshold <= MAX_VALUE and not is_one_weight(threshold):
