@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..backends import run
-from ..errors import UsageError
+from ..errors import ConversionError, UsageError
 from ..hardware import Profile
 from ..network import SpikingNetwork
 from .analog import activations
 from .balance import balance
 from .balancing import Balancing
+from .quantize import quantize
 
 COMPARED_IMAGES = 256
 """Number of calibration images whose outputs are compared."""
@@ -37,7 +40,7 @@ class TrainedOutputs:
         self.outputs = torch.cat(found).flatten(1).double()
 
     def divergence(self, network: SpikingNetwork, steps: int, *, seed: int = 0) -> float:
-        """Distance of a balanced network's outputs after T steps from the trained network's; 0 if they are equal.
+        """Distance of a balanced or integer network's outputs after T steps from the trained network's; 0 if they are equal.
 
         The mean Kullback-Leibler divergence of their softmax, in nats: the loss of distillation (Hinton, Vinyals, Dean, 2015),
         which weights differences that could change a decision. For a single output, the mean squared difference over the mean
@@ -61,52 +64,79 @@ class TrainedOutputs:
         return float((expected.exp() * (expected - outputs)).sum(dim=1).mean())
 
 
+Integers = Callable[[SpikingNetwork], SpikingNetwork]
+"""A balanced network -> its integer network."""
+
+
 def balance_best(
     network: SpikingNetwork,
     images: np.ndarray,
     steps: int,
     candidates: Sequence[Balancing],
     *,
+    integers: Integers = quantize,
     profile: str | Profile = "loihi2",
     seed: int = 0,
     progress: bool = False,
 ) -> SpikingNetwork:
-    """Balance a network with each of several options, and keep the result whose outputs are closest to the trained network's.
+    """Balance a network with each of several options, and keep the one whose integer network is closest to the trained network.
 
     No option is best for every network: a threshold per channel helps where channels differ, and hurts where training has made
-    them alike; what is best layer by layer need not be best at the read-out. No labels are needed.
+    them alike; what is best layer by layer need not be best at the read-out, nor in float what is best in integers. No labels
+    are needed.
 
     Parameters
     ----------
     network, images, steps, profile, seed, progress
         As `balance` takes them.
     candidates : sequence of Balancing
-        A single one is applied without a comparison.
+        A single one, or those that are the same for this network, are applied without a comparison.
+    integers : callable
+        Quantises a balanced network as it will be quantised.
 
     Returns
     -------
     SpikingNetwork
-        As `balance` returns it. `provenance["balance"]["tried"]` lists the candidates: the fields in which they differ, and
-        "divergence", see `TrainedOutputs`.
+        As `balance` returns it. `provenance["balance"]["tried"]` lists the candidates: the fields in which they differ,
+        "divergence" of the integer network, see `TrainedOutputs`, or None where it cannot be quantised, and "float_divergence".
 
     Raises
     ------
     UsageError, ConversionError
-        As `balance` does.
+        As `balance` does, or `integers` for every candidate.
     """
+    candidates = _distinct(candidates, network)
     if len(candidates) == 1:
         return balance(network, images, steps, candidates[0], profile=profile, seed=seed, progress=progress)
     trained = TrainedOutputs(network, images)
-    balanced = [
-        balance(network, images, steps, how, profile=profile, seed=seed, progress=progress) for how in candidates
-    ]
-    divergences = [trained.divergence(each, steps, seed=seed) for each in balanced]
-    best = balanced[divergences.index(min(divergences))]
     differ = [name for name in vars(candidates[0]) if len({repr(getattr(how, name)) for how in candidates}) > 1]
-    record = [
-        {name: getattr(how, name) for name in differ} | {"divergence": divergence}
-        for how, divergence in zip(candidates, divergences, strict=True)
-    ]
-    provenance = dict(best.provenance)
+    record: list[dict[str, Any]] = []
+    best: tuple[float, SpikingNetwork] | None = None
+    refused: ConversionError | None = None
+    for how in candidates:
+        balanced = balance(network, images, steps, how, profile=profile, seed=seed, progress=progress)
+        divergence = None
+        try:
+            divergence = trained.divergence(integers(balanced), steps, seed=seed)
+        except ConversionError as error:
+            refused = error
+        if divergence is not None and (best is None or divergence < best[0]):
+            best = divergence, balanced
+        in_float = trained.divergence(balanced, steps, seed=seed)
+        fields = {name: getattr(how, name) for name in differ}
+        record.append(fields | {"divergence": divergence, "float_divergence": in_float})
+    if best is None:
+        assert refused is not None
+        raise refused
+    _, balanced = best
+    provenance = dict(balanced.provenance)
     provenance["balance"] = dict(provenance.get("balance", {})) | {"tried": record}
-    return best.replace(provenance=provenance)
+    return balanced.replace(provenance=provenance)
+
+
+def _distinct(candidates: Sequence[Balancing], network: SpikingNetwork) -> tuple[Balancing, ...]:
+    """The candidates that differ for this network: without hidden convolutions, least-error thresholds are not channelwise."""
+    if any(len(layer.shape) == 3 and layer is not network.output for layer in network):
+        return tuple(candidates)
+    effects = [replace(how, channelwise=False) if how.thresholds == "error" else how for how in candidates]
+    return tuple(how for i, how in enumerate(candidates) if effects[i] not in effects[:i])

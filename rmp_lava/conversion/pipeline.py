@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 512
 """Training images that `tune` takes for thresholds and biases unless the caller chooses a number."""
 _BEFORE_TUNING = candidates_for("low-latency", v_init="half")
+_KEPT = 3
+"""Integer networks that are kept in case that they are the best."""
 _TUNED = Balancing(thresholds="tuned", v_init="half")
 """A tuning starts from networks that are balanced like the former, and trains for neurons like the latter."""
 
@@ -234,12 +236,14 @@ class _Request:
             analog = unfold_pooling(analog, images, profile, quantization.threshold_form)
         objective = None if self.search is None else make_objective(self.search, analog, images, labels)
         progress = self.progress
-        floating = balance_best(analog, images, steps, candidates, profile=profile, seed=seed, progress=progress)
+        corrected = analog if candidates[0].calibrate == "bias" else None
+        integers = _Quantizer(images, steps, quantization, profile, corrected, seed)
+        floating = balance_best(
+            analog, images, steps, candidates, integers=integers, profile=profile, seed=seed, progress=progress
+        )
         if objective is not None:
-            floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
-        integer = _quantize(floating, images, steps, quantization, profile, seed)
-        if candidates[0].calibrate == "bias":
-            integer = correct_biases(integer, analog, images, steps, seed=seed)
+            floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)
+        integer = integers(floating)
         return Conversion(analog, floating, integer, steps, self.model, seed, findings=findings)
 
 
@@ -332,7 +336,10 @@ def tune(
     if quantization.for_lava_dl:
         _refuse_for_lava_dl(analog, _TUNED)
     objective = None if search is None else make_objective(search, analog, some, some_labels)
-    converted = balance_best(analog, some, steps, _BEFORE_TUNING, profile=profile, seed=seed, progress=progress)
+    integers = _Quantizer(some, steps, quantization, profile, None, seed)
+    converted = balance_best(
+        analog, some, steps, _BEFORE_TUNING, integers=integers, profile=profile, seed=seed, progress=progress
+    )
     tuned = tune_network(
         unscale(converted),
         images,
@@ -357,8 +364,8 @@ def tune(
     )
     floating = balance(tuned.network, some, steps, _TUNED, profile=profile, seed=seed, progress=progress)
     if objective is not None:
-        floating = search_thresholds(floating, objective, steps, seed=seed, progress=progress)
-    integer = _quantize(floating, some, steps, quantization, profile, seed)
+        floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)
+    integer = integers(floating)
     return Conversion(tuned.network, floating, integer, steps, model, seed, tuned.history)
 
 
@@ -449,8 +456,30 @@ def _refuse_for_lava_dl(analog: SpikingNetwork, how: Balancing) -> None:
         raise ConversionError(f"network {analog.name!r} cannot run in lava-dl's loader: {'; '.join(obstacles)}")
 
 
-def _quantize(
-    floating: SpikingNetwork, images: np.ndarray, steps: int, quantization: Quantization, profile: Profile, seed: int
-) -> SpikingNetwork:
-    ranges = board_ranges(floating, images, steps, seed=seed) if quantization.for_board else None
-    return quantize(floating, profile, threshold_form=quantization.threshold_form, ranges=ranges)
+@dataclass(frozen=True, eq=False)
+class _Quantizer:
+    """Makes the integer network of a balanced one.
+
+    `corrected` is the analog network where biases are corrected after rounding, else None.
+    """
+
+    images: np.ndarray
+    steps: int
+    quantization: Quantization
+    profile: Profile
+    corrected: SpikingNetwork | None
+    seed: int
+    _made: list[tuple[SpikingNetwork, SpikingNetwork]] = field(default_factory=list)
+
+    def __call__(self, floating: SpikingNetwork) -> SpikingNetwork:
+        for known, integer in self._made:
+            if known.layers is floating.layers:  # but for its log, which may say now what it was compared with
+                return integer.replace(provenance={**integer.provenance, **floating.provenance})
+        form, ranges = self.quantization.threshold_form, None
+        if self.quantization.for_board:
+            ranges = board_ranges(floating, self.images, self.steps, seed=self.seed)
+        integer = quantize(floating, self.profile, threshold_form=form, ranges=ranges)
+        if self.corrected is not None:
+            integer = correct_biases(integer, self.corrected, self.images, self.steps, seed=self.seed)
+        self._made[:] = [*self._made[-_KEPT:], (floating, integer)]
+        return integer

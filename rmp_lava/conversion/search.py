@@ -15,10 +15,11 @@ import numpy as np
 
 from ..backends import run
 from ..choices import SearchFor, check_choice
-from ..errors import UsageError
+from ..errors import ConversionError, UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
-from .divergence import TrainedOutputs
+from .divergence import Integers, TrainedOutputs
+from .quantize import quantize
 from .scale import multiply_scale, shift_initial_potential
 
 FACTORS = (0.7, 0.85, 1.2, 1.4)
@@ -26,7 +27,7 @@ FACTORS = (0.7, 0.85, 1.2, 1.4)
 SHIFTS = (-0.1, 0.1)
 """Tried on the initial potential if it is not 0, in units of the threshold."""
 _WORTH = 0.995
-"""An improved divergence is at most this share of the former one, as weights are yet to be rounded."""
+"""An improved divergence is at most this share of the former one, as a smaller gain would be one on these images only."""
 _Change = Callable[[SpikingNetwork, str, float], SpikingNetwork]
 
 
@@ -96,9 +97,15 @@ def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels
 
 
 def search(
-    network: SpikingNetwork, objective: Objective, steps: int, *, seed: int = 0, progress: bool = False
+    network: SpikingNetwork,
+    objective: Objective,
+    steps: int,
+    *,
+    integers: Integers = quantize,
+    seed: int = 0,
+    progress: bool = False,
 ) -> SpikingNetwork:
-    """Change thresholds and initial potentials of a balanced network where the objective gains.
+    """Change thresholds and initial potentials of a balanced network where the objective gains in its integer network.
 
     Parameters
     ----------
@@ -108,6 +115,8 @@ def search(
         Of training images, never of test images.
     steps : int
         T at which it counts.
+    integers : callable
+        Quantises a balanced network as it will be quantised.
     seed : int
         Of the Poisson encoding.
     progress : bool
@@ -134,7 +143,7 @@ def search(
     rounds = [(names, _changes(names, network)) for names in _groups(network)]
     measurements = 1 + sum(len(changes) for _, changes in rounds)
     with Progress(f"searching for {objective.name}", measurements, shown=progress) as bar:
-        best, reached = network, objective.measure(network, steps, seed)
+        best, reached = network, objective.measure(integers(network), steps, seed)
         before = reached
         bar.advance()
         for names, changes in rounds:
@@ -143,8 +152,11 @@ def search(
                 candidate = start
                 for name in names:
                     candidate = change(candidate, name, amount)
-                measured = objective.measure(candidate, steps, seed)
                 bar.advance()
+                try:
+                    measured = objective.measure(integers(candidate), steps, seed)
+                except ConversionError:  # the change leaves no integers
+                    continue
                 if objective.is_better(measured, reached):
                     best, reached = candidate, measured
     record = {

@@ -8,13 +8,15 @@ import torch
 from torch import nn
 
 from rmp_lava.backends import run
+from rmp_lava.conversion import divergence
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing, candidates_for
 from rmp_lava.conversion.divergence import TrainedOutputs, balance_best
 from rmp_lava.conversion.pipeline import convert
+from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
-from rmp_lava.errors import UsageError
+from rmp_lava.errors import ConversionError, UsageError
 
 IMAGES = np.random.default_rng(0).random((48, 1, 6, 6), dtype=np.float32)
 
@@ -32,6 +34,10 @@ def output_divergence(network, balanced, images, steps):
     return TrainedOutputs(network, images).divergence(balanced, steps)
 
 
+def integer_divergence(network, balanced, images, steps):
+    return output_divergence(network, quantize(balanced), images, steps)
+
+
 GOOD = Balancing(thresholds="activation", v_init="half")
 BAD = Balancing(thresholds="activation", v_init="half", alpha=0.05)
 
@@ -44,9 +50,11 @@ def test_the_nearest_outputs_win_in_any_order(candidates):
     np.testing.assert_array_equal(best.layers[1].synapses[0].weight, alone.layers[1].synapses[0].weight)
     tried = best.provenance["balance"]["tried"]
     assert [each["alpha"] for each in tried] == [how.alpha for how in candidates]
-    assert all(set(each) == {"alpha", "divergence"} for each in tried)
+    assert all(set(each) == {"alpha", "divergence", "float_divergence"} for each in tried)
     for each, how in zip(tried, candidates, strict=True):
-        assert each["divergence"] == output_divergence(network, balance(network, IMAGES, 8, how), IMAGES, 8)
+        balanced = balance(network, IMAGES, 8, how)
+        assert each["divergence"] == integer_divergence(network, balanced, IMAGES, 8)
+        assert each["float_divergence"] == output_divergence(network, balanced, IMAGES, 8)
     assert best.provenance["balance"]["alpha"] == 1.0
 
 
@@ -100,3 +108,48 @@ def test_ways_of_a_method():
 def test_conversion_says_what_it_tried():
     tried = convert(model(), IMAGES, steps=4).floating.provenance["balance"]["tried"]
     assert [each["channelwise"] for each in tried] == [True, False]
+
+
+def test_integers_decide_where_float_networks_do_not_show_what_rounding_loses():
+    network = traced()
+
+    def rounded_badly(balanced):
+        """Integers that are useless for one of the candidates."""
+        integer = quantize(balanced)
+        if balanced.provenance["balance"]["alpha"] == 1.0:
+            last = integer.output
+            turned = tuple(s.replace(weight=np.roll(s.weight, 1, axis=0)) for s in last.synapses)
+            integer = integer.replace(layers=(*integer.layers[:-1], last.replace(synapses=turned)))
+        return integer
+
+    slightly_worse = Balancing(thresholds="activation", v_init="half", alpha=3.0)
+    best = balance_best(network, IMAGES, 8, (GOOD, slightly_worse), integers=rounded_badly)
+    assert best.provenance["balance"]["alpha"] == 3.0
+    first, second = best.provenance["balance"]["tried"]
+    assert first["divergence"] > second["divergence"] and first["float_divergence"] < second["float_divergence"]
+
+
+def test_candidates_that_cannot_be_quantised_are_left_out():
+    def refusing(balanced):
+        if balanced.provenance["balance"]["alpha"] == 1.0:
+            raise ConversionError("no integers")
+        return quantize(balanced)
+
+    best = balance_best(traced(), IMAGES, 8, (GOOD, BAD), integers=refusing)
+    assert best.provenance["balance"]["alpha"] == 0.05
+    assert best.provenance["balance"]["tried"][0]["divergence"] is None
+    with pytest.raises(ConversionError, match="no integers"):
+        balance_best(traced(), IMAGES, 8, (GOOD, GOOD), integers=refusing)
+
+
+def test_a_network_of_dense_layers_is_balanced_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        divergence, "balance", lambda *args, **options: seen.append(args[3]) or balance(*args, **options)
+    )
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(36, 6), nn.ReLU(), nn.Linear(6, 5)).eval()
+    network = trace(layers, make_input("current", (1, 6, 6)), IMAGES)
+    balance_best(network, IMAGES, 8, candidates_for("low-latency"))
+    assert len(seen) == 1
+    balance_best(traced(), IMAGES, 8, candidates_for("low-latency"))
+    assert len(seen) == 3
