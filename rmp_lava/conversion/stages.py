@@ -105,7 +105,10 @@ def _stage(
                     f"the trained network fails on {len(filled)} images at once ({first_line(error)}); it has to take any number "
                     "of them; export a program with dynamic_shapes"
                 ) from None
-            # Outputs may have the shape of an image of one pixel.
-            predictions.append(outputs.flatten(1).argmax(dim=1).cpu().numpy()[: len(some)])
+            # Outputs may have the shape of an image of one pixel, or be the classes already.
+            outputs = outputs.reshape(len(filled), -1)
+            decided = not outputs.is_floating_point() and outputs.shape[1] == 1
+            classes = outputs[:, 0] if decided else outputs.argmax(dim=1)
+            predictions.append(classes.cpu().numpy()[: len(some)])
             bar.advance(len(some))
     return Stage(name, len(labels), float(np.mean(np.concatenate(predictions) == labels)))

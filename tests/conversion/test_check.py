@@ -230,7 +230,6 @@ UNSUITABLE = {
             ("3", "clips to [-1, 1]"),
             ("4", "(PixelShuffle)"),
             ("6", "(InstanceNorm2d)"),
-            ("9", "(Sigmoid)"),
         ],
     ),
 }
@@ -293,7 +292,7 @@ SINGLE = {
     "padding with ones": (lambda x: functional.pad(x, (1, 1, 1, 1), value=1.0), "pads with 1"),
     "padding by reflection": (lambda x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "pads with 'reflect'"),
     "comparison": (lambda x: (x > 0.5).float(), "(gt) is not supported"),
-    "stack": (lambda x: torch.stack([x, x], 1).flatten(1, 2), "(stack) is not supported"),
+    "stack": (lambda x: torch.stack([x, x], 1).flatten(1, 2), "(flatten) is not supported"),
     "along height": (lambda x: torch.cat([x, x], 2), "concatenates along axis 2"),
     "unknown weights": (lambda x: functional.conv2d(x[:1], x[:, :, :3, :3]).flatten(1), "depend on the input"),
     "division": (lambda x: 1 / (x + 1), "(div) multiplies two activations"),

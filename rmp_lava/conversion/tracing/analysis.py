@@ -10,15 +10,18 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from ...findings import Finding
-from ...network import Layer
-from . import expressions, operations, shapes  # noqa: F401 (the last two register their rules)
+from ...network import INPUT, Layer
+from . import endings, expressions, operations, rounding, shapes  # noqa: F401 (all but one register their rules)
 from .builder import APART, Builder, SilentObstacleError
 from .calls import Call, Calls, Ref
 from .dead import alive, reached
 from .expressions import Expression
-from .maps import NotComposableError
+from .maps import Diagonal, NotComposableError
 from .remedies import ObstacleError, obstacle
 from .rules import RULES
+
+_FEW_LEVELS = 64
+"""More levels than a network has time steps are no reason to choose another number of steps."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Analysis:
     layers: tuple[Layer, ...]
     findings: tuple[Finding, ...]
     logits: torch.Tensor | None
-    """Outputs for the images of the recording, before a softmax that is left out."""
+    """Outputs for the images of the recording, without what is left out: rounding, and a softmax at the end."""
 
 
 @torch.no_grad()
@@ -41,11 +44,19 @@ def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
     pooling : {"fold", "layer"}
         As for `rmp_lava.conversion.trace.trace`.
     """
-    walk = _Walk(calls, pooling)
+    walk = _Walk(calls, pooling, endings.ending(calls))
     for i, call in enumerate(calls.calls):
         walk.follow(i + 1, call)
-    walk.finish(calls.output)
-    found = tuple(dict.fromkeys(walk.findings + walk.clip_findings() + walk.copied_findings() + walk.folded_findings()))
+    walk.finish(calls)
+    found = tuple(
+        dict.fromkeys(
+            walk.findings
+            + walk.clip_findings()
+            + walk.rounding_findings()
+            + walk.copied_findings()
+            + walk.folded_findings()
+        )
+    )
     blocked = any(f.severity == "obstacle" for f in found)
     return Analysis(() if blocked else tuple(walk.layers), found, walk.logits)
 
@@ -56,6 +67,7 @@ class _Walk(Builder):
     def follow(self, number: int, call: Call) -> None:
         """Apply one call."""
         assert number == len(self._values)
+        self.number = number
         try:
             value = self._follow(call)
         except ObstacleError as error:
@@ -69,6 +81,8 @@ class _Walk(Builder):
 
     def _follow(self, call: Call) -> Any:
         first = call.args[0] if call.args else None
+        if self.at_the_end and isinstance(first, Ref) and first.number in self._decided:
+            return endings.after_decision(self, call, self.values(first))
         if call.op == "getitem" and isinstance(first, Ref) and isinstance(self.values(first), tuple):
             return self.values(first)[call.args[1]]
         if call.op not in RULES:
@@ -98,8 +112,9 @@ class _Walk(Builder):
             return tuple(self._opaque_result(part) for part in result)
         return None
 
-    def finish(self, output: Any) -> None:
+    def finish(self, calls: Calls) -> None:
         """Make the read-out of the network's output, and drop layers that do not reach it."""
+        output = calls.output
         refs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Ref)]
         if not isinstance(output, Ref):
             kind = (
@@ -115,12 +130,9 @@ class _Walk(Builder):
         if not isinstance(x, Expression):
             self._add("obstacle", "model", "returns no activation", "return one tensor (N, classes)")
             return
-        self.logits = self.tensor(output)
-        if x.softmax:
-            self.logits = self.before_softmax[x.softmax]
-            self.inform(x.softmax, "is a softmax at the end", "left out: the largest output stays the largest")
         if self._is_unknown(x) or any(f.severity == "obstacle" for f in self.findings):
             return
+        self.logits = calls.again(self.substitutes) if self.substitutes else self.tensor(output)
         try:
             self._append("output", expressions.aligned(x), None)
         except (ObstacleError, NotComposableError):
@@ -174,6 +186,36 @@ class _Walk(Builder):
             for module, clip, name in self._clips
             if self.final_name(name) in kept
         ]
+
+    def rounding_findings(self) -> list[Finding]:
+        """One finding for each rounding that is left out."""
+        found = []
+        for module, x, start, known in self._roundings:
+            levels = self._levels(x) if known is None else known
+            to = "to levels" if levels is None else f"to {levels:g} levels above zero"
+            remedy = "left out: firing rates round more coarsely"
+            if all(term.source == INPUT and isinstance(term.linear, Diagonal) for term in x.terms):
+                remedy = "left out: pixels are encoded as they are"
+            elif levels is None or levels <= _FEW_LEVELS:
+                how = "as many steps as there are levels" if levels is None else f"{levels:g} steps, or a multiple"
+                remedy = f"left out, as firing rates round: convert for {how}, with v_init {start!r}"
+            found.append(Finding("information", module, f"rounds {to}", remedy))
+        return found
+
+    def _levels(self, x: Expression) -> float | None:
+        """The largest value of x, whose values are rounded to integers; None if it is not limited."""
+        layers = {layer.name: layer for layer in self.layers}
+        clipped = next((clip for _, clip, name in self._clips if self._sources.get(name) == id(x.terms)), None)
+        if clipped is not None:
+            return clipped
+        if len(x.terms) != 1 or not isinstance(x.terms[0].linear, Diagonal) or x.terms[0].linear.gain.size != 1:
+            return None
+        source = self.final_name(x.terms[0].source)
+        gain = float(x.terms[0].linear.gain.reshape(()))
+        if source == INPUT:
+            return round(gain, 6)
+        clip = layers[source].clip if source in layers else None
+        return None if clip is None or clip.size != 1 else round(gain * float(clip), 6)
 
     def copied_findings(self) -> list[Finding]:
         """One finding for each weight that is used more than once."""

@@ -40,16 +40,25 @@ class Builder:
     keep_pooling : bool
         Whether average pooling becomes layers of its own.
     logits : torch.Tensor or None
-    before_softmax : dict of torch.Tensor
-        The operand of each softmax, by the softmax's name.
+    number : int
+        Of the call that a rule is applied to.
+    substitutes : dict
+        By the number of a call, the function that takes its place where the network is computed again for a comparison:
+        without rounding, and without what is left out at the end.
     """
 
-    def __init__(self, calls: Calls, pooling: str) -> None:
+    def __init__(self, calls: Calls, pooling: str, ending: frozenset[int] = frozenset()) -> None:
         self.layers: list[Layer] = []
         self.findings: list[Finding] = []
         self.keep_pooling = pooling == "layer"
         self.logits: torch.Tensor | None = None
-        self.before_softmax: dict[str, torch.Tensor] = {}
+        self.number = 0
+        self.substitutes: dict[int, Callable[..., Any]] = {}
+        self._ending = ending
+        self._decided: set[int] = set()
+        """Calls that decide for the largest output, and those after them."""
+        self._roundings: list[tuple[str, Expression, str, float | None]] = []
+        self._calls = calls.calls
         self._tensors = calls.values
         self._batch = calls.values[0].shape[0]
         self._folded: dict[expressions.Note, list[str]] = {}
@@ -57,6 +66,11 @@ class Builder:
         self._weights: dict[tuple, list[str]] = {}
         self._clips: list[tuple[str, float, str]] = []
         """Of each clipped ReLU its module, the clip, and the population."""
+        self._made_by: dict[str, int] = {}
+        """Of each population the number of the call that rectifies."""
+        self._shifted: dict[str, float] = {}
+        self._sources: dict[str, int] = {}
+        """Of each clipped ReLU's population the id of the terms that it rectifies."""
         self._ceilings: dict[str, str] = {}
         """Populations that only clip the activations of another one, and the other one."""
         self._merged: dict[str, str] = {}
@@ -85,10 +99,6 @@ class Builder:
         x = self.values(ref)
         if not isinstance(x, Expression):
             raise obstacle(call.op)
-        if x.softmax:
-            text = "divides by a sum of activations: remove it, or use it at the very end of the network only"
-            self._add("obstacle", x.softmax, "is a softmax inside the network", text)
-            return self._opaque(x.view)
         if not x.hold:
             return x
         held, new = self._population_that_holds(x, x.hold, x.hold)
@@ -200,12 +210,68 @@ class Builder:
     def population(self, call: Call, x: Expression, *, clip: float | None = None) -> Expression:
         """Make a population of neurons that rectify x, and clip it if asked to."""
         self._append(call.layer, x, None, clip=clip)
+        self._made_by[self.layers[-1].name] = self.number
         if clip is not None:
             made, source = self.layers[-1].name, expressions.population_of(x)
+            self._sources[made] = id(x.terms)
             self._clips.append((call.layer, clip, made))
             if source not in (None, INPUT) and source not in self._unknown:
                 self._ceilings[made] = source
         return _seen_as(x, self.layers[-1].name)
+
+    def shift(self, name: str, change: float) -> bool:
+        """Add a constant to the input of a population that nothing reads yet; False if that is not possible."""
+        while name in self._ceilings:
+            name = self._ceilings[name]
+        readers = {layer.name for layer in self.layers for s in layer.synapses if s.source == name}
+        if name not in self._made_by or name in self._unknown or any(each not in self._ceilings for each in readers):
+            return False
+        if name in self._shifted:
+            return self._shifted[name] == change
+        number = next(i for i, layer in enumerate(self.layers) if layer.name == name)
+        layer, call = self.layers[number], self._made_by[name]
+        bias = layer.neurons.bias_per_neuron(layer.shape)
+        changed = np.full(layer.shape, change) if bias is None else bias + change
+        self.layers[number] = layer.replace(neurons=layer.neurons.replace(bias=compact(changed)))
+        made = self._calls[call - 1]
+        self.substitutes[call] = lambda x, *args, **kwargs: made.run(x + change, *args, **kwargs)
+        self._shifted[name] = change
+        return True
+
+    def rectified(self, call: Call, x: Expression) -> Expression:
+        """A ReLU of x: a population of neurons, unless it has no effect."""
+        if len(x.terms) == 1 and not any(rank == 2 for rank, _ in x.labels) and expressions.is_nonnegative(x):
+            self.inform(call.layer, "rectifies values that are never negative", "left out: it has no effect")
+            return x
+        return self.population(call, x)
+
+    @property
+    def at_the_end(self) -> bool:
+        """Whether the call is one of the last, whose results are returned."""
+        return self.number in self._ending
+
+    def reads(self, picks: tuple[tuple[str, object], ...]) -> bool:
+        """Whether the next call is one of the given ones, each a name and a second argument."""
+        following = self._calls[self.number] if self.number < len(self._calls) else None
+        return following is not None and any(
+            following.op == op and following.args[1:2] == (second,) for op, second in picks
+        )
+
+    def decide(self) -> None:
+        """The call decides for the largest output; what only moves its result is left out as well."""
+        self._decided.add(self.number)
+
+    def producer(self, ref: Ref) -> Call | None:
+        """The call whose result a reference is; None for the input."""
+        return self._calls[ref.number - 1] if ref.number else None
+
+    def substitute(self, function: Callable[..., Any]) -> None:
+        """Put a function in the place of the call where the network is computed again for a comparison."""
+        self.substitutes[self.number] = function
+
+    def round(self, layer: str, x: Expression, start: str, levels: float | None = None) -> None:
+        """Note a rounding that is left out of x; `start` is the initial potential at which firing rates round like it."""
+        self._roundings.append((layer, x, start, levels))
 
     def merge_ceilings(self) -> None:
         """Make a ceiling on the activations of a population the clip of that population, where nothing else reads them."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .modules import lowered
 
@@ -45,6 +45,8 @@ class Call:
         From PyTorch: a tensor, or a tuple or list of tensors.
     run : callable
         The operation itself, `run(*args, **kwargs)`.
+    given : tuple of (args, kwargs)
+        The arguments of `run`, where they differ from `args` and `kwargs`: those of a module, not of its function.
     in_place : bool
         Whether its first argument is overwritten.
     """
@@ -55,6 +57,7 @@ class Call:
     kwargs: Mapping[str, Any]
     result: Any
     run: Callable
+    given: tuple[tuple, Mapping[str, Any]]
     in_place: bool = False
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
@@ -66,12 +69,25 @@ class Call:
 class Calls:
     """A network: `calls[i]` computes `Ref(i + 1)`, `values[i]` is the value of `Ref(i)` after the run.
 
-    `output` holds the `Ref`s that the network returns.
+    `output` holds the `Ref`s that the network returns; `images` is the input before any operation in place.
     """
 
     calls: tuple[Call, ...]
     values: tuple[Any, ...]
     output: Any
+    images: torch.Tensor
+
+    def again(self, substitutes: Mapping[int, Callable[..., Any]]) -> torch.Tensor:
+        """The output of the same calls with functions in place of some of them, by `Ref` number; it must be one `Ref`."""
+        values: list[Any] = [self.images.clone()]
+        for number, call in enumerate(self.calls, 1):
+            args, kwargs = tree_map(lambda leaf: values[leaf.number] if isinstance(leaf, Ref) else leaf, call.given)
+            result = substitutes.get(number, call.run)(*args, **kwargs)
+            if number in substitutes and call.in_place:
+                result = args[0].copy_(result)
+            values.append(result)
+        output: torch.Tensor = values[self.output.number]
+        return output
 
 
 _NAMES = {
@@ -79,7 +95,7 @@ _NAMES = {
     "truediv": "div", "itruediv": "div", "true_divide": "div", "divide": "div", "negative": "neg", "clip": "clamp",
     "concat": "cat", "concatenate": "cat", "native_batch_norm_legit_no_training": "aten_batch_norm",
     "native_batch_norm_legit": "aten_batch_norm", "native_batch_norm_legit_functional": "aten_batch_norm",
-    "native_dropout": "dropout",
+    "native_dropout": "dropout", "logsigmoid": "log_sigmoid", "log_sigmoid_forward": "log_sigmoid",
     "upsample_nearest2d": "interpolate", "upsample_bilinear2d": "interpolate",
     "max_pool2d_with_indices": "max_pool2d", "boolean_dispatch": "max_pool2d",
 }  # fmt: skip
@@ -98,7 +114,7 @@ def canonical(target: Any) -> str:
     """One name for all spellings of an operation: a method's name, a function, an overload of `torch.ops`."""
     if isinstance(target, torch._ops.OpOverload):
         name = target._schema.name.split("::")[1]
-        name = "aten_batch_norm" if name == "batch_norm" else name
+        name = f"aten_{name}" if name in ("batch_norm", "instance_norm") else name
     elif isinstance(target, str):
         name = target
     else:
@@ -134,6 +150,7 @@ def record(
         The name of a call for the user.
     """
     values, refs, kept = dict(given), {source: Ref(0)}, [given[source]]
+    images = given[source].clone()
     calls: list[Call] = []
     output: Any = None
     for node in graph.nodes:
@@ -154,6 +171,7 @@ def record(
         if op in _CONSTANTS or not any(n in refs for n in node.all_input_nodes):
             continue
         args, kwargs = (map_arg(part, lambda n: refs.get(n, values[n])) for part in (node.args, node.kwargs))
+        passed = (tuple(args), dict(kwargs))
         kwargs = {_KEYWORDS.get(name, name): value for name, value in kwargs.items()}
         if isinstance(run, nn.Module):
             in_place = bool(getattr(run, "inplace", False))
@@ -164,8 +182,8 @@ def record(
             in_place = _overwrites(node.target, op, args, kwargs)
         refs[node] = Ref(len(kept))
         kept.append(result)
-        calls.append(Call(op, layer(node), tuple(args), kwargs, result, run, in_place))
-    return Calls(tuple(calls), tuple(kept), output)
+        calls.append(Call(op, layer(node), tuple(args), kwargs, result, run, passed, in_place))
+    return Calls(tuple(calls), tuple(kept), output, images)
 
 
 def _operation(node: Node, attribute: Callable[[Node], Any]) -> tuple[str, Callable]:

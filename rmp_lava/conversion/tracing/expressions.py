@@ -58,8 +58,6 @@ class Expression:
         Name of the operation that caused `order`.
     hold : str
         Name of a pooling that becomes a layer of its own before anything but the read-out uses it.
-    softmax : str
-        Name of a softmax that is left out here.
     """
 
     shape: Shape
@@ -71,7 +69,6 @@ class Expression:
     notes: tuple[Note, ...] = ()
     moved: str = ""
     hold: str = ""
-    softmax: str = ""
 
     @property
     def is_image(self) -> bool:
@@ -86,12 +83,18 @@ def of_population(source: str, shape: Shape, view: Shape) -> Expression:
 
 def population_of(x: Expression) -> str | None:
     """The population whose activations x is, element by element; None if it is anything else."""
+    return x.terms[0].source if gain_of(x) == 1 else None
+
+
+def gain_of(x: Expression) -> float | None:
+    """The factor by which x is a multiple of a population's activations; None if it is anything else."""
     if len(x.terms) != 1 or x.bias is not None or x.order is not None:
         return None
     (term,) = x.terms
-    if not isinstance(term.linear, maps.Diagonal) or term.linear.shape != x.shape or (term.linear.gain != 1).any():
+    if not isinstance(term.linear, maps.Diagonal) or term.linear.shape != x.shape:
         return None
-    return term.source
+    least, most = float(term.linear.gain.min()), float(term.linear.gain.max())
+    return most if least == most else None
 
 
 def aligned(x: Expression) -> Expression:
@@ -204,10 +207,27 @@ def added(x: Expression, y: Expression) -> Expression:
     biases = [b for b in (x.bias, y.bias) if b is not None]
     return replace(
         x,
-        terms=x.terms + y.terms,
+        terms=_merged_diagonals(x.terms + y.terms),
         bias=sum(biases[1:], biases[0]) if biases else None,
         labels=tuple(dict.fromkeys(x.labels + y.labels)),
         notes=tuple(dict.fromkeys(x.notes + y.notes)),
+    )
+
+
+def _merged_diagonals(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """The same sum with one term for all multiples of one population, so that `q + (x - q)` is x."""
+    kept: dict[tuple, Term] = {}
+    for term in terms:
+        gain = term.linear.gain if isinstance(term.linear, maps.Diagonal) else None
+        key = (id(term),) if gain is None else (term.source, term.offset, term.linear.shape)
+        if key in kept and gain is not None:
+            before = kept[key].linear
+            assert isinstance(before, maps.Diagonal)
+            kept[key] = replace(term, linear=replace(before, gain=before.gain + gain))
+        else:
+            kept[key] = term
+    return tuple(
+        term for term in kept.values() if not isinstance(term.linear, maps.Diagonal) or bool(np.any(term.linear.gain))
     )
 
 

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 Lowered = tuple[str, tuple]
 """Name and arguments of the function that a module calls."""
+_Norm = nn.modules.batchnorm._NormBase
 
 
 def _conv(m: nn.Conv2d, x: Any) -> Lowered:
@@ -24,11 +25,17 @@ def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
     return "aten_batch_norm", (x, m.weight, m.bias, m.running_mean, m.running_var, by_batch, m.momentum, m.eps)
 
 
+def _instance_norm(m: _Norm, x: Any) -> Lowered | None:
+    if m.training or m.running_mean is None:
+        return None
+    return "aten_batch_norm", (x, m.weight, m.bias, m.running_mean, m.running_var, False, m.momentum, m.eps)
+
+
 def _dropout(m: Any, x: Any) -> Lowered:
     return "dropout", (x, m.p, m.training)
 
 
-_LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered]] = {
+_LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
     nn.Conv2d: _conv,
     nn.Linear: lambda m, x: ("linear", (x, m.weight, m.bias)),
     nn.ReLU: lambda m, x: ("relu", (x,)),
@@ -37,12 +44,19 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered]] = {
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.SyncBatchNorm: _batch_norm,
+    nn.InstanceNorm1d: _instance_norm,
+    nn.InstanceNorm2d: _instance_norm,
     nn.Dropout: _dropout,
     nn.Dropout1d: _dropout,
     nn.Dropout2d: _dropout,
     nn.Dropout3d: _dropout,
     nn.AlphaDropout: _dropout,
     nn.FeatureAlphaDropout: _dropout,
+    nn.Threshold: lambda m, x: ("threshold", (x, m.threshold, m.value)),
+    nn.PixelUnshuffle: lambda m, x: ("pixel_unshuffle", (x, m.downscale_factor)),
+    nn.Sigmoid: lambda m, x: ("sigmoid", (x,)),
+    nn.Tanh: lambda m, x: ("tanh", (x,)),
+    nn.LogSigmoid: lambda m, x: ("log_sigmoid", (x,)),
     nn.AvgPool2d: lambda m, x: (
         "avg_pool2d",
         (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override),

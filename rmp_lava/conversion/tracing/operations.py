@@ -78,6 +78,29 @@ def matmul(builder: Builder, call: Call) -> Expression:
     return linear(builder, replace(call, op="linear", args=(x, weight.T), kwargs={}))
 
 
+@rule("einsum")
+def einsum(builder: Builder, call: Call) -> Expression:
+    """einsum(equation, operands) of features, or of the channels of an image, with a constant matrix."""
+    equation, *operands = call.args
+    operands = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    refs = [i for i, part in enumerate(operands) if isinstance(part, Ref)]
+    if len(operands) != 2 or len(refs) != 1 or not isinstance(equation, str):
+        raise obstacle("einsum")
+    terms, _, result = equation.replace(" ", "").partition("->")
+    names, matrix = terms.split(",")[refs[0]], terms.split(",")[1 - refs[0]]
+    weight = operands[1 - refs[0]]
+    inner = set(names) & set(matrix)
+    of_features = len(names) == 2 and len(result) == 2
+    of_channels = len(names) == 4 and len(result) == 4 and result[2:] == names[2:]
+    if len(matrix) != 2 or inner != {names[1]} or result[0] != names[0] or not (of_features or of_channels):
+        raise obstacle("einsum")
+    weight = weight if matrix.index(names[1]) == 1 else weight.T  # (outputs, inputs)
+    x = operands[refs[0]]
+    if of_features:
+        return linear(builder, replace(call, op="linear", args=(x, weight), kwargs={}))
+    return convolution(builder, replace(call, op="conv2d", args=(x, weight[:, :, None, None]), kwargs={}))
+
+
 @rule("addmm")
 def addmm(builder: Builder, call: Call) -> Expression:
     """addmm(bias, input, weight, beta=1, alpha=1)."""
@@ -126,6 +149,27 @@ def batch_norm(builder: Builder, call: Call) -> Expression:
     axes = (-1,) + (1,) * (len(x.view) - 1)
     y = _affine(builder, call, x, scale.reshape(axes), shift.reshape(axes))
     return replace(y, labels=(*x.labels, (1, call.layer)), notes=(*y.notes, Note(call.layer, "is batch normalisation")))
+
+
+@rule("instance_norm")
+def instance_norm(builder: Builder, call: Call) -> Expression:
+    """torch.nn.functional.instance_norm with the statistics that were tracked, which is batch normalisation."""
+    bound = inspect.signature(functional.instance_norm).bind(*call.args, **call.kwargs)
+    bound.apply_defaults()
+    x, mean, var, weight, bias, by_image, momentum, eps = bound.args
+    return _tracked(builder, call, (x, weight, bias, mean, var, by_image, momentum, eps))
+
+
+@rule("aten_instance_norm")
+def aten_instance_norm(builder: Builder, call: Call) -> Expression:
+    """aten.instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn)."""
+    return _tracked(builder, call, call.args[:8])
+
+
+def _tracked(builder: Builder, call: Call, args: tuple) -> Expression:
+    if args[5] or args[3] is None:
+        raise obstacle("instance_norm")
+    return batch_norm(builder, replace(call, args=args, kwargs={}))
 
 
 @rule("channel_normalisation")
@@ -186,12 +230,21 @@ def _clipped(builder: Builder, call: Call, x: Expression, low: float, high: floa
             f"({call.op}) clips to [{low:g}, {high:g}]",
             "spiking neurons rectify: clip to [0, a] with a > 0 and train again",
         )
-    if high < math.inf:
-        return builder.population(call, x, clip=high)
-    if len(x.terms) == 1 and not any(rank == 2 for rank, _ in x.labels) and expressions.is_nonnegative(x):
-        builder.inform(call.layer, "rectifies values that are never negative", "left out: it has no effect")
-        return x
-    return builder.population(call, x)
+    if high == math.inf:
+        return builder.rectified(call, x)
+    gain = expressions.gain_of(x)
+    if gain is not None and gain > 0:  # the ceiling is one of the population itself
+        only = replace(x, terms=expressions.of_population(x.terms[0].source, x.shape, x.view).terms)
+        return expressions.scaled(builder.population(call, only, clip=high / gain), np.array(gain))
+    return builder.population(call, x, clip=high)
+
+
+@rule("threshold")
+def threshold(builder: Builder, call: Call) -> Expression:
+    """threshold(input, threshold, value): a ReLU where both are zero."""
+    if number(call.argument(1, "threshold"), call) or number(call.argument(2, "value"), call):
+        raise obstacle(call.op)
+    return builder.rectified(call, builder.straight(call, call.argument(0, "input")))
 
 
 @rule("add", "sub", "rsub")
@@ -270,16 +323,3 @@ def dropout(builder: Builder, call: Call) -> Expression:
 def stochastic_depth(builder: Builder, call: Call) -> Expression:
     """torchvision's stochastic_depth(input, p, mode, training)."""
     return dropout(builder, call if len(call.args) < 4 else replace(call, args=(*call.args[:2], call.args[3])))
-
-
-@rule("softmax", "log_softmax")
-def softmax(builder: Builder, call: Call) -> Expression:
-    """softmax(input, dim): left out at the end, an obstacle everywhere else."""
-    ref = call.argument(0, "input")
-    x, dim = builder.values(ref), call.argument(1, "dim")
-    if dim is None or int(dim) % (1 + len(x.view)) != 1:
-        raise ObstacleError(
-            "is a softmax over another axis than the classes", "take the softmax over axis 1, or remove it"
-        )
-    builder.before_softmax[call.layer] = builder.tensor(ref)
-    return replace(x, softmax=call.layer)

@@ -17,7 +17,7 @@ _STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
 _UNSUPPORTED = (
     (
         "is maximum pooling",
-        "use nn.AvgPool2d with the same kernel and stride, or a convolution with that stride, and train again "
+        "use nn.AvgPool2d with the same kernel and stride (ceil_mode=False), or a convolution with that stride, and train again "
         "(fine-tuning is often enough)",
         "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
         "fractional_max_pool2d fractional_max_pool3d amax max maximum",
@@ -54,7 +54,17 @@ _UNSUPPORTED = (
     (
         "is a convolution in one or three dimensions",
         "only two-dimensional convolutions are supported: use Conv2d with a kernel of height 1",
-        "conv1d conv3d avg_pool1d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool3d batch_norm3d",
+        "conv1d conv3d",
+    ),
+    (
+        "is pooling in one or three dimensions",
+        "use AvgPool2d or AdaptiveAvgPool2d on the image (N, channels, height, width)",
+        "avg_pool1d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool3d",
+    ),
+    (
+        "is batch normalisation in three dimensions",
+        "use BatchNorm2d on images (N, channels, height, width)",
+        "batch_norm3d",
     ),
     (
         "is a transposed convolution",
@@ -66,7 +76,7 @@ _UNSUPPORTED = (
         _UPSAMPLING,
         "interpolate upsample upsampling_nearest2d upsampling_bilinear2d grid_sample max_unpool2d",
     ),
-    ("moves pixels between channels", _UPSAMPLING, "pixel_shuffle pixel_unshuffle"),
+    ("moves channels to pixels", _UPSAMPLING, "pixel_shuffle"),
     (
         "pads with values other than zero",
         "pad with zeros and train again",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,16 +16,58 @@ from .maps import Convolution, Pair
 from .remedies import ObstacleError, obstacle
 from .rules import number, pair, rule
 
-_MOVES = (
+MOVES = (
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "movedim", "moveaxis", "swapaxes",
     "swapdims", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "select", "slice", "narrow",
     "index_select", "flip", "expand", "expand_as", "unflatten", "channel_shuffle", "roll", "unsafe_view", "getattr",
     "repeat", "reshape_as", "view_as", "broadcast_to", "tile", "repeat_interleave", "unsafe_split", "unsafe_chunk",
 )  # fmt: skip
-_COPIES = (
+COPIES = (
     "contiguous", "clone", "detach", "alias", "to", "to_copy", "float", "half", "double", "bfloat16", "type", "type_as",
     "cuda", "cpu", "identity", "Identity", "requires_grad", "lift_fresh_copy", "lift_fresh", "positive", "pos",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Tensors of equal shape along a new axis, counted with the batch axis; only their sum or mean can follow."""
+
+    parts: tuple[Expression, ...]
+    axis: int
+
+
+@rule("stack")
+def stack(builder: Builder, call: Call) -> Stack:
+    """stack(tensors, dim)."""
+    refs, axis = call.argument(0, "tensors"), int(call.argument(1, "dim", 0)) % call.result.ndim
+    if isinstance(refs, Ref) or not all(isinstance(ref, Ref) for ref in refs):
+        raise obstacle(call.op)
+    return Stack(tuple(builder.straight(call, ref) for ref in refs), axis)
+
+
+def _combined(builder: Builder, call: Call, stacked: Stack) -> Expression:
+    dims = call.argument(1, "dim")
+    dims = [dims] if isinstance(dims, int) else dims
+    ndim = 2 + len(stacked.parts[0].view)
+    if dims is None or [int(dim) % ndim for dim in dims] != [stacked.axis] or call.argument(2, "keepdim", False):
+        builder.give_up_silently(*stacked.parts)
+        raise ObstacleError("combines stacked tensors along other axes", "sum or average over the stacked axis only")
+    total = stacked.parts[0]
+    for part in stacked.parts[1:]:
+        total = expressions.added(total, part)
+    return total if call.op == "sum" else expressions.scaled(total, np.array(1 / len(stacked.parts)))
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(builder: Builder, call: Call) -> Expression:
+    """pixel_unshuffle(input, downscale_factor): blocks of pixels to channels, a convolution with weights of 0 and 1."""
+    x, factor = builder.image(call), int(call.argument(1, "downscale_factor"))
+    channels = x.shape[0]
+    one_hot = np.eye(factor**2).reshape(factor**2, 1, factor, factor)
+    size = pair(call.result.shape[2:])
+    conv = Convolution(np.tile(one_hot, (channels, 1, 1, 1)), x.shape, size, (factor, factor), groups=channels)
+    y = builder.composed(call, x, lambda x: expressions.convolved(x, conv))
+    return replace(y, labels=x.labels, notes=(*y.notes, Note(call.layer, "moves pixels to channels")))
 
 
 @rule("avg_pool2d")
@@ -73,6 +115,9 @@ def adaptive_pooling(builder: Builder, call: Call) -> Expression:
 @rule("mean", "sum")
 def mean(builder: Builder, call: Call) -> Expression:
     """mean(input, dim) or sum(input, dim) of an image."""
+    stacked = builder.values(call.argument(0, "input"))
+    if isinstance(stacked, Stack):
+        return _combined(builder, call, stacked)
     x = builder.straight(call, call.argument(0, "input"))
     dims = call.argument(1, "dim")
     dims = range(1 + len(x.view)) if dims is None else [dims] if isinstance(dims, int) else dims
@@ -158,21 +203,26 @@ def concatenate(builder: Builder, call: Call) -> Expression:
     return expressions.concatenated(parts, view)
 
 
-@rule(*_COPIES)
+@rule(*COPIES)
 def unchanged(builder: Builder, call: Call) -> Expression:
     """Copies, and changes of precision."""
+    value = builder.values(call.argument(0, "input"))
+    if not isinstance(value, Expression):
+        raise obstacle(call.op)
     if not call.result.is_floating_point():
-        raise ObstacleError(f"({call.op}) makes integers of activations", "remove the rounding")
-    return builder.values(call.argument(0, "input"))
+        raise ObstacleError(f"({call.op}) makes integers of activations", "round with torch.floor or torch.round")
+    return value
 
 
-@rule(*_MOVES)
+@rule(*MOVES)
 def move(builder: Builder, call: Call) -> Expression | tuple[Expression, ...]:
     """Operations that only pick and move elements: applied to element indices, they show where each element goes."""
     refs = [part for part in (*call.args, *call.kwargs.values()) if isinstance(part, Ref)]
     if len(refs) != 1:
         raise obstacle(call.op)
     x, value = builder.values(refs[0]), builder.tensor(refs[0])
+    if not isinstance(x, Expression):
+        raise obstacle(call.op)
     numbers = torch.arange(value.numel(), dtype=torch.float64, device=value.device).reshape(value.shape)
     args = [numbers if isinstance(part, Ref) else part for part in call.args]
     kwargs = {name: numbers if isinstance(part, Ref) else part for name, part in call.kwargs.items()}

@@ -1,0 +1,128 @@
+"""Rules of functions that say in another way what the outputs say: left out at the very end, obstacles anywhere else.
+
+Softmax, sigmoid and their like keep the order of the outputs; an arg max tells their largest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from .builder import Builder
+from .calls import Call, Calls, Ref
+from .expressions import Expression
+from .remedies import ObstacleError, obstacle
+from .rules import rule
+from .shapes import COPIES, MOVES
+
+_LOGITS = "the largest stays the largest"
+_SIGN = "they have its order and its sign"
+_MEANING = {
+    "softmax": ("is a softmax at the end", _LOGITS),
+    "log_softmax": ("is a softmax at the end", _LOGITS),
+    "sigmoid": ("is a sigmoid at the end", "an output above 0 is a probability above 1/2"),
+    "log_sigmoid": ("is a sigmoid at the end", "an output above 0 is a probability above 1/2"),
+    "tanh": ("is a tanh at the end", _SIGN),
+    "softsign": ("is a softsign at the end", _SIGN),
+    "softplus": ("is a softplus at the end", "they have its order"),
+    "exp": ("is an exponential at the end", "they have its order"),
+    "argmax": ("is an arg max at the end", "the prediction is the index of the largest"),
+}
+_INDICES = (("getitem", 1), ("getattr", "indices"))
+"""Calls that pick the indices of a maximum, with their second argument."""
+
+
+def ending(calls: Calls) -> frozenset[int]:
+    """Numbers of the last calls that only move elements or say in another way what their operand says.
+
+    The result of each of them, but of the last, is read by the next of them only.
+    """
+    if not isinstance(calls.output, Ref):
+        return frozenset()
+    readers: dict[int, set[int]] = {}
+    for number, call in enumerate(calls.calls, 1):
+        for leaf in tree_leaves((call.args, dict(call.kwargs))):
+            if isinstance(leaf, Ref):
+                readers.setdefault(leaf.number, set()).add(number)
+    found: set[int] = set()
+    number = calls.output.number
+    while number and readers.get(number, set()) <= found:
+        call = calls.calls[number - 1]
+        operand = call.argument(0, "input")
+        if not isinstance(operand, Ref) or call.op not in (*_MEANING, *MOVES, *COPIES, "max"):
+            break
+        found.add(number)
+        number = operand.number
+    return frozenset(found)
+
+
+def _left_out(builder: Builder, call: Call) -> Expression:
+    """The operand in place of the result, which is computed without the call for the comparison, too."""
+    x = builder.take(call, call.argument(0, "input"))
+    found, meaning = _MEANING["argmax" if call.op == "max" else call.op]
+    builder.inform(call.layer, found, f"left out: outputs are its inputs; {meaning}")
+    builder.substitute(lambda x, *args, **kwargs: x)
+    return x
+
+
+@rule("softmax", "log_softmax")
+def softmax(builder: Builder, call: Call) -> Expression:
+    """softmax(input, dim)."""
+    if not builder.at_the_end:
+        raise ObstacleError(
+            "is a softmax inside the network",
+            "divides by a sum of activations: remove it, or use it at the very end of the network only",
+        )
+    _check_axis(builder, call, "a softmax", "take the softmax over axis 1, or remove it")
+    return _left_out(builder, call)
+
+
+@rule(*(name for name in _MEANING if name not in ("softmax", "log_softmax", "argmax")))
+def monotonic(builder: Builder, call: Call) -> Expression:
+    """A function that increases with each element."""
+    if not builder.at_the_end:
+        raise obstacle(call.op)
+    return _left_out(builder, call)
+
+
+@rule("argmax", "max")
+def largest(builder: Builder, call: Call) -> Expression | tuple[Any, ...]:
+    """argmax(input, dim), or the indices of max(input, dim)."""
+    if call.op == "max" and not isinstance(call.result, tuple):
+        return maximum(builder, call)
+    if not builder.at_the_end:
+        raise obstacle(call.op)
+    _check_axis(builder, call, "an arg max", "take the arg max over axis 1, or return its input")
+    if call.op == "max" and not builder.reads(_INDICES):
+        raise ObstacleError("(max) returns the largest output alone", "return all outputs, or the index of the largest")
+    x = _left_out(builder, call)
+    builder.decide()
+    return x if call.op == "argmax" else (None, x)
+
+
+def after_decision(builder: Builder, call: Call, value: Any) -> Any:
+    """What moves the result of an arg max, or picks the indices of a maximum, is left out with it."""
+    builder.decide()
+    builder.substitute(lambda x, *args, **kwargs: x)
+    return value[1] if isinstance(value, tuple) else value
+
+
+def _check_axis(builder: Builder, call: Call, what: str, remedy: str) -> None:
+    x, dim = builder.values(call.argument(0, "input")), call.argument(1, "dim")
+    if not isinstance(x, Expression) or dim is None or int(dim) % (1 + len(x.view)) != 1:
+        raise ObstacleError(f"is {what} over another axis than the classes", remedy)
+
+
+@rule("maximum")
+def maximum(builder: Builder, call: Call) -> Expression:
+    """The elementwise maximum with zero, which is a ReLU; `max` of two tensors is the same."""
+    parts = [call.argument(0, "input"), call.argument(1, "other")]
+    constants = [part for part in parts if isinstance(part, torch.Tensor)]
+    if len(constants) != 1 or bool(constants[0].any()):
+        raise obstacle(call.op)
+    x = builder.straight(call, next(part for part in parts if isinstance(part, Ref)))
+    if x.view != tuple(call.result.shape[1:]):
+        raise obstacle(call.op)
+    return builder.rectified(call, x)
