@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .tables import Table, table
@@ -43,6 +44,27 @@ class Finding:
 def of_severity(findings: Iterable[Finding], *severities: Severity) -> tuple[Finding, ...]:
     """The findings that have one of the severities, in their order."""
     return tuple(finding for finding in findings if finding.severity in severities)
+
+
+_NAMES = re.compile(r" (?:of|in|from) (?:layers? )?'[^']*'(?:, '[^']*')*")
+"""The part of a sentence that names layers."""
+
+
+def grouped(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings with one for all that say the same of several places: "12 layers, such as 'bn1'"."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        said = (_NAMES.sub("", text) for text in (finding.found, finding.remedy))
+        groups.setdefault((finding.severity, *said, finding.kind), []).append(finding)
+    found = []
+    for (_, said, remedy, _), same in groups.items():
+        places = list(dict.fromkeys(finding.where for finding in same))
+        if len(places) == 1:
+            found += same
+        else:
+            where = f"{len(places)} layers, such as {places[0]!r}"
+            found.append(replace(same[0], where=where, found=said, remedy=remedy))
+    return tuple(found)
 
 
 def findings_table(findings: Iterable[Finding], title: str, where: str = "layer") -> Table:

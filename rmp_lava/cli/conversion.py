@@ -41,7 +41,7 @@ def check(
     import numpy as np
 
     from ..conversion.check import CheckReport, check as run_check
-    from ..findings import findings_table
+    from ..findings import findings_table, grouped
     from ..sources.models import load_trained, shape_for
 
     if Path(target).suffix == ".net":
@@ -53,7 +53,7 @@ def check(
     report = CheckReport(report.obstacles + report.information)
     console = console_for(json_path)
     if report.findings:
-        console.print(findings_table(report.findings, "Check"))
+        console.print(findings_table(grouped(report.findings), "Check"))
     count = len(report.obstacles)
     console.print("This network converts." if not count else f"{count} obstacle{'s' if count > 1 else ''} found.")
     findings = [

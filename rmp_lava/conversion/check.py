@@ -10,7 +10,7 @@ import torch
 
 from ..encoding import pixel_values, unsuitable_values
 from ..errors import ConversionError
-from ..findings import Finding, findings_table, of_severity
+from ..findings import Finding, findings_table, grouped, of_severity
 from ..network import Layer
 from ..tables import Table, Tabular
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes
@@ -29,10 +29,10 @@ class CheckReport(Tabular):
     findings: tuple[Finding, ...]
 
     def table(self) -> Table:
-        """Every finding, as `check` prints them."""
+        """Obstacles, then what conversion changes; what is said of several layers is one row."""
         obstacles = len(self.obstacles)
         verdict = f"{obstacles} obstacle{'s' if obstacles > 1 else ''}" if obstacles else "the network converts"
-        return findings_table(self.findings, f"Check: {verdict}")
+        return findings_table(grouped(self.obstacles + self.information), f"Check: {verdict}")
 
     @property
     def obstacles(self) -> tuple[Finding, ...]:

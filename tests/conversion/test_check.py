@@ -440,6 +440,17 @@ def test_tuning_refuses_a_layer_that_reads_image_and_spikes_before_any_work():
         tune(ImageAndSpikes(), images(3, 8, 8), np.array([0, 1, 0]))
 
 
+def test_the_table_groups_what_is_said_of_several_layers_and_begins_with_obstacles():
+    report = check(settle(ResNet(BasicBlock)), images(3, 8, 8))
+    lines = repr(report).splitlines()
+    (row,) = [line for line in lines if "batch normalisation" in line]
+    assert "11 layers, such as 'bn1'" in row and row.endswith("folded into the weights")
+    assert len([f for f in report.findings if "batch normalisation" in f.found]) == 11
+    model = nn.Sequential(nn.Dropout(), nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Conv2d(4, 4, 3), nn.SiLU())
+    rows = [line.split()[0] for line in repr(check(model, images(3, 8, 8))).splitlines()[2:]]
+    assert rows == ["obstacle", "information"]
+
+
 def test_shared_weights_under_two_names():
     shared = nn.Linear(4, 4)
     found = information(nn.Sequential(shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(4, 2)), 4)
