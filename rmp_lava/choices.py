@@ -23,8 +23,9 @@ Compiler = Literal["nxtf", "older", "newer"]
 Dynamics = Literal["rates", "spikes"]
 """What tuning trains through: firing rates of constant inputs, or every spike."""
 Backend = Literal["reference", "fast", "lava", "loihi2"]
-Record = Literal["counts", "spikes", "potentials"]
-"""What a run keeps of every layer: spike count per neuron, every spike, final membrane potentials."""
+Record = Literal["counts", "spikes", "potentials", "waiting"]
+"""What a run keeps of every layer: spike count per neuron, every spike, final membrane potentials, and the range of potentials
+while neurons wait."""
 Kernel = Literal["auto", "int8", "float32"]
 """What computes the weighted sums of backend fast."""
 ConvModel = Literal["blas", "lava"]

@@ -9,6 +9,9 @@ of 1/64 weight unit:
     v[t] = v[t] - s[t] (threshold << 6)                          soft reset (RMP); hard reset: v[t] = 0 where s[t]
     v[0] = v_init << 6                                           saturation at +-(2^23 - 1)
 
+for t = 1 .. T. Neurons that wait do not spike in the first `wait` of these steps, and may spike in as many more, without input
+and bias: `phases`.
+
 The float form is the same without shifts and saturation. The soft reset is the residual-membrane-potential neuron of
 Han, Srinivasan and Roy (CVPR 2020, section 3). Leaky neurons are lava-dl's CUBA neuron, exactly as Lava runs it.
 """
@@ -16,6 +19,7 @@ Han, Srinivasan and Roy (CVPR 2020, section 3). Leaky neurons are lava-dl's CUBA
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +40,7 @@ class State:
     large_inputs : neuron updates whose input reached +-2^17, where stock neurons would wrap.
     v_range, u_range : smallest and largest v that was compared with the threshold, and smallest and largest u of neurons
         whose current has memory; None before the first step.
+    waiting_range : smallest and largest v while the neurons waited; None if they did not.
     """
 
     v: np.ndarray
@@ -44,6 +49,30 @@ class State:
     large_inputs: int = 0
     v_range: Range | None = None
     u_range: Range | None = None
+    waiting_range: Range | None = None
+
+
+class Phase(NamedTuple):
+    """Steps of a population's window that are alike.
+
+    steps : Which, from 0, in local time.
+    receives : Whether messages arrive and the bias acts.
+    fires : Whether neurons may spike.
+    """
+
+    steps: range
+    receives: bool
+    fires: bool
+
+
+def phases(steps: int, wait: int) -> list[Phase]:
+    """The phases of a window: `wait` steps of integration, then `steps` in which neurons may spike."""
+    cuts = (
+        Phase(range(wait), True, False),
+        Phase(range(wait, steps), True, True),
+        Phase(range(steps, wait + steps), False, True),
+    )
+    return [each for each in cuts if len(each.steps)]
 
 
 def initial_state(neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool) -> State:
@@ -55,25 +84,28 @@ def initial_state(neurons: Neurons, shape: tuple[int, ...], samples: int, *, int
     return State(v, np.zeros_like(v) if neurons.is_leaky else None)
 
 
-def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.ndarray:
+def step(neurons: Neurons, state: State, a: np.ndarray | None, *, integer: bool, fires: bool = True) -> np.ndarray:
     """Advance a population by one time step, in place.
 
     Parameters
     ----------
-    a : numpy.ndarray
-        (samples, *shape) input in weight units; integers if `integer`.
+    a : numpy.ndarray or None
+        (samples, *shape) input in weight units; integers if `integer`. None: neither messages nor bias.
+    fires : bool
+        Whether neurons may spike.
 
     Returns
     -------
     numpy.ndarray
         bool (samples, *shape): which neurons spike.
     """
-    threshold = neurons.threshold
+    threshold = to_state_units(int(neurons.threshold)) if integer else neurons.threshold
     bias = neurons.bias_per_neuron(state.v.shape[1:])
-    if not integer:
+    if a is None:
+        pass  # after the last messages of neurons that waited
+    elif not integer:
         state.v += a if bias is None else a + bias
     else:
-        threshold = to_state_units(int(threshold))
         current = to_state_units(a.astype(np.int64))
         state.large_inputs += int(np.count_nonzero(np.abs(a) >= REGISTER_LIMIT))
         if state.u is not None:  # leaky neurons
@@ -86,6 +118,9 @@ def step(neurons: Neurons, state: State, a: np.ndarray, *, integer: bool) -> np.
             v += bias.astype(np.int64) << neurons.bias_exponent
         state.v = np.clip(v, -MAX_STATE, MAX_STATE)
         state.saturations += int(np.count_nonzero(state.v != v))
+    if not fires:
+        state.waiting_range = widened(state.waiting_range, state.v)
+        return np.zeros(state.v.shape, dtype=bool)
     state.v_range = widened(state.v_range, state.v)
     if neurons.reset == "none":
         return np.zeros(state.v.shape, dtype=bool)

@@ -39,7 +39,7 @@ class Run(Tabular, Value):
         Layer name -> (samples,) int64: incoming messages times the non-zero weights that each of them meets, exact at the
         borders of convolutions, as Loihi 2 counts them.
     neuron_updates : mapping
-        Layer name (and "input" if it has neurons) -> neurons times steps, over all samples.
+        Layer name (and "input" if it has neurons) -> neurons times steps of their window, over all samples.
     neuron_counts : mapping
         Layer name (and "input") -> (samples, *shape) int64 messages per neuron, if "counts" are recorded.
     spikes : mapping
@@ -56,9 +56,13 @@ class Run(Tabular, Value):
     potential_ranges, current_ranges : mapping
         Layer name -> (smallest, largest) membrane potential before the threshold is applied, and current of neurons whose
         current has memory; state units, or weight units for float networks.
+    waiting_ranges : mapping
+        Layer name -> (smallest, largest) membrane potential while its neurons waited, if "waiting" is recorded; of layers that
+        wait, on backends that simulate every step themselves; units as above.
     boundary_spikes : mapping
         Layer name -> samples in whose period's last step a stock neuron with soft reset spikes, so that the next sample
-        starts with the threshold subtracted. Empty for native neurons.
+        starts with the threshold subtracted. Where neurons wait, samples in which one spikes in any step that is not observed:
+        later layers still receive its spikes. Empty for native neurons.
     seconds : float
         Wall time of the simulation with encoding; on Lava without its start-up.
     measurement : Measurement or None
@@ -84,6 +88,7 @@ class Run(Tabular, Value):
     large_inputs: Mapping[str, int] = field(default_factory=dict)
     potential_ranges: Mapping[str, Range] = field(default_factory=dict)
     current_ranges: Mapping[str, Range] = field(default_factory=dict)
+    waiting_ranges: Mapping[str, Range] = field(default_factory=dict)
     boundary_spikes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = field(default=0.0, compare=False)
     measurement: Measurement | None = None
@@ -157,6 +162,7 @@ class Run(Tabular, Value):
             "implementation": self.implementation,
             "samples": self.samples,
             "steps": self.schedule.steps,
+            "wait": self.schedule.wait,
             "period": self.schedule.period,
             "latency": self.schedule.latency,
             "predictions": self.predictions.tolist(),
@@ -169,6 +175,7 @@ class Run(Tabular, Value):
             "large_inputs": dict(self.large_inputs),
             "potential_ranges": {name: list(limits) for name, limits in self.potential_ranges.items()},
             "current_ranges": {name: list(limits) for name, limits in self.current_ranges.items()},
+            "waiting_ranges": {name: list(limits) for name, limits in self.waiting_ranges.items()},
             "boundary_spikes": dict(self.boundary_spikes),
             "seconds": self.seconds,
             "measurement": None if self.measurement is None else self.measurement.summary(),

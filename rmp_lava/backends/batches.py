@@ -19,7 +19,7 @@ from ..schedule import Schedule
 def batch_size(network: SpikingNetwork, plan: Schedule, budget: int) -> int:
     """Samples per batch, so that the largest layer's stream of 8-byte numbers fits into `budget` bytes; at least 1."""
     largest = max([int(np.prod(network.input.shape)), *(layer.size for layer in network)])
-    return max(1, budget // (8 * largest * plan.steps))
+    return max(1, budget // (8 * largest * plan.window))
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Part:
     large_inputs: dict[str, int] = field(default_factory=dict)
     potential_ranges: dict[str, Range] = field(default_factory=dict)
     current_ranges: dict[str, Range] = field(default_factory=dict)
+    waiting_ranges: dict[str, Range] = field(default_factory=dict)
     boundary_spikes: dict[str, int] = field(default_factory=dict)
 
     def count_messages(self, network: SpikingNetwork, counts: dict[str, np.ndarray], record: Collection[str]) -> None:
@@ -60,9 +61,15 @@ class Part:
         counts = {name: np.count_nonzero(stream, axis=1).astype(np.int64) for name, stream in streams.items()}
         self.count_messages(network, counts, record)
         samples, steps = next(iter(streams.values())).shape[:2]
-        self.neuron_updates = {each.name: each.size * steps * samples for each in populations(network)}
+        self.count_updates(network, steps, samples)
         if "spikes" in record:
             self.spikes = streams
+
+    def count_updates(self, network: SpikingNetwork, steps: int, samples: int) -> None:
+        """Enter the neuron updates of `samples` windows with `steps` steps of messages."""
+        self.neuron_updates = {
+            each.name: each.size * (each.window.wait + steps) * samples for each in populations(network)
+        }
 
     def note(
         self, name: str, saturations: int, large_inputs: int, v_range: Range | None, u_range: Range | None

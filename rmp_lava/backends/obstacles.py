@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import BackendError
 from ..findings import Finding
-from ..network import Conv, SpikingNetwork, populations
+from ..network import INPUT, Conv, SpikingNetwork, populations
 from ..registers import MAX_CONV_SUM, MAX_DENSE_SUM, STATE_SHIFT
 from ..stock_weights import MAX_VALUE
 from .synapses import largest_sum
@@ -67,9 +67,20 @@ def leaky_starts(network: SpikingNetwork) -> Iterator[Finding]:
             yield Finding("obstacle", each.name, found, remedy, "v_init")
 
 
+def restless_inputs(network: SpikingNetwork) -> Iterator[Finding]:
+    """Neurons of the input that no pulse keeps quiet after T steps, when later layers may still spike."""
+    neurons = network.input.neurons
+    if network.wait and neurons is not None and neurons.reset != "soft":
+        found = (
+            f"its neurons with {neurons.reset} reset spike on after T steps, and later layers wait for {network.wait}"
+        )
+        yield Finding("obstacle", INPUT, found, "set wait to 0, or use native neurons", "reset")
+
+
 def unrepresentable(network: SpikingNetwork) -> Iterator[Finding]:
     """Everything that prevents stock neurons, besides real-valued weights."""
     yield from leaky_starts(network)
+    yield from restless_inputs(network)
     for name, neurons, shape, _ in populations(network):
         if abs(neurons.v_init) > MAX_VALUE:
             remedy = f"quantise it to +-{MAX_VALUE} at most"

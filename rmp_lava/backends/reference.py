@@ -1,7 +1,7 @@
 """Backend `reference`: numpy, slow and plain, the ground truth for the others.
 
 Layer by layer in local time (see `rmp_lava.schedule`): a layer's input at step t is the sum of its synapses applied to
-their sources' messages of step t. Sums are float64 (exact below 2^53), the neuron is `rmp_lava.neuron.step`.
+their sources' messages of observed step t. Sums are float64 (exact below 2^53), the neuron is `rmp_lava.neuron.step`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..choices import Record
 from ..encoding import encode
 from ..errors import BackendError
 from ..network import INPUT, Input, SpikingNetwork
-from ..neuron import State, initial_state, step
+from ..neuron import State, initial_state, phases, step
 from ..progress import Progress
 from ..readout import output
 from ..results import Run
@@ -53,6 +53,8 @@ def run(
     last_spikes: dict[str, np.ndarray] = {}  # of stock neurons, which reach into the next sample
     with Progress("reference simulation", len(images), shown=progress) as bar:
         size = batch_size(network, plan, BATCH_BYTES)
+        if plan.wait and options.implementation == "stock":
+            size = len(images)  # the next sample's waiting steps come before this one's last step in later layers
         for first in range(0, len(images), size):
             batch = images[first : first + size]
             messages = encode(network.input, batch, plan.steps, seed=seed, first_sample=first)
@@ -81,12 +83,19 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, record: Collection[
         currents = apply_all(layer.synapses, streams)  # (samples, T, *shape)
         state = initial_state(layer.neurons, layer.shape, samples, integer=network.is_integer)
         stream = np.zeros(currents.shape, dtype=np.uint8)
-        for t in range(steps):
-            stream[:, t] = step(layer.neurons, state, currents[:, t], integer=network.is_integer)
-            if layer is network.output:
-                potentials[:, t] = state.v.reshape(samples, -1)
+        wait = network.wait if network.waits(layer) else 0
+        for phase in phases(steps, wait):
+            for t in phase.steps:
+                a = currents[:, t] if phase.receives else None
+                spikes = step(layer.neurons, state, a, integer=network.is_integer, fires=phase.fires)
+                if phase.fires:
+                    stream[:, t - wait] = spikes
+                if phase.fires and layer is network.output:
+                    potentials[:, t - wait] = state.v.reshape(samples, -1)
         streams[layer.name] = stream
         _note(part, layer.name, state)
+        if "waiting" in record and state.waiting_range is not None:
+            part.waiting_ranges[layer.name] = state.waiting_range
         if "potentials" in record:
             part.potentials[layer.name] = state.v
     part.count_streams(network, streams, record)

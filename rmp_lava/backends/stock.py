@@ -3,8 +3,9 @@
 The current's 24-bit register wraps where the RMP neuron saturates: once, after sums in Lava's 32-bit integers, which wrap
 too. Whatever arrives by pulse (an initial potential, a bias of soft-reset neurons) passes through it. The self-synapse
 subtracts the threshold one step after the spike, so a spike in a period's last step reaches into the next sample. Each period
-therefore ends with a blank step in which a pulse of -`QUIET` keeps the neurons silent. A potential beyond even that crosses
-(`boundary_spikes`), unless there are enough blank steps for a reset of their own (`reset_interval`).
+therefore ends with a blank step in which a pulse of -`QUIET` keeps the neurons silent; the same pulse holds neurons that wait.
+A potential beyond even that crosses (`boundary_spikes`), unless there are enough blank steps for a reset of their own
+(`reset_interval`).
 `backends.lava.stock_lif` builds the same from Lava's Processes.
 """
 
@@ -21,15 +22,29 @@ from ..neuron import Range, decay, widened, wrap24
 from ..readout import output
 from ..registers import MAX_STATE, to_state_units
 from ..schedule import Schedule
-from ..stock_weights import MAX_VALUE
+from ..stock_weights import QUIET, pulses_of
 from .batches import Part
-from .obstacles import leaky_starts, refuse
+from .obstacles import leaky_starts, refuse, restless_inputs
 from .synapses import apply
 
 LEAD_IN = 1
 """Steps before the first sample, in which the pulses for the input's neurons travel."""
-QUIET = 2 * MAX_VALUE
-"""Weight units that the pulse in the last blank step subtracts: about half of the 24-bit register."""
+
+
+def pulsing(plan: Schedule) -> tuple[bool, int | None]:
+    """What `pulses_of` takes of a schedule: whether it has blank steps, and T where neurons wait."""
+    return plan.blank > 0, plan.steps if plan.wait else None
+
+
+def unobserved(plan: Schedule, wait: int) -> tuple[int, ...]:
+    """Steps of a period, from 0 in local time, in which a spike would reach what is observed of another sample or layer.
+
+    That is the last one: its spike is subtracted in the next sample. Where neurons wait, it is every step outside the observed
+    ones, as later layers may still spike.
+    """
+    if not plan.wait:
+        return (plan.period - 1,)
+    return (*range(wait), *range(wait + plan.steps, plan.period))
 
 
 def reset_interval(plan: Schedule) -> int:
@@ -39,7 +54,7 @@ def reset_interval(plan: Schedule) -> int:
     period must be one, it costs no step.
     """
     half, odd = divmod(plan.period, 2)
-    return half if not odd and plan.steps <= half else plan.period
+    return half if not odd and plan.window <= half else plan.period
 
 
 def simulate_stock(
@@ -54,17 +69,16 @@ def simulate_stock(
 
     With `leak` 1, the membranes of soft-reset neurons lose 1/4096 per step, rounded as LIF rounds its current.
     """
-    refuse(leaky_starts(network), "stock neurons cannot run the network")
+    refuse([*leaky_starts(network), *restless_inputs(network)], "stock neurons cannot run the network")
     sources = {INPUT: _Source.sending(messages, plan)}
     part = Part()
     potentials: dict[str, np.ndarray] = {}
-    for name, neurons, shape, depth in populations_of(network):
-        population = _StockPopulation(neurons, shape, leak)
-        incoming = _incoming(network, name, sources, depth)
-        last = last_spikes[name] if name in last_spikes else population.lead_in(incoming.before, plan)
-        source, potentials[name] = population.run(incoming.during, plan, last)
-        source.before = population.before
-        sources[name] = source
+    for name, neurons, shape, window in populations_of(network):
+        population = _StockPopulation(neurons, shape, leak, window.wait, plan)
+        before, during = _incoming(network, name, sources, window.start)
+        last = last_spikes[name] if name in last_spikes else population.lead_in(before)
+        spikes, potentials[name] = population.run(during, last)
+        source = sources[name] = _Source(population.before, spikes, window.wait)
         last_spikes[name] = source.during[-1, -1]
         has_memory = not population.soft and neurons.current_decay != NO_MEMORY
         part.note(
@@ -75,9 +89,11 @@ def simulate_stock(
             population.u_range if has_memory else None,
         )
         if population.soft:
-            crossing = source.during[:, -1].reshape(len(messages), -1).any(axis=1)
+            if "waiting" in record and population.waiting_range is not None:
+                part.waiting_ranges[name] = population.waiting_range
+            crossing = source.during[:, unobserved(plan, window.wait)].reshape(len(messages), -1).any(axis=1)
             part.boundary_spikes[name] = int(crossing.sum())
-    streams = {name: source.during[:, : plan.steps] for name, source in sources.items()}
+    streams = {name: source.during[:, source.wait : source.wait + plan.steps] for name, source in sources.items()}
     part.count_streams(network, streams, record)
     if "potentials" in record:
         part.potentials = {layer.name: potentials[layer.name] for layer in network}
@@ -89,35 +105,50 @@ def simulate_stock(
 
 @dataclass
 class _Source:
-    """What a source sends, or what reaches a target.
+    """What a source sends.
 
     before : (steps before the first window, *shape).
     during : (samples, period, *shape) in local time.
+    wait : Steps of each window that precede the observed ones.
     """
 
     before: np.ndarray
     during: np.ndarray
+    wait: int = 0
 
     @classmethod
     def sending(cls, messages: np.ndarray, plan: Schedule) -> _Source:
         samples, _, *shape = messages.shape
-        blank = np.zeros((samples, plan.blank, *shape), dtype=messages.dtype)
+        silent = np.zeros((samples, plan.period - plan.steps, *shape), dtype=messages.dtype)
         before = np.zeros((LEAD_IN, *shape), dtype=messages.dtype)
-        return cls(before, np.concatenate([messages, blank], axis=1))
+        return cls(before, np.concatenate([messages, silent], axis=1))
+
+    def arriving(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same in local time of a target whose window starts `start` steps after the input's.
+
+        Step t of the target's window receives step t + wait of the source's. After the last sample, the source is silent.
+        """
+        samples, period, *shape = self.during.shape
+        # A deeper layer's window starts later, so more steps precede it.
+        missing = np.zeros((LEAD_IN + start - self.wait - len(self.before), *shape), dtype=self.before.dtype)
+        after = np.zeros((self.wait, *shape), dtype=self.during.dtype)
+        line = np.concatenate([missing, self.before, self.during.reshape(-1, *shape), after])
+        first = LEAD_IN + start
+        return line[:first], line[first:].reshape(samples, period, *shape)
 
 
-def _incoming(network: SpikingNetwork, name: str, sources: dict[str, _Source], depth: int) -> _Source:
-    """Input of a population in weight units, in its own local time."""
+def _incoming(
+    network: SpikingNetwork, name: str, sources: dict[str, _Source], start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Input of a population in weight units, in its own local time, before and in its windows."""
     if name == INPUT:
-        return sources[INPUT]
+        return sources[INPUT].before, sources[INPUT].during
     before, during = [], []
     for synapse in network[name].synapses:
-        source = sources[synapse.source]
-        # A deeper layer's window starts later, so more steps precede it.
-        missing = np.zeros((LEAD_IN + depth - len(source.before), *source.before.shape[1:]))
-        before.append(apply(synapse, np.concatenate([missing, source.before])[None])[0])
-        during.append(apply(synapse, source.during))
-    return _Source(reduce(np.add, before), reduce(np.add, during))
+        earlier, later = sources[synapse.source].arriving(start)
+        before.append(apply(synapse, earlier[None])[0])
+        during.append(apply(synapse, later))
+    return reduce(np.add, before), reduce(np.add, during)
 
 
 class _StockPopulation:
@@ -127,11 +158,16 @@ class _StockPopulation:
     bias arrives through a synapse too. Other resets: the LIF itself, whose current wraps where the definition's does not.
     """
 
-    def __init__(self, neurons: Neurons, shape: tuple[int, ...], leak: int) -> None:
-        self.neurons, self.shape, self.leak = neurons, shape, leak
+    def __init__(self, neurons: Neurons, shape: tuple[int, ...], leak: int, wait: int, plan: Schedule) -> None:
+        self.neurons, self.shape, self.leak, self.wait, self.plan = neurons, shape, leak, wait, plan
         self.soft = neurons.reset == "soft"
         self.threshold = to_state_units(int(neurons.threshold))
-        self.v_init = to_state_units(int(neurons.v_init))
+        self.pulses: dict[int, int] = {}
+        for pulse in pulses_of(neurons, wait, *pulsing(plan)):
+            position = pulse.step % plan.period
+            self.pulses[position] = self.pulses.get(position, 0) + pulse.value
+        # Where neurons wait, biases of soft-reset neurons last as long as messages arrive, else for ever.
+        self.bias_steps = plan.steps if plan.wait and self.soft else plan.period
         bias = neurons.bias_per_neuron(shape)
         self.bias = 0 if bias is None else bias.astype(np.int64) << neurons.bias_exponent
         self.u = np.zeros(shape, dtype=np.int64)
@@ -139,57 +175,59 @@ class _StockPopulation:
         self.saturations = self.large_inputs = 0
         self.v_range: Range | None = None
         self.u_range: Range | None = None
+        self.waiting_range: Range | None = None
         self.before = np.zeros((0, *shape), dtype=bool)
         self.decays = True
-        self.pulse = 0
 
-    def lead_in(self, incoming: np.ndarray, plan: Schedule) -> np.ndarray:
+    def lead_in(self, incoming: np.ndarray) -> np.ndarray:
         """Spikes of the step before the first window; `before` keeps those of all steps until then.
 
-        Biases that arrive through synapses start with the window. A pulse takes a step, so none arrives in the first.
+        Biases that arrive through synapses start with the first window. A pulse takes a step, so none arrives in the first.
         """
         steps = len(incoming)
         self.before = np.zeros((steps, *self.shape), dtype=bool)
         last = np.zeros(self.shape, dtype=bool)
         for i, a in enumerate(incoming):
-            position = (i - steps) % plan.period  # from 0, in local time
-            if position % reset_interval(plan) == 0:
-                self._reset(self.v_init if i and position == 0 else 0)
-            pulse = QUIET if i and self.soft and plan.blank and position == plan.period - 1 else 0
-            last = self.before[i] = self._step(a.astype(np.int64) - pulse, last, bias=0 if self.soft else self.bias)
+            position = (i - steps) % self.plan.period  # from 0, in local time
+            if position % reset_interval(self.plan) == 0:
+                self._reset()
+            a = a.astype(np.int64) + (self.pulses.get(position, 0) if i else 0)
+            last = self.before[i] = self._step(a, last, bias=0 if self.soft else self.bias)
         self.saturations = self.large_inputs = 0
         self.v_range = self.u_range = None
         return last
 
-    def run(self, incoming: np.ndarray, plan: Schedule, last: np.ndarray) -> tuple[_Source, np.ndarray]:
-        """Spikes of all samples, and membrane potentials (samples, *shape) at the end of their windows, in state units."""
-        samples = len(incoming)
+    def run(self, incoming: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Spikes (samples, period, *shape), and membrane potentials (samples, *shape) at the end of windows, in state units."""
+        samples, plan = len(incoming), self.plan
         spikes = np.zeros((samples, plan.period, *self.shape), dtype=np.uint8)
         potentials = np.zeros((samples, *self.shape), dtype=np.int64)
         incoming = incoming.astype(np.int64)
+        end = self.wait + plan.steps
         for sample in range(samples):
             for t in range(plan.period):
                 if t % reset_interval(plan) == 0:
-                    self._reset(0 if t else self.v_init)
-                quiet = self.soft and plan.blank and t == plan.period - 1
+                    self._reset()
                 seen = (self.saturations, self.large_inputs, self.v_range, self.u_range)
-                last = self._step(incoming[sample, t] - (QUIET if quiet else 0), last, bias=self.bias)
+                a = incoming[sample, t] + self.pulses.get(t, 0)
+                last = self._step(a, last, bias=self.bias if t < self.bias_steps else 0)
                 spikes[sample, t] = last
-                if t == plan.steps - 1:
+                if t == end - 1:
                     # The self-synapse subtracts the threshold of this step's spike one step later.
                     potentials[sample] = self.u - self.threshold * last.astype(np.int64) if self.soft else self.v
-                elif t >= plan.steps:  # blank steps are not observed
+                elif t >= end:  # blank steps are not observed
                     self.saturations, self.large_inputs, self.v_range, self.u_range = seen
-        return _Source(self.before, spikes), potentials
+                if t < self.wait:
+                    self.v_range = seen[2]  # nothing is compared
+                    self.waiting_range = widened(self.waiting_range, self.u + to_state_units(QUIET))
+        return spikes, potentials
 
-    def _reset(self, v_init: int) -> None:
+    def _reset(self) -> None:
         self.u, self.v = np.zeros_like(self.u), np.zeros_like(self.v)
-        # v_init arrives with this step's input.
-        self.pulse, self.decays = v_init, False
+        self.decays = False
 
     def _step(self, a: np.ndarray, last_spikes: np.ndarray, *, bias: np.ndarray | int) -> np.ndarray:
-        current = to_state_units(a) + self.pulse
-        self.pulse = 0
+        current = to_state_units(a)
         if self.soft:
             current = current - self.threshold * last_spikes.astype(np.int64) + bias
             self.u = self._wrapped(decay(self.u, self.leak if self.decays else 0) + current)

@@ -95,8 +95,9 @@ def fit(
     network = netx.load(net)
     stock = implementation == "stock"
     known = steps is not None or network.balanced_steps is not None
-    period = deployed_schedule(network, steps_for(network, steps)).period if stock and known else None
-    mapping = map_network(network, profile, implementation, period=period, compiler=compiler, sparse=sparse)
+    plan = deployed_schedule(network, steps_for(network, steps)) if stock and known else None
+    when = {} if plan is None else {"period": plan.period, "steps": plan.steps}
+    mapping = map_network(network, profile, implementation, **when, compiler=compiler, sparse=sparse)
     if not stock and any(each is not None for each in (steps, data, images, data_dir, samples, leak, seed)):
         raise UsageError(
             "--steps, images, --samples, --leak and --seed apply to stock neurons only; pass --implementation stock too"
@@ -152,13 +153,15 @@ def estimate(
     from ..hardware import estimate as make_estimate, load_profile, map_network
     from ..report import hardware as report
     from ..report.runs import steps_for
+    from ..schedule import schedule
     from ..sources.images import images_for
 
     network = netx.load(net)
     chosen = load_profile(profile)
     # Stock neurons send the same spikes, but need a blank step in each period.
     blank, count = int(implementation == "stock"), steps_for(network, steps)
-    mapping = map_network(network, chosen, implementation, period=count + blank)
+    period = schedule(network, count, blank=blank).period
+    mapping = map_network(network, chosen, implementation, period=period, steps=count)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples)
     result = run_network(network, values, count, "fast", blank=blank, seed=seed, progress=True)
     found = make_estimate(network, result, chosen, mapping)
@@ -169,7 +172,7 @@ def estimate(
         console.print(line)
     if implementation == "stock":
         console.print(
-            "A period is T + 1 steps here; a board may take longer ones: see `rmp-lava fit --implementation stock`."
+            f"A period is {period} steps here; a board may take longer ones: see `rmp-lava fit --implementation stock`."
         )
     summary = found.summary() | {"data": what}
     if truth is not None:

@@ -6,17 +6,20 @@ import numpy as np
 
 from ..backends import run
 from ..backends.loihi2 import deployed_schedule
-from ..backends.stock import QUIET, reset_interval
+from ..backends.stock import reset_interval
+from ..choices import Record
 from ..network import SpikingNetwork
-from ..neuron import Range
+from ..neuron import Range, union
 from ..registers import REGISTER_LIMIT
+from ..stock_weights import QUIET
 
 
 def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, seed: int = 0) -> dict[str, Range]:
     """Smallest and largest membrane potential of each layer in stock neurons, for `quantize`.
 
     Lower limits are stretched if the pulse that keeps neurons quiet adds to them: if there is no reset between the window and
-    the period's last step, which is the case unless T is a power of two.
+    the period's last step, which is the case unless T is a power of two. While neurons wait, that pulse holds them, and half
+    of the register is left to either side.
 
     Parameters
     ----------
@@ -29,9 +32,14 @@ def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, see
     seed : int
         Of the Poisson encoding.
     """
-    ranges = run(network, images, steps, seed=seed).potential_ranges
+    record: tuple[Record, ...] = ("waiting",)
+    found = run(network, images, steps, seed=seed, record=record)
+    ranges = dict(found.potential_ranges)
     plan = deployed_schedule(network, steps)
-    if reset_interval(plan) != plan.period:
-        return dict(ranges)
     stretch = REGISTER_LIMIT / (REGISTER_LIMIT - QUIET)
-    return {name: (low * stretch if low < 0 else low, high) for name, (low, high) in ranges.items()}
+    # Where neurons wait, they are silenced right after their window: the pulse always adds to what is left of potentials.
+    if plan.wait or reset_interval(plan) == plan.period:
+        ranges = {name: (low * stretch if low < 0 else low, high) for name, (low, high) in ranges.items()}
+    for name, (low, high) in found.waiting_ranges.items():
+        ranges[name] = union(ranges[name], (low * stretch, high * REGISTER_LIMIT / QUIET))
+    return ranges

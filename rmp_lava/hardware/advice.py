@@ -52,13 +52,14 @@ def _lengthened(network: SpikingNetwork, profile: Profile, implementation: Imple
     if base is None or steps is None:
         return
     blank, period = int(implementation == "stock"), 1
-    while period < steps + blank:
+    needed = steps + network.wait + blank
+    while period < needed:
         period *= base
-    if period > steps + blank:
-        with_blank = " with a blank step" * blank
+    if period > needed:
+        with_blank = f" after {network.wait} steps of waiting" * bool(network.wait) + " with a blank step" * blank
         found = f"T = {steps}{with_blank} takes a period of {period} steps; the periodic reset needs a power of {base}"
         # Stock neurons use the additional steps for a second reset (see `backends.stock.reset_interval`).
-        remedy = "" if blank else f"T = {period} would take no longer"
+        remedy = "" if blank else f"T = {period - network.wait} would take no longer"
         yield Finding("information", "network", found, remedy, "period")
 
 

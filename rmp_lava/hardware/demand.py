@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
@@ -21,7 +21,7 @@ from ..network import (
     populations as populations_of,
 )
 from ..registers import to_weight_units
-from ..stock_weights import is_one_weight, weights_for
+from ..stock_weights import Pulse, is_one_weight, parts, pulses_of, weights_for
 
 CLOCK, CONSTANTS = "(clock)", "(constants)"
 """Populations that pulse stock neurons, once in a period and in every step: see `backends.lava.pulses`."""
@@ -137,6 +137,7 @@ def demands(
     bits: int,
     slots: int,
     period: int | None = None,
+    steps: int | None = None,
     sparse: bool = False,
 ) -> list[Demand]:
     """All populations in the network's order: neurons of the input first, if it has any, and relays after their source.
@@ -149,17 +150,19 @@ def demands(
         Most bits of a weight.
     slots : int
         Neurons of a core that a native neuron with soft reset takes.
-    period : int or None
-        Time steps from one sample to the next; see `map_network`.
+    period, steps : int or None
+        Time steps from one sample to the next, and T; see `map_network`.
     sparse : bool
         Whether dense synapses store their non-zero weights only.
     """
     stock = implementation == "stock"
+    steps = _messages(network) if steps is None else steps
+    pulses = _pulses_of(network, steps) if stock else {}
 
     def population(name: str, shape: tuple[int, ...], neurons: Neurons, synapses: tuple[SynapseDemand, ...]) -> Demand:
         role: Role = "input" if name == INPUT else "layer"
         if stock:
-            return _pulsed(Demand(name, shape, synapses, role=role), neurons, bits)
+            return _pulsed(Demand(name, shape, synapses, role=role), neurons, pulses[name], bits)
         return Demand(name, shape, synapses, slots if neurons.reset == "soft" else 1, role)
 
     result = []
@@ -168,7 +171,7 @@ def demands(
     for layer in network:
         synapses = tuple(_synapse(s, network.source_shape(s.source), bits, sparse) for s in layer.synapses)
         result.append(population(layer.name, layer.shape, layer.neurons, synapses))
-    return [*_with_relays(network, result, bits), *_pulses(network, period)] if stock else result
+    return [*_with_relays(network, result, bits), *_pulses(network, pulses, period, steps)] if stock else result
 
 
 def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int, sparse: bool) -> SynapseDemand:
@@ -183,10 +186,10 @@ def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int, sparse: bool
     return SynapseDemand(synapse.source, "conv", inputs, bits, (height, width), *geometry, pool)
 
 
-def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
+def _pulsed(demand: Demand, neurons: Neurons, pulses: Sequence[Pulse], bits: int) -> Demand:
     """The same population with the further synapses of stock neurons: see `backends.lava.stock_lif`.
 
-    A self-synapse subtracts the threshold, two weights silence the neurons once a period, others carry initial potentials and
+    A self-synapse subtracts the threshold; others carry pulses (for the initial potential, and to keep neurons from spiking) and
     biases. Neurons without soft reset get only their initial potential by a pulse.
     """
 
@@ -194,9 +197,10 @@ def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
         return (SynapseDemand(source, "dense", 1, bits),) * number
 
     size = demand.size
-    start, _ = weights_for(np.array([int(neurons.v_init)]))
+    pulsed = sum(weights_for(part)[0] for pulse in pulses for part in parts(np.array([pulse.value])))
+    demand = replace(demand, pulse_operations=pulsed * size)
     if neurons.reset != "soft":
-        return replace(demand, synapses=demand.synapses + lines(CLOCK, start), pulse_operations=start * size)
+        return replace(demand, synapses=demand.synapses + lines(CLOCK, pulsed))
     threshold = int(neurons.threshold)
     own = SynapseDemand(demand.name, "one_to_one", size, bits)
     selves = (own,) * (1 if threshold == neurons.threshold and is_one_weight(threshold) else 2)
@@ -205,24 +209,39 @@ def _pulsed(demand: Demand, neurons: Neurons, bits: int) -> Demand:
     operations, bundles = weights_for(units)
     return replace(
         demand,
-        synapses=demand.synapses + selves + lines(CLOCK, 2 + start) + lines(CONSTANTS, bundles),
-        pulse_operations=(2 + start) * size,
+        synapses=demand.synapses + selves + lines(CLOCK, pulsed) + lines(CONSTANTS, bundles),
         constant_operations=operations,
     )
 
 
-def _pulses(network: SpikingNetwork, period: int | None) -> list[Demand]:
-    """The neurons that pulse: one for each time step in which a pulse arrives, two where pulses silence neurons.
+def _messages(network: SpikingNetwork) -> int:
+    """T, as far as it is known."""
+    return network.wait if network.balanced_steps is None else network.balanced_steps
 
-    As in `backends.lava.pulses`, clock neurons whose pulses are a period apart are the same.
+
+def _pulses_of(network: SpikingNetwork, steps: int) -> dict[str, list[Pulse]]:
+    """Population -> its pulses, in periods that end with blank steps."""
+    ends = steps if network.wait else None
+    return {each.name: pulses_of(each.neurons, each.window.wait, True, ends) for each in populations_of(network)}
+
+
+def _pulses(
+    network: SpikingNetwork, pulses: Mapping[str, Sequence[Pulse]], period: int | None, steps: int
+) -> list[Demand]:
+    """The neurons that pulse: one for each time step in which a pulse arrives, more where its value takes several weights.
+
+    As in `backends.lava.pulses`, clock neurons whose pulses are a period apart are the same. Where neurons wait, the clock also
+    ends the constants after T steps.
     """
     clock, constants = set(), set()
-    for _, neurons, _, depth in populations_of(network):
-        soft = neurons.reset == "soft"
-        # The pulses that silence arrive in the step before a window, an initial potential in its first step.
-        clock |= {(depth, 0), (depth, 1)} if soft else set()
-        clock |= {(depth + 1, 0)} if neurons.v_init else set()
-        constants |= {depth} if soft and neurons.bias is not None else set()
+    for each in populations_of(network):
+        start = each.window.start
+        for pulse in pulses[each.name]:
+            clock |= {(start + 1 + pulse.step, copy) for copy in range(len(parts(np.array([pulse.value]))))}
+        if each.neurons.reset == "soft" and each.neurons.bias is not None:
+            constants.add(start)
+    if network.wait:
+        clock |= {(start + steps, 0) for start in constants}
     if period is not None:
         clock = {(step % period, copy) for step, copy in clock}
     found = ((CLOCK, len(clock)), (CONSTANTS, len(constants)))

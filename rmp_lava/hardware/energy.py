@@ -223,8 +223,9 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
             "run the network on backend 'fast' or 'reference'"
         )
     profile = load_profile(profile)
-    mapping = mapping or map_network(network, profile, result.implementation, period=result.schedule.period)
-    steps = result.schedule.steps if result.steps_used is None else float(result.steps_used.mean())
+    plan = result.schedule
+    mapping = mapping or map_network(network, profile, result.implementation, period=plan.period, steps=plan.steps)
+    steps = plan.steps if result.steps_used is None else float(result.steps_used.mean())
     layers = tuple(_layer(layer, result, steps, profile) for layer in mapping.layers)
     shortest = ["time.step_minimum"] + ["time.step_minimum_multichip"] * (mapping.chips > 1)
     step = max(*(layer.step_seconds for layer in layers), *(profile.quantity(key).si or 0.0 for key in shortest))
@@ -233,8 +234,8 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
         mapping,
         result.samples,
         steps,
-        steps + result.schedule.blank,
-        steps + result.schedule.depth,
+        steps + plan.wait + plan.blank,
+        steps + plan.depth,
         layers,
         step,
         _left_out(profile, sum(layer.messages for layer in layers)),
@@ -243,19 +244,18 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
 
 def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> LayerEstimate:
     demand = layer.demand
-    name, period = demand.origin or layer.name, steps + result.schedule.blank
+    name, period = demand.origin or layer.name, steps + result.schedule.wait + result.schedule.blank
+    constant = steps if result.schedule.wait else period  # steps in which constants act
     if layer.role == "pulses":
-        sent, operations, updates = layer.size * (1.0 if name == CLOCK else period), 0.0, layer.size * steps
+        sent, operations = layer.size * (1.0 if name == CLOCK else constant), 0.0
     elif demand.origin:
         operations = sent = float(result.message_counts[name].mean())
-        updates = layer.size * steps
     else:
         sent = float(result.message_counts[name].mean())
         operations = 0.0 if name == INPUT else float(result.synaptic_operations[name].mean())
-        updates = result.neuron_updates[name] / result.samples
-    operations += sent * demand.self_synapses + demand.pulse_operations + demand.constant_operations * period
+    operations += sent * demand.self_synapses + demand.pulse_operations + demand.constant_operations * constant
     # Neurons are updated in unobserved steps too, and each compartment separately.
-    updates = updates * demand.slots * period / steps
+    updates = layer.size * demand.slots * period
     messages = sent * (layer.receivers + demand.self_synapses)
     counts = dict(zip(ACTIVITIES, (operations, updates, messages), strict=True))
     energies = {key: profile.quantity(f"energy.{key}").si for key in ACTIVITIES}

@@ -170,6 +170,7 @@ def map_network(
     implementation: Implementation = "native",
     *,
     period: int | None = None,
+    steps: int | None = None,
     compiler: Compiler | None = None,
     sparse: bool = False,
 ) -> Mapping:
@@ -186,6 +187,8 @@ def map_network(
     period : int or None
         Time steps from one sample to the next. Clock neurons of stock neurons that pulse a period apart are shared; None
         counts them as if none were.
+    steps : int or None
+        T, which decides when stock neurons that wait are pulsed; None: the T that the network was balanced for.
     compiler : {"nxtf", "older", "newer"} or None
         Whose rules place the network; None: the profile's.
     sparse : bool
@@ -209,7 +212,9 @@ def map_network(
 
     def populations_of(neurons: Implementation) -> list[Demand]:
         bits, slots = profile["cores.weight_bits"], profile["cores.slots_per_soft_reset_neuron"]
-        return demands(network, implementation=neurons, bits=bits, slots=slots, period=period, sparse=sparse)
+        return demands(
+            network, implementation=neurons, bits=bits, slots=slots, period=period, steps=steps, sparse=sparse
+        )
 
     populations = populations_of(implementation)
     shapes = {INPUT: network.input.shape}

@@ -12,7 +12,7 @@ Thresholds, initial potentials and currents are in weight units at every stage.
 from ..choices import Encoding, Readout, Reset, Stage
 from .layers import INPUT, Companion, Input, Layer
 from .neurons import NO_MEMORY, Neurons
-from .populations import Population, delays, longest_delays, populations
+from .populations import Population, Window, delays, longest_delays, populations, windows
 from .spiking_network import SpikingNetwork
 from .synapses import Conv, Dense, Synapse
 
@@ -32,7 +32,9 @@ __all__ = [
     "SpikingNetwork",
     "Stage",
     "Synapse",
+    "Window",
     "delays",
     "longest_delays",
     "populations",
+    "windows",
 ]

@@ -45,6 +45,9 @@ class SpikingNetwork(Tabular, Value):
         no potential leaves the register at its lower end.
     balanced_steps : int or None
         T, the time steps for which the thresholds were balanced.
+    wait : int
+        Time steps that each population integrates before it may spike, 0 .. T, see `rmp_lava.schedule`. Thresholds, initial
+        potentials and biases were chosen for it. More than 0 requires soft resets without leak.
     dataset : str or None
         Name of the data set that the network was trained on, as `rmp_lava.training.data.load` takes it.
     validation_fraction : float or None
@@ -69,6 +72,7 @@ class SpikingNetwork(Tabular, Value):
     output_scale: float | None = field(default=None, kw_only=True)
     output_offset: int = field(default=0, kw_only=True)
     balanced_steps: int | None = field(default=None, kw_only=True)
+    wait: int = field(default=0, kw_only=True)
     dataset: str | None = field(default=None, kw_only=True)
     validation_fraction: float | None = field(default=None, kw_only=True)
     companions: tuple[Companion, ...] = field(default=(), kw_only=True)
@@ -124,6 +128,7 @@ class SpikingNetwork(Tabular, Value):
         steps = self.balanced_steps
         if steps is not None and (not is_integer(steps) or not 1 <= steps <= MAX_STEPS):
             raise NetworkError(f"balanced steps are {str(steps)[:40]}; allowed are integers 1..{MAX_STEPS}, or None")
+        self._check_wait()
         if self.dataset is not None and not isinstance(self.dataset, str):
             raise NetworkError(f"data set is {str(self.dataset)[:40]!r}; expected its name, or None")
         share = self.validation_fraction
@@ -136,9 +141,27 @@ class SpikingNetwork(Tabular, Value):
                     f"companion file {str(companion.file)[:40]!r} is described by other values than strings"
                 )
 
+    def _check_wait(self) -> None:
+        wait, steps = self.wait, self.balanced_steps
+        if not is_integer(wait) or not 0 <= wait <= MAX_STEPS:
+            raise NetworkError(f"waiting steps are {str(wait)[:40]}; allowed are integers 0..{MAX_STEPS}")
+        if steps is not None and wait > steps:
+            raise NetworkError(
+                f"neurons of network {self.name!r} wait for {wait} steps, but it was balanced for T = {steps}, after which no "
+                f"message arrives; set wait to {steps} or less"
+            )
+        for layer in self.layers if wait else ():
+            if layer.neurons.reset == "hard" or layer.neurons.is_leaky:
+                kind = "leaky neurons" if layer.neurons.is_leaky else "a hard reset, which drops what they gathered"
+                raise NetworkError(
+                    f"layer {layer.name!r} has {kind}, and its network waits for {wait} steps; only neurons with soft reset and "
+                    "without leak wait, so set wait to 0"
+                )
+
     def table(self) -> Table:
         """Input and layers with their shapes, neurons and sources."""
         steps = "" if self.balanced_steps is None else f", balanced for T = {self.balanced_steps}"
+        steps += f", neurons wait for {self.wait} steps" if self.wait else ""
         title = (
             f"{type(self).__name__} {self.name!r}: {self.stage}, {len(self.layers)} layers, {self.neuron_count:,} neurons, "
             f"{self.parameter_count:,} weights{steps}"
@@ -203,6 +226,10 @@ class SpikingNetwork(Tabular, Value):
     def integrates(self) -> bool:
         """Whether the output is everything that the read-out integrated, rectified by no spike."""
         return self.readout == "total" or self.output.neurons.reset == "none"
+
+    def waits(self, layer: Layer) -> bool:
+        """Whether a layer waits for `wait` steps: all but those that never spike, and a read-out that integrates."""
+        return layer.neurons.reset != "none" and not (self.integrates and layer.name == self.output.name)
 
     @property
     def is_chain(self) -> bool:

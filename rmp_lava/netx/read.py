@@ -26,7 +26,7 @@ _LARGEST_TRANSFORM = 16
 """Most values read of the scaling that lava-dl applies to an image."""
 _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
-TYPED_FIELDS = ("output_scale", "output_offset", "balanced_steps", "dataset", "validation_fraction")
+TYPED_FIELDS = ("output_scale", "output_offset", "balanced_steps", "wait", "dataset", "validation_fraction")
 """Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
 _COMPANION = {entry.name for entry in fields(Companion)}
 _CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error"}

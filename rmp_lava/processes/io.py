@@ -43,15 +43,35 @@ class SpikeSink(AbstractProcess):
 
     shape : Of the port, Lava order.
     paths : What to write -> `.npy` file. "counts", "last", "crossing": (samples, *channel-first shape), messages in each
-        sample's window, in the window's last step, and in the period's last step. "spikes": (samples, steps, *channel-first
-        shape), every message of the windows. "done": (1,), number of finished samples, for a progress display.
-    samples, steps, period, lead_in : Steps of a window, from one sample to the next, and before the first window.
+        sample's observed steps, in the last one of them, and outside of them. "spikes": (samples, steps, *channel-first
+        shape), every message of the observed steps. "done": (1,), number of finished samples, for a progress display.
+    samples, steps, period, lead_in : Observed steps of a sample, steps from one sample to the next, and before the first one.
+    wait : Steps of each sample before the observed ones.
+    crosses : Steps of each period in which messages are "crossing", from 0.
     """
 
     def __init__(
-        self, *, shape: tuple[int, ...], paths: dict[str, str], samples: int, steps: int, period: int, lead_in: int
+        self,
+        *,
+        shape: tuple[int, ...],
+        paths: dict[str, str],
+        samples: int,
+        steps: int,
+        period: int,
+        lead_in: int,
+        wait: int = 0,
+        crosses: tuple[int, ...] = (),
     ) -> None:
-        super().__init__(shape=shape, paths=paths, samples=samples, steps=steps, period=period, lead_in=lead_in)
+        super().__init__(
+            shape=shape,
+            paths=paths,
+            samples=samples,
+            steps=steps,
+            period=period,
+            lead_in=lead_in,
+            wait=wait,
+            crosses=crosses,
+        )
         self.a_in = InPort(shape=shape)
 
 

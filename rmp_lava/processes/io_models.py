@@ -120,22 +120,27 @@ class _SpikeSinkModel(_Writer):
             kind: self.open(path, shapes.get(kind, usual), self.dtype if kind == "spikes" else np.int64)
             for kind, path in proc_params["paths"].items()
         }
+        self.wait, self.crosses = proc_params["wait"], frozenset(proc_params["crosses"])
         self.count = np.zeros(self.shape, dtype=np.int64)
+        self.crossing = np.zeros(self.shape, dtype=bool)
 
     def run_spk(self) -> None:
         messages = self.a_in.recv().transpose()
         sample, step = self.position()
         if not 0 <= sample < self.samples:
             return
-        if step == self.period - 1:
-            self._write("crossing", sample, messages != 0)
-        if step >= self.steps:
-            return
         if step == 0:
-            self.count[:] = 0
+            self.count[:], self.crossing[:] = 0, False
+        if step in self.crosses:
+            self.crossing |= messages != 0
+        if step == self.period - 1:
+            self._write("crossing", sample, self.crossing)
+        observed = step - self.wait
+        if not 0 <= observed < self.steps:
+            return
         self.count += messages != 0
-        self._write("spikes", (sample, step), messages)
-        if step == self.steps - 1:
+        self._write("spikes", (sample, observed), messages)
+        if observed == self.steps - 1:
             self._write("counts", sample, self.count)
             self._write("last", sample, messages != 0)
             self._write("done", 0, sample + 1)

@@ -35,6 +35,11 @@ class RMP(AbstractProcess):
     reset_offset : int
         The reset happens at the start of steps t with (t - 1 - reset_offset) % reset_interval == 0, before the input of
         that step is integrated.
+    wait : int
+        Steps after each reset in which the neurons integrate, but do not spike.
+    steps : int or None
+        Steps after each reset in which input and bias are integrated; the neurons spike for as many steps after they have waited,
+        and in no others. None: they integrate and spike in every step.
     """
 
     def __init__(
@@ -48,15 +53,26 @@ class RMP(AbstractProcess):
         bias_exp: int = 6,
         reset_interval: int | None = None,
         reset_offset: int = 0,
+        wait: int = 0,
+        steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            shape=shape, reset=reset, v_init=v_init, reset_interval=reset_interval, reset_offset=reset_offset, **kwargs
+            shape=shape,
+            reset=reset,
+            v_init=v_init,
+            reset_interval=reset_interval,
+            reset_offset=reset_offset,
+            wait=wait,
+            steps=steps,
+            **kwargs,
         )
         if reset not in options(Reset):
             raise ValueError(f"reset is {reset!r}; choose one of {listed(Reset)}")
         if reset_interval is not None and reset_interval < 1:
             raise ValueError(f"reset_interval is {reset_interval}; it must be at least 1, or None")
+        if steps is None and wait:
+            raise ValueError(f"neurons wait for {wait} steps, but steps are None; pass how long input is integrated")
         self.a_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)
         self.v = Var(shape=shape, init=0)

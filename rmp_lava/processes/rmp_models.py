@@ -18,7 +18,7 @@ from rmp_lava.registers import MAX_STATE, STATE_SHIFT
 
 
 class _RmpModel(PyLoihiProcessModel):
-    """Periodic reset, then one step of the dynamics; subclasses define the arithmetic."""
+    """Periodic reset, then one step of the dynamics; subclasses define the arithmetic. It counts steps since the reset."""
 
     a_in: PyInPort
     s_out: PyOutPort
@@ -33,6 +33,7 @@ class _RmpModel(PyLoihiProcessModel):
         self.v_init = proc_params["v_init"]
         self.interval = proc_params["reset_interval"]
         self.offset = proc_params["reset_offset"]
+        self.wait, self.steps = proc_params["wait"], proc_params["steps"]
 
     def integrate(self, a: np.ndarray) -> None:
         """Add input (weight units) and bias to v."""
@@ -40,11 +41,15 @@ class _RmpModel(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         a = self.a_in.recv()
-        is_reset = self.interval is not None and (self.time_step - 1 - self.offset) % self.interval == 0
-        if is_reset or self.time_step == 1:
+        step = self.time_step - 1 - self.offset
+        if self.interval is not None:
+            step %= self.interval
+        if step == 0 and self.interval is not None or self.time_step == 1:
             self.v[:] = self.v_init * self.unit
-        self.integrate(a)
-        if self.reset == "none":
+        if self.steps is None or 0 <= step < self.steps:
+            self.integrate(a)
+        fires = self.steps is None or self.wait <= step < self.wait + self.steps
+        if not fires or self.reset == "none":
             self.s_out.send(np.zeros(self.v.shape, dtype=np.bool_))
             return
         threshold = self.vth[0] * self.unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def dense_network(source, *layers, readout="potential"):
 def assert_same_report(a, b):
     """What backends that compute in this process report in addition to spikes."""
     np.testing.assert_array_equal(a.predictions_at, b.predictions_at)
-    for what in ("saturations", "large_inputs", "potential_ranges", "current_ranges"):
+    for what in ("saturations", "large_inputs", "potential_ranges", "current_ranges", "waiting_ranges"):
         assert dict(getattr(a, what)) == dict(getattr(b, what)), what
 
 
@@ -86,6 +87,24 @@ def fast_is(batching, *, compiled):
 def test_fast_equals_reference(case, batching, kernel, compiled):
     with fast_is(batching, compiled=compiled):
         assert_fast_agrees(case, kernel=kernel)
+
+
+@settings(max_examples=examples(200))
+@given(cases(waiting=True), batchings(), st.sampled_from(["auto", "float32"]), st.booleans(), st.booleans())
+def test_fast_equals_reference_where_neurons_wait(case, batching, kernel, compiled, waiting):
+    batching = replace(batching, steps=case.steps)
+    with fast_is(batching, compiled=compiled):
+        record = (*EVERYTHING, "waiting") if waiting else EVERYTHING
+        a, b = case.run(Fast(kernel=kernel), record=record), case.run("reference", record=record)
+        assert_same_run(a, b)
+        assert_same_report(a, b)
+
+
+@settings(max_examples=examples(60))
+@given(cases(integer=False, max_layers=3, waiting=True), batchings(), st.booleans())
+def test_fast_equals_reference_in_float_where_neurons_wait(case, batching, compiled):
+    with fast_is(replace(batching, steps=case.steps), compiled=compiled):
+        assert_fast_agrees(case)
 
 
 @settings(max_examples=examples(80))
@@ -190,6 +209,21 @@ def test_stock_equals_native_unless_a_difference_is_reported(case):
     reported += [stock.saturations.get(INPUT, 0)]
     assume(not any(reported))
     assert_same_run(stock, native)
+
+
+@settings(max_examples=examples(150))
+@given(cases(stock=True, waiting=True))
+def test_stock_neurons_wait_as_native_ones_unless_a_difference_is_reported(case):
+    neurons = case.network.input.neurons
+    assume(neurons is None or neurons.reset == "soft" or not case.network.wait)
+    case.blank = max(1, case.blank)
+    record = (*EVERYTHING, "waiting")
+    native, stock = case.run("reference", record=record), case.run(Reference("stock"), record=record)
+    reported = [*stock.boundary_spikes.values(), *stock.large_inputs.values(), *native.saturations.values()]
+    reported += [stock.saturations.get(INPUT, 0)]
+    assume(not any(reported))
+    assert_same_run(stock, native)
+    assert dict(stock.waiting_ranges) == dict(native.waiting_ranges)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

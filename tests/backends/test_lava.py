@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, assume, given, settings
 from profiles import examples
 from strategies import EVERYTHING, MAX_STOCK, MAX_THRESHOLD, Case, assert_same_run, cases, make_images
 
@@ -17,6 +17,7 @@ from rmp_lava.backends.lava import simulator
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.schedule import schedule
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
 
@@ -56,6 +57,72 @@ def test_stock_equals_reference_on_random_networks(case):
 @given(cases(integer=False, max_layers=3))
 def test_float_neurons_equal_reference_where_no_sum_is_rounded(case):
     assert_lava_agrees(case)
+
+
+@few
+@given(cases(waiting=True, max_layers=3, max_steps=5))
+def test_native_neurons_wait_as_those_of_the_reference(case):
+    assert_lava_agrees(case)
+
+
+@few
+@given(cases(waiting=True, stock=True, max_layers=3, max_steps=5))
+def test_stock_neurons_wait_as_those_of_the_reference(case):
+    neurons = case.network.input.neurons
+    assume(neurons is None or neurons.reset == "soft" or not case.network.wait)
+    assert_lava_agrees(case, "stock")
+
+
+@few
+@given(cases(waiting=True, integer=False, max_layers=3, max_steps=5))
+def test_float_neurons_wait_as_those_of_the_reference(case):
+    assert_lava_agrees(case)
+
+
+def residual(wait, encoding="current"):
+    """Biases of either sign, a skip path, and potentials that stay far from every limit; every layer spikes."""
+    rng = np.random.default_rng(5)
+    source = make_input(encoding, (2, 5, 5), 15 if encoding == "current" else None)
+
+    def conv(name, channels, scale=1):
+        return Conv(name, 2 * rng.integers(-20 * scale, 30 * scale, (3, channels, 3, 3)), padding=(1, 1))
+
+    def neurons(scale=1):
+        bias = rng.integers(-20, 40, 3).astype(np.int16)
+        return Neurons(300 * scale, v_init=150 * scale, bias=bias, bias_exponent=6)
+
+    layers = (
+        Layer("a", (3, 5, 5), (conv(INPUT, 2),), neurons(4 if encoding == "current" else 1)),
+        Layer("b", (3, 5, 5), (conv("a", 3),), neurons()),
+        Layer("c", (3, 5, 5), (conv("b", 3), conv("a", 3)), neurons()),
+        Layer("d", (4,), (Dense("c", 2 * rng.integers(-30, 40, (4, 75))),), Neurons(MAX_THRESHOLD, "none")),
+    )
+    return SpikingNetwork("residual", source, layers, "integer", wait=wait)
+
+
+@pytest.mark.parametrize("encoding", ["current", "rate"])
+@pytest.mark.parametrize("wait", [1, 2, 4])
+def test_residual_networks_wait_alike_on_native_and_stock_neurons(wait, encoding):
+    network = residual(wait, encoding)
+    case = Case(network, make_images(network, 3, 4, 0), 4, blank=3)
+    native, expected = assert_lava_agrees(case)
+    stock, modelled = assert_lava_agrees(case, "stock")
+    assert not any(modelled.boundary_spikes.values()) and not any(modelled.large_inputs.values())
+    assert_same_run(stock, expected)
+    assert min(expected.spike_counts[name] for name in ("a", "b", "c")) > 0
+    assert_same_run(case.run("fast"), expected)
+    adapted = simulator.run(
+        network,
+        case.images,
+        schedule(network, 4, blank=1, power_of_two=True),
+        Lava("stock", time_limit=120),
+        record=EVERYTHING,
+        adapters=True,
+    )
+    for name, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(adapted.spikes[name], spikes, err_msg=name)
+    for name, potentials in expected.potentials.items():
+        np.testing.assert_array_equal(adapted.potentials[name], potentials, err_msg=name)
 
 
 def convolutions(*exponents: int):

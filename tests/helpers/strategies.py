@@ -229,10 +229,12 @@ def make_images(network: SpikingNetwork, samples: int, steps: int, seed: int) ->
 
 
 @st.composite
-def cases(draw, *, max_steps: int = 8, max_samples: int = 3, **restrictions) -> Case:
-    """Networks with images and a schedule; the arguments are those of `networks`."""
-    network = draw(networks(**restrictions))
+def cases(draw, *, max_steps: int = 8, max_samples: int = 3, waiting: bool = False, **restrictions) -> Case:
+    """Networks with images and a schedule; the arguments are those of `networks`. `waiting` neurons have soft resets."""
+    network = draw(networks(**({"resets": ("soft",)} if waiting else {}), **restrictions))
     steps = draw(st.integers(1, max_steps))
+    if waiting:
+        network = network.replace(wait=draw(st.one_of(st.integers(0, steps), st.just(steps))))
     return Case(
         network=network,
         images=make_images(network, draw(st.integers(1, max_samples)), steps, draw(seeds)),

@@ -2,6 +2,7 @@
 
 `synapses` has the exact kernels, `neurons` (and `fused`) the neuron updates, `streams` the messages between layers, `layers`
 one layer, `simulation` a batch of samples. `batching` fits a run into a memory budget, `confidence` stops samples early.
+`windows` does the same for neurons that wait.
 `layerwise` is the public face for passes that simulate one layer at a time. On a CPU, each batch runs in its own thread.
 """
 
@@ -30,6 +31,7 @@ from . import neurons
 from .batching import choose_batching
 from .layers import Prepared
 from .simulation import BatchSimulation
+from .windows import WindowSimulation
 
 _T = TypeVar("_T")
 
@@ -77,7 +79,8 @@ def run(
         torch.no_grad(),
         Progress("fast simulation, steps of samples", len(images) * plan.steps, shown=progress) as bar,
     ):
-        prepared = Prepared(network, place, options.kernel)
+        prepared = Prepared(network, place, options.kernel, steps=plan.steps if plan.wait else None)
+        kind = WindowSimulation if plan.wait else BatchSimulation
         batches = range(0, len(images), batching.samples)
 
         def simulate(first: int, stopped: threading.Event) -> list[tuple[np.ndarray, Part]]:
@@ -89,7 +92,7 @@ def run(
             encoder = Encoder(
                 network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
             )
-            simulation = BatchSimulation(prepared, encoder, plan, batching, record, confidence=options.confidence)
+            simulation = kind(prepared, encoder, plan, batching, record, confidence=options.confidence)
             return [(first + rows, part) for rows, part in simulation.run(ended)]
 
         found = [part for parts in _in_threads(simulate, batches, batching.workers) for part in parts]

@@ -67,14 +67,16 @@ def choose_batching(
     Raises
     ------
     UsageError
-        If one step of one sample does not fit into the budget that the user chose.
+        If one step of one sample, or its whole window where neurons wait, does not fit into the budget that the user chose.
     """
     workers = min(threads, samples) if device == "cpu" else 1
     budget = (DEFAULT_MEMORY if memory is None else memory) // workers
     sizes = [int(np.prod(network.input.shape)), *(layer.size for layer in network)]
     block_bytes = BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"])
     batch = max(1, min(-(-samples // workers), _WORTHWHILE // max(sizes)))
-    steps = 1 if step_by_step else min(plan.steps, max(16, min(64, 256 // batch)))
+    # Neurons that wait send their first message when later layers have received nothing yet: their windows are kept whole.
+    least = plan.steps if plan.wait else 1
+    steps = least if step_by_step else max(least, min(plan.steps, max(16, min(64, 256 // batch))))
 
     def needed() -> int:
         # A real-valued input takes four bytes, a spike one.
@@ -83,15 +85,15 @@ def choose_batching(
         read_out = steps * network.output.size * _READ_OUT_BYTES
         return batch * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
 
-    while needed() > budget and (max(batch, steps, workers) > 1 or block_bytes > _SMALLEST_BLOCK):
-        if steps > 8:
-            steps = steps // 2
+    while needed() > budget and (max(batch, steps - least + 1, workers) > 1 or block_bytes > _SMALLEST_BLOCK):
+        if steps > max(8, least):
+            steps = max(least, steps // 2)
         elif batch > 1:
             batch = batch // 2
         elif block_bytes > _SMALLEST_BLOCK:
             block_bytes //= 2
-        elif steps > 1:
-            steps = steps // 2
+        elif steps > least:
+            steps = max(least, steps // 2)
         else:  # fewer workers: each gets more
             budget = budget * workers // (workers - 1)
             workers -= 1
@@ -99,6 +101,7 @@ def choose_batching(
     batch = -(-samples // (workers * -(-samples // (workers * batch))))
     if memory is not None and needed() > budget:
         raise UsageError(
-            f"a memory budget of {memory} bytes is too small: one step of one sample needs {needed()}; allow more"
+            f"a memory budget of {memory} bytes is too small: {'the window' if plan.wait else 'one step'} of one sample needs "
+            f"{needed()}; allow more"
         )
     return Batching(batch, steps, workers, block_bytes)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
+
 import numpy as np
 import torch
 
 from ...choices import Kernel
-from ...network import INPUT, Layer, SpikingNetwork
-from ...registers import REGISTER_LIMIT
+from ...network import INPUT, Layer, SpikingNetwork, Synapse
+from ...registers import REGISTER_LIMIT, to_weight_units
 from ..synapses import largest_sum
 from .neurons import make_population
-from .streams import ConstantStream, Stream
+from .streams import ConstantStream, Source
 from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
+
+LONGEST_WINDOW = 127
+"""Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
 
 
 class Prepared:
@@ -20,11 +26,26 @@ class Prepared:
     sums : Layer name -> `Sums` of its synapses, in order.
     dtypes : Layer name -> dtype of its input sums.
     bounds : Layer name -> bound of |input sum| in weight units; 0 in float networks, which do not need it.
+    windows : Layer name -> `WindowSums`, of layers that wait until all messages have arrived.
+
+    Parameters
+    ----------
+    steps : int or None
+        T, if layers may take the messages of all steps at once.
     """
 
-    def __init__(self, network: SpikingNetwork, device: torch.device, kernel: Kernel = "float32") -> None:
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        device: torch.device,
+        kernel: Kernel = "float32",
+        *,
+        steps: int | None = None,
+    ) -> None:
         self.network, self.device = network, device
         self.kernel = kernel
+        self.steps = steps if steps is not None and steps == network.wait and steps <= LONGEST_WINDOW else None
+        self.windows: dict[str, WindowSums] = {}
         self.sums: dict[str, list[Sums]] = {}
         self.dtypes: dict[str, torch.dtype] = {}
         self.bounds: dict[str, int] = {}
@@ -49,6 +70,8 @@ class Prepared:
             )
             for s in layer.synapses
         ]
+        if self.steps is not None and network.waits(layer):
+            self.windows[layer.name] = WindowSums(self, layer, self.steps)
 
     def describe(self) -> str:
         """The kernel of each layer's sums, in words."""
@@ -57,7 +80,77 @@ class Prepared:
             layers.setdefault(" and ".join(sorted({s.kernel for s in sums})), []).append(name)
         most = max(layers, key=lambda kernel: len(layers[kernel]))
         others = [f"{kernel} in {', '.join(names)}" for kernel, names in layers.items() if kernel != most]
-        return f"{most} sums" + (f" ({'; '.join(others)})" if others else "")
+        whole = f", one for all {self.steps} steps where neurons wait for them" if self.windows else ""
+        return f"{most} sums" + (f" ({'; '.join(others)})" if others else "") + whole
+
+
+class WindowSums:
+    """Sums of all messages of a window at once, and whether a potential could saturate while they arrive one after the other.
+
+    Parameters
+    ----------
+    steps : int
+        T.
+    """
+
+    def __init__(self, prepared: Prepared, layer: Layer, steps: int) -> None:
+        network = prepared.network
+        self.layer, self.steps, self.device, self.integer = layer, steps, prepared.device, network.is_integer
+        bound = prepared.bounds[layer.name] * steps
+        dtype = torch.float32 if bound < EXACT_FLOAT32 else torch.float64
+        entering = network.input.largest_message if self.integer else 255
+        largest = {s.source: steps * (entering if s.source == INPUT else 1) for s in layer.synapses}
+        self.sums = [
+            make_sums(
+                s,
+                network.source_shape(s.source),
+                Arithmetic(prepared.device, dtype, prepared.kernel, largest=largest[s.source]),
+            )
+            for s in layer.synapses
+        ]
+        self.inputs_may_be_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
+        self.room = np.inf
+        self._extents: list[Sums] | None = None
+        if self.integer:
+            self.room = REGISTER_LIMIT - 1 - abs(int(layer.neurons.v_init)) - steps * _largest_bias(layer)
+        if bound >= self.room:
+            # Any order of arrival stays between the sums of all positive and of all negative products.
+            self._extents = [
+                make_sums(
+                    s.replace(weight=np.abs(s.weight)),
+                    network.source_shape(s.source),
+                    Arithmetic(prepared.device, dtype, "auto", largest=largest[s.source]),
+                )
+                for s in layer.synapses
+            ]
+
+    def total(self, streams: Mapping[str, Source], rows: slice) -> torch.Tensor | None:
+        """(rows, neurons) input of all steps, in weight units; None if a potential might saturate or a step's input be large."""
+        total = self._sum(self.sums, streams, rows)
+        if self._extents is not None:
+            # A constant input moves the potential one way.
+            constant = all(isinstance(streams[s.source], ConstantStream) for s in self.layer.synapses)
+            extent = total.abs() if constant else self._sum(self._extents, streams, rows)
+            if self.inputs_may_be_large and extent.max().item() >= REGISTER_LIMIT:
+                return None
+            if (total.abs() + extent).max().item() / 2 >= self.room:
+                return None
+        return total
+
+    def _sum(self, sums: list[Sums], streams: Mapping[str, Source], rows: slice) -> torch.Tensor:
+        def current(synapse: Synapse, each: Sums) -> torch.Tensor:
+            messages = streams[synapse.source].total(self.steps, rows)
+            return each(messages.to(torch.uint8) if each.kernel == "int8" else messages)
+
+        return reduce(torch.add, map(current, self.layer.synapses, sums))
+
+
+def _largest_bias(layer: Layer) -> int:
+    """Largest |bias| of integer neurons in weight units, rounded up."""
+    bias = layer.neurons.bias
+    if bias is None:
+        return 0
+    return int(np.ceil(to_weight_units(float(np.abs(bias.astype(np.int64)).max() << layer.neurons.bias_exponent))))
 
 
 class LayerSimulation:
@@ -84,7 +177,7 @@ class LayerSimulation:
         self.counts_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
         self.large_inputs = 0
 
-    def currents(self, streams: dict[str, Stream], steps: slice, rows: slice) -> torch.Tensor:
+    def currents(self, streams: Mapping[str, Source], steps: slice, rows: slice) -> torch.Tensor:
         """(steps or 1, samples, neurons) input of some samples in some of the chunk's steps, in weight units.
 
         A single step is the input of all these steps.
@@ -107,13 +200,13 @@ class LayerSimulation:
             self.large_inputs += int(torch.count_nonzero(total.abs() >= REGISTER_LIMIT)) * repeated
         return total
 
-    def _current(self, stream: Stream, sums: Sums, steps: slice, rows: slice) -> torch.Tensor | None:
+    def _current(self, stream: Source, sums: Sums, steps: slice, rows: slice) -> torch.Tensor | None:
         """Input through one synapse; None if it carries no message."""
         first, last = steps.start, steps.stop
         start, stop = stream.active(first, last)
         if start == stop:
             return None
-        messages = stream.messages[start:stop, rows]
+        messages = stream.read(start, stop, rows)
         current = sums(messages.flatten(0, 1)).view(*messages.shape[:2], -1)
         if isinstance(stream, ConstantStream) or stop - start == last - first:
             return current

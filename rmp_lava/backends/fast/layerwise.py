@@ -126,9 +126,12 @@ class LayerBatch:
         simulation, everyone = LayerSimulation(layer, self.prepared, samples), slice(0, samples)
         packed = self._packed[layer.name] = []
         out = torch.empty((self.batching.steps, samples, layer.size), dtype=torch.uint8)
+        wait = self.plan.wait if self.network.waits(layer) else 0
         for steps, blocks in self._inputs(simulation):
             for some, currents in blocks:
-                simulation.population.advance(currents, out, some, everyone)
+                simulation.population.advance_window(currents, out, some, everyone, wait)
+            if wait:  # whole windows are one chunk
+                simulation.population.advance(None, out, slice(steps - wait, steps), everyone)
             packed.append(np.packbits(out[:steps].numpy(), axis=2))
         return simulation.population.neuron_counts().sum(axis=0).astype(np.float64)
 
@@ -166,7 +169,7 @@ class LayerBatch:
         streams[INPUT] = entering.stream
         start = 0
         # Every layer has the same chunks, so kept currents and packed spikes match them.
-        for i, stop in enumerate(chunk_ends(self.plan, self.batching)):
+        for i, stop in enumerate(chunk_ends(self.plan, self.batching.steps)):
             if INPUT in sources:
                 entering.advance(start, stop)
             for name in sources - {INPUT}:

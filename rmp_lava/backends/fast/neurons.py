@@ -51,7 +51,7 @@ class Population:
     u : The same for currents; (samples, 0) if they have no memory.
     bias : (neurons,) in the units of v, or (0,).
     counts : (samples, neurons) int32: spikes of each neuron so far.
-    v_range, u_range : As in `rmp_lava.neuron.State`.
+    v_range, u_range, waiting_range : As in `rmp_lava.neuron.State`.
     """
 
     def __init__(
@@ -81,18 +81,24 @@ class Population:
         self.saturations = 0
         self.v_range: Range | None = None
         self.u_range: Range | None = None
+        self.waiting_range: Range | None = None
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
+    def advance(
+        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+    ) -> np.ndarray:
         """Advance some samples by some steps.
 
         Parameters
         ----------
-        currents : torch.Tensor
-            (steps or 1, rows, neurons) input in weight units; a single step is the input of every step.
+        currents : torch.Tensor or None
+            (steps or 1, rows, neurons) input in weight units; a single step is the input of every step. None: neither messages
+            nor bias.
         out : torch.Tensor
             (all steps, samples, neurons) uint8, contiguous; receives the spikes.
         steps, rows : slice
             Which steps of `out`, and which samples.
+        fires : bool
+            Whether neurons may spike; if not, `out` receives zeros.
 
         Returns
         -------
@@ -100,6 +106,45 @@ class Population:
             (steps,) int64 spikes of all neurons.
         """
         raise NotImplementedError
+
+    def advance_window(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice, wait: int) -> None:
+        """As `advance`, through steps of a window in which neurons wait: the spikes of step t go to step t - wait of `out`."""
+        cut = min(max(wait, steps.start), steps.stop)
+        constant, waiting = len(currents) == 1, cut - steps.start
+        if waiting:
+            some = currents if constant else currents[:waiting]
+            self.advance(some, out, slice(steps.start, cut), rows, fires=False)
+        firing = slice(cut - wait, steps.stop - wait)
+        if firing.stop > firing.start:
+            self.advance(currents if constant else currents[waiting:], out, firing, rows)
+
+    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice) -> None:
+        """Take the input and bias of all steps at once, then spike in as many: the whole window of soft-reset neurons that wait.
+
+        A neuron spikes in each step from the first one on, until its potential does not exceed the threshold any more. No
+        potential may saturate on the way.
+
+        Parameters
+        ----------
+        total : torch.Tensor
+            (rows, neurons) sum of the input over all steps, in weight units.
+        out : torch.Tensor
+            (samples, neurons) uint8, contiguous; receives the number of spikes.
+        """
+        v, threshold = self.v[rows], self.threshold
+        v += total.to(v.dtype) * self.scale
+        if len(self.bias):
+            v += self.bias * steps
+        highest = v.max().item()
+        if self.integer:
+            fired = torch.div(v - 1, threshold, rounding_mode="floor").clamp_(0, steps)
+        else:
+            fired = (torch.ceil(v / threshold) - 1).clamp_(0, steps)
+        v -= fired * threshold
+        lowest = (v + threshold * (fired == steps)).min().item()  # the last spike came after the last comparison
+        self._saw((lowest, highest), None)
+        out[rows] = fired.to(torch.uint8)
+        self.counts[rows] += fired.to(torch.int32)
 
     def potentials(self) -> np.ndarray:
         """(samples, *shape) membrane potentials: int64 in state units, or float64 in weight units."""
@@ -120,8 +165,11 @@ class Population:
         part.note(name, self.saturations, large_inputs, self.v_range, self.u_range)
         self.saturations = 0
 
-    def _saw(self, v_range: Range, u_range: Range | None) -> None:
-        self.v_range = union(self.v_range, v_range)
+    def _saw(self, v_range: Range, u_range: Range | None, fires: bool = True) -> None:
+        if fires:
+            self.v_range = union(self.v_range, v_range)
+        else:
+            self.waiting_range = union(self.waiting_range, v_range)
         if self.neurons.current_decay != NO_MEMORY and u_range is not None:
             self.u_range = union(self.u_range, u_range)
 
@@ -129,8 +177,13 @@ class Population:
 class FusedPopulation(Population):
     """Integer neurons on the CPU, compiled by numba."""
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
-        if currents.dtype != torch.float32:
+    def advance(
+        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+    ) -> np.ndarray:
+        bias = self.bias
+        if currents is None:
+            currents, bias = _nothing(self.v[rows]), bias[:0]
+        elif currents.dtype != torch.float32:
             # Larger inputs saturate any potential, so they may be clipped to what 32 bits hold.
             currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
         spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
@@ -139,76 +192,85 @@ class FusedPopulation(Population):
             currents.numpy(),
             self.v.numpy(),
             self.u.numpy(),
-            self.bias.numpy(),
+            bias.numpy(),
             self.counts.numpy(),
             out.numpy(),
             steps.start,
             rows.start,
             spikes,
             np.int32(self.threshold),
-            _RESETS[self.neurons.reset],
+            _RESETS[self.neurons.reset if fires else "none"],
             1 - self.neurons.voltage_decay / NO_MEMORY,
             1 - self.neurons.current_decay / NO_MEMORY,
         )
         self.saturations += int(saturations)
-        self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)))
+        self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
         return spikes
 
 
 class FusedFloatPopulation(Population):
     """Float neurons without leak on the CPU, compiled by numba."""
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
+    def advance(
+        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+    ) -> np.ndarray:
+        bias = self.bias
+        if currents is None:
+            currents, bias = _nothing(self.v[rows]), bias[:0]
         spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
         assert fused is not None
         low, high = fused.advance_float(
             currents.to(torch.float32).numpy(),
             self.v.numpy(),
-            self.bias.numpy(),
+            bias.numpy(),
             self.counts.numpy(),
             out.numpy(),
             steps.start,
             rows.start,
             spikes,
             np.float32(self.threshold),
-            _RESETS[self.neurons.reset],
+            _RESETS[self.neurons.reset if fires else "none"],
         )
-        self._saw((float(low), float(high)), None)
+        self._saw((float(low), float(high)), None, fires)
         return spikes
 
 
 class TorchPopulation(Population):
     """Integer or float neurons on any device."""
 
-    def advance(self, currents: torch.Tensor, out: torch.Tensor, steps: slice, rows: slice) -> np.ndarray:
+    def advance(
+        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+    ) -> np.ndarray:
         out = out[steps, rows]
         for t in range(len(out)):
-            current = currents[t if len(currents) > 1 else 0]
-            out[t] = self._step(current.to(self.v.dtype) * self.scale, self.v[rows], self.u[rows])
-        if self.neurons.reset == "none":
+            current = None if currents is None else currents[t if len(currents) > 1 else 0]
+            out[t] = self._step(current, self.v[rows], self.u[rows], fires)
+        if not fires or self.neurons.reset == "none":
             return np.zeros(len(out), dtype=np.int64)
         self.counts[rows] += out.sum(dim=0, dtype=torch.int32)
         return out.sum(dim=(1, 2), dtype=torch.int64).cpu().numpy()
 
-    def _step(self, current: torch.Tensor, v: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        """Advance v and u (rows, neurons), which are views, in place by one step of input in state units; returns spikes."""
+    def _step(self, current: torch.Tensor | None, v: torch.Tensor, u: torch.Tensor, fires: bool) -> torch.Tensor:
+        """Advance v and u (rows, neurons), which are views, in place by one step of input in weight units; returns spikes."""
         u_range = None
-        if u.shape[1]:
-            u.copy_(_wrap24(_decay(u, self.neurons.current_decay) + current))
-            u_range = _limits(u)
-            current = u
-        if self.neurons.voltage_decay:
-            v.copy_(_decay(v, self.neurons.voltage_decay))
-        v += current
-        if len(self.bias):
-            v += self.bias
+        if current is not None:
+            current = current.to(v.dtype) * self.scale
+            if u.shape[1]:
+                u.copy_(_wrap24(_decay(u, self.neurons.current_decay) + current))
+                u_range = _limits(u)
+                current = u
+            if self.neurons.voltage_decay:
+                v.copy_(_decay(v, self.neurons.voltage_decay))
+            v += current
+            if len(self.bias):
+                v += self.bias
         low, high = _limits(v)
         if self.integer and (low < -MAX_STATE or high > MAX_STATE):
             self.saturations += int(torch.count_nonzero(v.abs() > MAX_STATE))
             v.clamp_(-MAX_STATE, MAX_STATE)
             low, high = _limits(v)
-        self._saw((low, high), u_range)
-        if self.neurons.reset == "none":
+        self._saw((low, high), u_range, fires)
+        if not fires or self.neurons.reset == "none":
             return torch.zeros((), dtype=torch.uint8, device=v.device)
         spikes = v > self.threshold
         if self.neurons.reset == "soft":
@@ -216,6 +278,11 @@ class TorchPopulation(Population):
         else:
             v.masked_fill_(spikes, 0)
         return spikes
+
+
+def _nothing(like: torch.Tensor) -> torch.Tensor:
+    """One step of no input."""
+    return torch.zeros((1, *like.shape), dtype=torch.float32)
 
 
 def _limits(values: torch.Tensor) -> Range:

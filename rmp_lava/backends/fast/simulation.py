@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from ...encoding import Encoder
-from ...network import INPUT, populations
+from ...network import INPUT, Layer, populations
 from ...readout import needs_count, needs_potential, output
 from ...schedule import Schedule
 from ..batches import Part
 from .batching import Batching
 from .confidence import exit_probability
 from .layers import LayerSimulation, Prepared
-from .streams import InputSimulation, Stream, chunk_ends
+from .streams import InputSimulation, Source, Stream, chunk_ends
 from .synapses import from_memory, memory_shape
 
 
@@ -46,9 +46,8 @@ class BatchSimulation:
         samples = len(encoder.images)
         self.input = InputSimulation(self.network, encoder, batching, self.device)
         self.layers = {layer.name: LayerSimulation(layer, prepared, samples) for layer in self.network}
-        self.streams = {INPUT: self.input.stream} | {
-            layer.name: Stream(layer.shape, samples, batching.steps, torch.uint8, self.device) for layer in self.network
-        }
+        self.chunk = batching.steps
+        self.streams: dict[str, Source] = {INPUT: self.input.stream}
         self.rows = np.arange(samples)
         """Indices of the samples that are still running."""
         self.updates = {each.name: 0 for each in populations(self.network)}
@@ -65,8 +64,9 @@ class BatchSimulation:
         list of (numpy.ndarray, Part)
             Indices of samples in the batch, and their part of the `Run`.
         """
+        self._begin()
         start = 0
-        for stop in chunk_ends(self.plan, self.batching):
+        for stop in chunk_ends(self.plan, self.chunk):
             self._advance(start, stop)
             ended(len(self.rows), stop - start)
             if self.confidence is not None and stop < self.plan.steps:
@@ -78,12 +78,20 @@ class BatchSimulation:
             self._finish(np.ones(len(self.rows), dtype=bool), self.plan.steps)
         return self.parts
 
+    def _begin(self) -> None:
+        for layer in self.network:
+            self.streams[layer.name] = self._stream(layer)
+
+    def _stream(self, layer: Layer) -> Stream:
+        return Stream(layer.shape, len(self.rows), self.batching.steps, torch.uint8, self.device)
+
     def _advance(self, start: int, stop: int) -> None:
         samples, steps = len(self.rows), stop - start
         self.input.advance(start, stop)
         potentials: list[np.ndarray] = []
         for layer in self.network:
             stream, simulation = self.streams[layer.name], self.layers[layer.name]
+            assert isinstance(stream, Stream)
             watched = layer is self.network.output and needs_potential(self.network)
             stream.activity[:] = 0
             blocks = self.batching.blocks(steps, samples, simulation.block_size)
@@ -96,9 +104,17 @@ class BatchSimulation:
                 stream.activity[some] += spikes
                 if watched:
                     potentials.append(simulation.population.v.cpu().numpy().copy())
+        for each in populations(self.network):
+            self.updates[each.name] += each.size * samples * steps
+        if "spikes" in self.record:
+            for name, source in self.streams.items():
+                self._record_spikes(name, source, start, stop)
+        self._read_out(out, potentials, start, stop)
+
+    def _read_out(self, fired: torch.Tensor, potentials: list[np.ndarray], start: int, stop: int) -> None:
+        """Predictions from the read-out's spikes (steps, samples, outputs), and its potentials after each step if needed."""
         counts = None
         if needs_count(self.network):
-            fired = self.streams[self.network.output.name].messages[:steps].flatten(2)
             so_far = fired.cumsum(dim=0) + self.output_counts
             self.output_counts = so_far[-1]
             counts = so_far.cpu().numpy()
@@ -110,21 +126,19 @@ class BatchSimulation:
         """Keep a chunk's results; scores (steps, samples, outputs) are the read-out after each step, in memory order."""
         self.scores = from_memory(scores.reshape(*scores.shape[:2], *memory_shape(self.network.output.shape)), 2)
         self.scores = self.scores.reshape(*scores.shape[:2], -1)
-        for each in populations(self.network):
-            self.updates[each.name] += each.size * len(self.rows) * (stop - start)
         self.predictions_at[self.rows, start:stop] = self.scores.argmax(axis=2).T
-        if "spikes" in self.record:
-            self._record_spikes(start, stop)
 
-    def _record_spikes(self, start: int, stop: int) -> None:
-        for name, stream in self.streams.items():
-            shape, dtype = self.network.source_shape(name), np.dtype(np.uint8)
-            messages = self.input.messages(stop - start) if name == INPUT else stream.messages[: stop - start]
-            if name == INPUT and self.input.population is None:
-                dtype = self.input.encoder.dtype
-            if name not in self.spikes:
-                self.spikes[name] = np.zeros((len(self.predictions_at), self.plan.steps, *shape), dtype=dtype)
-            self.spikes[name][self.rows, start:stop] = from_memory(messages.transpose(0, 1).cpu().numpy(), 2)
+    def _record_spikes(self, name: str, source: Source, start: int, stop: int, first: int = 0) -> None:
+        """Keep what a source sends in steps start .. stop - 1; its own step `first` is the first of them."""
+        shape, dtype = self.network.source_shape(name), np.dtype(np.uint8)
+        if name == INPUT:
+            messages = self.input.messages(stop - start)
+            dtype = dtype if self.input.population is not None else self.input.encoder.dtype
+        else:
+            messages = source.read(first, first + stop - start, slice(0, len(self.rows)))
+        if name not in self.spikes:
+            self.spikes[name] = np.zeros((len(self.predictions_at), self.plan.steps, *shape), dtype=dtype)
+        self.spikes[name][self.rows, start:stop] = from_memory(messages.transpose(0, 1).cpu().numpy(), 2)
 
     def _leave_early(self, steps: int) -> None:
         leaving = exit_probability(self.network, self.scores[-1], steps) >= self.confidence
@@ -159,6 +173,8 @@ class BatchSimulation:
             counts[name] = simulation.population.neuron_counts()[leaving]
             simulation.population.report(part, name, simulation.large_inputs)
             simulation.large_inputs = 0
+            if "waiting" in self.record and simulation.population.waiting_range is not None:
+                part.waiting_ranges[name] = simulation.population.waiting_range
             if "potentials" in self.record:
                 part.potentials[name] = simulation.population.potentials()[leaving]
         part.count_messages(self.network, counts, self.record)

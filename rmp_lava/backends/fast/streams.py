@@ -15,11 +15,36 @@ from .neurons import Population, make_population
 from .synapses import from_memory, memory_shape, to_memory
 
 
-class Stream:
+class Source:
+    """What one source sends in some steps.
+
+    activity : (steps,) 0 where a step is known to have no message.
+    """
+
+    activity: np.ndarray
+
+    def active(self, first: int, last: int) -> tuple[int, int]:
+        """(start, stop) of the steps to sum for the chunk's steps first .. last - 1, without outer silent steps."""
+        active = np.flatnonzero(self.activity[first:last])
+        return (first + int(active[0]), first + int(active[-1]) + 1) if len(active) else (first, first)
+
+    def read(self, start: int, stop: int, rows: slice) -> torch.Tensor:
+        """(steps, samples, *memory shape) messages of some steps and samples."""
+        raise NotImplementedError
+
+    def total(self, steps: int, rows: slice) -> torch.Tensor:
+        """(samples, *memory shape) sum of the messages of the first `steps` steps: uint8 where it fits, else float32."""
+        raise NotImplementedError
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all samples but the given rows."""
+        raise NotImplementedError
+
+
+class Stream(Source):
     """Messages of one source during a chunk.
 
     messages : (steps, samples, *memory shape).
-    activity : (steps,) 0 where a step is known to have no message.
     """
 
     def __init__(
@@ -28,13 +53,15 @@ class Stream:
         self.messages = torch.zeros((steps, samples, *memory_shape(shape)), dtype=dtype, device=device)
         self.activity = np.zeros(steps, dtype=np.int64)
 
-    def active(self, first: int, last: int) -> tuple[int, int]:
-        """(start, stop) within `messages` to sum for the chunk's steps first .. last - 1, without outer silent steps."""
-        active = np.flatnonzero(self.activity[first:last])
-        return (first + int(active[0]), first + int(active[-1]) + 1) if len(active) else (first, first)
+    def read(self, start: int, stop: int, rows: slice) -> torch.Tensor:
+        return self.messages[start:stop, rows]
+
+    def total(self, steps: int, rows: slice) -> torch.Tensor:
+        some = self.messages[:steps, rows]
+        fits = steps * int(some.max()) < 256
+        return some.sum(dim=0, dtype=torch.uint8 if fits else torch.float32)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all samples but the given rows."""
         self.messages = self.messages[:, rows]
 
 
@@ -43,6 +70,31 @@ class ConstantStream(Stream):
 
     def active(self, first: int, last: int) -> tuple[int, int]:
         return (0, 1)
+
+    def total(self, steps: int, rows: slice) -> torch.Tensor:
+        return self.messages[0, rows].to(torch.float32) * steps
+
+
+class BurstStream(Source):
+    """Spikes of neurons that spike in consecutive steps from the first one on, kept as their number.
+
+    counts : (samples, *memory shape) uint8.
+    """
+
+    def __init__(self, shape: tuple[int, ...], samples: int, steps: int, device: torch.device) -> None:
+        self.counts = torch.zeros((samples, *memory_shape(shape)), dtype=torch.uint8, device=device)
+        self.activity = np.ones(steps, dtype=np.int64)
+
+    def read(self, start: int, stop: int, rows: slice) -> torch.Tensor:
+        counts = self.counts[rows]
+        steps = torch.arange(start, stop, dtype=torch.uint8, device=counts.device)
+        return (steps.view(-1, *[1] * counts.ndim) < counts).to(torch.uint8)
+
+    def total(self, steps: int, rows: slice) -> torch.Tensor:
+        return self.counts[rows] if steps >= len(self.activity) else self.counts[rows].clamp(max=steps)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self.counts = self.counts[rows]
 
 
 class InputSimulation:
@@ -126,7 +178,7 @@ class InputSimulation:
             self.population.keep(rows)
 
 
-def chunk_ends(plan: Schedule, batching: Batching) -> Iterator[int]:
-    """Exclusive end of each chunk of a sample's window, in steps."""
-    for start in range(0, plan.steps, batching.steps):
-        yield min(plan.steps, start + batching.steps)
+def chunk_ends(plan: Schedule, steps: int) -> Iterator[int]:
+    """Exclusive end of each chunk of `steps` steps of a sample's window."""
+    for start in range(0, plan.steps, steps):
+        yield min(plan.steps, start + steps)

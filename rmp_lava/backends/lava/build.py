@@ -3,9 +3,9 @@
 Native: one `RMP` Process per layer. Stock: Lava's unmodified LIF (see `stock_lif`). The same graph is built for the CPU simulator
 and for a chip; only how messages enter and leave (`adapters`) differs.
 
-A layer's reset is delayed by the layer's depth (`rmp_lava.schedule`). Lava's synapses take one step, so messages on a path that
-is shorter than another must wait: spikes of stock neurons, and all spikes on a chip, pass through relay neurons; other messages
-wait in a `Delay`.
+A layer's reset is delayed until its window starts (`rmp_lava.schedule`). Lava's synapses take one step, so messages on a path
+that is shorter than another must wait: spikes of stock neurons, and all spikes on a chip, pass through relay neurons; other
+messages wait in a `Delay`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from lava.magma.core.process.ports.ports import OutPort
 
 from ...errors import BackendError
-from ...network import INPUT, Population, SpikingNetwork, delays, populations
+from ...network import INPUT, Population, SpikingNetwork, delays, populations, windows
 from ...processes.io import Delay
 from ...processes.rmp import RMP
 from ...schedule import Schedule
@@ -74,7 +74,8 @@ def build(
     if network.is_integer:
         obstacles = unrepresentable(network) if implementation == "stock" else unbuildable(network)
         refuse(obstacles, f"{implementation} neurons on Lava cannot run the network")
-    pulses = Pulses(plan.period) if implementation == "stock" else None
+    lasting = plan.steps if plan.wait else None
+    pulses = Pulses(plan.period, lasting) if implementation == "stock" else None
     if constant is not None and pulses is None:
         raise BackendError("native neurons cannot hold a constant input; use implementation 'stock'")
     built = {} if source is None else {INPUT: LavaPopulation(None, source, source.shape)}
@@ -95,7 +96,7 @@ def build(
 
 
 def _native_population(each: Population, plan: Schedule, lead_in: int, adapters: Adapters) -> LavaPopulation:
-    """An `RMP` Process whose window starts `lead_in + depth` steps after the run."""
+    """An `RMP` Process whose window starts `lead_in + start` steps after the run."""
     neurons = each.neurons
     if neurons.is_leaky:
         raise BackendError(f"layer {each.name!r} has lava-dl's leaky neurons; run it with implementation 'stock'")
@@ -107,7 +108,9 @@ def _native_population(each: Population, plan: Schedule, lead_in: int, adapters:
         bias_mant=lava_bias(neurons, each.shape),
         bias_exp=neurons.bias_exponent,
         reset_interval=plan.period,
-        reset_offset=lead_in + each.depth,
+        reset_offset=lead_in + each.window.start,
+        wait=each.window.wait,
+        steps=plan.steps if plan.wait else None,
     )
     return LavaPopulation(process.a_in, process.s_out, lava_shape(each.shape), process.v)
 
@@ -142,14 +145,14 @@ def _connect_all(
         population.s_out.connect(process.s_in)
         return LavaPopulation(None, process.s_out, population.shape)
 
-    depths, waiting = network.depths, delays(network)
+    when, waiting = windows(network), delays(network)
     for layer in network:
         target = built[layer.name]
         for synapse, steps in zip(layer.synapses, waiting[layer.name], strict=True):
             from_host = synapse.source == INPUT and network.input.neurons is None
             if from_host and pulses is not None and constant is not None:
                 value = apply(synapse, constant[None, None])[0, 0].astype(np.int64)
-                pulses.always(lead_in + depths[layer.name] + 1, value, target)
+                pulses.always(lead_in + when[layer.name].start + 1, value, target)
                 continue
             largest = network.input.largest_message if synapse.source == INPUT else 1
             bits = 0 if network.is_integer and largest == 1 else 16

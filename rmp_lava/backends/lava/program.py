@@ -13,13 +13,13 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.run_configs import RunConfig
 
 from ...errors import BackendError
-from ...network import INPUT, Conv
+from ...network import Conv, windows
 from ...netx import load
 from ...processes.conv_models import BLAS_CONV
 from ...processes.io import MessageSource, SpikeSink
 from ...processes.rmp import RMP
 from ..circuit import Circuit, Lines
-from ..stock import LEAD_IN
+from ..stock import LEAD_IN, unobserved
 from .adapters import Adapters, DelayAdapters, Models
 from .build import build
 from .build_circuit import build_circuit
@@ -96,23 +96,34 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
         constant=constant,
     )
     timing = {"samples": task.samples, "steps": plan.steps, "period": plan.period}
-    for i, (name, depth) in enumerate({INPUT: 0, **network.depths}.items()):
+    for i, (name, (start, wait)) in enumerate(windows(network).items()):
         population = populations.get(name)
         if population is None:  # an embedded input sends nothing
             continue
         if task.observed is None or name in task.observed:
             # What the host sends is observed where it is sent, before any adapter.
             from_host = population.a_in is None
-            late = LEAD_IN if from_host else lead_in + depth + steps_out
+            late = LEAD_IN if from_host else lead_in + start + steps_out
             port = population.s_out if from_host else adapters.leave(population.s_out)
             kinds = ("counts", "last", "crossing", *(("spikes",) if task.record_spikes else ()))
             paths = {kind: str(array_path(folder, kind, i)) for kind in kinds}
             if name == network.output.name:
                 paths["done"] = str(folder / DONE)
-            port.connect(SpikeSink(shape=port.shape, paths=paths, lead_in=late, **timing).a_in)
+            sink = SpikeSink(
+                shape=port.shape,
+                paths=paths,
+                samples=task.samples,
+                steps=plan.steps,
+                period=plan.period,
+                lead_in=late,
+                wait=wait,
+                crosses=unobserved(plan, wait),
+            )
+            port.connect(sink.a_in)
         if name in task.probed:
+            until_end = timing | {"steps": wait + plan.steps}
             adapters.probe(
-                population.membrane, str(array_path(folder, "membrane", i)), **timing, lead_in=lead_in + depth
+                population.membrane, str(array_path(folder, "membrane", i)), **until_end, lead_in=lead_in + start
             )
     # Until the last sample has left the last layer and was observed.
     steps = lead_in + plan.duration(task.samples) + steps_out
@@ -133,11 +144,13 @@ def _circuit_program(folder: Path, job: Job, circuit: Circuit) -> Program:
     circuit = circuit.later(steps_in)
     sources = {lines.name: _line_source(folder, i, lines, circuit.steps) for i, lines in enumerate(circuit.lines)}
     populations = build_circuit(circuit, {name: source.s_out for name, source in sources.items()}, adapters)
-    timing = {"samples": 1, "steps": circuit.steps, "period": circuit.steps, "lead_in": late}
     for i, population in enumerate(populations.values()):
         port = adapters.leave(population.s_out)
         paths = {"spikes": str(array_path(folder, "spikes", i))}
-        port.connect(SpikeSink(shape=port.shape, paths=paths, **timing).a_in)
+        sink = SpikeSink(
+            shape=port.shape, paths=paths, samples=1, steps=circuit.steps, period=circuit.steps, lead_in=late
+        )
+        port.connect(sink.a_in)
     states = {}
     if adapters.reads_variables:
         states = {array_path(folder, "membrane", i): each.membrane for i, each in enumerate(populations.values())}

@@ -1,8 +1,9 @@
 """What drives stock neurons besides their synapses: pulses once per period, and constant inputs. Imports Lava.
 
-Both come from LIF neurons without input, so that they run wherever the other neurons run, on a neuro-core too. A bias alone
+Both come from LIF neurons of their own, so that they run wherever the other neurons run, on a neuro-core too. A bias alone
 makes a LIF spike regularly: each neuron of the clock spikes once per period, in its own step; those of the constants spike in
-every step from a first one on. Their initial potentials make them reach their threshold in the right step.
+every step from a first one on. Their initial potentials make them reach their threshold in the right step. Where constants last
+only for some steps of each period, a pulse of the clock takes as much from them as they gain until the next period.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from scipy.sparse import csr_matrix
 from ...errors import BackendError
 from ...network import NO_MEMORY
 from ...registers import MAX_STATE, STATE_SHIFT, to_state_units
-from ...stock_weights import MAX_VALUE, terms
+from ...stock_weights import parts, terms
 from .population import LavaPopulation, connect
 
 LONGEST_PERIOD = MAX_STATE >> STATE_SHIFT
@@ -42,15 +43,19 @@ class _Lines:
 
 
 class Pulses:
-    """Pulses and constant inputs of a network; collected first, because a population's size is fixed once it is built."""
+    """Pulses and constant inputs of a network; collected first, because a population's size is fixed once it is built.
 
-    def __init__(self, period: int) -> None:
+    period : Steps from one pulse to the next one.
+    lasting : Steps of each period for which constants last; None: all.
+    """
+
+    def __init__(self, period: int, lasting: int | None = None) -> None:
         if period > LONGEST_PERIOD:
             raise BackendError(
                 f"the period is {period} steps, and neurons that pulse once a period count up to {LONGEST_PERIOD}; "
                 "use fewer steps or blank steps"
             )
-        self.period = period
+        self.period, self.lasting = period, lasting
         self._clock, self._constant = _Lines(), _Lines()
 
     def once(self, step: int, value: np.ndarray, target: LavaPopulation) -> None:
@@ -61,25 +66,37 @@ class Pulses:
         self._collect(self._clock, (step - 2) % self.period + 1, value, target)
 
     def always(self, step: int, value: np.ndarray, target: LavaPopulation) -> None:
-        """Add `value` (channel-first, weight units) to a population's input in every step from `step` (at least 2) on."""
+        """Add `value` (channel-first, weight units) to a population's input in every step from `step` (at least 2) on.
+
+        Where constants last for some steps, these are `step` and the following ones, and those a whole number of periods later.
+        """
         self._collect(self._constant, step - 1, value, target)
 
     def connect(self) -> None:
         """Build the neurons and connect everything that was collected."""
+        if self._constant.lines:
+            # Two weight units per step exceed the threshold of one in every step, once the first spike is reached.
+            before = -(2 * (self._constant.steps - 1) - 1)
+            if self.lasting is not None:
+                pause = 2 * (self.period - self.lasting)
+                ends = self._constant.steps + self.lasting  # when the first pulse after the first window arrives
+                # Pulses arrive before the first window too, from step 2 on.
+                before += pause * ((ends - 2) // self.period)
+            neurons = _spontaneous(1, bias=2, v=to_state_units(before))
+            _connect(neurons, self._constant)
+            if self.lasting is not None:
+                held = LavaPopulation(neurons.a_in, neurons.s_out, neurons.s_out.shape)
+                for end in np.unique(ends):
+                    self.once(int(end), np.where(ends == end, -pause, 0), held)
         if self._clock.lines:
             missing = self.period - self._clock.steps
             neurons = _spontaneous(self.period - 1, bias=1, v=to_state_units(missing))
             _connect(neurons, self._clock)
-        if self._constant.lines:
-            # Two weight units per step exceed the threshold of one in every step, once the first spike is reached.
-            earlier = 2 * (self._constant.steps - 1) - 1
-            neurons = _spontaneous(1, bias=2, v=to_state_units(-earlier))
-            _connect(neurons, self._constant)
 
     def _collect(self, source: _Lines, step: int, value: np.ndarray, target: LavaPopulation) -> None:
         """Add one line for each sign and exponent that the values take; each part of a value has its own neuron."""
         columns: dict[tuple[int, int], dict[int, np.ndarray]] = {}
-        for copy, part in enumerate(_parts(value)):
+        for copy, part in enumerate(parts(value)):
             neuron = source.neurons.setdefault((step, copy), len(source.neurons))
             for key, mantissa in _mantissas(part).items():
                 columns.setdefault(key, {})[neuron] = mantissa
@@ -96,14 +113,6 @@ def _mantissas(value: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
             empty = np.zeros(flat.size, dtype=np.int32)
             found.setdefault((sign, exponent), empty)[flat == number] = sign * mantissa
     return found
-
-
-def _parts(value: np.ndarray) -> list[np.ndarray]:
-    """Arrays that add up to `value`, each small enough for `terms`."""
-    parts = [np.clip(value, -MAX_VALUE, MAX_VALUE)]
-    while (rest := value - sum(parts)).any():
-        parts.append(np.clip(rest, -MAX_VALUE, MAX_VALUE))
-    return parts
 
 
 def _spontaneous(threshold: int, *, bias: int, v: np.ndarray) -> LIF:

@@ -257,7 +257,7 @@ def _collected(network: SpikingNetwork, folder: Path, task: NetworkTask, record:
     scores = output(network, counts.get(name), potentials.get(name), task.plan.steps)
     part = Part(output=scores.reshape(len(scores), -1))
     part.count_messages(network, counts, record)
-    part.neuron_updates = {each.name: each.size * task.plan.steps * len(scores) for each in populations(network)}
+    part.count_updates(network, task.plan.steps, len(scores))
     part.boundary_spikes = {
         name: int(crossed.reshape(len(scores), -1).any(axis=1).sum())
         for name, crossed in crossing.items()

@@ -13,17 +13,17 @@ from lava.proc.lif.process import LIFReset
 from ...network import NO_MEMORY, Population
 from ...registers import REGISTER_LIMIT, STATE_SHIFT
 from ...schedule import Schedule
-from ...stock_weights import terms
-from ..stock import QUIET, reset_interval
+from ...stock_weights import pulses_of, terms
+from ..stock import pulsing, reset_interval
 from .population import LavaPopulation, lava_bias, lava_shape, one_to_one
 from .pulses import Pulses
 
 
 def stock_population(each: Population, plan: Schedule, lead_in: int, leak: int, pulses: Pulses) -> LavaPopulation:
-    """Stock neurons whose window starts `lead_in + depth` steps after the run; what drives them is added to `pulses`."""
+    """Stock neurons whose window starts `lead_in + start` steps after the run; what drives them is added to `pulses`."""
     neurons = each.neurons
     soft, interval = neurons.reset == "soft", reset_interval(plan)
-    first = lead_in + each.depth + 1  # first step of the window
+    first = lead_in + each.window.start + 1  # first step of the window
     process = LIFReset(
         shape=lava_shape(each.shape),
         vth=REGISTER_LIMIT if neurons.reset == "none" else neurons.threshold,
@@ -37,13 +37,11 @@ def stock_population(each: Population, plan: Schedule, lead_in: int, leak: int, 
     )
     membrane = process.u if soft else process.v
     population = LavaPopulation(process.a_in, process.s_out, lava_shape(each.shape), membrane)
-    if neurons.v_init:
-        pulses.once(first, np.full(each.shape, int(neurons.v_init)), population)
+    for pulse in pulses_of(neurons, each.window.wait, *pulsing(plan)):
+        pulses.once(first + pulse.step, np.full(each.shape, pulse.value), population)
     if soft:
         for mantissa, exponent in terms(int(neurons.threshold)):
             one_to_one(population.s_out.flatten(), -mantissa, population, exponent=exponent)
-        if plan.blank:  # silence the neurons in the period's last step
-            pulses.once(first - 1, np.full(each.shape, -QUIET), population)
         bias = neurons.bias_per_neuron(each.shape)
         if bias is not None:
             pulses.always(first, bias.astype(np.int64) << neurons.bias_exponent >> STATE_SHIFT, population)

@@ -22,10 +22,10 @@ from ...neuron import Range
 from ...registers import REGISTER_LIMIT, to_weight_units
 from ...results import Run
 from ...schedule import Schedule, schedule
-from ...stock_weights import MAX_VALUE, is_one_weight
+from ...stock_weights import MAX_VALUE, QUIET, is_one_weight
 from ..obstacles import refuse, unrepresentable
 from ..options import Reference
-from ..stock import QUIET, reset_interval
+from ..stock import reset_interval
 
 MARGIN = 0.9
 """Fraction of that register above which a caution is reported; `quantize` aims for 0.8 on calibration images."""
@@ -124,11 +124,13 @@ def lowering_report(
     from .. import fast, reference
 
     images = check_images(images, network.input)
-    measured = fast.run(network, images, plan, seed=seed)
+    waiting: tuple[Record, ...] = ("waiting",)
+    measured = fast.run(network, images, plan, seed=seed, record=waiting)
     ranges = {
         name: (to_weight_units(low), to_weight_units(high)) for name, (low, high) in measured.potential_ranges.items()
     }
     found += _of_ranges(network, plan, ranges)
+    found += _of_waiting(measured)
     some = images[: max(1, exact)]
     record: tuple[Record, ...] = ("spikes",)
     expected = fast.run(network, some, plan, seed=seed, record=record)
@@ -157,8 +159,9 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Finding]:
 
 def _of_time(network: SpikingNetwork, plan: Schedule) -> Iterator[Finding]:
     """What the periodic reset and the delay of one step per synapse require."""
-    found = f"a sample of {plan.steps} steps takes a period of {plan.period}, because resets need a power of two"
-    remedy = f"backend loihi2 chooses it; {plan.blank} of its steps are not observed"
+    waits = f" after {plan.wait} steps of waiting" if plan.wait else ""
+    found = f"a sample of {plan.steps} steps{waits} takes a period of {plan.period}, because resets need a power of two"
+    remedy = f"backend loihi2 chooses it; {plan.blank} of its steps are blank"
     yield Finding("information", "network", found, remedy, "period")
     if reset_interval(plan) != plan.period:
         found = f"the blank steps allow a second reset per period, so one every {reset_interval(plan)} steps"
@@ -196,13 +199,27 @@ def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]
             continue
         low, high = ranges[name]
         # The pulse in the last blank step lowers potentials, unless a reset comes before it.
-        least = REGISTER_LIMIT - (QUIET if reset_interval(plan) == plan.period else 0)
+        least = REGISTER_LIMIT - (QUIET if plan.wait or reset_interval(plan) == plan.period else 0)
         share = max(high / REGISTER_LIMIT, -low / least)
         if share > MARGIN:
             # Backend fast saturates one state unit before the register wraps.
             severity: Severity = "difference" if share > 0.9999 else "caution"
             register = f"{-least:,} .. {REGISTER_LIMIT:,}"
             found = f"potentials of {low:,.0f} .. {high:,.0f} use {share:.0%} of the register ({register}), which wraps"
+            remedy = "convert with --for-board, which chooses a scale with headroom"
+            yield Finding(severity, name, found, remedy, "range")
+
+
+def _of_waiting(measured: Run) -> Iterator[Finding]:
+    """Potentials that neurons reach while a pulse of `QUIET` holds them: beyond it they spike, and wrap at the other end."""
+    for name, limits in measured.waiting_ranges.items():
+        low, high = (to_weight_units(limit) for limit in limits)
+        share = max(high / QUIET, -low / (REGISTER_LIMIT - QUIET))
+        if share > MARGIN:
+            severity: Severity = "difference" if share > 1 else "caution"
+            found = (
+                f"potentials of {low:,.0f} .. {high:,.0f} while neurons wait use {share:.0%} of what their pulse leaves"
+            )
             remedy = "convert with --for-board, which chooses a scale with headroom"
             yield Finding(severity, name, found, remedy, "range")
 
@@ -217,6 +234,9 @@ def _of_spikes(expected: Run, stock: Run) -> Iterator[Finding]:
         if crossing:
             found = f"in {crossing} of {stock.samples} images, the threshold of a final spike is subtracted in the next sample"
             remedy = f"use at least {expected.schedule.steps} blank steps"
+            if stock.schedule.wait:
+                found = f"in {crossing} of {stock.samples} images, neurons spike outside their window, which later layers receive"
+                remedy = "convert with --for-board, which keeps potentials within what a pulse silences"
             yield Finding("difference", name, found, remedy, "boundary")
     for name in expected.spikes:
         count = int(np.count_nonzero(expected.spikes[name] != stock.spikes[name]))
