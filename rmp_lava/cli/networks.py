@@ -45,6 +45,8 @@ def info(net: options.Net, json_path: options.Json = None) -> None:
     console.print(
         f"Read-out: {network.readout} of {network.output.name!r}; {_STAGES[network.stage]}; depth {network.depth}"
     )
+    if network.wait:
+        console.print(f"Neurons wait: they integrate for {network.wait} time steps before they may spike")
     console.print(f"{network.neuron_count:,} neurons, {network.parameter_count:,} weights")
     if obstacles:
         console.print("lava-dl's unmodified loader cannot run it with identical spikes:")
@@ -65,6 +67,7 @@ def info(net: options.Net, json_path: options.Json = None) -> None:
             "stage": network.stage,
             "output_scale": network.output_scale,
             "balanced_steps": network.balanced_steps,
+            "wait": network.wait,
             "input": {"shape": source.shape, "encoding": source.encoding, "levels": source.levels},
             "readout": network.readout,
             "depth": network.depth,

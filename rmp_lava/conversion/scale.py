@@ -109,7 +109,7 @@ def unscale(network: SpikingNetwork) -> SpikingNetwork:
             potential_peak=None,
         )
 
-    return network.map_layers(change).replace(stage="analog", output_scale=None, balanced_steps=None)
+    return network.map_layers(change).replace(stage="analog", output_scale=None, balanced_steps=None, wait=0)
 
 
 def scale_bias(bias: np.ndarray | None, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

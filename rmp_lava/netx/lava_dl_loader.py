@@ -31,6 +31,10 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
         obstacles.append("the input's neurons have a v_init that is not 0; the loader starts every neuron at 0")
     if network.input.neurons is not None and network.input.neurons.bias is not None:
         obstacles.append("the input's neurons have a bias, which the loader would use to scale images")
+    if network.wait:
+        obstacles.append(
+            f"its neurons wait for {network.wait} steps, and the loader's spike at once; convert without waiting"
+        )
     by_reason: dict[str, list[str]] = {}
     for layer in network:
         for reason in _layer_obstacles(layer, layer is network.output):

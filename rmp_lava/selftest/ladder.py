@@ -40,6 +40,7 @@ _CIRCUITS = (
     timing_rungs.pulse,
     timing_rungs.periodic_reset,
     timing_rungs.boundary,
+    timing_rungs.waiting,
     synapse_rungs.dense,
     synapse_rungs.exponents,
     synapse_rungs.conv,

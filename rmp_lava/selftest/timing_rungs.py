@@ -200,3 +200,62 @@ def boundary() -> Rung:
             ),
         ),
     )
+
+
+def waiting() -> Rung:
+    """Two pulses hold a population while it only integrates: neurons that wait."""
+    lines = spikes_of(20, [1, 2, 3, 4, 9, 10, 11, 12], [1, 2, 9, 10], [4, 12])
+    cells = (membrane("cells", 2, 100, RESET), clock("hold", 8, 1), clock("release", 8, 4))
+    held, released = (
+        Connection(name, "cells", np.array([[sign * 255], [sign * 255]]), "sparse", exponent=7)
+        for name, sign in (("hold", -1), ("release", 1))
+    )
+    inputs = (
+        Connection("lines", "cells", np.array([[60, 0, 0], [0, 110, -200]])),
+        self_synapse("cells", 2, 100),
+    )
+    circuit = Circuit(20, (lines,), cells, (*inputs, held, held, released, released))
+    return Rung(
+        "waiting",
+        "cells that a pulse holds below their threshold integrate, and spike when a second pulse releases them",
+        circuit,
+        "65280 is subtracted in steps 2, 10, 18 and added again in 5 and 13. Then the first cell has 240, so it spikes in 5 and "
+        "6, and 13 and 14; the second one has 110 + 110 - 200 = 20, and never spikes. Without input, step 20 has -65280",
+        "neurons that wait spike at other times than in Lava's simulator",
+        "compare with rungs 'pulse' and 'boundary', or convert without waiting (wait 0)",
+        Recording(
+            {
+                "cells": at_steps(20, [5, 6, 13, 14], []),
+                "hold": at_steps(20, [1, 9, 17]),
+                "release": at_steps(20, [4, 12, 20]),
+            },
+            {"cells": np.array([-65280, -65280]) * UNIT},
+        ),
+        (
+            Suspect(
+                "the pulse that holds never arrives",
+                "compare with rung 'boundary'",
+                replace(circuit, connections=(*inputs, released, released)),
+            ),
+            Suspect(
+                "the pulse that releases never arrives",
+                "compare with rung 'boundary'",
+                replace(circuit, connections=(*inputs, held, held)),
+            ),
+            Suspect(
+                "the pulse that holds arrives one step late",
+                "send it one step earlier",
+                replace(circuit, cells=(cells[0], clock("hold", 8, 2), cells[2])),
+            ),
+            Suspect(
+                "the pulse that releases arrives one step late",
+                "send it one step earlier",
+                replace(circuit, cells=(*cells[:2], clock("release", 8, 5))),
+            ),
+            Suspect(
+                "the pulse that releases arrives one step early",
+                "send it one step later",
+                replace(circuit, cells=(*cells[:2], clock("release", 8, 3))),
+            ),
+        ),
+    )

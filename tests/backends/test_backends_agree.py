@@ -29,7 +29,8 @@ from rmp_lava.backends.fast.neurons import fused, make_population
 from rmp_lava.backends.synapses import apply
 from rmp_lava.encoding import encode, make_input
 from rmp_lava.errors import DataError, RangeOverflowError, UsageError
-from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, delays
+from rmp_lava.schedule import Schedule
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -399,6 +400,57 @@ def test_a_message_reaches_every_layer_in_the_same_step_of_its_window():
         assert times == {INPUT: [2], "a": [2, 3], "b": [2, 3, 4], "c": []}
         assert result.potentials["c"].item() == (10 + 3) * 64
         assert (result.schedule.period, result.schedule.latency) == (5, 8)
+
+
+def test_neurons_wait_before_they_spike():
+    """By hand: T = 3, wait = 2. 'b' gets 2 for each spike of 'a', and 10 for the input's message, which arrives as early."""
+    one = np.array([[1]], dtype=np.int16)
+    layers = (
+        Layer("a", (1,), (Dense(INPUT, 3 * one),), Neurons(2, bias=np.array([-1]), bias_exponent=6)),
+        Layer("b", (1,), (Dense("a", 2 * one), Dense(INPUT, 10 * one)), Neurons(5)),
+        Layer("out", (1,), (Dense("b", one),), Neurons(1000, "none")),
+    )
+    network = SpikingNetwork("waits", Input((1,), "spikes"), layers, "integer", wait=2)
+    spikes = np.array([[[1], [1], [0]]], dtype=np.uint8)
+    for backend in ("reference", "fast"):
+        result = run(network, spikes, 3, backend, record=(*EVERYTHING, "waiting"))
+        # a: 2, 4 while it waits, then 3, from which 2 is taken once. b: 12, 22, then 22, 17, 12.
+        assert result.spikes["a"].reshape(-1).tolist() == [1, 0, 0]
+        assert result.spikes["b"].reshape(-1).tolist() == [1, 1, 1]
+        assert result.potentials == {"a": 64, "b": 7 * 64, "out": 3 * 64}
+        assert result.waiting_ranges == {"a": (2 * 64, 4 * 64), "b": (12 * 64, 22 * 64)}
+        assert result.neuron_updates == {"a": 5, "b": 5, "out": 3}
+        # a starts in step 2 and spikes from step 4 on; b starts in step 5 and spikes from 7 on; out starts in step 8.
+        assert result.schedule == Schedule(3, depth=7, wait=2)
+        assert (result.schedule.period, result.schedule.latency) == (5, 10)
+    assert delays(network) == {"a": [0], "b": [0, 3], "out": [0]}
+
+
+def test_fewer_steps_than_neurons_wait_are_refused():
+    network = dense_network(make_input("rate", (2,)), (np.ones((1, 2)), Neurons(5))).replace(wait=4)
+    with pytest.raises(
+        UsageError, match="wait for 4 steps, but messages arrive in 3; run at least 4 steps, or convert"
+    ):
+        run(network, np.ones((1, 2), np.float32), 3)
+    assert run(network, np.ones((1, 2), np.float32), 4).schedule.wait == 4
+    assert run(network.replace(wait=0), np.ones((1, 2), np.float32), 3).schedule.period == 3
+
+
+@settings(max_examples=examples(60))
+@given(cases(waiting=True, max_layers=3), st.sampled_from([0.4, 0.7, 1.0]))
+def test_early_exit_ends_the_read_out_of_neurons_that_wait(case, confidence):
+    assume(case.network.wait)
+    network = case.network = case.network.replace(output_scale=0.01)
+    whole = case.run("fast")
+    early = case.run(Fast(confidence=confidence), record=("spikes",))
+    np.testing.assert_array_equal(early.spikes[INPUT], whole.spikes[INPUT])
+    for sample, used in enumerate(early.steps_used):
+        np.testing.assert_array_equal(early.predictions_at[sample, :used], whole.predictions_at[sample, :used])
+        assert (early.predictions_at[sample, used:] == early.predictions_at[sample, used - 1]).all()
+        for layer in network:
+            seen = used if layer is network.output else case.steps
+            found, expected = (r.spikes[layer.name][sample, :seen] for r in (early, whole))
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_rate_code_gives_the_nearest_count():

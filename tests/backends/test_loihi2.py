@@ -308,8 +308,8 @@ def test_lava_loihi_is_called_in_one_module():
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("steps", [1, 2, 8])
-def test_the_clock_has_the_neurons_that_mapping_counts(steps):
+@pytest.mark.parametrize(("steps", "wait"), [(1, 0), (2, 0), (8, 0), (2, 1), (4, 4), (8, 3)])
+def test_the_clock_has_the_neurons_that_mapping_counts(steps, wait):
     """Pulses whose steps differ by whole periods come from the same neurons."""
     from rmp_lava.backends.lava.pulses import Pulses
     from rmp_lava.backends.lava.stock_lif import stock_population
@@ -317,14 +317,17 @@ def test_the_clock_has_the_neurons_that_mapping_counts(steps):
 
     layers = [Layer("0", (2,), (Dense(INPUT, 2 * np.eye(2, dtype=np.int16)),), Neurons(2, v_init=1))]
     for i in range(1, 6):
-        neurons = Neurons(2, v_init=1) if i < 4 else Neurons(2, "hard", v_init=i - 4)
+        neurons = Neurons(2, v_init=1) if i < 4 or wait else Neurons(2, "hard", v_init=i - 4)
+        if wait and i > 3:
+            neurons = Neurons(2, v_init=-i, bias=np.array(1))
         layers.append(Layer(str(i), (2,), (Dense(str(i - 1), 2 * np.eye(2, dtype=np.int16)),), neurons))
-    network = SpikingNetwork("deep", Input((2,), "spikes"), tuple(layers), "integer", "count")
+    network = SpikingNetwork("deep", Input((2,), "spikes"), tuple(layers), "integer", "count", wait=wait)
     plan = schedule(network, steps, blank=1)
-    pulses = Pulses(plan.period)
+    pulses = Pulses(plan.period, steps if wait else None)
     for each in populations(network):
         stock_population(each, plan, 1, 0, pulses)
-    counted = map_network(network, "oheo_gulch", "stock", period=plan.period)["(clock)"].size
+    pulses.connect()
+    counted = map_network(network, "oheo_gulch", "stock", period=plan.period, steps=steps)["(clock)"].size
     assert len(pulses._clock.neurons) == counted
 
 

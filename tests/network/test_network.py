@@ -192,6 +192,26 @@ def test_strides_in_lists_are_those_in_tuples():
     assert conv(stride=[2, 1], padding=[1, 0], dilation=[1, 2]) == conv(stride=(2, 1), padding=(1, 0), dilation=(1, 2))
 
 
+@pytest.mark.parametrize("wait", [-1, 2**20 + 1, 1.0, True, "1", None])
+def test_waiting_steps_are_integers(wait):
+    with pytest.raises(NetworkError, match="waiting steps are .*; allowed are integers 0..1048576"):
+        network(layer()).replace(wait=wait)
+
+
+def test_neurons_wait_for_no_more_steps_than_messages_arrive_in():
+    made = network(layer()).replace(balanced_steps=4)
+    assert made.replace(wait=4).wait == 4
+    with pytest.raises(NetworkError, match="wait for 5 steps, but it was balanced for T = 4.*set wait to 4 or less"):
+        made.replace(wait=5)
+
+
+@pytest.mark.parametrize("neurons", [Neurons(5, "hard"), Neurons(5, "none", current_decay=10)])
+def test_only_neurons_that_keep_everything_wait(neurons):
+    made = network(layer().replace(neurons=neurons))
+    with pytest.raises(NetworkError, match="waits for 1 steps; only neurons with soft reset and without leak wait"):
+        made.replace(wait=1)
+
+
 # Structure
 
 
