@@ -11,6 +11,8 @@ from . import options
 from .output import console_for, write_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..hardware import Profile
 
 _SAMPLES = 50
@@ -20,6 +22,10 @@ def profiles(
     name: Annotated[
         str | None, typer.Argument(help="Profile to show, a name or a .toml file; lists all if omitted.")
     ] = None,
+    anchors: Annotated[
+        bool,
+        typer.Option("--anchors", help="Show published measurements beside what the profiles predict of them."),
+    ] = False,
     json_path: options.Json = None,
 ) -> None:
     """List the hardware profiles.
@@ -30,6 +36,9 @@ def profiles(
     from ..report.hardware import profile_page, profiles_table
 
     console = console_for(json_path)
+    if anchors:
+        _show_anchors(name, json_path)
+        return
     if name is None:
         found = [load_profile(each) for each in profile_names()]
         console.print(profiles_table(found))
@@ -40,6 +49,25 @@ def profiles(
     console.print(profile_page(profile))
     values = {key: quantity.summary() | {"of_the_board": key in profile.own} for key, quantity in profile}
     write_json(json_path, _head(profile) | {"values": values})
+
+
+def _show_anchors(name: str | None, json_path: Path | None) -> None:
+    from ..hardware import check, load_profile, profile_names
+    from ..report.hardware import anchors_table, describe_anchors
+
+    console = console_for(json_path)
+    chips = [load_profile(each) for each in reversed(profile_names())] if name is None else [load_profile(name)]
+    own = [
+        a for p in chips if name is not None or not p.is_board for a in p.anchors if not p.is_board or a.board == p.name
+    ]
+    if not own:
+        console.print(f"No published measurement of {name} is known.")
+    else:
+        checks = [check(each) for each in own]
+        console.print(anchors_table(checks))
+        for line in describe_anchors(checks):
+            console.print(line)
+    write_json(json_path, {"anchors": [check(each).summary() for each in own]})
 
 
 def _head(profile: Profile) -> dict[str, Any]:

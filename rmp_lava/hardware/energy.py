@@ -1,10 +1,7 @@
 """Energy and time of an inference, estimated from the counts of a simulation and the coefficients of a profile; not measured.
 
-    E_dynamic = e_syn synaptic operations + e_neuron neuron updates + e_message messages + P_active time
-    E_total   = E_dynamic + P_static chips time
-    time      = steps * max(shortest step, busiest core's operations t_syn + neuron updates t_neuron + messages t_message)
-
-A coefficient that is not public is left out, and listed as missing. See docs/hardware.md for sources and uncertainty.
+The formulas are in `costs`. Every figure is an interval, whose bounds are those of the coefficients: what published runs allow.
+A coefficient that is not public is left out, and listed as missing. See docs/hardware.md for sources and anchors.
 """
 
 from __future__ import annotations
@@ -17,13 +14,13 @@ from ..errors import UsageError
 from ..network import INPUT, SpikingNetwork
 from ..results import Run
 from ..tables import Table, Tabular, table
+from .costs import ACTIVITIES, active_power, core_seconds, energies, shortest_step, static_power
 from .demand import CLOCK
+from .interval import Interval, largest, total
 from .mapping import Mapping, map_network
 from .placement import LayerMapping
 from .profiles import Profile, load_comparisons, load_profile
 
-ACTIVITIES = {"synaptic_operation": "synaptic operations", "neuron_update": "neuron updates", "message": "messages"}
-"""What a population does: key in a profile's sections `energy` and `time` -> name in messages."""
 COEFFICIENTS = ACTIVITIES | {"active_power": "active power", "static_power": "static power"}
 """What energy consists of: key in a profile's section `energy` -> name in messages."""
 
@@ -36,9 +33,11 @@ class LayerEstimate:
     ----------
     synaptic_operations, neuron_updates, messages : float
         A message counts once for each core that receives it.
-    parts : mapping
+    crossing : float
+        Messages that go to cores of other chips.
+    between : mapping
         "synaptic_operation", "neuron_update", "message" -> energy in J; coefficients that the profile does not know are missing.
-    step_seconds : float
+    seconds : Interval
         Computing time of its busiest core in an average step.
     macs : int
         Multiply-accumulates of the trained layer.
@@ -49,9 +48,20 @@ class LayerEstimate:
     synaptic_operations: float
     neuron_updates: float
     messages: float
-    parts: MappingType[str, float]
-    step_seconds: float
+    crossing: float
+    between: MappingType[str, Interval]
+    seconds: Interval
     macs: int
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Activity -> energy in J."""
+        return {key: energy.value for key, energy in self.between.items()}
+
+    @property
+    def step_seconds(self) -> float:
+        """Computing time of its busiest core in an average step."""
+        return self.seconds.value
 
     @property
     def energy(self) -> float:
@@ -71,8 +81,8 @@ class Estimate(Tabular):
         T; the mean where samples ended early.
     period, latency : float
         Time steps from one sample to the next, and from a sample's first input to its prediction (`Schedule.latency`).
-    step_seconds : float
-        Duration of an average step.
+    step : Interval
+        Duration of an average step in s.
     left_out : tuple of str
         What the estimate does not include, and why.
     """
@@ -84,7 +94,7 @@ class Estimate(Tabular):
     period: float
     latency: float
     layers: tuple[LayerEstimate, ...]
-    step_seconds: float
+    step: Interval
     left_out: tuple[str, ...]
 
     def __getitem__(self, name: str) -> LayerEstimate:
@@ -93,15 +103,25 @@ class Estimate(Tabular):
 
     def table(self) -> Table:
         """Energy and time per inference."""
-        total = "unknown" if self.total is None else f"{self.total:.3g} J"
+
+        def row(name: str, found: Interval | None, unit: str) -> tuple[str, str, str]:
+            if found is None:
+                return name, "unknown", ""
+            return name, f"{found.value:.3g} {unit}", f"{found.low:.3g} .. {found.high:.3g} {unit}"
+
         rows = (
-            ("dynamic energy", f"{self.dynamic:.3g} J"),
-            ("with static power", total),
-            ("prediction after", f"{self.latency_seconds:.3g} s"),
-            ("next sample after", f"{self.period_seconds:.3g} s"),
+            row("dynamic energy", self.dynamic_between, "J"),
+            row("with static power", self.total_between, "J"),
+            row("prediction after", self.step * self.latency, "s"),
+            row("next sample after", self.step * self.period, "s"),
         )
         head = f"Estimate: {self.profile.name}, {self.mapping.implementation} neurons, T = {self.steps:g}"
-        return table(f"{head}, mean of {self.samples:,} samples", ("per inference", ""), rows)
+        return table(f"{head}, mean of {self.samples:,} samples", ("per inference", "", "between"), rows)
+
+    @property
+    def step_seconds(self) -> float:
+        """Duration of an average step."""
+        return self.step.value
 
     @property
     def period_seconds(self) -> float:
@@ -114,29 +134,46 @@ class Estimate(Tabular):
         return self.latency * self.step_seconds
 
     @property
+    def parts_between(self) -> dict[str, Interval]:
+        """Energy of an inference by coefficient, in J; unknown coefficients are missing. Static power is the whole board's."""
+        known, period = self.layers[0].between, self.step * self.period  # the same keys in each layer
+        powers = {"active_power": active_power, "static_power": static_power}
+        watts = {key: power(self.profile, self.mapping.chips) for key, power in powers.items()}
+        return {key: total(*(layer.between[key] for layer in self.layers)) for key in known} | {
+            key: power * period for key, power in watts.items() if power is not None
+        }
+
+    @property
     def parts(self) -> dict[str, float]:
         """Energy of an inference by coefficient, in J; unknown coefficients are missing."""
-        watts = {key: self.profile.quantity(f"energy.{key}").si for key in ("active_power", "static_power")}
-        chips = {"active_power": 1, "static_power": self.mapping.chips}
-        known = self.layers[0].parts  # the same keys in each layer
-        return {key: sum(layer.parts[key] for layer in self.layers) for key in known} | {
-            key: power * chips[key] * self.period_seconds for key, power in watts.items() if power is not None
-        }
+        return {key: energy.value for key, energy in self.parts_between.items()}
+
+    @property
+    def dynamic_between(self) -> Interval:
+        """J per inference, without static power."""
+        return total(*(energy for key, energy in self.parts_between.items() if key != "static_power"))
+
+    @property
+    def total_between(self) -> Interval | None:
+        """J per inference of the whole board, with static power; None where that is unknown."""
+        parts = self.parts_between
+        return total(*parts.values()) if "static_power" in parts else None
 
     @property
     def dynamic(self) -> float:
         """J per inference, without static power."""
-        return sum(energy for key, energy in self.parts.items() if key != "static_power")
+        return self.dynamic_between.value
 
     @property
     def total(self) -> float | None:
-        """J per inference with static power; None where that is unknown."""
-        return self.dynamic + self.parts["static_power"] if "static_power" in self.parts else None
+        """J per inference of the whole board, with static power; None where that is unknown."""
+        found = self.total_between
+        return None if found is None else found.value
 
     @property
-    def relative_uncertainty(self) -> float | None:
-        """Relative uncertainty of the dynamic energy, as far as public measurements show it."""
-        return self.profile.quantity("energy.relative_uncertainty").value
+    def crossing(self) -> float:
+        """Messages between chips per inference."""
+        return sum(layer.crossing for layer in self.layers)
 
     @property
     def macs(self) -> int:
@@ -168,7 +205,8 @@ class Estimate(Tabular):
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON; energies in J, times in s, per inference."""
-        used = {key: self.profile.quantity(f"energy.{key}") for key in (*COEFFICIENTS, "relative_uncertainty")}
+        used = {key: self.profile.quantity(f"energy.{key}") for key in (*COEFFICIENTS, "static_power_per_chip")}
+        whole = self.total_between
         return {
             "status": "estimated, not measured",
             "profile": self.profile.name,
@@ -181,12 +219,19 @@ class Estimate(Tabular):
             "latency_seconds": self.latency_seconds,
             "dynamic_joules": self.dynamic,
             "total_joules": self.total,
-            "relative_uncertainty": self.relative_uncertainty,
+            "between": {
+                "dynamic_joules": self.dynamic_between.summary(),
+                "total_joules": None if whole is None else whole.summary(),
+                "step_seconds": self.step.summary(),
+                "latency_seconds": (self.step * self.latency).summary(),
+            },
+            "messages_between_chips": self.crossing,
             "parts_joules": self.parts,
             "coefficients": {key: quantity.summary() for key, quantity in used.items()},
             "left_out": list(self.left_out),
             "layers": [
-                {key: value for key, value in vars(layer).items() if key != "parts"} | {"joules": layer.energy}
+                {key: value for key, value in vars(layer).items() if key not in ("between", "seconds")}
+                | {"joules": layer.energy, "step_seconds": layer.step_seconds}
                 for layer in self.layers
             ],
             "macs": self.macs,
@@ -227,8 +272,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
     mapping = mapping or map_network(network, profile, result.implementation, period=plan.period, steps=plan.steps)
     steps = plan.steps if result.steps_used is None else float(result.steps_used.mean())
     layers = tuple(_layer(layer, result, steps, profile) for layer in mapping.layers)
-    shortest = ["time.step_minimum"] + ["time.step_minimum_multichip"] * (mapping.chips > 1)
-    step = max(*(layer.step_seconds for layer in layers), *(profile.quantity(key).si or 0.0 for key in shortest))
+    step = largest(shortest_step(profile, mapping.chips), *(layer.seconds for layer in layers))
     return Estimate(
         profile,
         mapping,
@@ -238,7 +282,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
         steps + plan.depth,
         layers,
         step,
-        _left_out(profile, sum(layer.messages for layer in layers)),
+        _left_out(profile, layers),
     )
 
 
@@ -258,33 +302,29 @@ def _layer(layer: LayerMapping, result: Run, steps: float, profile: Profile) -> 
     updates = layer.size * demand.slots * period
     messages = sent * (layer.receivers + demand.self_synapses)
     counts = dict(zip(ACTIVITIES, (operations, updates, messages), strict=True))
-    energies = {key: profile.quantity(f"energy.{key}").si for key in ACTIVITIES}
-    times = {key: profile.quantity(f"time.{key}").si or 0.0 for key in ACTIVITIES}
-    fullest = layer.usage["neurons"].largest / layer.size
-    return LayerEstimate(
-        layer.name,
-        layer.cores,
-        operations,
-        updates,
-        messages,
-        {key: counts[key] * energy for key, energy in energies.items() if energy is not None},
-        sum(counts[key] * time for key, time in times.items()) * fullest / period,
-        demand.macs,
-    )
+    share = layer.usage["neurons"].largest / layer.size / period
+    convolution = any(synapse.kind == "conv" for synapse in demand.synapses)
+    seconds = core_seconds(profile, {key: n * share for key, n in counts.items()}, convolution=convolution)
+    crossing, energy = sent * layer.crossing, energies(profile, counts)
+    return LayerEstimate(layer.name, layer.cores, operations, updates, messages, crossing, energy, seconds, demand.macs)
 
 
-def _left_out(profile: Profile, messages: float) -> tuple[str, ...]:
+def _left_out(profile: Profile, layers: tuple[LayerEstimate, ...]) -> tuple[str, ...]:
     unknown = [
         f"{name}: unknown for {profile.name}"
         for key, name in COEFFICIENTS.items()
         if profile.quantity(f"energy.{key}").value is None
+        and not (key == "static_power" and profile.quantity("energy.static_power_per_chip").value is not None)
     ]
     if profile.quantity("time.message").value is None:
         unknown.append(f"time of messages: unknown for {profile.name}")
-    hop = profile.quantity("energy.hop").si
+    hop, messages = profile.quantity("energy.hop").si, sum(layer.messages for layer in layers)
     each = "" if hop is None else f"; each hop of all messages would add {1e9 * hop * messages:,.3g} nJ"
+    crossing = sum(layer.crossing for layer in layers)
+    links = [f"links between chips, for {crossing:,.3g} messages per inference: not public"] * (crossing > 0)
     return (
         *unknown,
         f"hops between cores: the positions of cores on the chip are not public{each}",
+        *links,
         "input and output: host, embedded processors, links between boards",
     )

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 
 from ..choices import Compiler, check_choice, options
 from ..errors import ProfileError
+from .anchors import Anchor, parse_anchors
 from .schema import BOARD, ENERGY, GENERATIONS, SCHEMA, Quantity, Rule, check_names, parse_quantity
 
 if sys.version_info >= (3, 11):
@@ -43,6 +44,8 @@ class Profile:
         Whose rules place networks on cores.
     own : frozenset of str
         Keys ("section.key") that a board's own file gives; empty for a chip.
+    anchors : tuple of Anchor
+        Published measurements on the chip, whatever the board.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Profile:
     sections: Mapping[str, Mapping[str, Quantity]]
     compiler: Compiler
     own: frozenset[str] = frozenset()
+    anchors: tuple[Anchor, ...] = ()
 
     @property
     def compilers(self) -> tuple[Compiler, ...]:
@@ -192,7 +196,7 @@ def _packaged(name: str) -> Path | None:
 def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> Profile:
     """The profile of a chip, or of a board with this chip."""
     rules = SCHEMA if chip is None else {"board": BOARD} | SCHEMA
-    check_names(str(path), content, ("name", "description", "chip", "compiler", *rules, *GENERATIONS))
+    check_names(str(path), content, ("name", "description", "chip", "compiler", "anchors", *rules, *GENERATIONS))
     for key in ("name", "description"):
         if not isinstance(content.get(key), str) or not content[key]:
             raise ProfileError(f"{path}: {key} is missing or not a string; give it")
@@ -234,13 +238,22 @@ def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> 
     if compiler not in known:
         raise ProfileError(f"{path}: compiler is {compiler!r}; choose one of {', '.join(known)}")
     sections["cores"] |= sections.get(compiler, {})
+    anchors = () if chip is None else chip.anchors
+    anchors += parse_anchors(f"{path}: anchors", content.get("anchors", []))
     if chip is None:
-        return _consistent(path, Profile(name, content["description"], name, 1, sections, compiler))
+        return _consistent(path, Profile(name, content["description"], name, 1, sections, compiler, anchors=anchors))
     chips = sections["board"]["chips"].value
     return _consistent(
         path,
         Profile(
-            name, content["description"], chip.name, None if chips is None else int(chips), sections, compiler, own
+            name,
+            content["description"],
+            chip.name,
+            None if chips is None else int(chips),
+            sections,
+            compiler,
+            own,
+            anchors,
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from ..choices import Compiler, listed, options
 from ..errors import ProfileError
 from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_LEVELS, MAX_THRESHOLD, MAX_WEIGHT, MIN_WEIGHT
+from .interval import Interval
 
 Kind = Literal["documented", "derived", "unknown"]
 """The source gives the value; it follows from printed figures; it has no public value."""
@@ -31,6 +32,8 @@ class Quantity:
     source : str
     scale : float
         One `unit` in SI units.
+    bounds : tuple of float or None
+        The lowest and the highest value that published figures allow, in `unit`; None: the value itself.
     """
 
     value: int | float | None
@@ -38,6 +41,15 @@ class Quantity:
     kind: Kind
     source: str
     scale: float = 1.0
+    bounds: tuple[float, float] | None = None
+
+    @property
+    def interval(self) -> Interval | None:
+        """The value between its bounds, in J, W or s."""
+        if self.value is None:
+            return None
+        low, high = self.bounds or (self.value, self.value)
+        return Interval(low, self.value, high) * self.scale
 
     @property
     def si(self) -> float | None:
@@ -46,7 +58,8 @@ class Quantity:
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"value": self.value, "unit": self.unit, "kind": self.kind, "source": self.source}
+        plain = {"value": self.value, "unit": self.unit, "kind": self.kind, "source": self.source}
+        return plain | ({} if self.bounds is None else {"low": self.bounds[0], "high": self.bounds[1]})
 
 
 @dataclass(frozen=True)
@@ -118,12 +131,16 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "neuron_update": _physical(ENERGY, 1e-15, 1e-6),
         "message": _physical(ENERGY, 1e-15, 1e-6),
         "hop": _physical(ENERGY, 1e-15, 1e-6),
-        "static_power": _physical(POWER, 1e-6, 1e4),
-        "active_power": _physical(POWER, 1e-6, 1e4),
-        "relative_uncertainty": _physical({"1": 1.0}, 1e-3, 10),
+        # Of the whole board; of one of its chips with its embedded processors; of the cores of one chip.
+        "static_power": _physical(POWER, 1e-6, 1e5),
+        "static_power_per_chip": _physical(POWER, 1e-6, 1e3),
+        "core_static_power": _physical(POWER, 1e-6, 1e3),
+        # Of one chip while steps are computed, whatever happens in them.
+        "active_power": _physical(POWER, 0.0, 1e3),
     },
     "time": {
         "synaptic_operation": _physical(TIME, 1e-13, 1e-3),
+        "synaptic_operation_conv": _physical(TIME, 1e-13, 1e-3),
         "neuron_update": _physical(TIME, 1e-13, 1e-3),
         "message": _physical(TIME, 1e-13, 1e-3),
         "step_minimum": _physical(TIME, 1e-10, 1.0),
@@ -157,7 +174,7 @@ def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
     """
     if not isinstance(table, dict):
         raise ProfileError(f"{where} is {table!r}; expected a table with value, unit, kind and source")
-    check_names(where, table, ("value", "unit", "kind", "source"))
+    check_names(where, table, ("value", "unit", "kind", "source", *(() if rule.integer else ("low", "high"))))
     for text in ("kind", "source"):
         if not isinstance(table.get(text), str) or not table[text]:
             raise ProfileError(f"{where}.{text} is missing or not a string; give it")
@@ -166,7 +183,9 @@ def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
     kind = cast(Kind, table["kind"])
     if kind != "unknown":
         unit = _unit(where, table, rule)
-        return Quantity(_value(where, table, rule, unit), unit, kind, table["source"], rule.units[unit])
+        value = _value(where, table, rule, unit)
+        bounds = _bounds(where, table, rule, unit, value)
+        return Quantity(value, unit, kind, table["source"], rule.units[unit], bounds)
     if "value" in table:
         raise ProfileError(f"{where}.value is {table['value']!r} with kind 'unknown'; omit it, or give its kind")
     if not rule.may_be_unknown:
@@ -183,6 +202,20 @@ def _unit(where: str, table: dict[str, Any], rule: Rule) -> str:
     if not isinstance(unit, str) or unit not in rule.units:
         raise ProfileError(f"{where}.unit is {unit!r}; allowed is {allowed}")
     return unit
+
+
+def _bounds(where: str, table: dict[str, Any], rule: Rule, unit: str, value: int | float) -> tuple[float, float] | None:
+    if "low" not in table and "high" not in table:
+        return None
+    for key in ("low", "high"):
+        number = table.get(key)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise ProfileError(f"{where}.{key} is {number!r}; give both low and high as numbers, or none of them")
+    if not 0 <= table["low"] <= value <= table["high"] <= rule.highest / rule.units[unit]:
+        raise ProfileError(
+            f"{where}.low and high are {table['low']} and {table['high']}; they must be at least 0 and enclose the value {value}"
+        )
+    return float(table["low"]), float(table["high"])
 
 
 def _value(where: str, table: dict[str, Any], rule: Rule, unit: str) -> int | float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from ..hardware import Estimate, LayerMapping, Mapping, Profile
+from ..hardware import Check, Estimate, Interval, LayerMapping, Mapping, Profile
 from ..tables import Table, table
 from .words import count, digits, percent, quantity, shape
 
@@ -51,10 +52,44 @@ def profile_page(profile: Profile) -> Group:
         parts.append(Text(f"\n{section}", style="bold"))
         for key, entry in keys.items():
             value = "–" if entry.value is None else f"{entry.value:,} {entry.unit}".removesuffix(" 1")
-            kind = entry.kind + (", of the board" if f"{section}.{key}" in profile.own else "")
+            between = "" if entry.bounds is None else f"{entry.bounds[0]:,g} .. {entry.bounds[1]:,g} {entry.unit}, "
+            kind = between + entry.kind + (", of the board" if f"{section}.{key}" in profile.own else "")
             parts.append(Text(f"  {key:<{key_width}}  {value:>19}  {kind}"))
             parts.append(Padding(Text(entry.source, style="dim"), (0, 0, 0, 6)))
     return Group(*parts)
+
+
+def between(found: Interval, unit: str) -> str:
+    """A value with its bounds, if it has any."""
+    value = quantity(found.value, unit)
+    return value if found.is_exact else f"{value} ({quantity(found.low, unit)} .. {quantity(found.high, unit)})"
+
+
+def anchors_table(checks: Iterable[Check]) -> Table:
+    """Published figures beside what the profiles predict of them."""
+    rows = []
+    for each in checks:
+        unit = {"J": "J", "W": "W", "s": "s"}[each.anchor.measured.unit[-1]]
+        found = each.predicted
+        bounds = f"{quantity(found.low, unit)} .. {quantity(found.high, unit)}"
+        ratio = "–" if not found.value else f"{each.measured / found.value:.2f}"
+        holds = ("yes" if each.holds else "no") + (", time only" if each.is_bound else "")
+        what = f"{each.anchor.name}: {each.anchor.figure}"
+        rows.append((what, quantity(found.value, unit), bounds, quantity(each.measured, unit), ratio, holds))
+    columns = ("published figure", "predicted", "between", "measured", "ratio", "inside")
+    return table("Published figures and what the profiles predict", columns, rows, text_columns=1)
+
+
+def describe_anchors(checks: Sequence[Check]) -> list[str]:
+    """How many lie between their bounds, and what that means."""
+    inside = sum(each.holds for each in checks)
+    bounds = sum(each.is_bound for each in checks)
+    return [
+        f"{inside} of {len(checks)} published figures lie between their bounds. The bounds are the spread of these figures, so "
+        "this is no independent test.",
+        f"{bounds} are marked 'time only': the activity of their runs is not public, so they check the terms of time alone.",
+        "Each figure with its source: --json -. Measured by others, predicted here; this project has measured nothing.",
+    ]
 
 
 def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
@@ -157,7 +192,8 @@ def unknown_figures(mapping: Mapping) -> str:
 
 def static_power(estimate: Estimate) -> str:
     """The energy with static power, in words."""
-    return "static power unknown" if estimate.total is None else f"{quantity(estimate.total, 'J')} with static power"
+    whole = estimate.total_between
+    return "static power unknown" if whole is None else f"{between(whole, 'J')} with the whole board's static power"
 
 
 def describe_misfit(mapping: Mapping) -> str:
@@ -217,20 +253,34 @@ def comparison_table(estimate: Estimate) -> Table:
 
 
 def describe_estimate(estimate: Estimate) -> list[str]:
-    """Sentences on energy, time, uncertainty and what is left out."""
-    known = estimate.relative_uncertainty
-    doubt = "" if known is None else f", uncertainty at least {100 * known:.0f} %"
+    """Sentences on energy, time, their bounds and what is left out."""
+    slow, fast = (
+        1 / t if t else math.inf for t in (estimate.step.high * estimate.period, estimate.step.low * estimate.period)
+    )
     rate = f"{1 / estimate.period_seconds:,.4g} inferences per second" if estimate.period_seconds else ""
+    rates = "" if estimate.step.is_exact or not rate else f" ({slow:,.4g} .. {fast:,.4g})"
     lines = [
-        f"Estimated: {quantity(estimate.dynamic, 'J')} dynamic energy per inference{doubt}; {static_power(estimate)}.",
-        f"Estimated: latency {quantity(estimate.latency_seconds, 's')}, {rate}.",
+        f"Estimated: {between(estimate.dynamic_between, 'J')} dynamic energy per inference; {static_power(estimate)}.",
+        f"Estimated: latency {between(estimate.step * estimate.latency, 's')}, {rate}{rates}.",
         f"Trained network: {estimate.macs:,} multiply-accumulates per inference.",
         "Not included:",
     ]
     lines += [f"  - {missing}" for missing in estimate.left_out]
-    if known is not None:
-        lines.append(f"Uncertainty: {estimate.profile.quantity('energy.relative_uncertainty').source}.")
+    lines.append(describe_bounds(estimate))
     if not estimate.mapping.fits:
         lines.append(f"Warning: the network does not fit; {describe_misfit(estimate.mapping)}; see rmp-lava fit.")
     lines.append(f"Averaged over {estimate.samples:,} simulated samples; estimated, never run on hardware.")
     return lines
+
+
+def describe_bounds(estimate: Estimate) -> str:
+    """What the bounds are, and that the lower one is none for networks whose cost is mostly time."""
+    active = estimate.parts_between.get("active_power")
+    share = active.value / estimate.dynamic if active is not None and estimate.dynamic else 0.0
+    text = "Bounds: the spread of published runs, see rmp-lava profiles --anchors."
+    if active is not None and share > 0.3 and not active.low:
+        text += (
+            f" {percent(share, 0)} of the dynamic energy is active power, which no published run bounds from below, so the lower "
+            "bound holds for the activity alone."
+        )
+    return text

@@ -68,6 +68,27 @@ def test_a_profile_is_shown_with_every_source(call):
     assert found["energy.hop"]["value"] is None and found["energy.hop"]["source"]
 
 
+def test_published_figures_are_shown_beside_predicted_ones(call, tmp_path):
+    path = tmp_path / "anchors.json"
+    code, output, _ = call("profiles", "--anchors", "--json", path)
+    found = json.loads(path.read_text())["anchors"]
+    assert code == 0 and f"{len(found)} of {len(found)} published figures lie between their bounds" in output
+    assert len(found) >= 19 and all(each["holds"] and each["source"] for each in found)
+    assert {each["board"] for each in found} == {"oheo_gulch", "vpx", "loihi1"}
+    code, output, _ = call("profiles", "vpx", "--anchors")
+    assert code == 0 and "2 of 2 published" in output and "PilotNet" not in output
+    assert "No published measurement of nahuku8" in call("profiles", "nahuku8", "--anchors")[1]
+
+
+def test_both_compilers_are_shown_where_they_differ(call, nets):
+    _, output, _ = call("fit", nets["pilotnet"])
+    assert "Where the two compilers differ" in output and "the newer one takes 77" in output
+    _, output, _ = call("fit", nets["pilotnet"], "--compiler", "newer")
+    assert "Fits: 77 of 122 usable cores" in output and "the older one takes 74" in output
+    _, output, _ = call("fit", REFERENCE)
+    assert "Where the two compilers differ" not in output
+
+
 def test_a_network_that_fits(call, nets):
     code, output, error = call("fit", nets["pilotnet"])
     assert code == 0 and error == ""
@@ -147,10 +168,18 @@ def test_an_estimate_is_marked_as_one_and_lists_what_is_missing(call, tmp_path):
     ):
         assert part in output
     assert "never run on hardware" in output and "measured" not in output.replace("Never measured", "")
-    assert "Uncertainty: one public measurement with counters, lava-dl's PilotNet LIF" in " ".join(output.split())
+    text = " ".join(output.split())
+    assert "dynamic energy per inference; " in text and ".." in text and "Bounds: the spread of published runs" in text
+    assert "of the dynamic energy is active power" not in text
+    # Eight chips cost more than the few neurons.
+    _, output, _ = call("estimate", REFERENCE, "--samples", 3, "--steps", 8, "--profile", "kapoho_point")
+    assert "of the dynamic energy is active power, which no published run bounds from below" in " ".join(output.split())
     found = json.loads(path.read_text())
     assert found["status"] == "estimated, not measured" and found["samples"] == 3
-    assert found["dynamic_joules"] == pytest.approx(sum(layer["joules"] for layer in found["layers"]))
+    operations = sum(layer["joules"] for layer in found["layers"])
+    assert found["dynamic_joules"] == pytest.approx(operations + found["parts_joules"]["active_power"])
+    dynamic = found["between"]["dynamic_joules"]
+    assert dynamic["low"] < dynamic["value"] == found["dynamic_joules"] < dynamic["high"]
     assert [other["steps"] for other in found["other_steps"]] == [4, 8, 16]
     assert found["coefficients"]["message"]["value"] is None
     stock = json.loads(

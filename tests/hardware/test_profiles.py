@@ -10,7 +10,7 @@ import pytest
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ProfileError
-from rmp_lava.hardware import load_comparisons, load_profile, profile_names
+from rmp_lava.hardware import check, load_comparisons, load_profile, profile_names
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 
 
@@ -207,6 +207,24 @@ def test_numbers_have_one_type():
             *value("energy.neuron_update", "8.1e13"),
             ["energy.neuron_update.value is 81000000000000.0 pJ", "0.001 .. 1e+06 pJ"],
         ),
+        (
+            "low = 12.4",
+            "low = 30",
+            ["energy.synaptic_operation.low and high are 30 and 29.0", "enclose the value 23.6"],
+        ),
+        ("low = 12.4", "low = -1", ["low and high are -1 and 29.0"]),
+        ("low = 12.4\n", "", ["energy.synaptic_operation.low is None; give both low and high"]),
+        ("low = 12.4", "low = nan", ["low and high are nan and 29.0"]),
+        ("high = 29.0", "high = true", ["energy.synaptic_operation.high is True"]),
+        (*value("cores.neurons", "4095\nlow = 1"), ["cores.neurons: key 'low' is unknown"]),
+        ("[[anchors]]", "[anchor]\n[[anchors]]", ["key 'anchor' is unknown; do you mean anchors?"]),
+        ('figure = "time"', 'figure = "duration"', ["anchors[9].figure is 'duration'; choose one of dynamic energy"]),
+        ('name = "S4D', 'nmae = "S4D', ["anchors[11]: key 'nmae' is unknown"]),
+        ('board = "vpx"', "board = 16", ["anchors[8].board is missing or not a string"]),
+        ("steps = 15", "steps = -15", ["anchors[9].steps is -15; give a number from 0"]),
+        ("convolution = true", "convolution = 1", ["anchors[6].convolution is 1; give true or false"]),
+        ("value = 40.6", "value = -40.6", ["anchors[8].value is -40.6"]),
+        ('unit = "uJ"', 'unit = "us"', ["anchors[8].unit is 'us'"]),
         (*value("cores.index_bits_dense", "-1"), ["cores.index_bits_dense.value is -1", "at least 0"]),
         (
             *value("cores.usable_per_chip", "99999999"),
@@ -285,6 +303,27 @@ def test_each_mistake_in_a_board_is_named(tmp_path, old, new, parts):
     assert "\n" not in str(caught.value)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_a_board_may_have_anchors_of_its_own(tmp_path):
+    anchor = (
+        'name = "mine"\nboard = "oheo_gulch"\nfigure = "dynamic energy"\nvalue = 1.0\nunit = "mJ"\nkind = "documented"\n'
+        'source = "measured"\nsynaptic_operations = 1e6\nseconds = 1e-3\n'
+    )
+    board = load_profile(write(tmp_path, BOARD + "[[anchors]]\n" + anchor))
+    (own,) = board.anchors[len(load_profile("loihi2").anchors) :]
+    found = check(own)
+    assert (
+        found.predicted.value == pytest.approx(1e6 * 23.6e-12 + 0.01 * 1e-3) and not found.holds and not found.is_bound
+    )
+    with pytest.raises(ProfileError, match="anchors is not a list"):
+        load_profile(write(tmp_path, "anchors = 3\n" + BOARD))
+    unknown = load_profile(write(tmp_path, BOARD + "[[anchors]]\n" + anchor.replace("oheo_gulch", "abacus")))
+    with pytest.raises(ProfileError, match="'abacus' is unknown"):
+        check(unknown.anchors[-1])
+    whole = anchor.replace("oheo_gulch", "loihi1").replace("dynamic energy", "whole energy")
+    with pytest.raises(ProfileError, match="anchor 'mine': the profile of loihi1 does not give what its whole energy"):
+        check(load_profile(write(tmp_path, BOARD + "[[anchors]]\n" + whole)).anchors[-1])
 
 
 def test_figures_of_other_processors_are_there():

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...hardware.energy import ACTIVITIES, COEFFICIENTS, Estimate
+from ...hardware.costs import ACTIVITIES
+from ...hardware.energy import COEFFICIENTS, Estimate
 from ..words import percent, quantity
 from .plots import ROW, name_bars, names_width
 from .style import TERMS, panel, ruled_canvas

@@ -5,8 +5,12 @@ from __future__ import annotations
 from ...findings import findings_table
 from ...hardware import Estimate, Mapping
 from ..hardware import (
+    between,
     comparison_table,
+    compilers_table,
     cores_taken,
+    describe_bounds,
+    describe_compilers,
     describe_misfit,
     estimate_table,
     mapping_table,
@@ -14,7 +18,7 @@ from ..hardware import (
     steps_table,
     unknown_figures,
 )
-from ..words import count, percent, plural, quantity
+from ..words import count, plural, quantity
 from .cores import core_map, squares
 from .energy import energy_bars
 from .parts import Fact, Section, Sheet
@@ -49,15 +53,18 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
         "compiler’s printed tables; never run on hardware."
     )
     text = [verdict]
+    if mapping.others:
+        text.append(f"{describe_compilers(mapping)}.")
     if mapping.remedies:
         text.append(f"Remedies: {'; '.join(mapping.remedies)}.")
     if mapping.unknown:
         text.append(f"Not public, hence overestimated or not counted: {unknown_figures(mapping)}.")
     square = "square is a core" if drawn.each == 1 else f"square represents {drawn.each} cores"
     caption = (
-        f"Estimated. Each {square}, coloured by its layer and filled by the share of its scarcest "
-        "resource that is used (mean over the layer’s cores). Cores are in the order of the layers; the compiler’s placement "
-        "is not known. The legend shows each layer’s number, which is also in its first core, and its number of cores."
+        f"Estimated. Each {square}, coloured by its layer and filled by the share of its scarcest resource that is used (mean "
+        "over the layer’s cores). Cores are in the order of the layers, and chips are filled one after the other; the "
+        "compiler’s placement is not known. The legend shows each layer’s number, which is also in its first core, and its "
+        "number of cores."
     )
     if hopeless:
         caption += f" {', '.join(hopeless)}: none, as no core holds a part."
@@ -69,6 +76,10 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
     )
     shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
     sheets = [cores]
+    differing = compilers_table(mapping)
+    if differing is not None:
+        found = "Estimated: layers that lava-loihi’s two compilers place differently, each with its scarcest resource."
+        sheets.append(Sheet(found, differing))
     if mapping.findings:
         found = "Estimated: limits and differences that the network meets on the board, with the action to take."
         sheets.append(Sheet(found, findings_table(mapping.findings, "")))
@@ -77,16 +88,10 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
 
 def energy_section(found: Estimate, palette: Palette) -> Section:
     """Energy and time of an inference, and their uncertainty."""
-    doubt = found.relative_uncertainty
-    trust = ""
-    if doubt is not None:
-        source = found.profile.quantity("energy.relative_uncertainty").source
-        trust = f" Uncertainty: at least {percent(doubt, 0)} ({source})."
     text = [
-        f"Estimated, not measured: {quantity(found.dynamic, 'J')} of dynamic energy per inference, {static_power(found)}; the "
-        f"prediction is ready after {quantity(found.latency_seconds, 's')}, at {quantity(found.step_seconds, 's')} per step."
-        f"{trust} "
-        "Never run on hardware.",
+        f"Estimated, not measured: {between(found.dynamic_between, 'J')} of dynamic energy per inference, {static_power(found)}; "
+        f"the prediction is ready after {between(found.step * found.latency, 's')}, at {between(found.step, 's')} per step. "
+        f"{describe_bounds(found)} Never run on hardware.",
         f"Not included: {'; '.join(found.left_out)}.",
     ]
     if not found.mapping.fits:
