@@ -334,6 +334,27 @@ def test_the_remedy_for_values_out_of_range_works():
     assert check(Normalised(), images(3, 8, 8)).convertible
 
 
+@pytest.mark.parametrize(
+    ("between", "padding", "converts"), [(nn.Identity, 1, False), (nn.ReLU, 1, True), (nn.Identity, 0, True)]
+)
+def test_zeros_at_the_border_of_values_that_may_be_negative(between, padding, converts):
+    class Signed(nn.Module):
+        def forward(self, x):
+            return torch.relu(x) - torch.relu(-x)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), Signed(), nn.AvgPool2d(3, 2, 1), between(), nn.Conv2d(4, 4, 3, padding=padding),
+        nn.ReLU(), nn.Flatten(), nn.LazyLinear(2),
+    )  # fmt: skip
+    model(torch.rand(1, 3, 8, 8))
+    report = check(model, images(3, 8, 8))
+    assert report.convertible == converts
+    for finding in report.obstacles:
+        assert finding.where == "4" and "beyond the border of what '2' gives" in finding.found
+        assert "put a ReLU after '2', or leave out the padding" in finding.remedy
+
+
 def test_networks_without_anything_to_convert():
     assert [f.found for f in check(nn.Sequential(nn.Flatten()), images(3, 8, 8)).obstacles] == ["has no weights"]
     assert [f.found for f in check(nn.Sequential(nn.AvgPool2d(8)), images(3, 8, 8)).obstacles] == ["has no weights"]

@@ -26,6 +26,9 @@ APART = {
 """For each kind of a pooling's note, why the pooling is not folded as requested."""
 
 
+_READS_BORDERS = ("conv2d", "avg_pool2d", "pad", "constant_pad_nd")
+
+
 class SilentObstacleError(Exception):
     """An operation fails because of an obstacle upstream that is reported already."""
 
@@ -181,7 +184,7 @@ class Builder:
         whole = len(x.terms) == 1 and isinstance(x.terms[0].linear, Diagonal) and x.bias is None
         if whole or not expressions.is_nonnegative(x):
             self.give_up_silently(x)
-            raise self._not_composable(call, linear_before)
+            raise self._not_composable(call, x, linear_before)
         name = pools[-1].layer if pools else None
         notes = tuple(note for note in x.notes if note not in pools)
         held, new = self._population_that_holds(replace(x, notes=notes), call.layer, name)
@@ -195,13 +198,21 @@ class Builder:
         try:
             return replace(operation(held), notes=apart)
         except NotComposableError:
-            raise self._not_composable(call, linear_before) from None
+            raise self._not_composable(call, x, linear_before) from None
 
-    def _not_composable(self, call: Call, linear_before: list[str]) -> ObstacleError:
+    def _not_composable(self, call: Call, x: Expression, linear_before: list[str]) -> ObstacleError:
         if linear_before:
             return ObstacleError(
                 f"has no ReLU between it and {linear_before[-1]!r}, and the two are not one layer together",
                 f"put a ReLU after {linear_before[-1]!r}, or remove one of the two, and train again",
+            )
+        bordered = [note.layer for note in x.notes if note.kind == "pooling" or note.found == "pads with zeros"]
+        if call.op in _READS_BORDERS and bordered:
+            before = repr(bordered[-1])
+            return ObstacleError(
+                f"reads zeros beyond the border of what {before} gives, so that the two are not one layer together, and values "
+                "between them may be negative",
+                f"put a ReLU after {before}, or leave out the padding of one of the two, and train again",
             )
         return ObstacleError(
             "multiplies each pixel by another factor", "use one factor for each channel, or put a ReLU before it"
