@@ -48,6 +48,22 @@ def pixel_values(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32, copy=False)
 
 
+def mean_frames(images: np.ndarray) -> np.ndarray:
+    """Means over time (samples, *shape) of events (samples, steps, *shape); means that were given stay as they are.
+
+    Raises
+    ------
+    DataError
+        If events are not all 0 or 1.
+    """
+    images = np.asarray(images)
+    if images.ndim not in (3, 5):  # a step more than features or images have
+        return images
+    if images.dtype.kind not in "fiub" or not np.isin(images, (0, 1)).all():
+        raise DataError("events hold other values than 0 and 1; send a spike or none for each pixel and step")
+    return images.mean(axis=1, dtype=np.float32)
+
+
 def unsuitable_values(images: np.ndarray) -> tuple[str, str] | None:
     """What is wrong with the values of images (numbers, at least one), and what to do; None if they are pixels in [0, 1].
 

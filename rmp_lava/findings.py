@@ -54,8 +54,8 @@ def grouped(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings with one for all that say the same of several places: "12 layers, such as 'bn1'"."""
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
-        said = (_NAMES.sub("", text) for text in (finding.found, finding.remedy))
-        groups.setdefault((finding.severity, *said, finding.kind), []).append(finding)
+        texts = [_NAMES.sub("", text) for text in (finding.found, finding.remedy)]
+        groups.setdefault((finding.severity, *texts, finding.kind), []).append(finding)
     found = []
     for (_, said, remedy, _), same in groups.items():
         places = list(dict.fromkeys(finding.where for finding in same))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..backends import run
+from ..encoding import make_input, mean_frames
 from ..findings import Finding
-from ..network import SpikingNetwork
+from ..network import Input, SpikingNetwork
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
 from .diagnosis import Diagnosis
@@ -134,17 +135,19 @@ class Conversion(Tabular):
         Parameters
         ----------
         images : numpy.ndarray
-            (N, *input shape) in [0, 1], or uint8 pixels.
+            (N, *input shape) in [0, 1], or uint8 pixels; events (N, T, *input shape) for encoding "spikes", of which the trained
+            network takes the mean over time.
         labels : numpy.ndarray
             int64 (N,) classes.
         strict : bool
             Raise `RangeOverflowError` for a membrane potential that saturates.
         """
         tuned = ", tuned" if self.tuning else ""
-        found = [trained_stage(self.model, images, labels)]
+        frames = self._frames(images)
+        found = [trained_stage(self.model, frames, labels)]
         if not self.tuning:
-            found.append(analog_stage("folded", self.analog, images, labels))
-        found.append(analog_stage(f"clipped{tuned}", clipped(self.analog, self.floating), images, labels))
+            found.append(analog_stage("folded", self.analog, frames, labels))
+        found.append(analog_stage(f"clipped{tuned}", clipped(self.analog, self.floating), frames, labels))
         for form, network in (("float SNN", self.floating), ("integer SNN", self.integer)):
             found.append(
                 spiking_stage(f"{form}{tuned}", network, images, labels, self.steps, seed=self.seed, strict=strict)
@@ -157,13 +160,28 @@ class Conversion(Tabular):
         Parameters
         ----------
         images : numpy.ndarray
-            (N, *input shape) in [0, 1], or uint8 pixels.
+            As `stages` takes them; events are replaced by random spikes of the same mean.
         progress : bool
             Show a progress bar on a terminal.
         """
-        return measure_layers(
-            self.analog, self.floating, self.integer, images, self.steps, seed=self.seed, progress=progress
+        floating, integer = (each.replace(input=self._image_input(each)) for each in (self.floating, self.integer))
+        frames = self._frames(images)
+        return measure_layers(self.analog, floating, integer, frames, self.steps, seed=self.seed, progress=progress)
+
+    def for_events(self) -> Conversion:
+        """The same networks, of Poisson encoding, for spikes that the user provides instead of images."""
+        source = make_input("spikes", self.analog.input.shape)
+        floating, integer = (
+            each.replace(input=source, provenance=dict(each.provenance) | {"encoding": "spikes"})
+            for each in (self.floating, self.integer)
         )
+        return replace(self, floating=floating, integer=integer)
+
+    def _frames(self, images: np.ndarray) -> np.ndarray:
+        return mean_frames(images) if self.integer.input.encoding == "spikes" else images
+
+    def _image_input(self, network: SpikingNetwork) -> Input:
+        return self.analog.input if network.input.encoding == "spikes" else network.input
 
     def measure(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Measurement:
         """Stages on all images, where they have labels, and layer fidelity on the first `FIDELITY_IMAGES`.

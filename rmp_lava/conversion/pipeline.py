@@ -14,6 +14,7 @@ from .. import __version__
 from ..choices import (
     Augmentation,
     ConvertReadout,
+    Encoding,
     ImageEncoding,
     Method,
     Pooling,
@@ -23,7 +24,7 @@ from ..choices import (
     TracedPooling,
     check_choice,
 )
-from ..encoding import check_images, make_input
+from ..encoding import check_images, make_input, mean_frames
 from ..errors import ConversionError, DataError, RmpLavaWarning, UsageError
 from ..hardware.profiles import Profile, load_profile
 from ..network import Layer, Neurons, SpikingNetwork
@@ -70,7 +71,7 @@ def convert(
     *,
     steps: int = 16,
     method: Method = "low-latency",
-    encoding: ImageEncoding | None = None,
+    encoding: Encoding | None = None,
     pooling: Pooling = "auto",
     readout: ConvertReadout = "potential",
     search: SearchFor | None = None,
@@ -100,9 +101,11 @@ def convert(
         T, the time steps for which thresholds are chosen.
     method : {"low-latency", "paper"}
         How thresholds are found, see `rmp_lava.conversion.balancing.METHODS`.
-    encoding : {"current", "poisson", "rate"} or None
+    encoding : {"current", "poisson", "rate", "spikes"} or None
         Of the input; None: the method's (see `rmp_lava.conversion.balancing.ENCODINGS`), or "rate" where a layer receives both
-        the image and spikes, as pre-activation residual networks have it.
+        the image and spikes, as pre-activation residual networks have it. "spikes": for a network that was trained on the mean
+        of event frames, and that will run on the frames themselves. `images` are then means, or the events themselves,
+        (N, T, *input shape) of 0 and 1.
     pooling : {"auto", "fold", "layer"}
         Fold average pooling into the weights after it ("fold"), keep it as a layer of neurons ("layer"), or fold it as far as
         that leaves the weights their 8 bits ("auto", see `rmp_lava.conversion.pooling`).
@@ -146,12 +149,13 @@ def convert(
         If rounding to integers loses more than a point of agreement with the trained network on calibration images; with the
         layer, the cause, and an option that was tried and helps (see `rmp_lava.conversion.diagnosis`).
     """
+    takes_events = encoding == "spikes"
     request = _Request(
         model,
-        images,
+        mean_frames(images) if takes_events else images,
         steps,
         method,
-        encoding,
+        "poisson" if encoding == "spikes" else encoding,  # balanced for random spikes of the same rates
         pooling,
         readout,
         search,
@@ -172,7 +176,8 @@ def convert(
     diagnosis = diagnose_rounding(conversion, request.again, quantization, request.some_images())
     if diagnosis is not None:
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
-    return replace(conversion, diagnosis=diagnosis)
+    conversion = replace(conversion, diagnosis=diagnosis)
+    return conversion.for_events() if takes_events else conversion
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ def test_conversion_names_every_obstacle():
 
 
 @pytest.mark.parametrize(
-    "option", [{"pooling": "max"}, {"encoding": "spikes"}, {"readout": "first"}, {"percentile": 0}, {"percentile": 101},
+    "option", [{"pooling": "max"}, {"encoding": "events"}, {"readout": "first"}, {"percentile": 0}, {"percentile": 101},
                {"percentile": 99, "thresholds": "error"}, {"percentile": 99},
                {"alpha": 0}, {"alpha": -1.0}, {"alpha": float("nan")}, {"alpha": {"nobody": 1.0}}, {"v_init": "full"},
                {"reset": "none"}, {"steps": 0}],
@@ -397,3 +397,26 @@ def test_the_integers_are_those_of_before_the_redesign(options, expected):
     model = nn.Sequential(*layers, nn.Linear(24, 5)).eval()
     images = np.random.default_rng(0).random((300, 1, 8, 8), dtype=np.float32)
     assert digest(quantize(convert(model, images, **options).floating)) == expected
+
+
+def test_a_network_trained_on_mean_event_frames_takes_the_events():
+    rng = np.random.default_rng(0)
+    means = np.where(rng.random((60, 2, 4, 4)) < 0.5, 0.1, 0.6)
+    means[:30, :, :2] *= 0.2
+    events = (rng.random((60, 16, 2, 4, 4)) < means[:, None]).astype(np.uint8)
+    labels = np.repeat([0, 1], 30)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(96, 2))
+    frames, optimizer = torch.from_numpy(events.mean(1, dtype=np.float32)), torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(frames), torch.from_numpy(labels)).backward()
+        optimizer.step()
+    conversion = convert(model, events, steps=16, encoding="spikes")
+    assert conversion.integer == convert(model, frames.numpy(), steps=16, encoding="spikes").integer
+    assert conversion.integer.input.encoding == "spikes" and conversion.integer.provenance["encoding"] == "spikes"
+    assert run(conversion.integer, events, 16).accuracy(labels) >= 0.95
+    measured = conversion.measure(events, labels)
+    assert [stage.accuracy >= 0.95 for stage in measured.stages] == [True] * 5 and len(measured.layer_fidelity) == 2
+    with pytest.raises(DataError, match="events hold other values than 0 and 1"):
+        convert(model, 2 * events, steps=16, encoding="spikes")
