@@ -201,7 +201,7 @@ def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: Thres
     low, high = float(synapse.weight.min()), float(synapse.weight.max())
     if low == high == 0:
         raise ConversionError(
-            f"layer {layer.name!r} has only zero weights from {synapse.source!r}; train the network again"
+            f"layer {layer.name!r} has only zero weights from {synapse.source!r}; leave that synapse out, as trace does"
         )
     if low < 0 < high:
         return min(profile["weight_mixed_max"] / high, profile["weight_mixed_min"] / low)
