@@ -46,7 +46,7 @@ def measure(name: str, steps: list[int], seed: int) -> list[str]:
                 for network in (conversion.floating, conversion.integer)
             ]
         ours = [str(each.message) for each in said if issubclass(each.category, rmp_lava.RmpLavaWarning)]
-        worst = max((layer.weight_error or 0.0 for layer in conversion.integer), default=0.0)
+        worst = max((layer.weight_error.rms for layer in conversion.integer if layer.weight_error), default=0.0)
         rows.append(
             f"{name:20} trained {accuracy:7.2%}  T {count:5}  float agrees {agree[0]:7.2%}  integer {agree[1]:7.2%}  "
             f"largest weight error {worst:6.2%}  {conversion.integer.readout:9}  {time.perf_counter() - started:5.1f} s"

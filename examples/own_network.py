@@ -64,7 +64,7 @@ def main() -> None:
     conversion = rmp_lava.convert(model, digits.train_images[:500], steps=16, name="own")
     out.print(str(conversion.stages(digits.train_images[500:], digits.train_labels[500:])))
     for layer in conversion.integer:
-        out.print(f"{layer.name}: threshold {layer.neurons.threshold}, rounding error {layer.weight_error:.2%}")
+        out.print(f"{layer.name}: threshold {layer.neurons.threshold}, rounding error {layer.weight_error.rms:.2%}")
     with tempfile.TemporaryDirectory() as folder:
         path = rmp_lava.save(conversion.integer, Path(folder) / "own.net")
         result = rmp_lava.run(rmp_lava.load(path), digits.test_images, steps=16)

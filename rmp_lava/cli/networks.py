@@ -83,7 +83,7 @@ def info(net: options.Net, json_path: options.Json = None) -> None:
                     "v_init": layer.neurons.v_init,
                     "activation_scale": _plain(layer.activation_scale),
                     "clip": _plain(layer.clip),
-                    "weight_error": layer.weight_error,
+                    "weight_error": None if layer.weight_error is None else vars(layer.weight_error),
                     "record": dict(layer.record),
                 }
                 for layer in network

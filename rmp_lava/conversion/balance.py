@@ -254,14 +254,14 @@ class _Balancer:
         """Simulate the layer; with calibrate "bias", move its biases by what the rates miss and simulate it again."""
         counts = self.layerwise.advance(layer)
         if self.how.calibrate != "bias":
-            return layer
+            return layer.replace(mean_rate=_channel_means(counts) / self.plan.steps)
         wanted = _channel_means(_mean(activation))
         factor = layer.neurons.threshold / np.broadcast_to(scale, wanted.shape)
         for _ in range(_CORRECTIONS):
             rates = _channel_means(counts) * scale / self.plan.steps
             layer = _add_bias(layer, (wanted - rates) * factor)
             counts = self.layerwise.advance(layer)
-        return layer
+        return layer.replace(mean_rate=_channel_means(counts) / self.plan.steps)
 
 
 def _calibration_images(network: SpikingNetwork) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from ..backends import run
 from ..encoding import make_input, mean_frames
 from ..findings import Finding
-from ..network import Input, SpikingNetwork
+from ..network import Input, Layer, SpikingNetwork
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
 from .diagnosis import Diagnosis
@@ -106,7 +106,10 @@ class Conversion(Tabular):
     findings: tuple[Finding, ...] = ()
 
     def table(self) -> Table:
-        """Layers with their thresholds in float and in integers, and the rounding error of their weights."""
+        """Layers with their thresholds in float and in integers, what rounding changed in their weights, and silent units.
+
+        These are the channels, or neurons of dense layers, that never spike on the calibration images.
+        """
         rows = [
             (
                 layer.name,
@@ -115,7 +118,8 @@ class Conversion(Tabular):
                     "-" if each.neurons.reset == "none" else f"{each.neurons.threshold:g}"
                     for each in (self.floating[layer.name], layer)
                 ),
-                "-" if layer.weight_error is None else f"{layer.weight_error:.2%}",
+                *_errors(layer),
+                f"{self.floating[layer.name].record.get('silent_units', 0)}",
             )
             for layer in self.integer
         ]
@@ -124,7 +128,7 @@ class Conversion(Tabular):
             f"Conversion of {self.integer.name!r} for T = {self.steps}{tuned}: {self.integer.neuron_count:,} neurons"
             + "".join(f"; {finding.where} {finding.found}" for finding in self.findings)
         )
-        columns = ("layer", "shape", "threshold", "as integer", "weight error")
+        columns = ("layer", "shape", "threshold", "as integer", "weight error", "worst row", "rounded to 0", "silent")
         return table(title, columns, rows, text_columns=2)
 
     def stages(self, images: np.ndarray, labels: np.ndarray, *, strict: bool = False) -> Stages:
@@ -206,6 +210,13 @@ class Conversion(Tabular):
             "findings": [vars(finding) for finding in self.findings],
             "layers": {layer.name: dict(layer.record) for layer in self.integer},
         }
+
+
+def _errors(layer: Layer) -> tuple[str, ...]:
+    """Of a layer's weights: the error, that of the worst row, and the share that became 0."""
+    error = layer.weight_error
+    values = (None, None, None) if error is None else (error.rms, error.worst_row, error.zeroed)
+    return tuple("-" if value is None else f"{value:.2%}" for value in values)
 
 
 def with_measurement(network: SpikingNetwork, measurement: Measurement) -> SpikingNetwork:

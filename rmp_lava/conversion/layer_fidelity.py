@@ -37,7 +37,7 @@ class LayerFidelity:
     saturated : float or None
         Share of (neuron, image) pairs with a spike in every step.
     weight_error : float or None
-        Root mean square rounding error of the weights over their root mean square; None for a float network.
+        Root mean square rounding error of the weights, see `WeightError`; None for a float network.
     silent_error, saturated_error, rounding_error : float
         Shares of the squared error: of silent neurons, of saturated pairs, and of rounding, which is the excess over the same
         network in float.
@@ -128,7 +128,7 @@ class LayerComparison:
             float(np.sqrt(error / self.power)) if self.power else None,
             None if self.integrates else float(silent.mean()),
             None if self.integrates else self.saturated / (self.images * self.layer.size),
-            self.layer.weight_error,
+            None if self.layer.weight_error is None else self.layer.weight_error.rms,
             float(self.error[silent].sum()) / error if error else 0.0,
             self.saturated_error / error if error else 0.0,
             rounding_error,

@@ -22,6 +22,7 @@ from ..network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork, Synap
 from ..neuron import Range
 from ..registers import MAX_WEIGHT_EXPONENT, STATE_SHIFT, to_state_units, to_weight_units
 from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD, is_one_weight
+from .weight_error import Rates, weight_error
 
 MAX_DENSE_REC_THRESHOLD = 254
 POTENTIAL_MARGIN = 2
@@ -93,8 +94,10 @@ def quantize(
         choose_scale(layer, _levels(layer, source), profile, threshold_form, headrooms[layer.name], horizon)
         for layer in network
     ]
+    rates = {layer.name: layer.mean_rate for layer in network if layer.mean_rate is not None}
     layers = tuple(
-        _quantize_layer(layer, scale, profile, threshold_form) for layer, scale in zip(network, scales, strict=True)
+        _quantize_layer(layer, scale, profile, threshold_form, rates)
+        for layer, scale in zip(network, scales, strict=True)
     )
     provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
     output_scale, readout = network.output_scale, network.readout
@@ -242,7 +245,7 @@ class Scale:
         return self.weights * self.levels
 
 
-def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm) -> Layer:
+def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm, rates: Rates) -> Layer:
     synapses = _quantize_synapses(layer, scale, profile, form)
     neurons = layer.neurons
     if scale.reads_total:
@@ -253,11 +256,10 @@ def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: Threshol
         "scale": scale.weights,
         "input_levels": scale.levels,
         "threshold_float": float(layer.neurons.threshold),
-        "zero_weights": _newly_zero(layer.synapses, synapses),
         "threshold_is_one_weight": is_one_weight(int(neurons.threshold)),
     }
     record |= _input_record(synapses, scale.levels, profile)
-    error = _relative_error(layer.synapses, synapses, scale.weights)
+    error = weight_error(layer, synapses, scale.weights, rates)
     return layer.replace(synapses=synapses, neurons=neurons, weight_error=error, record=record)
 
 
@@ -430,17 +432,6 @@ def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neuron
         exponent += 1
     mantissa = np.rint(state / (1 << exponent)).astype(np.int16)
     return neurons.replace(threshold=scale.threshold, v_init=v_init, bias=mantissa, bias_exponent=exponent)
-
-
-def _relative_error(before: tuple[Synapse, ...], after: tuple[Synapse, ...], scale: float) -> float:
-    """Root mean square of the weights' rounding error over that of the weights."""
-    error = sum(float(((q.shifted_weight / scale - s.weight) ** 2).sum()) for s, q in zip(before, after, strict=True))
-    power = sum(float((s.weight.astype(np.float64) ** 2).sum()) for s in before)
-    return float(np.sqrt(error / power))
-
-
-def _newly_zero(before: tuple[Synapse, ...], after: tuple[Synapse, ...]) -> int:
-    return sum(int((q.weight == 0).sum() - (s.weight == 0).sum()) for s, q in zip(before, after, strict=True))
 
 
 def _input_record(synapses: tuple[Synapse, ...], levels: int, profile: Profile) -> dict[str, int | bool]:

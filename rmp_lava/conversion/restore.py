@@ -80,7 +80,7 @@ def _floating(layer: Layer, source: Input) -> Layer:
     )
     neurons = layer.neurons
     neurons = neurons.replace(threshold=float(neurons.threshold), v_init=0.0, bias=real_bias(neurons))
-    return layer.replace(synapses=synapses, neurons=neurons, weight_error=None, record={})
+    return layer.replace(synapses=synapses, neurons=neurons, weight_error=None, mean_rate=None, record={})
 
 
 def _summing(last: Layer, network: SpikingNetwork) -> Layer:

@@ -71,7 +71,8 @@ def multiply_scale(network: SpikingNetwork, name: str, factor: float) -> Spiking
             return layer
         neurons = layer.neurons
         neurons = neurons.replace(threshold=neurons.threshold * factor, v_init=neurons.v_init * factor)
-        return layer.replace(neurons=neurons, activation_scale=before * factor, record=record)
+        rate = None if layer.mean_rate is None else np.minimum(layer.mean_rate / factor, 1.0)
+        return layer.replace(neurons=neurons, activation_scale=before * factor, mean_rate=rate, record=record)
 
     output_scale = network.output_scale
     if name == network.output.name and output_scale is not None:
@@ -107,6 +108,7 @@ def unscale(network: SpikingNetwork) -> SpikingNetwork:
             activation_scale=scale,
             clip=None,
             potential_peak=None,
+            mean_rate=None,
         )
 
     return network.map_layers(change).replace(stage="analog", output_scale=None, balanced_steps=None, wait=0)

@@ -57,10 +57,12 @@ def clip_silent(layer: Layer, hardly: Hardly, scale: np.ndarray) -> Layer:
         return layer
     live = np.max([_largest(_live(layer, i, hardly)) for i in range(len(layer.synapses))], axis=0)
     share = float((live / scale).max()) or 1.0  # without any live source, weights up to the threshold
-    limit = np.broadcast_to(share * scale, live.shape).astype(np.float32)
     synapses = []
-    for synapse in layer.synapses:
+    for i, synapse in enumerate(layer.synapses):
         if synapse.source in hardly and hardly[synapse.source].any():
+            # Synapses may have exponents of their own, so those with live sources set their own limit.
+            own = float((_largest(_live(layer, i, hardly)) / scale).max()) or share
+            limit = np.broadcast_to(own * scale, live.shape).astype(np.float32)
             weight, by_row = synapse.weight, limit.reshape(-1, *[1] * (synapse.weight.ndim - 1))
             clipped = np.clip(weight, -by_row, by_row)
             synapse = synapse.replace(weight=np.where(source_values(synapse, hardly[synapse.source]), clipped, weight))

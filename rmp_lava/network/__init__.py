@@ -10,7 +10,7 @@ Thresholds, initial potentials and currents are in weight units at every stage.
 """
 
 from ..choices import Encoding, Readout, Reset, Stage
-from .layers import INPUT, Companion, Input, Layer
+from .layers import INPUT, Companion, Input, Layer, WeightError
 from .neurons import NO_MEMORY, Neurons
 from .populations import Population, Window, delays, longest_delays, populations, windows
 from .spiking_network import SpikingNetwork
@@ -32,6 +32,7 @@ __all__ = [
     "SpikingNetwork",
     "Stage",
     "Synapse",
+    "WeightError",
     "Window",
     "delays",
     "longest_delays",

@@ -13,10 +13,31 @@ from ..choices import Encoding, listed, options
 from ..errors import NetworkError
 from .neurons import Neurons
 from .synapses import Synapse
-from .values import Value, frozen_scale
+from .values import Value, frozen_rates, frozen_scale
 
 INPUT = "input"
 """Name by which a synapse refers to the network's input."""
+
+
+@dataclass(frozen=True)
+class WeightError:
+    """What rounding to integers changes in a layer's weights.
+
+    Parameters
+    ----------
+    rms : float
+        Root mean square rounding error over that of the weights. Each weight counts by the mean rate of its source's unit on the
+        calibration images, as far as it is known; so weights of silent units do not count.
+    worst_row : float or None
+        The same of the neuron or channel where it is largest, of those that spike on the calibration images. None: not measured,
+        in files of earlier versions, like `zeroed`.
+    zeroed : float or None
+        Share of the weights other than 0 that became 0.
+    """
+
+    rms: float
+    worst_row: float | None = None
+    zeroed: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,8 +62,11 @@ class Layer(Value):
     potential_peak : float or None
         Of an integrating read-out: the largest |membrane potential| that balancing saw in `SpikingNetwork.balanced_steps`
         time steps, in weight units of the float network.
-    weight_error : float or None
-        Root mean square rounding error of the integer weights, relative to that of the weights.
+    weight_error : WeightError or None
+        Of an integer network.
+    mean_rate : numpy.ndarray or None
+        Mean spikes per time step on the calibration images, float64, (), (channels,) or (neurons,). Balancing sets it; it weights
+        rounding errors.
     record : mapping
         A log of what the passes did to this layer, for people; JSON values. No pass reads it.
     """
@@ -54,13 +78,16 @@ class Layer(Value):
     activation_scale: np.ndarray | None = field(default=None, kw_only=True)
     clip: np.ndarray | None = field(default=None, kw_only=True)
     potential_peak: float | None = field(default=None, kw_only=True)
-    weight_error: float | None = field(default=None, kw_only=True)
+    weight_error: WeightError | None = field(default=None, kw_only=True)
+    mean_rate: np.ndarray | None = field(default=None, kw_only=True)
     record: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("activation_scale", "clip"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, frozen_scale(getattr(self, name)))
+        if self.mean_rate is not None:
+            object.__setattr__(self, "mean_rate", frozen_rates(self.mean_rate))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "synapses", tuple(self.synapses))
         object.__setattr__(self, "record", MappingProxyType(dict(self.record)))

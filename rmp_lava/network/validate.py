@@ -21,7 +21,7 @@ from ..registers import (
     MIN_BIAS,
     MIN_WEIGHT,
 )
-from .layers import INPUT, Input, Layer
+from .layers import INPUT, Input, Layer, WeightError
 from .neurons import NO_MEMORY, Neurons
 from .pooling import is_folded
 from .synapses import Synapse
@@ -82,12 +82,21 @@ def _check_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], integer: b
         _check_weight(synapse, layer.name, integer)
         _check_pool(synapse, layer.name, shapes[synapse.source])
     _check_neurons(layer.neurons, layer.shape, layer.name, integer)
-    for what, scale in (("activation scale", layer.activation_scale), ("clip", layer.clip)):
+    by_unit = (("activation scale", layer.activation_scale), ("clip", layer.clip), ("mean rate", layer.mean_rate))
+    for what, scale in by_unit:
         if scale is not None and scale.shape not in ((), layer.shape[:1]):
             raise NetworkError(
                 f"layer {layer.name!r}: {what} has shape {scale.shape}; expected one number or one per channel, {layer.shape[:1]}"
             )
-    for what, number in (("potential peak", layer.potential_peak), ("weight error", layer.weight_error)):
+    rounding = layer.weight_error
+    if rounding is not None and not (isinstance(rounding, WeightError) and _is_number(rounding.rms)):
+        raise NetworkError(
+            f"layer {layer.name!r}: weight error is {str(rounding)[:40]}; expected a WeightError, or None"
+        )
+    numbers = {"potential peak": layer.potential_peak}
+    if rounding is not None:
+        numbers |= {f"weight error ({name})": number for name, number in vars(rounding).items()}
+    for what, number in numbers.items():
         if number is not None and not (_is_number(number) and 0 <= number <= sys.float_info.max):
             raise NetworkError(
                 f"layer {layer.name!r}: {what} is {str(number)[:40]}; expected a number of 0 or more, or None"

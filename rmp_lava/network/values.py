@@ -98,6 +98,27 @@ def frozen_scale(value: Any) -> np.ndarray:
     return scale
 
 
+def frozen_rates(value: Any) -> np.ndarray:
+    """A read-only copy of spikes per time step as float64, shape () or (channels,).
+
+    Raises
+    ------
+    NetworkError
+        If it has another shape, or a rate is outside 0..1.
+    """
+    try:
+        rates = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise NetworkError(f"a mean rate is {str(value)[:40]!r}; expected one number, or one per channel") from None
+    if rates.ndim > 1 or not rates.size or not ((rates >= 0) & (rates <= 1)).all():
+        raise NetworkError(
+            f"mean rates have shape {rates.shape} and values from {rates.min(initial=np.inf):g}; expected one number of 0..1, or "
+            "one per channel"
+        )
+    rates.flags.writeable = False
+    return rates
+
+
 def frozen_array(value: Any) -> np.ndarray:
     """A read-only copy: integers as int16 (int64 where that is too narrow), real numbers as float32."""
     array = np.array(value)

@@ -14,7 +14,19 @@ import numpy as np
 from ..choices import Encoding, Readout, Reset, Stage
 from ..errors import NetFileError, NetworkError
 from ..files import StrPath
-from ..network import INPUT, NO_MEMORY, Companion, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
+from ..network import (
+    INPUT,
+    NO_MEMORY,
+    Companion,
+    Conv,
+    Dense,
+    Input,
+    Layer,
+    Neurons,
+    SpikingNetwork,
+    Synapse,
+    WeightError,
+)
 from ..registers import MAX_LEVELS, MAX_THRESHOLD
 from .untrusted import Group, opened
 from .untrusted.budget import MAX_ELEMENTS
@@ -29,7 +41,8 @@ _LAVA_DL = ("CUBA", "LOIHI")
 TYPED_FIELDS = ("output_scale", "output_offset", "balanced_steps", "wait", "dataset", "validation_fraction")
 """Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
 _COMPANION = {entry.name for entry in fields(Companion)}
-_CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error"}
+_CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error", "mean_rate"}
+_WEIGHT_ERROR = {entry.name for entry in fields(WeightError)}
 
 
 def load(path: StrPath) -> SpikingNetwork:
@@ -203,10 +216,7 @@ def _read_layer(
         neurons = _read_integrator(group)
     else:
         raise group.fail(f"{group.where('neuron')} is missing; a convolution needs a neuron")
-    # The typed fields that conversion sets; `Layer` and `SpikingNetwork` check their values.
-    typed = (
-        _with_keys(_CONVERSION, group.json("conversion", dict), group, group.where("conversion")) if version > 1 else {}
-    )
+    typed = _read_conversion(group, version) if version > 1 else {}
     return Layer(
         name=group.text("name") if group.has("name") else f"{kind}{index}",
         shape=shape,
@@ -215,6 +225,19 @@ def _read_layer(
         **typed,
         record=group.json("record", dict) if group.has("record") else {},
     )
+
+
+def _read_conversion(group: Group, version: int) -> dict[str, Any]:
+    """The typed fields that conversion sets; `Layer` and `SpikingNetwork` check their values."""
+    where, found = group.where("conversion"), group.json("conversion", dict)
+    if version == 2:  # a single weight error
+        error = found.get("weight_error")
+        found |= {"mean_rate": None, "weight_error": None if error is None else vars(WeightError(error))}
+    typed = _with_keys(_CONVERSION, found, group, where)
+    error = typed["weight_error"]
+    if error is not None:
+        error = WeightError(**_with_keys(_WEIGHT_ERROR, error, group, f"{where}, weight_error,"))
+    return typed | {"weight_error": error}
 
 
 def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], integer: bool, version: int) -> Synapse:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..choices import Stage
 from ..errors import NetworkError
-from ..network import Companion, Layer, SpikingNetwork
+from ..network import Companion, Layer, SpikingNetwork, WeightError
 from ..network.pooling import folded_pool
 from ..registers import MAX_STEPS
 
@@ -72,7 +72,7 @@ def _upgraded_layer(layer: Layer, network: SpikingNetwork) -> Layer:
             activation_scale=scale,
             clip=log.get("clip"),
             potential_peak=log.get("potential_peak"),
-            weight_error=log.get("weight_error"),
+            weight_error=None if log.get("weight_error") is None else WeightError(log["weight_error"]),
             record={key: value for key, value in log.items() if key not in _FIELDS},
         )
     except NetworkError as error:

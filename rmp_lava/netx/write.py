@@ -118,7 +118,8 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
         "activation_scale": _plain(layer.activation_scale),
         "clip": _plain(layer.clip),
         "potential_peak": layer.potential_peak,
-        "weight_error": layer.weight_error,
+        "weight_error": None if layer.weight_error is None else vars(layer.weight_error),
+        "mean_rate": _plain(layer.mean_rate),
     }
     _write_json(group, "conversion", conversion)
     _write_json(group, "record", dict(layer.record))

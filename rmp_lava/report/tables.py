@@ -51,7 +51,7 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
                 *((f"{weights:,}", f"{low:g} … {high:g}") if wide else ()),
                 "–" if neurons.reset == "none" else f"{neurons.threshold:g}",
                 f"{neurons.v_init:g}",
-                _recorded_share(layer.weight_error),
+                percent(_weight_error(layer)[0], 2),
             )
         )
     of_weights = ("weights", "range") if wide else ()
@@ -64,22 +64,21 @@ def quantisation_table(network: SpikingNetwork, run: Run) -> Table:
     rows = []
     for layer in network:
         neurons, reached = layer.neurons, run.potential_ranges.get(layer.name)
-        scale, zeroed = layer.record.get("scale"), layer.record.get("zero_weights")
+        scale = layer.record.get("scale")
         low, high = _weight_range(layer)
         rows.append(
             (
                 layer.name,
                 digits(float(scale)) if is_number(scale) else "–",
                 f"{low} … {high}".replace("-", "−"),
-                _recorded_share(layer.weight_error),
-                percent(zeroed / sum(s.weight.size for s in layer.synapses), 2) if is_number(zeroed) else "–",
+                *(percent(each, 2) for each in _weight_error(layer)),
                 "–" if neurons.reset == "none" else f"{neurons.threshold:,}",
                 f"{neurons.v_init:,}".replace("-", "−"),
                 "–" if reached is None else percent(max(abs(n) for n in reached) / MAX_STATE),
                 f"{run.saturations[layer.name]:,}" if layer.name in run.saturations else "not counted",
             )
         )
-    columns = ("layer", "scale", "weights", "rounding error", "rounded to 0", "threshold", "starts at")
+    columns = ("layer", "scale", "weights", "rounding error", "worst row", "rounded to 0", "threshold", "starts at")
     return table("Quantisation", (*columns, "register used", "saturations"), rows)
 
 
@@ -91,8 +90,10 @@ def _weight_range(layer: Layer) -> tuple[float, float]:
     return min(s.weight.min() for s in layer.synapses), max(s.weight.max() for s in layer.synapses)
 
 
-def _recorded_share(value: object) -> str:
-    return percent(float(value), 2) if is_number(value) else "–"
+def _weight_error(layer: Layer) -> tuple[float | None, float | None, float | None]:
+    """Rounding error of the weights, that of the worst row, and the share of weights that became 0; None where unknown."""
+    error = layer.weight_error
+    return (None, None, None) if error is None else (error.rms, error.worst_row, error.zeroed)
 
 
 def activity_table(network: SpikingNetwork, run: Run, *, registers: bool = True) -> Table:

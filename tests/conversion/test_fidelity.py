@@ -138,7 +138,7 @@ def test_gates_are_what_whole_arrays_say(build, options, monkeypatch):
     assert [layer.layer for layer in found] == list(expected)
     for layer in found:
         assert_measured(layer, expected[layer.layer])
-        assert layer.weight_error == integer[layer.layer].weight_error > 0
+        assert layer.weight_error == integer[layer.layer].weight_error.rms > 0
         more = 1 - (few[1][layer.layer][2] / few[0][layer.layer][2]) ** 2
         assert layer.rounding_error == pytest.approx(max(0, more), abs=1e-5)
     assert any(layer.silent for layer in found) and any(layer.saturated for layer in found)
@@ -294,7 +294,7 @@ def test_sentence_names_the_layer_whose_weights_do_not_survive_rounding():
     balanced = balanced.replace(layers=(balanced.layers[0], second, *balanced.layers[2:]))
     assert first_loss(measure_layers(analog, balanced, balanced, images_for(), 32)) is None
     measured = measure_layers(analog, balanced, quantize(balanced), images_for(), 32)
-    assert measured[1].weight_error < 0.01
+    assert measured[1].weight_error < 0.05
     assert f"begins at layer {second.name!r}" in first_loss(measured) and "rounding" in first_loss(measured)
 
 

@@ -100,7 +100,7 @@ def test_stock_thresholds_cost_little():
     free, stock, rec = (quantized(one_layer([[2.54, -1.0]], 9.99), form) for form in ("free", "stock", "dense_rec"))
     assert (free.neurons.threshold, stock.neurons.threshold, rec.neurons.threshold) == (999, 996, 254)
     assert stock.record["threshold_is_one_weight"] and not free.record["threshold_is_one_weight"]
-    assert rec.weight_error > stock.weight_error
+    assert rec.weight_error.rms > stock.weight_error.rms
 
 
 def test_dense_rec_networks_run_in_lava_dl():
@@ -274,12 +274,12 @@ def test_layers_that_cannot_be_quantised_are_named(weight, threshold, found):
 def test_everything_is_recorded():
     layer = quantized(one_layer([[1.0, -0.001, 0.5]], 2.0), "stock")
     record = layer.record
-    assert record["threshold_float"] == 2.0 and record["zero_weights"] == 1
+    assert record["threshold_float"] == 2.0 and layer.weight_error.zeroed == 1 / 3
     assert record["largest_possible_input"] == int(np.clip(layer.synapses[0].weight, 0, None).sum())
     assert record["input_may_wrap_in_stock_neurons"] is False
     found, weight = layer.synapses[0].weight, np.array([[1.0, -0.001, 0.5]], dtype=np.float32).astype(float)
     error = np.sqrt(((found / record["scale"] - weight) ** 2).sum() / (weight**2).sum())
-    assert layer.weight_error == pytest.approx(error)
+    assert layer.weight_error.rms == pytest.approx(error)
     wide = quantized(one_layer(np.ones((1, 600)), 2.0))
     assert wide.record["largest_possible_input"] == 600 * 255 and wide.record["input_may_wrap_in_stock_neurons"]
 

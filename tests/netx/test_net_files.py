@@ -26,7 +26,7 @@ from strategies import networks
 
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError
-from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
+from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork, WeightError
 from rmp_lava.netx import lava_dl_obstacles, load, save
 
 WHOLE = [[10, -4, 6], [2, 8, -6]]
@@ -462,6 +462,51 @@ def test_weight_exponents_come_back_and_older_files_have_none(tmp_path):
         for key in ("layer/1/exponent", "layer/2/exponent", "layer/2/synapse/1/exponent"):
             del file[key]
     assert all(synapse.exponent == 0 for layer in load(path) for synapse in layer.synapses)
+
+
+def measured() -> SpikingNetwork:
+    network = dense_network()
+    first, last = network.layers
+    rates = np.linspace(0, 1, first.shape[0])
+    first = first.replace(weight_error=WeightError(0.01, 0.2, 0.0), mean_rate=rates)
+    return dense_network(layers=(first, last.replace(weight_error=WeightError(0.5), mean_rate=0.25)))
+
+
+def test_weight_errors_and_rates_come_back_and_older_files_have_one_error_only(tmp_path):
+    path = save(measured(), tmp_path / "a.net")
+    assert load(path) == measured()
+    with h5py.File(path, "r+") as file:
+        file.attrs["rmp_lava_format"] = 2
+        for layer, error in (("1", 0.125), ("2", None)):
+            fields = json.loads(file[f"layer/{layer}/conversion"][()])
+            fields["weight_error"] = error
+            del fields["mean_rate"]
+            replace(file, f"layer/{layer}/conversion", np.bytes_(json.dumps(fields).encode()))
+    first, last = load(path).layers
+    assert first.weight_error == WeightError(0.125) and last.weight_error is None and first.mean_rate is None
+
+
+@pytest.mark.parametrize(
+    "change, found",
+    [
+        ({"weight_error": 0.1}, "weight_error, has missing or unexpected keys"),
+        ({"weight_error": {"rms": 0.1}}, "weight_error, has missing or unexpected keys"),
+        ({"weight_error": {"rms": None, "worst_row": 1.0, "zeroed": 0.0}}, "weight error is WeightError"),
+        ({"weight_error": {"rms": 0.1, "worst_row": "all", "zeroed": 0.0}}, "weight error (worst_row) is all"),
+        ({"weight_error": {"rms": 0.1, "worst_row": 0.1, "zeroed": -1}}, "weight error (zeroed) is -1"),
+        ({"mean_rate": [0.1]}, "mean rate has shape (1,)"),
+        ({"mean_rate": 1.5}, "values from 1.5; expected one number of 0..1"),
+        ({"mean_rate": [[0.1]]}, "mean rates have shape (1, 1)"),
+        ({"mean_rate": {"a": 1}}, "a mean rate is"),
+        ({"mean_rates": 1}, "has missing or unexpected keys"),
+    ],
+)
+def test_hostile_weight_errors_and_rates_are_refused(tmp_path, change, found):
+    path = save(measured(), tmp_path / "a.net")
+    with h5py.File(path, "r+") as file:
+        fields = json.loads(file["layer/1/conversion"][()]) | change
+        replace(file, "layer/1/conversion", np.bytes_(json.dumps(fields).encode()))
+    refusal(path, found)
 
 
 @pytest.mark.parametrize(

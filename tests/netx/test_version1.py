@@ -10,7 +10,7 @@ import pytest
 import rmp_lava
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetworkError
-from rmp_lava.network import INPUT, Companion, Conv, Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.network import INPUT, Companion, Conv, Dense, Layer, Neurons, SpikingNetwork, WeightError
 from rmp_lava.netx.version1 import upgraded
 
 REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference"
@@ -64,7 +64,7 @@ def test_logs_become_fields():
     )
     assert found.companions == (Companion("ann", "old.ann.pt", "1", "m:f"), Companion("onnx", "old.onnx", "2"))
     first = found["a"]
-    assert first.activation_scale.tolist() == [0.5] and first.clip == 3.0 and first.weight_error == 0.1
+    assert first.activation_scale.tolist() == [0.5] and first.clip == 3.0 and first.weight_error == WeightError(0.1)
     assert dict(first.record) == {"module": "x"} and first.synapses[0].pool == (2, 2)
 
 
