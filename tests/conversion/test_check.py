@@ -287,7 +287,7 @@ SINGLE = {
     "upper bound only": (lambda x: (x - 1).clamp(max=1.0), "clips to [-inf, 1]"),
     "minimum of two activations": (lambda x: torch.minimum(x, x.flip(2)), "(minimum) is not supported"),
     "minimum along an axis": (lambda x: x.min(1)[0], "(min) is not supported"),
-    "other ceilings": (lambda x: torch.minimum(x, torch.rand(4, 1, 1)), "differ between elements"),
+    "other ceilings": (lambda x: torch.minimum(x, torch.rand(1, 6, 6)), "differ between elements"),
     "ceiling of negative values": (lambda x: torch.minimum(x - 1, torch.ones(1)), "clips to [-inf, 1]"),
     "padding with ones": (lambda x: functional.pad(x, (1, 1, 1, 1), value=1.0), "pads with 1"),
     "padding by reflection": (lambda x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "pads with 'reflect'"),

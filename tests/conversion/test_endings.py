@@ -100,6 +100,8 @@ RELUS = {
     "clamp from below": Fn(lambda x: x.clamp(min=0)),
     "clip": Fn(lambda x: torch.clip(x, 0, 0.3)),
     "minimum of a ReLU": Fn(lambda x: torch.minimum(torch.relu(x), torch.tensor(0.3))),
+    "a ceiling for each channel": Fn(lambda x: torch.minimum(torch.relu(x), torch.tensor([0.1, 0.2, 0.3, 0.4]).view(4, 1, 1))),
+    "clamp of each channel": Fn(lambda x: torch.clamp(x, torch.zeros(1), torch.tensor([0.1, 0.2, 0.3, 0.4]).view(1, 4, 1, 1))),
     "minimum of a multiple": Fn(lambda x: torch.minimum(4 * torch.relu(x), torch.tensor(1.2)) / 4),
     "tracked instance normalisation": nn.Sequential(nn.InstanceNorm2d(4, affine=True, track_running_stats=True), nn.ReLU()),
     "pixels to channels": nn.Sequential(nn.ReLU(), nn.PixelUnshuffle(2), nn.Conv2d(16, 4, 3, padding=1), nn.ReLU()),
@@ -118,6 +120,7 @@ def test_forms_of_relu_and_of_linear_maps(form):
     layers = trace(model, make_input("current", (2, 6, 6)), IMAGES).layers
     assert len(layers) == {"pixels": 3, "einsum": 3, "stacked": 3}.get(form.split()[0], 2)
     assert convert(model, IMAGES, steps=4).integer.is_integer
+    assert convert(model, IMAGES, steps=4, method="paper").integer.is_integer
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,9 @@ def test_forms_of_relu_and_of_linear_maps(form):
     [
         (nn.Threshold(0.1, 0), "(threshold)"),
         (Fn(lambda x: torch.maximum(x, torch.ones(()))), "(maximum)"),
+        (Fn(lambda x: torch.minimum(x.relu(), torch.rand(6, 6))), "differ between elements of a channel"),
+        (Fn(lambda x: torch.clamp(x, torch.rand(4, 1, 1), torch.ones(1))), "lower bounds that differ"),
+        (Fn(lambda x: torch.clamp(x, 0, -1)), "(clamp) clips to [0, -1]"),
         (nn.InstanceNorm2d(4), "(InstanceNorm2d) normalises by the image's own statistics"),
         (Fn(lambda x: torch.stack([x, x], 1).flatten(1)), "(flatten) is not supported"),
         (Fn(lambda x: torch.stack([x, x], 1).sum(2)), "along other axes"),

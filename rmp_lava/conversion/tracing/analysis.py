@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
@@ -180,7 +181,7 @@ class _Walk(Builder):
             Finding(
                 "information",
                 module,
-                f"is a ReLU clipped at {clip:g}",
+                f"is a ReLU clipped at {_limits(clip)}",
                 f"kept in layer {self.final_name(name)!r}: {reason}",
             )
             for module, clip, name in self._clips
@@ -207,7 +208,7 @@ class _Walk(Builder):
         layers = {layer.name: layer for layer in self.layers}
         clipped = next((clip for _, clip, name in self._clips if self._sources.get(name) == id(x.terms)), None)
         if clipped is not None:
-            return clipped
+            return float(clipped) if clipped.ndim == 0 else None
         if len(x.terms) != 1 or not isinstance(x.terms[0].linear, Diagonal) or x.terms[0].linear.gain.size != 1:
             return None
         source = self.final_name(x.terms[0].source)
@@ -241,6 +242,10 @@ class _Walk(Builder):
                 remedy = f"folded into the weights of layer {into}"
             found.append(Finding("information", note.layer, note.found, remedy))
         return found
+
+
+def _limits(clip: np.ndarray) -> str:
+    return f"{clip:g}" if clip.ndim == 0 else f"{clip.min():g} to {clip.max():g}, depending on the channel"
 
 
 def _same_elements(target: torch.Tensor, other: torch.Tensor) -> bool:

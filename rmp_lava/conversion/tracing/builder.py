@@ -67,7 +67,7 @@ class Builder:
         self._folded: dict[expressions.Note, list[str]] = {}
         self._unknown: set[str] = set()
         self._weights: dict[tuple, list[str]] = {}
-        self._clips: list[tuple[str, float, str]] = []
+        self._clips: list[tuple[str, np.ndarray, str]] = []
         """Of each clipped ReLU its module, the clip, and the population."""
         self._made_by: dict[str, int] = {}
         """Of each population the number of the call that rectifies."""
@@ -218,8 +218,8 @@ class Builder:
             "multiplies each pixel by another factor", "use one factor for each channel, or put a ReLU before it"
         )
 
-    def population(self, call: Call, x: Expression, *, clip: float | None = None) -> Expression:
-        """Make a population of neurons that rectify x, and clip it if asked to."""
+    def population(self, call: Call, x: Expression, *, clip: np.ndarray | None = None) -> Expression:
+        """Make a population of neurons that rectify x, and clip it at () or (channels,) if asked to."""
         self._append(call.layer, x, None, clip=clip)
         self._made_by[self.layers[-1].name] = self.number
         if clip is not None:
@@ -293,7 +293,8 @@ class Builder:
             if name not in layers or readers != [name]:
                 continue
             held, ceiling = layers[source], layers[name]
-            lowest = min(clip for clip in (ceiling.clip, held.clip) if clip is not None)
+            assert ceiling.clip is not None
+            lowest = ceiling.clip if held.clip is None else np.minimum(ceiling.clip, held.clip)
             layers[source] = held.replace(clip=lowest, record={**ceiling.record, **held.record})
             del layers[name]
             self._merged[name] = source
@@ -330,7 +331,7 @@ class Builder:
             self._populations[key] = (x.terms, self.layers[-1].name)
         return _seen_as(x, self._populations[key][1]), new
 
-    def _append(self, fallback: str, x: Expression, name: str | None, *, clip: float | None = None) -> None:
+    def _append(self, fallback: str, x: Expression, name: str | None, *, clip: np.ndarray | None = None) -> None:
         taken = {layer.name for layer in self.layers} | {INPUT}
         labels = [label for _, label in sorted(x.labels, key=lambda label: -label[0])] or [fallback]
         module = name or next((label for label in labels if _printable(label) not in taken), labels[0])
@@ -356,7 +357,7 @@ class Builder:
                 x.shape,
                 synapses,
                 neurons,
-                clip=None if clip is None else np.float64(clip).reshape(()),
+                clip=clip,
                 record={"module": module} | _folded_record(x),
             )
         )

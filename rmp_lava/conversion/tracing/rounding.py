@@ -109,6 +109,6 @@ def fake_quantised(builder: Builder, call: Call) -> Expression:
         return value.clamp(max=high) if clips else value
 
     builder.substitute(substitute)
-    y = builder.population(call, x, clip=high) if clips else x
+    y = builder.population(call, x, clip=np.array(high)) if clips else x
     builder.round(call.layer, y, "half", levels=high / scale)
     return y
