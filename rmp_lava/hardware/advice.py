@@ -70,17 +70,19 @@ def remedies_for(
     profile: Profile,
 ) -> tuple[str, ...]:
     """What would make a network fit whose cores are not enough, each computed."""
-    kinds = {demand.name: {s.kind for s in demand.synapses} for demand in populations}
-    found = [_obstacle(layer, "conv" in kinds[layer.name]) for layer in layers if not layer.fits]
+    found = [_obstacle(layer) for layer in layers if not layer.fits]
     if not found:
         found.append(_larger_board(sum(layer.cores for layer in layers), profile))
     return (*found, _narrower(populations, input_shape, profile))
 
 
-def _obstacle(layer: LayerMapping, is_conv: bool) -> str:
+def _obstacle(layer: LayerMapping) -> str:
     resource, needed = next(iter(layer.obstacles.items()))
-    smaller = "fewer source channels or a smaller kernel (pooling that is not folded in: --pooling layer)"
-    remedy = smaller if is_conv else "fewer source neurons"
+    folded = any(prod(synapse.pool) > 1 for synapse in layer.demand.synapses)
+    is_conv = any(synapse.kind == "conv" for synapse in layer.demand.synapses)
+    remedy = "fewer source channels or a smaller kernel" if is_conv else "fewer source neurons"
+    if folded:
+        remedy = "pooling of its own instead of wider weights (--pooling layer)"
     return (
         f"layer {layer.name!r} needs {needed:,} {RESOURCES[resource]} even for a single neuron, and a core has "
         f"{layer.usage[resource].limit:,}; give it {remedy}"

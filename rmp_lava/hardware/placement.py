@@ -28,6 +28,10 @@ RESOURCES = {
 }
 """What a core has a limited number of: key in a profile's section `cores` -> name in messages."""
 
+SUMS = ("input_entries", "all_entries")
+"""Resources that are sums of others."""
+_SUM_AHEAD = 0.005
+"""How much fuller a sum has to be to be named; a convolution's words and its one or two input axons are nearly its words."""
 _AT_ONCE = 4_000_000
 """Weights whose storage is counted at once."""
 Block = tuple[int, ...]
@@ -117,10 +121,10 @@ class LayerMapping:
 
     @property
     def binding(self) -> str:
-        """The resource of which its fullest core has the least left."""
+        """The resource of which its fullest core has the least left; sums of several only if they have much less left."""
         # A population is one group on each of its cores, however small, so groups never bind.
-        names = [name for name in RESOURCES if name != "groups"]
-        return max(names, key=lambda name: self.usage[name].utilisation or 0.0)
+        shares = {name: use.utilisation or 0.0 for name, use in self.usage.items() if name != "groups"}
+        return max(shares, key=lambda name: shares[name] - _SUM_AHEAD * (name in SUMS))
 
     @property
     def utilisation(self) -> float:
@@ -379,13 +383,17 @@ def _split_image(load: _Load, *, tiles: bool) -> tuple[Block, int]:
     """
     channels, rows, width = load.demand.shape
     columns, passes = 1 << (width - 1).bit_length(), 1
+    of_words = ("synapse_words", "input_entries")
     while exceeded := load.exceeded((channels, rows, columns)):
         passes += 1
-        words = max(exceeded.get("synapse_words", 0), exceeded.get("input_entries", 0))
+        words = max(exceeded.get(name, 0) for name in of_words)
         if words and channels > 1:
             channels = ceil(channels / 2 ** _halvings(words))
             exceeded = load.exceeded((channels, rows, columns))
-        rest = [ratio for name, ratio in exceeded.items() if name not in ("synapse_words", "input_entries")]
+            # Smaller images do not mend the words, nor the sum of all entries while the words are too many.
+            if any([exceeded.pop(name, 0) for name in of_words]):
+                exceeded.pop("all_entries", 0)
+        rest = exceeded.values()
         if rest and rows == columns == 1:
             channels = ceil(channels / 2 ** _halvings(max(rest)))
         elif rest:

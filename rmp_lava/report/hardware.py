@@ -122,14 +122,15 @@ def compilers_table(mapping: Mapping) -> Table | None:
     if not mapping.differing:
         return None
     compilers = {mapping.profile.compiler: mapping.layers, **mapping.others}
-    rows = []
-    for name in mapping.differing:
-        for compiler, layers in compilers.items():
-            layer = next(layer for layer in layers if layer.name == name)
-            cores = f"{layer.cores:,}" if layer.fits else "–"
-            rows.append((name, compiler, shape(layer.block), cores, _RESOURCES[layer.binding], _used(layer)))
-    columns = ("layer", "compiler", "on a core", "cores", "scarcest", "used")
-    return table("Where the two compilers differ", columns, rows, text_columns=3)
+    found = [{layer.name: layer for layer in layers} for layers in compilers.values()]
+    rows = [(name, *(cell for layers in found for cell in _scarcest(layers[name]))) for name in mapping.differing]
+    rows.append(("all", *(cell for layers in compilers.values() for cell in (f"{sum(x.cores for x in layers):,}", ""))))
+    columns = ("layer", *(title for name in compilers for title in (f"{name}: cores", "scarcest")))
+    return table("Where the two compilers differ", columns, rows, total=True)
+
+
+def _scarcest(layer: LayerMapping) -> tuple[str, str]:
+    return (f"{layer.cores:,}" if layer.fits else "–"), f"{_RESOURCES[layer.binding]}, {_used(layer)}"
 
 
 def describe_compilers(mapping: Mapping) -> str:

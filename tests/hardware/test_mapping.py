@@ -122,6 +122,15 @@ def test_the_entries_of_a_core_have_a_limit_together():
     assert mapping["a"].fits
 
 
+def test_an_image_is_not_divided_because_its_words_are_too_many():
+    """512 -> 512 channels of 2 x 2: 299,520 words, a ratio of 18.7; 16 divides channels to 32, another 2 to 16."""
+    conv = Conv(INPUT, weights((512, 512, 3, 3), -256, 254), padding=(1, 1))
+    layer = Layer("a", (512, 2, 2), (conv,), Neurons(500))
+    found = map_network(network_of((512, 2, 2), layer), LOIHI2)["a"]
+    assert (found.block, found.cores, found.passes) == ((16, 2, 2), 32, 3)
+    assert found.usage["synapse_words"].largest == 512 * 9 * 3
+
+
 def test_both_compilers_are_compared():
     mapping = map_network(pilotnet(), "oheo_gulch")
     assert mapping.profile.compiler == "older" and mapping.cores == 74
