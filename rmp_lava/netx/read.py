@@ -49,7 +49,8 @@ def load(path: StrPath) -> SpikingNetwork:
     """Read a network from a `.net` file, written by `save` or by lava-dl.
 
     Of lava-dl's own files, CUBA (LOIHI) neurons in input, dense, conv, flatten and self-synaptic dense_rec layers are
-    supported. Their input neurons take the network's messages directly.
+    supported. Their input neurons take the network's messages directly. A file of lava-dl without an input layer gets the input
+    that its first layer needs; of a strided convolution the smallest image.
 
     Returns
     -------
@@ -86,13 +87,19 @@ def _read_network(root: Group) -> SpikingNetwork:
     header = _read_header(root)
     groups = _layer_groups(root)
     kinds = [group.text("type") for group in groups]
-    if not kinds or kinds[0] != "input":
-        raise root.fail("layer 0 is not an input layer; the first layer must be of type 'input'")
-    source = _read_input(groups[0], header)
-    log = root.child("rmp_lava").json("provenance", dict) if header.version else _foreign_provenance(groups[0])
+    inputs = int(kinds[0] == "input")
+    if not inputs and (header.version or kinds[0] not in ("conv", "dense")):
+        raise root.fail(
+            f"layer 0 has type {kinds[0]!r}; the first layer must be of type input, or, in lava-dl's own files, conv or dense"
+        )
+    source = _read_input(groups[0], header) if inputs else _implied_input(groups[0], kinds[0])
+    if header.version:
+        log = root.child("rmp_lava").json("provenance", dict)
+    else:
+        log = _foreign_provenance(groups[0]) if inputs else {"source": "lava-dl", "input": "implied by the first layer"}
     stage = stage_of(header.stage, log) if header.version == 1 else cast(Stage, header.stage)
     layers: list[Layer] = []
-    for index, (group, kind) in enumerate(zip(groups[1:], kinds[1:], strict=True), start=1):
+    for index, (group, kind) in enumerate(zip(groups[inputs:], kinds[inputs:], strict=True), start=inputs):
         if kind == "flatten":
             continue
         if kind not in ("conv", "dense", "dense_rec"):
@@ -191,6 +198,28 @@ def _read_input(group: Group, header: _Header) -> Input:
     neurons = _read_neurons(group, integer=True) if "neuron" in group else None
     is_foreign = not header.version and neurons is not None
     return Input(shape, header.encoding, MAX_LEVELS if is_foreign else header.levels, neurons)
+
+
+def _implied_input(group: Group, kind: str) -> Input:
+    """The input that the first layer's weights need; of convolutions the smallest image that gives the layer's shape."""
+    shape = _shape(group) if kind == "conv" else (int(np.prod(_shape(group))),)
+    synapse = _read_synapse(group, kind, INPUT, shape, integer=True, version=0)
+    if not isinstance(synapse, Conv):
+        if synapse.weight.ndim != 2 or not synapse.weight.size:
+            raise group.fail(f"{group.where('weight')} has shape {synapse.weight.shape}; expected (outputs, inputs)")
+        return Input((synapse.weight.shape[1],), "spikes", 1)
+    if synapse.weight.ndim != 4 or len(shape) != 3:
+        raise group.fail(
+            f"{group.where('weight')} has shape {synapse.weight.shape}; expected that of a 2-D convolution"
+        )
+    axes = zip(shape[1:], synapse.weight.shape[2:], synapse.stride, synapse.padding, synapse.dilation, strict=True)
+    sizes = [(n - 1) * stride + (k - 1) * dilation + 1 - 2 * padding for n, k, stride, padding, dilation in axes]
+    channels = synapse.weight.shape[1] * synapse.groups
+    if min(sizes) < 1 or channels < 1 or channels * sizes[0] * sizes[1] > MAX_ELEMENTS:
+        raise group.fail(
+            f"{group.where('shape')} and padding imply an input of {channels} x {sizes[0]} x {sizes[1]}; not possible"
+        )
+    return Input((channels, *sizes), "spikes", 1)
 
 
 def _read_layer(

@@ -166,6 +166,51 @@ def test_lava_dls_own_conventions(tmp_path):
     assert network.name == "their"
 
 
+def without_input(folder: Path, kind: str, shape, weight, **keys) -> Path:
+    """lava-dl's file of one layer, without an input layer."""
+    with h5py.File(folder / "their.net", "w") as file:
+        group = file.create_group("layer/0")
+        group["type"], group["shape"] = np.array([kind.encode()], dtype="S10"), np.array(shape)
+        group["neuron/type"], group["neuron/vThMant"] = np.array(b"LOIHI", dtype=object), 80
+        group["weight"] = np.asarray(weight, dtype=np.float32)
+        for key, value in keys.items():
+            group[key] = value
+    return folder / "their.net"
+
+
+@pytest.mark.parametrize(
+    "kind, shape, weight, keys, found",
+    [
+        ("dense", (3,), np.ones((3, 7)), {}, (7,)),
+        ("dense", (3, 1, 1), np.ones(21), {}, (7,)),
+        ("conv", (2, 5, 9), np.ones((2, 3, 3, 3)), {"stride": (1, 1), "padding": (1, 1)}, (3, 5, 9)),
+        # 12 rows give five of them too, so this is the smallest image.
+        ("conv", (2, 5, 9), np.ones((2, 3, 3, 3, 1)), {"stride": (2, 2)}, (3, 11, 19)),
+        ("conv", (4, 5, 9), np.ones((4, 1, 3, 5)), {"groups": 2, "dilation": (2, 1)}, (2, 9, 13)),
+    ],
+)
+def test_lava_dls_files_without_an_input_layer_have_the_one_that_fits(tmp_path, kind, shape, weight, keys, found):
+    network = load(without_input(tmp_path, kind, shape, weight, **keys))
+    assert network.input == Input(found, "spikes", 1) and network.layers[0].name == f"{kind}0"
+    assert network.layers[0].synapses[0].output_shape(found) == network.layers[0].shape
+    assert network.provenance["input"] == "implied by the first layer"
+
+
+@pytest.mark.parametrize(
+    "kind, shape, weight, keys, found",
+    [
+        ("flatten", (3,), np.ones((3, 7)), {}, "layer 0 has type 'flatten'"),
+        ("dense", (3,), np.ones(20), {}, "expected (outputs, inputs)"),
+        ("dense", (3,), np.ones((3, 0)), {}, "expected (outputs, inputs)"),
+        ("conv", (2, 1, 1), np.ones((2, 1, 1, 1)), {"padding": (5, 5)}, "imply an input of 1 x -9 x -9"),
+        ("conv", (2, 9, 9), np.ones((2, 1, 1, 1)), {"stride": (2**30, 1)}, "imply an input of 1 x 8589934593 x 9"),
+        ("conv", (2, 9), np.ones((2, 1, 1, 1)), {}, "expected that of a 2-D convolution"),
+    ],
+)
+def test_an_input_that_cannot_be_implied_is_refused(tmp_path, kind, shape, weight, keys, found):
+    refusal(without_input(tmp_path, kind, shape, weight, **keys), found)
+
+
 @pytest.mark.lava
 @pytest.mark.parametrize(
     "name, sizes, decays, threshold",
@@ -369,7 +414,7 @@ def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
         ("layer/2/neuron/biasExp", 8, "bias exponent is 8"),
         ("layer/1/type", np.array([b"average"]), "layer 1 has type 'average'"),
         ("layer/1/type", np.array([b"conv", b"conv"]), "is not a single string"),
-        ("layer/0/type", np.array([b"dense"]), "the first layer must be of type 'input'"),
+        ("layer/0/type", np.array([b"dense"]), "the first layer must be of type input"),
         ("layer/1/source", b"c", "a cycle"),
         ("layer/1/source", b"a", "a cycle"),
         ("layer/1/source", b"nobody", "'nobody', which is not an earlier layer"),
