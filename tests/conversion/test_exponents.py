@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 from profiles import examples
 from strategies import Case, assert_same_run
+from torch import nn
 
+import rmp_lava
 from rmp_lava.backends import Reference, run
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.restore import restore
@@ -173,3 +176,38 @@ def test_every_weight_is_rounded_on_its_own_grid(kinds, threshold, form):
         if after.exponent:  # a smaller one would not fit
             limit = 254 if mixed else 255
             assert np.abs(before.weight).max() * scale > limit << (after.exponent - 1)
+
+
+class Bottleneck(nn.Module):
+    """As in ResNet-50, around an identity; its branch is a tenth of its input, as in a trained deep network."""
+
+    def __init__(self, channels: int, middle: int) -> None:
+        super().__init__()
+        sizes = ((channels, middle, 1), (middle, middle, 3), (middle, channels, 1))
+        convs = [nn.Conv2d(i, o, k, padding=k // 2, bias=False) for i, o, k in sizes]
+        norms = [nn.BatchNorm2d(conv.out_channels, momentum=None) for conv in convs]
+        nn.init.constant_(norms[-1].weight, 0.1)
+        relu = nn.ReLU()
+        self.branch = nn.Sequential(convs[0], norms[0], relu, convs[1], norms[1], relu, convs[2], norms[2])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.branch(x))
+
+
+@pytest.mark.slow
+def test_a_bottleneck_network_keeps_its_predictions():
+    torch.manual_seed(1)
+    stem = (nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16, momentum=None), nn.ReLU())
+    model = nn.Sequential(*stem, *(Bottleneck(16, 8) for _ in range(4)), nn.Flatten(), nn.Linear(16 * 36, 10))
+    images = np.random.default_rng(0).random((400, 1, 6, 6), dtype=np.float32)
+    with torch.no_grad():
+        model.train()(torch.from_numpy(images[:200]))
+        # Without a common offset of each output, every class is predicted.
+        model[-1].bias -= model.eval()(torch.from_numpy(images)).mean(dim=0)
+        expected = model(torch.from_numpy(images[200:])).argmax(dim=1).numpy()
+    assert np.bincount(expected, minlength=10).min() >= 10
+    integer = rmp_lava.convert(model, images[:200], steps=256).integer
+    shortcuts = [s for layer in integer for s in layer.synapses if len(layer.synapses) == 2 and s.groups == 16]
+    assert [s.exponent for s in shortcuts] == [3, 3, 3, 3]
+    assert max(layer.weight_error for layer in integer if len(layer.synapses) == 2) < 0.003
+    assert (run(integer, images[200:], 256).predictions == expected).mean() >= 0.98
