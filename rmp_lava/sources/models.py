@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +154,11 @@ def shape_for(target: TrainedModel, given: str | None) -> tuple[int, ...]:
 
 
 def _from_checkpoint(path: Path) -> TrainedModel:
+    if _is_script(path):
+        raise UsageError(
+            f"{path} is TorchScript, whose operations cannot be followed; pass package.module:function that builds its "
+            "network, with --weights FILE for its state dict, or a .pt2 file of torch.export.save"
+        )
     try:
         model, metadata = load_model(path)
     except CheckpointError:
@@ -179,6 +185,15 @@ def _from_checkpoint(path: Path) -> TrainedModel:
 
 def _share(value: object) -> float | None:
     return value if isinstance(value, float) and 0 < value < 1 else None
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a file was written by torch.jit.save: an archive with code in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 def _explain_state_dict(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -254,3 +255,11 @@ def test_damaged_programs(program, tmp_path):
     assert "cannot be read by PyTorch" in refusal(
         read_program, rewritten(program, tmp_path, lambda n, c: c if n.endswith("json") else None)
     )
+
+
+def test_torchscript_files_are_refused_with_what_to_pass_instead(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions of PyTorch deprecate TorchScript
+        torch.jit.script(nn.Linear(4, 2)).save(tmp_path / "script.pt")
+    with pytest.raises(UsageError, match=r"script.pt is TorchScript, .* --weights FILE for its state dict"):
+        load_trained(str(tmp_path / "script.pt"))
