@@ -45,6 +45,8 @@ Thresholds = Literal[ObservedThresholds, "tuned"]
 InitialPotential = Literal["zero", "half", "best"]
 BiasCalibration = Literal["none", "bias"]
 SearchFor = Literal["accuracy", "outputs"]
+ScoreKind = Literal["classification", "segmentation", "regression", "agreement"]
+"""What outputs are compared with: a class for each image, or for each pixel; real targets; the trained network's outputs."""
 ThresholdForm = Literal["stock", "free", "dense_rec"]
 Augmentation = Literal["none", "crop-flip", "crop-flip-cutout"]
 Mixing = Literal["none", "cutmix"]

@@ -16,6 +16,7 @@ from .network.values import Value
 from .neuron import Range
 from .readout import output_unit
 from .schedule import Schedule
+from .scores import Score, agreement, has_pixels, score
 from .tables import Table, Tabular, table
 
 
@@ -119,8 +120,38 @@ class Run(Tabular, Value):
         """Messages of each layer (and the input) over all samples."""
         return {name: int(counts.sum()) for name, counts in self.message_counts.items()}
 
+    def score(self, network: SpikingNetwork, truth: np.ndarray) -> Score:
+        """How well the outputs match a truth of any kind, see `rmp_lava.scores`.
+
+        Parameters
+        ----------
+        network : SpikingNetwork
+            The network that ran.
+        truth : numpy.ndarray
+            Integers (samples,) or (samples, height, width): classes. Floats of the outputs' shape: targets of a regression.
+
+        Raises
+        ------
+        DataError
+            If the truth does not fit the outputs.
+        UsageError
+            If it is real and the network has no output scale.
+        """
+        truth = np.asarray(truth)
+        outputs = self.in_trained_units(network) if truth.dtype.kind == "f" else self.output
+        return score(outputs, network.output.shape, truth)
+
+    def agreement(self, network: SpikingNetwork, trained: np.ndarray, *, same_unit: bool = True) -> Score:
+        """How well the outputs of the network that ran match (samples, outputs) of the trained one.
+
+        Error and correlation need the `same_unit`, which a network without output scale does not have.
+        """
+        known = network.output_scale is not None
+        outputs = self.in_trained_units(network) if known else self.output
+        return agreement(outputs, network.output.shape, trained, same_unit=same_unit and known)
+
     def accuracy(self, labels: np.ndarray) -> float:
-        """Share of correct predictions, 0..1."""
+        """Share of correct predictions, 0..1; `score` for other truth than a class of each sample."""
         return float(np.mean(self.predictions == self._checked(labels)))
 
     def accuracy_at(self, labels: np.ndarray) -> np.ndarray:
@@ -131,6 +162,10 @@ class Run(Tabular, Value):
 
     def _checked(self, labels: np.ndarray) -> np.ndarray:
         labels = np.asarray(labels)
+        if self.output.shape[1] == 1:
+            raise DataError(
+                "the network has 1 output, which is always the largest; use Run.score instead of an accuracy"
+            )
         if labels.shape != (self.samples,):
             raise DataError(f"labels have shape {labels.shape}; expected one per sample, ({self.samples},)")
         return labels
@@ -165,7 +200,7 @@ class Run(Tabular, Value):
             "wait": self.schedule.wait,
             "period": self.schedule.period,
             "latency": self.schedule.latency,
-            "predictions": self.predictions.tolist(),
+            "predictions": None if has_pixels(network.output.shape) else self.predictions.tolist(),
             "spike_counts": self.spike_counts,
             "spikes_per_neuron": self.spikes_per_neuron(network),
             "synaptic_operations_per_sample": self.operations_per_sample,

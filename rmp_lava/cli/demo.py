@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from ..backends import Lava, run
 from ..backends.lava import simulator
 from ..choices import Implementation
 from ..conversion.pipeline import convert
-from ..conversion.stages import Stage, trained_stage
+from ..conversion.stages import Stage
+from ..conversion.truth import truth_of
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..registers import MAX_STEPS
@@ -76,7 +77,7 @@ class Demo:
         best, hard_steps, soft_steps = self.steps_to_hard_best
         return {
             "net": str(self.net_path),
-            "stages": [asdict(stage) for stage in self.stages],
+            "stages": [stage.summary() for stage in self.stages],
             "accuracy_at": {name: curve.tolist() for name, curve in self.curves.items()},
             "hard_best_accuracy": best,
             "hard_best_steps": hard_steps,
@@ -118,10 +119,11 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(f"4  Simulate {len(images)} held-out digits")
     floating = run(conversion.floating, images, steps, seed=seed, progress=True)
     integer = run(network, images, steps, seed=seed, progress=True)
+    truth = truth_of(trained.model, conversion.analog, images, labels, network.output.shape)
     stages = [
-        trained_stage(trained.model, images, labels),
-        Stage("float SNN", len(images), floating.accuracy(labels), "backend fast"),
-        Stage("integer SNN", len(images), integer.accuracy(labels), "backend fast"),
+        Stage("trained ANN", len(images), truth.trained_score),
+        Stage("float SNN", len(images), floating.score(conversion.floating, labels), "backend fast"),
+        Stage("integer SNN", len(images), integer.score(network, labels), "backend fast"),
     ]
     curves = {"exported network": integer.accuracy_at(labels)}
     report(f"5  Compare soft with hard reset, thresholds as in the paper, T up to {COMPARISON_STEPS}")
@@ -162,13 +164,13 @@ def _lava_stages(
         )
         differences = compare_with_reference(network, images, result, seed)
         note = "; ".join(differences) or "every spike and final potential equals the reference"
-        stages.append(Stage(name, len(images), result.accuracy(labels), note))
+        stages.append(Stage(name, len(images), result.score(network, labels), note))
     return stages
 
 
 def show_demo(demo: Demo, console: Console) -> None:
     """Print the demo's tables."""
-    rows = [(s.name, f"{s.images:,}", percent(s.accuracy, 2), s.note) for s in demo.stages]
+    rows = [(s.name, f"{s.images:,}", str(s.score), s.note) for s in demo.stages]
     if demo.lava_missing:
         rows.append(("Lava", "0", "not run", demo.lava_missing))
     console.print()

@@ -66,10 +66,12 @@ def finish(
         console.print(f"{finding.sentence()}.")
     console.print(network_table(conversion.integer, wide=console.width >= WIDE))
     console.print(fidelity_table(measurement.layer_fidelity))
-    if measurement.stages:
-        console.print(stage_table(measurement.stages, conversion.steps))
-    else:
-        console.print(f"Accuracy is not measured because {split.what} have no labels; pass --labels.")
+    console.print(stage_table(measurement.stages, conversion.steps))
+    if split.validation_labels is None:
+        console.print(
+            f"The {split.what} have no labels, so each stage is compared with the trained network's outputs; pass --labels for "
+            "the accuracy."
+        )
     console.print(measurement.loss)
     console.print(f"Network: {kept.net}")
     for key, name in COMPANIONS.items():

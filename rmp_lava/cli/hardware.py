@@ -204,5 +204,5 @@ def estimate(
         )
     summary = found.summary() | {"data": what}
     if truth is not None:
-        summary["accuracy"] = result.accuracy(truth)
+        summary |= result.score(network, truth).figures
     write_json(json_path, summary)

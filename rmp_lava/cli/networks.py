@@ -207,10 +207,11 @@ def run(
     console = console_for(json_path)
     console.print(activity_table(network, result))
     summary = result.summary(network) | {"data": what}
-    if truth is not None:
-        summary["accuracy"] = result.accuracy(truth)
-    summary["neurobench"] = neurobench(network, result, summary.get("accuracy"))
-    for line in describe_run(result, what, summary.get("accuracy")):
+    score = None if truth is None else result.score(network, truth)
+    if score is not None:
+        summary |= score.figures
+    summary["neurobench"] = neurobench(network, result, score)
+    for line in describe_run(result, what, score):
         console.print(line)
     if result.measurement is not None:
         from ..report.board import figures_table

@@ -11,13 +11,17 @@ from ..backends import run
 from ..encoding import make_input, mean_frames
 from ..findings import Finding
 from ..network import Input, Layer, SpikingNetwork
+from ..scores import check_truth
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
+from .analog import AnalogNetwork
 from .diagnosis import Diagnosis
 from .fidelity import clipped, first_loss, measure_layers
 from .layer_fidelity import LayerFidelity
-from .stages import Stages, analog_stage, spiking_stage, trained_stage
+from .outputs import analog_outputs
+from .stages import Stage, Stages
 from .tracing.reading import Model
+from .truth import truth_of
 
 FIDELITY_IMAGES = 256
 """Images on which `Conversion.measure` compares layers; stages use all of them."""
@@ -31,7 +35,7 @@ class Measurement:
     Parameters
     ----------
     stages : Stages
-        Accuracy of each form of the network; empty without labels.
+        What each form of the network reaches, against the labels, or the trained network's outputs where there are none.
     layer_fidelity : tuple of LayerFidelity
         In the order of the layers.
     """
@@ -51,7 +55,7 @@ class Measurement:
         lowest, layer = min(known, key=lambda each: each[0])
         where = f"the lowest correlation is {lowest:.4f}, of layer {layer!r}"
         if self.stages:
-            lost = self.stages[0].accuracy - self.stages[-1].accuracy
+            lost = self.stages[0].score.lost_to(self.stages[-1].score)
             if lost > _NOTICEABLE_LOSS:
                 return (
                     f"{100 * lost:.1f} points are lost, but not in a single layer: rate errors add up over the layers "
@@ -62,7 +66,7 @@ class Measurement:
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "stages": [vars(stage) for stage in self.stages],
+            "stages": [stage.summary() for stage in self.stages],
             "layer_fidelity": [vars(layer) for layer in self.layer_fidelity],
             "first_loss": first_loss(self.layer_fidelity),
             "loss": self.loss,
@@ -131,32 +135,44 @@ class Conversion(Tabular):
         columns = ("layer", "shape", "threshold", "as integer", "weight error", "worst row", "rounded to 0", "silent")
         return table(title, columns, rows, text_columns=2)
 
-    def stages(self, images: np.ndarray, labels: np.ndarray, *, strict: bool = False) -> Stages:
-        """The accuracy of the trained, folded, clipped, float and integer network on the same labelled images.
+    def stages(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Stages:
+        """What the trained, folded, clipped, float and integer network reach on the same images, see `rmp_lava.scores`.
 
-        A tuned network has no folded stage, as its activations are clipped already.
+        A tuned network has no folded stage, as its activations are clipped already. Without labels, each form is compared with
+        the trained network's outputs.
 
         Parameters
         ----------
         images : numpy.ndarray
             (N, *input shape) in [0, 1], or uint8 pixels; events (N, T, *input shape) for encoding "spikes", of which the trained
             network takes the mean over time.
-        labels : numpy.ndarray
-            int64 (N,) classes.
+        labels : numpy.ndarray, optional
+            Integers (N,) or (N, height, width): the class of each image or pixel. Floats of the outputs' shape: targets of a
+            regression.
         strict : bool
             Raise `RangeOverflowError` for a membrane potential that saturates.
+
+        Raises
+        ------
+        DataError
+            If the labels do not fit the outputs.
         """
-        tuned = ", tuned" if self.tuning else ""
+        shape, tuned = self.analog.output.shape, ", tuned" if self.tuning else ""
+        if labels is not None:  # before anything runs
+            labels = np.asarray(labels)
+            check_truth(labels, shape, f"network {self.analog.name!r}")
         frames = self._frames(images)
-        found = [trained_stage(self.model, frames, labels)]
-        if not self.tuning:
-            found.append(analog_stage("folded", self.analog, frames, labels))
-        found.append(analog_stage(f"clipped{tuned}", clipped(self.analog, self.floating), frames, labels))
+        truth = truth_of(self.model, None if self.tuning else self.analog, frames, labels, shape)
+        restored = isinstance(self.model, AnalogNetwork)
+        scores = [("restored ANN" if restored else "trained ANN", truth.trained_score, "")]
+        if truth.folded is not None:
+            scores.append(("folded", truth.score(truth.folded), ""))
+        limited = analog_outputs(clipped(self.analog, self.floating), frames)
+        scores.append((f"clipped{tuned}", truth.score(limited), ""))
         for form, network in (("float SNN", self.floating), ("integer SNN", self.integer)):
-            found.append(
-                spiking_stage(f"{form}{tuned}", network, images, labels, self.steps, seed=self.seed, strict=strict)
-            )
-        return Stages(found)
+            result = run(network, images, self.steps, seed=self.seed, strict=strict, progress=True)
+            scores.append((f"{form}{tuned}", truth.score_of_run(result, network), result.limits_reached()))
+        return Stages(Stage(name, len(images), found, note) for name, found, note in scores)
 
     def layer_fidelity(self, images: np.ndarray, *, progress: bool = False) -> tuple[LayerFidelity, ...]:
         """How closely the firing rates of each integer layer match the trained activations; no labels are needed.
@@ -188,18 +204,14 @@ class Conversion(Tabular):
         return self.analog.input if network.input.encoding == "spikes" else network.input
 
     def measure(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Measurement:
-        """Stages on all images, where they have labels, and layer fidelity on the first `FIDELITY_IMAGES`.
+        """Stages on all images, and layer fidelity on the first `FIDELITY_IMAGES`.
 
         Parameters
         ----------
         images, labels, strict
             As `stages` takes them.
         """
-        stages = Stages()
-        if labels is not None:
-            stages = self.stages(images, labels, strict=strict)
-        elif strict:  # stages would have found what saturates
-            run(self.integer, images, self.steps, seed=self.seed, strict=True, progress=True)
+        stages = self.stages(images, labels, strict=strict)
         return Measurement(stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=True))
 
     def summary(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from ..hardware.profiles import Profile, load_profile
 from ..network import Layer, Neurons, SpikingNetwork
 from ..netx.lava_dl_loader import lava_dl_obstacles
 from ..schedule import Schedule
+from ..scores import check_truth
 from ..training.data import as_float
 from ..training.data.lazy_images import Images
 from ..training.loop import EpochRecord
@@ -115,7 +116,8 @@ def convert(
         Whether thresholds and initial potentials are then searched, and for what, see `rmp_lava.conversion.search`. Takes
         several times as long.
     labels : numpy.ndarray, optional
-        int64 (N,) classes of the images; required by a search for accuracy.
+        Of the images: int64 (N,) classes are required by a search for accuracy; other kinds (see `rmp_lava.scores`) are only
+        checked.
     quantization : Quantization
     seed : int
         Of everything random.
@@ -337,6 +339,7 @@ def tune(
         analog = unfold_pooling(analog, some, profile, quantization.threshold_form)
     for truth in (labels, None if validation is None else validation[1]):
         check_classes(analog, truth, class_names)
+        _check_tunable(analog, truth)
     analog = _described(analog, class_names, dataset, validation_fraction, made)
     if quantization.for_lava_dl:
         _refuse_for_lava_dl(analog, _TUNED)
@@ -393,15 +396,28 @@ def draw(available: int, count: int | None, usual: int, seed: int, what: str) ->
 def check_classes(
     network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...], classes: int = 0
 ) -> None:
-    """Raise `DataError` if images have other classes than the network has outputs."""
-    outputs = network.output.size
-    if labels is not None and np.min(labels) == 1 and np.max(labels) == outputs:
-        raise DataError(f"labels run from 1 to {outputs}; count classes from 0, so subtract 1")
-    found = len(class_names) or max(classes, 0 if labels is None else int(np.max(labels)) + 1)
-    if (class_names and found != outputs) or found > outputs:
+    """Raise `DataError` if labels do not fit the network's outputs, see `rmp_lava.scores`, or it has other classes than they."""
+    shape, outputs = network.output.shape, network.output.size
+    if labels is not None:
+        check_truth(np.asarray(labels), shape, f"network {network.name!r}")
+    found = len(class_names) or classes
+    if (class_names and found != outputs) or found > max(2, shape[0]):
         raise DataError(
-            f"the images are of {found} classes, but network {network.name!r} has {outputs} outputs; choose the data that it "
+            f"the images are of {found} classes, but network {network.name!r} has {shape[0]} outputs; choose the data that it "
             "was trained on"
+        )
+
+
+def _check_tunable(network: SpikingNetwork, labels: np.ndarray | None) -> None:
+    """Raise `DataError` for labels that `tune` cannot learn from."""
+    if labels is None:
+        return
+    kind = check_truth(np.asarray(labels), network.output.shape)
+    if kind != "classification" or network.output.size == 1:
+        what = "have a single output" if kind == "classification" else f"are for {kind}"
+        raise DataError(
+            f"tuning learns the class of each image from one output per class, but the labels {what}; convert the network "
+            "without tuning it"
         )
 
 

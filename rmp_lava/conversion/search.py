@@ -18,6 +18,7 @@ from ..choices import SearchFor, check_choice
 from ..errors import ConversionError, UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
+from ..scores import check_truth, classes
 from .divergence import Integers, TrainedOutputs
 from .quantize import quantize
 from .scale import multiply_scale, shift_initial_potential
@@ -45,8 +46,8 @@ class Accuracy:
     def measure(self, network: SpikingNetwork, steps: int, seed: int) -> np.ndarray:
         """(N,) bool, which images are classified correctly."""
         result = run(network, self.images, steps, seed=seed)
-        result.accuracy(self.labels)  # refuses labels that do not fit
-        return result.predictions == self.labels
+        result.score(network, self.labels)  # refuses labels that do not fit
+        return classes(result.output, network.output.shape) == self.labels
 
     def is_better(self, one: np.ndarray, other: np.ndarray) -> bool:
         gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
@@ -81,19 +82,27 @@ def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels
     analog : SpikingNetwork
         The trained network, float, in analog form.
     images, labels : numpy.ndarray
-        Training images and int64 (N,) classes, None if unknown.
+        Training images and labels as `rmp_lava.scores.check_truth` takes them, None if unknown.
 
     Raises
     ------
     UsageError
-        If the name is unknown, or labels are missing that it needs.
+        If the name is unknown, or labels are missing that it needs, or are no classes of images.
+    DataError
+        If labels do not fit the network.
     """
     check_choice("search", name, SearchFor)
     if name == "outputs":
         return Outputs(analog, images)
     if labels is None:
         raise UsageError("a search for accuracy needs labels of the images; give them, or search for outputs")
-    return Accuracy(images, np.asarray(labels))
+    labels = np.asarray(labels)
+    kind = check_truth(labels, analog.output.shape, f"network {analog.name!r}")
+    if kind != "classification":
+        raise UsageError(
+            f"a search for accuracy needs a class of each image, but the labels are for {kind}; search for outputs"
+        )
+    return Accuracy(images, labels)
 
 
 def search(

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..network import INPUT, SpikingNetwork
 from ..results import Run
+from ..scores import Score
 
 
-def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = None) -> dict[str, Any]:
+def neurobench(network: SpikingNetwork, result: Run, score: Score | None = None) -> dict[str, Any]:
     """NeuroBench's metrics by name; None for those that this run did not measure.
 
     Parameters
@@ -22,8 +23,8 @@ def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = No
     network : SpikingNetwork
     result : Run
         Counts cover the windows only, without blank steps.
-    accuracy : float or None
-        Share of correct predictions.
+    score : Score or None
+        Against labels.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def neurobench(network: SpikingNetwork, result: Run, accuracy: float | None = No
     weights = [synapse.weight for layer in network for synapse in layer.synapses]
     zero = sum(int(weight.size - np.count_nonzero(weight)) for weight in weights)
     return {
-        "correctness": None if accuracy is None else {"accuracy": accuracy},
+        "correctness": None if score is None else score.figures,
         "footprint": footprint(network),
         "connection_sparsity": zero / sum(weight.size for weight in weights),
         "activation_sparsity": _activation_sparsity(network, result),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..choices import ScoreKind, options
 from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
 from ..network import Companion
+from ..scores import Score
 from ..sources.kept import state_of
 from ..tables import Table, table
 from .tables import epochs_table, fidelity_table, stage_table
 from .words import is_number
 
+_FIGURES = tuple(each.name for each in fields(Score) if each.name != "kind")
 _IN_OWN_TABLES = ("stages", "layer_fidelity", "gates")
 COMPANIONS = {"ann": "Trained network", "onnx": "As ONNX"}
 """Kind of a companion file -> its name in messages."""
@@ -43,12 +47,20 @@ def kept_layer_fidelity(provenance: Mapping[str, Any]) -> list[LayerFidelity]:
 
 
 def kept_stages(provenance: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """Stages measured at the conversion."""
+    """Stages measured at the conversion; in files of earlier versions each has an accuracy, and no kind of score."""
     return tuple(
-        Stage(entry["name"], entry["images"], entry["accuracy"], str(entry.get("note") or ""))
+        Stage(entry["name"], entry["images"], score, str(entry.get("note") or ""))
         for entry in _entries(provenance, "stages")
-        if isinstance(entry.get("name"), str) and type(entry.get("images")) is int and is_number(entry.get("accuracy"))
+        if isinstance(entry.get("name"), str) and type(entry.get("images")) is int and (score := _kept_score(entry))
     )
+
+
+def _kept_score(entry: Mapping[str, Any]) -> Score | None:
+    kind = entry.get("kind", "classification")
+    figures = {name: entry[name] for name in _FIGURES if name in entry}
+    if kind not in options(ScoreKind) or not figures or not all(map(is_number, figures.values())):
+        return None
+    return Score(kind, **figures)
 
 
 def kept_epochs(provenance: Mapping[str, Any]) -> tuple[list[tuple[str, list[list[float]]]], dict[str, Any]]:

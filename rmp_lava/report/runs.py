@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..registers import MAX_STATE
 from ..results import Run
+from ..scores import Score
 from .words import percent
 
 
@@ -21,11 +22,11 @@ def steps_for(network: SpikingNetwork, steps: int | None) -> int:
     raise UsageError(f"network {network.name!r} does not record its number of steps; pass --steps")
 
 
-def describe_run(result: Run, what: str, accuracy: float | None) -> list[str]:
-    """Sentences on a run: backend, time, accuracy, early exit, limits reached."""
+def describe_run(result: Run, what: str, score: Score | None) -> list[str]:
+    """Sentences on a run: backend, time, score, early exit, limits reached."""
     lines = [f"Ran {what} on: {result.execution}, {result.seconds:.1f} s"]
-    if accuracy is not None:
-        lines.append(f"Accuracy: {percent(accuracy, 2)}")
+    if score is not None:
+        lines.append(f"{score.title}: {score}")
     if result.steps_used is not None:
         used = result.steps_used
         lines.append(

@@ -159,11 +159,13 @@ def curve_table(curves: Mapping[str, np.ndarray]) -> Table:
 
 
 def stage_table(stages: Iterable[Stage], steps: int | None) -> Table:
-    """Accuracy of each form of the network on its way to integers; `steps` is T if known."""
-    rows = [(s.name, s.note or "none", f"{s.images:,}", percent(s.accuracy, 2)) for s in stages]
+    """What each form of the network reaches on its way to integers; `steps` is T if known."""
+    stages = list(stages)
+    rows = [(s.name, s.note or "none", f"{s.images:,}", str(s.score)) for s in stages]
     known = "" if steps is None else f", T = {steps}"
-    columns = ("stage", "limits reached", "images", "accuracy")
-    return table(f"Accuracy on validation images{known}", columns, rows, text_columns=2)
+    title = stages[0].score.title if stages else "Accuracy"
+    columns = ("stage", "limits reached", "images", "accuracy" if title == "Accuracy" else "reached")
+    return table(f"{title} on validation images{known}", columns, rows, text_columns=2)
 
 
 def fidelity_table(layers: Sequence[LayerFidelity], *, weights: bool = True) -> Table:

@@ -12,6 +12,7 @@ from ..conversion.pipeline import CALIBRATION_IMAGES, check_classes, draw
 from ..encoding import check_images
 from ..errors import DataError, UsageError, first_line
 from ..network import Input, SpikingNetwork
+from ..scores import UNLABELLED
 from ..training.data import VALIDATION_FRACTION, Dataset, as_float, load, split_validation
 from ..training.data.lazy_images import Images
 
@@ -30,7 +31,7 @@ class ImageSplit:
     train_images, validation_images : numpy.ndarray or LazyImages
         (N, *shape), float32 in [0, 1], or uint8 that represents value / 255; images of a large data set stay on disk.
     train_labels, validation_labels : numpy.ndarray or None
-        int64 (N,); None if the user gave none.
+        Of any kind in `rmp_lava.scores`, int64 where there is one integer for each image; None if the user gave none.
     class_names : tuple of str
     what : str
         Describes the images in messages.
@@ -59,9 +60,9 @@ class ImageSplit:
 
     @property
     def classes(self) -> int:
-        """Number of classes, of the validation images too; 0 without labels."""
+        """Number of classes, of the validation images too; 0 without labels, or for a regression."""
         known = [labels for labels in (self.train_labels, self.validation_labels) if labels is not None]
-        return max((int(labels.max()) + 1 for labels in known), default=0)
+        return max(map(_count_classes, known), default=0)
 
     def calibration(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Training images for thresholds and biases, float32, and their labels if there are any.
@@ -197,12 +198,34 @@ def _refuse_both(data: str | None, data_directory: Path | None, images: Path | N
 
 
 def _labels(path: Path, count: int) -> np.ndarray:
+    """Labels of any kind in `rmp_lava.scores`; whether they fit the network is not known yet."""
     labels = load_array(path)
-    if labels.shape != (count,):
-        raise DataError(f"{path} has shape {labels.shape}; expected one label per image, ({count},)")
-    if labels.dtype.kind not in "iu" or count and not 0 <= int(labels.min()) <= int(labels.max()) < 2**63:
+    if len(labels) != count:
+        raise DataError(
+            f"{path} has shape {labels.shape}; expected one label per image, {count} in the first dimension"
+        )
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            raise DataError(f"labels of {path} contain NaN or infinity; targets of a regression are finite numbers")
+        return labels
+    if labels.dtype.kind not in "iub":
+        raise DataError(
+            f"labels of {path} have dtype {labels.dtype}; give integers for classes, or floats for a regression"
+        )
+    if labels.ndim > 1:
+        return labels  # of pixels, in the dtype of the file: as int64 they may not fit into memory
+    if count and not 0 <= int(labels.min()) <= int(labels.max()) < 2**63:
         raise DataError(f"labels of {path} are not all integers from 0; give each image the index of its class")
     return np.asarray(labels, dtype=np.int64)
+
+
+def _count_classes(labels: np.ndarray) -> int:
+    """One more than the largest class; 0 for a regression."""
+    if labels.dtype.kind == "f":
+        return 0
+    if labels.ndim > 1:
+        labels = labels[labels != UNLABELLED]
+    return max(0, int(labels.max()) + 1) if labels.size else 0
 
 
 def _own(images: np.ndarray, labels: np.ndarray | None, name: str) -> ImageSplit:

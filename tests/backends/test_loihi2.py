@@ -20,6 +20,7 @@ from rmp_lava.errors import BackendError, BackendUnavailableError, DataError, Us
 from rmp_lava.measurement import Measurement
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, populations
 from rmp_lava.schedule import schedule
+from rmp_lava.scores import Score
 
 
 def one_layer(neurons: Neurons, weight=((100, -60),), source: Input | None = None) -> SpikingNetwork:
@@ -591,7 +592,7 @@ def test_neurobench_items_by_hand():
     last = Layer("b", (1,), (Dense("a", np.array([[2, 0]], np.int16)),), Neurons(9, "none"))
     network = SpikingNetwork("two", source, (first, last), "integer")
     result = rmp_lava.run(network, np.array([[1, 0]], np.float32), 2)  # messages 3, 0: a gets 12 and 6, b 2 a spike
-    found = neurobench(network, result, 0.5)
+    found = neurobench(network, result, Score("classification", 0.5))
     assert found["footprint"] == 6 + 2 * 2 + 3 * 3  # weights, thresholds, potentials
     assert found["connection_sparsity"] == 2 / 6
     assert found["activation_sparsity"] == 0.0  # both spike in both steps

@@ -383,14 +383,21 @@ def test_a_function_with_weights_is_converted_and_restored(work, call, monkeypat
     assert code == 0 and "Trained network: again.ann.pt is there, unchanged" in output
 
 
-def test_own_images_without_labels_give_layers_but_no_accuracy(work, call, monkeypatch, tmp_path):
+def test_own_images_without_labels_give_layers_and_the_agreement_with_the_trained_network(
+    work, call, monkeypatch, tmp_path
+):
     monkeypatch.chdir(work)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((30, 1, 8, 8), dtype=np.float32))
     options = ("--images", tmp_path / "x.npy", "--steps", 4, "--output", tmp_path / "own.net", "--json", "-")
     code, output, text = call("convert", "d.pt", *options)
     found = json.loads(output)
-    assert code == 0 and found["stages"] == [] and len(found["layer_fidelity"]) == 3
-    assert "have no labels; pass --labels" in text
+    assert code == 0 and [stage["name"] for stage in found["stages"]] == STAGES and len(found["layer_fidelity"]) == 3
+    assert (
+        found["stages"][1] | {"accuracy": 1.0, "kind": "agreement"} == found["stages"][1]
+        and "mean_iou" not in found["stages"][4]
+    )
+    assert "images of x.npy have no labels, so each stage is compared with the trained network" in text
+    assert "Agreement with the trained network on validation images, T = 4" in text
 
 
 def test_the_users_files_are_not_replaced(work, call, error, tmp_path):

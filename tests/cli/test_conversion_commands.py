@@ -15,11 +15,13 @@ from rmp_lava.conversion import pipeline
 from rmp_lava.conversion.conversion import Conversion, Measurement, with_measurement
 from rmp_lava.conversion.divergence import TrainedOutputs
 from rmp_lava.conversion.quantization import Quantization
-from rmp_lava.conversion.stages import Stage, Stages, trained_stage
+from rmp_lava.conversion.stages import Stage, Stages
 from rmp_lava.conversion.trace import trace
+from rmp_lava.conversion.truth import truth_of
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, DataError, ProfileError, RangeOverflowError, UsageError
 from rmp_lava.netx import save
+from rmp_lava.scores import Score
 from rmp_lava.sources import images as samples
 from rmp_lava.sources.images import ImageSplit, from_dataset, load_images
 from rmp_lava.training.data import Dataset
@@ -82,6 +84,11 @@ def tune(model: nn.Module, split: ImageSplit, **options) -> Conversion:
     )
 
 
+def accuracy(model, images: np.ndarray, labels: np.ndarray) -> float:
+    """Of the trained network itself."""
+    return truth_of(model, None, images, labels, (CLASSES,)).trained_score.accuracy
+
+
 def measure(conversion: Conversion, split: ImageSplit, **options) -> Measurement:
     return conversion.measure(*split.validation(None, seed=0), **options)
 
@@ -114,8 +121,8 @@ def test_stages_of_a_network_that_loses_nothing(as_bytes):
         "float SNN",
         "integer SNN",
     ]
-    assert all(stage.images == 40 and stage.accuracy == 1.0 for stage in measured.stages)
-    assert str(measured.stages).splitlines()[0] == "trained ANN  100.00% of 40 images"
+    assert all(stage.images == 40 and stage.score.accuracy == 1.0 for stage in measured.stages)
+    assert str(measured.stages).splitlines()[0] == "trained ANN  100.00 % of 40 images"
     assert [each.layer for each in measured.layer_fidelity] == [layer.name for layer in conversion.integer]
     assert all(each.correlation > 0.98 for each in measured.layer_fidelity)
     provenance = with_measurement(conversion.integer, measured).provenance
@@ -136,7 +143,7 @@ def test_each_stage_measures_its_own_network(monkeypatch):
     real = pipeline.balance_best
     monkeypatch.setattr(pipeline, "balance_best", turned)
     measured = measure(convert(exact(), from_dataset(dataset()), steps=32), from_dataset(dataset()))
-    accuracies = {stage.name: stage.accuracy for stage in measured.stages}
+    accuracies = {stage.name: stage.score.accuracy for stage in measured.stages}
     assert accuracies["trained ANN"] == accuracies["folded"] == accuracies["clipped"] == 1.0
     assert accuracies["float SNN"] < 0.5 and accuracies["integer SNN"] < 0.5
     assert measured.layer_fidelity[0].correlation > 0.98 and measured.layer_fidelity[1].correlation < 0
@@ -146,7 +153,7 @@ def test_each_stage_measures_its_own_network(monkeypatch):
 def test_losses_are_reported_even_if_they_begin_in_no_layer():
     measured = measure(convert(exact(), from_dataset(dataset()), steps=32), from_dataset(dataset()))
     assert measured.loss.startswith("No layer loses accuracy: the lowest correlation is")
-    last = Stage("integer SNN", 40, measured.stages[0].accuracy - 0.08)
+    last = Stage("integer SNN", 40, Score("classification", measured.stages[0].score.accuracy - 0.08))
     lossy = replace(measured, stages=Stages((*measured.stages[:-1], last)))
     assert lossy.loss.startswith("8.0 points are lost, but not in a single layer")
 
@@ -231,9 +238,9 @@ def test_bytes_are_values_in_the_unit_interval():
 def test_a_model_in_half_precision_or_for_one_image_or_in_training_mode_is_measured_as_it_is():
     images, labels = labelled(30)
     model = exact().bfloat16().train()
-    assert trained_stage(model, images, labels).accuracy == 1.0
+    assert accuracy(model, images, labels) == 1.0
     program = torch.export.export(exact(), (torch.rand(7, 1, 4, 4),), strict=False)
-    assert trained_stage(program, images, labels).accuracy == 1.0  # 30 is no multiple of 7
+    assert accuracy(program, images, labels) == 1.0  # 30 is no multiple of 7
 
 
 @pytest.mark.parametrize("most", [16, None])
@@ -242,19 +249,19 @@ def test_a_program_for_a_range_of_batch_sizes_is_measured_in_such(most):
     size = torch.export.Dim("n", min=2, max=most)
     program = torch.export.export(exact(), (torch.rand(7, 1, 4, 4),), dynamic_shapes=({0: size},), strict=False)
     for count in (30, 17):  # 17 leaves one image over, fewer than the program takes
-        assert trained_stage(program, images[-count:], labels[-count:]).accuracy == 1.0
+        assert accuracy(program, images[-count:], labels[-count:]) == 1.0
 
 
 def test_outputs_that_are_images_of_one_pixel_are_measured():
     images, labels = labelled(30)
-    assert trained_stage(nn.Sequential(exact(), nn.Unflatten(1, (4, 1, 1))), images, labels).accuracy == 1.0
+    assert accuracy(nn.Sequential(exact(), nn.Unflatten(1, (4, 1, 1))), images, labels) == 1.0
 
 
 def test_a_trained_network_that_fails_is_one_sentence():
     with pytest.raises(
         ConversionError, match=r"the trained network fails on 30 images at once \(.*\); it has to take any"
     ):
-        trained_stage(nn.Sequential(nn.Flatten(), nn.Linear(3, 4)), *labelled(30))
+        accuracy(nn.Sequential(nn.Flatten(), nn.Linear(3, 4)), *labelled(30))
 
 
 def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
@@ -325,7 +332,7 @@ def test_tuning_is_measured_and_recorded():
         "integer SNN, tuned",
     ]
     assert conversion.tuning == tuple(records) and len(records) == 2
-    assert measured.stages[-1].accuracy >= 0.95
+    assert measured.stages[-1].score.accuracy >= 0.95
     assert conversion.integer.provenance["balance"]["thresholds"] == "tuned"
     assert all(layer.neurons.v_init > 0 for layer in conversion.floating.layers[:-1])
 
@@ -354,18 +361,25 @@ def test_own_images_are_divided_and_keep_their_labels(tmp_path):
     assert len({i.tobytes() for i in split.train_images} | {i.tobytes() for i in split.validation_images}) == 50
 
 
-def test_own_images_without_labels_measure_layers_only(tmp_path):
+def test_own_images_without_labels_are_compared_with_the_trained_network(tmp_path):
     split = load_images(None, None, *saved(tmp_path, labelled(50)[0]), None)
     conversion = convert(exact(), split, steps=8)
     measured = measure(conversion, split)
-    assert measured.stages == () and len(measured.layer_fidelity) == 2 and conversion.integer.class_names == ()
+    assert len(measured.layer_fidelity) == 2 and conversion.integer.class_names == ()
+    scores = [stage.score for stage in measured.stages]
+    assert len(scores) == 5 and {each.kind for each in scores} == {"agreement"}
+    assert scores[0] == Score("agreement", 1.0, None, 0.0, pytest.approx(1.0))
+    assert all(each.accuracy == 1.0 and 0 <= each.error < 0.2 and each.correlation > 0.98 for each in scores)
+    assert scores[4].error > 1e-4  # 8 steps are not exact
 
 
 @pytest.mark.parametrize(
     "images, labels, found",
     [
         (np.zeros((9, 1, 4, 4)), np.zeros(8, int), "one label per image"),
-        (np.zeros((9, 1, 4, 4)), np.zeros(9), "not all integers"),
+        (np.zeros((9, 1, 4, 4)), np.zeros((8, 4, 4), int), "one label per image"),
+        (np.zeros((9, 1, 4, 4)), np.full(9, "a"), "have dtype <U1; give integers for classes, or floats"),
+        (np.zeros((9, 1, 4, 4)), np.full(9, np.inf), "contain NaN or infinity"),
         (np.zeros((9, 1, 4, 4)), np.full(9, -1), "not all integers"),
         (np.zeros((1, 1, 4, 4)), None, "holds 1 image"),
         (np.zeros((9, 1, 5, 5)), None, "images have shape (9, 1, 5, 5)"),
@@ -391,10 +405,25 @@ def test_labels_beyond_the_outputs_are_refused(tmp_path):
         convert(exact(), split, steps=4)
 
 
-@pytest.mark.parametrize("labels", [np.full(50, "a"), np.full(50, np.nan), np.full(50, -1), np.zeros(50) + 0.5])
-def test_invalid_labels_are_refused_where_a_network_runs(tmp_path, labels):
+@pytest.mark.parametrize(
+    "labels, found",
+    [
+        (np.full(50, "a"), "have dtype <U1"),
+        (np.full(50, np.nan), "contain NaN"),
+        (np.full(50, -1), "are not all integers from 0"),
+        (
+            np.zeros(50) + 0.5,
+            r"floats of shape \(50,\), but network 'network' has outputs of shape \(4,\): give integers of",
+        ),
+        (
+            np.zeros((50, 4, 4), int),
+            r"integers of shape \(50, 4, 4\), but .* integers of shape \(50,\) for the class of each",
+        ),
+    ],
+)
+def test_invalid_labels_are_refused_where_a_network_runs(tmp_path, labels, found):
     network = trace(exact(), make_input("current", (1, 4, 4)))
-    with pytest.raises(DataError, match="are not all integers from 0"):
+    with pytest.raises(DataError, match=found):
         samples.images_for(network, None, None, *saved(tmp_path, labelled(50)[0], labels), None)
 
 

@@ -73,7 +73,7 @@ def test_stages_measure_what_such_a_network_predicts(end):
     with torch.no_grad():
         labels = model[:-1](torch.from_numpy(IMAGES)).argmax(1).numpy()
     stages = convert(model, IMAGES, steps=8).stages(IMAGES, labels)
-    assert stages[0].accuracy == stages[1].accuracy == 1
+    assert stages[0].score.accuracy == stages[1].score.accuracy == 1
 
 
 @pytest.mark.parametrize(

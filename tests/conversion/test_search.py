@@ -148,5 +148,5 @@ def test_networks_and_labels_that_do_not_fit():
         search(quantize(network), Accuracy(IMAGES, labels), 8)
     with pytest.raises(UsageError, match="'network' is not balanced yet"):
         search(traced(), Accuracy(IMAGES, labels), 8)
-    with pytest.raises(DataError, match="labels have shape"):
+    with pytest.raises(DataError, match="there are 5 labels for 64 images"):
         search(network, Accuracy(IMAGES, labels[:5]), 8)

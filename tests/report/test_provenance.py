@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from rmp_lava.conversion.stages import Stage
 from rmp_lava.encoding import make_input
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.report.provenance import flattened, kept_layer_fidelity, kept_stages, provenance_tables
 from rmp_lava.report.tables import console, network_table
+from rmp_lava.scores import Score
 
 GATE = {
     "layer": "conv1",
@@ -61,6 +63,10 @@ def test_each_part_has_its_table():
         {"stages": [STAGE | {"images": "many"}]},
         {"stages": [STAGE | {"accuracy": float("nan")}]},
         {"stages": [STAGE | {"accuracy": 10**400}]},
+        {"stages": [STAGE | {"kind": "beauty"}]},
+        {"stages": [STAGE | {"kind": ["classification"]}]},
+        {"stages": [STAGE | {"correlation": None}]},
+        {"stages": [{"name": "trained ANN", "images": 1000, "kind": "regression"}]},
     ],
 )
 def test_what_is_not_as_expected_is_left_out(provenance):
@@ -92,3 +98,19 @@ def test_no_provenance_stops_the_tables(provenance):
     provenance = json.loads(json.dumps(provenance))
     shown(provenance)
     assert all(isinstance(part, str) for row in flattened(provenance) for part in row)
+
+
+def test_stages_of_every_kind_are_read_and_those_of_earlier_versions():
+    later = {"name": "integer SNN", "images": 5, "note": "x"}
+    of_pixels = Score("segmentation", 0.9, 0.75)
+    real = Score("regression", error=0.03, correlation=0.999)
+    stages = [STAGE, later | of_pixels.summary(), later | real.summary()]
+    assert kept_stages({"stages": stages}) == (
+        Stage("trained ANN", 1000, Score("classification", 0.894)),
+        Stage("integer SNN", 5, of_pixels, "x"),
+        Stage("integer SNN", 5, real, "x"),
+    )
+    assert Stage("integer SNN", 5, real, "x").summary() == stages[2]
+    text = shown({"stages": stages[1:]})
+    assert "Segmentation on validation images, T = 4" in text
+    assert "pixels 90.00 %, mean IoU 75.00 %" in text and "error 3.0 %, correlation 0.9990" in text

@@ -221,7 +221,7 @@ def test_what_is_missing_is_explained(tmp_path, images):
     reader = Reader(make(small(), tmp_path, images).html)
     assert [given["id"] for tag, given in reader.tags if tag == "section"] == SECTIONS
     assert set(reader.missing) == {"stages", "rates", "provenance"}
-    assert "does not record the accuracy of each stage" in reader.missing["stages"]
+    assert "does not record what each stage of its conversion reaches" in reader.missing["stages"]
     assert "no trained network was passed" in reader.missing["rates"]
     assert "The images have no labels; pass --labels" in reader.words
     assert "Accuracy 1" not in reader.words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ...backends import run
 from ...conversion.tracing.reading import Model
 from ...network import INPUT, SpikingNetwork
 from ...results import Run
+from ...scores import Score, has_pixels
 from .rates import Rates, compare_rates
 
 RASTER_SAMPLES = 3
@@ -44,7 +45,10 @@ class Measured:
     ----------
     result : Run
         On all images.
+    score : Score or None
+        Of that run, against the labels.
     labels : numpy.ndarray or None
+        The classes of the images, where they have one each and outputs to tell them apart.
     what : str
         The images in words.
     rates : Rates
@@ -53,11 +57,18 @@ class Measured:
 
     network: SpikingNetwork
     result: Run
+    score: Score | None
     labels: np.ndarray | None
     what: str
     raster: Raster
     rates: Rates
     seed: int
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the prediction of a sample is one of several outputs."""
+        shape = self.network.output.shape
+        return shape[0] > 1 and not has_pixels(shape) and (self.score is None or self.score.kind == "classification")
 
     @property
     def steps(self) -> int:
@@ -83,9 +94,11 @@ def measure(
         As `rmp_lava.run` does.
     """
     result = run(network, images, steps, seed=seed, progress=True)
+    score = None if labels is None else result.score(network, labels)
     raster = _raster(network, images, steps, seed)
     rates = compare_rates(network, trained, images, labels, steps, seed)
-    return Measured(network, result, labels, what, raster, rates, seed)
+    measured = Measured(network, result, score, None, what, raster, rates, seed)
+    return replace(measured, labels=labels) if measured.classifies else measured
 
 
 def _raster(network: SpikingNetwork, images: np.ndarray, steps: int, seed: int) -> Raster:

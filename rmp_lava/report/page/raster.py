@@ -118,6 +118,8 @@ def _head(figure: Figure, sheet: Axes, measured: Measured, sample: int, x: float
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_axis_off()
         top += side + 0.03
+    if not measured.classifies:
+        return
     names = measured.network.class_names
 
     def named(index: int) -> str:

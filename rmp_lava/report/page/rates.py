@@ -11,12 +11,13 @@ from ...choices import TracedPooling
 from ...conversion.analog import AnalogNetwork, activations
 from ...conversion.layer_fidelity import LayerComparison, LayerFidelity
 from ...conversion.pooling import unfold_like
-from ...conversion.stages import trained_stage
 from ...conversion.trace import trace
 from ...conversion.tracing.reading import Model
+from ...conversion.truth import truth_of
 from ...encoding import make_input
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
+from ...scores import Score
 
 IMAGES = 64
 NEURONS = 1000
@@ -47,12 +48,12 @@ class LayerRates:
 class Rates:
     """Layers compared, or `missing`: a sentence why not; `remark` is to be read with them.
 
-    `trained_accuracy` is that of the trained network on all images of the report, where there are labels.
+    `trained` is the score of the trained network on all images of the report, where there are labels.
     """
 
     layers: tuple[LayerRates, ...] = ()
     images: int = 0
-    trained_accuracy: float | None = None
+    trained: Score | None = None
     missing: str = ""
     remark: str = ""
 
@@ -76,11 +77,13 @@ def compare_rates(
     if isinstance(analog, str):
         return Rates(missing=analog)
     some = images[:IMAGES]
-    accuracy = None if labels is None else trained_stage(trained, images, labels).accuracy
+    reached = None
+    if labels is not None:
+        reached = truth_of(trained, analog, images, np.asarray(labels), network.output.shape).trained_score
     remark = ""
     if network.provenance.get("tune"):
         remark = "The network was tuned after training; activations are those of the trained network before that."
-    return Rates(_compare(network, analog, some, steps, seed), len(some), accuracy, remark=remark)
+    return Rates(_compare(network, analog, some, steps, seed), len(some), reached, remark=remark)
 
 
 def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...scores import Score
 from ..provenance import kept_stages
 from ..tables import stage_table
 from ..words import count, digits, percent, plural, wilson
@@ -22,6 +23,8 @@ def facts(measured: Measured) -> list[Fact]:
     """The figures of the headline that a run gives."""
     result, network = measured.result, measured.network
     found = []
+    if measured.score is not None and measured.labels is None:
+        found.append(_reached(measured.score, measured.rates.trained))
     if measured.labels is not None:
         accuracy = result.accuracy(measured.labels)
         low, high = wilson(accuracy, result.samples)
@@ -34,6 +37,13 @@ def facts(measured: Measured) -> list[Fact]:
     operations = sum(result.operations_per_sample.values())
     found.append(Fact("Synaptic operations", count(operations), "per inference"))
     return found
+
+
+def _reached(score: Score, trained: Score | None) -> Fact:
+    """What a network reaches that does not tell the classes of images by several outputs."""
+    figures, _, rest = str(score).partition(", ")
+    note = rest if trained is None else f"{rest}{'; ' if rest else ''}the trained network: {trained}"
+    return Fact(score.title, figures, note)
 
 
 def network_section(measured: Measured, palette: Palette) -> Section:
@@ -63,10 +73,10 @@ def stage_section(measured: Measured) -> Section:
         return Section(
             "stages",
             title,
-            missing="The file does not record the accuracy of each stage of its conversion, which convert measures on "
-            "labelled images.",
+            missing="The file does not record what each stage of its conversion reaches; convert it with this version.",
         )
-    caption = "Accuracy of each form of the network on the same validation images, measured when it was converted."
+    what = stages[0].score.title
+    caption = f"{what} of each form of the network on the same validation images, measured when it was converted."
     return Section("stages", title, sheets=(Sheet(caption, stage_table(stages, None)),))
 
 
@@ -74,6 +84,10 @@ def accuracy_section(measured: Measured, palette: Palette) -> Section:
     """Accuracy after fewer steps."""
     result = measured.result
     title = "Accuracy against T"
+    if not measured.classifies:
+        return Section(
+            "accuracy", title, missing="Only predictions of the class of an image are recorded at every step."
+        )
     if measured.labels is None:
         truth, what = result.predictions, "agreement"
         text = (
@@ -85,7 +99,7 @@ def accuracy_section(measured: Measured, palette: Palette) -> Section:
         truth, what, text = measured.labels, "accuracy", _one_sided(measured, measured.labels)
         caption = "Share of samples that are classified correctly when the read-out is taken after T steps"
     curve = result.accuracy_at(truth)
-    trained = measured.rates.trained_accuracy
+    trained = None if measured.rates.trained is None else measured.rates.trained.accuracy
     caption += f" ({measured.what}), with the 95 % interval (Wilson) of {plural(result.samples, 'sample')}."
     if trained is not None:
         caption += f" The dashed line is the trained network on the same images, {percent(trained)}."
@@ -117,10 +131,13 @@ def raster_section(measured: Measured, palette: Palette) -> Section:
         left_out += " The input sends each pixel as the same number in every step and is not shown."
     if network.output.neurons.reset == "none":
         left_out += " The read-out integrates without spiking."
-    truth = "; “not” names the label where it differs" if measured.labels is not None else ""
+    above = ""
+    if measured.classifies:
+        above = " Above each column is the prediction after T steps"
+        above += "; “not” names the label where it differs." if measured.labels is not None else "."
     caption = (
         f"Spikes of the first {plural(raster.samples, 'sample')}, of up to {most} neurons of each layer, evenly spread over it. "
-        f"A mark is one spike. Above each column is the prediction after T steps{truth}.{stretch}{left_out}"
+        f"A mark is one spike.{above}{stretch}{left_out}"
     )
     drawn = picture("raster", "Spikes", caption, lambda wide: raster_plot(measured, palette, wide))
     return Section("raster", "Spikes", pictures=(drawn,))

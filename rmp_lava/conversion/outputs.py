@@ -1,0 +1,71 @@
+"""Outputs of the trained network and of its analog forms on many images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from ..encoding import pixel_values
+from ..errors import ConversionError, first_line
+from ..network import SpikingNetwork
+from ..progress import Progress
+from .analog import AnalogNetwork
+from .tracing.export_front import batch_limits
+from .tracing.reading import Model
+from .tracing.undisturbed import undisturbed, unwrapped
+
+_BATCH = 100
+
+
+def trained_outputs(model: Model, images: np.ndarray) -> np.ndarray:
+    """(N, outputs) of the trained network, as it returns them; or of the float network that was restored from integers."""
+    model = unwrapped(model)
+    with undisturbed(model):
+        return _outputs(*_caller(model), images)
+
+
+def analog_outputs(network: SpikingNetwork, images: np.ndarray) -> np.ndarray:
+    """(N, outputs) of a network in analog form: activations instead of spikes."""
+    analog = AnalogNetwork(network)
+    return _outputs(lambda batch: analog(torch.from_numpy(batch)), (1, _BATCH), images)
+
+
+def _caller(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[int, int]]:
+    """A trained network in evaluation mode as a function of float32 images, and its smallest and largest batch."""
+    limits = (1, _BATCH)
+    call: nn.Module
+    tensors: Iterable[object]
+    if isinstance(model, ExportedProgram):
+        call, tensors = model.module(), model.state_dict.values()
+        fewest, most = batch_limits(model)
+        limits = (fewest, max(fewest, min(most, _BATCH)))
+    else:
+        call, tensors = model, model.parameters()
+    like = next((t for t in tensors if isinstance(t, torch.Tensor) and t.is_floating_point()), torch.zeros(()))
+    return lambda images: call(torch.from_numpy(images).to(like.device, like.dtype)), limits
+
+
+@torch.no_grad()
+def _outputs(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int], images: np.ndarray) -> np.ndarray:
+    """(N, outputs) float32 of a function of images that takes batches within the limits."""
+    fewest, size = limits
+    found = []
+    with Progress("running the trained network, images", len(images)) as bar:
+        for start in range(0, len(images), size):
+            some = np.ascontiguousarray(pixel_values(images[start : start + size]))
+            filled = some if len(some) >= fewest else np.resize(some, (fewest, *some.shape[1:]))
+            try:
+                outputs = call(filled)
+            except Exception as error:  # it is the user's network
+                raise ConversionError(
+                    f"the trained network fails on {len(filled)} images at once ({first_line(error)}); it has to take any number "
+                    "of them; export a program with dynamic_shapes"
+                ) from None
+            # Outputs may have the shape of an image, or none of their own where there is one for each image.
+            found.append(outputs.reshape(len(filled), -1).float().cpu().numpy()[: len(some)])
+            bar.advance(len(some))
+    return np.concatenate(found)
