@@ -64,6 +64,8 @@ def finish(
     console = console_for(json_path)
     for finding in conversion.findings:
         console.print(f"{finding.sentence()}.")
+    if conversion.silent_units:
+        console.print(conversion.silent_units)
     console.print(network_table(conversion.integer, wide=console.width >= WIDE))
     console.print(fidelity_table(measurement.layer_fidelity))
     console.print(stage_table(measurement.stages, conversion.steps))

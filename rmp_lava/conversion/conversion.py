@@ -135,6 +135,17 @@ class Conversion(Tabular):
         columns = ("layer", "shape", "threshold", "as integer", "weight error", "worst row", "rounded to 0", "silent")
         return table(title, columns, rows, text_columns=2)
 
+    @property
+    def silent_units(self) -> str:
+        """A sentence on the units that never spike on the calibration images, by layer; empty if all do."""
+        found = [(self.floating[layer.name].record.get("silent_units", 0), layer) for layer in self.integer]
+        listed = ", ".join(
+            f"{count} of {layer.shape[0]} {'channels' if len(layer.shape) == 3 else 'neurons'} of {layer.name!r}"
+            for count, layer in found
+            if count
+        )
+        return listed and f"Silent on the calibration images, so that their weights decide no scale: {listed}."
+
     def stages(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Stages:
         """What the trained, folded, clipped, float and integer network reach on the same images, see `rmp_lava.scores`.
 

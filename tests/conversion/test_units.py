@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -199,6 +200,33 @@ def test_weights_of_a_silent_unit_take_no_bits_from_others(models, at, how):
         assert balanced.layers[1 if at == 2 else 2].record["silent_units"] >= 1
     few, many = np.array(errors)
     assert (many <= 1.3 * few + 30).all()
+
+
+@pytest.mark.parametrize("method", ["low-latency", "paper"])
+def test_a_branch_that_is_silent_on_the_calibration_images_is_kept_without_harm(method):
+    """A residual branch whose neurons could fire, but for no image that was seen."""
+    rng = np.random.default_rng(0)
+    first, last = rng.normal(size=(6, 4)), rng.normal(size=(3, 6))
+    rare, after = 1e4 * rng.random((5, 6)), 1e5 * rng.normal(size=(3, 5))
+    layers = (
+        Layer("first", (6,), (Dense(INPUT, first),), Neurons(1.0)),
+        Layer("rare", (5,), (Dense("first", rare),), Neurons(1.0, bias=np.full(5, -1e6))),
+        Layer("last", (3,), (Dense("first", last), Dense("rare", after)), Neurons(1.0, "none")),
+    )
+    network = SpikingNetwork("branch", make_input("current", (4,)), layers, "analog", "potential")
+    images = rng.random((60, 4), dtype=np.float32)
+    (how,) = candidates_for(method, channelwise=False)
+    integer = quantize(balance(network, images, 64, how))
+    result = run(integer, images, 64, record=("counts",))
+    assert integer["rare"].record["silent_units"] == 5 and not result.neuron_counts["rare"].any()
+    expected = np.maximum(images @ first.T, 0) @ last.T
+    assert np.sqrt(np.mean((result.in_trained_units(integer) - expected) ** 2)) < 0.05 * expected.std()
+
+
+def test_the_user_is_told_how_many_units_are_silent(models):
+    conversion = convert(silenced(models["convolutional"], 2, 1e3), IMAGES[:128], steps=4)
+    assert re.search(r"decide no scale: .*\d of 12 channels of '2'", conversion.silent_units)
+    assert "silent" in str(conversion.table())
 
 
 @pytest.mark.slow
