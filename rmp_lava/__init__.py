@@ -3,7 +3,7 @@
     import rmp_lava
     rmp_lava.check(model, images).raise_if_blocked()        # every obstacle at once, with a remedy each
     conversion = rmp_lava.convert(model, images, steps=16)  # .analog, .floating and .integer networks
-    print(conversion.stages(validation_images, labels))     # the accuracy of each form of the network
+    print(conversion.stages(validation_images, labels))     # what each form of the network reaches
     rmp_lava.save(conversion.integer, "exports/net.net")    # lava-dl netx HDF5, with Loihi 2's integers
     result = rmp_lava.run(rmp_lava.load("exports/net.net"), test_images, steps=16, backend="lava")
 

@@ -138,7 +138,7 @@ def convert(
 ) -> None:
     """Convert a trained network and write a .net file.
 
-    Shows the accuracy of each stage, and for each layer how closely firing rates match the trained activations. Saves the
+    Shows what each stage reaches, and for each layer how closely firing rates match the trained activations. Saves the
     trained network next to the .net file.
     """
     from ..conversion import pipeline

@@ -68,7 +68,8 @@ class Diagnosis:
     images : int
         Number of calibration images.
     floating, integer : float
-        Share of them on which the prediction is the trained network's, 0..1.
+        Share of them, or of their pixels, on which the prediction is the trained network's, 0..1; 1 minus the error of a single
+        output.
     layer : str
         The layer where rounding does most.
     cause : str
@@ -89,8 +90,9 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return (
-            f"rounding to integers costs accuracy: predictions are the trained network's on {self.integer:.1%} of {self.images} "
-            f"calibration images, in float on {self.floating:.1%}; it begins at layer {self.layer!r}, {self.cause}; "
+            f"rounding to integers costs accuracy: predictions agree with the trained network's to {self.integer:.1%} "
+            f"on {self.images} calibration images, in float to {self.floating:.1%}; it begins at layer {self.layer!r}, "
+            f"{self.cause}; "
             f"{self._advice()}"
         )
 
@@ -111,14 +113,9 @@ class TrainedPredictions:
         self.outputs = torch.cat(found).flatten(1).double().numpy()  # (N, outputs)
 
     def agreement(self, network: SpikingNetwork, steps: int, seed: int) -> float:
-        """Share of images with the same prediction; of a single output, 1 minus its relative error."""
-        result = run(network, self.images, steps, seed=seed)
-        if self.outputs.shape[1] > 1:
-            return float(np.mean(result.predictions == self.outputs.argmax(axis=1)))
-        if network.output_scale is None:
-            return 1.0
-        error = np.sqrt(np.mean((result.in_trained_units(network) - self.outputs) ** 2))
-        return float(1 - error / max(self.outputs.std(), 1e-30))
+        """Share of images, or pixels, with the same prediction; of a single output, 1 minus its error (see `Score`)."""
+        found = run(network, self.images, steps, seed=seed).agreement(network, self.outputs)
+        return 1 - (found.error or 0.0) if found.accuracy is None else found.accuracy
 
 
 def diagnose_rounding(
