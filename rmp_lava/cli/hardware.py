@@ -113,9 +113,9 @@ def fit(
     from .. import netx
     from ..backends.loihi2 import deployed_schedule, lowering_report
     from ..findings import findings_table
-    from ..hardware import map_network
+    from ..hardware import map_network, savings
     from ..report.board import describe_lowering, lowering_table
-    from ..report.hardware import compilers_table, describe_mapping, mapping_table
+    from ..report.hardware import compilers_table, describe_mapping, mapping_table, savings_table
     from ..report.runs import steps_for
     from ..report.tables import WIDE
     from ..sources.images import images_for
@@ -137,11 +137,15 @@ def fit(
     differing = compilers_table(mapping)
     if differing is not None:
         console.print(differing)
+    changes = savings(network, mapping)
+    saved = savings_table(mapping, changes)
+    if saved is not None:
+        console.print(saved)
     if mapping.findings:
         console.print(findings_table(mapping.findings, f"Findings on {mapping.profile.name}"))
     for line in describe_mapping(mapping):
         console.print(line)
-    summary, fits = mapping.summary(), mapping.fits
+    summary, fits = mapping.summary() | {"savings": [vars(each) for each in changes]}, mapping.fits
     if stock and not known:
         console.print("What differs on a board depends on T, which the file does not record; pass --steps.")
     elif stock:

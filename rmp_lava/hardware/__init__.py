@@ -7,6 +7,7 @@ from .interval import Interval
 from .mapping import Mapping, map_network
 from .placement import LayerMapping, Usage
 from .profiles import Comparison, Profile, load_comparisons, load_profile, profile_names
+from .savings import Saving, savings
 from .schema import Quantity
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Mapping",
     "Profile",
     "Quantity",
+    "Saving",
     "Usage",
     "check",
     "estimate",
@@ -27,4 +29,5 @@ __all__ = [
     "load_profile",
     "map_network",
     "profile_names",
+    "savings",
 ]

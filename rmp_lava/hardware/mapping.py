@@ -38,6 +38,8 @@ class Mapping(Tabular):
         Keys of the profile without a public value; cores that depend on them are counted too high, or without them.
     remedies : tuple of str
         What would make it fit; empty if the cores are enough.
+    sparse : bool
+        Whether only the non-zero weights of dense layers are stored.
     """
 
     profile: Profile
@@ -47,6 +49,7 @@ class Mapping(Tabular):
     findings: tuple[Finding, ...] = ()
     unknown: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
+    sparse: bool = False
 
     @property
     def cores(self) -> int:
@@ -135,6 +138,7 @@ class Mapping(Tabular):
             "chips_available": self.chips_available,
             "chips_on_ethernet": self.chips_on_ethernet,
             "compiler": self.profile.compiler,
+            "sparse": self.sparse,
             "passes": self.passes,
             "layers": [_summary(layer) for layer in self.layers],
             "other_compilers": {
@@ -229,6 +233,7 @@ def map_network(
         },
         tuple(findings_for(network, profile, implementation)),
         tuple(f"cores.{key}" for key, quantity in profile.sections["cores"].items() if quantity.value is None),
+        sparse=sparse,
     )
     if result.enough_cores:
         return result

@@ -206,6 +206,7 @@ class _Load:
         limits = {name: profile.count(f"cores.{name}") for name in RESOURCES}
         limits["neurons"] = profile["cores.neurons"] // demand.slots
         self.limits = {name: limit for name, limit in limits.items() if limit is not None}
+        self.known: dict[Block, dict[str, int]] = {}  # of `fullest`, as passes ask for the same block again
         # Where only non-zero weights are stored, blocks of the same size take different numbers of words.
         self.differ = not demand.is_image and any(s.stored is not None for s in demand.synapses)
         # No splitting mends what the smallest block exceeds.
@@ -248,10 +249,10 @@ class _Load:
 
     def fullest(self, block: Block) -> dict[str, int]:
         """Resource -> the most that a core takes of it."""
-        if not self.differ:
-            return self.of(block)
-        taken = [each for _, each in self.parts(block)]
-        return {name: max(each[name] for each in taken) for name in RESOURCES}
+        if block not in self.known:
+            taken = [each for _, each in self.parts(block)] if self.differ else [self.of(block)]
+            self.known[block] = {name: max(each[name] for each in taken) for name in RESOURCES}
+        return self.known[block]
 
     def exceeded(self, block: Block) -> dict[str, float]:
         """Resource -> how many times its limit a block takes, where it exceeds a limit that splitting can keep."""
@@ -268,6 +269,8 @@ class _Load:
             return None
         bits, header = s.weight_bits + self.profile["cores.index_bits_dense"], self.profile["cores.list_bits_dense"]
         words = np.array([self._list_words(n, bits, header) for n in range(neurons + 1)])
+        if neurons == 1:
+            return (np.count_nonzero(s.stored, axis=1) * words[1]).tolist()
         at_once = max(_AT_ONCE // (s.inputs * neurons), 1) * neurons
         result: list[int | None] = []
         for first in range(0, len(s.stored), at_once):

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from ..hardware import Check, Estimate, Interval, LayerMapping, Mapping, Profile
+from ..hardware import Check, Estimate, Interval, LayerMapping, Mapping, Profile, Saving
 from ..tables import Table, table
 from .words import count, digits, percent, quantity, shape
 
@@ -131,6 +131,18 @@ def compilers_table(mapping: Mapping) -> Table | None:
 
 def _scarcest(layer: LayerMapping) -> tuple[str, str]:
     return (f"{layer.cores:,}" if layer.fits else "–"), f"{_RESOURCES[layer.binding]}, {_used(layer)}"
+
+
+def savings_table(mapping: Mapping, found: Sequence[Saving]) -> Table | None:
+    """What pruning and fewer weight bits would save; None if nothing would."""
+    if all(each.cores >= mapping.cores for each in found):
+        return None
+    rows = [
+        (each.change, f"{each.cores:,}", f"{mapping.cores - each.cores:,}", "yes" if each.fits else "no")
+        for each in found
+    ]
+    rows.insert(0, ("as it is", f"{mapping.cores:,}", "", "yes" if mapping.enough_cores else "no"))
+    return table("Fewer weights, or fewer bits of them", ("change", "cores", "saved", "fits"), rows)
 
 
 def describe_compilers(mapping: Mapping) -> str:

@@ -89,6 +89,16 @@ def test_both_compilers_are_shown_where_they_differ(call, nets):
     assert "Where the two compilers differ" not in output
 
 
+def test_what_fewer_weights_or_bits_save_is_shown(call, nets):
+    _, output, _ = call("fit", nets["mnist"], "--profile", "oheo_gulch")
+    assert "90% of dense weights pruned" in output and "weights of 4 bits" in output
+    found = json.loads(call("fit", nets["mnist"], "--json", "-")[1])
+    cores = {each["change"]: each["cores"] for each in found["savings"]}
+    assert cores["weights of 2 bits"] < found["cores"] and not found["sparse"]
+    pruned = json.loads(call("fit", nets["mnist"], "--sparse", "--json", "-")[1])
+    assert pruned["sparse"] and not any(each["change"].startswith("non-zero") for each in pruned["savings"])
+
+
 def test_a_network_that_fits(call, nets):
     code, output, error = call("fit", nets["pilotnet"])
     assert code == 0 and error == ""

@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 from rmp_lava.backends.loihi2 import lowering_report
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ProfileError, UsageError
-from rmp_lava.hardware import Profile, load_profile, map_network
+from rmp_lava.hardware import Profile, load_profile, map_network, savings
 from rmp_lava.hardware.demand import weight_bits
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.report.hardware import describe_mapping
@@ -158,6 +158,29 @@ def test_only_non_zero_weights_are_stored_where_asked():
         words = max(words, sum(-(-(int(n) * 20 + 12) // 64) for n in counts if n))
     assert found.usage["synapse_words"].largest == words and found.cores < every.cores
     assert found.usage["axons_in"].largest == 1024
+
+
+def test_savings_are_those_of_the_changed_network():
+    layers = (dense("a", INPUT, 1000, 500), dense("b", "a", 500, 100))
+    network = network_of((1000,), *layers)
+    mapping = map_network(network, LOIHI2)
+    found = {each.change: each.cores for each in savings(network, mapping)}
+    assert found["non-zero weights only (0% are zero)"] == mapping.cores
+    four = [x.replace(synapses=(Dense(x.synapses[0].source, x.synapses[0].weight // 32 * 32),)) for x in layers]
+    assert found["weights of 4 bits"] == map_network(network.replace(layers=tuple(four)), LOIHI2).cores != mapping.cores
+    pruned = []
+    for x in layers:
+        weight = x.synapses[0].weight
+        small = np.abs(weight) <= np.quantile(np.abs(weight), 0.9)
+        pruned.append(x.replace(synapses=(Dense(x.synapses[0].source, np.where(small, 0, weight)),)))
+    key = "90% of dense weights pruned, non-zero weights only"
+    assert found[key] == map_network(network.replace(layers=tuple(pruned)), LOIHI2, sparse=True).cores < mapping.cores
+    pruned = network.replace(layers=tuple(pruned))
+    changes = [each.change for each in savings(pruned, map_network(pruned, LOIHI2, sparse=True))]
+    assert not any(change.startswith("non-zero") for change in changes)
+    assert savings(pruned, map_network(pruned, LOIHI2))[0].change == "non-zero weights only (90% are zero)"
+    images = [each.cores for each in savings(pilotnet(), map_network(pilotnet(), OLDER))]
+    assert len(images) == 5 and min(images) < 74
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 1), st.integers(0, 2**32 - 1))
