@@ -27,6 +27,7 @@ _MEANING = {
     "tanh": ("is a tanh at the end", _SIGN),
     "softsign": ("is a softsign at the end", _SIGN),
     "softplus": ("is a softplus at the end", "they have its order"),
+    "log": ("is a logarithm at the end", "they have its order"),
     "exp": ("is an exponential at the end", "they have its order"),
     "argmax": ("is an arg max at the end", "the prediction is the index of the largest"),
 }
@@ -82,7 +83,9 @@ def softmax(builder: Builder, call: Call) -> Expression:
 @rule(*(name for name in _MEANING if name not in ("softmax", "log_softmax", "argmax")))
 def monotonic(builder: Builder, call: Call) -> Expression:
     """A function that increases with each element."""
-    if not builder.at_the_end:
+    before = builder.producer(call.args[0]) if call.args and isinstance(call.args[0], Ref) else None
+    of_probabilities = before is not None and before.op in ("softmax", "sigmoid")
+    if not builder.at_the_end or call.op == "log" and not of_probabilities:
         raise obstacle(call.op)
     return _left_out(builder, call)
 

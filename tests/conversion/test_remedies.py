@@ -1,0 +1,128 @@
+"""A remedy that `check` gives leads to a network that converts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from rmp_lava.conversion.check import check
+from rmp_lava.conversion.pipeline import convert
+
+IMAGES = np.random.default_rng(0).random((16, 3, 8, 8), dtype=np.float32)
+
+
+class Fn(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Softened(nn.Module):
+    """Multiplies by a mask that is computed from the image, or adds it."""
+
+    def __init__(self, gates: bool) -> None:
+        super().__init__()
+        self.mask, self.gates = nn.Conv2d(4, 4, 1), gates
+
+    def forward(self, x):
+        mask = functional.relu(self.mask(x))
+        return x * mask if self.gates else x + mask
+
+
+REMEDIES = {
+    "maximum pooling": (
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        "use nn.AvgPool2d with the same kernel and stride (ceil_mode=False)",
+        nn.AvgPool2d(3, 2),
+    ),
+    "maximum pooling, by a convolution": (nn.MaxPool2d(2), "or a convolution with that stride", nn.Conv2d(4, 4, 2, 2)),
+    "ceil_mode": (nn.AvgPool2d(3, 2, ceil_mode=True), "use ceil_mode=False", nn.AvgPool2d(3, 2)),
+    "count_include_pad": (
+        nn.AvgPool2d(2, 2, 1, count_include_pad=False),
+        "use count_include_pad=True",
+        nn.AvgPool2d(2, 2, 1),
+    ),
+    "windows of different sizes": (
+        nn.AdaptiveAvgPool2d(5),
+        "choose an output size that divides the input's",
+        nn.AdaptiveAvgPool2d(4),
+    ),
+    "pooling in one dimension": (
+        nn.Sequential(nn.Flatten(2), nn.AdaptiveAvgPool1d(4)),
+        "AdaptiveAvgPool2d on the image",
+        nn.AdaptiveAvgPool2d((4, 1)),
+    ),
+    "another activation": (nn.SiLU(), "use ReLU (or ReLU6) there", nn.ReLU6()),
+    "clip below zero": (nn.Hardtanh(), "clip to [0, a] with a > 0", nn.Hardtanh(0, 1)),
+    "statistics of the image": (nn.GroupNorm(2, 4), "use BatchNorm2d", nn.BatchNorm2d(4)),
+    "statistics of the batch": (
+        nn.BatchNorm2d(4, track_running_stats=False),
+        "use track_running_stats=True",
+        nn.BatchNorm2d(4),
+    ),
+    "reflected borders": (nn.ReflectionPad2d(1), "pad with zeros", nn.ZeroPad2d(1)),
+    "padding with a constant": (nn.ConstantPad2d(1, 0.5), "pad with zeros", nn.ConstantPad2d(1, 0.0)),
+    "padding of a convolution": (
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
+        "use padding_mode='zeros'",
+        nn.Conv2d(4, 4, 3, padding=1),
+    ),
+    "softmax inside": (nn.Softmax(1), "remove it", nn.Identity()),
+    "product of activations": (Softened(True), "use a residual addition", Softened(False)),
+    "upsampling": (nn.Upsample(scale_factor=2), "remove the upsampling", nn.Identity()),
+    "always dropping": (
+        Fn(functional.dropout),
+        "training=self.training",
+        Fn(lambda x: functional.dropout(x, training=False)),
+    ),
+    "axes swapped": (
+        Fn(lambda x: x.transpose(2, 3) + x),
+        "keep the order (N, channels, height, width)",
+        Fn(lambda x: x + x),
+    ),
+    "lower bound": (Fn(lambda x: x.clamp(min=0.1)), "clip to [0, a] with a > 0", Fn(lambda x: x.clamp(min=0))),
+    "integers": (
+        Fn(lambda x: (x * 4).to(torch.int32) / 4),
+        "round with torch.floor or torch.round",
+        Fn(lambda x: torch.floor(x * 4) / 4),
+    ),
+    "rounding to decimals": (Fn(lambda x: torch.round(x, decimals=1)), "remove the rounding", nn.Identity()),
+    "stacked and reshaped": (
+        Fn(lambda x: torch.stack([x, x], 1).mean(2)),
+        "sum or average over the stacked axis only",
+        Fn(lambda x: torch.stack([x, x], 1).mean(1)),
+    ),
+    "average over channels": (Fn(lambda x: x.mean(1, keepdim=True)), "or use a convolution", nn.Conv2d(4, 1, 1)),
+}
+
+
+def network(middle: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), middle, nn.Conv2d(4, 4, 1), nn.ReLU())
+    with torch.no_grad():
+        try:
+            model(torch.from_numpy(IMAGES))
+        except RuntimeError:  # what is in the middle gives other channels, or no image
+            model = model[:3]
+        model = nn.Sequential(*model, nn.Flatten(), nn.LazyLinear(3)).eval()
+        model(torch.from_numpy(IMAGES))
+    return model
+
+
+@pytest.mark.parametrize("what", REMEDIES)
+def test_a_remedy_works(what):
+    wrong, remedy, right = REMEDIES[what]
+    obstacles = check(network(wrong), IMAGES).obstacles
+    assert len(obstacles) == 1 and remedy in obstacles[0].remedy, obstacles
+    assert check(network(right), IMAGES).obstacles == ()
+
+
+def test_what_remedies_lead_to_is_converted():
+    for what in ("maximum pooling", "product of activations", "integers", "stacked and reshaped"):
+        assert convert(network(REMEDIES[what][2]), IMAGES, steps=4).integer.is_integer
