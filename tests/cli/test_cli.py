@@ -68,7 +68,7 @@ def net():
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
 
 def unsuitable():
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(72, 2))
 """
 
 
@@ -314,7 +314,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("convert", "d.pt", "--weights", "d.pt"), "has its own"),
         (("convert", "mine:net"), "pass --data or --images"),
         (("convert", "mine:net", "--data", "digits", "--shape", "3,8,8"), "has images of shape (1, 8, 8)"),
-        (("convert", "mine:unsuitable", "--data", "digits"), "(MaxPool2d) is maximum pooling"),
+        (("convert", "mine:unsuitable", "--data", "digits"), "(GroupNorm) normalises by the image's own statistics"),
         (("tune", "d.pt", "--steps", "0"), "steps are 0"),
         (("tune", "d.pt", "--epochs", "0"), "epochs is 0"),
         (("tune", "d.pt", "--device", "abacus"), "device 'abacus' is unknown"),
@@ -344,7 +344,7 @@ def test_a_network_that_does_not_convert(work, call, monkeypatch, tmp_path):
     monkeypatch.chdir(work)
     code, output, text = call("check", "mine:unsuitable", "--shape", "1,8,8", "--json", tmp_path / "found.json")
     assert code == 2 and text == ""
-    for part in ("use ReLU", "nn.AvgPool2d", "2 obstacles found."):
+    for part in ("use ReLU", "use BatchNorm2d", "2 obstacles found."):
         assert part in output
     report = json.loads((tmp_path / "found.json").read_text())
     assert not report["convertible"] and [f["where"] for f in report["findings"]] == ["1", "2"]
@@ -354,7 +354,7 @@ def test_obstacles_are_listed_before_information(work, call, monkeypatch):
     monkeypatch.chdir(work)
     (work / "both.py").write_text(
         "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), "
-        "nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))\n"
+        "nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(72, 2))\n"
     )
     code, output, _ = call("check", "both:net", "--shape", "1,8,8", "--json", "-")
     severities = [finding["severity"] for finding in json.loads(output)["findings"]]

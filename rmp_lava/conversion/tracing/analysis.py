@@ -12,7 +12,15 @@ from torch.utils._pytree import tree_leaves
 
 from ...findings import Finding
 from ...network import INPUT, Layer
-from . import endings, expressions, operations, rounding, shapes  # noqa: F401 (all but one register their rules)
+from . import (  # noqa: F401 (all but two register their rules)
+    activations,
+    endings,
+    expressions,
+    max_pooling,
+    operations,
+    rounding,
+    shapes,
+)
 from .builder import APART, Builder, SilentObstacleError
 from .calls import Call, Calls, Ref
 from .dead import alive, reached
@@ -86,6 +94,10 @@ class _Walk(Builder):
             return endings.after_decision(self, call, self.values(first))
         if call.op == "getitem" and isinstance(first, Ref) and isinstance(self.values(first), tuple):
             return self.values(first)[call.args[1]]
+        if call.op == "getattr" and isinstance(first, Ref) and call.args[1] == "values":
+            value = self.values(first)
+            if isinstance(value, tuple):
+                return value[0]
         if call.op not in RULES:
             raise obstacle(call.op)
         value = RULES[call.op](self, call)

@@ -16,7 +16,7 @@ from . import expressions
 from .calls import Call, Calls, Ref
 from .dead import compact
 from .expressions import Expression
-from .maps import Diagonal, NotComposableError
+from .maps import NotComposableError
 from .remedies import ObstacleError, obstacle
 
 APART = {
@@ -24,9 +24,6 @@ APART = {
     "enormous": "would make an enormous matrix of the next layer's weights",
 }
 """For each kind of a pooling's note, why the pooling is not folded as requested."""
-
-
-_READS_BORDERS = ("conv2d", "avg_pool2d", "pad", "constant_pad_nd")
 
 
 class SilentObstacleError(Exception):
@@ -78,9 +75,10 @@ class Builder:
         """Populations that only clip the activations of another one, and the other one."""
         self._merged: dict[str, str] = {}
         """Those that became the clip of the other one."""
-        # Id of the terms of an expression -> the population made to hold it, which several branches may read. Views of
-        # one expression share its terms. The terms are kept, so that their id stays unique.
-        self._populations: dict[int, tuple[tuple, str]] = {}
+        # Ids of the terms and of the bias of an expression -> the populations made to hold it, which several branches may
+        # read. Views of one expression share both. They are kept, so that their ids stay unique.
+        self._holders: dict[tuple[int, int], tuple[Expression, tuple[str, ...]]] = {}
+        self._depths: dict[str, int] = {}
         shape = tuple(calls.values[0].shape[1:])
         is_suitable = len(shape) in (1, 3)
         self._values: list[Any] = [
@@ -169,9 +167,9 @@ class Builder:
     def composed(
         self, call: Call, x: Expression, operation: Callable[[Expression], Expression], *, enormous: bool = False
     ) -> Expression:
-        """`operation(x)`; if that is not exact, `operation` of a population that holds x, which must never be negative.
+        """`operation(x)`; if that is not exact, `operation` of the populations that hold x (see `held`).
 
-        `enormous`: the composed map is much larger than its parts, so a pooling in x becomes a population instead.
+        `enormous`: the composed map is much larger than its parts, so a pooling in x becomes populations instead.
         """
         pools = [note for note in x.notes if note.kind == "pooling"]
         if not (enormous and pools and expressions.is_nonnegative(x)):
@@ -180,17 +178,15 @@ class Builder:
                 return operation(x)
             except NotComposableError:
                 pass
-        linear_before = [name for rank, name in x.labels if rank == 2]
-        whole = len(x.terms) == 1 and isinstance(x.terms[0].linear, Diagonal) and x.bias is None
-        if whole or not expressions.is_nonnegative(x):
+        if expressions.population_of(x) is not None:
             self.give_up_silently(x)
-            raise self._not_composable(call, x, linear_before)
-        name = pools[-1].layer if pools else None
-        notes = tuple(note for note in x.notes if note not in pools)
-        held, new = self._population_that_holds(replace(x, notes=notes), call.layer, name)
-        if new and not pools:
-            text = "kept as a layer of its own: its inputs are never negative, so its neurons lose nothing"
-            self.inform(self.layers[-1].name, "is not followed by a ReLU", text)
+            raise _not_one_layer(call)
+        if len(x.shape) == 3 and expressions.varies_by_pixel(x):
+            self.give_up_silently(x)
+            raise ObstacleError(
+                "multiplies each pixel by another factor", "use one factor for each channel, or put a ReLU before it"
+            )
+        held = self.held(call, x)
         kind = "enormous" if enormous else "unfolded"
         apart = tuple(replace(note, kind=kind) for note in pools)
         for note in apart:
@@ -198,25 +194,51 @@ class Builder:
         try:
             return replace(operation(held), notes=apart)
         except NotComposableError:
-            raise self._not_composable(call, x, linear_before) from None
+            self.give_up_silently(x)
+            raise _not_one_layer(call) from None
 
-    def _not_composable(self, call: Call, x: Expression, linear_before: list[str]) -> ObstacleError:
-        if linear_before:
-            return ObstacleError(
-                f"has no ReLU between it and {linear_before[-1]!r}, and the two are not one layer together",
-                f"put a ReLU after {linear_before[-1]!r}, or remove one of the two, and train again",
-            )
-        bordered = [note.layer for note in x.notes if note.kind == "pooling" or note.found == "pads with zeros"]
-        if call.op in _READS_BORDERS and bordered:
-            before = repr(bordered[-1])
-            return ObstacleError(
-                f"reads zeros beyond the border of what {before} gives, so that the two are not one layer together, and values "
-                "between them may be negative",
-                f"put a ReLU after {before}, or leave out the padding of one of the two, and train again",
-            )
-        return ObstacleError(
-            "multiplies each pixel by another factor", "use one factor for each channel, or put a ReLU before it"
-        )
+    def held(self, call: Call, x: Expression) -> Expression:
+        """x as activations of populations of its own: one if x is never negative, else relu(x) - relu(-x).
+
+        Reported where the populations are new, as another branch may hold x already.
+        """
+        if expressions.population_of(x) is not None:
+            return x
+        pools = [note for note in x.notes if note.kind == "pooling"]
+        name = pools[-1].layer if pools else None
+        plain = replace(x, notes=tuple(note for note in x.notes if note not in pools))
+        if expressions.is_nonnegative(x):
+            held, new = self._population_that_holds(plain, call.layer, name)
+            if new and not pools:
+                text = "kept as a layer of its own: its inputs are never negative, so its neurons lose nothing"
+                self.inform(self.layers[-1].name, "is not followed by a ReLU", text)
+            return held
+        key = (id(x.terms), id(x.bias))
+        new = key not in self._holders
+        if new:
+            self._append(call.layer, plain, name)
+            positive = self.layers[-1].name
+            negative = self.neurons(expressions.scaled(plain, np.array(-1.0)), self._module(positive))
+            self._holders[key] = (x, (positive, expressions.sources(negative)[0]))
+            found = "has no ReLU before what follows it, and the two are not one layer together"
+            cost = f"{2 * math.prod(x.shape):,} neurons; a ReLU needs half as many"
+            self.inform(self._module(positive), found, f"held by two populations, relu(x) and relu(-x): {cost}")
+        positive, negative_name = self._holders[key][1]
+        below = expressions.scaled(_seen_as(x, negative_name), np.array(-1.0))
+        return expressions.added(_seen_as(x, positive), below)
+
+    def neurons(self, x: Expression, name: str, *, clip: np.ndarray | None = None) -> Expression:
+        """The activations of a new population that rectifies x, named after `name`; `clip` is () or (channels,)."""
+        self._append(name, x, name, clip=clip)
+        return _seen_as(x, self.layers[-1].name)
+
+    def depth(self, x: Expression) -> int:
+        """Synapses on the longest path from the input to the populations that x is made of."""
+        return max((self._depths.get(name, 0) for name in expressions.sources(x)), default=0)
+
+    def _module(self, name: str) -> str:
+        """The name of the module that a population was made for."""
+        return next((layer.record.get("module", name) for layer in self.layers if layer.name == name), name)
 
     def population(self, call: Call, x: Expression, *, clip: np.ndarray | None = None) -> Expression:
         """Make a population of neurons that rectify x, and clip it at () or (channels,) if asked to."""
@@ -325,17 +347,19 @@ class Builder:
 
     def _population_that_holds(self, x: Expression, fallback: str, name: str | None) -> tuple[Expression, bool]:
         """The population that holds x, and whether it is new: another branch may read it already."""
-        key, new = id(x.terms), id(x.terms) not in self._populations
+        key = (id(x.terms), id(x.bias))
+        new = key not in self._holders
         if new:
             self._append(fallback, x, name)
-            self._populations[key] = (x.terms, self.layers[-1].name)
-        return _seen_as(x, self._populations[key][1]), new
+            self._holders[key] = (x, (self.layers[-1].name,))
+        return _seen_as(x, self._holders[key][1][0]), new
 
     def _append(self, fallback: str, x: Expression, name: str | None, *, clip: np.ndarray | None = None) -> None:
         taken = {layer.name for layer in self.layers} | {INPUT}
         labels = [label for _, label in sorted(x.labels, key=lambda label: -label[0])] or [fallback]
         module = name or next((label for label in labels if _printable(label) not in taken), labels[0])
         name = _unique(_printable(module), taken)
+        self._depths[name] = 1 + self.depth(x)
         if self._is_unknown(x):  # nothing will be converted, but the search continues
             self._unknown.add(name)
             self.layers.append(Layer(name, x.shape, (), Neurons(1.0)))
@@ -367,6 +391,11 @@ class Builder:
 
     def _add(self, severity: Severity, where: str, found: str, remedy: str) -> None:
         self.findings.append(Finding(severity, where or "model", found, remedy))
+
+
+def _not_one_layer(call: Call) -> ObstacleError:
+    found = f"({call.op}) is not one layer of synapses here"
+    return ObstacleError(found, "use convolutions on images, or flatten to (N, features) before it")
 
 
 def _reading(layer: Layer, old: str, new: str) -> Layer:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
+from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
 from .modules import lowered
@@ -95,10 +96,16 @@ _NAMES = {
     "truediv": "div", "itruediv": "div", "true_divide": "div", "divide": "div", "negative": "neg", "clip": "clamp",
     "concat": "cat", "concatenate": "cat", "native_batch_norm_legit_no_training": "aten_batch_norm",
     "native_batch_norm_legit": "aten_batch_norm", "native_batch_norm_legit_functional": "aten_batch_norm",
-    "native_dropout": "dropout", "logsigmoid": "log_sigmoid", "log_sigmoid_forward": "log_sigmoid",
+    "native_dropout": "dropout", "prelu_kernel": "prelu", "logsigmoid": "log_sigmoid", "log_sigmoid_forward": "log_sigmoid",
     "upsample_nearest2d": "interpolate", "upsample_bilinear2d": "interpolate",
-    "max_pool2d_with_indices": "max_pool2d", "boolean_dispatch": "max_pool2d",
+    "max_pool2d_with_indices": "max_pool2d",
 }  # fmt: skip
+_DISPATCHED = {
+    getattr(functional, name): name
+    for name in ("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+                 "adaptive_max_pool3d", "fractional_max_pool2d", "fractional_max_pool3d")
+}  # fmt: skip
+"""Functions that PyTorch makes two of, with and without indices, under one name."""
 _QUERIES = {"size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "len", "stride", "dtype", "device",
             "sym_size", "sym_numel", "is_floating_point", "is_cuda", "is_contiguous", "requires_grad", "layout",
             "isinstance", "type", "is_complex", "element_size", "is_sparse", "is_quantized", "assert",
@@ -117,6 +124,8 @@ def canonical(target: Any) -> str:
         name = f"aten_{name}" if name in ("batch_norm", "instance_norm") else name
     elif isinstance(target, str):
         name = target
+    elif target in _DISPATCHED:
+        name = _DISPATCHED[target]
     else:
         name = getattr(target, "__name__", type(target).__name__)
         home = getattr(target, "__module__", None) or "torch"

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch.utils._pytree import tree_leaves
 
 from .builder import Builder
 from .calls import Call, Calls, Ref
 from .expressions import Expression
 from .remedies import ObstacleError, obstacle
-from .rules import rule
+from .rules import RULES, rule
 from .shapes import COPIES, MOVES
 
 _LOGITS = "the largest stays the largest"
@@ -92,9 +91,11 @@ def monotonic(builder: Builder, call: Call) -> Expression:
 
 @rule("argmax", "max")
 def largest(builder: Builder, call: Call) -> Expression | tuple[Any, ...]:
-    """argmax(input, dim), or the indices of max(input, dim)."""
+    """argmax(input, dim), or the indices of max(input, dim) at the end; other forms of max."""
     if call.op == "max" and not isinstance(call.result, tuple):
-        return maximum(builder, call)
+        return RULES["maximum"](builder, call)
+    if call.op == "max" and not builder.at_the_end:
+        return RULES["amax"](builder, call)
     if not builder.at_the_end:
         raise obstacle(call.op)
     _check_axis(builder, call, "an arg max", "take the arg max over axis 1, or return its input")
@@ -116,16 +117,3 @@ def _check_axis(builder: Builder, call: Call, what: str, remedy: str) -> None:
     x, dim = builder.values(call.argument(0, "input")), call.argument(1, "dim")
     if not isinstance(x, Expression) or dim is None or int(dim) % (1 + len(x.view)) != 1:
         raise ObstacleError(f"is {what} over another axis than the classes", remedy)
-
-
-@rule("maximum")
-def maximum(builder: Builder, call: Call) -> Expression:
-    """The elementwise maximum with zero, which is a ReLU; `max` of two tensors is the same."""
-    parts = [call.argument(0, "input"), call.argument(1, "other")]
-    constants = [part for part in parts if isinstance(part, torch.Tensor)]
-    if len(constants) != 1 or bool(constants[0].any()):
-        raise obstacle(call.op)
-    x = builder.straight(call, next(part for part in parts if isinstance(part, Ref)))
-    if x.view != tuple(call.result.shape[1:]):
-        raise obstacle(call.op)
-    return builder.rectified(call, x)

@@ -97,6 +97,11 @@ def gain_of(x: Expression) -> float | None:
     return most if least == most else None
 
 
+def sources(x: Expression) -> tuple[str, ...]:
+    """The populations that x is made of, each once."""
+    return tuple(dict.fromkeys(term.source for term in x.terms))
+
+
 def aligned(x: Expression) -> Expression:
     """The same tensor without `order`: selected channels become rows of the maps, every n-th pixel a stride.
 
@@ -115,14 +120,15 @@ def aligned(x: Expression) -> Expression:
     whole = np.array_equal(inner, np.arange(pixels))
     if not np.array_equal(places, channels[:, None] * pixels + inner) or not whole and len(x.view) != 3:
         raise NotComposableError
-    picked = x if np.array_equal(channels, np.arange(x.shape[0])) else _chosen(x, channels)
+    picked = x if np.array_equal(channels, np.arange(x.shape[0])) else chosen(x, channels)
     picked = replace(picked, order=None)
     if whole:
         return picked
     return replace(convolved(picked, _subsampling(picked.shape, inner.reshape(x.view[1:]))), view=x.view)
 
 
-def _chosen(x: Expression, channels: np.ndarray) -> Expression:
+def chosen(x: Expression, channels: np.ndarray) -> Expression:
+    """The given channels of x, in this order; x is not reordered, and the view stays."""
     pixels = math.prod(x.shape[1:])
     wanted = np.isin(np.arange(x.shape[0]), channels)
     terms = []
@@ -192,7 +198,7 @@ def structural(x: Expression, constant: np.ndarray) -> np.ndarray:
     return np.broadcast_to(constant, x.view).reshape(x.shape)
 
 
-def _flattened(x: Expression) -> Expression:
+def flattened(x: Expression) -> Expression:
     """The same tensor with flat terms."""
     if len(x.shape) == 1:
         return x
@@ -203,7 +209,7 @@ def _flattened(x: Expression) -> Expression:
 def added(x: Expression, y: Expression) -> Expression:
     """`x + y`; the views are equal and neither is reordered."""
     if x.shape != y.shape:
-        x, y = _flattened(x), _flattened(y)
+        x, y = flattened(x), flattened(y)
     biases = [b for b in (x.bias, y.bias) if b is not None]
     return replace(
         x,
@@ -234,7 +240,7 @@ def _merged_diagonals(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 def concatenated(parts: list[Expression], view: Shape) -> Expression:
     """Concatenate along the first axis of the view; no part is reordered."""
     if any(len(x.shape) != 3 or x.shape[1:] != parts[0].shape[1:] for x in parts):
-        parts = [_flattened(x) for x in parts]
+        parts = [flattened(x) for x in parts]
     shape = (sum(x.shape[0] for x in parts), *parts[0].shape[1:])
     terms: list[Term] = []
     offset = 0
@@ -252,6 +258,35 @@ def concatenated(parts: list[Expression], view: Shape) -> Expression:
     return Expression(shape, tuple(terms), view, bias, None, labels, notes)
 
 
+def split(x: Expression) -> list[Expression]:
+    """The parts that an image is a concatenation of, along its channels: no term reaches into two of them."""
+    pixels = math.prod(x.shape[1:])
+    starts = [0]
+    reached = 0
+    for term in sorted(x.terms, key=lambda term: term.offset):
+        first = term.offset // pixels
+        if first >= reached > starts[-1]:
+            starts.append(reached)
+        if first > reached:
+            starts.append(first)
+        reached = max(reached, -(-term.span.stop // pixels))
+    ends = [*starts[1:], x.shape[0]]
+    return [_channel_range(x, first, last) for first, last in zip(starts, ends, strict=True)]
+
+
+def _channel_range(x: Expression, first: int, last: int) -> Expression:
+    if (first, last) == (0, x.shape[0]):
+        return x
+    pixels, shape = math.prod(x.shape[1:]), (last - first, *x.shape[1:])
+    terms = tuple(
+        replace(term, offset=term.offset - first * pixels)
+        for term in x.terms
+        if first * pixels <= term.offset < last * pixels
+    )
+    bias = None if x.bias is None else x.bias[first:last]
+    return replace(x, shape=shape, terms=terms, view=shape, bias=bias)
+
+
 def convolved(x: Expression, conv: Convolution) -> Expression:
     """A convolution of an image; the caller sets labels and notes.
 
@@ -261,12 +296,21 @@ def convolved(x: Expression, conv: Convolution) -> Expression:
         If a term and the convolution are not one convolution together.
     """
     terms = []
+    inputs, outputs = conv.source_shape[0] // conv.groups, conv.weight.shape[0] // conv.groups
     for term in x.terms:
-        if conv.groups == 1 and len(term.linear.shape) == 3:
-            first = term.offset // math.prod(x.shape[1:])
-            part = conv.weight[:, first : first + term.linear.shape[0]]
+        if len(term.linear.shape) != 3:
+            raise NotComposableError
+        first, channels = term.offset // math.prod(x.shape[1:]), term.linear.shape[0]
+        if conv.groups == 1:
+            part = conv.weight[:, first : first + channels]
             second = replace(conv, weight=part, source_shape=term.linear.shape)
             terms.append(Term(term.source, then_convolution(term.linear, second)))
+        elif first % inputs == channels % inputs == 0:  # groups of its own, as in a pooling of concatenated images
+            groups = slice(first // inputs, (first + channels) // inputs)
+            part = conv.weight[groups.start * outputs : groups.stop * outputs]
+            second = replace(conv, weight=part, source_shape=term.linear.shape, groups=groups.stop - groups.start)
+            offset = groups.start * outputs * math.prod(conv.size)
+            terms.append(Term(term.source, then_convolution(term.linear, second), offset))
         else:
             whole = maps.embedded(term.linear, term.offset, x.shape)
             terms.append(Term(term.source, then_convolution(whole, conv)))
@@ -317,6 +361,12 @@ def rearranged(x: Expression, index: np.ndarray, view: Shape) -> Expression:
     order = index if x.order is None else x.order[index]
     same = order.size == math.prod(x.shape) and np.array_equal(order, np.arange(order.size))
     return replace(x, view=view, order=None if same else order)
+
+
+def varies_by_pixel(x: Expression) -> bool:
+    """Whether activations are multiplied by factors that differ between the pixels of a channel."""
+    gains = [term.linear.gain for term in x.terms if isinstance(term.linear, maps.Diagonal)]
+    return any(gain.ndim > 0 and math.prod(gain.shape[1:]) != 1 for gain in gains)
 
 
 def is_nonnegative(x: Expression) -> bool:

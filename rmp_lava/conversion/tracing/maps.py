@@ -229,12 +229,53 @@ def is_nonnegative(linear: Map) -> bool:
 
 
 def merged(maps: list[Map]) -> list[Map]:
-    """The same sum of maps of one source in fewer maps: maps of equal geometry are added."""
+    """The same sum of maps of one source in fewer maps: equal geometries are added, near-by kernels become one."""
     by_geometry: dict[tuple, Map] = {}
     for linear in maps:
         key = (type(linear), linear.geometry if isinstance(linear, Convolution) else linear.shape)
         by_geometry[key] = _sum(by_geometry[key], linear) if key in by_geometry else linear
-    return list(by_geometry.values())
+    found: list[Map] = []
+    for linear in by_geometry.values():
+        for i, other in enumerate(found):
+            union = _one_kernel(other, linear)
+            if union is not None:
+                found[i] = union
+                break
+        else:
+            found.append(linear)
+    return found
+
+
+def _one_kernel(a: Map, b: Map) -> Convolution | None:
+    """`a + b` of two convolutions as one whose kernel spans both, where that has no more weights than the two."""
+    if not isinstance(a, Convolution) or not isinstance(b, Convolution):
+        return None
+    if (a.weight.shape[:2], a.size, a.stride, a.groups) != (b.weight.shape[:2], b.size, b.stride, b.groups):
+        return None
+    rows, columns = (_common_places(a, b, axis) for axis in (0, 1))
+    kernel = (max(p[-1] for p in rows.places) + 1, max(p[-1] for p in columns.places) + 1)
+    if math.prod(kernel) > math.prod(a.kernel) + math.prod(b.kernel):
+        return None
+    weight = np.zeros((*a.weight.shape[:2], *kernel))
+    for conv, row, column in zip((a, b), rows.places, columns.places, strict=True):
+        weight[:, :, row[:, None], column[None, :]] += conv.weight
+    start, dilation = (rows.start, columns.start), (rows.dilation, columns.dilation)
+    return replace(a, weight=weight, start=start, dilation=dilation)
+
+
+class _CommonPlaces(NamedTuple):
+    """One axis of a kernel that spans two others; `places` are those of the weights of each in it."""
+
+    start: int
+    dilation: int
+    places: tuple[np.ndarray, np.ndarray]
+
+
+def _common_places(a: Convolution, b: Convolution, axis: int) -> _CommonPlaces:
+    first, second = (np.arange(conv.kernel[axis]) * conv.dilation[axis] - conv.start[axis] for conv in (a, b))
+    least = int(min(first[0], second[0]))
+    step = math.gcd(*(int(n) - least for n in (*first, *second))) or 1
+    return _CommonPlaces(-least, step, ((first - least) // step, (second - least) // step))
 
 
 def _sum(a: Map, b: Map) -> Map:

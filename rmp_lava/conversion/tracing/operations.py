@@ -7,15 +7,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch.nn import functional
 
 from ...network import INPUT
-from . import expressions
+from . import expressions, rewriting
 from .builder import Builder
 from .calls import Call, Ref
 from .expressions import Expression, Note
-from .maps import Convolution, NotComposableError
+from .maps import Convolution
 from .remedies import ObstacleError, obstacle
 from .rules import constant, number, pair, rule
 
@@ -193,7 +192,7 @@ def _affine(builder: Builder, call: Call, x: Expression, scale: np.ndarray, shif
 
 @rule("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
 def rectify(builder: Builder, call: Call) -> Expression:
-    """ReLU, ReLU6, Hardtanh and clamp: a new population, unless the ReLU has no effect."""
+    """ReLU, ReLU6, Hardtanh and clamp to any bounds: a new population, unless it has no effect."""
     if call.op in ("relu", "relu6"):
         low, high = 0.0, None if call.op == "relu" else 6.0
     elif call.op == "hardtanh":
@@ -202,77 +201,20 @@ def rectify(builder: Builder, call: Call) -> Expression:
         low, high = None, call.argument(1, "max")
     else:
         low, high = call.argument(1, "min"), call.argument(2, "max")
-    bottom = -math.inf if low is None else _least(low, call)
+    bottom = np.array(-math.inf) if low is None else constant(low, call)
     top = np.array(math.inf) if high is None else constant(high, call)
-    return _clipped(builder, call, builder.straight(call, call.argument(0, "input")), bottom, top)
-
-
-def _least(low: object, call: Call) -> float:
-    """The lower bound, which is one for all elements."""
-    values = constant(low, call)
-    if not values.size or (values != values.flat[0]).any():
-        raise ObstacleError(
-            f"({call.op}) clips at lower bounds that differ between elements", "use ReLU and train again"
-        )
-    return float(values.flat[0])
-
-
-@rule("minimum", "min")
-def minimum(builder: Builder, call: Call) -> Expression:
-    """The elementwise minimum with a constant: a clipped ReLU, if its input is never negative."""
-    ref, value, _ = _operands(call)
-    if not isinstance(value, torch.Tensor):  # of two activations, or along an axis
-        raise obstacle(call.op)
-    return _clipped(builder, call, builder.straight(call, ref), -math.inf, constant(value, call))
-
-
-def _clipped(builder: Builder, call: Call, x: Expression, low: float, high: np.ndarray) -> Expression:
-    """x between a lower bound and ceilings that PyTorch broadcasts to its view."""
-    if low == -math.inf and expressions.is_nonnegative(x):
-        low = 0.0  # a ceiling only, as in relu(x).clamp(max=1)
-    ceilings = _ceilings(call, x, high)
-    if low != 0 or not (ceilings > 0).all():
-        ends = f"{ceilings:g}" if ceilings.ndim == 0 else f"{ceilings.min():g} .. {ceilings.max():g}"
-        raise ObstacleError(
-            f"({call.op}) clips to [{low:g}, {ends}]",
-            "spiking neurons rectify: clip to [0, a] with a > 0 and train again",
-        )
-    if (ceilings == math.inf).all():
-        return builder.rectified(call, x)
-    gain = expressions.gain_of(x)
-    if gain is not None and gain > 0:  # the ceiling is one of the population itself
-        only = replace(x, terms=expressions.of_population(x.terms[0].source, x.shape, x.view).terms)
-        return expressions.scaled(builder.population(call, only, clip=ceilings / gain), np.array(gain))
-    return builder.population(call, x, clip=ceilings)
-
-
-def _ceilings(call: Call, x: Expression, high: np.ndarray) -> np.ndarray:
-    """Ceilings as () or (channels,), all of them finite or infinite."""
-    differ = ObstacleError(
-        f"({call.op}) clips at constants that differ between elements of a channel",
-        "clip all elements of a channel at the same constant and train again",
-    )
-    if x.view != tuple(call.result.shape[1:]) or not high.size:
-        raise differ
-    if (high == high.flat[0]).all():
-        return np.array(float(high.flat[0]))
-    if high.ndim > len(x.view) and high.shape[0] == 1:
-        high = high[0]
-    try:
-        ceilings = expressions.structural(x, high)
-    except NotComposableError:
-        raise differ from None
-    if math.prod(ceilings.shape[1:]) != 1 or not np.isfinite(ceilings).all():
-        raise differ
-    return ceilings.reshape(-1)
+    return rewriting.between(builder, call, builder.straight(call, call.argument(0, "input")), bottom, top)
 
 
 @rule("threshold")
 def threshold(builder: Builder, call: Call) -> Expression:
-    """threshold(input, threshold, value): a ReLU where both are zero."""
-    if number(call.argument(1, "threshold"), call) or number(call.argument(2, "value"), call):
+    """threshold(input, threshold, value): max(x, threshold) where both are equal."""
+    low, value = (number(call.argument(1 + i, name), call) for i, name in enumerate(("threshold", "value")))
+    if low != value:
         raise obstacle(call.op)
-    return builder.rectified(call, builder.straight(call, call.argument(0, "input")))
+    return rewriting.between(
+        builder, call, builder.straight(call, call.argument(0, "input")), np.array(low), np.array(math.inf)
+    )
 
 
 @rule("add", "sub", "rsub")

@@ -16,17 +16,20 @@ _STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
 
 _UNSUPPORTED = (
     (
-        "is maximum pooling",
-        "use nn.AvgPool2d with the same kernel and stride (ceil_mode=False), or a convolution with that stride, and train again "
-        "(fine-tuning is often enough)",
-        "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
-        "fractional_max_pool2d fractional_max_pool3d amax max maximum",
+        "is maximum pooling in one or three dimensions, or over random windows",
+        "use nn.MaxPool2d on the image (N, channels, height, width)",
+        "max_pool1d max_pool3d adaptive_max_pool1d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d",
+    ),
+    (
+        "is an order of activations",
+        "spikes compare two values at a time: use a maximum, or remove it",
+        "max min maximum minimum sort topk argmax argmin median mode",
     ),
     (
         "is an activation other than ReLU",
-        "spiking neurons rectify: use ReLU (or ReLU6) there and train again",
-        "gelu silu mish sigmoid log_sigmoid tanh leaky_relu rrelu prelu elu selu celu softplus softsign hardswish "
-        "hardsigmoid glu exp log sqrt rsqrt pow abs sin cos tanhshrink hardshrink softshrink threshold sign square softmin",
+        "spiking neurons rectify: use ReLU, ReLU6 or LeakyReLU there and train again",
+        "gelu silu mish sigmoid log_sigmoid tanh elu selu celu softplus softsign hardswish glu exp log sqrt rsqrt pow "
+        "sin cos tanhshrink hardshrink threshold sign square softmin",
     ),
     (
         "is attention",

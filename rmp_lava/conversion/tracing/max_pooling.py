@@ -1,0 +1,271 @@
+"""Rules of maximum pooling: a tree of comparisons over each window, first along its rows, then along its columns.
+
+A window of k pixels takes ceil(log2(k)) layers of neurons. Windows that overlap share the comparisons that they have in
+common wherever the stride allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import expressions, rewriting
+from .builder import Builder
+from .calls import Call
+from .expressions import Expression
+from .maps import Convolution, Pair, Shape
+from .remedies import ObstacleError
+from .rules import RULES, pair, rule
+
+CHEAPER = "average pooling and `tune` need none"
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """A convolution along one axis of an image, each channel by itself.
+
+    `weight` is (outputs per channel, kernel); by default one output, a kernel of `ones` ones.
+    """
+
+    axis: int
+    ones: int = 1
+    stride: int = 1
+    start: int = 0
+    dilation: int = 1
+    size: int = 1
+    weight: np.ndarray | None = None
+
+    def of(self, shape: Shape) -> Convolution:
+        """For an image of this shape."""
+        weight = np.ones((1, self.ones)) if self.weight is None else self.weight
+        outputs, kernel = weight.shape
+        tiled = np.tile(weight, (shape[0], 1)).reshape(-1, 1, *self._pair(kernel, 1))
+        return Convolution(
+            tiled,
+            shape,
+            self._pair(self.size, shape[3 - self.axis]),
+            self._pair(self.stride, 1),
+            self._pair(self.start, 0),
+            self._pair(self.dilation, 1),
+            shape[0],
+        )
+
+    def along(self, builder: Builder, call: Call, x: Expression) -> Expression:
+        """The convolution of an image."""
+        return builder.composed(call, x, lambda x: expressions.convolved(x, self.of(x.shape)))
+
+    def _pair(self, along: int, across: int) -> Pair:
+        return (along, across) if self.axis == 1 else (across, along)
+
+
+@rule("max_pool2d")
+def maximum_pooling(builder: Builder, call: Call) -> Expression:
+    """max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)."""
+    x = builder.image(call)
+    kernel = pair(call.argument(1, "kernel_size"))
+    stride = pair(call.argument(2, "stride") or kernel)
+    padding, dilation = pair(call.argument(3, "padding", 0)), pair(call.argument(4, "dilation", 1))
+    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    if not bool(result.isfinite().all()):
+        raise ObstacleError("is maximum pooling with windows of nothing but padding", "use less padding")
+    size = pair(result.shape[2:])
+
+    def pool() -> Expression:
+        return _by_part(x, lambda x: _pooled(builder, call, x, kernel, stride, padding, dilation, size))
+
+    return rewriting.reported(builder, call, x, "is maximum pooling", CHEAPER, pool)
+
+
+@rule("adaptive_max_pool2d")
+def adaptive_maximum_pooling(builder: Builder, call: Call) -> Expression:
+    """adaptive_max_pool2d(input, output_size)."""
+    x = builder.image(call)
+    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    size = pair(result.shape[2:])
+    even = all(n % m == 0 for n, m in zip(x.shape[1:], size, strict=True))
+    kernel = (x.shape[1] // size[0], x.shape[2] // size[1])
+
+    def pool() -> Expression:
+        if even:
+            return _by_part(x, lambda x: _pooled(builder, call, x, kernel, kernel, (0, 0), (1, 1), size))
+        return _by_part(x, lambda x: _unevenly_pooled(builder, call, x, size))
+
+    return rewriting.reported(builder, call, x, "is maximum pooling", CHEAPER, pool)
+
+
+@rule("amax", "amin", "min")
+def largest(builder: Builder, call: Call) -> Expression:
+    """amax(input, dim, keepdim), amin, and the values of max(input, dim) and min: over axes of an image."""
+    if call.op == "min" and not isinstance(call.result, tuple):
+        return RULES["minimum"](builder, call)
+    x = builder.straight(call, call.argument(0, "input"))
+    dims = call.argument(1, "dim", ())
+    dims = [dims] if isinstance(dims, int) else list(dims) or range(1 + len(x.view))
+    axes = {int(dim) % (1 + len(x.view)) - 1 for dim in dims}
+    if -1 in axes:
+        raise ObstacleError("combines different images of a batch", "process each image by itself")
+    if len(x.shape) != len(x.view) or len(x.shape) not in (1, 3):
+        builder.give_up_silently(x)
+        raise ObstacleError("is the maximum over parts of axes", "take the maximum over axes of an image")
+    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+
+    def reduce() -> Expression:
+        y = rewriting.negative(x) if call.op in ("amin", "min") else x
+        for axis in (1, 2):
+            if axis in axes and y.shape[axis] > 1:
+                y = _along(builder, call, y, axis, k=y.shape[axis], s=1, d=1, n=1)
+        if 0 in axes and y.shape[0] > 1:
+            y = _over_channels(builder, call, y)
+        y = rewriting.negative(y) if call.op in ("amin", "min") else y
+        return replace(y, view=tuple(result.shape[1:]))
+
+    return rewriting.reported(builder, call, x, "is a maximum over axes", "averages need none", reduce)
+
+
+def _over_channels(builder: Builder, call: Call, x: Expression) -> Expression:
+    """The largest of all channels, as an image of one channel; a tree of halves."""
+    while x.shape[0] > 1:
+        half, odd = x.shape[0] // 2, x.shape[0] % 2
+        first, second, rest = (
+            expressions.chosen(x, np.arange(*ends)) for ends in ((0, half), (half, 2 * half), (2 * half, x.shape[0]))
+        )
+        y = rewriting.larger(builder, call, first, second)
+        x = expressions.concatenated([y, rest], (half + odd, *x.shape[1:])) if odd else y
+    return x
+
+
+def _by_part(x: Expression, pool: Callable[[Expression], Expression]) -> Expression:
+    """`pool` of each concatenated part of x by itself: its synapses stay one channel to one channel."""
+    pieces = expressions.split(x)
+    if len(pieces) == 1:
+        return pool(x)
+    pooled = [pool(piece) for piece in pieces]
+    shape = (x.shape[0], *pooled[0].shape[1:])
+    whole = expressions.concatenated(pooled, shape)
+    return replace(whole, labels=x.labels)
+
+
+def _pooled(
+    builder: Builder, call: Call, x: Expression, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, size: Pair
+) -> Expression:
+    for axis in (1, 2):
+        k, s, p, d, n = (values[axis - 1] for values in (kernel, stride, padding, dilation, size))
+        after = max(0, (n - 1) * s + (k - 1) * d + 1 - x.shape[axis] - p)
+        x = _padded(builder, call, x, axis, p, after, d)
+        x = _along(builder, call, x, axis, k, s, d, n)
+    return x
+
+
+def _padded(
+    builder: Builder, call: Call, x: Expression, axis: int, before: int, after: int, dilation: int
+) -> Expression:
+    """x with more pixels before and after, which never are the only largest of their window.
+
+    Zeros where x is never negative; else copies of the border's pixels, which populations of their own hold.
+    """
+    if not before and not after:
+        return x
+    length = x.shape[axis]
+    window = _Axis(axis, start=before, size=length + before + after)
+    y = window.along(builder, call, x)
+    if expressions.is_nonnegative(x):
+        return y
+    # A pixel outside reads the next pixel inside at a multiple of the dilation, which the same window contains.
+    copied = min(dilation, length)
+    if before:
+        count = -(-before // dilation)
+        copy = _Axis(axis, count, 1, before - dilation, dilation, length + before + after)
+        y = expressions.added(y, _copies(builder, call, x, 0, copied, copy))
+    if after:
+        count = -(-after // dilation)
+        copy = _Axis(axis, count, 1, before + length - copied + count * dilation, dilation, length + before + after)
+        y = expressions.added(y, _copies(builder, call, x, length - copied, copied, copy))
+    return y
+
+
+def _copies(builder: Builder, call: Call, x: Expression, first: int, count: int, copy: _Axis) -> Expression:
+    """The pixels `first`, ..., `first + count - 1` along an axis, held by populations and repeated beyond the border."""
+    crop = _Axis(copy.axis, size=count, start=-first)
+    border = crop.along(builder, call, x)
+    border = builder.held(call, border)
+    return expressions.convolved(border, copy.of(border.shape))
+
+
+def _along(builder: Builder, call: Call, x: Expression, axis: int, k: int, s: int, d: int, n: int) -> Expression:
+    """Maxima of n windows of k pixels at distance d, one window every s pixels, along an axis without padding."""
+    plan = _plan(k, s, d, n)
+    found: dict[tuple[int, int], Expression] = {}
+
+    def part(size: int, place: int, first: int, last: int) -> Expression:
+        """Maxima of the windows `first`, ..., `last - 1` that begin `place` pixels after a multiple of s."""
+        residue, shift = place % s, place // s
+        if size == 1:
+            pick = _Axis(axis, size=last - first, stride=s, start=-(place + first * s))
+            return pick.along(builder, call, x)
+        whole, (low, high) = found[size, residue], plan[size, residue]
+        if (first + shift, last + shift) == (low, high):
+            return whole
+        crop = _Axis(axis, size=last - first, start=low - first - shift)
+        return expressions.convolved(whole, crop.of(whole.shape))
+
+    for (size, residue), (low, high) in sorted(plan.items()):
+        if size > 1:
+            (left, a), (right, b) = _halves(size, s, d)
+            first, second = part(left, residue + a, low, high), part(right, residue + b, low, high)
+            found[size, residue] = rewriting.larger(builder, call, first, second)
+    return part(k, 0, 0, n)
+
+
+def _plan(k: int, s: int, d: int, n: int) -> dict[tuple[int, int], tuple[int, int]]:
+    """For each size of a window and place modulo s: the first window that is needed, and the one after the last."""
+    needed = {(k, 0): (0, n)}
+    for size in range(k, 1, -1):
+        for residue in range(s):
+            if (size, residue) not in needed:
+                continue
+            low, high = needed[size, residue]
+            for part, place in _halves(size, s, d):
+                shift, key = (residue + place) // s, (part, (residue + place) % s)
+                ends = needed.get(key, (low + shift, high + shift))
+                needed[key] = (min(ends[0], low + shift), max(ends[1], high + shift))
+    return needed
+
+
+def _halves(size: int, s: int, d: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two windows that make up a larger one: the number of pixels of each, and its distance in pixels from the first.
+
+    They overlap where that makes the second one equal to the first one of another window.
+    """
+    a = 1 << (size - 1).bit_length() - 1
+    b = size - a
+    is_in_tree = b & (b - 1) == 0 and a * d % s == 0
+    if b > 1 and not is_in_tree and b * d % s == 0:
+        return (a, 0), (a, b * d)
+    return (a, 0), (b, a * d)
+
+
+def _unevenly_pooled(builder: Builder, call: Call, x: Expression, size: Pair) -> Expression:
+    """Adaptive pooling whose windows differ in size: each window's pixels are picked one by one, as channels."""
+    channels, view = x.shape[0], (x.shape[0], *size)
+    for axis in (1, 2):
+        length, windows = x.shape[axis], size[axis - 1]
+        ends = adaptive_windows(length, windows)
+        picked = []
+        for i in range(max(last - first for first, last in ends)):
+            places = [min(first + i, last - 1) for first, last in ends]
+            pick = _Axis(axis, size=1, weight=np.eye(length)[places])
+            picked.append(pick.along(builder, call, x))
+        while len(picked) > 1:
+            pairs = zip(picked[::2], picked[1::2], strict=False)
+            odd = picked[len(picked) - len(picked) % 2 :]
+            picked = [rewriting.larger(builder, call, a, b) for a, b in pairs] + odd
+        x = picked[0]
+    assert x.shape == (channels * size[0] * size[1], 1, 1)
+    return replace(x, view=view)
+
+
+def adaptive_windows(length: int, windows: int) -> list[tuple[int, int]]:
+    """First pixel of each window of an adaptive pooling, and the one after its last."""
+    return [(i * length // windows, -(-(i + 1) * length // windows)) for i in range(windows)]
