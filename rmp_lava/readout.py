@@ -1,12 +1,13 @@
 """The read-out: what a network's output is, from the spikes and the membrane potential of its last layer.
 
     count      spikes so far
-    potential  v[t], in state units (weight units of float networks)
+    potential  v[t] - t times the output offset, in state units (weight units of float networks)
     total      v[t] + threshold times the spikes so far - t times the output offset
 
 A soft reset takes exactly one threshold off the potential per spike, so the total is the sum of everything that the neuron
 integrated, at any number of time steps; a potential alone ends at the limits of its 24-bit register. The output offset is a
-bias that all outputs share. It keeps their potentials above the lower limit, where no spike would make room.
+bias that all outputs share. It keeps potentials near zero, where all outputs have much in common, or above the lower limit of
+the register, where no spike would make room.
 
 `output_unit` is what the output means: divided by the time steps, in the trained network's units.
 """
@@ -60,12 +61,12 @@ def output(
         assert counts is not None
         return counts.astype(dtype)
     assert potentials is not None
+    sums = potentials.astype(dtype) - network.output_offset * np.asarray(steps)
     if network.readout == "potential":
-        return potentials.astype(dtype)
+        return sums
     assert counts is not None
     threshold = network.output.neurons.threshold
-    unit = to_state_units(int(threshold)) if network.is_integer else threshold
-    return potentials.astype(dtype) + unit * counts.astype(dtype) - network.output_offset * np.asarray(steps)
+    return sums + (to_state_units(int(threshold)) if network.is_integer else threshold) * counts.astype(dtype)
 
 
 def output_unit(network: SpikingNetwork) -> float:

@@ -176,9 +176,14 @@ class _Balancer:
 
     def _integrating(self, layer: Layer, activation: torch.Tensor | None) -> Layer:
         seen = _observe(layer, self.layerwise.batches)
+        moved = np.zeros(layer.shape[:1])
         if self.how.calibrate == "bias":
-            layer = _add_bias(layer, _channel_means(_mean(activation) - seen.mean))
-        return layer.replace(potential_peak=seen.peak, record=dict(layer.record) | {"v_in_max": seen.largest})
+            moved = _channel_means(_mean(activation) - seen.mean)
+            layer = _add_bias(layer, moved)
+        by_channel = moved.reshape(-1, *[1] * (len(layer.shape) - 1))
+        mean_input = float((seen.low + by_channel).min()), float((seen.high + by_channel).max())
+        record = dict(layer.record) | {"v_in_max": seen.largest}
+        return layer.replace(potential_peak=seen.peak, mean_input=mean_input, record=record)
 
     def release(self, layer: Layer) -> None:
         """Forget what no later layer needs."""
@@ -307,7 +312,8 @@ class _Seen:
     """A layer's input over all images and steps, its bias included.
 
     largest : V_in^max, largest_by_unit : that of each channel or neuron; histogram : of the positive V_in; peak : largest |sum
-    over time| of any neuron; mean : (*shape) over images and steps.
+    over time| of any neuron; mean : (*shape) over images and steps; low, high : (*shape), the smallest and the largest mean over
+    steps of any image.
     """
 
     largest: float
@@ -315,11 +321,14 @@ class _Seen:
     histogram: Histogram
     peak: float
     mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def _observe(layer: Layer, batches: Sequence[LayerBatch]) -> _Seen:
     histogram, peak, mean = Histogram(), 0.0, np.zeros(())
     highest = torch.full((layer.size,), -torch.inf)
+    low, high = torch.full((layer.size,), torch.inf), highest.clone()  # sums over time
     samples = sum(len(batch.images) for batch in batches)
     for batch in batches:
         total = torch.zeros(())
@@ -330,9 +339,12 @@ def _observe(layer: Layer, batches: Sequence[LayerBatch]) -> _Seen:
             for t in range(steps):  # one by one, so that rounding does not depend on how time is cut
                 total = total + currents[t if repeated == 1 else 0]
                 peak = max(peak, *(abs(limit.item()) for limit in torch.aminmax(total)))
+        low, high = torch.minimum(low, total.amin(dim=0)), torch.maximum(high, total.amax(dim=0))
         mean = mean + total.double().sum(dim=0).numpy() / (samples * batch.plan.steps)
-    mean, largest = (
-        from_memory(each.reshape(memory_shape(layer.shape)), 0) for each in (mean, highest.double().numpy())
+    per_step = 1 / batches[0].plan.steps
+    mean, largest, lowest_mean, highest_mean = (
+        from_memory(each.reshape(memory_shape(layer.shape)), 0)
+        for each in (mean, highest.double().numpy(), low.double().numpy() * per_step, high.double().numpy() * per_step)
     )  # (*shape)
     largest_by_unit = largest.reshape(len(largest), -1).max(axis=1)
-    return _Seen(float(histogram.largest[0]), largest_by_unit, histogram, peak, mean)
+    return _Seen(float(histogram.largest[0]), largest_by_unit, histogram, peak, mean, lowest_mean, highest_mean)

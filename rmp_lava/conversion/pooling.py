@@ -19,7 +19,7 @@ from ..hardware import Profile
 from ..network import Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from ..network.pooling import as_convolution
 from .analog import activations
-from .quantize import POTENTIAL_MARGIN, bias_limit, threshold_limit
+from .limits import ReadoutLimits, Sums, bias_limit, threshold_limit
 
 _IMAGES = 64
 """Calibration images on which activations are observed; only their order of magnitude matters."""
@@ -146,14 +146,13 @@ def _excess(layer: Layer, weight: float, activation: float, profile: Profile, fo
     """How much smaller than 8 bits allow a layer's weights become; arguments in units of its activation."""
     if weight == 0 or activation == 0:
         return 1.0
-    bias = 0.0 if layer.neurons.bias is None else float(np.abs(layer.neurons.bias).max())
-    limits = [bias_limit(profile) / bias] if bias else []
     if layer.neurons.reset == "none":
-        mean = POTENTIAL_MARGIN * activation
-        limits += [threshold_limit(profile, form) / (2 * mean + bias), bias_limit(profile) / (mean + bias)]
+        sums = Sums(-activation, activation, 1)
+        limit = ReadoutLimits.of(profile, form).scale(sums, layer.neurons, reads_total=True)
     else:
-        limits.append(threshold_limit(profile, form) / activation)
-    return profile["weight_mixed_max"] / weight / min(limits)
+        bias = 0.0 if layer.neurons.bias is None else float(np.abs(layer.neurons.bias).max())
+        limit = min(threshold_limit(profile, form) / activation, bias_limit(profile) / max(bias, 1e-30))
+    return profile["weight_mixed_max"] / weight / limit
 
 
 def _divisors(number: int) -> list[int]:

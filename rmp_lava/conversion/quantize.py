@@ -21,12 +21,10 @@ from ..hardware import Profile, load_profile
 from ..network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..neuron import Range
 from ..registers import MAX_WEIGHT_EXPONENT, STATE_SHIFT, to_state_units, to_weight_units
-from ..stock_weights import MAX_VALUE as MAX_STOCK_THRESHOLD, is_one_weight
+from ..stock_weights import is_one_weight
+from .limits import POTENTIAL_MARGIN, ReadoutLimits, Sums, bias_limit, representable, threshold_limit
 from .weight_error import Rates, weight_error
 
-MAX_DENSE_REC_THRESHOLD = 254
-POTENTIAL_MARGIN = 2
-"""A read-out gets headroom for this many times the largest potential seen while balancing."""
 RANGE_SHARE = 0.8
 """Share of the current register that potentials of calibration images may take; other images may reach higher ones."""
 MAX_SHIFTED_FAN_IN = 4
@@ -114,12 +112,6 @@ def quantize(
     )
 
 
-def threshold_limit(profile: Profile, form: ThresholdForm) -> int:
-    """The largest threshold of a form, in weight units."""
-    limits = {"stock": MAX_STOCK_THRESHOLD, "free": profile["threshold_max"], "dense_rec": MAX_DENSE_REC_THRESHOLD}
-    return min(profile["threshold_max"], limits[form])
-
-
 def _headroom(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) -> float:
     """Largest potential scale at which a layer's potentials keep within the register of stock neurons."""
     if ranges is None or layer.neurons.reset != "soft":
@@ -173,7 +165,7 @@ def quantize_input(
         levels >>= 1
     while levels > _FEWEST_LEVELS_FOR_BIAS and any(
         _weight_scale(layer, profile, form) * levels
-        > min(_bias_scale(layer, profile), _sum_scale(layer, profile, form, steps), headrooms.get(layer.name, np.inf))
+        > min(_sum_scale(layer, profile, form, steps), headrooms.get(layer.name, np.inf))
         for layer in first
     ):
         levels >>= 1
@@ -187,11 +179,6 @@ def _weight_scale(layer: Layer, profile: Profile, form: ThresholdForm) -> float:
 
 def _largest_bias(layer: Layer) -> float:
     return 0.0 if layer.neurons.bias is None else float(np.abs(layer.neurons.bias).max())
-
-
-def bias_limit(profile: Profile) -> int:
-    """The largest bias, in weight units."""
-    return (profile["bias_mantissa_max"] << profile["bias_exponent_max"]) >> STATE_SHIFT
 
 
 def _bias_scale(layer: Layer, profile: Profile) -> float:
@@ -237,7 +224,7 @@ class Scale:
     threshold: int
     exponents: tuple[int, ...]
     offset: int = 0
-    """State units per step that are added to every bias of a read-out whose total is read."""
+    """State units per step that are added to every bias of a read-out, and taken off the output again."""
     reads_total: bool = False
 
     @property
@@ -248,9 +235,10 @@ class Scale:
 def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm, rates: Rates) -> Layer:
     synapses = _quantize_synapses(layer, scale, profile, form)
     neurons = layer.neurons
+    if scale.offset and neurons.bias is None:
+        neurons = neurons.replace(bias=np.zeros(layer.shape[:1], np.float32))
     if scale.reads_total:
-        bias = np.zeros(layer.shape[:1], np.float32) if neurons.bias is None else neurons.bias
-        neurons = neurons.replace(reset="soft", bias=bias)
+        neurons = neurons.replace(reset="soft")
     neurons = quantize_neurons(neurons, scale, profile)
     record = dict(layer.record) | {
         "scale": scale.weights,
@@ -280,6 +268,14 @@ def real_bias(neurons: Neurons) -> np.ndarray | None:
     return to_weight_units(neurons.bias.astype(np.float64) * 2.0**neurons.bias_exponent)
 
 
+def _sums(layer: Layer, steps: int | None, form: ThresholdForm) -> Sums | None:
+    """What an integrating read-out sums up, or None if its potential alone may be read out, or nothing is known of it."""
+    if layer.neurons.reset != "none" or not layer.potential_peak or steps is None or form == "dense_rec":
+        return None
+    peak = layer.potential_peak / steps
+    return Sums(*(layer.mean_input or (-peak, peak)), steps)
+
+
 def _potential_scale(layer: Layer, profile: Profile) -> float:
     """Largest potential scale at which an integrating layer's potential has the headroom that `POTENTIAL_MARGIN` asks for."""
     if layer.neurons.reset != "none" or not layer.potential_peak:
@@ -287,26 +283,14 @@ def _potential_scale(layer: Layer, profile: Profile) -> float:
     return profile["potential_max"] / (POTENTIAL_MARGIN * layer.potential_peak)
 
 
-def _total_scale(layer: Layer, profile: Profile, form: ThresholdForm, steps: int | None) -> float:
-    """Largest potential scale at which an integrating layer can have a threshold and its total be read out, or 0.
-
-    Mean inputs per step, with the margin, are at most what one threshold takes off, and at least what the offset adds.
-    """
-    if layer.neurons.reset != "none" or not layer.potential_peak or steps is None or form == "dense_rec":
-        return 0.0
-    mean = POTENTIAL_MARGIN * layer.potential_peak / steps
-    bias = _largest_bias(layer)
-    return min(_total_threshold(profile, form) / (2 * mean + bias), bias_limit(profile) / (mean + bias))
-
-
-def _total_threshold(profile: Profile, form: ThresholdForm) -> int:
-    """Of a read-out whose total is read: large, so that it seldom spikes, and far from the register's limit."""
-    return _representable(min(threshold_limit(profile, form), profile["potential_max"] // 4), form)
-
-
 def _sum_scale(layer: Layer, profile: Profile, form: ThresholdForm, steps: int | None) -> float:
-    """Largest potential scale at which a read-out's sums fit, one way or the other; infinite for other layers."""
-    return max(_potential_scale(layer, profile), _total_scale(layer, profile, form, steps))
+    """Largest potential scale at which a read-out's sums and biases fit, one way or the other; of other layers, the biases."""
+    alone = min(_bias_scale(layer, profile), _potential_scale(layer, profile))
+    sums = _sums(layer, steps, form)
+    if sums is None:
+        return alone
+    limits = ReadoutLimits.of(profile, form)
+    return max(alone, *(limits.scale(sums, layer.neurons, reads_total=total) for total in (False, True)))
 
 
 def _readout_scale(
@@ -318,17 +302,23 @@ def _readout_scale(
     form: ThresholdForm,
     steps: int | None,
 ) -> Scale:
-    """The scale of an integrating read-out: by its potential alone if that costs no bits of the weights, else by its total."""
-    bias = _bias_scale(layer, profile)
-    alone = _finest(fits, shifted, min(bias, _potential_scale(layer, profile)) / levels)
-    total = _finest(fits, shifted, min(bias, _total_scale(layer, profile, form, steps)) / levels)
-    if total <= alone or steps is None or layer.potential_peak is None:
-        return Scale(alone, levels, profile["threshold_max"], _exponents(alone, fits))
-    needed = POTENTIAL_MARGIN * layer.potential_peak / steps * total * levels
-    exponent = profile["bias_exponent_max"]  # representable with any exponent
-    offset = min(int(np.ceil(to_state_units(needed))) >> exponent, profile["bias_mantissa_max"]) << exponent
-    threshold = _total_threshold(profile, form)
-    return Scale(total, levels, threshold, _exponents(total, fits), offset, reads_total=True)
+    """The scale of an integrating read-out: by its potential alone if that costs no bits of the weights.
+
+    Else what all outputs have in common goes into the offset, and if that is not enough, the total is read out.
+    """
+    alone = _finest(fits, shifted, min(_bias_scale(layer, profile), _potential_scale(layer, profile)) / levels)
+    found = Scale(alone, levels, profile["threshold_max"], _exponents(alone, fits))
+    sums = _sums(layer, steps, form)
+    if sums is None:
+        return found
+    limits = ReadoutLimits.of(profile, form)
+    for reads_total in (False, True):
+        scale = _finest(fits, shifted, limits.scale(sums, layer.neurons, reads_total=reads_total) / levels)
+        if scale > found.weights * (1 + 1e-9):
+            offset = limits.offset(sums, scale * levels, reads_total=reads_total)
+            threshold = limits.threshold if reads_total else profile["threshold_max"]
+            found = Scale(scale, levels, threshold, _exponents(scale, fits), offset, reads_total)
+    return found
 
 
 def choose_scale(
@@ -354,7 +344,7 @@ def choose_scale(
     scale = _finest(fits, shifted, min(_bias_scale(layer, profile), headroom) / levels, largest)
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
-    threshold = _representable(int(min(wanted, threshold_limit(profile, form))), form)
+    threshold = representable(int(min(wanted, threshold_limit(profile, form))), form)
     if threshold < 1:
         raise ConversionError(
             f"layer {layer.name!r} has threshold {layer.neurons.threshold:g}, less than one step of its quantised weights; "
@@ -378,16 +368,6 @@ def _finest(fits: Sequence[float], shifted: Sequence[bool], limit: float, useful
 def _exponents(scale: float, fits: Sequence[float]) -> tuple[int, ...]:
     """The smallest exponents with which weights fit 8 bits at this scale."""
     return tuple(max(0, math.ceil(math.log2(scale / fit) - 1e-9)) for fit in fits)
-
-
-def _representable(threshold: int, form: ThresholdForm) -> int:
-    """The largest threshold of a form that is not above this one."""
-    if form == "dense_rec":
-        return threshold & ~1
-    if form == "stock":
-        exponent = max(0, threshold.bit_length() - 8)
-        return (threshold >> exponent) << exponent
-    return threshold
 
 
 def _quantize_synapses(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm) -> tuple[Synapse, ...]:

@@ -62,6 +62,8 @@ class Layer(Value):
     potential_peak : float or None
         Of an integrating read-out: the largest |membrane potential| that balancing saw in `SpikingNetwork.balanced_steps`
         time steps, in weight units of the float network.
+    mean_input : (float, float) or None
+        Likewise, the smallest and the largest mean input per time step, bias included, of any of its neurons for any image.
     weight_error : WeightError or None
         Of an integer network.
     mean_rate : numpy.ndarray or None
@@ -78,6 +80,7 @@ class Layer(Value):
     activation_scale: np.ndarray | None = field(default=None, kw_only=True)
     clip: np.ndarray | None = field(default=None, kw_only=True)
     potential_peak: float | None = field(default=None, kw_only=True)
+    mean_input: tuple[float, float] | None = field(default=None, kw_only=True)
     weight_error: WeightError | None = field(default=None, kw_only=True)
     mean_rate: np.ndarray | None = field(default=None, kw_only=True)
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -88,6 +91,8 @@ class Layer(Value):
                 object.__setattr__(self, name, frozen_scale(getattr(self, name)))
         if self.mean_rate is not None:
             object.__setattr__(self, "mean_rate", frozen_rates(self.mean_rate))
+        if self.mean_input is not None:
+            object.__setattr__(self, "mean_input", tuple(self.mean_input))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "synapses", tuple(self.synapses))
         object.__setattr__(self, "record", MappingProxyType(dict(self.record)))

@@ -9,11 +9,14 @@ from typing import Any
 
 from ..choices import Readout, Stage, listed, options
 from ..errors import NetworkError
-from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT, MAX_STEPS
+from ..registers import MAX_STEPS
 from ..tables import Table, Tabular, table
 from .layers import INPUT, Companion, Input, Layer
 from .validate import check_input, check_json, check_layers, is_integer, is_positive_or_none
 from .values import Value
+
+MAX_OFFSET = 2**40
+"""State units per step; with `MAX_STEPS` an output still fits 63 bits."""
 
 
 def _by_x(shape: tuple[int, ...]) -> str:
@@ -41,8 +44,8 @@ class SpikingNetwork(Tabular, Value):
         The trained network's output that one unit of this network's output represents: a weight unit of the read-out's potential
         divided by the number of time steps, or one spike per time step. None if unknown.
     output_offset : int
-        State units per time step that read-out "total" takes off its output again: they are part of the read-out's bias, so that
-        no potential leaves the register at its lower end.
+        State units per time step that read-outs "total" and "potential" take off their output again: they are part of every
+        bias of the last layer, so that no potential leaves the register.
     balanced_steps : int or None
         T, the time steps for which the thresholds were balanced.
     wait : int
@@ -106,15 +109,14 @@ class SpikingNetwork(Tabular, Value):
                 "reset keeps what it does not spike for, so use read-out 'potential' or 'count'"
             )
         offset = self.output_offset
-        if not is_integer(offset) or abs(offset) > MAX_BIAS << MAX_BIAS_EXPONENT:
+        if not is_integer(offset) or abs(offset) > MAX_OFFSET:
             raise NetworkError(
-                f"output offset is {str(offset)[:40]}; allowed are integers up to {MAX_BIAS << MAX_BIAS_EXPONENT}, the "
-                "largest bias"
+                f"output offset is {str(offset)[:40]}; allowed are integers of at most {MAX_OFFSET} state units"
             )
-        if offset and (self.readout != "total" or not self.is_integer):
+        if offset and (self.readout == "count" or not self.is_integer):
             raise NetworkError(
-                f"output offset is {offset} for read-out {self.readout!r} of {self.stage} networks; only integers whose total is "
-                "read out have one, so set it to 0"
+                f"output offset is {offset} for read-out {self.readout!r} of a network of stage {self.stage!r}; only integer "
+                "networks whose potentials are read out have one, so set it to 0"
             )
         if not all(isinstance(name, str) for name in self.class_names):
             raise NetworkError(f"class names of network {self.name!r} are {self.class_names!r}; expected strings")

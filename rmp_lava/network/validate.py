@@ -101,6 +101,11 @@ def _check_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], integer: b
             raise NetworkError(
                 f"layer {layer.name!r}: {what} is {str(number)[:40]}; expected a number of 0 or more, or None"
             )
+    mean = layer.mean_input
+    if mean is not None and not (len(mean) == 2 and all(map(_is_finite, mean)) and mean[0] <= mean[1]):
+        raise NetworkError(
+            f"layer {layer.name!r}: mean input is {str(mean)[:40]}; expected a smallest and a largest number, or None"
+        )
     check_json(layer.record, f"record of layer {layer.name!r}")
 
 
@@ -194,6 +199,10 @@ def _check_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: b
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and _is_number(value) and abs(value) <= sys.float_info.max
 
 
 def is_positive_or_none(value: object) -> bool:

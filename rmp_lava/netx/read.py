@@ -41,7 +41,7 @@ _LAVA_DL = ("CUBA", "LOIHI")
 TYPED_FIELDS = ("output_scale", "output_offset", "balanced_steps", "wait", "dataset", "validation_fraction")
 """Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
 _COMPANION = {entry.name for entry in fields(Companion)}
-_CONVERSION = {"activation_scale", "clip", "potential_peak", "weight_error", "mean_rate"}
+_CONVERSION = {"activation_scale", "clip", "potential_peak", "mean_input", "weight_error", "mean_rate"}
 _WEIGHT_ERROR = {entry.name for entry in fields(WeightError)}
 
 
@@ -261,7 +261,7 @@ def _read_conversion(group: Group, version: int) -> dict[str, Any]:
     where, found = group.where("conversion"), group.json("conversion", dict)
     if version == 2:  # a single weight error
         error = found.get("weight_error")
-        found |= {"mean_rate": None, "weight_error": None if error is None else vars(WeightError(error))}
+        found |= {"mean_rate": None, "mean_input": None, "weight_error": None if error is None else vars(WeightError(error))}
     typed = _with_keys(_CONVERSION, found, group, where)
     error = typed["weight_error"]
     if error is not None:

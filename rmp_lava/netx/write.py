@@ -120,6 +120,7 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
         "potential_peak": layer.potential_peak,
         "weight_error": None if layer.weight_error is None else vars(layer.weight_error),
         "mean_rate": _plain(layer.mean_rate),
+        "mean_input": layer.mean_input,
     }
     _write_json(group, "conversion", conversion)
     _write_json(group, "record", dict(layer.record))

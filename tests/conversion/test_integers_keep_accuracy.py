@@ -145,7 +145,7 @@ def test_lost_accuracy_is_said_with_layer_cause_and_a_remedy_that_was_tried(aver
     found = conversion.diagnosis
     assert found is not None and str(found) == str(warning.message)
     assert found.floating - found.integer > 0.01 and found.remedy is not None
-    assert f"it begins at layer {found.layer!r}, whose weights reach" in str(found)
+    assert f"it begins at layer {found.layer!r}, whose weights" in str(found)
     assert f"{found.remedy.options} reaches {found.remedy.agreement:.1%}" in str(found)
     # The remedy is the truth.
     assert found.remedy.options == "threshold_form='stock'"
@@ -160,3 +160,27 @@ def test_nothing_is_said_where_nothing_is_lost(averaging):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RmpLavaWarning)
         assert rmp_lava.convert(averaging, CALIBRATION, steps=16).diagnosis is None
+
+
+@pytest.mark.parametrize("centre", [0.0, 1000.0, -1000.0])
+@pytest.mark.parametrize("steps", [16, 256])
+def test_what_outputs_have_in_common_costs_no_bits(centre, steps):
+    """A regression of values around 1000: the bias is a thousand times what the images change."""
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1)).eval()
+    images = load("digits").train_images[:200].reshape(200, 64)
+    with torch.no_grad():
+        model[2].weight.mul_(4)
+        model[2].bias.add_(centre)
+        expected = model(torch.from_numpy(images)).numpy()
+    conversion = rmp_lava.convert(model, images[:100], steps=steps)
+    integer = conversion.integer
+    assert np.abs(integer.output.synapses[0].weight).max() >= 254
+    found, floating = (
+        rmp_lava.run(network, images, steps).in_trained_units(network) for network in (integer, conversion.floating)
+    )
+    spread = expected.std()
+    assert np.sqrt(np.mean((found - floating) ** 2)) < (0.15 if steps == 16 else 0.05) * spread
+    assert np.sqrt(np.mean((found - expected) ** 2)) < (0.25 if steps == 16 else 0.06) * spread
+    other = rmp_lava.run(integer, images[:3], steps, "reference").in_trained_units(integer)
+    np.testing.assert_array_equal(other, found[:3])
