@@ -146,7 +146,8 @@ def _warn_of_full_register(network: SpikingNetwork, result: Run) -> None:
         return
     last = network.output
     # Backends that do not count saturated updates show them in potentials that stayed at the limit.
-    at_limit = 0 if last.neurons.reset != "none" else int((np.abs(result.output) >= MAX_STATE).any(axis=1).sum())
+    potentials = result.output + network.output_offset * result.schedule.steps
+    at_limit = 0 if last.neurons.reset != "none" else int((np.abs(potentials) >= MAX_STATE).any(axis=1).sum())
     updates = result.saturations.get(last.name, 0)
     if not updates and not at_limit:
         return

@@ -72,9 +72,10 @@ def quantize(
     Returns
     -------
     SpikingNetwork
-        Of stage "integer". Each layer has its `weight_error`, and its record the scale. Nothing is clipped: the scale is as
-        small as weights, biases and thresholds need. Dense synapses and shortcuts whose weights are more than twice as large as
-        others of their layer get an exponent.
+        Of stage "integer". Each layer has its `weight_error`, and its record the scale, which is as small as weights, biases
+        and thresholds need. Only weights of T thresholds and more are clipped, after which a neuron spikes in every step or in
+        none anyway. Dense synapses and shortcuts whose weights are more than twice as large as others of their layer get an
+        exponent.
 
     Raises
     ------
@@ -307,7 +308,7 @@ def _readout_scale(
     Else what all outputs have in common goes into the offset, and if that is not enough, the total is read out.
     """
     alone = _finest(fits, shifted, min(_bias_scale(layer, profile), _potential_scale(layer, profile)) / levels)
-    found = Scale(alone, levels, profile["threshold_max"], _exponents(alone, fits))
+    found = Scale(alone, levels, profile["threshold_max"], _exponents(alone, fits, shifted))
     sums = _sums(layer, steps, form)
     if sums is None:
         return found
@@ -317,7 +318,7 @@ def _readout_scale(
         if scale > found.weights * (1 + 1e-9):
             offset = limits.offset(sums, scale * levels, reads_total=reads_total)
             threshold = limits.threshold if reads_total else profile["threshold_max"]
-            found = Scale(scale, levels, threshold, _exponents(scale, fits), offset, reads_total)
+            found = Scale(scale, levels, threshold, _exponents(scale, fits, shifted), offset, reads_total)
     return found
 
 
@@ -345,13 +346,19 @@ def choose_scale(
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
     threshold = representable(int(min(wanted, threshold_limit(profile, form))), form)
-    if threshold < 1:
-        raise ConversionError(
-            f"layer {layer.name!r} has threshold {layer.neurons.threshold:g}, less than one step of its quantised weights; "
-            "balance it again with more images or a larger alpha"
-        )
+    smallest = _smallest_threshold(profile, form, steps)
+    if threshold < smallest:
+        # Larger weights are clipped: one message through them makes the neuron spike in all of T steps as it is, or in none.
+        threshold = smallest
     scale = threshold / (layer.neurons.threshold * levels)
-    return Scale(scale, levels, threshold, _exponents(scale, fits))
+    return Scale(scale, levels, threshold, _exponents(scale, fits, shifted))
+
+
+def _smallest_threshold(profile: Profile, form: ThresholdForm, steps: int | None) -> int:
+    """The threshold of which the largest weight is T times, or as many as its bits allow."""
+    least = 2 if form == "dense_rec" else 1
+    wanted = 1 if steps is None else -(-profile["weight_mixed_max"] // steps)
+    return representable(max(least, wanted), form)
 
 
 def _finest(fits: Sequence[float], shifted: Sequence[bool], limit: float, useful: float = np.inf) -> float:
@@ -365,9 +372,10 @@ def _finest(fits: Sequence[float], shifted: Sequence[bool], limit: float, useful
     return fine if min(fine, useful) >= _WORTHWHILE * min(coarse, useful) else coarse
 
 
-def _exponents(scale: float, fits: Sequence[float]) -> tuple[int, ...]:
-    """The smallest exponents with which weights fit 8 bits at this scale."""
-    return tuple(max(0, math.ceil(math.log2(scale / fit) - 1e-9)) for fit in fits)
+def _exponents(scale: float, fits: Sequence[float], shifted: Sequence[bool]) -> tuple[int, ...]:
+    """The smallest exponents with which weights fit 8 bits at this scale, where synapses may have one."""
+    wanted = (max(0, math.ceil(math.log2(scale / fit) - 1e-9)) for fit in fits)
+    return tuple(min(each, MAX_WEIGHT_EXPONENT) if may else 0 for each, may in zip(wanted, shifted, strict=True))
 
 
 def _quantize_synapses(layer: Layer, scale: Scale, profile: Profile, form: ThresholdForm) -> tuple[Synapse, ...]:
@@ -400,7 +408,7 @@ def _quantize_synapse(synapse: Synapse, exponent: int, scale: float, profile: Pr
 
 
 def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neurons:
-    """`choose_scale` has seen to it that biases fit their register."""
+    """Biases fit their register, or are clipped like weights that are many times the threshold (see `choose_scale`)."""
     v_init = int(np.rint(neurons.v_init * scale.potential))
     if neurons.bias is None:
         return neurons.replace(threshold=scale.threshold, v_init=v_init)
@@ -410,7 +418,7 @@ def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neuron
     exponent = STATE_SHIFT
     while exponent < largest_exponent and np.abs(state).max() > limit << exponent:
         exponent += 1
-    mantissa = np.rint(state / (1 << exponent)).astype(np.int16)
+    mantissa = np.clip(np.rint(state / (1 << exponent)), -limit - 1, limit).astype(np.int16)
     return neurons.replace(threshold=scale.threshold, v_init=v_init, bias=mantissa, bias_exponent=exponent)
 
 

@@ -289,7 +289,7 @@ def test_sentence_names_the_layer_whose_weights_do_not_survive_rounding():
     analog, balanced, _ = (silence(network) for network in stages(telling(), 32, channelwise=False, calibrate="none"))
     second = balanced.layers[1]
     weight = second.synapses[0].weight.copy()
-    weight[:, 0] = 200 * np.abs(weight).max()
+    weight[:, 0] = 30 * np.abs(weight).max()
     second = second.replace(synapses=(second.synapses[0].replace(weight=weight),))
     balanced = balanced.replace(layers=(balanced.layers[0], second, *balanced.layers[2:]))
     assert first_loss(measure_layers(analog, balanced, balanced, images_for(), 32)) is None
