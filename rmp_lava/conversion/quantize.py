@@ -346,12 +346,10 @@ def choose_scale(
     wanted = layer.neurons.threshold * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
     threshold = representable(int(min(wanted, threshold_limit(profile, form))), form)
-    smallest = _smallest_threshold(profile, form, steps)
-    if threshold < smallest:
-        # Larger weights are clipped: one message through them makes the neuron spike in all of T steps as it is, or in none.
-        threshold = smallest
-    scale = threshold / (layer.neurons.threshold * levels)
-    return Scale(scale, levels, threshold, _exponents(scale, fits, shifted))
+    exponents = _exponents(min(scale, threshold / (layer.neurons.threshold * levels) or scale), fits, shifted)
+    # Larger weights are clipped: one message through them makes the neuron spike in all of T steps as it is, or in none.
+    threshold = max(threshold, _smallest_threshold(profile, form, steps))
+    return Scale(threshold / (layer.neurons.threshold * levels), levels, threshold, exponents)
 
 
 def _smallest_threshold(profile: Profile, form: ThresholdForm, steps: int | None) -> int:

@@ -261,7 +261,11 @@ def _read_conversion(group: Group, version: int) -> dict[str, Any]:
     where, found = group.where("conversion"), group.json("conversion", dict)
     if version == 2:  # a single weight error
         error = found.get("weight_error")
-        found |= {"mean_rate": None, "mean_input": None, "weight_error": None if error is None else vars(WeightError(error))}
+        found |= {
+            "mean_rate": None,
+            "mean_input": None,
+            "weight_error": None if error is None else vars(WeightError(error)),
+        }
     typed = _with_keys(_CONVERSION, found, group, where)
     error = typed["weight_error"]
     if error is not None:

@@ -285,16 +285,16 @@ def test_sentence_names_the_layer_with_a_wrong_threshold_and_why(alpha, words):
 
 
 def test_sentence_names_the_layer_whose_weights_do_not_survive_rounding():
-    """Large weights from a channel that never spikes take all the bits; the relative error of the weights hides it."""
+    """Large weights from a channel that never spikes take all the bits; the error weighted by use shows it."""
     analog, balanced, _ = (silence(network) for network in stages(telling(), 32, channelwise=False, calibrate="none"))
     second = balanced.layers[1]
     weight = second.synapses[0].weight.copy()
-    weight[:, 0] = 30 * np.abs(weight).max()
+    weight[:, 0] = 200 * np.abs(weight).max()
     second = second.replace(synapses=(second.synapses[0].replace(weight=weight),))
     balanced = balanced.replace(layers=(balanced.layers[0], second, *balanced.layers[2:]))
     assert first_loss(measure_layers(analog, balanced, balanced, images_for(), 32)) is None
-    measured = measure_layers(analog, balanced, quantize(balanced), images_for(), 32)
-    assert measured[1].weight_error < 0.05
+    measured = measure_layers(analog, balanced, quantize(balanced, threshold_form="dense_rec"), images_for(), 32)
+    assert measured[1].weight_error > 0.5
     assert f"begins at layer {second.name!r}" in first_loss(measured) and "rounding" in first_loss(measured)
 
 
