@@ -417,6 +417,8 @@ def test_a_network_trained_on_mean_event_frames_takes_the_events():
     assert conversion.integer.input.encoding == "spikes" and conversion.integer.provenance["encoding"] == "spikes"
     assert run(conversion.integer, events, 16).accuracy(labels) >= 0.95
     measured = conversion.measure(events, labels)
-    assert [stage.accuracy >= 0.95 for stage in measured.stages] == [True] * 5 and len(measured.layer_fidelity) == 2
+    assert [stage.score.accuracy >= 0.95 for stage in measured.stages] == [True] * 5 and len(
+        measured.layer_fidelity
+    ) == 2
     with pytest.raises(DataError, match="events hold other values than 0 and 1"):
         convert(model, 2 * events, steps=16, encoding="spikes")
