@@ -102,7 +102,8 @@ def test_converted_network_keeps_its_spikes_in_a_file_and_on_every_backend(name,
     case = Case(loaded, images(name)[:2], STEPS)
     reference = case.run("reference")
     assert_same_run(case.run("fast"), reference)
-    spiking = [layer.name for layer in network if layer.neurons.reset != "none"]
+    # A read-out whose total is read seldom spikes.
+    spiking = [layer.name for layer in network if not (layer is network.output and network.integrates)]
     if method == "low-latency":
         assert all(reference.spike_counts[layer] for layer in spiking)
     else:
