@@ -293,7 +293,9 @@ def test_sentence_names_the_layer_whose_weights_do_not_survive_rounding():
     second = second.replace(synapses=(second.synapses[0].replace(weight=weight),))
     balanced = balanced.replace(layers=(balanced.layers[0], second, *balanced.layers[2:]))
     assert first_loss(measure_layers(analog, balanced, balanced, images_for(), 32)) is None
-    measured = measure_layers(analog, balanced, quantize(balanced, threshold_form="dense_rec"), images_for(), 32)
+    fine, coarse = (quantize(balanced, threshold_form=form) for form in ("stock", "dense_rec"))
+    integer = fine.replace(layers=(fine.layers[0], coarse.layers[1], *fine.layers[2:]))
+    measured = measure_layers(analog, balanced, integer, images_for(), 32)
     assert measured[1].weight_error > 0.5
     assert f"begins at layer {second.name!r}" in first_loss(measured) and "rounding" in first_loss(measured)
 
