@@ -182,7 +182,8 @@ class _StockPopulation:
     def lead_in(self, incoming: np.ndarray) -> np.ndarray:
         """Spikes of the step before the first window; `before` keeps those of all steps until then.
 
-        Biases that arrive through synapses start with the first window. A pulse takes a step, so none arrives in the first.
+        Biases that arrive through synapses start with the first window. A pulse takes a step, so none arrives in the first; where
+        neurons wait, pulses start with the first window too.
         """
         steps = len(incoming)
         self.before = np.zeros((steps, *self.shape), dtype=bool)
@@ -191,7 +192,7 @@ class _StockPopulation:
             position = (i - steps) % self.plan.period  # from 0, in local time
             if position % reset_interval(self.plan) == 0:
                 self._reset()
-            a = a.astype(np.int64) + (self.pulses.get(position, 0) if i else 0)
+            a = a.astype(np.int64) + (self.pulses.get(position, 0) if i and not self.plan.wait else 0)
             last = self.before[i] = self._step(a, last, bias=0 if self.soft else self.bias)
         self.saturations = self.large_inputs = 0
         self.v_range = self.u_range = None

@@ -230,8 +230,8 @@ def _pulses(
 ) -> list[Demand]:
     """The neurons that pulse: one for each time step in which a pulse arrives, more where its value takes several weights.
 
-    As in `backends.lava.pulses`, clock neurons whose pulses are a period apart are the same. Where neurons wait, the clock also
-    ends the constants after T steps.
+    As in `backends.lava.pulses`, clock neurons whose pulses are a period apart are the same, unless neurons wait; then the clock
+    also ends the constants after T steps.
     """
     clock, constants = set(), set()
     for each in populations_of(network):
@@ -242,7 +242,7 @@ def _pulses(
             constants.add(start)
     if network.wait:
         clock |= {(start + steps, 0) for start in constants}
-    if period is not None:
+    if period is not None and not network.wait:
         clock = {(step % period, copy) for step, copy in clock}
     found = ((CLOCK, len(clock)), (CONSTANTS, len(constants)))
     return [Demand(name, (size,), (), role="pulses") for name, size in found if size]

@@ -25,7 +25,9 @@ from strategies import (
 
 from rmp_lava.backends import Fast, Lava, Reference, fast, reference, run
 from rmp_lava.backends.fast.batching import Batching
+from rmp_lava.backends.fast.extents import Extents
 from rmp_lava.backends.fast.neurons import fused, make_population
+from rmp_lava.backends.fast.synapses import Arithmetic, to_memory
 from rmp_lava.backends.synapses import apply
 from rmp_lava.encoding import encode, make_input
 from rmp_lava.errors import DataError, RangeOverflowError, UsageError
@@ -424,6 +426,37 @@ def test_neurons_wait_before_they_spike():
         assert result.schedule == Schedule(3, depth=7, wait=2)
         assert (result.schedule.period, result.schedule.latency) == (5, 10)
     assert delays(network) == {"a": [0], "b": [0, 3], "out": [0]}
+
+
+@settings(max_examples=examples(100))
+@given(networks(max_layers=2, resets=("soft",)), seeds, st.booleans())
+def test_extents_bound_every_order_of_arrival(network, seed, coarse):
+    rng = np.random.default_rng(seed)
+    for synapse in network.output.synapses:
+        shape = network.source_shape(synapse.source)
+        messages = rng.integers(0, 4, (5, *shape)) * (rng.random((5, *shape)) < 0.4)
+        arithmetic = Arithmetic(torch.device("cpu"), torch.float32, "auto", largest=20)
+        total = torch.from_numpy(np.ascontiguousarray(to_memory(messages.sum(axis=0)[None].astype(np.uint8), 1)))
+        bound = Extents(synapse, shape, arithmetic, coarse=coarse).largest(total)
+        positive, negative = (
+            apply(synapse.replace(weight=np.clip(synapse.weight, *limits)), messages.sum(axis=0)[None, None])
+            for limits in ((0, None), (None, 0))
+        )
+        assert bound >= (positive - negative).max()
+        assert (np.abs(positive + negative).max() + bound) / 2 >= max(positive.max(), -negative.min())
+
+
+def test_a_potential_that_saturates_on_its_way_does_so_in_windows_too():
+    """The sum fits the register: 160 neurons that spike twice, and 6 that inhibit in all 16 steps. The first two steps do not."""
+    inputs = np.diag([3] * 160 + [200] * 6)
+    weight = np.array([[254] * 160 + [-254] * 6])
+    network = dense_network(Input((166,), "spikes"), (inputs, Neurons(20)), (weight, Neurons(100)), readout="count")
+    read_out = network.output.replace(synapses=(Dense("layer0", weight, exponent=1),))
+    last = Layer("last", (1,), (Dense("layer1", np.array([[2]])),), Neurons(9))
+    network = network.replace(layers=(network["layer0"], read_out, last), wait=16)
+    result = assert_fast_agrees(Case(network, np.ones((2, 16, 166), np.uint8), 16))
+    assert result.neuron_counts["layer0"][0].tolist() == [2] * 160 + [16] * 6
+    assert result.saturations["layer1"] == 2
 
 
 def test_fewer_steps_than_neurons_wait_are_refused():

@@ -299,7 +299,7 @@ def test_messages_that_a_kernel_converts_count_as_a_block(last_weight, kernel):
     synapses = (Dense("wide", weight), *([Dense(INPUT, np.full((2, 1024), 200))] if levels > 1 else []))
     network = SpikingNetwork("narrow", source, (wide, Layer("last", (2,), synapses, Neurons(900))), "integer", "count")
     prepared = Prepared(network, torch.device("cpu"), "auto")
-    assert prepared.sums["last"][0].kernel == kernel
+    assert prepared.sums_of(network["last"])[0].kernel == kernel
     size = LayerSimulation(network["last"], prepared, 1).block_size
     assert size == {"int8": 2, "float32": 16 * 1024, "float64": 2 * 16 * 1024}[kernel]
 

@@ -187,6 +187,80 @@ def advance(
 
 
 @_compiled
+def _burst(
+    v: np.ndarray,
+    total: np.ndarray,
+    bias: np.ndarray,
+    threshold: int32,
+    steps: int32,
+    counts: np.ndarray,
+    out: np.ndarray,
+) -> _Limits:
+    low, high = _HIGHEST, _LOWEST
+    for j in range(len(v)):
+        x = int32(int32(v[j] + int32(int32(total[j]) << _SHIFT)) + bias[j])
+        # Below 2^24, a quotient that is no integer is never rounded up to one.
+        fired = int32(float32(int32(x - int32(1))) / float32(threshold))
+        fired = int32(min(steps, max(int32(0), fired)))
+        high = int32(max(high, x))
+        x = int32(x - int32(fired * threshold))
+        last = int32(x + threshold) if fired == steps else x  # after the last spike nothing is compared
+        low = int32(min(low, last))
+        v[j] = x
+        counts[j] = int32(counts[j] + fired)
+        out[j] = uint8(fired)
+    return low, high
+
+
+@_compiled
+def burst(
+    total: np.ndarray,
+    v: np.ndarray,
+    bias: np.ndarray,
+    counts: np.ndarray,
+    out: np.ndarray,
+    first_row: int,
+    threshold: int32,
+    steps: int32,
+) -> _Limits:
+    """Whole windows of soft-reset neurons that wait for all messages, in place; no potential may saturate.
+
+    Parameters
+    ----------
+    total : (rows, neurons) float32 or float64 integers in weight units, of all steps
+    v, counts : as for `advance`
+    bias : (neurons,) int32 state units, of all steps
+    out : (samples, neurons) uint8 spikes of the window
+    first_row : first sample that `total` refers to
+    threshold : state units
+    steps : steps in which neurons may spike
+
+    Returns
+    -------
+    tuple of int
+        Lowest and highest v compared with the threshold.
+    """
+    low, high = _HIGHEST, _LOWEST
+    for row in range(len(total)):
+        b = first_row + row
+        least, most = _burst(v[b], total[row], bias, threshold, steps, counts[b], out[b])
+        low, high = int32(min(low, least)), int32(max(high, most))
+    return low, high
+
+
+@_compiled
+def weighted(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(samples,) int64 sums of counts (samples, neurons) times int64 weights (neurons,)."""
+    found = np.zeros(len(counts), dtype=np.int64)
+    for row in range(len(counts)):
+        total = np.int64(0)
+        for j in range(len(weights)):
+            total += np.int64(counts[row, j]) * weights[j]
+        found[row] = total
+    return found
+
+
+@_compiled
 def _fire_float(
     v: np.ndarray, a: np.ndarray, bias: np.ndarray, threshold: float32, reset: int, out: np.ndarray
 ) -> tuple[float32, float32]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
+from dataclasses import replace
+from functools import cached_property, reduce
+from threading import Lock
 
 import numpy as np
 import torch
@@ -12,9 +14,10 @@ from ...choices import Kernel
 from ...network import INPUT, Layer, SpikingNetwork, Synapse
 from ...registers import REGISTER_LIMIT, to_weight_units
 from ..synapses import largest_sum
+from .extents import Extents
 from .neurons import make_population
 from .streams import ConstantStream, Source
-from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
+from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums, to_memory
 
 LONGEST_WINDOW = 127
 """Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
@@ -23,7 +26,6 @@ LONGEST_WINDOW = 127
 class Prepared:
     """A network's synapses on a device, ready for any number of batches, in any number of threads.
 
-    sums : Layer name -> `Sums` of its synapses, in order.
     dtypes : Layer name -> dtype of its input sums.
     bounds : Layer name -> bound of |input sum| in weight units; 0 in float networks, which do not need it.
     windows : Layer name -> `WindowSums`, of layers that wait until all messages have arrived.
@@ -46,7 +48,8 @@ class Prepared:
         self.kernel = kernel
         self.steps = steps if steps is not None and steps == network.wait and steps <= LONGEST_WINDOW else None
         self.windows: dict[str, WindowSums] = {}
-        self.sums: dict[str, list[Sums]] = {}
+        self._sums: dict[str, list[Sums]] = {}
+        self._lock = Lock()
         self.dtypes: dict[str, torch.dtype] = {}
         self.bounds: dict[str, int] = {}
         for layer in network:
@@ -58,25 +61,48 @@ class Prepared:
         self.bounds[layer.name] = largest_sum(network, *layer.synapses) if network.is_integer else 0
         exact = self.bounds[layer.name] < EXACT_FLOAT32
         self.dtypes[layer.name] = torch.float32 if exact else torch.float64
-        # A float network's largest input message is unknown.
-        entering = network.input.largest_message if network.is_integer else 255
-        self.sums[layer.name] = [
-            make_sums(
-                s,
-                network.source_shape(s.source),
-                Arithmetic(
-                    self.device, self.dtypes[layer.name], self.kernel, largest=entering if s.source == INPUT else 1
-                ),
-            )
-            for s in layer.synapses
-        ]
+        self._sums.pop(layer.name, None)
         if self.steps is not None and network.waits(layer):
             self.windows[layer.name] = WindowSums(self, layer, self.steps)
+        else:
+            self.sums_of(layer)
+
+    def sums_of(self, layer: Layer) -> list[Sums]:
+        """`Sums` of a layer's synapses, in order, for messages of one step; layers with a window make them when needed."""
+        with self._lock:
+            if layer.name not in self._sums:
+                self._sums[layer.name] = self.make(layer, 1, self.dtypes[layer.name], self.kernel)
+            return self._sums[layer.name]
+
+    def make(self, layer: Layer, steps: int, dtype: torch.dtype, kernel: Kernel) -> list[Sums]:
+        """`Sums` of a layer's synapses for messages of so many steps together."""
+        return [
+            make_sums(s, self.network.source_shape(s.source), self.arithmetic(s, steps, dtype, kernel))
+            for s in layer.synapses
+        ]
+
+    def arithmetic(self, synapse: Synapse, steps: int, dtype: torch.dtype, kernel: Kernel) -> Arithmetic:
+        """Of a synapse that takes the messages of so many steps together."""
+        # A float network's largest input message is unknown.
+        entering = self.network.input.largest_message if self.network.is_integer else 255
+        return Arithmetic(self.device, dtype, kernel, largest=steps * (entering if synapse.source == INPUT else 1))
+
+    @cached_property
+    def fan_outs(self) -> dict[str, list[np.ndarray]]:
+        """Layer name -> for each synapse, the weights that a message of each source neuron meets, int64 in memory order."""
+        network = self.network
+
+        def of(synapse: Synapse) -> np.ndarray:
+            shape = network.source_shape(synapse.source)
+            return np.ascontiguousarray(to_memory(synapse.fan_out(shape), 0)).reshape(-1).astype(np.int64)
+
+        return {layer.name: [of(synapse) for synapse in layer.synapses] for layer in network}
 
     def describe(self) -> str:
         """The kernel of each layer's sums, in words."""
         layers: dict[str, list[str]] = {}
-        for name, sums in self.sums.items():
+        in_use = self._sums | {name: window.sums for name, window in self.windows.items()}
+        for name, sums in in_use.items():
             layers.setdefault(" and ".join(sorted({s.kernel for s in sums})), []).append(name)
         most = max(layers, key=lambda kernel: len(layers[kernel]))
         others = [f"{kernel} in {', '.join(names)}" for kernel, names in layers.items() if kernel != most]
@@ -98,51 +124,67 @@ class WindowSums:
         self.layer, self.steps, self.device, self.integer = layer, steps, prepared.device, network.is_integer
         bound = prepared.bounds[layer.name] * steps
         dtype = torch.float32 if bound < EXACT_FLOAT32 else torch.float64
-        entering = network.input.largest_message if self.integer else 255
-        largest = {s.source: steps * (entering if s.source == INPUT else 1) for s in layer.synapses}
-        self.sums = [
-            make_sums(
-                s,
-                network.source_shape(s.source),
-                Arithmetic(prepared.device, dtype, prepared.kernel, largest=largest[s.source]),
-            )
-            for s in layer.synapses
+        # A constant input is summed once and multiplied.
+        constant = network.input.neurons is None and network.input.encoding in ("rate", "current")
+        self.repeats = [steps if constant and s.source == INPUT else 1 for s in layer.synapses]
+        arithmetics = [
+            prepared.arithmetic(s, steps // repeats, dtype, prepared.kernel)
+            for s, repeats in zip(layer.synapses, self.repeats, strict=True)
         ]
+        shapes = [network.source_shape(s.source) for s in layer.synapses]
+        self.sums = list(map(make_sums, layer.synapses, shapes, arithmetics))
         self.inputs_may_be_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
         self.room = np.inf
-        self._extents: list[Sums] | None = None
         if self.integer:
             self.room = REGISTER_LIMIT - 1 - abs(int(layer.neurons.v_init)) - steps * _largest_bias(layer)
-        if bound >= self.room:
-            # Any order of arrival stays between the sums of all positive and of all negative products.
+        # A constant input moves the potential one way.
+        self._is_constant = constant and all(s.source == INPUT for s in layer.synapses)
+        self._extents: list[list[Extents]] = []
+        if bound >= self.room and not self._is_constant:
             self._extents = [
-                make_sums(
-                    s.replace(weight=np.abs(s.weight)),
-                    network.source_shape(s.source),
-                    Arithmetic(prepared.device, dtype, "auto", largest=largest[s.source]),
-                )
-                for s in layer.synapses
+                [
+                    Extents(s, shape, replace(each, kernel="auto"), coarse=coarse)
+                    for s, shape, each in zip(layer.synapses, shapes, arithmetics, strict=True)
+                ]
+                for coarse in (True, False)
             ]
+        self._is_safe = bound < self.room
 
     def total(self, streams: Mapping[str, Source], rows: slice) -> torch.Tensor | None:
         """(rows, neurons) input of all steps, in weight units; None if a potential might saturate or a step's input be large."""
-        total = self._sum(self.sums, streams, rows)
-        if self._extents is not None:
-            # A constant input moves the potential one way.
-            constant = all(isinstance(streams[s.source], ConstantStream) for s in self.layer.synapses)
-            extent = total.abs() if constant else self._sum(self._extents, streams, rows)
-            if self.inputs_may_be_large and extent.max().item() >= REGISTER_LIMIT:
-                return None
-            if (total.abs() + extent).max().item() / 2 >= self.room:
-                return None
-        return total
+        messages = [
+            streams[s.source].total(self.steps // repeats, rows)
+            for s, repeats in zip(self.layer.synapses, self.repeats, strict=True)
+        ]
+        currents = []
+        for message, repeats, sums in zip(messages, self.repeats, self.sums, strict=True):
+            current = sums(message.to(torch.uint8) if sums.kernel == "int8" else message)
+            currents.append(current if repeats == 1 else current.mul_(repeats))
+        total = reduce(torch.add, currents)
+        if self._is_safe:
+            return total
+        low, high = torch.aminmax(total)
+        largest = max(-low.item(), high.item())
+        if self._is_constant:
+            return total if self._fits(largest, largest) else None
+        for extents in list(self._extents):
+            reached = sum(
+                repeats * each.largest(message)
+                for message, repeats, each in zip(messages, self.repeats, extents, strict=True)
+            )
+            if self._fits(largest, reached):
+                return total
+            # What is too coarse for this batch mostly is for the next one.
+            if len(self._extents) > 1:
+                self._extents = self._extents[1:]
+        return None
 
-    def _sum(self, sums: list[Sums], streams: Mapping[str, Source], rows: slice) -> torch.Tensor:
-        def current(synapse: Synapse, each: Sums) -> torch.Tensor:
-            messages = streams[synapse.source].total(self.steps, rows)
-            return each(messages.to(torch.uint8) if each.kernel == "int8" else messages)
-
-        return reduce(torch.add, map(current, self.layer.synapses, sums))
+    def _fits(self, largest: float, reached: float) -> bool:
+        """Whether potentials fit their register, from the largest |sum|, and the largest sum of absolute products."""
+        if self.inputs_may_be_large and reached >= REGISTER_LIMIT:
+            return False
+        # Any order of arrival stays between the sums of all positive and of all negative products.
+        return (largest + reached) / 2 < self.room
 
 
 def _largest_bias(layer: Layer) -> int:
@@ -161,8 +203,10 @@ class LayerSimulation:
     """
 
     def __init__(self, layer: Layer, prepared: Prepared, samples: int) -> None:
-        self.layer, self.sums, self.dtype = layer, prepared.sums[layer.name], prepared.dtypes[layer.name]
+        self.layer, self.prepared, self.dtype = layer, prepared, prepared.dtypes[layer.name]
         self.device = prepared.device
+        window = prepared.windows.get(layer.name)
+        sums = prepared.sums_of(layer) if window is None else window.sums
         self.population = make_population(
             layer.neurons,
             layer.shape,
@@ -172,7 +216,7 @@ class LayerSimulation:
             largest_input=prepared.bounds[layer.name],
         )
         # A step of a sample costs its sums, or its messages if a kernel has to convert them.
-        converted = [int(np.prod(sums.shape)) for sums in self.sums if sums.kernel != "int8"]
+        converted = [int(np.prod(each.shape)) for each in sums if each.kernel != "int8"]
         self.block_size = max([layer.size, *converted]) * (2 if self.dtype == torch.float64 else 1)
         self.counts_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
         self.large_inputs = 0
@@ -183,7 +227,7 @@ class LayerSimulation:
         A single step is the input of all these steps.
         """
         total = None
-        for synapse, sums in zip(self.layer.synapses, self.sums, strict=True):
+        for synapse, sums in zip(self.layer.synapses, self.prepared.sums_of(self.layer), strict=True):
             current = self._current(streams[synapse.source], sums, steps, rows)
             if current is None:
                 continue

@@ -148,13 +148,11 @@ class Population:
 
     def potentials(self) -> np.ndarray:
         """(samples, *shape) membrane potentials: int64 in state units, or float64 in weight units."""
-        v = self.v.cpu().numpy().astype(np.int64 if self.integer else np.float64)
-        return from_memory(v.reshape(len(v), *memory_shape(self.shape)), 1)
+        return in_order(self.v, self.shape, np.int64 if self.integer else np.float64)
 
     def neuron_counts(self) -> np.ndarray:
         """(samples, *shape) int64 spikes of each neuron."""
-        counts = self.counts.cpu().numpy().astype(np.int64)
-        return from_memory(counts.reshape(len(counts), *memory_shape(self.shape)), 1)
+        return in_order(self.counts, self.shape, np.int64)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all samples but the given rows."""
@@ -206,6 +204,21 @@ class FusedPopulation(Population):
         self.saturations += int(saturations)
         self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
         return spikes
+
+    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice) -> None:
+        bias = self.bias * steps if len(self.bias) else torch.zeros(self.v.shape[1], dtype=torch.int32)
+        assert fused is not None
+        low, high = fused.burst(
+            total.numpy(),
+            self.v.numpy(),
+            bias.numpy(),
+            self.counts.numpy(),
+            out.numpy(),
+            rows.start,
+            np.int32(self.threshold),
+            np.int32(steps),
+        )
+        self._saw((int(low), int(high)), None)
 
 
 class FusedFloatPopulation(Population):
@@ -278,6 +291,20 @@ class TorchPopulation(Population):
         else:
             v.masked_fill_(spikes, 0)
         return spikes
+
+
+def in_order(values: torch.Tensor, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Numbers of neurons (samples, neurons in memory order) as (samples, *shape)."""
+    array: np.ndarray = values.cpu().numpy().astype(dtype)
+    return from_memory(array.reshape(len(array), *memory_shape(shape)), 1)
+
+
+def weighted(counts: torch.Tensor, weights: np.ndarray) -> np.ndarray:
+    """(samples,) int64 sums of counts (samples, neurons) times weights (neurons,), integers below 2^53."""
+    if fused is not None and counts.device.type == "cpu":
+        found: np.ndarray = fused.weighted(counts.numpy(), weights)
+        return found
+    return (counts.double() @ torch.from_numpy(weights).double().to(counts.device)).long().cpu().numpy()
 
 
 def _nothing(like: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from ..batches import Part
 from .batching import Batching
 from .confidence import exit_probability
 from .layers import LayerSimulation, Prepared
+from .neurons import in_order, weighted
 from .streams import InputSimulation, Source, Stream, chunk_ends
 from .synapses import from_memory, memory_shape
 
@@ -41,7 +42,7 @@ class BatchSimulation:
         *,
         confidence: float | None = None,
     ) -> None:
-        self.network, self.device = prepared.network, prepared.device
+        self.network, self.device, self.fan_outs = prepared.network, prepared.device, prepared.fan_outs
         self.plan, self.batching, self.record, self.confidence = plan, batching, record, confidence
         samples = len(encoder.images)
         self.input = InputSimulation(self.network, encoder, batching, self.device)
@@ -166,16 +167,26 @@ class BatchSimulation:
             spikes={name: spikes[rows] for name, spikes in self.spikes.items()},
         )
         part.neuron_updates, self.updates = self.updates, {name: 0 for name in self.updates}
-        counts = {INPUT: self.input.neuron_counts()[leaving]}
+        counts = {INPUT: self.input.counts()} | {name: each.population.counts for name, each in self.layers.items()}
+        chosen = torch.from_numpy(leaving).to(self.device)
+        some = counts if leaving.all() else {name: each[chosen] for name, each in counts.items()}
+        part.message_counts = {
+            name: weighted(each, np.ones(each.shape[1], dtype=np.int64)) for name, each in some.items()
+        }
+        for layer in self.network:
+            met = zip(layer.synapses, self.fan_outs[layer.name], strict=True)
+            part.synaptic_operations[layer.name] = np.sum([weighted(some[s.source], each) for s, each in met], axis=0)
+        if "counts" in self.record:
+            part.neuron_counts = {
+                name: in_order(each, self.network.source_shape(name), np.int64) for name, each in some.items()
+            }
         if self.input.population is not None:
             self.input.population.report(part, INPUT, 0)  # pixels have at most 16 bits
         for name, simulation in self.layers.items():
-            counts[name] = simulation.population.neuron_counts()[leaving]
             simulation.population.report(part, name, simulation.large_inputs)
             simulation.large_inputs = 0
             if "waiting" in self.record and simulation.population.waiting_range is not None:
                 part.waiting_ranges[name] = simulation.population.waiting_range
             if "potentials" in self.record:
                 part.potentials[name] = simulation.population.potentials()[leaving]
-        part.count_messages(self.network, counts, self.record)
         self.parts.append((rows, part))

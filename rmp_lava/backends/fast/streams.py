@@ -12,7 +12,7 @@ from ...network import SpikingNetwork
 from ...schedule import Schedule
 from .batching import Batching
 from .neurons import Population, make_population
-from .synapses import from_memory, memory_shape, to_memory
+from .synapses import memory_shape, to_memory
 
 
 class Source:
@@ -162,12 +162,9 @@ class InputSimulation:
             return self.stream.messages[:steps]
         return self.stream.messages.expand(steps, *self.stream.messages.shape[1:])
 
-    def neuron_counts(self) -> np.ndarray:
-        """(samples, *shape) int64 messages of each input value."""
-        if self.population is not None:
-            return self.population.neuron_counts()
-        counts = self._counts.cpu().numpy().astype(np.int64)
-        return from_memory(counts.reshape(len(counts), *memory_shape(self.source.shape)), 1)
+    def counts(self) -> torch.Tensor:
+        """(samples, values in memory order) int32 messages of each input value so far."""
+        return self._counts if self.population is None else self.population.counts
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all samples but the given rows."""

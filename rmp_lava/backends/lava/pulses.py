@@ -46,7 +46,7 @@ class Pulses:
     """Pulses and constant inputs of a network; collected first, because a population's size is fixed once it is built.
 
     period : Steps from one pulse to the next one.
-    lasting : Steps of each period for which constants last; None: all.
+    lasting : Steps of each period for which constants last, where neurons wait; None: all.
     """
 
     def __init__(self, period: int, lasting: int | None = None) -> None:
@@ -61,9 +61,11 @@ class Pulses:
     def once(self, step: int, value: np.ndarray, target: LavaPopulation) -> None:
         """Add `value` (channel-first, weight units) to a population's input in Lava's step `step` of every period.
 
-        Its neurons spike one step before the pulse arrives. Pulses whose steps differ by whole periods share them.
+        Its neurons spike one step before the pulse arrives. Pulses whose steps differ by whole periods share them, and so come
+        before `step` too. Where neurons wait, none does: a pulse that releases them would find nothing that it holds.
         """
-        self._collect(self._clock, (step - 2) % self.period + 1, value, target)
+        spikes = step - 1 if self.lasting is not None else (step - 2) % self.period + 1
+        self._collect(self._clock, spikes, value, target)
 
     def always(self, step: int, value: np.ndarray, target: LavaPopulation) -> None:
         """Add `value` (channel-first, weight units) to a population's input in every step from `step` (at least 2) on.
@@ -77,14 +79,10 @@ class Pulses:
         if self._constant.lines:
             # Two weight units per step exceed the threshold of one in every step, once the first spike is reached.
             before = -(2 * (self._constant.steps - 1) - 1)
-            if self.lasting is not None:
-                pause = 2 * (self.period - self.lasting)
-                ends = self._constant.steps + self.lasting  # when the first pulse after the first window arrives
-                # Pulses arrive before the first window too, from step 2 on.
-                before += pause * ((ends - 2) // self.period)
             neurons = _spontaneous(1, bias=2, v=to_state_units(before))
             _connect(neurons, self._constant)
             if self.lasting is not None:
+                ends, pause = self._constant.steps + self.lasting, 2 * (self.period - self.lasting)
                 held = LavaPopulation(neurons.a_in, neurons.s_out, neurons.s_out.shape)
                 for end in np.unique(ends):
                     self.once(int(end), np.where(ends == end, -pause, 0), held)
