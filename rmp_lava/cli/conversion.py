@@ -127,6 +127,7 @@ def convert(
         ConvertReadout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
     ] = "potential",
     threshold_form: options.ThresholdForm = "stock",
+    weight_bits: options.WeightBits = None,
     profile: options.Profile = "loihi2",
     calibration: options.Calibration = None,
     validation: options.Validation = None,
@@ -168,7 +169,7 @@ def convert(
         readout=readout,
         search=search,
         labels=some_labels,
-        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl),
+        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, options.weight_bits(weight_bits)),
         seed=seed,
         shuffle=False,  # drawn at random
         name=network.name,
@@ -210,6 +211,7 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from NAME.tune.pt next to the output.")] = False,
     pooling: options.Pooling = "auto",
     threshold_form: options.ThresholdForm = "stock",
+    weight_bits: options.WeightBits = None,
     profile: options.Profile = "loihi2",
     calibration: options.Calibration = None,
     validation: options.Validation = None,
@@ -246,7 +248,7 @@ def tune(
         validation=None if held_out_labels is None else (held_out, held_out_labels),
         pooling=pooling,
         search=search,
-        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl),
+        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, options.weight_bits(weight_bits)),
         calibration=calibration,
         checkpoint_path=path.with_suffix(".tune.pt"),
         resume=resume,

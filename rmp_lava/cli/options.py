@@ -100,6 +100,14 @@ ThresholdForm = Annotated[
         "free: any."
     ),
 ]
+WeightBits = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Bits of each weight, 2 to 8: of all layers, or LAYER=BITS for one; may be given several times.",
+        show_default="8",
+        metavar="BITS",
+    ),
+]
 Profile = Annotated[str, typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")]
 Compiler = Annotated[
     choices.Compiler | None,
@@ -163,3 +171,18 @@ def chosen_board(
     if all(each is None for each in (partition, node, host, generation, leak)):
         return None
     return Board.from_environment(partition=partition, node=node, host=host, generation=generation, leak=leak)
+
+
+def weight_bits(given: list[str] | None) -> int | dict[str, int] | None:
+    """What --weight-bits asks for; raises `UsageError` if it is not a number or LAYER=BITS."""
+    if not given:
+        return None
+    if len(given) == 1 and given[0].isdecimal():
+        return int(given[0])
+    pairs = [entry.rpartition("=") for entry in given]
+    for entry, (name, _, bits) in zip(given, pairs, strict=True):
+        if not name or not bits.isdecimal():
+            raise UsageError(
+                f"--weight-bits is {entry!r}; give a number for all layers once, or LAYER=BITS for each of some"
+            )
+    return {name: int(bits) for name, _, bits in pairs}

@@ -90,7 +90,7 @@ class FakeQuantizer:
 
     def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: float) -> torch.Tensor:
         even = must_be_even(limit, self.form)
-        step = self.profile["weight_mixed_step"] if even else 1
+        step = self.profile.weight_step(even)
         low = self.profile["weight_mixed_min"] if even else -self.profile["weight_single_sign_max"]
         high = self.profile["weight_mixed_max"] if even else self.profile["weight_single_sign_max"]
         # In float64, as in `quantize`, so that both find the same nearest number of the grid.

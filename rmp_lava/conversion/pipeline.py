@@ -357,7 +357,7 @@ def tune(
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,
-        profile=quantization.profile,
+        profile=quantization.profile if quantization.weight_bits is None else profile,
         threshold_form=quantization.threshold_form,
         augmentation=augmentation,
         precision=precision,
@@ -427,7 +427,8 @@ def _check_early(steps: int, search: str | None, quantization: Quantization) -> 
     if search is not None:
         check_choice("search", search, SearchFor)
     check_choice("threshold_form", quantization.threshold_form, ThresholdForm)
-    return load_profile(quantization.profile)
+    profile, bits = load_profile(quantization.profile), quantization.weight_bits
+    return profile.with_weight_bits(bits) if isinstance(bits, int) else profile
 
 
 def _trace(model: Model, images: np.ndarray, pooling: Pooling, readout: ConvertReadout, name: str) -> SpikingNetwork:
@@ -499,7 +500,8 @@ class _Quantizer:
         form, ranges = self.quantization.threshold_form, None
         if self.quantization.for_board:
             ranges = board_ranges(floating, self.images, self.steps, seed=self.seed)
-        integer = quantize(floating, self.profile, threshold_form=form, ranges=ranges)
+        bits = self.quantization.weight_bits
+        integer = quantize(floating, self.profile, threshold_form=form, ranges=ranges, weight_bits=bits)
         if self.corrected is not None:
             integer = correct_biases(integer, self.corrected, self.images, self.steps, seed=self.seed)
         self._made[:] = [*self._made[-_KEPT:], (floating, integer)]

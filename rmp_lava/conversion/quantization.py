@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..choices import ThresholdForm
 from ..hardware.profiles import Profile
+
+WeightBits = int | Mapping[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,9 @@ class Quantization:
     for_board : bool
         Choose scales so that the membrane potentials of the calibration images do not overflow in a board's LIF neurons. A
         tuning trains on the grid of scales without it.
+    weight_bits : int, mapping or None
+        Bits of the weights of all layers, or layer name -> bits, as `rmp_lava.quantize` takes them. A tuning trains with as many
+        bits where all layers have the same.
     for_lava_dl : bool
         Refuse, before any work, options that cannot lead to a network that lava-dl's unmodified loader runs.
     """
@@ -29,3 +35,4 @@ class Quantization:
     threshold_form: ThresholdForm = "stock"
     for_board: bool = False
     for_lava_dl: bool = False
+    weight_bits: WeightBits = None

@@ -23,6 +23,7 @@ from ..neuron import Range
 from ..registers import MAX_WEIGHT_EXPONENT, STATE_SHIFT, to_state_units, to_weight_units
 from ..stock_weights import is_one_weight
 from .limits import POTENTIAL_MARGIN, ReadoutLimits, Sums, bias_limit, representable, threshold_limit
+from .quantization import WeightBits
 from .weight_error import Rates, weight_error
 
 RANGE_SHARE = 0.8
@@ -44,6 +45,7 @@ def quantize(
     threshold_form: ThresholdForm = "stock",
     ranges: Mapping[str, Range] | None = None,
     steps: int | None = None,
+    weight_bits: WeightBits = None,
 ) -> SpikingNetwork:
     """Quantise a balanced network to a chip's integers.
 
@@ -68,6 +70,9 @@ def quantize(
         balanced for; `POTENTIAL_MARGIN` then leaves headroom for twice as long. Where that costs bits of the read-out's
         weights, it gets a threshold and its total is read out, which fits at any T (see `rmp_lava.readout`). A read-out
         of form "dense_rec" only integrates, and loses these bits.
+    weight_bits : int, mapping or None
+        Bits of each weight, from 2 on: of all layers, or layer name -> bits, others keep all. None: as many as the chip has.
+        Thresholds, biases and potentials keep theirs. Fewer bits take fewer synapse words, see `rmp_lava.hardware.savings`.
 
     Returns
     -------
@@ -86,17 +91,18 @@ def quantize(
         raise UsageError(f"network {network.name!r} holds integers already")
     check_choice("threshold_form", threshold_form, ThresholdForm)
     profile = load_profile(profile)
+    profiles = _profiles(network, profile, weight_bits)
     network, horizon = _expecting(network, steps)
     headrooms = {layer.name: _headroom(layer, profile, ranges) for layer in network}
     source = quantize_input(network, profile, threshold_form, headrooms, horizon)
     scales = [
-        choose_scale(layer, _levels(layer, source), profile, threshold_form, headrooms[layer.name], horizon)
-        for layer in network
+        choose_scale(layer, _levels(layer, source), each, threshold_form, headrooms[layer.name], horizon)
+        for layer, each in zip(network, profiles, strict=True)
     ]
     rates = {layer.name: layer.mean_rate for layer in network if layer.mean_rate is not None}
     layers = tuple(
-        _quantize_layer(layer, scale, profile, threshold_form, rates)
-        for layer, scale in zip(network, scales, strict=True)
+        _quantize_layer(layer, scale, each, threshold_form, rates)
+        for layer, scale, each in zip(network, scales, profiles, strict=True)
     )
     provenance = dict(network.provenance) | {"quantize": {"profile": profile.name, "threshold_form": threshold_form}}
     output_scale, readout = network.output_scale, network.readout
@@ -111,6 +117,19 @@ def quantize(
         output_offset=scales[-1].offset,
         provenance=provenance,
     )
+
+
+def _profiles(network: SpikingNetwork, profile: Profile, weight_bits: WeightBits) -> list[Profile]:
+    """The limits of each layer's weights."""
+    if weight_bits is None:
+        return [profile] * len(network.layers)
+    if isinstance(weight_bits, int):
+        return [profile.with_weight_bits(weight_bits)] * len(network.layers)
+    names = [layer.name for layer in network]
+    for name in weight_bits:
+        if name not in names:
+            raise UsageError(f"weight_bits has layer {name!r}, which the network has not; it has {', '.join(names)}")
+    return [profile.with_weight_bits(weight_bits[name]) if name in weight_bits else profile for name in names]
 
 
 def _headroom(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) -> float:
@@ -246,6 +265,7 @@ def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: Threshol
         "input_levels": scale.levels,
         "threshold_float": float(layer.neurons.threshold),
         "threshold_is_one_weight": is_one_weight(int(neurons.threshold)),
+        "weight_bits": profile["cores.weight_bits"],
     }
     record |= _input_record(synapses, scale.levels, profile)
     error = weight_error(layer, synapses, scale.weights, rates)
@@ -396,12 +416,10 @@ def _quantize_synapses(layer: Layer, scale: Scale, profile: Profile, form: Thres
 
 def _quantize_synapse(synapse: Synapse, exponent: int, scale: float, profile: Profile, form: ThresholdForm) -> Synapse:
     weight = synapse.weight.astype(np.float64) * (scale / (1 << exponent))
-    if must_be_even(synapse.weight, form):
-        step = profile["weight_mixed_step"]
-        weight = np.clip(step * np.rint(weight / step), profile["weight_mixed_min"], profile["weight_mixed_max"])
-    else:
-        limit = profile["weight_single_sign_max"]
-        weight = np.clip(np.rint(weight), -limit, limit)
+    even = must_be_even(synapse.weight, form)
+    step, limit = profile.weight_step(even), profile["weight_single_sign_max"]
+    low, high = (profile["weight_mixed_min"], profile["weight_mixed_max"]) if even else (-limit, limit)
+    weight = np.clip(step * np.rint(weight / step), low, high)
     return synapse.replace(weight=weight.astype(np.int16), exponent=exponent)
 
 

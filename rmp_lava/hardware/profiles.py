@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ..choices import Compiler, check_choice, options
-from ..errors import ProfileError
+from ..errors import ProfileError, UsageError
 from .anchors import Anchor, parse_anchors
 from .schema import BOARD, ENERGY, GENERATIONS, SCHEMA, Quantity, Rule, check_names, parse_quantity
 
@@ -24,6 +24,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_STEPS = ("weight_mixed_step", "weight_single_sign_step")
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,43 @@ class Profile:
     def usable_cores(self) -> int | None:
         """Usable cores of all its chips; None where their number is unknown."""
         return None if self.chips is None else self.chips * self["cores.usable_per_chip"]
+
+    def with_weight_bits(self, bits: int) -> Profile:
+        """The same, with fewer bits for each weight: coarser steps within the same range.
+
+        Raises
+        ------
+        UsageError
+            If there are not 2 bits to as many as weights have.
+        """
+        most = self["cores.weight_bits"]
+        if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= most:
+            raise UsageError(f"weights of {bits!r} bits are asked for; choose 2 to {most}, as many as {self.name} has")
+        shift, limits = most - bits, dict(self.sections["limits"])
+        if not shift:
+            return self
+        steps = {key: self.weight_step(key == "weight_mixed_step") << shift for key in _STEPS}
+        even, single = steps["weight_mixed_step"], steps["weight_single_sign_step"]
+        changed = {
+            **steps,
+            "weight_mixed_min": -(-self["weight_mixed_min"] // even * even),
+            "weight_mixed_max": self["weight_mixed_max"] // even * even,
+            "weight_single_sign_max": self["weight_single_sign_max"] // single * single,
+        }
+        if not changed["weight_mixed_min"] < 0 < changed["weight_mixed_max"]:
+            raise UsageError(f"weights of {bits} bits have one sign only on {self.name}; choose more bits")
+        source = f"the limit for {most} bits, for weights of {bits} bits"
+        limits |= {key: Quantity(value, "weight unit", "derived", source) for key, value in changed.items()}
+        cores = dict(self.sections["cores"])
+        cores["weight_bits"] = Quantity(bits, "bit", "derived", "asked for")
+        name = f"{self.name} with weights of {bits} bits"
+        return replace(self, name=name, sections={**self.sections, "limits": limits, "cores": cores})
+
+    def weight_step(self, mixed_sign: bool) -> int:
+        """From one possible weight to the next, in weight units."""
+        if mixed_sign:
+            return self["weight_mixed_step"]
+        return self["weight_single_sign_step"] if "weight_single_sign_step" in self.sections["limits"] else 1
 
     @property
     def ethernet_chip(self) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from ..choices import Compiler, listed, options
@@ -89,6 +89,8 @@ SCHEMA: dict[str, dict[str, Rule]] = {
         "weight_mixed_max": _count("weight unit", 1, MAX_WEIGHT, known=True),
         "weight_mixed_step": _count("weight unit", 1, MAX_WEIGHT, known=True),
         "weight_single_sign_max": _count("weight unit", 1, MAX_WEIGHT, known=True),
+        # 1 where it is missing.
+        "weight_single_sign_step": replace(_count("weight unit", 1, MAX_WEIGHT, known=True), may_be_missing=True),
         "threshold_max": _count("weight unit", 1, MAX_THRESHOLD, known=True),
         "bias_mantissa_max": _count("1", 1, MAX_BIAS, known=True),
         "bias_exponent_max": _count("1", 1, MAX_BIAS_EXPONENT, known=True),

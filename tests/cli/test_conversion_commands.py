@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+import rmp_lava
+from rmp_lava.cli import options as cli_options
 from rmp_lava.conversion import pipeline
 from rmp_lava.conversion.conversion import Conversion, Measurement, with_measurement
 from rmp_lava.conversion.divergence import TrainedOutputs
@@ -20,6 +22,7 @@ from rmp_lava.conversion.trace import trace
 from rmp_lava.conversion.truth import truth_of
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, DataError, ProfileError, RangeOverflowError, UsageError
+from rmp_lava.hardware.demand import weight_bits
 from rmp_lava.netx import save
 from rmp_lava.scores import Score
 from rmp_lava.sources import images as samples
@@ -91,6 +94,40 @@ def accuracy(model, images: np.ndarray, labels: np.ndarray) -> float:
 
 def measure(conversion: Conversion, split: ImageSplit, **options) -> Measurement:
     return conversion.measure(*split.validation(None, seed=0), **options)
+
+
+def test_fewer_weight_bits_are_in_the_integers_and_cost_accuracy_in_the_stages():
+    split, model = from_dataset(dataset()), dense()
+    first, second = (layer.name for layer in convert(model, split, steps=4).integer)
+    found = {}
+    for bits in (None, 2, {second: 2}):
+        conversion = convert(model, split, steps=4, quantization=Quantization(weight_bits=bits))
+        found[str(bits)] = [weight_bits(layer.synapses[0].weight, 8) for layer in conversion.integer]
+        stages = measure(conversion, split).stages
+        labels = split.validation(None, seed=0)[1]
+        result = rmp_lava.run(conversion.integer, split.validation(None, seed=0)[0], 4)
+        assert stages[-1].score.accuracy == result.accuracy(labels)
+    assert list(found.values()) == [[8, 8], [2, 2], [8, 2]]
+
+
+@pytest.mark.parametrize(
+    "given, found",
+    [
+        (None, None),
+        ([], None),
+        (["4"], 4),
+        (["a=4"], {"a": 4}),
+        (["a=4", "b=c=3"], {"a": 4, "b=c": 3}),
+    ],
+)
+def test_bits_of_all_layers_or_of_some(given, found):
+    assert cli_options.weight_bits(given) == found
+
+
+@pytest.mark.parametrize("given", [["four"], ["4", "a=3"], ["=4"], ["a=-4"], ["a="]])
+def test_bits_that_are_no_numbers(given):
+    with pytest.raises(UsageError, match="--weight-bits is .*; give a number for all layers once, or LAYER=BITS"):
+        cli_options.weight_bits(given)
 
 
 @pytest.mark.parametrize("with_labels", [True, False])

@@ -13,6 +13,8 @@ from rmp_lava.conversion.balancing import Balancing
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import ConversionError, UsageError
+from rmp_lava.hardware import load_profile
+from rmp_lava.hardware.demand import weight_bits
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.netx import lava_dl_obstacles
 from rmp_lava.stock_weights import is_one_weight
@@ -296,6 +298,56 @@ def test_everything_is_recorded():
     assert layer.weight_error.rms == pytest.approx(error)
     wide = quantized(one_layer(np.ones((1, 600)), 2.0))
     assert wide.record["largest_possible_input"] == 600 * 255 and wide.record["input_may_wrap_in_stock_neurons"]
+
+
+@given(weights(), st.floats(0.05, 200), st.sampled_from(options(ThresholdForm)), st.integers(2, 8))
+def test_weights_have_no_more_bits_than_asked_for(weight, ratio, form, bits):
+    assume(weight.any())
+    network = one_layer(weight, float(ratio * np.abs(weight).max()))
+    try:
+        layer = quantized(network, form, weight_bits=bits)
+    except ConversionError as error:
+        assert "all weights of layer 'a' would be rounded to zero" in str(error) and bits < 8
+        return
+    found, scale = layer.synapses[0].weight, layer.record["scale"]
+    even = form == "dense_rec" or weight.min() < 0 < weight.max()
+    step = (2 if even else 1) << 8 - bits
+    # What the compiler stores: the range in two's complement, without the trailing zeros that all share.
+    assert not found.any() or weight_bits(found, 8) <= bits
+    assert not (found % step).any() and found.min() >= -256 and found.max() <= 256 - step
+    assert np.abs(found - weight.astype(np.float64) * scale).max() <= step / 2 + 1e-6
+    assert layer.record["weight_bits"] == bits
+    # Only weights lose bits, not the threshold.
+    assert scale * network.layers[0].neurons.threshold == pytest.approx(layer.neurons.threshold, rel=1e-12)
+
+
+def test_bits_of_one_layer_leave_the_others_alone():
+    chance = np.random.default_rng(0)
+    first, second = (chance.normal(size=(5, n)).astype(np.float32) for n in (4, 5))
+    layers = (
+        Layer("a", (5,), (Dense(INPUT, first),), Neurons(2.0)),
+        Layer("b", (5,), (Dense("a", second),), Neurons(2.0)),
+    )
+    network = SpikingNetwork("two", make_input("poisson", (4,)), layers, "analog", "count")
+    every, one, both = (quantize(network, weight_bits=bits) for bits in (None, {"b": 3}, 3))
+    assert one["a"] == every["a"] and one["b"] == both["b"] and both["a"] != every["a"]
+    assert [weight_bits(layer.synapses[0].weight, 8) for layer in one] == [8, 3]
+    assert quantize(network, load_profile("loihi2").with_weight_bits(3), weight_bits=3).layers == both.layers
+
+
+@pytest.mark.parametrize(
+    "bits, found",
+    [
+        (1, "weights of 1 bits are asked for; choose 2 to 8"),
+        (9, "weights of 9 bits are asked for"),
+        (True, "weights of True bits are asked for"),
+        ({"a": 4.0}, "weights of 4.0 bits are asked for"),
+        ({"b": 4}, "weight_bits has layer 'b', which the network has not; it has a"),
+    ],
+)
+def test_bits_that_weights_cannot_have(bits, found):
+    with pytest.raises(UsageError, match=found):
+        quantize(one_layer([[1.0, -1.0]]), weight_bits=bits)
 
 
 # What it is for

@@ -239,9 +239,10 @@ def test_read_out_is_the_mean_over_time():
     st.sampled_from(["stock", "free"]),
     st.sampled_from([40.0, 400.0]),
     st.sampled_from([1, 20, 1000]),
+    st.sampled_from([8, 4]),
 )
 @settings(max_examples=examples(80))
-def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak, larger):
+def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak, larger, bits):
     """Weights of some synapses are up to `larger` times as large, so that quantize gives them exponents."""
     rng = np.random.default_rng(seed)
     nonzero = lambda w: np.where(np.any(w), w, w + np.float32(0.5)) * np.float32(larger ** rng.choice([0, 1]))  # noqa: E731
@@ -250,9 +251,13 @@ def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak,
     )
     assume(all(len({s.source == INPUT for s in layer.synapses}) == 1 for layer in network))
     values = {layer.name: float(np.float32(rng.uniform(0.3, 3))) for layer in network}
-    whole = quantize(as_spiking(network, values, peak).replace(balanced_steps=8), "loihi2", threshold_form=form)
+    profile = LOIHI2.with_weight_bits(bits)
+    try:
+        whole = quantize(as_spiking(network, values, peak).replace(balanced_steps=8), profile, threshold_form=form)
+    except ConversionError:
+        assume(False)  # too little is left of a layer, which `test_quantize` covers
     analog = AnalogNetwork(network)
-    attach_quantizers(analog, whole.input.levels, lambda n: 1.0 if n == INPUT else values[n], peak, 8, LOIHI2, form)
+    attach_quantizers(analog, whole.input.levels, lambda n: 1.0 if n == INPUT else values[n], peak, 8, profile, form)
     for module, layer in zip(analog.layers, whole, strict=True):
         weights, bias = module.parameters_in_use()
         scale, levels = layer.record["scale"], layer.record["input_levels"]
