@@ -136,7 +136,6 @@ def test_forms_of_relu_and_of_linear_maps(form):
         (Fn(lambda x: torch.stack([x, x], 1).flatten(1)), "(flatten) is not supported"),
         (Fn(lambda x: torch.stack([x, x], 1).sum(2)), "along other axes"),
         (Fn(lambda x: torch.einsum("bchw,bchw->bchw", x, x)), "(einsum)"),
-        (nn.Sequential(nn.Flatten(2), nn.AdaptiveAvgPool1d(4)), "pooling in one or three dimensions"),
     ],
 )
 def test_what_these_rules_do_not_cover(activation, found):

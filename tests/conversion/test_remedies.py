@@ -36,22 +36,6 @@ class Softened(nn.Module):
 
 
 REMEDIES = {
-    "ceil_mode": (nn.AvgPool2d(3, 2, ceil_mode=True), "use ceil_mode=False", nn.AvgPool2d(3, 2)),
-    "count_include_pad": (
-        nn.AvgPool2d(2, 2, 1, count_include_pad=False),
-        "use count_include_pad=True",
-        nn.AvgPool2d(2, 2, 1),
-    ),
-    "windows of different sizes": (
-        nn.AdaptiveAvgPool2d(5),
-        "choose an output size that divides the input's",
-        nn.AdaptiveAvgPool2d(4),
-    ),
-    "pooling in one dimension": (
-        nn.Sequential(nn.Flatten(2), nn.AdaptiveAvgPool1d(4)),
-        "AdaptiveAvgPool2d on the image",
-        nn.AdaptiveAvgPool2d((4, 1)),
-    ),
     "another activation": (nn.SiLU(), "use ReLU, ReLU6 or LeakyReLU there", nn.ReLU6()),
     "statistics of the image": (nn.GroupNorm(2, 4), "use BatchNorm2d", nn.BatchNorm2d(4)),
     "statistics of the batch": (
@@ -68,16 +52,10 @@ REMEDIES = {
     ),
     "softmax inside": (nn.Softmax(1), "remove it", nn.Identity()),
     "product of activations": (Softened(True), "use a residual addition", Softened(False)),
-    "upsampling": (nn.Upsample(scale_factor=2), "remove the upsampling", nn.Identity()),
     "always dropping": (
         Fn(functional.dropout),
         "training=self.training",
         Fn(lambda x: functional.dropout(x, training=False)),
-    ),
-    "axes swapped": (
-        Fn(lambda x: x.transpose(2, 3) + x),
-        "keep the order (N, channels, height, width)",
-        Fn(lambda x: x + x),
     ),
     "integers": (
         Fn(lambda x: (x * 4).to(torch.int32) / 4),

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 from profiles import examples
 from torch import nn
 from torch.nn import functional
+from traced import Function, Head, traced
 
 from rmp_lava.backends import run
 from rmp_lava.conversion.analog import AnalogNetwork
@@ -16,43 +17,12 @@ from rmp_lava.conversion.check import check
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
-from rmp_lava.network import SpikingNetwork
 from rmp_lava.training.data import load
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(5)
-
-
-class Head(nn.Module):
-    """A function of features of an image, and a linear read-out."""
-
-    def __init__(self, body, shape: tuple[int, ...], before: nn.Module | None = None) -> None:
-        super().__init__()
-        self.before, self.body = before or nn.Identity(), body
-        with torch.no_grad():
-            size = self._features(torch.rand(2, *shape)).flatten(1).shape[1]
-        self.out = nn.Linear(size, 3)
-
-    def _features(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(self.before(x))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self._features(x).flatten(1))
-
-
-def traced(model: nn.Module, shape: tuple[int, ...]) -> SpikingNetwork:
-    """Traced, with outputs equal to the module's on images that trace itself does not see."""
-    model.eval()
-    generator = torch.Generator().manual_seed(1)
-    images, others = torch.rand(2, *shape, generator=generator), torch.rand(3, *shape, generator=generator)
-    network = trace(model, make_input("current", shape), images)
-    with torch.no_grad():
-        expected = model(others)
-        found = AnalogNetwork(network)(others)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * max(1.0, float(expected.abs().max())))
-    return network
 
 
 @st.composite
@@ -100,17 +70,6 @@ class Both(nn.Module):
 
     def forward(self, x):
         return torch.cat([self.a(x), self.b(x)], 1)
-
-
-class Function(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args):
-        return self.function(*args)
 
 
 def by_channel() -> nn.PReLU:

@@ -14,6 +14,7 @@ from ...findings import Finding
 from ...network import INPUT, Layer
 from . import (  # noqa: F401 (all but two register their rules)
     activations,
+    dense,
     endings,
     expressions,
     max_pooling,
@@ -21,7 +22,7 @@ from . import (  # noqa: F401 (all but two register their rules)
     rounding,
     shapes,
 )
-from .builder import APART, Builder, SilentObstacleError
+from .builder import APART, Builder, NotAnImageError, SilentObstacleError
 from .calls import Call, Calls, Ref
 from .dead import alive, reached
 from .expressions import Expression
@@ -100,7 +101,12 @@ class _Walk(Builder):
                 return value[0]
         if call.op not in RULES:
             raise obstacle(call.op)
-        value = RULES[call.op](self, call)
+        try:
+            value = RULES[call.op](self, call)
+        except NotAnImageError:
+            if call.op not in dense.LINEAR:
+                raise
+            value = dense.as_matrix(self, call)
         if isinstance(value, Expression) and isinstance(call.result, (tuple, list)):
             value = (value,) + (None,) * (len(call.result) - 1)
         return value
@@ -147,7 +153,7 @@ class _Walk(Builder):
             return
         self.logits = calls.again(self.substitutes) if self.substitutes else self.tensor(output)
         try:
-            self._append("output", expressions.aligned(x), None)
+            self._append("output", _ordered(x), None)
         except (ObstacleError, NotComposableError):
             text = "returns elements in an order that no layer can produce"
             self._add("obstacle", "model", text, "return (N, classes)")
@@ -258,6 +264,16 @@ class _Walk(Builder):
 
 def _limits(clip: np.ndarray) -> str:
     return f"{clip:g}" if clip.ndim == 0 else f"{clip.min():g} to {clip.max():g}, depending on the channel"
+
+
+def _ordered(x: Expression) -> Expression:
+    """The outputs in the order of PyTorch."""
+    try:
+        return expressions.aligned(x)
+    except NotComposableError:
+        if not expressions.is_small_as_matrix(x):
+            raise
+        return expressions.in_order(x)
 
 
 def _same_elements(target: torch.Tensor, other: torch.Tensor) -> bool:

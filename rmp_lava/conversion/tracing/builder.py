@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ...findings import Finding, Severity
 from ...network import INPUT, Layer, Neurons
@@ -28,6 +29,10 @@ APART = {
 
 class SilentObstacleError(Exception):
     """An operation fails because of an obstacle upstream that is reported already."""
+
+
+class NotAnImageError(ObstacleError):
+    """An operation on images gets elements that are not in the order of an image."""
 
 
 class Builder:
@@ -112,22 +117,24 @@ class Builder:
         x = self.take(call, ref)
         if x.order is None:
             return x
+        note = expressions.Note(x.moved, "picks or moves elements")
         try:
-            note = expressions.Note(x.moved, "picks or moves elements")
             return replace(expressions.aligned(x), notes=(*x.notes, note))
         except NotComposableError:
             self.give_up_silently(*(self.values(part) for part in call.args if isinstance(part, Ref)))
+        if not expressions.is_small_as_matrix(x):
             raise ObstacleError(
                 f"calculates with pixels that {x.moved!r} has rearranged",
                 "keep the order (N, channels, height, width), and flatten right before a linear layer",
-            ) from None
+            )
+        return replace(expressions.in_order(x), notes=(*x.notes, note))
 
     def image(self, call: Call) -> Expression:
         """The first argument, which must be an image (N, channels, height, width)."""
         x = self.straight(call, call.argument(0, "input"))
         if not x.is_image:
             self.give_up_silently(x)
-            raise ObstacleError(
+            raise NotAnImageError(
                 f"takes a tensor of shape (N, {', '.join(map(str, x.view))}) that has not been an image before",
                 "keep images as (N, channels, height, width) up to the first linear layer",
             )
@@ -334,7 +341,9 @@ class Builder:
 
     def count_weights(self, call: Call) -> None:
         """Record a layer with weights."""
-        weight = call.argument(1, "weight")
+        weight: Any = call.argument(1, "weight")
+        if weight is None and isinstance(call.run, nn.Module):
+            weight = call.run.weight
         key = (weight.data_ptr(), tuple(weight.shape))
         self._weights.setdefault(key, []).append(call.layer)
 

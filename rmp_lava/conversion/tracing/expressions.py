@@ -339,6 +339,18 @@ def multiplied(x: Expression, weight: np.ndarray) -> Expression:
     return replace(x, shape=(len(weight),), terms=terms, view=(len(weight),), bias=bias, order=None)
 
 
+def in_order(x: Expression) -> Expression:
+    """The same tensor without `order`, by a matrix that moves its elements; its terms are flat."""
+    return replace(multiplied(x, np.eye(math.prod(x.view))), view=x.view)
+
+
+def is_small_as_matrix(x: Expression) -> bool:
+    """Whether `in_order` makes matrices of acceptable size."""
+    elements = math.prod(x.view)
+    sources = sum(math.prod(term.linear.source_shape) for term in x.terms)
+    return elements * max(elements, math.prod(x.shape), sources) <= maps.LARGEST_MATRIX // 4
+
+
 def makes_enormous_matrix(x: Expression, weight: np.ndarray) -> bool:
     """Whether `multiplied` would need more weights than `weight` has, and more than `maps.LARGEST_MATRIX`."""
     elements = sum(len(weight) * math.prod(term.linear.source_shape) for term in x.terms)

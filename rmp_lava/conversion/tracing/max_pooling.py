@@ -7,57 +7,20 @@ common wherever the stride allows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from . import expressions, rewriting
+from .axis import Axis, adaptive_windows
 from .builder import Builder
 from .calls import Call
 from .expressions import Expression
-from .maps import Convolution, Pair, Shape
+from .maps import Pair
 from .remedies import ObstacleError
 from .rules import RULES, pair, rule
 
 CHEAPER = "average pooling and `tune` need none"
-
-
-@dataclass(frozen=True, eq=False)
-class _Axis:
-    """A convolution along one axis of an image, each channel by itself.
-
-    `weight` is (outputs per channel, kernel); by default one output, a kernel of `ones` ones.
-    """
-
-    axis: int
-    ones: int = 1
-    stride: int = 1
-    start: int = 0
-    dilation: int = 1
-    size: int = 1
-    weight: np.ndarray | None = None
-
-    def of(self, shape: Shape) -> Convolution:
-        """For an image of this shape."""
-        weight = np.ones((1, self.ones)) if self.weight is None else self.weight
-        outputs, kernel = weight.shape
-        tiled = np.tile(weight, (shape[0], 1)).reshape(-1, 1, *self._pair(kernel, 1))
-        return Convolution(
-            tiled,
-            shape,
-            self._pair(self.size, shape[3 - self.axis]),
-            self._pair(self.stride, 1),
-            self._pair(self.start, 0),
-            self._pair(self.dilation, 1),
-            shape[0],
-        )
-
-    def along(self, builder: Builder, call: Call, x: Expression) -> Expression:
-        """The convolution of an image."""
-        return builder.composed(call, x, lambda x: expressions.convolved(x, self.of(x.shape)))
-
-    def _pair(self, along: int, across: int) -> Pair:
-        return (along, across) if self.axis == 1 else (across, along)
 
 
 @rule("max_pool2d")
@@ -168,7 +131,7 @@ def _padded(
     if not before and not after:
         return x
     length = x.shape[axis]
-    window = _Axis(axis, start=before, size=length + before + after)
+    window = Axis(axis, start=before, size=length + before + after)
     y = window.along(builder, call, x)
     if expressions.is_nonnegative(x):
         return y
@@ -176,18 +139,18 @@ def _padded(
     copied = min(dilation, length)
     if before:
         count = -(-before // dilation)
-        copy = _Axis(axis, count, 1, before - dilation, dilation, length + before + after)
+        copy = Axis(axis, count, 1, before - dilation, dilation, length + before + after)
         y = expressions.added(y, _copies(builder, call, x, 0, copied, copy))
     if after:
         count = -(-after // dilation)
-        copy = _Axis(axis, count, 1, before + length - copied + count * dilation, dilation, length + before + after)
+        copy = Axis(axis, count, 1, before + length - copied + count * dilation, dilation, length + before + after)
         y = expressions.added(y, _copies(builder, call, x, length - copied, copied, copy))
     return y
 
 
-def _copies(builder: Builder, call: Call, x: Expression, first: int, count: int, copy: _Axis) -> Expression:
+def _copies(builder: Builder, call: Call, x: Expression, first: int, count: int, copy: Axis) -> Expression:
     """The pixels `first`, ..., `first + count - 1` along an axis, held by populations and repeated beyond the border."""
-    crop = _Axis(copy.axis, size=count, start=-first)
+    crop = Axis(copy.axis, size=count, start=-first)
     border = crop.along(builder, call, x)
     border = builder.held(call, border)
     return expressions.convolved(border, copy.of(border.shape))
@@ -202,12 +165,12 @@ def _along(builder: Builder, call: Call, x: Expression, axis: int, k: int, s: in
         """Maxima of the windows `first`, ..., `last - 1` that begin `place` pixels after a multiple of s."""
         residue, shift = place % s, place // s
         if size == 1:
-            pick = _Axis(axis, size=last - first, stride=s, start=-(place + first * s))
+            pick = Axis(axis, size=last - first, stride=s, start=-(place + first * s))
             return pick.along(builder, call, x)
         whole, (low, high) = found[size, residue], plan[size, residue]
         if (first + shift, last + shift) == (low, high):
             return whole
-        crop = _Axis(axis, size=last - first, start=low - first - shift)
+        crop = Axis(axis, size=last - first, start=low - first - shift)
         return expressions.convolved(whole, crop.of(whole.shape))
 
     for (size, residue), (low, high) in sorted(plan.items()):
@@ -255,7 +218,7 @@ def _unevenly_pooled(builder: Builder, call: Call, x: Expression, size: Pair) ->
         picked = []
         for i in range(max(last - first for first, last in ends)):
             places = [min(first + i, last - 1) for first, last in ends]
-            pick = _Axis(axis, size=1, weight=np.eye(length)[places])
+            pick = Axis(axis, size=1, weight=np.eye(length)[places])
             picked.append(pick.along(builder, call, x))
         while len(picked) > 1:
             pairs = zip(picked[::2], picked[1::2], strict=False)
@@ -264,8 +227,3 @@ def _unevenly_pooled(builder: Builder, call: Call, x: Expression, size: Pair) ->
         x = picked[0]
     assert x.shape == (channels * size[0] * size[1], 1, 1)
     return replace(x, view=view)
-
-
-def adaptive_windows(length: int, windows: int) -> list[tuple[int, int]]:
-    """First pixel of each window of an adaptive pooling, and the one after its last."""
-    return [(i * length // windows, -(-(i + 1) * length // windows)) for i in range(windows)]

@@ -10,7 +10,7 @@ import numpy as np
 from torch.nn import functional
 
 from ...network import INPUT
-from . import expressions, rewriting
+from . import dense, expressions, rewriting
 from .builder import Builder
 from .calls import Call, Ref
 from .expressions import Expression, Note
@@ -45,10 +45,10 @@ def convolution(builder: Builder, call: Call) -> Expression:
 @rule("convolution")
 def aten_convolution(builder: Builder, call: Call) -> Expression:
     """aten.convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)."""
-    if call.args[6]:
-        raise obstacle("conv_transpose2d")
-    if call.args[1].ndim != 4:
-        raise obstacle("conv1d" if call.args[1].ndim == 3 else "conv3d")
+    if call.args[1].ndim > 4:
+        raise obstacle("conv3d")
+    if call.args[6] or call.args[1].ndim == 3:
+        return dense.as_matrix(builder, call)
     return convolution(builder, replace(call, op="conv2d", args=(*call.args[:6], call.args[8])))
 
 

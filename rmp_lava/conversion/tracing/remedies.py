@@ -11,7 +11,6 @@ class ObstacleError(Exception):
         self.found, self.remedy = found, remedy
 
 
-_UPSAMPLING = "remove the upsampling, or train a network that classifies at the smaller size"
 _STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
 
 _UNSUPPORTED = (
@@ -55,31 +54,15 @@ _UNSUPPORTED = (
         "embedding embedding_bag",
     ),
     (
-        "is a convolution in one or three dimensions",
-        "only two-dimensional convolutions are supported: use Conv2d with a kernel of height 1",
-        "conv1d conv3d",
+        "is a convolution or pooling in three dimensions",
+        "use two-dimensional ones on images (N, channels, height, width)",
+        "conv3d conv_transpose3d avg_pool3d adaptive_avg_pool3d batch_norm3d",
     ),
     (
-        "is pooling in one or three dimensions",
-        "use AvgPool2d or AdaptiveAvgPool2d on the image (N, channels, height, width)",
-        "avg_pool1d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool3d",
+        "moves pixels to places that depend on activations",
+        "use nn.Upsample or nn.ConvTranspose2d",
+        "grid_sample max_unpool1d max_unpool2d max_unpool3d",
     ),
-    (
-        "is batch normalisation in three dimensions",
-        "use BatchNorm2d on images (N, channels, height, width)",
-        "batch_norm3d",
-    ),
-    (
-        "is a transposed convolution",
-        _UPSAMPLING,
-        "conv_transpose1d conv_transpose2d conv_transpose3d fold",
-    ),
-    (
-        "changes the size of an image by interpolation",
-        _UPSAMPLING,
-        "interpolate upsample upsampling_nearest2d upsampling_bilinear2d grid_sample max_unpool2d",
-    ),
-    ("moves channels to pixels", _UPSAMPLING, "pixel_shuffle"),
     (
         "pads with values other than zero",
         "pad with zeros and train again",

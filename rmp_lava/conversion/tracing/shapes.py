@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from . import expressions
+from .border_averages import averaged, unevenly_averaged
 from .builder import Builder
 from .calls import Call, Ref
 from .expressions import Expression, Note
@@ -21,6 +22,7 @@ MOVES = (
     "swapdims", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "select", "slice", "narrow",
     "index_select", "flip", "expand", "expand_as", "unflatten", "channel_shuffle", "roll", "unsafe_view", "getattr",
     "repeat", "reshape_as", "view_as", "broadcast_to", "tile", "repeat_interleave", "unsafe_split", "unsafe_chunk",
+    "index", "unsafe_index",
 )  # fmt: skip
 COPIES = (
     "contiguous", "clone", "detach", "alias", "to", "to_copy", "float", "half", "double", "bfloat16", "type", "type_as",
@@ -77,19 +79,14 @@ def average_pooling(builder: Builder, call: Call) -> Expression:
     kernel = pair(call.argument(1, "kernel_size"))
     stride = pair(call.argument(2, "stride") or kernel)
     padding = pair(call.argument(3, "padding", 0))
-    divisor = call.argument(6, "divisor_override") or math.prod(kernel)
-    size = pair(call.result.shape[2:])
-    floor = tuple((n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[1:], padding, kernel, stride, strict=True))
-    if size != floor:
-        raise ObstacleError(
-            "is average pooling whose ceil_mode adds windows that are divided by fewer pixels", "use ceil_mode=False"
-        )
-    if any(padding) and not call.argument(5, "count_include_pad", True):
-        raise ObstacleError(
-            "is average pooling that divides by fewer pixels at the border (count_include_pad=False)",
-            "use count_include_pad=True, or no padding",
-        )
-    return _pooled(builder, call, x, kernel, stride, padding, size, 1 / divisor)
+    divisor, size = call.argument(6, "divisor_override"), pair(call.result.shape[2:])
+    counts_padding = bool(call.argument(5, "count_include_pad", True))
+    ends = ((m - 1) * s - p + k for m, s, p, k in zip(size, stride, padding, kernel, strict=True))
+    fits = all(end <= n + p for end, n, p in zip(ends, x.shape[1:], padding, strict=True))
+    if not divisor and not (fits and (counts_padding or not any(padding))):
+        y = averaged(builder, call, x, kernel, stride, padding, size, counts_padding)
+        return replace(y, labels=(*x.labels, (1, call.layer)))
+    return _pooled(builder, call, x, kernel, stride, padding, size, 1 / (divisor or math.prod(kernel)))
 
 
 @rule("adaptive_avg_pool2d")
@@ -105,11 +102,8 @@ def adaptive_pooling(builder: Builder, call: Call) -> Expression:
         for axis, (n, m) in enumerate(zip(x.shape[1:], size, strict=True)):
             index = index.repeat(m // n, axis=1 + axis)
         return replace(expressions.rearranged(x, index.reshape(-1), index.shape), moved=call.layer)
-    sizes = " to ".join(f"{height} x {width}" for height, width in (x.shape[1:], size))
-    raise ObstacleError(
-        f"is adaptive average pooling from {sizes} pixels, whose windows differ in size",
-        "choose an output size that divides the input's, or use nn.AvgPool2d",
-    )
+    y = unevenly_averaged(builder, call, x, size)
+    return replace(y, labels=(*x.labels, (1, call.layer)))
 
 
 @rule("mean", "sum")

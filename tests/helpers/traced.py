@@ -1,0 +1,52 @@
+"""A function with a linear read-out as a network, and a check that it is traced exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
+from rmp_lava.network import SpikingNetwork
+
+
+class Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args):
+        return self.function(*args)
+
+
+class Head(nn.Module):
+    """A function of features of an image, and a linear read-out."""
+
+    def __init__(self, body, shape: tuple[int, ...], before: nn.Module | None = None) -> None:
+        super().__init__()
+        self.before, self.body = before or nn.Identity(), body
+        with torch.no_grad():
+            size = self._features(torch.rand(2, *shape)).flatten(1).shape[1]
+        self.out = nn.Linear(size, 3)
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(self.before(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self._features(x).flatten(1))
+
+
+def traced(model: nn.Module, shape: tuple[int, ...]) -> SpikingNetwork:
+    """Traced, with outputs equal to the module's on images that trace itself does not see."""
+    model.eval()
+    generator = torch.Generator().manual_seed(1)
+    images, others = torch.rand(2, *shape, generator=generator), torch.rand(3, *shape, generator=generator)
+    network = trace(model, make_input("current", shape), images)
+    with torch.no_grad():
+        expected = model(others)
+        found = AnalogNetwork(network)(others)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * max(1.0, float(expected.abs().max())))
+    return network
