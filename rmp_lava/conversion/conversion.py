@@ -15,7 +15,7 @@ from ..scores import check_truth
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
 from .analog import AnalogNetwork
-from .diagnosis import Diagnosis
+from .diagnosis import Diagnosis, Request, diagnose_rates
 from .fidelity import clipped, first_loss, measure_layers
 from .layer_fidelity import LayerFidelity
 from .outputs import analog_outputs
@@ -38,30 +38,37 @@ class Measurement:
         What each form of the network reaches, against the labels, or the trained network's outputs where there are none.
     layer_fidelity : tuple of LayerFidelity
         In the order of the layers.
+    diagnoses : tuple of Diagnosis
+        Of the spikes and of the rounding, where the stages show that they lose accuracy.
     """
 
     stages: Stages
     layer_fidelity: tuple[LayerFidelity, ...]
+    diagnoses: tuple[Diagnosis, ...] = ()
 
     @property
     def loss(self) -> str:
-        """A sentence that names the layer where accuracy is lost, or describes the loss where no single layer causes it."""
+        """Sentences that name the layer where accuracy is lost, the cause, and an option that was tried and helps."""
+        if self.diagnoses:
+            return " ".join(f"{str(each)[0].upper()}{str(each)[1:]}." for each in self.diagnoses)
         named = first_loss(self.layer_fidelity)
-        if named is not None:
-            return named
-        known = [(each.correlation, each.layer) for each in self.layer_fidelity if each.correlation is not None]
+        known = [
+            (each.image_correlation, each.layer) for each in self.layer_fidelity if each.image_correlation is not None
+        ]
         if not known:
             return "No layer's activations vary on these images, so the fidelity of its rates is unknown."
         lowest, layer = min(known, key=lambda each: each[0])
-        where = f"the lowest correlation is {lowest:.4f}, of layer {layer!r}"
+        where = f"the lowest correlation over images is {lowest:.4f}, of layer {layer!r}"
         if self.stages:
             lost = self.stages[0].score.lost_to(self.stages[-1].score)
             if lost > _NOTICEABLE_LOSS:
+                found = f"{named} " if named else ""
                 return (
-                    f"{100 * lost:.1f} points are lost, but not in a single layer: rate errors add up over the layers "
-                    f"({where}), so use more time steps, or tune the network."
+                    f"{found}{100 * lost:.1f} points are lost on these images, but not on the calibration images: {where}; "
+                    "calibrate with more images, or tune the network."
                 )
-        return f"No layer loses accuracy: {where}."
+            return f"No accuracy is lost: {where}."
+        return named or f"No layer loses accuracy: {where}."
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -95,6 +102,8 @@ class Conversion(Tabular):
         One record per epoch; empty without a tuning.
     diagnosis : Diagnosis or None
         Where rounding to integers loses accuracy on calibration images, and what helps; None if it does not.
+    request : Request or None
+        What `convert` was asked for; `request.again(...)` converts with other parameters.
     findings : tuple of Finding
         What was chosen because of the network's structure, such as another encoding of the input than the method's.
     """
@@ -107,6 +116,7 @@ class Conversion(Tabular):
     seed: int = 0
     tuning: tuple[EpochRecord, ...] = ()
     diagnosis: Diagnosis | None = None
+    request: Request | None = None
     findings: tuple[Finding, ...] = ()
 
     def table(self) -> Table:
@@ -223,7 +233,12 @@ class Conversion(Tabular):
             As `stages` takes them.
         """
         stages = self.stages(images, labels, strict=strict)
-        return Measurement(stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=True))
+        lost = len(stages) > 1 and stages[0].score.lost_to(stages[-1].score) > _NOTICEABLE_LOSS
+        found = []
+        if lost and self.request is not None:
+            found = [diagnose_rates(self, self.request), self.diagnosis]
+        diagnoses = tuple(each for each in found if each is not None)
+        return Measurement(stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=True), diagnoses)
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""

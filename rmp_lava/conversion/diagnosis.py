@@ -6,7 +6,7 @@ needed. Networks with a single output are compared by its error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from ..errors import RmpLavaError
 from ..network import Layer, SpikingNetwork
 from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT
 from .analog import activations
-from .fidelity import measure_layers
+from .fidelity import begins_at, measure_layers
 from .quantization import Quantization
 
 COMPARED_IMAGES = 256
@@ -30,6 +30,7 @@ _SHARE = 0.5
 """A loss begins at the first layer to which rounding adds so much of the largest error that it adds to any."""
 _WELL_USED = 128
 _FEW_STEPS = 64
+_MOST_STEPS = 1024
 
 
 class Converted(Protocol):
@@ -47,8 +48,17 @@ class Converted(Protocol):
     def seed(self) -> int: ...
 
 
-Again = Callable[..., Converted]
-"""Converts with other parameters of `rmp_lava.convert`."""
+class Request(Protocol):
+    """What `rmp_lava.convert` was asked for."""
+
+    @property
+    def quantization(self) -> Quantization: ...
+
+    def again(self, **changed: Any) -> Converted:
+        """The conversion with other parameters of `rmp_lava.convert`."""
+
+    def some_images(self) -> np.ndarray:
+        """(N, *input shape) calibration images to compare networks on."""
 
 
 @dataclass(frozen=True)
@@ -61,39 +71,40 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why an integer network agrees less often with the trained network than the float one does.
+    """Why one form of a network agrees less often with the trained network than the form before it.
 
     Parameters
     ----------
+    step : str
+        What was done between the two forms.
     images : int
         Number of calibration images.
-    floating, integer : float
-        Share of them, or of their pixels, on which the prediction is the trained network's, 0..1; 1 minus the error of a single
-        output.
+    before, after : float
+        Share of them on which the prediction is the trained network's, 0..1.
     layer : str
-        The layer where rounding does most.
+        The layer where the loss begins.
     cause : str
-        What rounding does there.
+        What happens there.
     remedy : Remedy or None
         The best of the options that were tried, if it regains at least half of the loss.
     tried : tuple of Remedy
         All of them.
     """
 
+    step: str
     images: int
-    floating: float
-    integer: float
+    before: float
+    after: float
     layer: str
     cause: str
     remedy: Remedy | None
     tried: tuple[Remedy, ...]
 
     def __str__(self) -> str:
+        before = "" if self.before == 1 else f", before to {self.before:.1%}"
         return (
-            f"rounding to integers costs accuracy: predictions agree with the trained network's to {self.integer:.1%} "
-            f"on {self.images} calibration images, in float to {self.floating:.1%}; it begins at layer {self.layer!r}, "
-            f"{self.cause}; "
-            f"{self._advice()}"
+            f"{self.step} costs accuracy: predictions agree with the trained network's to {self.after:.1%} on {self.images} "
+            f"calibration images{before}; it begins at layer {self.layer!r}, {self.cause}; {self._advice()}"
         )
 
     def _advice(self) -> str:
@@ -112,46 +123,79 @@ class TrainedPredictions:
         found = [value for _, name, value in activations(analog, images) if name == output]
         self.outputs = torch.cat(found).flatten(1).double().numpy()  # (N, outputs)
 
+    @property
+    def noticeable(self) -> float:
+        """The smallest loss that is worth a word; a few images may change by chance."""
+        return max(NOTICEABLE, 2.5 / len(self.images))
+
     def agreement(self, network: SpikingNetwork, steps: int, seed: int) -> float:
         """Share of images, or pixels, with the same prediction; of a single output, 1 minus its error (see `Score`)."""
         found = run(network, self.images, steps, seed=seed).agreement(network, self.outputs)
         return 1 - (found.error or 0.0) if found.accuracy is None else found.accuracy
 
 
-def diagnose_rounding(
-    conversion: Converted, again: Again, quantization: Quantization, images: np.ndarray
-) -> Diagnosis | None:
-    """What rounding to integers loses, or None if it loses less than `NOTICEABLE`.
-
-    Parameters
-    ----------
-    conversion : Converted
-    again : callable
-        Converts with changed parameters; each option that may help is tried.
-    quantization : Quantization
-        Of the conversion.
-    images : numpy.ndarray
-        (N, *input shape) calibration images.
-    """
-    steps, seed = conversion.steps, conversion.seed
-    trained = TrainedPredictions(conversion.analog, images)
-    floating, integer = (trained.agreement(n, steps, seed) for n in (conversion.floating, conversion.integer))
-    noticeable = max(NOTICEABLE, 2.5 / len(images))  # a few images may change by chance
-    if floating - integer <= noticeable:
+def diagnose_rounding(conversion: Converted, request: Request) -> Diagnosis | None:
+    """What rounding to integers loses, or None if it loses less than `NOTICEABLE`."""
+    trained = TrainedPredictions(conversion.analog, request.some_images())
+    before, after = (
+        trained.agreement(each, conversion.steps, conversion.seed) for each in (conversion.floating, conversion.integer)
+    )
+    if before - after <= trained.noticeable:
         return None
-    layer, cause = _worst_layer(conversion, images[:_LAYER_IMAGES])
+    layer, cause = _worst_layer(conversion, trained.images[:_LAYER_IMAGES])
+    return _diagnosed(
+        "rounding to integers", trained, before, after, layer, cause, _options(conversion, request), request
+    )
+
+
+def diagnose_rates(conversion: Converted, request: Request) -> Diagnosis | None:
+    """What spikes over T time steps lose, before any rounding, or None if they lose less than `NOTICEABLE`."""
+    trained = TrainedPredictions(conversion.analog, request.some_images())
+    steps, seed = conversion.steps, conversion.seed
+    after = trained.agreement(conversion.floating, steps, seed)
+    if 1 - after <= trained.noticeable:
+        return None
+    layers = measure_layers(
+        conversion.analog, conversion.floating, conversion.floating, trained.images[:_LAYER_IMAGES], steps, seed=seed
+    )
+    layer = begins_at(layers) or min(
+        layers, key=lambda each: 1.0 if each.image_correlation is None else each.image_correlation
+    )
+    known = layer.image_correlation
+    cause = (
+        "whose rates vary with no image"
+        if known is None
+        else f"whose rates and activations correlate by {known:.2f} over images"
+    )
+    longer: list[tuple[str, dict[str, Any]]] = [
+        (f"steps={factor * steps}", {"steps": factor * steps}) for factor in (2, 4) if factor * steps <= _MOST_STEPS
+    ]
+    return _diagnosed(f"spiking for T = {steps} steps", trained, 1.0, after, layer.layer, cause, longer, request)
+
+
+def _diagnosed(
+    step: str,
+    trained: TrainedPredictions,
+    before: float,
+    after: float,
+    layer: str,
+    cause: str,
+    options: Iterable[tuple[str, dict[str, Any]]],
+    request: Request,
+) -> Diagnosis:
+    """The diagnosis with the options that were tried, until one regains nearly all."""
     tried = []
-    for options, changed in _options(conversion, quantization):
+    for text, changed in options:
         try:
-            other = again(**changed)
+            other = request.again(**changed)
         except RmpLavaError:  # a network or another option that does not allow it
             continue
-        tried.append(Remedy(options, trained.agreement(other.integer, other.steps, seed)))
-        if tried[-1].agreement >= floating - noticeable / 2:
+        tried.append(Remedy(text, trained.agreement(other.integer, other.steps, other.seed)))
+        if tried[-1].agreement >= before - trained.noticeable / 2:
             break
     best = max(tried, key=lambda each: each.agreement, default=None)
-    helps = best is not None and best.agreement - integer >= 0.5 * (floating - integer)
-    return Diagnosis(len(images), floating, integer, layer, cause, best if helps else None, tuple(tried))
+    helps = best is not None and best.agreement - after >= 0.5 * (before - after)
+    return Diagnosis(step, len(trained.images), before, after, layer, cause, best if helps else None, tuple(tried))
 
 
 def _worst_layer(conversion: Converted, images: np.ndarray) -> tuple[str, str]:
@@ -178,9 +222,9 @@ def _cause(network: SpikingNetwork, layer: Layer) -> str:
     return f"{used} its threshold of {neurons.threshold:,} is as large as its form allows"
 
 
-def _options(conversion: Converted, quantization: Quantization) -> Iterator[tuple[str, dict[str, Any]]]:
+def _options(conversion: Converted, request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
     """Options that may help, as text and as parameters of `convert`; cheap ones first."""
-    integer = conversion.integer
+    integer, quantization = conversion.integer, request.quantization
     if quantization.threshold_form != "free":
         form: ThresholdForm = "stock" if quantization.threshold_form == "dense_rec" else "free"
         yield f"threshold_form={form!r}", {"quantization": replace(quantization, threshold_form=form)}

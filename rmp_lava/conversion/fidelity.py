@@ -131,7 +131,7 @@ def begins_at(layers: Sequence[LayerFidelity]) -> LayerFidelity | None:
 
 
 def first_loss(layers: Sequence[LayerFidelity]) -> str | None:
-    """A sentence on the layer where the loss begins (see `begins_at`): the likely reason, and what helps.
+    """A sentence on the layer where the loss begins (see `begins_at`), and the likely reason.
 
     The reason is what causes at least half of the layer's squared error: rounding, or else saturated or silent neurons.
     Otherwise the rates are too coarse.
@@ -189,15 +189,11 @@ def _refuse_strangers(analog: SpikingNetwork, balanced: SpikingNetwork, integer:
 
 def _reason(layer: LayerFidelity) -> str:
     if layer.rounding_error >= _MAJORITY:  # first, because rounding can silence or saturate neurons
-        return f"{layer.rounding_error:.0%} of the squared error comes from rounding to integers, so tune the network"
+        return f"{layer.rounding_error:.0%} of the squared error comes from rounding to integers"
     if layer.saturated_error >= max(_MAJORITY, layer.silent_error):
         return (
-            f"neurons that spike in every step cause {layer.saturated_error:.0%} of the squared error, so raise its threshold "
-            "with a larger alpha"
+            f"neurons that spike in every step (low threshold) cause {layer.saturated_error:.0%} of the squared error"
         )
     if layer.silent_error >= _MAJORITY:
-        return (
-            f"neurons that never spike cause {layer.silent_error:.0%} of the squared error, so lower its threshold with a "
-            "smaller alpha, or use more time steps"
-        )
-    return "rates over so few time steps are too coarse, so use more"
+        return f"neurons that never spike (high threshold) cause {layer.silent_error:.0%} of the squared error"
+    return "rates over so few time steps are coarse"

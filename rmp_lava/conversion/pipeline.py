@@ -175,10 +175,10 @@ def convert(
         changes,
     )
     conversion = request.convert()
-    diagnosis = diagnose_rounding(conversion, request.again, quantization, request.some_images())
+    diagnosis = diagnose_rounding(conversion, request)
     if diagnosis is not None:
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
-    conversion = replace(conversion, diagnosis=diagnosis)
+    conversion = replace(conversion, diagnosis=diagnosis, request=request)
     return conversion.for_events() if takes_events else conversion
 
 

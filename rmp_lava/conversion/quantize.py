@@ -9,6 +9,7 @@ all their bits too.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ..choices import ThresholdForm, check_choice
-from ..errors import ConversionError, UsageError
+from ..errors import ConversionError, RmpLavaWarning, UsageError
 from ..hardware import Profile, load_profile
 from ..network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..neuron import Range
@@ -402,14 +403,12 @@ def _quantize_synapses(layer: Layer, scale: Scale, profile: Profile, form: Thres
         for synapse, exponent in zip(layer.synapses, scale.exponents, strict=True)
     )
     if not any(synapse.weight.any() for synapse in synapses):
-        why = (
-            "so that its potential fits the register after all steps; use fewer steps"
-            if layer.neurons.reset == "none"
-            else f"next to a threshold of form {form!r}; choose another form, or a smaller threshold"
-        )
-        raise ConversionError(
-            f"all weights of layer {layer.name!r} would be rounded to zero {why}, or, where pixels are currents, "
-            "encoding rate or poisson"
+        what = "potentials" if layer.neurons.reset == "none" else f"a threshold of form {form!r}"
+        warnings.warn(
+            f"all weights of layer {layer.name!r} are rounded to zero next to {what} and biases that fill their registers, so "
+            "the layer's output is constant; encoding 'rate' or another threshold form leaves them more bits",
+            RmpLavaWarning,
+            stacklevel=4,
         )
     return synapses
 

@@ -144,7 +144,7 @@ def test_lost_accuracy_is_said_with_layer_cause_and_a_remedy_that_was_tried(aver
     assert warning.filename == __file__
     found = conversion.diagnosis
     assert found is not None and str(found) == str(warning.message)
-    assert found.floating - found.integer > 0.01 and found.remedy is not None
+    assert found.before - found.after > 0.01 and found.remedy is not None
     assert f"it begins at layer {found.layer!r}, whose weights" in str(found)
     assert f"{found.remedy.options} reaches {found.remedy.agreement:.1%}" in str(found)
     # The remedy is the truth.
@@ -184,3 +184,22 @@ def test_what_outputs_have_in_common_costs_no_bits(centre, steps):
     assert np.sqrt(np.mean((found - expected) ** 2)) < (0.25 if steps == 16 else 0.06) * spread
     other = rmp_lava.run(integer, images[:3], steps, "reference").in_trained_units(integer)
     np.testing.assert_array_equal(other, found[:3])
+
+
+def test_lost_accuracy_of_few_steps_is_said_with_more_steps_that_were_tried():
+    data = load("digits")
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 10)
+    ).eval()
+    conversion = rmp_lava.convert(model, data.train_images[:200], steps=2, calibrate="none", v_init="zero")
+    measured = conversion.measure(data.train_images[200:400])
+    found = measured.diagnoses[0]
+    assert found.before == 1 > found.after and found.step == "spiking for T = 2 steps"
+    assert measured.loss.startswith(
+        "Spiking for T = 2 steps costs accuracy: predictions agree with the trained network's to"
+    )
+    tried = {each.options: each.agreement for each in found.tried}
+    assert list(tried)[0] == "steps=4"
+    if found.remedy is not None:
+        assert tried[found.remedy.options] == found.remedy.agreement > found.after
