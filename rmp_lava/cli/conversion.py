@@ -122,6 +122,13 @@ def convert(
             help="soft: subtract the threshold (RMP); hard: reset to zero, the baseline.", show_default="soft"
         ),
     ] = None,
+    wait: Annotated[
+        int | None,
+        typer.Option(
+            help="Time steps, up to T, that neurons integrate before they may spike: less loss, longer latency.",
+            show_default="0",
+        ),
+    ] = None,
     pooling: options.Pooling = "auto",
     readout: Annotated[
         ConvertReadout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
@@ -155,6 +162,7 @@ def convert(
         "channelwise": channelwise,
         "calibrate": calibrate,
         "reset": reset,
+        "wait": wait,
     }
     changes = cast("BalancingChanges", {name: value for name, value in given.items() if value is not None})
     some, some_labels = split.calibration(calibration, seed)

@@ -88,7 +88,7 @@ def balance(
         raise UsageError(f"seed is {seed}; it must be 0 or more")
     factors = how.factors(network)
     images = check_images(images, network.input)
-    plan = schedule(network, steps)
+    plan = schedule(network.replace(wait=how.wait), steps)
     with torch.no_grad(), Progress("balancing thresholds", len(network.layers), shown=progress) as bar:
         balancer = _Balancer(network, images, plan, how, _largest_bias_over_weight(profile), seed)
         layers = []
@@ -103,6 +103,7 @@ def balance(
         stage="balanced",
         output_scale=_output_scale(layers[-1], network.readout),
         balanced_steps=steps,
+        wait=how.wait,
         provenance=provenance,
     )
 
@@ -127,6 +128,7 @@ class _Balancer:
     ) -> None:
         self.how, self.plan, self.largest_bias = how, plan, largest_bias
         self.output = network.output.name
+        self.waits = {layer.name: plan.wait if network.waits(layer) else 0 for layer in network}
         self.values: dict[str, np.ndarray] = {}
         self.observed: dict[str, dict[str, float]] = {}
         self.largest: dict[str, np.ndarray] = {}
@@ -229,6 +231,7 @@ class _Balancer:
             shares=shares,
             centred=self.how.calibrate == "bias",
             reset=self.how.reset,
+            wait=self.waits[layer.name],
         )
 
     def _fitting(self, layer: Layer, scale: np.ndarray, share: float) -> np.ndarray:

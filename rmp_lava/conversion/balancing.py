@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -46,6 +47,9 @@ class Balancing:
         "v_in" and "tuned". Neurons of hidden dense layers have one each with "error" in any case.
     calibrate : {"none", "bias"}
         "bias": correct each channel's bias by the difference between mean activation and mean rate (Li et al., ICML 2021).
+    wait : int
+        Time steps that neurons integrate before they may spike, 0 .. T, see `rmp_lava.schedule`: fewer errors of spikes that come
+        before the inhibition that would have prevented them, for a longer latency. Only with soft reset.
 
     Raises
     ------
@@ -60,6 +64,7 @@ class Balancing:
     reset: SpikingReset = "soft"
     channelwise: bool = False
     calibrate: BiasCalibration = "none"
+    wait: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, Mapping):
@@ -68,6 +73,13 @@ class Balancing:
         check_choice("v_init", self.v_init, InitialPotential)
         check_choice("reset", self.reset, SpikingReset)
         check_choice("calibrate", self.calibrate, BiasCalibration)
+        if isinstance(self.wait, bool) or not isinstance(self.wait, Integral) or self.wait < 0:
+            raise UsageError(f"wait is {self.wait!r}; allowed are integers from 0 to the number of time steps")
+        if self.wait and self.reset == "hard":
+            raise UsageError(
+                f"wait is {self.wait} with reset 'hard', which drops what neurons gather while they wait; choose reset "
+                "'soft', or wait 0"
+            )
         if not 0 < self.percentile <= 100:
             raise UsageError(f"percentile is {self.percentile}; allowed are 0 < percentile <= 100")
         if self.v_init == "best" and self.thresholds != "error":
@@ -110,6 +122,7 @@ class BalancingChanges(TypedDict, total=False):
     reset: SpikingReset
     channelwise: bool
     calibrate: BiasCalibration
+    wait: int
 
 
 _LEAST_ERROR = Balancing(thresholds="error", v_init="best", calibrate="bias")

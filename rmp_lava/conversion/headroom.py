@@ -13,6 +13,28 @@ from ..neuron import Range, union
 from ..registers import REGISTER_LIMIT
 from ..stock_weights import QUIET
 
+IMAGES = 256
+"""Images whose potentials decide where nothing wraps."""
+
+
+def native_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, seed: int = 0) -> dict[str, Range]:
+    """Smallest and largest membrane potential of each layer of a network that waits, for `quantize`; empty if it does not.
+
+    The potential of native neurons saturates, which rarely matters while they spike, but a neuron that waits gathers many times
+    its threshold.
+
+    Parameters
+    ----------
+    network, images, steps, seed
+        As `board_ranges` takes them.
+    """
+    if not network.wait:
+        return {}
+    record: tuple[Record, ...] = ("waiting",)
+    found = run(network, images[:IMAGES], steps, seed=seed, record=record)
+    waiting = found.waiting_ranges
+    return {name: union(waiting.get(name), limits) for name, limits in found.potential_ranges.items()}
+
 
 def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, seed: int = 0) -> dict[str, Range]:
     """Smallest and largest membrane potential of each layer in stock neurons, for `quantize`.

@@ -41,7 +41,7 @@ from .conversion import Conversion
 from .correction import correct_biases
 from .diagnosis import COMPARED_IMAGES, diagnose_rounding
 from .divergence import balance_best
-from .headroom import board_ranges
+from .headroom import board_ranges, native_ranges
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes, with_encoding
 from .pooling import unfold_pooling
 from .quantization import Quantization
@@ -132,7 +132,7 @@ def convert(
         Show progress bars on a terminal.
     **changes
         Fields of `rmp_lava.conversion.balancing.Balancing` that differ from the method's: thresholds, percentile, alpha, v_init,
-        reset, channelwise, calibrate.
+        reset, channelwise, calibrate, wait.
 
     Returns
     -------
@@ -497,9 +497,9 @@ class _Quantizer:
         for known, integer in self._made:
             if known.layers is floating.layers:  # but for its log, which may say now what it was compared with
                 return integer.replace(provenance={**integer.provenance, **floating.provenance})
-        form, ranges = self.quantization.threshold_form, None
-        if self.quantization.for_board:
-            ranges = board_ranges(floating, self.images, self.steps, seed=self.seed)
+        form = self.quantization.threshold_form
+        ranges_of = board_ranges if self.quantization.for_board else native_ranges
+        ranges = ranges_of(floating, self.images, self.steps, seed=self.seed) or None
         bits = self.quantization.weight_bits
         integer = quantize(floating, self.profile, threshold_form=form, ranges=ranges, weight_bits=bits)
         if self.corrected is not None:

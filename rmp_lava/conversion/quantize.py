@@ -65,7 +65,7 @@ def quantize(
         Layer name -> (smallest, largest) membrane potential of the float network on calibration images, from
         `board_ranges`. Soft-reset layers then get a scale at which these potentials take at most `RANGE_SHARE` of the
         chip's current register, which holds the potential of stock neurons and wraps. None: potentials may saturate, as those
-        of native neurons do.
+        of native neurons do; for neurons that wait, `native_ranges` prevents that.
     steps : int or None
         T of the longest run for which an integrating read-out's potential must fit. None: the T that the network was
         balanced for; `POTENTIAL_MARGIN` then leaves headroom for twice as long. Where that costs bits of the read-out's

@@ -38,6 +38,7 @@ def refine(
     shares: tuple[float, ...],
     centred: bool,
     reset: str,
+    wait: int = 0,
 ) -> Refined:
     """The activation scales and the initial potential whose simulated rates are closest to the activations.
 
@@ -58,9 +59,13 @@ def refine(
         Ignore the mean error of each channel, which a correction of its bias will remove.
     reset : {"soft", "hard"}
         Of the layer.
+    wait : int
+        Time steps in which the layer only integrates.
     """
     # Errors in units of the scales, so that a channel that is rescaled counts as before.
-    found = [_errors(layer, batches, activation, suggested, share, centred, reset) / suggested**2 for share in shares]
+    found = [
+        _errors(layer, batches, activation, suggested, share, centred, reset, wait) / suggested**2 for share in shares
+    ]
     if len(layer.shape) == 1:
         found = [errors.sum(axis=1, keepdims=True) for errors in found]
     best = int(np.argmin([errors.min(axis=0).sum() for errors in found]))
@@ -76,6 +81,7 @@ def _errors(
     share: float,
     centred: bool,
     reset: str,
+    wait: int,
 ) -> np.ndarray:
     """(factors, channels) squared errors of the rates."""
     groups = suggested.size
@@ -86,14 +92,16 @@ def _errors(
         first += len(wanted)
         # Neurons in memory order: channels last.
         wanted = torch.from_numpy(to_memory(wanted.numpy(), 1).reshape(len(wanted), -1, groups))
-        for i, rates in enumerate(_rates(layer, batch, suggested, share, reset)):
+        for i, rates in enumerate(_rates(layer, batch, suggested, share, reset, wait)):
             missing = wanted - rates.view(wanted.shape)
             errors[i] += missing.square().sum(dim=(0, 1), dtype=torch.float64).numpy()
             means[i] += missing.sum(dim=(0, 1), dtype=torch.float64).numpy()
     return errors - means**2 / (activation.numel() / groups) if centred else errors
 
 
-def _rates(layer: Layer, batch: LayerBatch, suggested: np.ndarray, share: float, reset: str) -> list[torch.Tensor]:
+def _rates(
+    layer: Layer, batch: LayerBatch, suggested: np.ndarray, share: float, reset: str, wait: int
+) -> list[torch.Tensor]:
     """For each factor (samples, neurons): spikes per step times activation scale."""
     value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
     thresholds = torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
@@ -101,8 +109,15 @@ def _rates(layer: Layer, batch: LayerBatch, suggested: np.ndarray, share: float,
     counts = torch.zeros_like(potentials)
     total = 0
     for currents, steps in batch.currents(layer):
+        waiting = min(max(0, wait - total), steps)
         total += steps
-        _advance(currents, steps, thresholds, potentials, counts, reset)
+        if waiting:
+            constant = len(currents) == 1
+            potentials += currents[0] * waiting if constant else currents[:waiting].sum(dim=0)
+            currents = currents if constant else currents[waiting:]
+        _advance(currents, steps - waiting, thresholds, potentials, counts, reset)
+    if wait:
+        _advance(torch.zeros_like(potentials[:1]), wait, thresholds, potentials, counts, reset)
     return list(counts.mul_(thresholds[:, None] / total))
 
 

@@ -1,0 +1,116 @@
+"""Conversion for neurons that wait: what balancing simulates is what runs, and with wait = T nothing is lost but levels."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from profiles import examples
+from strategies import cases, networks, seeds
+from torch import nn
+
+from rmp_lava.backends import run
+from rmp_lava.backends.fast.layerwise import Layerwise
+from rmp_lava.conversion.balance import balance
+from rmp_lava.conversion.balancing import Balancing, candidates_for
+from rmp_lava.conversion.headroom import board_ranges
+from rmp_lava.conversion.pipeline import convert
+from rmp_lava.conversion.quantize import quantize
+from rmp_lava.conversion.scale import unscale
+from rmp_lava.conversion.trace import trace
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import UsageError
+from rmp_lava.network import Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.schedule import schedule
+
+IMAGES = np.random.default_rng(0).random((24, 2, 6, 6), dtype=np.float32)
+REFINE = sys.modules["rmp_lava.conversion.refine"]
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(3)
+    layers = nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5)
+    return nn.Sequential(*layers).eval()
+
+
+@settings(max_examples=examples(40))
+@given(cases(waiting=True, encodings=("poisson", "rate", "current")))
+def test_balancing_simulates_the_neurons_that_run(case):
+    result = run(case.network, case.images, case.steps, "reference", record=("counts",), seed=case.seed)
+    layerwise = Layerwise(case.network, case.images, schedule(case.network, case.steps), seed=case.seed)
+    for layer in case.network:
+        found = layerwise.advance(layer)
+        np.testing.assert_array_equal(found * len(case.images), result.neuron_counts[layer.name].sum(axis=0))
+        layerwise.release(layer)
+
+
+@settings(max_examples=examples(60))
+@given(networks(max_layers=1, resets=("soft",), encodings=("current",)), st.integers(1, 6), seeds)
+def test_after_waiting_for_everything_counts_are_those_of_a_quantised_activation(network, steps, seed):
+    """clip(ceil((v_init + sum - threshold) / threshold), 0, T), in state units; QCFS is the same with v_init = threshold / 2."""
+    layer = network.output.replace(
+        neurons=network.output.neurons.replace(v_init=int(network.output.neurons.threshold) // 2)
+    )
+    last = Layer("last", (1,), (Dense("layer0", np.ones((1, layer.size), np.int16)),), Neurons(9))
+    network = SpikingNetwork("one", network.input, (layer, last), "integer", "count", wait=steps)
+    images = np.random.default_rng(seed).random((3, *network.input.shape), dtype=np.float32)
+    alone = network.replace(
+        layers=(layer.replace(neurons=layer.neurons.replace(reset="none")),), readout="potential", wait=0
+    )
+    potentials = run(alone, images, steps, "reference", record=("potentials",)).potentials[layer.name]
+    threshold = 64 * layer.neurons.threshold
+    expected = np.clip(-(-(potentials - threshold) // threshold), 0, steps)
+    for backend in ("reference", "fast"):
+        counts = run(network, images, steps, backend, record=("counts",)).neuron_counts[layer.name]
+        np.testing.assert_array_equal(counts, expected)
+
+
+@pytest.mark.parametrize("wait", [1, 3, 4])
+@pytest.mark.parametrize("encoding", ["current", "poisson"])
+def test_thresholds_for_neurons_that_wait_are_the_same_however_they_are_computed(wait, encoding, monkeypatch):
+    how = Balancing(thresholds="error", v_init="best", calibrate="bias", wait=wait)
+    network = trace(model(), make_input(encoding, (2, 6, 6)), IMAGES)
+    found = [balance(network, IMAGES, 4, how)]
+    monkeypatch.setattr(REFINE, "fused_neurons", None)
+    found.append(balance(network, IMAGES, 4, how))
+    for one, other in zip(*found, strict=True):
+        assert one.neurons.threshold == pytest.approx(other.neurons.threshold, rel=1e-6)
+        np.testing.assert_allclose(one.neurons.bias, other.neurons.bias, rtol=1e-4, atol=1e-5)
+    assert (found[0].wait, found[0].balanced_steps) == (wait, 4)
+    assert unscale(found[0]).wait == 0
+
+
+@pytest.mark.parametrize("wait", [0, 1, 4])
+def test_a_network_is_converted_for_its_wait(wait):
+    conversion = convert(model(), IMAGES, steps=4, wait=wait)
+    for network in (conversion.floating, conversion.integer):
+        assert network.wait == wait
+        result = run(network, IMAGES, 4)
+        # Two hidden layers wait; the read-out integrates.
+        assert (result.schedule.period, result.schedule.latency) == (4 + wait, 4 + 3 + 2 * wait)
+        assert not (wait and any(result.saturations.values()))
+    assert conversion.analog.wait == 0
+
+
+def test_potentials_of_neurons_that_wait_keep_their_register():
+    """They gather T times as much as spiking ones, above all from graded messages."""
+    how = candidates_for("low-latency", wait=16)[1]
+    balanced = balance(trace(model(), make_input("current", (2, 6, 6)), IMAGES), IMAGES, 16, how)
+    assert any(run(quantize(balanced), IMAGES, 16).saturations.values())
+    conversion = convert(model(), IMAGES, steps=16, wait=16)
+    assert not any(run(conversion.integer, IMAGES, 16).saturations.values())
+    stock = quantize(balanced, ranges=board_ranges(balanced, IMAGES, 16))
+    found = run(stock, IMAGES, 16, "reference", record=("waiting",)).waiting_ranges
+    assert max(limit for limits in found.values() for limit in limits) < 64 * 65280
+
+
+def test_wait_is_refused_where_it_makes_no_sense():
+    with pytest.raises(UsageError, match="wait is 2 with reset 'hard', which drops .*; choose reset 'soft', or wait 0"):
+        Balancing(reset="hard", wait=2)
+    with pytest.raises(UsageError, match="wait is -1; allowed are integers from 0"):
+        Balancing(wait=-1)
+    with pytest.raises(UsageError, match="wait for 5 steps, but messages arrive in 4"):
+        convert(model(), IMAGES, steps=4, wait=5)
