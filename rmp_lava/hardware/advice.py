@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
-from ..choices import Implementation
+from ..choices import Compiler, Implementation
 from ..findings import Finding
 from ..network import INPUT, Conv, SpikingNetwork, longest_delays
 from .demand import Demand, scaled
@@ -65,14 +65,15 @@ def _lengthened(network: SpikingNetwork, profile: Profile, implementation: Imple
 
 def remedies_for(
     layers: Sequence[LayerMapping],
+    others: Mapping[Compiler, Sequence[LayerMapping]],
     populations: Sequence[Demand],
     input_shape: Mapping[str, tuple[int, ...]],
     profile: Profile,
 ) -> tuple[str, ...]:
-    """What would make a network fit whose cores are not enough, each computed."""
+    """What would make a network fit whose cores are not enough, each computed; `others` are its layers by other compilers."""
     found = [_obstacle(layer) for layer in layers if not layer.fits]
     if not found:
-        found.append(_larger_board(sum(layer.cores for layer in layers), profile))
+        found.append(_larger_board({profile.compiler: layers, **others}, profile))
     return (*found, _narrower(populations, input_shape, profile))
 
 
@@ -89,17 +90,20 @@ def _obstacle(layer: LayerMapping) -> str:
     )
 
 
-def _larger_board(cores: int, profile: Profile) -> str:
-    boards = [
-        (board.chips, board.usable_cores, board.name)
-        for board in map(load_profile, profile_names())
-        if board.is_board and board.chip == profile.chip and board.name != profile.name
+def _larger_board(by_compiler: Mapping[Compiler, Sequence[LayerMapping]], profile: Profile) -> str:
+    """The smallest board that holds the network, each board by the rules of its own compiler."""
+    taken = {name: sum(x.cores for x in layers) for name, layers in by_compiler.items() if all(x.fits for x in layers)}
+    boards = [load_profile(name) for name in profile_names()]
+    boards = [each for each in boards if each.is_board and each.chip == profile.chip and each.name != profile.name]
+    enough = [
+        (board.chips or 0, board.usable_cores or 0, board.name, taken[board.compiler])
+        for board in boards
+        if board.compiler in taken and (board.usable_cores or 0) >= taken[board.compiler]
     ]
-    enough = [(chips, usable, name) for chips, usable, name in boards if chips and usable and usable >= cores]
     if not enough:
-        return f"no board of {profile.chip} has {cores:,} cores"
-    chips, usable, name = min(enough)
-    return f"board {name} has {usable:,} cores on {chips:,} chip{'s' if chips > 1 else ''}"
+        return f"no other board of {profile.chip} has {taken[profile.compiler]:,} cores"
+    chips, usable, name, cores = min(enough)
+    return f"board {name} has {usable:,} cores on {chips:,} chip{'s' if chips > 1 else ''}, and the network takes {cores:,} there"
 
 
 def _narrower(populations: Sequence[Demand], input_shape: Mapping[str, tuple[int, ...]], profile: Profile) -> str:

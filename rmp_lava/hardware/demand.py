@@ -47,7 +47,8 @@ class SynapseDemand:
     pool : tuple of int
         (height, width) of the blocks of source neurons that share a weight, see `Synapse.pool`; (1, 1) where there are none.
     stored : numpy.ndarray or None
-        (neurons, inputs), bool: the weights of a dense synapse that are stored; None: all of them, zeros too.
+        (neurons, inputs), bool: the weights of a dense synapse that are stored; None: all of them, zeros too. Fewer inputs
+        stand for all of them.
     """
 
     source: str
@@ -295,6 +296,7 @@ def _scaled(synapse: SynapseDemand, ratio: float, neurons: int) -> SynapseDemand
     inputs, stored = max(1, round(synapse.inputs * ratio)), synapse.stored
     if stored is not None:
         # Every so many neurons and inputs, which keeps the share of stored weights.
-        rows, columns = (np.arange(n) * old // n for n, old in zip((neurons, inputs), stored.shape, strict=True))
+        kept = (neurons, max(stored.shape[1] * inputs // synapse.inputs, 1))
+        rows, columns = (np.arange(n) * old // n for n, old in zip(kept, stored.shape, strict=True))
         stored = stored[np.ix_(rows, columns)]
     return replace(synapse, inputs=inputs, stored=stored)

@@ -235,14 +235,22 @@ def map_network(
         tuple(f"cores.{key}" for key, quantity in profile.sections["cores"].items() if quantity.value is None),
         sparse=sparse,
     )
-    if result.enough_cores:
-        return result
-    remedies = remedies_for(result.layers, populations, shapes, profile)
     # Stock neurons take more synapses and relays; where a soft reset takes two compartments, native ones take more neurons.
-    if implementation == "stock" or profile["cores.slots_per_soft_reset_neuron"] > 1:
-        other: Implementation = "native" if implementation == "stock" else "stock"
+    slots = profile["cores.slots_per_soft_reset_neuron"]
+    two_compartments = implementation == "native" and slots > 1
+    other: Implementation = "native" if implementation == "stock" else "stock"
+    if two_compartments or implementation == "stock" and not result.enough_cores:
         layers = place(populations_of(other), shapes, profile)
         cores = sum(layer.cores for layer in layers)
+    if two_compartments and cores < result.cores:
+        found = f"a soft reset takes {slots} compartments, {result.cores:,} cores in all; stock neurons take {cores:,}"
+        remedy = "to use a self-synapse instead, pass --implementation stock"
+        finding = Finding("information", "network", found, remedy, "compartments")
+        result = replace(result, findings=(*result.findings, finding))
+    if result.enough_cores:
+        return result
+    remedies = remedies_for(result.layers, result.others, populations, shapes, profile)
+    if two_compartments or implementation == "stock":
         fit = all(layer.fits for layer in layers) and cores <= result.cores_available
         remedies += (f"{other} neurons take {cores:,} cores and {'fit' if fit else 'do not fit either'}",)
     return replace(result, remedies=remedies)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import accumulate
 from math import ceil, prod
 
@@ -269,14 +270,15 @@ class _Load:
             return None
         bits, header = s.weight_bits + self.profile["cores.index_bits_dense"], self.profile["cores.list_bits_dense"]
         words = np.array([self._list_words(n, bits, header) for n in range(neurons + 1)])
+        of_all = Fraction(s.inputs, s.stored.shape[1])  # where a part of the inputs stands for all of them
         if neurons == 1:
-            return (np.count_nonzero(s.stored, axis=1) * words[1]).tolist()
+            return [ceil(int(n) * int(words[1]) * of_all) for n in np.count_nonzero(s.stored, axis=1)]
         at_once = max(_AT_ONCE // (s.inputs * neurons), 1) * neurons
         result: list[int | None] = []
         for first in range(0, len(s.stored), at_once):
             part = s.stored[first : first + at_once]
             counts = np.add.reduceat(part, range(0, len(part), neurons), axis=0, dtype=np.int32)
-            result += words[counts].sum(axis=1).tolist()
+            result += [ceil(int(n) * of_all) for n in words[counts].sum(axis=1)]
         return result
 
     def _synapse(self, s: SynapseDemand, block: Block, stored: int | None) -> tuple[int, int]:

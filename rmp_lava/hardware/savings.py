@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..network import INPUT, Dense, Layer, SpikingNetwork
-from .demand import CLOCK, CONSTANTS, Demand, demands
+from ..network import INPUT, Dense, SpikingNetwork, Synapse
+from .demand import CLOCK, CONSTANTS, Demand, SynapseDemand, demands
 from .mapping import Mapping
 from .placement import place
 
 PRUNED_SHARES = (0.5, 0.9)
 """Shares of every dense layer's weights that are taken for zero, the smallest ones."""
 BITS = (4, 2)
-_SAMPLED = 1_000_000
-"""Weights of a layer whose sizes are sorted, to find the smallest ones."""
+_SAMPLED = 2_000_000
+"""Weights of a layer that are looked at; of larger ones every so many inputs."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class Saving:
     ----------
     change : str
         In words.
-    cores : int
+    cores : int or None
+        None if no core can hold even a single neuron of some layer.
     fits : bool
-        Whether every layer can be split far enough, and the board has enough cores.
+        Whether the board has enough cores.
     """
 
     change: str
-    cores: int
+    cores: int | None
     fits: bool
 
 
@@ -50,54 +51,53 @@ def savings(network: SpikingNetwork, mapping: Mapping) -> tuple[Saving, ...]:
     network : SpikingNetwork
         The one that `mapping` maps.
     """
+
+    def saving(change: str, populations: list[Demand]) -> Saving:
+        layers = place(populations, {INPUT: network.input.shape}, mapping.profile)
+        cores = sum(layer.cores for layer in layers) if all(layer.fits for layer in layers) else None
+        return Saving(change, cores, cores is not None and cores <= mapping.cores_available)
+
+    bits, slots = (mapping.profile[f"cores.{key}"] for key in ("weight_bits", "slots_per_soft_reset_neuron"))
+    own = demands(network, implementation=mapping.implementation, bits=bits, slots=slots, sparse=mapping.sparse)
     found = []
-    if any(isinstance(synapse, Dense) for layer in network for synapse in layer.synapses):
+    sampled = {layer.name: [_sample(synapse) for synapse in layer.synapses] for layer in network}
+    if any(sample is not None for samples in sampled.values() for sample in samples):
         if not mapping.sparse:
-            change = f"non-zero weights only ({_zeros(network):.0%} are zero)"
-            found.append(_saving(change, _of(network, mapping, True), network, mapping))
+            change = f"non-zero weights only ({_zeros(sampled):.0%} are zero)"
+            found.append(saving(change, [_stored(d, sampled, None) for d in own]))
         for share in PRUNED_SHARES:
             change = f"{share:.0%} of dense weights pruned, non-zero weights only"
-            found.append(_saving(change, _of(_pruned(network, share), mapping, True), network, mapping))
-    own = _of(network, mapping, mapping.sparse)
-    for bits in BITS:
-        found.append(_saving(f"weights of {bits} bits", [_narrowed(d, bits) for d in own], network, mapping))
-    return tuple(found)
+            found.append(saving(change, [_stored(d, sampled, share) for d in own]))
+    return (*found, *(saving(f"weights of {n} bits", [_narrowed(d, n) for d in own]) for n in BITS))
 
 
-def _of(network: SpikingNetwork, mapping: Mapping, sparse: bool) -> list[Demand]:
-    bits, slots = (mapping.profile[f"cores.{key}"] for key in ("weight_bits", "slots_per_soft_reset_neuron"))
-    return demands(network, implementation=mapping.implementation, bits=bits, slots=slots, sparse=sparse)
+Samples = dict[str, list[np.ndarray | None]]
+"""Layer -> sizes of some of each synapse's weights, (neurons, some of the inputs); None for convolutions."""
 
 
-def _saving(change: str, populations: list[Demand], network: SpikingNetwork, mapping: Mapping) -> Saving:
-    layers = place(populations, {INPUT: network.input.shape}, mapping.profile)
-    cores = sum(layer.cores for layer in layers)
-    return Saving(change, cores, all(layer.fits for layer in layers) and cores <= mapping.cores_available)
+def _sample(synapse: Synapse) -> np.ndarray | None:
+    if not isinstance(synapse, Dense):
+        return None
+    return np.abs(synapse.weight[:, :: max(synapse.weight.size // _SAMPLED, 1)])
 
 
-def _zeros(network: SpikingNetwork) -> float:
+def _zeros(sampled: Samples) -> float:
     """Share of the dense weights that are zero."""
-    weights = [s.weight for layer in network for s in layer.synapses if isinstance(s, Dense)]
-    return 1 - sum(np.count_nonzero(w) for w in weights) / sum(w.size for w in weights)
+    sizes = [sample for samples in sampled.values() for sample in samples if sample is not None]
+    return 1 - sum(np.count_nonzero(each) for each in sizes) / sum(each.size for each in sizes)
 
 
-def _pruned(network: SpikingNetwork, share: float) -> SpikingNetwork:
-    def prune(layer: Layer) -> Layer:
-        synapses = tuple(
-            s.replace(weight=np.where(np.abs(s.weight) > _quantile(s.weight, share), s.weight, 0))
-            if isinstance(s, Dense)
-            else s
-            for s in layer.synapses
-        )
-        return layer.replace(synapses=synapses)
+def _stored(demand: Demand, sampled: Samples, share: float | None) -> Demand:
+    """The same population; its dense synapses store what is larger than this share of their weights, or than zero."""
 
-    return network.map_layers(prune)
+    def change(synapse: SynapseDemand, sizes: np.ndarray | None) -> SynapseDemand:
+        if sizes is None:
+            return synapse
+        return replace(synapse, stored=sizes > (0 if share is None else np.quantile(sizes, share)))
 
-
-def _quantile(weight: np.ndarray, share: float) -> float:
-    """The size that about this share of the weights does not exceed."""
-    sizes = np.abs(weight.reshape(-1)[:: max(weight.size // _SAMPLED, 1)])
-    return float(np.quantile(sizes, share))
+    samples = sampled.get(demand.name, [])
+    own = [change(s, sizes) for s, sizes in zip(demand.synapses, samples, strict=False)]
+    return replace(demand, synapses=(*own, *demand.synapses[len(own) :]))
 
 
 def _narrowed(demand: Demand, bits: int) -> Demand:

@@ -135,14 +135,20 @@ def _scarcest(layer: LayerMapping) -> tuple[str, str]:
 
 def savings_table(mapping: Mapping, found: Sequence[Saving]) -> Table | None:
     """What pruning and fewer weight bits would save; None if nothing would."""
-    if all(each.cores >= mapping.cores for each in found):
+    own = mapping.cores if mapping.cores_of_others is None else None
+    if all(each.cores is None or own is not None and each.cores >= own for each in found):
         return None
-    rows = [
-        (each.change, f"{each.cores:,}", f"{mapping.cores - each.cores:,}", "yes" if each.fits else "no")
-        for each in found
+    rows = [("as it is", own, mapping.enough_cores)] + [(each.change, each.cores, each.fits) for each in found]
+    cells = [
+        (
+            change,
+            "–" if cores is None else f"{cores:,}",
+            "" if own is None or cores is None or i == 0 else f"{own - cores:,}",
+            "yes" if fits else "no",
+        )
+        for i, (change, cores, fits) in enumerate(rows)
     ]
-    rows.insert(0, ("as it is", f"{mapping.cores:,}", "", "yes" if mapping.enough_cores else "no"))
-    return table("Fewer weights, or fewer bits of them", ("change", "cores", "saved", "fits"), rows)
+    return table("Fewer weights, or fewer bits of them", ("change", "cores", "saved", "fits"), cells)
 
 
 def describe_compilers(mapping: Mapping) -> str:

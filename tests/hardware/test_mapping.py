@@ -423,6 +423,15 @@ def test_soft_reset_takes_two_neurons_on_loihi1():
     assert map_network(network, "loihi1")["a"].cores == 2
     hard = network.replace(layers=(dense("a", INPUT, 10, 600, reset="hard"), network.layers[1]))
     assert map_network(hard, "loihi1")["a"].cores == 1
+    # Stock neurons have one compartment, and a self-synapse instead.
+    network, hard = (
+        network_of((10,), dense("a", INPUT, 10, 4000, reset=reset), dense("b", "a", 4000, 5, reset="hard"))
+        for reset in ("soft", "hard")
+    )
+    (finding,) = map_network(network, "nahuku8").findings
+    native, stock = map_network(network, "nahuku8").cores, map_network(network, "nahuku8", "stock").cores
+    assert f"2 compartments, {native} cores in all; stock neurons take {stock}" in finding.found and stock < native
+    assert map_network(hard, "nahuku8").findings == map_network(network, "nahuku8", "stock").findings == ()
 
 
 CHANNELS = [1, 1, 0, 2, 2, 0, 4, 4, 4, 0, 8, 8, 8, 0, 8, 8, 8]
@@ -475,13 +484,36 @@ def test_vgg16_is_mapped_quickly_and_its_remedies_hold():
     assert not mapping.fits and mapping.chips > 1
     board, width = mapping.remedies
     larger = load_profile(board.split()[1])
-    assert map_network(network, larger).fits and map_network(network, larger).cores == mapping.cores
+    assert map_network(network, larger).fits
+    assert f"the network takes {map_network(network, larger).cores:,} there" in board
     factor = float(width.split()[1])
     assert f"fits {mapping.cores_available:,} cores" in width
     narrow = map_network(vgg16(64 * factor), "oheo_gulch")
     assert narrow.fits and f"(takes {narrow.cores:,})" in width
     wider = map_network(vgg16(64 * (factor + 0.05)), "oheo_gulch")
     assert not wider.fits
+
+
+@pytest.mark.slow
+def test_a_residual_network_of_imagenet_size_takes_several_chips():
+    from rmp_lava.conversion.trace import trace
+    from rmp_lava.training.models import model_spec
+
+    spec = model_spec("resnet34-imagenet")
+    source = make_input("poisson", spec.input_shape)
+    network = trace(spec.builder(**spec.settle({})).eval(), source, pooling="layer")
+    started = time.perf_counter()
+    mapping = map_network(network, "vpx")
+    found = savings(network, mapping)
+    assert time.perf_counter() - started < 10
+    # As docs/hardware.md has it.
+    assert (mapping.cores, mapping.chips, mapping.fits) == (1669, 14, True)
+    assert sum(layer.cores for layer in mapping.others["older"]) == 1850
+    assert {each.change: each.cores for each in found}["weights of 4 bits"] == 1587
+    board, _ = map_network(network, "kapoho_point").remedies
+    assert board == "board vpx has 1,952 cores on 16 chips, and the network takes 1,669 there"
+    crossing = sum(layer.crossing * layer.size for layer in mapping.layers)
+    assert crossing / sum(layer.size for layer in mapping.layers) == pytest.approx(1.4, abs=0.05)
 
 
 def test_residual_networks_are_mapped_quickly():
@@ -514,7 +546,7 @@ def test_warnings_of_traps():
     assert width.where == large.where == "a" and width.severity == large.severity == "caution"
     assert "images are 256 columns wide" in width.found and "column 255" in width.found
     assert "the input has 7,680 values" in large.found and "6,728" in large.found
-    assert map_network(network, "loihi1").findings == ()
+    assert [each.kind for each in map_network(network, "loihi1").findings] == ["compartments"]
     cautions = {each.kind: each.found for each in lowering_report(network, 4).of("caution")}
     assert (cautions["width"], cautions["input"]) == (width.found, large.found)
     # At 255 columns the last one is next to the column that loses spikes.
