@@ -77,6 +77,7 @@ def _head(profile: Profile) -> dict[str, Any]:
         "chip": profile.chip,
         "chips": profile.chips,
         "usable_cores": profile.usable_cores,
+        "compiler": profile.compiler,
     }
 
 

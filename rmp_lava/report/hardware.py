@@ -46,7 +46,9 @@ def _known(number: int | None) -> str:
 def profile_page(profile: Profile) -> Group:
     """Every number of a profile, with its source in the line below."""
     chips = f"{_known(profile.chips)} chip{'' if profile.chips == 1 else 's'}"
-    parts: list[RenderableType] = [Text(f"{profile.name}: {profile.description}, {chips}", style="bold")]
+    parts: list[RenderableType] = [
+        Text(f"{profile.name}: {profile.description}, {chips}, {profile.compiler} compiler", style="bold")
+    ]
     key_width = max(len(key) for keys in profile.sections.values() for key in keys)
     for section, keys in profile.sections.items():
         parts.append(Text(f"\n{section}", style="bold"))
