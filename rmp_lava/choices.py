@@ -45,6 +45,8 @@ Thresholds = Literal[ObservedThresholds, "tuned"]
 InitialPotential = Literal["zero", "half", "best"]
 BiasCalibration = Literal["none", "bias"]
 SearchFor = Literal["accuracy", "outputs"]
+Aim = Literal["accuracy", "energy", "latency"]
+"""What T and wait are chosen for, see `rmp_lava.conversion.frontier`."""
 ScoreKind = Literal["classification", "segmentation", "regression", "agreement"]
 """What outputs are compared with: a class for each image, or for each pixel; real targets; the trained network's outputs."""
 ThresholdForm = Literal["stock", "free", "dense_rec"]

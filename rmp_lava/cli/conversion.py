@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..choices import (
+    Aim,
     Augmentation,
     BiasCalibration,
     ConvertReadout,
@@ -129,6 +130,14 @@ def convert(
             show_default="0",
         ),
     ] = None,
+    aim: Annotated[
+        Aim | None,
+        typer.Option(
+            help="Convert for several T up to --steps and several waits, show what each reaches and costs on the held-out "
+            "images, and keep the most accurate, or, of those within half a point, the one with the least energy or latency.",
+            show_default="only --steps and --wait",
+        ),
+    ] = None,
     pooling: options.Pooling = "auto",
     readout: Annotated[
         ConvertReadout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
@@ -150,8 +159,11 @@ def convert(
     trained network next to the .net file.
     """
     from ..conversion import pipeline
+    from ..conversion.frontier import frontier
     from ..conversion.quantization import Quantization
 
+    if aim is not None and wait is not None:
+        raise UsageError("--aim tries several waits itself; leave --wait out, or convert without --aim")
     network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "")
     given = {
@@ -189,6 +201,10 @@ def convert(
         progress=True,
         **changes,
     )
+    if aim is not None:
+        compared = frontier(conversion, *held_out)
+        conversion = compared.conversions[compared.best(aim)]
+        console_for(json_path).print(compared.table())
     measurement = conversion.measure(*held_out, strict=strict)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -208,8 +208,12 @@ class _Request:
     changes: BalancingChanges
 
     def again(self, **changed: Any) -> Conversion:
-        """The conversion with other parameters, without their progress bars."""
-        return replace(self, progress=False, **changed).convert()
+        """The conversion with other parameters, those of its balancing among them, without progress bars."""
+        own = {each.name for each in fields(self)}
+        balancing = {name: value for name, value in changed.items() if name not in own}
+        changes = cast("BalancingChanges", {**self.changes, **balancing})
+        others = {name: value for name, value in changed.items() if name in own}
+        return replace(self, progress=False, **({"changes": changes} | others)).convert()
 
     def some_images(self) -> np.ndarray:
         """Calibration images to compare networks on, drawn at random."""

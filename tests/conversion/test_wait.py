@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from rmp_lava.backends import run
 from rmp_lava.backends.fast.layerwise import Layerwise
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing, candidates_for
+from rmp_lava.conversion.frontier import Frontier, Point, frontier, usual_choices
 from rmp_lava.conversion.headroom import board_ranges
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
@@ -25,6 +27,7 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
 from rmp_lava.network import Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.schedule import schedule
+from rmp_lava.scores import Score
 
 IMAGES = np.random.default_rng(0).random((24, 2, 6, 6), dtype=np.float32)
 REFINE = sys.modules["rmp_lava.conversion.refine"]
@@ -114,3 +117,31 @@ def test_wait_is_refused_where_it_makes_no_sense():
         Balancing(wait=-1)
     with pytest.raises(UsageError, match="wait for 5 steps, but messages arrive in 4"):
         convert(model(), IMAGES, steps=4, wait=5)
+
+
+def point(steps: int, wait: int, accuracy: float, operations: float, latency: int) -> Point:
+    return Point(steps, wait, Score("classification", accuracy), 1.0, operations, latency, steps + wait)
+
+
+def test_the_frontier_leaves_out_what_another_conversion_beats():
+    points = (point(4, 0, 0.80, 9, 6), point(4, 4, 0.84, 9, 14), point(8, 0, 0.83, 20, 10), point(8, 1, 0.8425, 20, 12))
+    found = Frontier(points, ())
+    assert [row[-1] for row in found.table().rows] == ["yes", "yes", "yes", "yes"]
+    assert points[0].is_dominated(point(4, 0, 0.81, 9, 6)) and not points[0].is_dominated(points[0])
+    assert (found.best("accuracy"), found.best("energy"), found.best("latency")) == (3, 1, 3)
+
+
+def test_a_network_is_converted_for_several_steps_and_waits():
+    assert usual_choices(4) == ((2, 0), (2, 1), (2, 2), (4, 0), (4, 1), (4, 2), (4, 4))
+    assert usual_choices(1) == ((1, 0), (1, 1))
+    conversion = convert(model(), IMAGES, steps=4, v_init="half", channelwise=False)
+    found = frontier(conversion, IMAGES, choices=[(4, 0), (2, 1)])
+    for each, made in zip(found.points, found.conversions, strict=True):
+        assert (made.integer.balanced_steps, made.integer.wait) == (each.steps, each.wait)
+        assert made.floating.provenance["balance"]["v_init"] == "half"
+        assert each.score.kind == "agreement"
+    assert found.conversions[0].integer == conversion.integer
+    labels = np.arange(24) % 5
+    assert frontier(conversion, IMAGES, labels, [(3, 1)]).points[0].score.kind == "classification"
+    with pytest.raises(UsageError, match="tuned network was trained for its T"):
+        frontier(replace(conversion, request=None), IMAGES)
