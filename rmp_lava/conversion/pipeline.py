@@ -45,7 +45,7 @@ from .headroom import board_ranges, native_ranges
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes, with_encoding
 from .pooling import unfold_pooling
 from .quantization import Quantization
-from .quantize import quantize
+from .quantize import layer_profiles, quantize
 from .scale import unscale
 from .search import make_objective, search as search_thresholds
 from .trace import trace
@@ -245,6 +245,7 @@ class _Request:
             images, labels = images[order], None if labels is None else np.asarray(labels)[order]
         if self.pooling == "auto":
             analog = unfold_pooling(analog, images, profile, quantization.threshold_form)
+        layer_profiles(analog, profile, quantization.weight_bits)  # refuses early
         objective = None if self.search is None else make_objective(self.search, analog, images, labels)
         progress = self.progress
         corrected = analog if candidates[0].calibrate == "bias" else None
@@ -341,6 +342,7 @@ def tune(
         )
     if pooling == "auto":
         analog = unfold_pooling(analog, some, profile, quantization.threshold_form)
+    layer_profiles(analog, profile, quantization.weight_bits)  # refuses early
     for truth in (labels, None if validation is None else validation[1]):
         check_classes(analog, truth, class_names)
         _check_tunable(analog, truth)

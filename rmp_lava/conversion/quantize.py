@@ -92,7 +92,7 @@ def quantize(
         raise UsageError(f"network {network.name!r} holds integers already")
     check_choice("threshold_form", threshold_form, ThresholdForm)
     profile = load_profile(profile)
-    profiles = _profiles(network, profile, weight_bits)
+    profiles = layer_profiles(network, profile, weight_bits)
     network, horizon = _expecting(network, steps)
     headrooms = {layer.name: _headroom(layer, profile, ranges) for layer in network}
     source = quantize_input(network, profile, threshold_form, headrooms, horizon)
@@ -120,8 +120,8 @@ def quantize(
     )
 
 
-def _profiles(network: SpikingNetwork, profile: Profile, weight_bits: WeightBits) -> list[Profile]:
-    """The limits of each layer's weights."""
+def layer_profiles(network: SpikingNetwork, profile: Profile, weight_bits: WeightBits) -> list[Profile]:
+    """The profile with the limits of each layer's weights; `UsageError` for bits or layers that there are not."""
     if weight_bits is None:
         return [profile] * len(network.layers)
     if isinstance(weight_bits, int):

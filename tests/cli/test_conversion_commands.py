@@ -110,6 +110,13 @@ def test_fewer_weight_bits_are_in_the_integers_and_cost_accuracy_in_the_stages()
     assert list(found.values()) == [[8, 8], [2, 2], [8, 2]]
 
 
+@pytest.mark.parametrize("method", [convert, tune])
+def test_bits_of_a_layer_that_is_not_there_are_refused_before_any_work(method, monkeypatch):
+    monkeypatch.setattr(pipeline, "balance_best", None)
+    with pytest.raises(UsageError, match="weight_bits has layer 'first', which the network has not; it has 1, 3"):
+        method(dense(), from_dataset(dataset()), steps=4, quantization=Quantization(weight_bits={"first": 4}))
+
+
 @pytest.mark.parametrize(
     "given, found",
     [
