@@ -8,13 +8,14 @@ from hypothesis import given, settings, strategies as st
 from profiles import examples
 from torch import nn
 from torch.nn import functional
-from traced import Function, Head, traced
+from traced import Both, Function, Head, traced
 
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.trace import trace
 from rmp_lava.conversion.tracing import dense, maps
 from rmp_lava.encoding import make_input
+from rmp_lava.network import Conv
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +92,35 @@ ROWS = {
         nn.AdaptiveAvgPool1d(1),
     ),
     "upwards": lambda: nn.ConvTranspose1d(4, 2, 2, 2),
+    "same size": lambda: nn.Conv1d(4, 2, 3, padding="same", dilation=2, groups=2),
+    "largest": lambda: nn.Sequential(nn.Conv1d(4, 3, 3), nn.MaxPool1d(3, 2, 1), nn.Conv1d(3, 2, 3, padding=1)),
+    "largest with dilation": lambda: nn.MaxPool1d(3, 1, dilation=2, ceil_mode=True),
+    "padded averages": lambda: nn.AvgPool1d(3, 2, 1, count_include_pad=False),
+    "uneven averages": lambda: nn.AdaptiveAvgPool1d(5),
+    "uneven maxima": lambda: nn.AdaptiveMaxPool1d(5),
+    "side by side": lambda: Both(nn.Conv1d(4, 2, 3, padding=1), nn.MaxPool1d(3, 1, 1)),
+    "mean over time": lambda: nn.Sequential(nn.Conv1d(4, 2, 3), nn.ReLU(), Function(lambda x: x.mean(2))),
+    "mean over channels": lambda: nn.Sequential(nn.Conv1d(4, 2, 3), nn.ReLU(), Function(lambda x: x.mean(1))),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_of_features(name):
-    traced(Head(ROWS[name](), (1, 4, 12), Function(lambda x: x.squeeze(1))), (1, 4, 12))
+@pytest.mark.parametrize("shape", [(1, 4, 12), (4, 1, 12), (48,)], ids=str)
+def test_rows_of_features(name, shape):
+    traced(Head(ROWS[name](), shape, Function(lambda x: x.reshape(-1, 4, 12))), shape)
+
+
+@pytest.mark.parametrize("name", ["keywords", "largest"])
+def test_rows_of_features_from_a_file(name):
+    model, images = Head(ROWS[name](), (4, 1, 12), Function(lambda x: x.squeeze(2))).eval(), torch.rand(2, 4, 1, 12)
+    network = trace(torch.export.export(model, (images,)), make_input("current", (4, 1, 12)), images)
+    with torch.no_grad():
+        torch.testing.assert_close(AnalogNetwork(network)(images), model(images), rtol=0, atol=1e-4)
+
+
+def test_rows_of_features_stay_convolutions():
+    network = traced(Head(ROWS["keywords"](), (4, 1, 12), Function(lambda x: x.squeeze(2))), (4, 1, 12))
+    assert all(isinstance(synapse, Conv) for layer in network.layers[:-1] for synapse in layer.synapses)
 
 
 # Average pooling by different numbers of pixels

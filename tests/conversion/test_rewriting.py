@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from profiles import examples
 from torch import nn
 from torch.nn import functional
-from traced import Function, Head, traced
+from traced import Both, Function, Head, traced
 
 from rmp_lava.backends import run
 from rmp_lava.conversion.analog import AnalogNetwork
@@ -59,17 +59,6 @@ def test_maximum_pooling_of_any_kind(case, before):
         "concatenated": Both(nn.Sequential(conv, nn.ReLU()), nn.Conv2d(2, 2, 1)),
     }
     traced(Head(pool, shape, modules[before]), shape)
-
-
-class Both(nn.Module):
-    """Two branches, concatenated."""
-
-    def __init__(self, a: nn.Module, b: nn.Module) -> None:
-        super().__init__()
-        self.a, self.b = a, b
-
-    def forward(self, x):
-        return torch.cat([self.a(x), self.b(x)], 1)
 
 
 def by_channel() -> nn.PReLU:

@@ -22,6 +22,17 @@ class Function(nn.Module):
         return self.function(*args)
 
 
+class Both(nn.Module):
+    """Two branches, concatenated."""
+
+    def __init__(self, a: nn.Module, b: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x):
+        return torch.cat([self.a(x), self.b(x)], 1)
+
+
 class Head(nn.Module):
     """A function of features of an image, and a linear read-out."""
 

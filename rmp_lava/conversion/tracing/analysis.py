@@ -20,6 +20,7 @@ from . import (  # noqa: F401 (all but two register their rules)
     max_pooling,
     operations,
     rounding,
+    rows,
     shapes,
 )
 from .builder import APART, Builder, NotAnImageError, SilentObstacleError

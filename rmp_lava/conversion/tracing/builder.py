@@ -132,6 +132,8 @@ class Builder:
     def image(self, call: Call) -> Expression:
         """The first argument, which must be an image (N, channels, height, width)."""
         x = self.straight(call, call.argument(0, "input"))
+        if len(x.view) == 2 and x.shape == (x.view[0], 1, x.view[1]):  # rows of features
+            return replace(x, view=x.shape)
         if not x.is_image:
             self.give_up_silently(x)
             raise NotAnImageError(

@@ -29,8 +29,8 @@ _BATCH = 256
 
 
 @rule(
-    "conv_transpose1d", "conv_transpose2d", "ConvTranspose1d", "ConvTranspose2d", "conv1d", "Conv1d", "avg_pool1d", "AvgPool1d",
-    "adaptive_avg_pool1d", "AdaptiveAvgPool1d", "interpolate", "upsample", "Upsample", "UpsamplingNearest2d",
+    "conv_transpose1d", "conv_transpose2d", "ConvTranspose1d", "ConvTranspose2d", "Conv1d",
+    "interpolate", "upsample", "Upsample", "UpsamplingNearest2d",
     "UpsamplingBilinear2d", "pixel_shuffle", "PixelShuffle", "fold", "Fold", "unfold", "Unfold", "im2col", "col2im",
 )  # fmt: skip
 def as_matrix(builder: Builder, call: Call) -> Expression:

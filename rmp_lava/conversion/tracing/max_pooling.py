@@ -220,10 +220,6 @@ def _unevenly_pooled(builder: Builder, call: Call, x: Expression, size: Pair) ->
             places = [min(first + i, last - 1) for first, last in ends]
             pick = Axis(axis, size=1, weight=np.eye(length)[places])
             picked.append(pick.along(builder, call, x))
-        while len(picked) > 1:
-            pairs = zip(picked[::2], picked[1::2], strict=False)
-            odd = picked[len(picked) - len(picked) % 2 :]
-            picked = [rewriting.larger(builder, call, a, b) for a, b in pairs] + odd
-        x = picked[0]
+        x = rewriting.largest(builder, call, picked)
     assert x.shape == (channels * size[0] * size[1], 1, 1)
     return replace(x, view=view)

@@ -14,10 +14,14 @@ Lowered = tuple[str, tuple]
 _Norm = nn.modules.batchnorm._NormBase
 
 
-def _conv(m: nn.Conv2d, x: Any) -> Lowered:
+def _conv(m: nn.Conv1d | nn.Conv2d, x: Any) -> Lowered:
     if m.padding_mode != "zeros":
         return "Conv2d", (x, m.padding_mode)
     return "conv2d", (x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
+
+
+def _conv1d(m: nn.Conv1d, x: Any) -> Lowered | None:
+    return ("conv1d", _conv(m, x)[1]) if m.padding_mode == "zeros" else None
 
 
 def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
@@ -37,6 +41,7 @@ def _dropout(m: Any, x: Any) -> Lowered:
 
 _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
     nn.Conv2d: _conv,
+    nn.Conv1d: _conv1d,
     nn.Linear: lambda m, x: ("linear", (x, m.weight, m.bias)),
     nn.ReLU: lambda m, x: ("relu", (x,)),
     nn.ReLU6: lambda m, x: ("relu6", (x,)),
@@ -66,6 +71,16 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
         "avg_pool2d",
         (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override),
     ),
+    nn.AvgPool1d: lambda m, x: (
+        "avg_pool1d",
+        (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad),
+    ),
+    nn.MaxPool1d: lambda m, x: (
+        "max_pool1d",
+        (x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices),
+    ),
+    nn.AdaptiveAvgPool1d: lambda m, x: ("adaptive_avg_pool1d", (x, m.output_size)),
+    nn.AdaptiveMaxPool1d: lambda m, x: ("adaptive_max_pool1d", (x, m.output_size, m.return_indices)),
     nn.AdaptiveAvgPool2d: lambda m, x: ("adaptive_avg_pool2d", (x, m.output_size)),
     nn.MaxPool2d: lambda m, x: (
         "max_pool2d",

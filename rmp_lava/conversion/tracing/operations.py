@@ -16,7 +16,7 @@ from .calls import Call, Ref
 from .expressions import Expression, Note
 from .maps import Convolution
 from .remedies import ObstacleError, obstacle
-from .rules import constant, number, pair, rule
+from .rules import RULES, constant, number, pair, rule
 
 _PIXEL_UNITS = (1 / 255, 1 / 256)
 
@@ -47,8 +47,10 @@ def aten_convolution(builder: Builder, call: Call) -> Expression:
     """aten.convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)."""
     if call.args[1].ndim > 4:
         raise obstacle("conv3d")
-    if call.args[6] or call.args[1].ndim == 3:
+    if call.args[6]:
         return dense.as_matrix(builder, call)
+    if call.args[1].ndim == 3:
+        return RULES["conv1d"](builder, replace(call, op="conv1d", args=(*call.args[:6], call.args[8])))
     return convolution(builder, replace(call, op="conv2d", args=(*call.args[:6], call.args[8])))
 
 

@@ -15,9 +15,9 @@ _STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
 
 _UNSUPPORTED = (
     (
-        "is maximum pooling in one or three dimensions, or over random windows",
+        "is maximum pooling in three dimensions, or over random windows",
         "use nn.MaxPool2d on the image (N, channels, height, width)",
-        "max_pool1d max_pool3d adaptive_max_pool1d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d",
+        "max_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d",
     ),
     (
         "is an order of activations",

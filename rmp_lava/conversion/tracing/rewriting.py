@@ -28,6 +28,15 @@ def larger(builder: Builder, call: Call, a: Expression, b: Expression) -> Expres
     return expressions.added(kept, builder.neurons(difference(other, kept), call.layer))
 
 
+def largest(builder: Builder, call: Call, values: list[Expression]) -> Expression:
+    """The elementwise maximum of some expressions of equal shape, by a tree of comparisons."""
+    while len(values) > 1:
+        pairs = zip(values[::2], values[1::2], strict=False)
+        odd = values[len(values) - len(values) % 2 :]
+        values = [larger(builder, call, a, b) for a, b in pairs] + odd
+    return values[0]
+
+
 def smaller(builder: Builder, call: Call, a: Expression, b: Expression) -> Expression:
     """min(a, b) elementwise, by one population."""
     kept, other = (a, b) if len(a.terms) <= len(b.terms) else (b, a)

@@ -10,7 +10,7 @@ import torch
 
 from . import expressions
 from .border_averages import averaged, unevenly_averaged
-from .builder import Builder
+from .builder import Builder, NotAnImageError
 from .calls import Call, Ref
 from .expressions import Expression, Note
 from .maps import Convolution, Pair
@@ -123,7 +123,7 @@ def mean(builder: Builder, call: Call) -> Expression:
     over = {axes[axis] for axis in view_axes if x.view[axis] > 1}
     if len(x.shape) != 3 or 0 in over:
         builder.give_up_silently(x)
-        raise ObstacleError("averages over channels", "average over height and width only, or use a convolution")
+        raise NotAnImageError("averages over channels", "average over height and width only, or use a convolution")
     height, width = x.shape[1:]
     kernel = (height if 1 in over else 1, width if 2 in over else 1)
     size = (height // kernel[0], width // kernel[1])
@@ -137,7 +137,7 @@ def _structural_axes(x: Expression) -> dict[int, int]:
     seen = [axis for axis, n in enumerate(x.view) if n > 1]
     inner = [axis for axis, n in enumerate(x.shape) if n > 1]
     if [x.view[axis] for axis in seen] != [x.shape[axis] for axis in inner]:
-        raise ObstacleError("averages over parts of axes", "average over height and width of an image")
+        raise NotAnImageError("averages over parts of axes", "average over height and width of an image")
     return dict(zip(seen, inner, strict=True))
 
 
@@ -191,7 +191,7 @@ def concatenate(builder: Builder, call: Call) -> Expression:
         )
     parts = [builder.straight(call, ref) for ref in refs]
     view = tuple(call.result.shape[1:])
-    if len(view) not in (1, 3):
+    if len(view) not in (1, 2, 3):
         builder.give_up_silently(*parts)
         raise ObstacleError("concatenates tensors that are not images", "concatenate images, or flat features")
     return expressions.concatenated(parts, view)
