@@ -221,6 +221,12 @@ def tune(
     labels: options.Labels = None,
     data_dir: options.DataDirectory = None,
     steps: Annotated[int, typer.Option(help="T, the number of time steps to tune for.")] = 8,
+    wait: Annotated[
+        int,
+        typer.Option(
+            help="Time steps that neurons integrate before they may spike: 0, or T, which trains T levels without spikes."
+        ),
+    ] = 0,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it decays to zero.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images per optimizer step.")] = 64,
@@ -247,7 +253,8 @@ def tune(
 ) -> None:
     """Fine-tune a trained network for few time steps and 8-bit weights, and write a .net file.
 
-    Trains through the spikes, on the training images. Writes NAME.tune.pt next to the output after each epoch.
+    Trains through the spikes, or with --wait T through levels, on the training images. Writes NAME.tune.pt next to the output
+    after each epoch.
     """
     from ..conversion import pipeline
     from ..conversion.quantization import Quantization
@@ -262,6 +269,7 @@ def tune(
         split.train_images,
         split.train_labels,
         steps=steps,
+        wait=wait,
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,

@@ -265,6 +265,7 @@ def tune(
     labels: np.ndarray,
     *,
     steps: int = 8,
+    wait: int = 0,
     epochs: int = 2,
     learning_rate: float = 1e-4,
     batch_size: int = 64,
@@ -290,7 +291,8 @@ def tune(
 ) -> Conversion:
     """Fine-tune a trained network for T time steps and 8-bit weights, and convert it.
 
-    The network is converted first, so that tuning needs a fraction of the images; then it is trained through its spikes, see
+    The network is converted first, so that tuning needs a fraction of the images; then it is trained through its spikes, or, for
+    neurons that wait for T steps, through activations of T levels, which are exactly their rates; see
     `rmp_lava.conversion.tune.tune`.
 
     Parameters
@@ -301,6 +303,8 @@ def tune(
         Training images, (N, *input shape): float in [0, 1], or uint8 that represents value / 255.
     labels : numpy.ndarray
         int64 (N,) classes.
+    wait : int
+        Time steps that neurons integrate before they may spike: 0 or `steps`, see `rmp_lava.schedule`.
     epochs, learning_rate, batch_size, augmentation, precision, device, checkpoint_path, resume, on_epoch
         As `rmp_lava.conversion.tune.tune` takes them.
     distill : bool
@@ -324,6 +328,12 @@ def tune(
     """
     labels = np.asarray(labels)
     profile = _check_early(steps, search, quantization)
+    if wait not in (0, steps):
+        raise UsageError(
+            f"wait is {wait!r} in a tuning for T = {steps}; choose 0, which is trained through spikes, or {steps}, for which "
+            "rates are exact"
+        )
+    before_tuning, tuned_balancing = [replace(each, wait=wait) for each in _BEFORE_TUNING], replace(_TUNED, wait=wait)
     check_settings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     check_settings(augmentation=augmentation, precision=precision, device=device)
     if resume and not (checkpoint_path and checkpoint_path.is_file()):
@@ -348,18 +358,18 @@ def tune(
         _check_tunable(analog, truth)
     analog = _described(analog, class_names, dataset, validation_fraction, made)
     if quantization.for_lava_dl:
-        _refuse_for_lava_dl(analog, _TUNED)
+        _refuse_for_lava_dl(analog, tuned_balancing)
     objective = None if search is None else make_objective(search, analog, some, some_labels)
     integers = _Quantizer(some, steps, quantization, profile, None, seed)
     converted = balance_best(
-        analog, some, steps, _BEFORE_TUNING, integers=integers, profile=profile, seed=seed, progress=progress
+        analog, some, steps, before_tuning, integers=integers, profile=profile, seed=seed, progress=progress
     )
     tuned = tune_network(
         unscale(converted),
         images,
         labels,
         steps,
-        dynamics="spikes",
+        dynamics="rates" if wait else "spikes",
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,
@@ -376,7 +386,7 @@ def tune(
         device=device,
         on_epoch=on_epoch,
     )
-    floating = balance(tuned.network, some, steps, _TUNED, profile=profile, seed=seed, progress=progress)
+    floating = balance(tuned.network, some, steps, tuned_balancing, profile=profile, seed=seed, progress=progress)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)
     integer = integers(floating)

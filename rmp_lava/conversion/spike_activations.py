@@ -22,7 +22,8 @@ try:
 except ImportError:  # numba comes with an extra
     fused_neurons = None  # type: ignore[assignment]
 
-_ABOVE = 1 + 1e-5
+_MARGIN = 1e-5
+_ABOVE = 1 + _MARGIN
 """A neuron fires above its threshold times this factor. The margin is larger than float32's rounding, by which sums of equal
 integers may differ, and smaller than one integer step (a threshold that one weight can represent is at most 32,640)."""
 
@@ -45,6 +46,8 @@ class ActivationScale(nn.Module):
 class ClipFloor:
     """Activation scale times the firing rate of T steps of constant input x, from an initial potential of half a threshold.
 
+    It is also the rate of a neuron that waits for T steps, of any input whose mean is x.
+
     scale * clip(ceil(T x / scale + 1/2) - 1, 0, T) / T: the rounding of QCFS, except that an input which only reaches the
     threshold does not fire. Gradients are those of clip(x, 0, scale).
     """
@@ -55,7 +58,7 @@ class ClipFloor:
     def __call__(self, sums: torch.Tensor) -> torch.Tensor:
         scale = self.scale()
         ratio = (sums.float() / scale).clamp(0, 1)
-        rate = (torch.ceil(ratio * self.steps + 0.5) - 1) / self.steps
+        rate = (torch.ceil(ratio * self.steps + (0.5 - _MARGIN)) - 1) / self.steps
         return scale * round_through(ratio, rate)
 
 

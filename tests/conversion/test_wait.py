@@ -19,7 +19,7 @@ from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing, candidates_for
 from rmp_lava.conversion.frontier import Frontier, Point, frontier, usual_choices
 from rmp_lava.conversion.headroom import board_ranges
-from rmp_lava.conversion.pipeline import convert
+from rmp_lava.conversion.pipeline import convert, tune
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import unscale
 from rmp_lava.conversion.trace import trace
@@ -145,3 +145,15 @@ def test_a_network_is_converted_for_several_steps_and_waits():
     assert frontier(conversion, IMAGES, labels, [(3, 1)]).points[0].score.kind == "classification"
     with pytest.raises(UsageError, match="tuned network was trained for its T"):
         frontier(replace(conversion, request=None), IMAGES)
+
+
+def test_tuning_for_neurons_that_wait_trains_exactly_their_rates():
+    """The accuracy that training sees after its last epoch, with quantised weights, is that of the network that it returns."""
+    labels = np.arange(24) % 5
+    options = {"epochs": 1, "batch_size": 8, "validation": (IMAGES, labels), "learning_rate": 1e-3}
+    tuned = tune(model(), IMAGES, labels, steps=4, wait=4, **options)
+    assert tuned.integer.wait == tuned.floating.wait == 4 and tuned.analog.wait == 0
+    measured = tuned.stages(IMAGES, labels)[-1].score.accuracy
+    assert tuned.tuning[-1].validation_accuracy == pytest.approx(measured)
+    with pytest.raises(UsageError, match="wait is 2 in a tuning for T = 4; choose 0, .* or 4, for which rates"):
+        tune(model(), IMAGES, labels, steps=4, wait=2, **options)

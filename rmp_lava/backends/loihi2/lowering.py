@@ -130,7 +130,7 @@ def lowering_report(
         name: (to_weight_units(low), to_weight_units(high)) for name, (low, high) in measured.potential_ranges.items()
     }
     found += _of_ranges(network, plan, ranges)
-    found += _of_waiting(measured)
+    found += _of_waiting(network, measured)
     some = images[: max(1, exact)]
     record: tuple[Record, ...] = ("spikes",)
     expected = fast.run(network, some, plan, seed=seed, record=record)
@@ -210,11 +210,11 @@ def _of_ranges(network: SpikingNetwork, plan: Schedule, ranges: dict[str, Range]
             yield Finding(severity, name, found, remedy, "range")
 
 
-def _of_waiting(measured: Run) -> Iterator[Finding]:
+def _of_waiting(network: SpikingNetwork, measured: Run) -> Iterator[Finding]:
     """Potentials that neurons reach while a pulse of `QUIET` holds them: beyond it they spike, and wrap at the other end."""
     for name, limits in measured.waiting_ranges.items():
         low, high = (to_weight_units(limit) for limit in limits)
-        share = max(high / QUIET, -low / (REGISTER_LIMIT - QUIET))
+        share = max(high / (QUIET + network[name].neurons.threshold), -low / (REGISTER_LIMIT - QUIET))
         if share > MARGIN:
             severity: Severity = "difference" if share > 1 else "caution"
             found = (
