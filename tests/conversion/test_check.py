@@ -259,7 +259,6 @@ SINGLE = {
     "always dropping": (lambda x: functional.dropout(x), "even in evaluation"),
     "mean over the batch": (lambda x: x - x.mean(0, keepdim=True), "different images of a batch"),
     "one image of the batch": (lambda x: x[:1].flatten(1), "different images of a batch"),
-    "linear layer on an axis": (lambda x: functional.linear(x, torch.ones(2, 6)), "on the last axis"),
     "gain by pixel": (
         lambda x: functional.avg_pool2d(x * torch.rand(6, 6), 2),
         "multiplies each pixel by another factor",

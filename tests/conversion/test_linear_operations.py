@@ -85,6 +85,19 @@ def test_an_autoencoder():
     traced_as_image(Autoencoder().eval(), (1, 8, 8))
 
 
+class Mixer(nn.Module):
+    """A block of an MLP-Mixer: linear layers over tokens, then over channels."""
+
+    def __init__(self, channels: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens = nn.Sequential(nn.Linear(tokens, 6), nn.ReLU(), nn.Linear(6, tokens))
+        self.channels = nn.Sequential(nn.Linear(channels, 6), nn.ReLU(), nn.Linear(6, channels))
+
+    def forward(self, x):
+        x = x + self.tokens(x)
+        return functional.relu(x + self.channels(x.transpose(1, 2)).transpose(1, 2))
+
+
 ROWS = {
     "one convolution": lambda: nn.Conv1d(4, 3, 3, stride=2, padding=1),
     "keywords": lambda: nn.Sequential(
@@ -99,6 +112,8 @@ ROWS = {
     "uneven averages": lambda: nn.AdaptiveAvgPool1d(5),
     "uneven maxima": lambda: nn.AdaptiveMaxPool1d(5),
     "side by side": lambda: Both(nn.Conv1d(4, 2, 3, padding=1), nn.MaxPool1d(3, 1, 1)),
+    "linear on the last axis": lambda: nn.Sequential(nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 6)),
+    "tokens and channels": lambda: nn.Sequential(Mixer(4, 12), Mixer(4, 12)),
     "mean over time": lambda: nn.Sequential(nn.Conv1d(4, 2, 3), nn.ReLU(), Function(lambda x: x.mean(2))),
     "mean over channels": lambda: nn.Sequential(nn.Conv1d(4, 2, 3), nn.ReLU(), Function(lambda x: x.mean(1))),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ...network import INPUT
 from . import dense, expressions, rewriting
-from .builder import Builder
+from .builder import Builder, NotAnImageError
 from .calls import Call, Ref
 from .expressions import Expression, Note
 from .maps import Convolution
@@ -60,7 +60,7 @@ def linear(builder: Builder, call: Call) -> Expression:
     x, weight = builder.take(call, call.argument(0, "input")), constant(call.argument(1, "weight"), call)
     if len(x.view) != 1:
         builder.give_up_silently(x)
-        raise ObstacleError(
+        raise NotAnImageError(
             f"is a linear layer on the last axis of a tensor of shape (N, {', '.join(map(str, x.view))})",
             "flatten to (N, features) before it, or use a Conv2d with a kernel of 1 on images",
         )
