@@ -42,7 +42,7 @@ def linear(inputs, outputs) -> nn.Linear:
 
 
 def test_conversion_names_every_obstacle():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), linear(18, 3))
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.GroupNorm(1, 2), nn.Flatten(), linear(72, 3))
     images = np.full((1, 1, 8, 8), 255.0)
     with pytest.raises(ConversionError) as caught:
         convert(model, images)

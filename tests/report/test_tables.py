@@ -74,7 +74,9 @@ def test_findings_keep_their_order_and_name_their_place():
     assert shown.columns[1] == "part" and [row[:2] for row in shown.rows] == [("caution", "a"), ("ok", "b")]
 
 
-@pytest.mark.parametrize("pooling, words", [(nn.MaxPool2d(2), "1 obstacle"), (nn.AvgPool2d(2), "the network converts")])
+@pytest.mark.parametrize(
+    "pooling, words", [(nn.FractionalMaxPool2d(2, 3), "1 obstacle"), (nn.AvgPool2d(2), "the network converts")]
+)
 def test_a_check_shows_itself(pooling, words):
     report = rmp_lava.check(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), pooling), torch.rand(1, 1, 8, 8))
     for shown in (repr(report), report._repr_html_(), on_terminal(report, 120)):
