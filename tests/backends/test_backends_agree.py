@@ -510,7 +510,7 @@ def test_saturated_input_neurons_are_counted_and_strict_refuses_them(backend):
 
 
 def test_fractions_of_messages_and_options_of_other_backends_are_refused():
-    layer = Layer("a", (1,), (Dense(INPUT, np.array([[9]])),), Neurons(5))
+    layer = Layer("a", (2,), (Dense(INPUT, np.array([[9], [8]])),), Neurons(5))
     network = SpikingNetwork("plain", Input((1,), "spikes"), (layer,), "integer")
     with pytest.raises(DataError, match="fractions"):
         run(network, np.full((1, 4, 1), 0.9), 4)

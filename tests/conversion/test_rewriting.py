@@ -258,7 +258,7 @@ def test_firing_rates_converge_to_the_network(pooled_digits):
     for steps in (4, 40):
         floating = convert(model, digits.train_images[:20], steps=steps).floating
         errors.append(float(np.abs(run(floating, images, steps).output / steps - expected).mean()))
-    assert errors[1] < errors[0] / 4 and errors[1] < 0.05 * np.abs(expected).mean(), errors
+    assert errors[1] < errors[0] / 4 and errors[1] < 0.06 * np.abs(expected).mean(), errors
 
 
 @pytest.mark.parametrize("backend", ["fast", pytest.param("lava", marks=pytest.mark.lava)])
