@@ -57,6 +57,7 @@ UPWARDS = {
     "nearest": lambda: nn.Upsample(scale_factor=2),
     "bilinear": lambda: nn.Upsample(scale_factor=2, mode="bilinear"),
     "bilinear by corners": lambda: nn.UpsamplingBilinear2d(scale_factor=2),
+    "nearest exact": lambda: nn.Upsample(scale_factor=2, mode="nearest-exact"),
     "to a size": lambda: Function(lambda x: functional.interpolate(x, (8, 8), mode="bicubic")),
     "transposed": lambda: nn.ConvTranspose2d(6, 6, 2, 2),
     "transposed with padding": lambda: nn.ConvTranspose2d(6, 6, 4, 2, 1, groups=2),

@@ -97,7 +97,9 @@ _NAMES = {
     "concat": "cat", "concatenate": "cat", "native_batch_norm_legit_no_training": "aten_batch_norm",
     "native_batch_norm_legit": "aten_batch_norm", "native_batch_norm_legit_functional": "aten_batch_norm",
     "native_dropout": "dropout", "prelu_kernel": "prelu", "logsigmoid": "log_sigmoid", "log_sigmoid_forward": "log_sigmoid",
-    "upsample_nearest2d": "interpolate", "upsample_bilinear2d": "interpolate",
+    "upsample_nearest2d": "interpolate", "upsample_bilinear2d": "interpolate", "upsample_bicubic2d": "interpolate",
+    "upsample_nearest1d": "interpolate", "upsample_linear1d": "interpolate", "upsample_nearest_exact2d": "interpolate",
+    "upsample_nearest_exact1d": "interpolate",
     "max_pool2d_with_indices": "max_pool2d",
 }  # fmt: skip
 _DISPATCHED = {
