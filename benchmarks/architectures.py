@@ -155,11 +155,8 @@ def _separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 def _fire(inputs: int, squeeze: int, expand: int) -> nn.Sequential:
-    wide = Branches(
-        nn.Sequential(nn.Conv2d(squeeze, expand, 1), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(squeeze, expand, 3, padding=1), nn.ReLU()),
-    )
-    return nn.Sequential(nn.Conv2d(inputs, squeeze, 1), nn.ReLU(), wide)
+    wide = Branches(_block(squeeze, expand, 1), _block(squeeze, expand, 3))
+    return nn.Sequential(_block(inputs, squeeze, 1), wide)
 
 
 def _inception(inputs: int, each: int) -> Branches:
@@ -274,8 +271,8 @@ def shufflenet() -> nn.Module:
 
 
 def squeezenet() -> nn.Module:
-    body = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), _fire(16, 8, 16), nn.AvgPool2d(2), _fire(32, 8, 24)]
-    return nn.Sequential(*body, nn.Conv2d(48, CLASSES, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    body = [_block(3, 16), _fire(16, 8, 16), nn.AvgPool2d(2), _fire(32, 8, 24)]
+    return nn.Sequential(*body, nn.Conv2d(48, CLASSES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def googlenet() -> nn.Module:
@@ -332,7 +329,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
-_STEPS = {"gap": 400, "network_in_network": 250, "preactivation": 300, "shufflenet": 400, "squeezenet": 600}
+_STEPS = {"gap": 400, "network_in_network": 250, "preactivation": 300, "shufflenet": 400, "squeezenet": 200}
 """Of training, where 120 are too few."""
 
 
