@@ -102,6 +102,7 @@ def test_a_pooling_before_a_convolution_is_unfolded_exactly():
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_corrected_biases_bring_mean_outputs_back(averaging):
     conversion = rmp_lava.convert(averaging, CALIBRATION, steps=16)
     rounded = quantize(conversion.floating)
@@ -136,6 +137,7 @@ def test_a_run_beyond_the_room_of_its_read_out_warns_and_the_remedy_helps():
         rmp_lava.run(again, images, steps)
 
 
+@pytest.mark.slow
 def test_lost_accuracy_is_said_with_layer_cause_and_a_remedy_that_was_tried(averaging):
     form = rmp_lava.Quantization(threshold_form="dense_rec")
     with pytest.warns(RmpLavaWarning) as said:

@@ -239,6 +239,7 @@ def pooled_digits():
     return digits, model.eval()
 
 
+@pytest.mark.slow
 def test_maximum_pooling_keeps_its_accuracy_without_training_again(pooled_digits):
     digits, model = pooled_digits
     with torch.no_grad():
@@ -249,6 +250,7 @@ def test_maximum_pooling_keeps_its_accuracy_without_training_again(pooled_digits
     assert result.accuracy(digits.test_labels) > trained - 0.01
 
 
+@pytest.mark.slow
 def test_firing_rates_converge_to_the_network(pooled_digits):
     digits, model = pooled_digits
     images = digits.test_images[:20]

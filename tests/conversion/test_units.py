@@ -92,6 +92,7 @@ def accuracies(model: nn.Module, steps: int, **options) -> tuple[float, float]:
 # Units of different size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "convolutional"])
 def test_units_rescaled_by_powers_of_two_give_the_same_integers(models, name):
     at = (1, 3) if name == "dense" else (0, 2, 5)
@@ -108,6 +109,7 @@ def test_units_rescaled_by_powers_of_two_give_the_same_integers(models, name):
         assert (one.neurons.threshold, one.neurons.v_init) == (same.neurons.threshold, same.neurons.v_init)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "convolutional"])
 @pytest.mark.parametrize("steps", [16, 256])
