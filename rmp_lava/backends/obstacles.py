@@ -25,9 +25,32 @@ MAX_SPARSE_CONNECTIONS = 2**24
 """Of a convolution that becomes a Sparse: some 200 MB on the simulator, and more than a thousand cores of a chip."""
 
 
+MAX_CONV_GEOMETRY = 127
+"""Largest stride, padding and dilation of Lava's Conv, and of its own model the kernel and the groups: 8 signed bits there."""
+
+
+def narrow_geometry(network: SpikingNetwork, *, own_model: bool) -> Iterator[Finding]:
+    """Convolutions of a geometry that Lava would wrap to 8 bits; `own_model` of those that Lava's own model computes."""
+    for layer in network:
+        for synapse in layer.synapses:
+            if not isinstance(synapse, Conv) or synapse.exponent:
+                continue
+            limited = {"stride": synapse.stride, "padding": synapse.padding, "dilation": synapse.dilation}
+            if own_model:
+                limited |= {"groups": (synapse.groups,), "kernel": synapse.weight.shape[2:]}
+            for what, values in limited.items():
+                if max(values) > MAX_CONV_GEOMETRY:
+                    found = (
+                        f"its convolution from {synapse.source!r} has {what} {max(values)}, which Lava holds in 8 bits"
+                    )
+                    remedy = "choose conv_model 'blas'" if own_model else "simulate it on backend fast"
+                    yield Finding("obstacle", layer.name, found, remedy, "convolution")
+
+
 def unbuildable(network: SpikingNetwork) -> Iterator[Finding]:
     """What neither implementation can have of an integer network on Lava, besides real-valued weights."""
     yield from wrapping_sums(network)
+    yield from narrow_geometry(network, own_model=False)
     for layer in network:
         for synapse in layer.synapses:
             if not isinstance(synapse, Conv) or not synapse.exponent:

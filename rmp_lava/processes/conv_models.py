@@ -47,7 +47,7 @@ class _BlasConv:
         if self.num_message_bits.item() == 0:
             messages = messages.astype(np.bool_)
         if messages.any():
-            self._follow_weight()
+            self._follow_weight(messages.shape[-1])
             self.a_buf = self.sums(messages)
         else:
             self.a_buf = np.zeros(self.a_buf.shape, dtype=self.weight.dtype)
@@ -56,13 +56,14 @@ class _BlasConv:
         """Weighted sums (W_out, H_out, C_out) of messages (W, H, C), of the weight's dtype."""
         raise NotImplementedError
 
-    def _follow_weight(self) -> None:
-        """Update the matrices: Lava may write a Var in place at any time, without notice."""
+    def _follow_weight(self, channels: int) -> None:
+        """Update the matrices for messages of so many channels: Lava may write a Var in place at any time, without notice."""
         if self._seen is not None and np.array_equal(self._seen, self.weight):
             return
         self._seen = self.weight.copy()
         out_channels = len(self.weight)
-        groups = int(self.groups[0])
+        # Not from the Vars of groups and kernel size, which are 8-bit integers in Lava: 256 groups would be 0.
+        groups = channels // self.weight.shape[3]
         # Lava computes a true convolution: the kernel is flipped. (C_out, W, H, C_in) -> (groups, W H C_in, C_out).
         flipped = self.weight[:, ::-1, ::-1].reshape(groups, out_channels // groups, -1).transpose(0, 2, 1)
         dtypes: tuple[Real, ...] = (np.float32, np.float64)
@@ -74,7 +75,7 @@ class _BlasConv:
         matrix = self._matrices[dtype]
         groups = len(matrix)
         padded = np.pad(messages.astype(dtype), [(n, n) for n in (*self.padding, 0)])
-        window = self.dilation * (self.kernel_size - 1) + 1
+        window = self.dilation * (np.array(self.weight.shape[1:3]) - 1) + 1
         (sx, sy), (dx, dy) = self.stride, self.dilation
         fields = np.lib.stride_tricks.sliding_window_view(padded, (*window, 1))[::sx, ::sy, :, ::dx, ::dy, 0]
         fields = np.moveaxis(fields, 2, -1)  # (W_out, H_out, kernel W, kernel H, C)

@@ -332,3 +332,25 @@ def test_command_line_runs_with_the_model_asked_for(monkeypatch, tmp_path, capsy
     summary = json.loads((tmp_path / "run.json").read_text())
     assert "convolutions by Lava's own model" in summary["execution"]
     assert summary["differences_from_reference"] == []
+
+
+@lava
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [127, 128, 256])
+def test_many_groups_do_not_wrap_to_8_bits(groups):
+    """Lava's Conv holds the number of groups in 8 signed bits: 256 would be 0."""
+    rng = np.random.default_rng(groups)
+    spread = Conv(INPUT, (2 * rng.integers(-60, 100, (groups, 1, 1, 1))).astype(np.int16))
+    apart = Conv("a", (2 * rng.integers(-60, 100, (groups, 1, 2, 2))).astype(np.int16), groups=groups)
+    layers = (
+        Layer("a", (groups, 3, 3), (spread,), Neurons(150)),
+        Layer("b", (groups, 2, 2), (apart,), Neurons(200)),
+    )
+    network = SpikingNetwork("wide", Input((1, 3, 3), "spikes"), layers, "integer", "count")
+    case = Case(network, rng.integers(0, 2, (2, 4, 1, 3, 3)), 4)
+    expected = case.run("reference")
+    assert expected.spike_counts["b"] > 0
+    assert_same_run(expected, case.run("lava"))
+    if groups > 127:
+        with pytest.raises(rmp_lava.RmpLavaError, match=f"layer 'b'|b: .*groups {groups}, which Lava holds in 8 bits"):
+            case.run(Lava(conv_model="lava"))

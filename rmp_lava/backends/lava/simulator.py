@@ -13,6 +13,7 @@ from ...errors import BackendError, BackendUnavailableError
 from ...network import SpikingNetwork
 from ...results import Run
 from ...schedule import Schedule
+from ..obstacles import narrow_geometry, refuse
 from ..options import Lava
 from .job import Job, NetworkTask
 from .session import probed_layers, run_network
@@ -67,6 +68,8 @@ def run(
     options = options or Lava()
     if options.implementation == "stock" and not network.is_integer:
         raise BackendError("stock neurons exist in integers only; quantise the network first")
+    if options.conv_model == "lava":
+        refuse(narrow_geometry(network, own_model=True), "Lava's own convolution cannot run the network")
     task = NetworkTask(
         plan,
         options.implementation,
