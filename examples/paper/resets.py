@@ -14,7 +14,7 @@ import numpy as np
 
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.quantize import quantize
-from rmp_lava.network import SpikingNetwork
+from rmp_lava.network import Layer, SpikingNetwork
 
 from .curves import Curve, simulate
 from .dataset import Images, Trained, trained_accuracy
@@ -93,12 +93,14 @@ def measure_resets(
 
 
 def with_hard_reset(network: SpikingNetwork) -> SpikingNetwork:
-    """The same integer network with hard reset."""
-    return network.map_layers(
-        lambda layer: (
-            layer.replace(neurons=layer.neurons.replace(reset="hard")) if layer.neurons.reset == "soft" else layer
-        )
-    )
+    """The same integer network with hard reset, except for a read-out that integrates."""
+
+    def change(layer: Layer) -> Layer:
+        if layer.neurons.reset != "soft" or (layer is network.output and network.integrates):
+            return layer
+        return layer.replace(neurons=layer.neurons.replace(reset="hard"))
+
+    return network.map_layers(change)
 
 
 def _convert(trained: Trained, data: Images, alpha: float, reset: str, encoding: str) -> SpikingNetwork:

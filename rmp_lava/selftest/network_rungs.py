@@ -62,12 +62,15 @@ def _vgg16(width: float) -> SpikingNetwork:
     import torch
 
     from ..conversion.pipeline import convert
+    from ..conversion.quantization import Quantization
     from ..training.models import MODELS
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS["vgg16-cifar"].build(width=width).eval()
-    return convert(model, _blobs(8, seed=0), steps=VGG_STEPS, encoding="rate", v_init="half").integer
+    for_board = Quantization(for_board=True)
+    images = _blobs(8, seed=0)
+    return convert(model, images, steps=VGG_STEPS, encoding="rate", v_init="half", quantization=for_board).integer
 
 
 def _blobs(count: int, seed: int) -> np.ndarray:

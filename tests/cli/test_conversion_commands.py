@@ -96,6 +96,7 @@ def measure(conversion: Conversion, split: ImageSplit, **options) -> Measurement
     return conversion.measure(*split.validation(None, seed=0), **options)
 
 
+@pytest.mark.slow
 def test_fewer_weight_bits_are_in_the_integers_and_cost_accuracy_in_the_stages():
     split, model = from_dataset(dataset()), dense()
     first, second = (layer.name for layer in convert(model, split, steps=4).integer)
@@ -175,6 +176,7 @@ def test_stages_of_a_network_that_loses_nothing(as_bytes):
     assert provenance["balance"]["images"] == 360 and conversion.integer.class_names == ("a", "b", "c", "d")
 
 
+@pytest.mark.slow
 def test_each_stage_measures_its_own_network(monkeypatch):
     """A float network whose read-out is turned over shows in its stage, and in no stage before it."""
 
@@ -230,6 +232,7 @@ def test_calibration_images_are_mixed_training_images_and_come_with_the_seed():
 
 
 @pytest.mark.parametrize("what", ["accuracy", "outputs"])
+@pytest.mark.slow
 def test_thresholds_are_searched_with_the_calibration_images(what):
     split = from_dataset(dataset())
     options = {"steps": 4, "thresholds": "activation", "alpha": 6.0, "search": what}
@@ -257,8 +260,8 @@ def test_a_search_may_follow_a_tuning_and_compares_with_the_network_before_it():
     trained = TrainedOutputs(
         trace(exact(), make_input("current", (1, 4, 4)), calibration_images()), calibration_images()
     )
-    assert record["before"] == pytest.approx(trained.divergence(plain.floating, 2), rel=1e-4)
-    assert record["after"] == pytest.approx(trained.divergence(searched.floating, 2), rel=1e-4)
+    assert record["before"] == pytest.approx(trained.divergence(plain.integer, 2), rel=1e-4)
+    assert record["after"] == pytest.approx(trained.divergence(searched.integer, 2), rel=1e-4)
     assert record["after"] < record["before"] and "search" not in plain.integer.provenance
 
 

@@ -439,10 +439,10 @@ def test_the_public_name():
 
 @pytest.mark.slow
 def test_a_program_with_obstacles_from_a_file(tmp_path):
-    model = settle(vgg_bn(nn.MaxPool2d))
+    model = settle(vgg_bn(lambda size, stride: nn.LPPool2d(3, size, stride)))
     torch.export.save(torch.export.export(model, (torch.rand(2, 3, 16, 16),), strict=False), tmp_path / "model.pt2")
     obstacles = check(torch.export.load(tmp_path / "model.pt2"), images(3, 16, 16)).obstacles
-    assert [f.where for f in obstacles] == ["3", "10"]
+    assert list(dict.fromkeys(f.where for f in obstacles)) == ["3", "10"]
     obstacles = check(torch.export.load(tmp_path / "model.pt2"), images(3, 8, 8)).obstacles
     assert "does not fit" in obstacles[0].found
 

@@ -57,7 +57,8 @@ def averaging() -> nn.Module:
 CALIBRATION, (IMAGES, LABELS) = patterns(64, 777)[0], patterns(200, 9999)
 
 
-@pytest.mark.parametrize("steps", [16, *(pytest.param(T, marks=pytest.mark.slow) for T in (64, 256))])
+@pytest.mark.parametrize("steps", [16, 64, 256])
+@pytest.mark.slow
 def test_more_steps_do_not_make_integers_worse(averaging, steps):
     conversion = rmp_lava.convert(averaging, CALIBRATION, steps=steps)
     last = conversion.integer.output
@@ -67,6 +68,7 @@ def test_more_steps_do_not_make_integers_worse(averaging, steps):
     assert floating.accuracy(LABELS) > 0.9
 
 
+@pytest.mark.slow
 def test_a_pooling_is_unfolded_only_where_weights_would_lose_bits(averaging):
     source = make_input("current", (3, 16, 16))
     folded = trace(averaging, source, CALIBRATION)
@@ -158,6 +160,7 @@ def test_lost_accuracy_is_said_with_layer_cause_and_a_remedy_that_was_tried(aver
     assert agreement == pytest.approx(found.remedy.agreement)
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_nothing_is_lost(averaging):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RmpLavaWarning)

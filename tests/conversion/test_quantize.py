@@ -176,6 +176,7 @@ def test_calibrated_potentials_of_a_read_out_fit():
 
 @pytest.mark.parametrize("form", ["stock", "free"])
 @pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.slow
 def test_a_read_out_keeps_its_bits_by_its_total(form, sign):
     rng = np.random.default_rng(0)
     network = one_layer(rng.normal(size=(4, 30)) + 0.3 * sign, source="rate", reset="none")

@@ -80,6 +80,7 @@ def test_activations_are_rates_times_thresholds():
 
 
 @pytest.mark.parametrize("encoding", ["current", "rate"])
+@pytest.mark.slow
 def test_rates_of_many_steps_approach_the_activations(encoding):
     network, steps, shown = integers(encoding=encoding), 4000, images(6)
     if encoding == "current":

@@ -483,6 +483,7 @@ def test_history_includes_the_epochs_before_an_interruption(tmp_path):
     assert tuned.history == tuple(seen) and [record.epoch for record in seen] == [1, 2]
 
 
+@pytest.mark.slow
 def test_interruption_within_an_epoch_keeps_the_last_whole_one(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     quick(epochs=2, checkpoint_path=path)
@@ -565,6 +566,7 @@ def test_a_teacher_of_other_outputs_is_refused():
         quick(teacher=shorter)
 
 
+@pytest.mark.slow
 def test_images_of_8_bits_are_the_same_as_their_fractions():
     network, (images, labels), _ = digits()
     whole = np.rint(images * 255).astype(np.uint8)

@@ -602,7 +602,6 @@ def test_errors_are_one_sentence(converted_digits, tmp_path, error):
         patch.setattr(page, "measure", lambda *_, **__: pytest.fail("ran before what cannot work was named"))
         assert "cannot be written" in error("report", net, "--samples", 2, "--output", tmp_path / "folder.html")
         assert "is a file, not a folder" in error("report", net, "--samples", 2, "--figures", net)
-        assert "vpx: board.chips is unknown" in error("report", net, "--samples", 2, "--profile", "vpx")
 
 
 def test_missing_packages_are_named_before_anything_runs(converted_digits, tmp_path, error, monkeypatch):

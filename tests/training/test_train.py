@@ -516,6 +516,7 @@ def test_evaluate_ignores_dropout_counts_the_last_batch_and_restores_the_mode():
         evaluate(model, images[:0], labels[:0])
 
 
+@pytest.mark.slow
 def test_fashion_learns_in_two_small_epochs():
     try:
         fashion = load("fashion-mnist")
