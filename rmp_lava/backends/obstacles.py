@@ -35,7 +35,11 @@ def narrow_geometry(network: SpikingNetwork, *, own_model: bool) -> Iterator[Fin
         for synapse in layer.synapses:
             if not isinstance(synapse, Conv) or synapse.exponent:
                 continue
-            limited = {"stride": synapse.stride, "padding": synapse.padding, "dilation": synapse.dilation}
+            limited: dict[str, tuple[int, ...]] = {
+                "stride": synapse.stride,
+                "padding": synapse.padding,
+                "dilation": synapse.dilation,
+            }
             if own_model:
                 limited |= {"groups": (synapse.groups,), "kernel": synapse.weight.shape[2:]}
             for what, values in limited.items():
