@@ -81,7 +81,8 @@ def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path
     np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
     # With soft reset's thresholds, too: the same integers, reset to zero.
     soft = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "soft-1" / "network.net"), steps=24)
-    hard = soft.map_layers(lambda layer: layer.replace(neurons=layer.neurons.replace(reset="hard")))
+    *hidden, last = soft.layers  # whose total is read out, which integrates
+    hard = soft.replace(layers=(*(each.replace(neurons=each.neurons.replace(reset="hard")) for each in hidden), last))
     shared = rmp_lava.run(hard, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
     np.testing.assert_allclose(results["resets"]["curves"]["shared-1-integer"]["accuracy"], shared)
     assert [pair["thresholds"] for pair in results["resets"]["pairs"]] == ["own", "soft"]
