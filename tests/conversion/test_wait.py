@@ -55,7 +55,7 @@ def test_balancing_simulates_the_neurons_that_run(case):
 def test_after_waiting_for_everything_counts_are_those_of_a_quantised_activation(network, steps, seed):
     """clip(ceil((v_init + sum - threshold) / threshold), 0, T), in state units; QCFS is the same with v_init = threshold / 2."""
     layer = network.output.replace(
-        neurons=network.output.neurons.replace(v_init=int(network.output.neurons.threshold) // 2)
+        neurons=network.output.neurons.replace(reset="soft", v_init=int(network.output.neurons.threshold) // 2)
     )
     last = Layer("last", (1,), (Dense("layer0", np.ones((1, layer.size), np.int16)),), Neurons(9))
     network = SpikingNetwork("one", network.input, (layer, last), "integer", "count", wait=steps)
