@@ -24,7 +24,7 @@ def profiles(
     ] = None,
     anchors: Annotated[
         bool,
-        typer.Option("--anchors", help="Show published measurements beside what the profiles predict of them."),
+        typer.Option("--anchors", help="Show published measurements next to what the profiles predict."),
     ] = False,
     json_path: options.Json = None,
 ) -> None:

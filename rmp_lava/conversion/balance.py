@@ -24,14 +24,11 @@ from ..schedule import Schedule, schedule
 from .activation_scales import Histogram, LayerActivations, distributions
 from .analog import AnalogNetwork
 from .balancing import Balancing
+from .calibration import CURRENTS_BYTES, calibration_images, channel_means
 from .refine import Refined, refine
 from .scale import scale_synapses, set_threshold
 from .silent import ACTIVE_RATE, clip_silent, row_sizes
 
-CALIBRATION_IMAGES = 128
-"""Images whose spikes are compared with activations; the distributions of activations use all images."""
-_CALIBRATION_BYTES = 2**28
-_CURRENTS_BYTES = 2**30
 _LARGEST_OVER_TYPICAL = 2
 """Limit on a unit's largest scaled weight, relative to the median unit's, or to the largest of live units where all units share
 an activation scale: it costs the others one bit at most."""
@@ -138,8 +135,8 @@ class _Balancer:
             neuronwise = how.channelwise or how.thresholds == "error"
             self.activations = distributions(network, images, channelwise=how.channelwise, neuronwise=neuronwise)
         # V_in is observed on all images; spikes are compared with activations on some.
-        simulated = images if how.thresholds == "v_in" else images[: _calibration_images(network)]
-        self.layerwise = Layerwise(network, simulated, plan, memory=_CURRENTS_BYTES, seed=seed)
+        simulated = images if how.thresholds == "v_in" else images[: calibration_images(network)]
+        self.layerwise = Layerwise(network, simulated, plan, memory=CURRENTS_BYTES, seed=seed)
         compares = how.thresholds == "error" or how.calibrate != "none"
         self.walk = AnalogNetwork(network).walk(torch.from_numpy(np.array(simulated))) if compares else None
 
@@ -180,7 +177,7 @@ class _Balancer:
         seen = _observe(layer, self.layerwise.batches)
         moved = np.zeros(layer.shape[:1])
         if self.how.calibrate == "bias":
-            moved = _channel_means(_mean(activation) - seen.mean)
+            moved = channel_means(_mean(activation) - seen.mean)
             layer = _add_bias(layer, moved)
         by_channel = moved.reshape(-1, *[1] * (len(layer.shape) - 1))
         mean_input = float((seen.low + by_channel).min()), float((seen.high + by_channel).max())
@@ -262,20 +259,14 @@ class _Balancer:
         """Simulate the layer; with calibrate "bias", move its biases by what the rates miss and simulate it again."""
         counts = self.layerwise.advance(layer)
         if self.how.calibrate != "bias":
-            return layer.replace(mean_rate=_channel_means(counts) / self.plan.steps)
-        wanted = _channel_means(_mean(activation))
+            return layer.replace(mean_rate=channel_means(counts) / self.plan.steps)
+        wanted = channel_means(_mean(activation))
         factor = layer.neurons.threshold / np.broadcast_to(scale, wanted.shape)
         for _ in range(_CORRECTIONS):
-            rates = _channel_means(counts) * scale / self.plan.steps
+            rates = channel_means(counts) * scale / self.plan.steps
             layer = _add_bias(layer, (wanted - rates) * factor)
             counts = self.layerwise.advance(layer)
-        return layer.replace(mean_rate=_channel_means(counts) / self.plan.steps)
-
-
-def _calibration_images(network: SpikingNetwork) -> int:
-    """Images whose spikes are compared with activations, fewer where a layer is very large."""
-    largest = max(layer.size for layer in network)
-    return int(np.clip(_CALIBRATION_BYTES // (4 * largest), 8, CALIBRATION_IMAGES))
+        return layer.replace(mean_rate=channel_means(counts) / self.plan.steps)
 
 
 def _median_ratio(sizes: np.ndarray, scale: np.ndarray) -> float:
@@ -294,11 +285,6 @@ def _mean(activation: torch.Tensor | None) -> np.ndarray:
     """(*shape) over the images; the activations are walked through whenever an option compares with them."""
     assert activation is not None
     return activation.mean(dim=0).numpy()
-
-
-def _channel_means(values: np.ndarray) -> np.ndarray:
-    """(channels,) means of (channels, height, width), or the values of a flat population."""
-    return values.reshape(len(values), -1).mean(axis=1)
 
 
 def _add_bias(layer: Layer, change: np.ndarray) -> Layer:

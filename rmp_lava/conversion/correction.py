@@ -15,11 +15,7 @@ from ..network import Layer, SpikingNetwork
 from ..registers import MAX_BIAS, MIN_BIAS, STATE_SHIFT, to_state_units
 from ..schedule import schedule
 from .analog import AnalogNetwork
-
-IMAGES = 128
-"""Images whose rates are compared with activations."""
-_CALIBRATION_BYTES = 2**28
-_CURRENTS_BYTES = 2**30
+from .calibration import CURRENTS_BYTES, calibration_images, channel_means
 
 
 def correct_biases(
@@ -42,9 +38,8 @@ def correct_biases(
     seed : int
         Of the Poisson encoding.
     """
-    largest = max(layer.size for layer in network)
-    images = images[: int(np.clip(_CALIBRATION_BYTES // (4 * largest), 8, IMAGES))]
-    layerwise = Layerwise(network, images, schedule(network, steps), memory=_CURRENTS_BYTES, seed=seed)
+    images = images[: calibration_images(network)]
+    layerwise = Layerwise(network, images, schedule(network, steps), memory=CURRENTS_BYTES, seed=seed)
     walk = AnalogNetwork(analog).walk(torch.from_numpy(np.array(images)))
     layers: list[Layer] = []
     outputs = np.zeros(0)
@@ -65,9 +60,8 @@ def correct_biases(
 
 def _corrected(layer: Layer, wanted: np.ndarray, rates: np.ndarray) -> Layer:
     scale = layer.activation_scale
-    if scale is None:
-        return layer
-    missing = _by_channel(wanted) / scale - _by_channel(rates)  # spikes per step
+    assert scale is not None  # balancing gave it to every layer that spikes
+    missing = channel_means(wanted) / scale - channel_means(rates)  # spikes per step
     return _with_bias(layer, missing * float(layer.neurons.threshold))
 
 
@@ -80,12 +74,7 @@ def _correct_output(
     outputs = run(network, images, steps, seed=seed).in_trained_units(network)
     missing = (wanted.reshape(-1) - outputs.mean(axis=0)) / network.output_scale  # weight units per step
     last = network.output
-    return network.replace(layers=(*network.layers[:-1], _with_bias(last, _by_channel(missing.reshape(last.shape)))))
-
-
-def _by_channel(values: np.ndarray) -> np.ndarray:
-    """(channels,) means of (channels, height, width), or the values of a flat population."""
-    return values.reshape(len(values), -1).mean(axis=1)
+    return network.replace(layers=(*network.layers[:-1], _with_bias(last, channel_means(missing.reshape(last.shape)))))
 
 
 def _with_bias(layer: Layer, change: np.ndarray) -> Layer:

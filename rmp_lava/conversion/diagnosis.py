@@ -11,18 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
-from ..backends import run
 from ..choices import ThresholdForm
 from ..errors import RmpLavaError
 from ..network import Layer, SpikingNetwork
 from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT
-from .analog import activations
+from .divergence import TrainedOutputs
 from .fidelity import begins_at, measure_layers
 from .quantization import Quantization
 
-COMPARED_IMAGES = 256
 _LAYER_IMAGES = 64
 NOTICEABLE = 0.01
 """A loss of agreement that is worth a warning: one point."""
@@ -114,33 +111,19 @@ class Diagnosis:
         return f"no option of convert helps{f' (tried: {tried})' if tried else ''}, so tune the network (rmp_lava.tune)"
 
 
-class TrainedPredictions:
-    """A trained network's predictions on calibration images, as a reference for spiking networks."""
-
-    def __init__(self, analog: SpikingNetwork, images: np.ndarray) -> None:
-        self.images = images
-        output = analog.output.name
-        found = [value for _, name, value in activations(analog, images) if name == output]
-        self.outputs = torch.cat(found).flatten(1).double().numpy()  # (N, outputs)
-
-    @property
-    def noticeable(self) -> float:
-        """The smallest loss that is worth a word; a few images may change by chance."""
-        return max(NOTICEABLE, 2.5 / len(self.images))
-
-    def agreement(self, network: SpikingNetwork, steps: int, seed: int) -> float:
-        """Share of images, or pixels, with the same prediction; of a single output, 1 minus its error (see `Score`)."""
-        found = run(network, self.images, steps, seed=seed).agreement(network, self.outputs)
-        return 1 - (found.error or 0.0) if found.accuracy is None else found.accuracy
+def _noticeable(images: np.ndarray) -> float:
+    """The smallest loss that is worth a word; a few images may change by chance."""
+    return max(NOTICEABLE, 2.5 / len(images))
 
 
 def diagnose_rounding(conversion: Converted, request: Request) -> Diagnosis | None:
     """What rounding to integers loses, or None if it loses less than `NOTICEABLE`."""
-    trained = TrainedPredictions(conversion.analog, request.some_images())
+    trained = TrainedOutputs(conversion.analog, request.some_images())
     before, after = (
-        trained.agreement(each, conversion.steps, conversion.seed) for each in (conversion.floating, conversion.integer)
+        trained.agreement(each, conversion.steps, seed=conversion.seed)
+        for each in (conversion.floating, conversion.integer)
     )
-    if before - after <= trained.noticeable:
+    if before - after <= _noticeable(trained.images):
         return None
     layer, cause = _worst_layer(conversion, trained.images[:_LAYER_IMAGES])
     return _diagnosed(
@@ -150,10 +133,10 @@ def diagnose_rounding(conversion: Converted, request: Request) -> Diagnosis | No
 
 def diagnose_rates(conversion: Converted, request: Request) -> Diagnosis | None:
     """What spikes over T time steps lose, before any rounding, or None if they lose less than `NOTICEABLE`."""
-    trained = TrainedPredictions(conversion.analog, request.some_images())
+    trained = TrainedOutputs(conversion.analog, request.some_images())
     steps, seed = conversion.steps, conversion.seed
-    after = trained.agreement(conversion.floating, steps, seed)
-    if 1 - after <= trained.noticeable:
+    after = trained.agreement(conversion.floating, steps, seed=seed)
+    if 1 - after <= _noticeable(trained.images):
         return None
     layers = measure_layers(
         conversion.analog, conversion.floating, conversion.floating, trained.images[:_LAYER_IMAGES], steps, seed=seed
@@ -175,7 +158,7 @@ def diagnose_rates(conversion: Converted, request: Request) -> Diagnosis | None:
 
 def _diagnosed(
     step: str,
-    trained: TrainedPredictions,
+    trained: TrainedOutputs,
     before: float,
     after: float,
     layer: str,
@@ -190,8 +173,8 @@ def _diagnosed(
             other = request.again(**changed)
         except RmpLavaError:  # a network or another option that does not allow it
             continue
-        tried.append(Remedy(text, trained.agreement(other.integer, other.steps, other.seed)))
-        if tried[-1].agreement >= before - trained.noticeable / 2:
+        tried.append(Remedy(text, trained.agreement(other.integer, other.steps, seed=other.seed)))
+        if tried[-1].agreement >= before - _noticeable(trained.images) / 2:
             break
     best = max(tried, key=lambda each: each.agreement, default=None)
     helps = best is not None and best.agreement - after >= 0.5 * (before - after)

@@ -39,6 +39,14 @@ class TrainedOutputs:
         found = [value for _, name, value in activations(analog, self.images) if name == output]
         self.outputs = torch.cat(found).flatten(1).double()
 
+    def agreement(self, network: SpikingNetwork, steps: int, *, seed: int = 0) -> float:
+        """Share of images, or pixels, with the trained network's prediction after T steps; of a single output, 1 minus its error.
+
+        See `rmp_lava.scores.Score` for the error.
+        """
+        found = run(network, self.images, steps, seed=seed).agreement(network, self.outputs.numpy())
+        return 1 - (found.error or 0.0) if found.accuracy is None else found.accuracy
+
     def divergence(self, network: SpikingNetwork, steps: int, *, seed: int = 0) -> float:
         """Distance of a balanced or integer network's outputs after T steps from the trained network's; 0 if they are equal.
 

@@ -39,8 +39,8 @@ from .balance import balance
 from .balancing import Balancing, candidates_for
 from .conversion import Conversion
 from .correction import correct_biases
-from .diagnosis import COMPARED_IMAGES, diagnose_rounding
-from .divergence import balance_best
+from .diagnosis import diagnose_rounding
+from .divergence import COMPARED_IMAGES, balance_best
 from .headroom import board_ranges, native_ranges
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes, with_encoding
 from .pooling import unfold_pooling

@@ -30,7 +30,7 @@ RESOURCES = {
 """What a core has a limited number of: key in a profile's section `cores` -> name in messages."""
 
 SUMS = ("input_entries", "all_entries")
-"""Resources that are sums of others."""
+"""Resources that are sums of other resources."""
 _SUM_AHEAD = 0.005
 """How much fuller a sum has to be to be named; a convolution's words and its one or two input axons are nearly its words."""
 _AT_ONCE = 4_000_000

@@ -68,7 +68,7 @@ def between(found: Interval, unit: str) -> str:
 
 
 def anchors_table(checks: Iterable[Check]) -> Table:
-    """Published figures beside what the profiles predict of them."""
+    """Published figures next to what the profiles predict."""
     rows = []
     for each in checks:
         unit = {"J": "J", "W": "W", "s": "s"}[each.anchor.measured.unit[-1]]

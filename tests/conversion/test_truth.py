@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rmp_lava.conversion.conversion import Conversion
-from rmp_lava.conversion.diagnosis import TrainedPredictions
+from rmp_lava.conversion.divergence import TrainedOutputs
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.trace import trace
 from rmp_lava.conversion.truth import _ENDINGS, truth_of
@@ -64,11 +64,11 @@ def test_a_diagnosis_counts_pixels_of_maps_and_the_error_of_a_single_output():
     model = maps(4)
     conversion = converted(model)
     stages = conversion.stages(IMAGES)
-    found = TrainedPredictions(conversion.analog, IMAGES)
-    assert found.agreement(conversion.integer, 64, 0) == pytest.approx(stages[4].score.accuracy)
+    found = TrainedOutputs(conversion.analog, IMAGES)
+    assert found.agreement(conversion.integer, 64) == pytest.approx(stages[4].score.accuracy)
     conversion = converted(flat(1))
     stages = conversion.stages(IMAGES)
-    found = TrainedPredictions(conversion.analog, IMAGES).agreement(conversion.integer, 64, 0)
+    found = TrainedOutputs(conversion.analog, IMAGES).agreement(conversion.integer, 64)
     assert found == pytest.approx(1 - stages[4].score.error, abs=1e-4)
 
 

@@ -602,6 +602,10 @@ def test_errors_are_one_sentence(converted_digits, tmp_path, error):
         patch.setattr(page, "measure", lambda *_, **__: pytest.fail("ran before what cannot work was named"))
         assert "cannot be written" in error("report", net, "--samples", 2, "--output", tmp_path / "folder.html")
         assert "is a file, not a folder" in error("report", net, "--samples", 2, "--figures", net)
+        board = (Path(__file__).parents[2] / "hw_profiles" / "vpx.toml").read_text()
+        unknown = board.replace("[board.chips]\nvalue = 16\n", "[board.chips]\n").replace("documented", "unknown", 1)
+        (tmp_path / "vpx.toml").write_text(unknown)
+        assert "board.chips is unknown" in error("report", net, "--samples", 2, "--profile", tmp_path / "vpx.toml")
 
 
 def test_missing_packages_are_named_before_anything_runs(converted_digits, tmp_path, error, monkeypatch):
