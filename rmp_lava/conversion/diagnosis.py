@@ -108,7 +108,7 @@ class Diagnosis:
         if self.remedy is not None:
             return f"{self.remedy.options} reaches {self.remedy.agreement:.1%}"
         tried = ", ".join(f"{each.options} ({each.agreement:.1%})" for each in self.tried)
-        return f"no option of convert helps{f' (tried: {tried})' if tried else ''}, so tune the network (rmp_lava.tune)"
+        return f"no option helps{f' (tried: {tried})' if tried else ''}, so tune the network (rmp_lava.tune), or longer"
 
 
 def _noticeable(images: np.ndarray) -> float:

@@ -325,6 +325,11 @@ def tune(
     ------
     ConversionError, UsageError, DataError, ProfileError, CheckpointError
         As the passes do.
+
+    Warns
+    -----
+    RmpLavaWarning
+        As `convert` does; only other quantisations are tried.
     """
     labels = np.asarray(labels)
     profile = _check_early(steps, search, quantization)
@@ -389,8 +394,32 @@ def tune(
     floating = balance(tuned.network, some, steps, tuned_balancing, profile=profile, seed=seed, progress=progress)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)
-    integer = integers(floating)
-    return Conversion(tuned.network, floating, integer, steps, model, seed, tuned.history)
+    conversion = Conversion(tuned.network, floating, integers(floating), steps, model, seed, tuned.history)
+    diagnosis = diagnose_rounding(conversion, _TunedRequest(conversion, integers))
+    if diagnosis is not None:
+        warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
+    return replace(conversion, diagnosis=diagnosis)
+
+
+@dataclass(frozen=True, eq=False)
+class _TunedRequest:
+    """A tuned network that a diagnosis may quantise in other ways; it is not tuned again for that."""
+
+    conversion: Conversion
+    integers: _Quantizer
+
+    @property
+    def quantization(self) -> Quantization:
+        return self.integers.quantization
+
+    def again(self, **changed: Any) -> Conversion:
+        if set(changed) != {"quantization"}:
+            raise UsageError(f"a tuning is not repeated to try {', '.join(changed)}; pass it to tune")
+        integers = replace(self.integers, quantization=changed["quantization"], _made=[])
+        return replace(self.conversion, integer=integers(self.conversion.floating))
+
+    def some_images(self) -> np.ndarray:
+        return self.integers.images[:COMPARED_IMAGES]
 
 
 def draw(available: int, count: int | None, usual: int, seed: int, what: str) -> np.ndarray:

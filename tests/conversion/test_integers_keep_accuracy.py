@@ -208,3 +208,16 @@ def test_lost_accuracy_of_few_steps_is_said_with_more_steps_that_were_tried():
     assert list(tried)[0] == "steps=4"
     if found.remedy is not None:
         assert tried[found.remedy.options] == found.remedy.agreement > found.after
+
+
+def test_tuned_networks_are_diagnosed_too():
+    data = load("digits")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()
+    images, labels = data.train_images[:120], data.train_labels[:120]
+    few = rmp_lava.Quantization(weight_bits=2)
+    with pytest.warns(RmpLavaWarning, match="rounding to integers costs accuracy") as said:
+        tuned = rmp_lava.tune(model, images, labels, steps=4, epochs=1, quantization=few)
+    assert tuned.diagnosis is not None and tuned.diagnosis.before - tuned.diagnosis.after > 0.01
+    assert {each.options for each in tuned.diagnosis.tried} <= {"threshold_form='free'"}
+    assert [each.filename for each in said if issubclass(each.category, RmpLavaWarning)] == [__file__]
