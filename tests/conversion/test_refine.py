@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(0).random((10, 2, 6, 6), dtype=np.float32)
 BY_CHANNEL = Balancing(thresholds="error", v_init="best", calibrate="bias", channelwise=True)
 BY_LAYER = replace(BY_CHANNEL, channelwise=False)
 STEPS = 7
-# The packages export functions of the same names as these modules.
+# The package exports functions of the same names as these modules.
 BALANCE, REFINE = (sys.modules[f"rmp_lava.conversion.{name}"] for name in ("balance", "refine"))
 
 
@@ -47,7 +47,7 @@ def compiled(request, monkeypatch):
 def test_currents_that_were_kept_are_those_computed_again(how, encoding, kept, compiled, monkeypatch):
     """`kept`: none, those of the smaller layers, all; in 5 batches, each of 3 chunks."""
     expected = balance(network(encoding), IMAGES, STEPS, how, seed=1)
-    monkeypatch.setattr(BALANCE, "_CURRENTS_BYTES", kept)
+    monkeypatch.setattr(BALANCE, "CURRENTS_BYTES", kept)
     monkeypatch.setattr(
         "rmp_lava.backends.fast.layerwise.choose_batching",
         lambda *_, **__: Batching(2, 3, 1, block_bytes=4 * 2 * 72 * 2),
@@ -67,7 +67,7 @@ def assert_nearly_equal(found, expected):
 def test_currents_of_other_weights_are_not_taken_for_these(monkeypatch):
     """By channel the weights change once the thresholds are known, so that what was kept is void."""
     chosen = balance(network(), IMAGES, STEPS, BY_CHANNEL)
-    monkeypatch.setattr(BALANCE, "_CURRENTS_BYTES", 0)
+    monkeypatch.setattr(BALANCE, "CURRENTS_BYTES", 0)
     assert balance(network(), IMAGES, STEPS, BY_CHANNEL) == chosen
 
 
