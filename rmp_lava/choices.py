@@ -11,7 +11,9 @@ Stage = Literal["analog", "balanced", "integer"]
 SpikingReset = Literal["soft", "hard"]
 Reset = Literal[SpikingReset, "none"]
 ImageEncoding = Literal["poisson", "rate", "current"]
-Encoding = Literal[ImageEncoding, "spikes"]
+TrainedEncoding = Literal[ImageEncoding, "spikes"]
+"""Of networks that `convert` makes; "spikes" are events, whose mean the trained network takes."""
+Encoding = Literal[TrainedEncoding, "frames"]
 Readout = Literal["count", "potential", "total"]
 """Spikes of the last layer; its membrane potential; the potential and the threshold for each spike: all that it integrated."""
 ConvertReadout = Literal["potential", "count"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError
-from .network import Encoding, Input, Neurons
+from .network import Encoding, Input, Neurons, SigmaDelta
 
 PIXEL_LEVELS = 255
 _OVERSHOOT = 0.3
@@ -95,7 +95,8 @@ def unsuitable_values(images: np.ndarray) -> tuple[str, str] | None:
 def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     """Images as float32 (samples, *shape), or (samples, steps, *shape) messages as they are for encoding "spikes".
 
-    Images are values in [0, 1], or uint8 pixels in 0 .. 255, which represent pixel / 255.
+    Images are values in [0, 1], or uint8 pixels in 0 .. 255, which represent pixel / 255. Sigma-delta networks take frames over
+    time too, (samples, frames, *shape): such images, or the integers of encoding "frames".
 
     Raises
     ------
@@ -105,17 +106,20 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     images = np.asarray(images)
     if images.dtype.kind not in "fiub":
         raise DataError(f"images have dtype {images.dtype}; expected numbers in [0, 1], or uint8 pixels")
-    steps = 1 if source.encoding == "spikes" else 0
+    takes_frames = isinstance(source.neurons, SigmaDelta) and images.ndim == 2 + len(source.shape)
+    steps = 1 if source.encoding == "spikes" or takes_frames else 0
     if images.ndim != 1 + steps + len(source.shape) or images.shape[1 + steps :] != source.shape:
-        expected = ("samples", "steps")[: 1 + steps] + source.shape
+        expected = ("samples", "frames" if takes_frames else "steps")[: 1 + steps] + source.shape
         raise DataError(
             f"images have shape {images.shape}; the network takes ({', '.join(map(str, expected))}), "
             "channels first; reshape or choose the data set it was trained on"
         )
-    if not len(images):
+    if not len(images) or not images.size:
         raise DataError("there are no images; pass at least one")
     if source.encoding == "spikes":
-        return _checked_messages(images, source.levels or 1)
+        return _checked_messages(images, 0, source.levels or 1)
+    if source.encoding == "frames":
+        return _checked_messages(images, -(source.levels or 1), source.levels or 1)
     unsuitable = unsuitable_values(images)
     if unsuitable is not None:
         found, remedy = unsuitable
@@ -123,11 +127,11 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     return pixel_values(images)
 
 
-def _checked_messages(messages: np.ndarray, largest: int) -> np.ndarray:
+def _checked_messages(messages: np.ndarray, least: int, largest: int) -> np.ndarray:
     low, high = float(messages.min()), float(messages.max())
-    if not (low >= 0 and high <= largest):
+    if not (low >= least and high <= largest):
         found = "NaN" if np.isnan(low) or np.isnan(high) else f"values in [{low:g}, {high:g}]"
-        raise DataError(f"messages contain {found}; the network takes integers in [0, {largest}]")
+        raise DataError(f"messages contain {found}; the network takes integers in [{least}, {largest}]")
     if messages.dtype.kind == "f" and (messages != np.rint(messages)).any():
         raise DataError("messages contain fractions; the network takes integers, so encode the images first")
     return messages
@@ -136,12 +140,13 @@ def _checked_messages(messages: np.ndarray, largest: int) -> np.ndarray:
 class Encoder:
     """Messages of a batch of samples, in consecutive stretches of time.
 
-    images : As `check_images` returns them: (samples, *shape), or (samples, steps, *shape) for encoding "spikes".
+    images : As `check_images` returns them: (samples, *shape), or (samples, steps, *shape) for encoding "spikes" and for frames,
+        of which the last one stays.
     steps : T, time steps of the window.
     seed : Seed of the Poisson spikes; sample i draws from a generator seeded with (seed, first_sample + i).
     first_sample : Index of the first image within the run.
 
-    dtype : Of the messages: uint8 or uint16 levels, or float32 if the input has no levels.
+    dtype : Of the messages: uint8 or uint16 levels, int32 for encoding "frames", or float32 if the input has no levels.
     is_constant : Whether the messages are equal in every step.
 
     Raises
@@ -152,17 +157,25 @@ class Encoder:
 
     def __init__(self, source: Input, images: np.ndarray, steps: int, *, seed: int = 0, first_sample: int = 0) -> None:
         self.source, self.steps, self.images = source, steps, images
-        self.is_constant = source.encoding in ("rate", "current")
+        self._frames = self.images.shape[1] if self.images.ndim == 2 + len(source.shape) else 0
+        self.is_constant = not self._frames and source.encoding != "poisson"
         self.dtype: np.dtype[Any] = np.dtype(np.uint8 if (source.levels or 0) <= 255 else np.uint16)
-        if source.encoding == "spikes" and (given := self.images.shape[1]) != steps:
-            raise DataError(f"the images hold spikes of {given} steps, but the run has {steps}; pass steps={given}")
+        if source.encoding == "spikes" and self._frames != steps:
+            raise DataError(
+                f"the images hold spikes of {self._frames} steps, but the run has {steps}; pass steps={self._frames}"
+            )
+        if self._frames > steps:
+            raise DataError(f"the images hold {self._frames} frames, but the run has {steps} steps; pass more steps")
         if source.encoding == "poisson":
             self._random = [np.random.default_rng([seed, first_sample + i]) for i in range(len(images))]
             self._next = 0
-        if self.is_constant and source.levels is not None:
-            self.images = np.rint(self.images * source.levels).astype(self.dtype)
-        elif self.is_constant:
+        elif source.encoding == "frames":
+            self.dtype = np.dtype(np.int32)
+            self.images = self.images.astype(self.dtype)
+        elif source.levels is None:
             self.dtype = np.dtype(np.float32)
+        elif source.encoding != "spikes":
+            self.images = np.rint(self.images * source.levels).astype(self.dtype)
 
     def keep(self, rows: np.ndarray) -> None:
         """Drop all samples but the given rows."""
@@ -181,8 +194,9 @@ class Encoder:
         shape = (len(self.images), stop - start, *self.source.shape)
         if self.is_constant:
             return np.broadcast_to(self.images[:, None], shape)
-        if self.source.encoding == "spikes":
-            return self.images[:, start:stop].astype(self.dtype, copy=False)
+        if self._frames:
+            last = np.minimum(np.arange(start, stop), self._frames - 1)
+            return self.images[:, last].astype(self.dtype, copy=False)
         if start != self._next:
             raise ValueError(f"Poisson spikes of step {start} were requested, but step {self._next} is next")
         self._next = stop

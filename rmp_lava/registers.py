@@ -22,6 +22,11 @@ MAX_THRESHOLD = 2**17 - 1
 MIN_BIAS, MAX_BIAS = -(2**12), 2**12 - 1
 """Bias mantissa, 13 bits; state units once shifted by its exponent."""
 MAX_BIAS_EXPONENT = 7
+MAX_SDNN_EXPONENT = 7
+"""Spike and state exponents of sigma-delta neurons: 3 bits each (lava/proc/sdn/models.py)."""
+SDNN_BITS = 32
+"""Their states on Lava's simulator, which wrap; a chip has the 24 bits of `MAX_STATE`."""
+MAX_SDNN_STATE = 2**31 - 1
 MAX_LEVELS = 2**16 - 1
 """Largest graded message: 16 bits."""
 MAX_STEPS = 2**20
@@ -33,8 +38,10 @@ MAX_STATE = 2**23 - 1
 """State units: a 24-bit membrane potential saturates at +-MAX_STATE."""
 REGISTER_LIMIT = 2**17
 """Weight units: the same 24 bits. The current of stock neurons wraps here, where the RMP neuron's potential saturates."""
-MAX_CONV_SUM = 2**23
-"""Weight units: Lava's fixed-point Conv wraps its sums to 24 signed bits (lava/proc/conv/models.py)."""
+CONV_BITS = 24
+"""Lava's fixed-point Conv wraps its sums to 24 signed bits (lava/proc/conv/models.py)."""
+MAX_CONV_SUM = 1 << CONV_BITS - 1
+"""Weight units."""
 MAX_DENSE_SUM = 2**31
 """Weight units: Lava's fixed-point Dense and its ports add in 32 signed bits."""
 

@@ -45,7 +45,7 @@ class Run(Tabular, Value):
         Layer name (and "input") -> (samples, *shape) int64 messages per neuron, if "counts" are recorded.
     spikes : mapping
         Layer name (and "input") -> (samples, T, *shape) messages, each in its own window, if recorded: 0 or 1, or levels of
-        a graded input.
+        a graded input; signed integers in sigma-delta networks.
     potentials : mapping
         Layer name -> (samples, *shape) membrane potential after the last step, if recorded; units as in `output`.
     predictions_at : numpy.ndarray or None
@@ -53,7 +53,8 @@ class Run(Tabular, Value):
     steps_used : numpy.ndarray or None
         (samples,) steps that each sample took, if the caller asked for a confidence.
     saturations, large_inputs : mapping
-        Layer name -> neuron updates that reached the 24-bit limits, and whose input reached +-2^17 weight units.
+        Layer name -> neuron updates that reached the 24-bit limits, and whose input reached +-2^17 weight units; in
+        sigma-delta networks updates beyond 24 bits, and sums of synapses beyond them.
     potential_ranges, current_ranges : mapping
         Layer name -> (smallest, largest) membrane potential before the threshold is applied, and current of neurons whose
         current has memory; state units, or weight units for float networks.
@@ -178,7 +179,11 @@ class Run(Tabular, Value):
     def limits_reached(self) -> str:
         """Layers that overflowed, and how often; empty if none did."""
         found = [f"layer {name!r}: {count:,} saturated updates" for name, count in self.saturations.items() if count]
-        found += [f"layer {name!r}: {count:,} inputs beyond 2^17" for name, count in self.large_inputs.items() if count]
+        found += [
+            f"layer {name!r}: {count:,} inputs beyond the register"
+            for name, count in self.large_inputs.items()
+            if count
+        ]
         return ", ".join(found)
 
     def spikes_per_neuron(self, network: SpikingNetwork) -> dict[str, float]:

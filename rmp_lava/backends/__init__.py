@@ -123,6 +123,8 @@ def _check_call(
         raise UsageError(f"{unknown[0]!r} cannot be recorded; choose from {choices.listed(Record)}")
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise UsageError(f"seed is {seed!r}; it must be an integer of 0 or more")
+    if network.is_sigma_delta:
+        _check_sigma_delta(chosen)
     if isinstance(chosen, Lava | Loihi2):
         if strict:
             raise UsageError(
@@ -130,6 +132,19 @@ def _check_call(
             )
         if chosen.neuron_program is not None and not network.is_integer:
             raise UsageError("neuron_program runs integer networks only; quantise the network first")
+
+
+def _check_sigma_delta(chosen: BackendOptions) -> None:
+    if isinstance(chosen, Loihi2):
+        raise UsageError(
+            "sigma-delta networks are not lowered to backend 'loihi2'; save them, and let lava-dl's loader run them on the board"
+        )
+    if chosen.implementation == "stock":
+        raise UsageError("sigma-delta neurons are Lava's own already; leave out implementation='stock'")
+    if isinstance(chosen, Lava) and chosen.neuron_program is not None:
+        raise UsageError("neuron_program is for RMP neurons; leave it out for a sigma-delta network")
+    if isinstance(chosen, Fast) and chosen.confidence is not None:
+        raise UsageError("sigma-delta networks have no spikes whose number grows confident; leave out confidence")
 
 
 def _blank(blank: int | None, chosen: BackendOptions) -> int:
@@ -142,6 +157,9 @@ def _blank(blank: int | None, chosen: BackendOptions) -> int:
 
 
 def _warn_of_full_register(network: SpikingNetwork, result: Run) -> None:
+    if network.is_sigma_delta:
+        _warn_of_wide_sums(result)
+        return
     if not network.is_integer or not network.integrates:
         return
     last = network.output
@@ -162,6 +180,18 @@ def _warn_of_full_register(network: SpikingNetwork, result: Run) -> None:
     )
 
 
+def _warn_of_wide_sums(result: Run) -> None:
+    wide = {name: result.saturations[name] + result.large_inputs[name] for name in result.saturations}
+    name = max(wide, key=wide.__getitem__, default="")
+    if wide.get(name):
+        warnings.warn(
+            f"sums of layer {name!r} left the 24 bits of a chip's state {wide[name]:,} times; Lava's simulator wraps those of "
+            "convolutions, and a chip all of them, so send smaller frames",
+            RmpLavaWarning,
+            stacklevel=4,
+        )
+
+
 def _refuse_overflow(result: Run) -> None:
     # Native neurons never wrap; in stock neurons what wraps saturates next, so wrapping is reported first.
     for name, count in result.large_inputs.items() if result.implementation == "stock" else ():
@@ -174,5 +204,5 @@ def _refuse_overflow(result: Run) -> None:
         if count:
             raise RangeOverflowError(
                 f"layer {name!r} saturated its 24-bit membrane potential {count} times; "
-                "choose a smaller weight scale or fewer steps, or run without strict"
+                "choose a smaller weight scale, smaller frames or fewer steps, or run without strict"
             )

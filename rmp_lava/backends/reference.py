@@ -11,19 +11,21 @@ from collections.abc import Collection
 
 import numpy as np
 
+from .. import sigma_delta
 from ..choices import Record
 from ..encoding import encode
 from ..errors import BackendError
-from ..network import INPUT, Input, SpikingNetwork
+from ..network import INPUT, Input, SigmaDelta, SpikingNetwork, delays
 from ..neuron import State, initial_state, phases, step
 from ..progress import Progress
 from ..readout import output
+from ..registers import MAX_CONV_SUM
 from ..results import Run
 from ..schedule import Schedule
 from .batches import Part, batch_size, join
 from .options import Reference
 from .stock import simulate_stock
-from .synapses import apply_all
+from .synapses import apply, apply_all
 
 BATCH_BYTES = 2**28
 
@@ -58,12 +60,15 @@ def run(
         for first in range(0, len(images), size):
             batch = images[first : first + size]
             messages = encode(network.input, batch, plan.steps, seed=seed, first_sample=first)
-            if options.implementation == "stock":
+            if network.is_sigma_delta:
+                parts.append(_simulate_sigma_delta(network, messages, record))
+            elif options.implementation == "stock":
                 parts.append(simulate_stock(network, messages, plan, record, last_spikes, leak))
             else:
                 parts.append(_simulate(network, messages, record))
             bar.advance(len(batch))
     name = "reference neuron" if options.implementation == "native" else "reference stock LIF with self-synapse"
+    name = "sigma-delta neurons" if network.is_sigma_delta else name
     return join(
         plan,
         parts,
@@ -98,12 +103,52 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, record: Collection[
             part.waiting_ranges[layer.name] = state.waiting_range
         if "potentials" in record:
             part.potentials[layer.name] = state.v
+    _read_out(part, network, streams, potentials, record)
+    return part
+
+
+def _simulate_sigma_delta(network: SpikingNetwork, frames: np.ndarray, record: Collection[str]) -> Part:
+    part, encoder = Part(), network.input.neurons
+    samples, steps = frames.shape[:2]
+    assert isinstance(encoder, SigmaDelta)
+    state = sigma_delta.initial_state(network.input.shape, samples)
+    sent = [sigma_delta.encode_step(encoder, state, frames[:, t]) for t in range(steps)]
+    streams, waiting = {INPUT: np.stack(sent, axis=1)}, delays(network)
+    part.note(INPUT, state.beyond, 0, None, None)
+    for layer in network:
+        currents, large = np.zeros((samples, steps, *layer.shape), dtype=np.int64), 0
+        for synapse, delay in zip(layer.synapses, waiting[layer.name], strict=True):
+            sums = apply(synapse, streams[synapse.source][:, : max(0, steps - 1 - delay)]).astype(np.int64)
+            large += int(np.count_nonzero(np.abs(sums) >= MAX_CONV_SUM))
+            currents[:, 1 + delay :] += sigma_delta.as_lava_sums(synapse, sums)
+        state, neurons = sigma_delta.initial_state(layer.shape, samples), layer.neurons
+        assert isinstance(neurons, SigmaDelta)
+        stream, sigma = np.zeros_like(currents), np.zeros_like(currents)
+        for t in range(steps):
+            stream[:, t] = sigma_delta.step(neurons, state, currents[:, t])
+            sigma[:, t] = state.sigma
+        streams[layer.name] = stream
+        part.note(layer.name, state.beyond, large, state.sigma_range, None)
+        if "potentials" in record:
+            part.potentials[layer.name] = state.sigma
+    _read_out(part, network, streams, sigma.reshape(samples, steps, -1), record)
+    return part
+
+
+def _read_out(
+    part: Part,
+    network: SpikingNetwork,
+    streams: dict[str, np.ndarray],
+    potentials: np.ndarray,
+    record: Collection[str],
+) -> None:
+    """Enter counts and predictions from all streams, and the read-out's potentials after each step (samples, T, outputs)."""
+    steps = potentials.shape[1]
     part.count_streams(network, streams, record)
     counts = streams[network.output.name].reshape(potentials.shape).cumsum(axis=1, dtype=np.int64)
     scores = output(network, counts, potentials, np.arange(1, steps + 1)[:, None])  # (samples, T, outputs)
     part.output = scores[:, -1]
     part.predictions_at = scores.argmax(axis=2).astype(np.int32)
-    return part
 
 
 def _input_stream(source: Input, messages: np.ndarray, part: Part) -> np.ndarray:

@@ -14,7 +14,6 @@ from .. import __version__
 from ..choices import (
     Augmentation,
     ConvertReadout,
-    Encoding,
     ImageEncoding,
     Method,
     Pooling,
@@ -22,6 +21,7 @@ from ..choices import (
     SearchFor,
     ThresholdForm,
     TracedPooling,
+    TrainedEncoding,
     check_choice,
 )
 from ..encoding import check_images, make_input, mean_frames
@@ -72,7 +72,7 @@ def convert(
     *,
     steps: int = 16,
     method: Method = "low-latency",
-    encoding: Encoding | None = None,
+    encoding: TrainedEncoding | None = None,
     pooling: Pooling = "auto",
     readout: ConvertReadout = "potential",
     search: SearchFor | None = None,

@@ -11,7 +11,7 @@ Thresholds, initial potentials and currents are in weight units at every stage.
 
 from ..choices import Encoding, Readout, Reset, Stage
 from .layers import INPUT, Companion, Input, Layer, WeightError
-from .neurons import NO_MEMORY, Neurons
+from .neurons import NO_MEMORY, SDNN_EXPONENT, Neurons, SigmaDelta
 from .populations import Population, Window, delays, longest_delays, populations, windows
 from .spiking_network import SpikingNetwork
 from .synapses import Conv, Dense, Synapse
@@ -19,6 +19,7 @@ from .synapses import Conv, Dense, Synapse
 __all__ = [
     "INPUT",
     "NO_MEMORY",
+    "SDNN_EXPONENT",
     "Companion",
     "Conv",
     "Dense",
@@ -29,6 +30,7 @@ __all__ = [
     "Population",
     "Readout",
     "Reset",
+    "SigmaDelta",
     "SpikingNetwork",
     "Stage",
     "Synapse",

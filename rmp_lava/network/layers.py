@@ -133,12 +133,14 @@ class Input(Value):
     ----------
     shape : tuple of int
         (channels, height, width) or (values,).
-    encoding : {"poisson", "rate", "current", "spikes"}
+    encoding : {"poisson", "rate", "current", "spikes", "frames"}
         How an image becomes messages: Bernoulli spikes with the pixel as probability (the paper's Poisson input), a
         deterministic rate code (an RMP neuron driven by the pixel, see `neurons`), the pixel itself as a constant
-        graded message, or spikes that the user provides.
+        graded message, or spikes that the user provides. "frames" are integers that the user provides for a sigma-delta
+        network, where "current" too may have a frame for each time step.
     levels : int or None
-        Largest message: 1 for spikes, 255 for 8-bit pixels. None: real values, float networks only.
+        Largest message: 1 for spikes, 255 for 8-bit pixels; of "frames" the largest magnitude. None: real values, float
+        networks only.
     neurons : Neurons or None
         A population that the pixel drives directly, without synapse or delay; its spikes are the messages.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from .values import Value, frozen_array
 
 NO_MEMORY = 4096
 """A decay of 4096/4096: the state is forgotten within one step."""
+SDNN_EXPONENT = 6
+"""Lava-dl's spike and state exponents of sigma-delta neurons, unless its user chooses another spike exponent."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,6 +62,11 @@ class Neurons(Value):
         """Whether this is a CUBA neuron with memory in its current or a leak in its potential."""
         return self.current_decay != NO_MEMORY or self.voltage_decay != 0
 
+    @property
+    def kind(self) -> str:
+        """What the neurons do, in words."""
+        return "integrates" if self.reset == "none" else f"{self.reset} reset"
+
     def bias_per_neuron(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """The bias broadcast to the population's shape, or None."""
         if self.bias is None:
@@ -68,3 +75,36 @@ class Neurons(Value):
         if bias.ndim == 1 and len(shape) == 3 and bias.shape[0] == shape[0]:
             bias = bias[:, None, None]
         return np.broadcast_to(bias, shape)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SigmaDelta(Neurons):
+    """A population that sends changes of its activation as graded messages; see `rmp_lava.sigma_delta` for the dynamics.
+
+    lava-dl's SDNN neuron. With reset "soft", a layer is Lava's `SigmaDelta` with a ReLU, and the input its `Delta` encoder;
+    with reset "none", a read-out is its `Sigma`, which sends the sum of what it received. Integers only; v_init, decays and
+    bias exponent keep their defaults.
+
+    Parameters
+    ----------
+    threshold : int
+        vThMant of lava-dl: a change is sent from this on; 0 sends every change. Units of `bias`.
+    bias : numpy.ndarray or None
+        Part of the activation, in units of 2^(spike_exponent + state_exponent) state units.
+    spike_exponent : int
+        Bits of a message after the point: a frame's value of 1 is a message of `1 << spike_exponent`.
+    state_exponent : int
+        Bits by which states are finer than messages.
+    """
+
+    spike_exponent: int = field(default=SDNN_EXPONENT, kw_only=True)
+    state_exponent: int = field(default=SDNN_EXPONENT, kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        return "sigma" if self.reset == "none" else "sigma-delta"
+
+    @property
+    def exponent(self) -> int:
+        """Bits from frames, biases and thresholds to states."""
+        return self.spike_exponent + self.state_exponent

@@ -42,7 +42,9 @@ class Population(NamedTuple):
 
 
 def windows(network: SpikingNetwork) -> dict[str, Window]:
-    """The window of the input and of each layer."""
+    """The window of the input and of each layer; the populations of sigma-delta networks start together."""
+    if network.is_sigma_delta:
+        return dict.fromkeys([INPUT, *(layer.name for layer in network)], Window(0, 0))
     found = {INPUT: Window(0, 0)}
     for layer in network:
         start = 1 + max(found[s.source].observed for s in layer.synapses)
@@ -60,6 +62,9 @@ def populations(network: SpikingNetwork) -> list[Population]:
 
 def delays(network: SpikingNetwork) -> dict[str, list[int]]:
     """Layer -> for each of its synapses, the time steps that messages wait in addition to the one that every synapse takes."""
+    if network.is_sigma_delta:
+        depths = network.depths | {INPUT: 0}
+        return {layer.name: [depths[layer.name] - depths[s.source] - 1 for s in layer.synapses] for layer in network}
     when = windows(network)
     return {
         layer.name: [when[layer.name].start - when[s.source].observed - 1 for s in layer.synapses] for layer in network

@@ -12,6 +12,7 @@ from ..errors import NetworkError
 from ..registers import MAX_STEPS
 from ..tables import Table, Tabular, table
 from .layers import INPUT, Companion, Input, Layer
+from .neurons import SigmaDelta
 from .validate import check_input, check_json, check_layers, is_integer, is_positive_or_none
 from .values import Value
 
@@ -103,6 +104,11 @@ class SpikingNetwork(Tabular, Value):
                 f"layer {self.output.name!r} never spikes (reset 'none'), but spikes are to be counted; "
                 "use read-out 'potential'"
             )
+        if self.is_sigma_delta and self.readout == "total":
+            raise NetworkError(
+                "a sigma-delta network has no total; read out 'count', the sum of the last layer's messages, or 'potential', the "
+                "sum that it received"
+            )
         if self.readout == "total" and self.output.neurons.reset != "soft":
             raise NetworkError(
                 f"layer {self.output.name!r} has reset {self.output.neurons.reset!r}, but the total is read out; only a soft "
@@ -152,6 +158,10 @@ class SpikingNetwork(Tabular, Value):
                 f"neurons of network {self.name!r} wait for {wait} steps, but it was balanced for T = {steps}, after which no "
                 f"message arrives; set wait to {steps} or less"
             )
+        if wait and self.is_sigma_delta:
+            raise NetworkError(
+                f"its network waits for {wait} steps, but sigma-delta neurons send changes at once; set wait to 0"
+            )
         for layer in self.layers if wait else ():
             if layer.neurons.reset == "hard" or layer.neurons.is_leaky:
                 kind = "leaky neurons" if layer.neurons.is_leaky else "a hard reset, which drops what they gathered"
@@ -173,7 +183,7 @@ class SpikingNetwork(Tabular, Value):
             (
                 layer.name,
                 _by_x(layer.shape),
-                f"{layer.neurons.reset} reset" if layer.neurons.reset != "none" else "integrates",
+                layer.neurons.kind,
                 "-" if layer.neurons.reset == "none" else f"{layer.neurons.threshold:g}",
                 ", ".join(synapse.source for synapse in layer.synapses),
             )
@@ -201,6 +211,11 @@ class SpikingNetwork(Tabular, Value):
     def is_integer(self) -> bool:
         """Whether the network holds Loihi's integers."""
         return self.stage == "integer"
+
+    @property
+    def is_sigma_delta(self) -> bool:
+        """Whether its populations send changes of their activations: all of them do, or none."""
+        return isinstance(self.output.neurons, SigmaDelta)
 
     @property
     def output(self) -> Layer:

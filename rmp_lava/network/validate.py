@@ -15,6 +15,8 @@ from ..registers import (
     MAX_BIAS,
     MAX_BIAS_EXPONENT,
     MAX_LEVELS,
+    MAX_SDNN_EXPONENT,
+    MAX_SDNN_STATE,
     MAX_THRESHOLD,
     MAX_WEIGHT,
     MAX_WEIGHT_EXPONENT,
@@ -22,7 +24,7 @@ from ..registers import (
     MIN_WEIGHT,
 )
 from .layers import INPUT, Input, Layer, WeightError
-from .neurons import NO_MEMORY, Neurons
+from .neurons import NO_MEMORY, Neurons, SigmaDelta
 from .pooling import is_folded
 from .synapses import Synapse
 
@@ -30,7 +32,13 @@ from .synapses import Synapse
 def check_layers(layers: Sequence[Layer], source: Input, *, integer: bool) -> None:
     """Raise `NetworkError` at the first layer that contradicts itself, the layers before it, or the input."""
     shapes = {INPUT: source.shape}
+    sends_changes = isinstance(source.neurons, SigmaDelta)
     for layer in layers:
+        if isinstance(layer.neurons, SigmaDelta) != sends_changes:
+            raise NetworkError(
+                f"layer {layer.name!r} has {layer.neurons.kind} neurons, but the input {'has' if sends_changes else 'has no'} "
+                "sigma-delta neurons; a network is sigma-delta from its input's neurons to its last layer, or not at all"
+            )
         _check_layer(layer, shapes, integer)
         shapes[layer.name] = layer.shape
 
@@ -47,6 +55,13 @@ def check_input(source: Input, *, integer: bool) -> None:
         raise NetworkError(f"input levels are {source.levels!r}; allowed are integers 1..{MAX_LEVELS}")
     if source.encoding == "rate" and source.neurons is None:
         raise NetworkError("rate encoding needs input neurons that turn the pixel into spikes")
+    if isinstance(source.neurons, SigmaDelta) and (source.encoding not in ("frames", "current") or not integer):
+        raise NetworkError(
+            f"the input's neurons are sigma-delta, encoding {source.encoding!r} at stage {'integer' if integer else 'float'}; "
+            "they take 'frames' or 'current', in integer networks"
+        )
+    if source.encoding == "frames" and not isinstance(source.neurons, SigmaDelta):
+        raise NetworkError("frames enter sigma-delta neurons of the input only; use encoding 'current' or 'spikes'")
     if source.encoding in ("poisson", "spikes") and source.neurons is None and source.levels != 1:
         raise NetworkError(f"{source.encoding} input sends single spikes, but levels are {source.levels}; expected 1")
     if source.neurons is not None:
@@ -146,6 +161,9 @@ def _check_pool(synapse: Synapse, layer: str, source_shape: tuple[int, ...]) -> 
 
 
 def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
+    if isinstance(neurons, SigmaDelta):
+        _check_sigma_delta(neurons, shape, layer, integer)
+        return
     for name in ("threshold", "v_init"):
         value = getattr(neurons, name)
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -170,6 +188,42 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
             if not is_integer(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
                 raise NetworkError(f"layer {layer!r}: {name} is {getattr(neurons, name)}; allowed are 0..{NO_MEMORY}")
     _check_bias(neurons, shape, layer, integer)
+
+
+def _check_sigma_delta(neurons: SigmaDelta, shape: tuple[int, ...], layer: str, integer: bool) -> None:
+    where, plain = f"layer {layer!r}", Neurons(1)
+    if not integer:
+        raise NetworkError(f"{where} has sigma-delta neurons, which exist in integer networks only")
+    if neurons.reset == "hard":
+        raise NetworkError(
+            f"{where} has sigma-delta neurons with a hard reset; they keep what they did not send, so use 'soft'"
+        )
+    if neurons.v_init or neurons.is_leaky or neurons.bias_exponent != plain.bias_exponent:
+        raise NetworkError(
+            f"{where} has sigma-delta neurons with v_init, decay or bias exponent; leave these at their defaults"
+        )
+    for name in ("spike_exponent", "state_exponent"):
+        value = getattr(neurons, name)
+        if not is_integer(value) or not 0 <= value <= MAX_SDNN_EXPONENT:
+            raise NetworkError(f"{where}: {name} is {str(value)[:40]}; allowed are integers 0..{MAX_SDNN_EXPONENT}")
+    if not is_integer(neurons.threshold) or not 0 <= neurons.threshold <= MAX_THRESHOLD:
+        found = str(neurons.threshold)[:40]
+        raise NetworkError(f"{where}: threshold is {found}; sigma-delta neurons have integers 0..{MAX_THRESHOLD}")
+    bias = neurons.bias
+    if bias is None:
+        return
+    if neurons.reset == "none":
+        raise NetworkError(f"{where} has a bias, but Lava's Sigma has none; make it a sigma-delta layer (reset 'soft')")
+    if bias.shape not in ((), (shape[0],), shape) or bias.dtype.kind not in "iu":
+        raise NetworkError(
+            f"{where}: bias is {bias.dtype} of shape {bias.shape}; expected integers: one, one per channel {(shape[0],)} or one "
+            f"per neuron {shape}"
+        )
+    largest, reached = MAX_SDNN_STATE >> neurons.exponent, int(np.abs(bias.astype(np.int64)).max())
+    if reached > largest:
+        raise NetworkError(
+            f"{where}: bias reaches {reached}; at exponent {neurons.exponent}, -{largest}..{largest} are allowed"
+        )
 
 
 def _check_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:

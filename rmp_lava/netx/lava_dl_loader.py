@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..network import Conv, Dense, Layer, SpikingNetwork
+from ..network import SDNN_EXPONENT, Conv, Dense, Input, Layer, SigmaDelta, SpikingNetwork
 
 STOCK_BIAS_EXPONENT = 6
 """The loader sets this exponent for every bias (netx/hdf5.py, get_neuron_params)."""
@@ -25,12 +25,7 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
         obstacles.append("weights are not integers; quantise the network first")
     if not network.is_chain:
         obstacles.append("layers do not form a chain; the loader connects each layer to the one before it")
-    if network.input.neurons is not None and network.input.neurons.reset != "hard":
-        obstacles.append("the input is rate-coded by RMP neurons, which the loader lacks; use another encoding")
-    if network.input.neurons is not None and network.input.neurons.v_init != 0:
-        obstacles.append("the input's neurons have a v_init that is not 0; the loader starts every neuron at 0")
-    if network.input.neurons is not None and network.input.neurons.bias is not None:
-        obstacles.append("the input's neurons have a bias, which the loader would use to scale images")
+    obstacles += _sigma_delta_obstacles(network) if network.is_sigma_delta else _input_obstacles(network.input)
     if network.wait:
         obstacles.append(
             f"its neurons wait for {network.wait} steps, and the loader's spike at once; convert without waiting"
@@ -44,6 +39,29 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
     return obstacles
 
 
+def _input_obstacles(source: Input) -> list[str]:
+    obstacles = []
+    if source.neurons is not None and source.neurons.reset != "hard":
+        obstacles.append("the input is rate-coded by RMP neurons, which the loader lacks; use another encoding")
+    if source.neurons is not None and source.neurons.v_init != 0:
+        obstacles.append("the input's neurons have a v_init that is not 0; the loader starts every neuron at 0")
+    if source.neurons is not None and source.neurons.bias is not None:
+        obstacles.append("the input's neurons have a bias, which the loader would use to scale images")
+    return obstacles
+
+
+def _sigma_delta_obstacles(network: SpikingNetwork) -> list[str]:
+    neurons = [
+        each for each in (network.input.neurons, *(layer.neurons for layer in network)) if isinstance(each, SigmaDelta)
+    ]
+    obstacles = []
+    if any(each.state_exponent != SDNN_EXPONENT for each in neurons):
+        obstacles.append(f"state exponents other than {SDNN_EXPONENT}, which the loader sets everywhere")
+    if len({each.spike_exponent for each in neurons}) > 1:
+        obstacles.append("spike exponents differ; the loader takes one for all layers")
+    return obstacles
+
+
 def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
     neurons, synapse = layer.neurons, layer.synapses[0]
     obstacles = []
@@ -53,6 +71,12 @@ def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
             f"weight exponent {exponent}, which the loader ignores; quantise without exponents, with "
             "threshold_form='dense_rec'"
         )
+    if neurons.bias is not None and len(layer.shape) == 3 and neurons.bias.ndim == 3:
+        obstacles.append("has a bias per neuron; the loader takes one per channel")
+    if isinstance(neurons, SigmaDelta):
+        if isinstance(synapse, Dense) and not _dense_survives(synapse.weight):
+            obstacles.append("the loader would round or clip its weights")
+        return obstacles
     if neurons.v_init != 0:
         obstacles.append("v_init is not 0; the loader starts every neuron at 0, so convert with --v-init zero")
     if neurons.bias is not None and neurons.reset != "hard":
@@ -61,8 +85,6 @@ def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
         )
     if neurons.bias is not None and neurons.bias_exponent != STOCK_BIAS_EXPONENT:
         obstacles.append(f"bias exponent is {neurons.bias_exponent}; the loader uses {STOCK_BIAS_EXPONENT}")
-    if neurons.bias is not None and len(layer.shape) == 3 and neurons.bias.ndim == 3:
-        obstacles.append("has a bias per neuron; the loader takes one per channel")
     if neurons.reset == "none" and not (is_output and isinstance(synapse, Dense)):
         obstacles.append("integrates without spiking; the loader supports that for a dense output layer only")
     if neurons.reset == "soft":

@@ -17,12 +17,14 @@ from ..files import StrPath
 from ..network import (
     INPUT,
     NO_MEMORY,
+    SDNN_EXPONENT,
     Companion,
     Conv,
     Dense,
     Input,
     Layer,
     Neurons,
+    SigmaDelta,
     SpikingNetwork,
     Synapse,
     WeightError,
@@ -38,6 +40,8 @@ _LARGEST_TRANSFORM = 16
 """Most values read of the scaling that lava-dl applies to an image."""
 _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
+_SDNN = ("SDNN", "SIGMADELTA")
+"""Sigma-delta neurons: lava-dl's name, and ours for those that its loader would run otherwise."""
 TYPED_FIELDS = ("output_scale", "output_offset", "balanced_steps", "wait", "dataset", "validation_fraction")
 """Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
 _COMPANION = {entry.name for entry in fields(Companion)}
@@ -49,8 +53,8 @@ def load(path: StrPath) -> SpikingNetwork:
     """Read a network from a `.net` file, written by `save` or by lava-dl.
 
     Of lava-dl's own files, CUBA (LOIHI) neurons in input, dense, conv, flatten and self-synaptic dense_rec layers are
-    supported. Their input neurons take the network's messages directly. A file of lava-dl without an input layer gets the input
-    that its first layer needs; of a strided convolution the smallest image.
+    supported, and SDNN neurons in all but the last. Their input neurons take the network's messages directly. A file of
+    lava-dl without an input layer gets the input that its first layer needs; of a strided convolution the smallest image.
 
     Returns
     -------
@@ -197,7 +201,8 @@ def _read_input(group: Group, header: _Header) -> Input:
     shape = (1, *shape) if len(shape) == 2 else shape
     neurons = _read_neurons(group, integer=True) if "neuron" in group else None
     is_foreign = not header.version and neurons is not None
-    return Input(shape, header.encoding, MAX_LEVELS if is_foreign else header.levels, neurons)
+    encoding = "frames" if is_foreign and isinstance(neurons, SigmaDelta) else header.encoding
+    return Input(shape, encoding, MAX_LEVELS if is_foreign else header.levels, neurons)
 
 
 def _implied_input(group: Group, kind: str) -> Input:
@@ -302,23 +307,19 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
 def _read_neurons(group: Group, integer: bool) -> Neurons:
     entry = group.child("neuron")
     kind = entry.text("type")
+    if kind in _SDNN:
+        return _read_sigma_delta(group, entry)
     reset: Reset | None = "hard" if kind in _LAVA_DL else _OURS.get(kind)
     if reset is None:
-        raise group.fail(f"{entry.where('type')} is {kind!r}; supported are {', '.join([*_OURS, *_LAVA_DL])} neurons")
+        raise group.fail(
+            f"{entry.where('type')} is {kind!r}; supported are {', '.join([*_OURS, *_LAVA_DL, *_SDNN])} neurons"
+        )
     if entry.integer("gradedSpike", 0):
         raise group.fail(f"{entry.where('gradedSpike')} is set; graded spikes are not supported")
     if "wgtExp" in entry and entry.integer("wgtExp"):
         raise group.fail(f"{entry.where('wgtExp')} is not 0; lava-dl's loader ignores it, so scale the weights instead")
-    bias = None
-    if "biasShape" in entry or "bias" in group and (kind in _OURS or group.text("type") != "input"):
-        bias = group.numbers("bias", integers=integer)
-        bias_shape = (
-            tuple(entry.numbers("biasShape", integers=True).reshape(-1)) if entry.has("biasShape") else bias.shape
-        )
-        if bias_shape == () and bias.size:
-            bias = bias.reshape(-1)[0]
-        elif bias.shape == (1,) and "biasShape" not in entry:
-            bias = bias[0]
+    driven = kind not in _OURS and group.text("type") == "input"  # there, lava-dl's bias scales images
+    bias = None if driven and "biasShape" not in entry else _read_bias(group, entry, integer)
     return Neurons(
         threshold=entry.integer("vThMant") if integer else entry.scalar("vThMant"),
         reset=reset,
@@ -327,6 +328,32 @@ def _read_neurons(group: Group, integer: bool) -> Neurons:
         bias_exponent=entry.integer("biasExp", 6) if bias is not None else 6,
         current_decay=entry.integer("iDecay", NO_MEMORY),
         voltage_decay=entry.integer("vDecay", 0),
+    )
+
+
+def _read_bias(group: Group, entry: Group, integer: bool) -> np.ndarray | None:
+    if "biasShape" not in entry and "bias" not in group:
+        return None
+    bias = group.numbers("bias", integers=integer)
+    bias_shape = tuple(entry.numbers("biasShape", integers=True).reshape(-1)) if entry.has("biasShape") else bias.shape
+    if bias_shape == () and bias.size:
+        return np.asarray(bias.reshape(-1)[0])
+    return np.asarray(bias[0]) if bias.shape == (1,) and "biasShape" not in entry else bias
+
+
+def _read_sigma_delta(group: Group, entry: Group) -> SigmaDelta:
+    """SDNN neurons: lava-dl's loader makes a Delta of the input, a Sigma where there is a key sigma_output, else a SigmaDelta."""
+    if "activation" in entry and entry.text("activation") != "relu":
+        raise entry.fail(f"{entry.where('activation')} is {entry.text('activation')!r}; lava-dl's loader has relu only")
+    is_input, is_sigma = group.text("type") == "input", "sigma_output" in entry
+    return SigmaDelta(
+        threshold=entry.integer("vThMant", 0)
+        if is_sigma
+        else entry.integer("vThMant"),  # lava-dl's loader leaves it aside
+        reset="none" if is_sigma and not is_input else "soft",
+        bias=None if is_input else _read_bias(group, entry, True),
+        spike_exponent=entry.integer("spikeExp", SDNN_EXPONENT),
+        state_exponent=entry.integer("stateExp", SDNN_EXPONENT),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import NetFileError
 from ..files import StrPath, write_atomically
-from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
+from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SigmaDelta, SpikingNetwork, Synapse
 from .lava_dl_loader import lava_dl_obstacles, self_synapse
 from .read import FORMAT_VERSION, TYPED_FIELDS, load
 
@@ -46,7 +46,7 @@ def save(network: SpikingNetwork, path: StrPath, *, for_lava_dl: bool = False) -
     obstacles = lava_dl_obstacles(network)
     if for_lava_dl and obstacles:
         raise NetFileError(f"network {network.name!r} cannot run in lava-dl's loader: {'; '.join(obstacles)}")
-    has_soft_layer = any(layer.neurons.reset == "soft" for layer in network)
+    has_soft_layer = any(layer.neurons.reset == "soft" for layer in network) and not network.is_sigma_delta
     stock = not obstacles and (for_lava_dl or not has_soft_layer)
     return write_atomically(
         path, _file_image(network, stock), NetFileError, verify=lambda part: _compare(part, network)
@@ -71,7 +71,7 @@ def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
         _write_json(details, "companions", [vars(companion) for companion in network.companions])
         _write_json(details, "provenance", dict(network.provenance))
         layers = file.create_group("layer")
-        _write_input(layers.create_group("0"), network)
+        _write_input(layers.create_group("0"), network, stock)
         shape = network.input.shape
         for layer in network:
             if isinstance(layer.synapses[0], Dense) and len(network.source_shape(layer.synapses[0].source)) == 3:
@@ -101,16 +101,18 @@ def _write_type(group: h5py.Group, kind: str, shape: tuple[int, ...]) -> None:
     group["shape"] = np.array(shape, dtype=np.int64)
 
 
-def _write_input(group: h5py.Group, network: SpikingNetwork) -> None:
+def _write_input(group: h5py.Group, network: SpikingNetwork, stock: bool) -> None:
     _write_type(group, "input", network.input.shape)
     neurons = network.input.neurons
-    if neurons is not None:
+    if isinstance(neurons, SigmaDelta):
+        _write_sigma_delta(group, neurons, network.input.shape, stock)
+    elif neurons is not None:
         _write_neurons(group, neurons, network.input.shape, "CUBA" if neurons.reset == "hard" else "RMP", integer=True)
 
 
 def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) -> None:
     first, *further = layer.synapses
-    self_synaptic = stock and layer.neurons.reset == "soft"
+    self_synaptic = stock and layer.neurons.reset == "soft" and not isinstance(layer.neurons, SigmaDelta)
     kind = "conv" if isinstance(first, Conv) else "dense_rec" if self_synaptic else "dense"
     _write_type(group, kind, layer.shape)
     _write_text(group, "name", layer.name)
@@ -129,7 +131,9 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
         extra = group.create_group(f"synapse/{i}")
         extra["type"] = np.array([b"conv" if isinstance(synapse, Conv) else b"dense"], dtype="S10")
         _write_synapse(extra, synapse)
-    if self_synaptic:
+    if isinstance(layer.neurons, SigmaDelta):
+        _write_sigma_delta(group, layer.neurons, layer.shape, stock)
+    elif self_synaptic:
         group["weight_rec"] = self_synapse(layer)
         _write_self_synaptic_neurons(group, layer.neurons)
     elif stock and layer.neurons.reset == "none":
@@ -167,12 +171,27 @@ def _write_neurons(group: h5py.Group, neurons: Neurons, shape: tuple[int, ...], 
     entry["vDecay"] = neurons.voltage_decay
     entry["refDelay"] = 1
     entry["gradedSpike"] = False
+    _write_bias(group, entry, neurons.bias, shape)
     if neurons.bias is not None:
-        bias = neurons.bias
+        entry["biasExp"] = neurons.bias_exponent
+
+
+def _write_bias(group: h5py.Group, entry: h5py.Group, bias: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    if bias is not None:
         # lava-dl takes one value per channel, so a single value is repeated; biasShape restores it.
         entry["biasShape"] = np.array(bias.shape, dtype=np.int64)
         group["bias"] = np.full(shape[:1], bias) if bias.ndim == 0 else bias
-        entry["biasExp"] = neurons.bias_exponent
+
+
+def _write_sigma_delta(group: h5py.Group, neurons: SigmaDelta, shape: tuple[int, ...], stock: bool) -> None:
+    entry = group.create_group("neuron")
+    entry["type"] = np.bytes_("SDNN" if stock else "SIGMADELTA")
+    entry["vThMant"] = neurons.threshold
+    entry["activation"] = np.bytes_("relu")
+    entry["spikeExp"], entry["stateExp"] = neurons.spike_exponent, neurons.state_exponent
+    if neurons.reset == "none":
+        entry["sigma_output"] = True  # lava-dl asks whether the key is there
+    _write_bias(group, entry, neurons.bias, shape)
 
 
 def _write_self_synaptic_neurons(group: h5py.Group, neurons: Neurons) -> None:

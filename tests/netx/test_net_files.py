@@ -406,7 +406,7 @@ def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
         ("layer/1/neuron/vThMant", [1, 2], "one number is expected"),
         ("layer/1/neuron/vInit", 2**17, "v_init is 131072"),
         ("layer/1/neuron/gradedSpike", True, "graded spikes"),
-        ("layer/1/neuron/type", np.bytes_("SDNN"), "'SDNN'"),
+        ("layer/1/neuron/type", np.bytes_("ALIF"), "'ALIF'"),
         ("layer/1/neuron/type", 7, "is not a single string"),
         ("layer/1/neuron/iDecay", 100, "leaky with a soft reset"),
         ("layer/2/neuron/vDecay", 4097, "voltage_decay is 4097"),

@@ -14,7 +14,7 @@ PACKAGE = "rmp_lava"
 FLOORS = [
     {"choices", "errors", "findings", "files", "machine", "progress", "registers", "tables"},
     {"network"},
-    {"neuron", "schedule", "encoding", "readout", "stock_weights", "results", "scores", "measurement"},
+    {"neuron", "sigma_delta", "schedule", "encoding", "readout", "stock_weights", "results", "scores", "measurement"},
     {"netx", "hardware", "training"},
     {"backends", "processes"},
     {"conversion"},

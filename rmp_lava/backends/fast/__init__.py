@@ -63,6 +63,8 @@ def run(
     place = _device(options.device)
     if options.confidence is not None:
         output_unit(network)  # refuses a network without a scale, before it runs
+    if network.is_sigma_delta:
+        raise BackendError("sigma-delta networks run on backends 'reference' and 'lava'")
     if options.kernel == "int8" and not network.is_integer:
         raise BackendError("kernel 'int8' is for integer networks; quantise the network first")
     batching = choose_batching(
