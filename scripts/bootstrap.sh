@@ -94,6 +94,8 @@ choose_peers() {
             die "The compared libraries need Python 3.11, 3.12 or 3.13, and none was found on this machine: $(how_to_get 3.11)"
     fi
     venv=.venv-peers what="PyTorch and the compared libraries" constraints=constraints/peers.txt
+    # norse exists as a source package only, and is version 0.0.0 without setuptools_scm.
+    backends+=(setuptools_scm)
     packages=(torch spikingjelly snntorch sinabs norse)
 }
 
@@ -116,6 +118,8 @@ reusable() {
         { [ ! -e "$venv/.installed" ] || grep -qxF "checkout $PWD" "$venv/.installed"; }
 }
 
+backends=(hatchling setuptools)
+
 prepare() {
     local version=${found%% *} python=${found#* } stamp=$venv/.installed wanted
     wanted="python $version
@@ -133,8 +137,8 @@ inputs $(cat pyproject.toml "$constraints" | cksum)"
     say "Installing $what into $venv: up to several GB, a few minutes, on the first call only."
     rm -f "$stamp"
     touch "$venv/.installing"
-    # The build backends go first (norse is built by setuptools): with no isolated build, the constraints hold for them.
-    pip_install hatchling setuptools
+    # The build backends go first: with no isolated build, the constraints hold for them.
+    pip_install "${backends[@]}"
     pip_install --no-build-isolation "${packages[@]}"
     rm "$venv/.installing"
     say "$wanted" >"$stamp"
