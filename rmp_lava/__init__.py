@@ -7,13 +7,16 @@
     rmp_lava.save(conversion.integer, "exports/net.net")    # lava-dl netx HDF5, with Loihi 2's integers
     result = rmp_lava.run(rmp_lava.load("exports/net.net"), test_images, steps=16, backend="lava")
 
-Names are loaded on first use: importing the package imports neither PyTorch nor Lava.
+Names are loaded on first use: importing the package imports neither PyTorch nor Lava. It sets how PyTorch's threads wait
+(`rmp_lava.threads`), so import it before PyTorch.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from .threads import settle as _settle
 
 if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
     from .backends import Fast as Fast, Lava as Lava, Loihi2 as Loihi2, Reference as Reference, run as run
@@ -48,6 +51,7 @@ _NAMES = {
     "report.page.page": ("make_page", "write_page"),
     "results": ("Run",),
 }
+_settle()
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [*_MODULES, "__version__"]
 

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
 
+from .threads import usable_cores
+
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
 PACKAGES = "rmp-lava numpy torch lava-nc lava-dl spikingjelly snntorch sinabs norse numba scipy".split()
 
@@ -34,7 +36,7 @@ def describe() -> Machine:
     return {
         "cpu": information.get("model name") or platform.processor() or platform.machine(),
         "cpu_family_model_stepping": "/".join(information.get(k, "?") for k in ("cpu family", "model", "stepping")),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": usable_cores(),
         "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",

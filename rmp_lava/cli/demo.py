@@ -26,6 +26,7 @@ from ..report.words import percent
 from ..results import Run
 from ..sources.images import from_dataset
 from ..tables import table
+from ..threads import limited_to
 from ..training.data import as_float, load
 from ..training.train import train
 
@@ -97,7 +98,8 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(
         f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch normalisation"
     )
-    trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
+    with limited_to(1):
+        trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
     report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")
     split = from_dataset(dataset)
     calibration, _ = split.calibration(CALIBRATION_IMAGES, seed)
@@ -111,7 +113,8 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
         "shuffle": False,  # drawn at random
         "progress": True,
     }
-    conversion = convert(trained.model, calibration, steps=steps, **OPTIONS, **common)
+    with limited_to(1):
+        conversion = convert(trained.model, calibration, steps=steps, **OPTIONS, **common)
     report("3  Export, and load again")
     path = netx.save(conversion.integer, folder / "demo.net")
     network = netx.load(path)
@@ -129,7 +132,8 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     report(f"5  Compare soft with hard reset, thresholds as in the paper, T up to {COMPARISON_STEPS}")
     for reset, name in (("soft", SOFT), ("hard", HARD)):
         options = COMPARISON_OPTIONS | common | {"steps": COMPARISON_STEPS, "reset": reset}
-        compared = convert(trained.model, calibration, **options)
+        with limited_to(1):
+            compared = convert(trained.model, calibration, **options)
         curves[name] = run(compared.integer, images, COMPARISON_STEPS, seed=seed, progress=True).accuracy_at(labels)
     missing = simulator.availability()
     if missing is None:

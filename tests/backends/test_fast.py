@@ -267,6 +267,7 @@ def _fail_amid_threads(monkeypatch, failure, type_of_failure):
     # Whole runs of 2^20 steps would take minutes.
     network = network_of(np.ones((4, 2), np.int16))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(fast, "usable_cores", lambda: 3)
     started = fast.BatchSimulation._advance
 
     def interrupted(self, start, stop):
@@ -392,10 +393,11 @@ def test_graded_16_bit_messages_are_recorded_as_they_were_sent():
     assert result.spikes[INPUT][0, 0].tolist() == [65535, 32768] and result.spikes[INPUT].dtype == np.uint16
 
 
-def test_threads_change_nothing():
+def test_threads_change_nothing(monkeypatch):
     """However many threads the machine and the environment allow, batches in several threads give the same spikes."""
     network, before = rmp_lava.load(REFERENCE / "digits-deep.net"), torch.get_num_threads()
     images, found = load("digits").test_images[:40], []
+    monkeypatch.setattr(fast, "usable_cores", lambda: 3)
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)

@@ -37,9 +37,7 @@ def summary(tmp_path_factory):
 
 def environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
-    # PyTorch's sums depend on the number of threads, and so do the trained weights.
     return os.environ | {
-        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
     }
 

@@ -12,7 +12,7 @@ PACKAGE = "rmp_lava"
 
 # From the ground up, as docs/architecture.md explains. A module may import from its own floor and from those below.
 FLOORS = [
-    {"choices", "errors", "findings", "files", "machine", "progress", "registers", "tables"},
+    {"choices", "errors", "findings", "files", "machine", "progress", "registers", "tables", "threads"},
     {"network"},
     {"neuron", "sigma_delta", "schedule", "encoding", "readout", "stock_weights", "results", "scores", "measurement"},
     {"netx", "hardware", "training"},

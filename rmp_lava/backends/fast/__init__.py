@@ -25,6 +25,7 @@ from ...progress import Progress
 from ...readout import output_unit
 from ...results import Run
 from ...schedule import Schedule
+from ...threads import usable_cores
 from ..batches import Part, join
 from ..options import Fast
 from . import neurons
@@ -72,7 +73,7 @@ def run(
         plan,
         len(images),
         device=place.type,
-        threads=torch.get_num_threads(),
+        threads=min(torch.get_num_threads(), usable_cores()),
         memory=options.memory,
         step_by_step=options.confidence is not None,
     )

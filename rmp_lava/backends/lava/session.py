@@ -28,6 +28,7 @@ from ...readout import needs_potential, output
 from ...registers import to_state_units
 from ...results import Run
 from ...schedule import Schedule
+from ...threads import users_threads
 from ..batches import Part, join
 from ..board import Board
 from ..circuit import Circuit, Recording
@@ -166,7 +167,7 @@ def supervise(folder: Path, samples: int, time_limit: float | None, progress: bo
     BackendError
         If the worker fails or the time limit passes.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    environment = os.environ | {"OMP_NUM_THREADS": users_threads() or "1"}
     package_root = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     if len(str(folder)) <= _LONGEST_FOLDER:
