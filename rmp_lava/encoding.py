@@ -84,19 +84,47 @@ def unsuitable_values(images: np.ndarray) -> tuple[str, str] | None:
         return found, "clip them to [0, 1], as interpolated pixels may lie beyond"
     if low < 0:
         return found, (
-            "put the normalisation (x - mean) / std into the network's forward, where it is folded into the first layer, "
-            "and pass the pixels from before it, in [0, 1]"
+            "pass the pixels from before the normalisation, in [0, 1], and its mean and std to convert; or pass "
+            "(images - low) / (high - low), and input_range=(low, high) to convert; the first layer takes either up"
         )
     if high <= PIXEL_LEVELS:
         return found, "divide 8-bit pixels by 255, or pass them as uint8"
     return found, "divide the pixels by their largest possible value, such as 65535 for 16 bits"
 
 
+def same_elements(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes of an image differ in axes of size 1 only, so that elements have the same order in both."""
+    return [n for n in shape if n != 1] == [n for n in other if n != 1]
+
+
+def shaped(images: np.ndarray, source: Input) -> np.ndarray:
+    """Images in the input's shape, (samples, *shape); (samples, steps, *shape) for encoding "spikes", and of frames over time.
+
+    Axes of size 1 may be missing: (N, H, W) are images of one channel, (N, C, L) rows, which are images of height 1.
+
+    Raises
+    ------
+    DataError
+        If they have another shape.
+    """
+    takes_frames = isinstance(source.neurons, SigmaDelta) and (
+        images.ndim == 2 + len(source.shape) or not same_elements(images.shape[1:], source.shape)
+    )
+    steps = 1 if source.encoding == "spikes" or takes_frames else 0
+    if images.ndim < 2 + steps or not same_elements(images.shape[1 + steps :], source.shape):
+        expected = ("samples", "frames" if takes_frames else "steps")[: 1 + steps] + source.shape
+        raise DataError(
+            f"images have shape {images.shape}; the network takes ({', '.join(map(str, expected))}), "
+            "channels first; reshape or choose the data set it was trained on"
+        )
+    return images.reshape(*images.shape[: 1 + steps], *source.shape)
+
+
 def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     """Images as float32 (samples, *shape), or (samples, steps, *shape) messages as they are for encoding "spikes".
 
-    Images are values in [0, 1], or uint8 pixels in 0 .. 255, which represent pixel / 255. Sigma-delta networks take frames over
-    time too, (samples, frames, *shape): such images, or the integers of encoding "frames".
+    Images are values in [0, 1], or uint8 pixels in 0 .. 255, which represent pixel / 255; axes of size 1 may be missing.
+    Sigma-delta networks take frames over time too, (samples, frames, *shape): such images, or the integers of encoding "frames".
 
     Raises
     ------
@@ -106,15 +134,8 @@ def check_images(images: np.ndarray, source: Input) -> np.ndarray:
     images = np.asarray(images)
     if images.dtype.kind not in "fiub":
         raise DataError(f"images have dtype {images.dtype}; expected numbers in [0, 1], or uint8 pixels")
-    takes_frames = isinstance(source.neurons, SigmaDelta) and images.ndim == 2 + len(source.shape)
-    steps = 1 if source.encoding == "spikes" or takes_frames else 0
-    if images.ndim != 1 + steps + len(source.shape) or images.shape[1 + steps :] != source.shape:
-        expected = ("samples", "frames" if takes_frames else "steps")[: 1 + steps] + source.shape
-        raise DataError(
-            f"images have shape {images.shape}; the network takes ({', '.join(map(str, expected))}), "
-            "channels first; reshape or choose the data set it was trained on"
-        )
-    if not len(images) or not images.size:
+    images = shaped(images, source)
+    if not images.size:
         raise DataError("there are no images; pass at least one")
     if source.encoding == "spikes":
         return _checked_messages(images, 0, source.levels or 1)

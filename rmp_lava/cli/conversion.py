@@ -33,6 +33,9 @@ def check(
     weights: options.Weights = None,
     shape: options.Shape = None,
     pooling: options.TracedPooling = "fold",
+    input_range: options.InputRange = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     json_path: options.Json = None,
 ) -> None:
     """List every obstacle to converting a network, and what conversion will change.
@@ -50,7 +53,7 @@ def check(
     network = load_trained(target, weights)
     # Not zeros, which a network without biases maps to zeros whatever it computes.
     example = np.random.default_rng(0).random((2, *shape_for(network, shape)), dtype=np.float32)
-    report = run_check(network.model, example, pooling=pooling)
+    report = run_check(network.model, example, pooling=pooling, **options.preparation(input_range, mean, std))
     report = CheckReport(report.obstacles + report.information)
     console = console_for(json_path)
     if report.findings:
@@ -139,6 +142,9 @@ def convert(
         ),
     ] = None,
     pooling: options.Pooling = "auto",
+    input_range: options.InputRange = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     readout: Annotated[
         ConvertReadout, typer.Option(help="Predict from the last layer's spike counts or its membrane potential.")
     ] = "potential",
@@ -164,6 +170,7 @@ def convert(
 
     if aim is not None and wait is not None:
         raise UsageError("--aim tries several waits itself; leave --wait out, or convert without --aim")
+    ready = options.preparation(input_range, mean, std)
     network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "")
     given = {
@@ -199,6 +206,7 @@ def convert(
         validation_fraction=split.validation_fraction,
         provenance=network.provenance | split.provenance,
         progress=True,
+        **ready,
         **changes,
     )
     if aim is not None:
@@ -240,6 +248,9 @@ def tune(
     search: options.Search = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from NAME.tune.pt next to the output.")] = False,
     pooling: options.Pooling = "auto",
+    input_range: options.InputRange = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     threshold_form: options.ThresholdForm = "stock",
     weight_bits: options.WeightBits = None,
     profile: options.Profile = "loihi2",
@@ -259,6 +270,7 @@ def tune(
     from ..conversion import pipeline
     from ..conversion.quantization import Quantization
 
+    ready = options.preparation(input_range, mean, std)
     network, split = load(target, weights, shape, data, data_dir, images, labels)
     path = place(output, network, "-tuned")
     if split.train_labels is None:
@@ -292,6 +304,7 @@ def tune(
         validation_fraction=split.validation_fraction,
         provenance=network.provenance | split.provenance,
         progress=True,
+        **ready,
     )
     measurement = conversion.measure(held_out, held_out_labels, strict=strict)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)

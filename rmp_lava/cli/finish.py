@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ def finish(
     from ..report.tables import WIDE, fidelity_table, network_table, stage_table
     from ..sources.companions import save_with_ann
 
+    target = replace(target, model=conversion.model)
     kept = save_with_ann(with_measurement(conversion.integer, measurement), path, target, for_lava_dl=for_lava_dl)
     console = console_for(json_path)
     for finding in conversion.findings:

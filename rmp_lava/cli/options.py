@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from ..backends.board import Board
 
 EXPORTS = Path("exports")
+
+
+class Preparation(TypedDict, total=False):
+    """What images go through before a network, as `convert` takes it."""
+
+    input_range: tuple[float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def _check_json(path: Path | None) -> Path | None:
@@ -53,7 +61,7 @@ Shape = Annotated[
     typer.Option(help="Shape of one input, such as 3,32,32; required unless the network or the images determine it."),
 ]
 Data = Annotated[str | None, typer.Option(help=f"{DATA_NAMES}; the checkpoint's own if omitted.")]
-IMAGES = "(samples, channels, height, width) in [0, 1]"
+IMAGES = "(samples, channels, height, width) in [0, 1] or uint8, or (samples, channels, length), or (samples, values)"
 TrainingImages = Annotated[
     Path | None, typer.Option("--images", help=f"A .npy file of training images, {IMAGES}, instead of a data set.")
 ]
@@ -92,6 +100,25 @@ Pooling = Annotated[
         help="Average pooling: fold it into the next layer's weights, convert it to a layer of its own, or fold it as far as "
         "that leaves the weights their 8 bits (auto)."
     ),
+]
+InputRange = Annotated[
+    str | None,
+    typer.Option(
+        help="What the network was trained to take for a pixel of 0 and of 1, such as -1,1; becomes part of the first layer.",
+        show_default="0,1",
+        metavar="LOW,HIGH",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="Mean that was subtracted from pixels in training: a number, or one per channel, such as 0.485,0.456,0.406.",
+        show_default="0",
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(help="Standard deviation that the difference was divided by, like --mean.", show_default="1"),
 ]
 ThresholdForm = Annotated[
     choices.ThresholdForm,
@@ -171,6 +198,28 @@ def chosen_board(
     if all(each is None for each in (partition, node, host, generation, leak)):
         return None
     return Board.from_environment(partition=partition, node=node, host=host, generation=generation, leak=leak)
+
+
+def preparation(input_range: str | None, mean: str | None, std: str | None) -> Preparation:
+    """What images go through before the network; raises `UsageError` for what are no numbers."""
+    found: Preparation = {}
+    if input_range is not None:
+        low, *high = _numbers("--input-range", input_range)
+        if len(high) != 1:
+            raise UsageError(f"--input-range is {input_range!r}; give two numbers, such as -1,1")
+        found["input_range"] = (low, high[0])
+    if mean is not None:
+        found["mean"] = _numbers("--mean", mean)
+    if std is not None:
+        found["std"] = _numbers("--std", std)
+    return found
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} is {text!r}; write numbers with commas between them, such as 0.5,0.4,0.3") from None
 
 
 def weight_bits(given: list[str] | None) -> int | dict[str, int] | None:

@@ -15,7 +15,11 @@ from ..network import Layer
 from ..tables import Table, Tabular
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes
 from .tracing.analysis import Analysis, analyse
+from .tracing.prepared import Values, prepared
 from .tracing.reading import Model, Reading, read
+
+_AXES = (2, 3, 4, 5)
+"""Of features, rows or images without channels, images, and volumes."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,23 +60,40 @@ class CheckReport(Tabular):
             raise ConversionError(f"the network cannot be converted: {listed}")
 
 
-def check(model: Model, example: np.ndarray | torch.Tensor, *, pooling: str = "fold") -> CheckReport:
+def check(
+    model: Model,
+    example: np.ndarray | torch.Tensor,
+    *,
+    pooling: str = "fold",
+    input_range: tuple[float, float] | None = None,
+    mean: Values | None = None,
+    std: Values | None = None,
+) -> CheckReport:
     """List everything that prevents the conversion of a network, and everything that conversion will change.
 
     Parameters
     ----------
     model : torch.nn.Module or torch.export.ExportedProgram
     example : array
-        (N, C, H, W) or (N, features): one or more inputs in [0, 1], or uint8 pixels, which represent pixel / 255.
+        (N, C, H, W), (N, H, W), (N, C, L) or (N, features): one or more inputs in [0, 1], or uint8 pixels, which represent
+        pixel / 255.
     pooling : {"fold", "layer"}
         As for `trace`.
+    input_range, mean, std
+        As for `convert`.
 
     Returns
     -------
     CheckReport
-        All obstacles, including those downstream of other obstacles. Nothing is changed or raised.
+        All obstacles, including those downstream of other obstacles. Nothing is changed.
+
+    Raises
+    ------
+    UsageError
+        If the range or the statistics are invalid.
     """
-    return CheckReport(examine(model, example, pooling)[1].findings)
+    ready = prepared(model, _as_array(example), input_range=input_range, mean=mean, std=std)
+    return CheckReport(examine(ready, example, pooling)[1].findings)
 
 
 def examine(model: Model, example: np.ndarray | torch.Tensor, pooling: str) -> tuple[Reading | None, Analysis]:
@@ -80,13 +101,13 @@ def examine(model: Model, example: np.ndarray | torch.Tensor, pooling: str) -> t
     example = _as_array(example)
     findings = tuple(_unsuitable_example(example))
     example = pixel_values(example) if example.dtype == np.uint8 else example
-    if example.dtype.kind not in "fiub" or example.ndim not in (2, 4) or not example.size:
+    if example.dtype.kind not in "fiub" or example.ndim not in _AXES or not example.size:
         return None, Analysis((), findings, None)
-    reading = read(model, example)
+    reading = read(prepared(model, example), example)
     findings += reading.findings
     if reading.calls is None:
         return reading, Analysis((), findings, None)
-    analysis = analyse(reading.calls, pooling=pooling)
+    analysis = analyse(reading.calls, pooling=pooling, prepared=reading.prepared)
     findings = tuple(dict.fromkeys(findings + analysis.findings)) + tuple(_mixed_sources(analysis.layers))
     if not reading.agrees and not of_severity(findings, "obstacle"):
         found = "does not compute what its layers compute"
@@ -109,8 +130,8 @@ def _unsuitable_example(values: np.ndarray) -> Iterator[Finding]:
     if values.dtype.kind not in "fiub":
         yield Finding("obstacle", "input", f"has dtype {values.dtype}", "pass numbers in [0, 1]")
         return
-    if values.ndim not in (2, 4) or not values.size:
-        remedy = "pass images as (N, C, H, W) or features as (N, F)"
+    if values.ndim not in _AXES or not values.size:
+        remedy = "pass images as (N, C, H, W) or (N, H, W), rows as (N, C, L), or features as (N, F)"
         yield Finding("obstacle", "input", f"has shape {values.shape}", remedy)
     unsuitable = unsuitable_values(values) if values.size else None
     if unsuitable is not None:

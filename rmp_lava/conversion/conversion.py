@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import run
-from ..encoding import make_input, mean_frames
+from ..encoding import make_input, mean_frames, shaped
 from ..findings import Finding
 from ..network import Input, Layer, SpikingNetwork
 from ..scores import check_truth
@@ -165,7 +165,7 @@ class Conversion(Tabular):
         Parameters
         ----------
         images : numpy.ndarray
-            (N, *input shape) in [0, 1], or uint8 pixels; events (N, T, *input shape) for encoding "spikes", of which the trained
+            As `convert` takes them; events (N, T, *input shape) for encoding "spikes", of which the trained
             network takes the mean over time.
         labels : numpy.ndarray, optional
             Integers (N,) or (N, height, width): the class of each image or pixel. Floats of the outputs' shape: targets of a
@@ -219,7 +219,8 @@ class Conversion(Tabular):
         return replace(self, floating=floating, integer=integer)
 
     def _frames(self, images: np.ndarray) -> np.ndarray:
-        return mean_frames(images) if self.integer.input.encoding == "spikes" else images
+        frames = mean_frames(images) if self.integer.input.encoding == "spikes" else np.asarray(images)
+        return shaped(frames, self.analog.input)
 
     def _image_input(self, network: SpikingNetwork) -> Input:
         return self.analog.input if network.input.encoding == "spikes" else network.input

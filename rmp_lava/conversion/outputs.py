@@ -15,6 +15,7 @@ from ..network import SpikingNetwork
 from ..progress import Progress
 from .analog import AnalogNetwork
 from .tracing.export_front import batch_limits
+from .tracing.prepared import Prepared
 from .tracing.reading import Model
 from .tracing.undisturbed import undisturbed, unwrapped
 
@@ -36,6 +37,9 @@ def analog_outputs(network: SpikingNetwork, images: np.ndarray) -> np.ndarray:
 
 def _caller(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[int, int]]:
     """A trained network in evaluation mode as a function of float32 images, and its smallest and largest batch."""
+    if isinstance(model, Prepared) and isinstance(model.trained, ExportedProgram):
+        run, limits = _caller(model.trained)
+        return lambda images: run(model.prepare(images)), limits
     limits = (1, _BATCH)
     call: nn.Module
     tensors: Iterable[object]

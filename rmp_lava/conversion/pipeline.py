@@ -24,15 +24,15 @@ from ..choices import (
     TrainedEncoding,
     check_choice,
 )
-from ..encoding import check_images, make_input, mean_frames
+from ..encoding import check_images, make_input, mean_frames, shaped
 from ..errors import ConversionError, DataError, RmpLavaWarning, UsageError
 from ..hardware.profiles import Profile, load_profile
-from ..network import Layer, Neurons, SpikingNetwork
+from ..network import Input, Layer, Neurons, SpikingNetwork
 from ..netx.lava_dl_loader import lava_dl_obstacles
 from ..schedule import Schedule
 from ..scores import check_truth
 from ..training.data import as_float
-from ..training.data.lazy_images import Images
+from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import EpochRecord
 from ..training.resume import check_settings
 from .balance import balance
@@ -49,6 +49,7 @@ from .quantize import layer_profiles, quantize
 from .scale import unscale
 from .search import make_objective, search as search_thresholds
 from .trace import trace
+from .tracing.prepared import Values, prepared
 from .tracing.reading import Model
 from .tune import Labelled, tune as tune_network
 
@@ -75,6 +76,9 @@ def convert(
     encoding: TrainedEncoding | None = None,
     pooling: Pooling = "auto",
     readout: ConvertReadout = "potential",
+    input_range: tuple[float, float] | None = None,
+    mean: Values | None = None,
+    std: Values | None = None,
     search: SearchFor | None = None,
     labels: np.ndarray | None = None,
     quantization: Quantization = Quantization(),  # noqa: B008 - frozen
@@ -96,8 +100,8 @@ def convert(
     model : torch.nn.Module or torch.export.ExportedProgram
         Any feed-forward network without obstacles in `rmp_lava.check`.
     images : numpy.ndarray
-        (N, C, H, W) or (N, features) in [0, 1], or uint8 pixels, which represent pixel / 255: training images of all classes,
-        for thresholds and biases; never test images.
+        (N, C, H, W), (N, H, W), (N, C, L) or (N, features) in [0, 1], or uint8 pixels, which represent pixel / 255: training
+        images of all classes, for thresholds and biases; never test images. Rows of length L become images of height 1.
     steps : int
         T, the time steps for which thresholds are chosen.
     method : {"low-latency", "paper"}
@@ -112,6 +116,11 @@ def convert(
         that leaves the weights their 8 bits ("auto", see `rmp_lava.conversion.pooling`).
     readout : {"potential", "count"}
         Integrate the last layer's input, or count its spikes.
+    input_range : (float, float), optional
+        What the network was trained to take for a pixel of 0 and of 1 (uint8: of 0 and of 255), such as (-1, 1).
+    mean, std : float or sequence of float, optional
+        What was subtracted from these values in training, and what the difference was divided by: one number, or one for each
+        channel. Range, mean and std become part of the first layer; images stay in [0, 1] here and in every run.
     search : {"outputs", "accuracy"} or None
         Whether thresholds and initial potentials are then searched, and for what, see `rmp_lava.conversion.search`. Takes
         several times as long.
@@ -152,9 +161,10 @@ def convert(
         layer, the cause, and an option that was tried and helps (see `rmp_lava.conversion.diagnosis`).
     """
     takes_events = encoding == "spikes"
+    images = mean_frames(images) if takes_events else np.asarray(images)
     request = _Request(
-        model,
-        mean_frames(images) if takes_events else images,
+        prepared(model, images, input_range=input_range, mean=mean, std=std),
+        images,
         steps,
         method,
         "poisson" if encoding == "spikes" else encoding,  # balanced for random spikes of the same rates
@@ -275,6 +285,9 @@ def tune(
     device: str = "cpu",
     validation: Labelled | None = None,
     pooling: Pooling = "auto",
+    input_range: tuple[float, float] | None = None,
+    mean: Values | None = None,
+    std: Values | None = None,
     search: SearchFor | None = None,
     quantization: Quantization = Quantization(),  # noqa: B008 - frozen
     calibration: int | None = None,
@@ -297,7 +310,9 @@ def tune(
 
     Parameters
     ----------
-    model, steps, pooling, quantization, seed, name, class_names, dataset, validation_fraction, provenance, progress
+    model, steps, pooling, input_range, mean, std, quantization, seed
+        As `convert` takes them.
+    name, class_names, dataset, validation_fraction, provenance, progress
         As `convert` takes them.
     images : numpy.ndarray or LazyImages
         Training images, (N, *input shape): float in [0, 1], or uint8 that represents value / 255.
@@ -347,9 +362,14 @@ def tune(
         )
     chosen = draw(len(images), calibration, CALIBRATION_IMAGES, seed, "calibration")
     some, some_labels = as_float(images[chosen]), labels[chosen]
+    model = prepared(model, some, input_range=input_range, mean=mean, std=std)
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": "current"}
     check_choice("pooling", pooling, Pooling)
     analog = _trace(model, some, pooling, "potential", name)
+    some = shaped(some, analog.input)
+    images = _shaped(images, analog.input)
+    if validation is not None:
+        validation = (_shaped(validation[0], analog.input), validation[1])
     for layer in of_image_and_spikes(analog):
         raise ConversionError(
             f"layer {layer.name!r} receives both the image and spikes, which tuning cannot train, as it needs pixels as "
@@ -480,6 +500,10 @@ def _trace(model: Model, images: np.ndarray, pooling: Pooling, readout: ConvertR
     source = make_input("current", images.shape[1:])
     traced: TracedPooling = "layer" if pooling == "layer" else "fold"
     return trace(model, source, images, pooling=traced, readout=readout).replace(name=name)
+
+
+def _shaped(images: Images, source: Input) -> Images:
+    return images if isinstance(images, LazyImages) else shaped(images, source)
 
 
 def _described(

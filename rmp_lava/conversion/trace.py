@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..choices import ConvertReadout, TracedPooling, check_choice
+from ..encoding import same_elements
 from ..errors import ConversionError, UsageError
 from ..network import Input, SpikingNetwork
 from .analog import AnalogNetwork
@@ -37,7 +38,7 @@ def trace(
     source : Input
         Whose shape is an image's.
     example : array, optional
-        (N, *source.shape) in [0, 1]; the first two are run. Random images if omitted.
+        (N, *source.shape) in [0, 1], or without axes of size 1; the first two are run. Random images if omitted.
     pooling : {"fold", "layer"}
         Fold average pooling into the next layer's weights where that is exact, or keep it as a layer of RMP neurons,
         as in the paper.
@@ -64,7 +65,7 @@ def trace(
     reading, analysis = examine(model, example, pooling)
     CheckReport(analysis.findings).raise_if_blocked()
     assert reading is not None and analysis.logits is not None  # as there is no obstacle
-    if reading.images.shape[1:] != source.shape:
+    if not same_elements(reading.images.shape[1:], source.shape):
         raise ConversionError(
             f"the example has images of shape {reading.images.shape[1:]}, but the input is of shape {source.shape}; "
             "they must agree"
@@ -72,6 +73,7 @@ def trace(
     layers = list(analysis.layers)
     if readout == "potential":
         layers[-1] = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
+    source = source.replace(shape=analysis.input_shape)
     network = SpikingNetwork("network", source, tuple(layers), "analog", readout)
     # A spiking read-out rectifies, the original does not: compare with one that only integrates.
     plain = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
@@ -87,7 +89,7 @@ def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Con
             f"network {network.name!r} is in analog form, so pooling 'layer' would have no effect; omit it, or convert the "
             "original model"
         )
-    if network.input.shape != source.shape:
+    if not same_elements(source.shape, network.input.shape):
         raise ConversionError(f"images are of shape {source.shape}, but the network takes {network.input.shape}")
     *hidden, last = reached(alive(network.layers, network.input.shape).layers)
     if not last.synapses:
@@ -97,13 +99,13 @@ def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Con
         )
     reset = "none" if readout == "potential" else "soft"
     last = last.replace(neurons=last.neurons.replace(reset=reset))
-    return network.replace(input=source, layers=(*hidden, last), readout=readout)
+    return network.replace(input=source.replace(shape=network.input.shape), layers=(*hidden, last), readout=readout)
 
 
 def _verify(network: SpikingNetwork, images: np.ndarray, logits: torch.Tensor, precision: torch.dtype) -> None:
     """Raise `ConversionError` if a network in analog form does not compute the original's outputs `logits`."""
     with torch.no_grad():
-        found = AnalogNetwork(network)(torch.from_numpy(images)).numpy()
+        found = AnalogNetwork(network)(torch.from_numpy(images.reshape(-1, *network.input.shape))).numpy()
     expected = logits.detach().cpu().to(torch.float64).numpy().reshape(len(images), -1)
     scale = max(float(np.abs(expected).max()), 1e-6)
     error = float(np.abs(found - expected).max()) / scale

@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 
 from .. import netx
 from ..conversion.tracing.export_front import batch_of
+from ..conversion.tracing.prepared import Prepared
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, NetFileError, UsageError, first_line
 from ..files import check_writable, prepared
@@ -127,7 +128,14 @@ class _LeftOutError(Exception):
 
 def _ann(target: TrainedModel) -> tuple[str, bytes]:
     """Suffix and content of the trained network's file, such that `rmp-lava convert` takes it again."""
-    buffer = io.BytesIO()
+    buffer, model = io.BytesIO(), target.model
+    if isinstance(model, Prepared):
+        if model.scale is not None:
+            raise _LeftOutError(
+                "The trained network is not kept: its file could not say what pixels are normalised with; keep it, and what you "
+                "passed for input range, mean and std"
+            )
+        model = model.trained
     if target.kind == "program" and target.path is not None:
         try:
             content = target.path.read_bytes()
@@ -140,16 +148,16 @@ def _ann(target: TrainedModel) -> tuple[str, bytes]:
         return ".ann.pt2", content
     if target.kind == "net" and target.path is not None:
         raise _LeftOutError(f"The trained network is not kept: it was restored from {target.path.name}; keep that file")
-    if isinstance(target.model, ExportedProgram):
-        torch.export.save(target.model, buffer)
+    if isinstance(model, ExportedProgram):
+        torch.export.save(model, buffer)
         return ".ann.pt2", buffer.getvalue()
-    state = target.model.state_dict()
+    state = model.state_dict()
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise _LeftOutError(
             "The trained network is not kept: its state dict holds more than tensors; keep it yourself with torch.save"
         )
     if target.kind == "checkpoint":
-        return ".ann.pt", _checkpoint(target.model, target.checkpoint)
+        return ".ann.pt", _checkpoint(model, target.checkpoint)
     torch.save({name: value.detach().cpu().contiguous() for name, value in state.items()}, buffer)
     return ".ann.pt", buffer.getvalue()
 

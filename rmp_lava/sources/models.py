@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from .. import netx
 from ..conversion.analog import AnalogNetwork
 from ..conversion.restore import restore
+from ..conversion.tracing.export_front import shape_of
 from ..conversion.tracing.reading import Model
 from ..errors import CheckpointError, RmpLavaError, UsageError, abridged
 from ..files import sha256_of
@@ -27,7 +28,7 @@ from ..training.data import DATASETS, VALIDATION_FRACTION
 from ..training.models import model_spec
 from ..training.torch_file import read_torch_file
 from .kept import UNCHANGED, state_of
-from .program_file import read_program, shape_of
+from .program_file import read_program
 
 EXPORTS = Path("exports")
 _MOST_NAMES = 5

@@ -73,16 +73,6 @@ def read_program(path: Path) -> ExportedProgram:
     return program
 
 
-def shape_of(program: ExportedProgram) -> tuple[int, ...] | None:
-    """Shape of one input of a program, without the batch; None where a size is not fixed."""
-    name = export_front.inputs_of(program)[0]
-    for node in program.graph.nodes:
-        value = node.meta.get("val") if node.op == "placeholder" and node.name == name else None
-        if isinstance(value, torch.Tensor) and value.ndim > 1 and all(isinstance(n, int) for n in value.shape[1:]):
-            return tuple(value.shape[1:])
-    return None
-
-
 def _check(path: Path, archive: zipfile.ZipFile, size: int) -> None:
     records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):

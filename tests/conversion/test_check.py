@@ -288,7 +288,7 @@ def test_a_single_unsupported_operation(what):
         (np.full((1, 3, 8, 8), 1.5), "[1.5, 1.5]"),
         (np.full((1, 3, 8, 8), -0.5), "[-0.5, -0.5]"),
         (np.full((1, 3, 8, 8), np.nan), "NaN"),
-        (np.zeros((3, 8, 8)), "has shape (3, 8, 8)"),
+        (np.zeros((3, 8, 8)), "does not fit the network"),
         (np.zeros((0, 3, 8, 8)), "has shape (0, 3, 8, 8)"),
         (np.zeros((1, 1, 8, 8)), "does not fit the network"),
         (np.zeros((1, 3, 4, 4)), "does not fit the network"),
@@ -302,10 +302,11 @@ def test_examples_that_do_not_fit(example, found):
 
 
 def test_the_remedy_for_values_out_of_range_works():
-    report = check(Normalised(), images(3, 8, 8) - 0.5)
-    (finding,) = report.obstacles
-    assert "normalisation" in finding.remedy and "forward" in finding.remedy
-    assert check(Normalised(), images(3, 8, 8)).convertible
+    low, high = -0.5, 0.5
+    standardised = images(3, 8, 8) - 0.5
+    (finding,) = check(Normalised(), standardised).obstacles
+    assert "(images - low) / (high - low), and input_range=(low, high)" in finding.remedy
+    assert check(Normalised(), (standardised - low) / (high - low), input_range=(low, high)).convertible
 
 
 def test_networks_without_anything_to_convert():

@@ -38,8 +38,11 @@ def test_8_bit_pixels_give_what_their_values_in_0_to_1_give():
         (PIXELS.astype(np.float32), "divide 8-bit pixels by 255, or pass them as uint8"),
         (PIXELS.astype(np.int64), "divide 8-bit pixels by 255, or pass them as uint8"),
         (PIXELS.astype(np.uint16) * 257, "divide the pixels by their largest possible value"),
-        ((PIXELS / 255 - 0.45) / 0.22, "put the normalisation (x - mean) / std into the network's forward"),
-        (PIXELS / 127.5 - 1, "put the normalisation (x - mean) / std into the network's forward"),
+        (
+            (PIXELS / 255 - 0.45) / 0.22,
+            "pass the pixels from before the normalisation, in [0, 1], and its mean and std to convert",
+        ),
+        (PIXELS / 127.5 - 1, "pass (images - low) / (high - low), and input_range=(low, high) to convert"),
         (PIXELS / 255 * 1.1 - 0.05, "clip them to [0, 1]"),
         ((PIXELS > 127).astype(np.uint8), "pass values that are in [0, 1] already as float32"),
         (np.full((2, 1, 5, 5), np.nan), "pass finite values"),

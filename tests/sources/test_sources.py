@@ -16,9 +16,10 @@ from torch import nn
 
 from rmp_lava.cli.finish import load
 from rmp_lava.conversion.check import check
+from rmp_lava.conversion.tracing.export_front import shape_of
 from rmp_lava.errors import CheckpointError, UsageError
 from rmp_lava.sources.models import load_trained, parse_shape, shape_for
-from rmp_lava.sources.program_file import read_program, shape_of
+from rmp_lava.sources.program_file import read_program
 from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.data import load as load_data, split_validation
 from rmp_lava.training.models import MODELS

@@ -28,6 +28,7 @@ from .calls import Call, Calls, Ref
 from .dead import alive, reached
 from .expressions import Expression
 from .maps import Diagonal, NotComposableError
+from .prepared import Prepared
 from .remedies import ObstacleError, obstacle
 from .rules import RULES
 
@@ -43,10 +44,12 @@ class Analysis:
     findings: tuple[Finding, ...]
     logits: torch.Tensor | None
     """Outputs for the images of the recording, without what is left out: rounding, and a softmax at the end."""
+    input_shape: tuple[int, ...] = ()
+    """Of the input's population."""
 
 
 @torch.no_grad()
-def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
+def analyse(calls: Calls, *, pooling: str = "fold", prepared: Prepared | None = None) -> Analysis:
     """Populations, synapses and findings of a recorded network.
 
     Parameters
@@ -54,8 +57,10 @@ def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
     calls : Calls
     pooling : {"fold", "layer"}
         As for `rmp_lava.conversion.trace.trace`.
+    prepared : Prepared or None
+        What the images went through before.
     """
-    walk = _Walk(calls, pooling, endings.ending(calls))
+    walk = _Walk(calls, pooling, endings.ending(calls), prepared)
     for i, call in enumerate(calls.calls):
         walk.follow(i + 1, call)
     walk.finish(calls)
@@ -69,7 +74,7 @@ def analyse(calls: Calls, *, pooling: str = "fold") -> Analysis:
         )
     )
     blocked = any(f.severity == "obstacle" for f in found)
-    return Analysis(() if blocked else tuple(walk.layers), found, walk.logits)
+    return Analysis(() if blocked else tuple(walk.layers), found, walk.logits, walk.input_shape)
 
 
 class _Walk(Builder):
@@ -170,7 +175,7 @@ class _Walk(Builder):
 
     def _leave_out_dead(self) -> None:
         """Leave out synapses and populations that carry nothing; a network whose outputs are constant is an obstacle."""
-        found = alive(self.layers, self._tensors[0].shape[1:])
+        found = alive(self.layers, self.input_shape)
         modules = {layer.name: layer.record.get("module", layer.name) for layer in self.layers}
         for name, source in found.zero_synapses:
             text = f"has only zero weights from {source!r}"

@@ -18,6 +18,7 @@ from .calls import Call, Calls, Ref
 from .dead import compact
 from .expressions import Expression
 from .maps import NotComposableError
+from .prepared import Prepared
 from .remedies import ObstacleError, obstacle
 
 APART = {
@@ -52,7 +53,9 @@ class Builder:
         without rounding, and without what is left out at the end.
     """
 
-    def __init__(self, calls: Calls, pooling: str, ending: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, calls: Calls, pooling: str, ending: frozenset[int] = frozenset(), prepared: Prepared | None = None
+    ) -> None:
         self.layers: list[Layer] = []
         self.findings: list[Finding] = []
         self.keep_pooling = pooling == "layer"
@@ -84,10 +87,10 @@ class Builder:
         # read. Views of one expression share both. They are kept, so that their ids stay unique.
         self._holders: dict[tuple[int, int], tuple[Expression, tuple[str, ...]]] = {}
         self._depths: dict[str, int] = {}
-        shape = tuple(calls.values[0].shape[1:])
-        is_suitable = len(shape) in (1, 3)
+        view = tuple(calls.values[0].shape[1:])
+        self.input_shape = _input_shape(calls)
         self._values: list[Any] = [
-            expressions.of_population(INPUT, shape, shape) if is_suitable else self._opaque(shape)
+            _of_input(self.input_shape, view, prepared) if len(self.input_shape) in (1, 3) else self._opaque(view)
         ]
 
     # What the rules use
@@ -402,6 +405,33 @@ class Builder:
 
     def _add(self, severity: Severity, where: str, found: str, remedy: str) -> None:
         self.findings.append(Finding(severity, where or "model", found, remedy))
+
+
+def _input_shape(calls: Calls) -> tuple[int, ...]:
+    """The shape of the input's population: rows (channels, length) are an image of height 1, images without channels have one.
+
+    Which of the two it is shows in the first call that reads the input: it adds the axis, or it does not.
+    """
+    images = calls.values[0]
+    view = tuple(images.shape[1:])
+    if len(view) != 2:
+        return view
+    first = next((call.result for call in calls.calls if any(part == Ref(0) for part in call.args)), None)
+    if isinstance(first, torch.Tensor) and first.ndim == 4 and first.numel() == images.numel():
+        shape = tuple(first.shape[1:])
+        if torch.equal(first.reshape(-1).float(), calls.images.reshape(-1).float()):
+            return shape
+    return (view[0], 1, view[1])
+
+
+def _of_input(shape: tuple[int, ...], view: tuple[int, ...], prepared: Prepared | None) -> Expression:
+    """The image as the network takes it."""
+    x = expressions.of_population(INPUT, shape, view)
+    if prepared is None or prepared.scale is None or prepared.shift is None:
+        return x
+    x = expressions.scaled(x, expressions.structural(x, prepared.scale))
+    x = expressions.shifted(x, expressions.structural(x, prepared.shift))
+    return replace(x, notes=(expressions.Note(INPUT, "is normalised"),))
 
 
 def _not_one_layer(call: Call) -> ObstacleError:

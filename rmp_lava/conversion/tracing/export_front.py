@@ -108,6 +108,14 @@ def inputs_of(program: ExportedProgram) -> tuple[str, ...]:
     return tuple(program.graph_signature.user_inputs)
 
 
+def shape_of(program: ExportedProgram) -> tuple[int, ...] | None:
+    """Shape of one input of a program, without the batch; None where a size is not fixed."""
+    value = _source(program).meta.get("val")
+    if isinstance(value, torch.Tensor) and value.ndim > 1 and all(isinstance(n, int) for n in value.shape[1:]):
+        return tuple(value.shape[1:])
+    return None
+
+
 def _source(program: ExportedProgram) -> fx.Node:
     name = inputs_of(program)[0]
     return next(node for node in program.graph.nodes if node.op == "placeholder" and node.name == name)

@@ -104,9 +104,9 @@ _TRAINED_FOR_INTEGERS = ("torch.ao.nn.qat.", "torch.ao.nn.intrinsic.qat.")
 
 
 def _is_torchvision_normalize(module: nn.Module) -> bool:
-    """Whether a module is torchvision's, whose forward looks at types and values and cannot be traced."""
+    """Whether a module is torchvision's (either version), whose forward looks at types and values and cannot be traced."""
     kind = type(module)
-    return kind.__name__ == "Normalize" and kind.__module__ == "torchvision.transforms.transforms"
+    return kind.__name__ == "Normalize" and kind.__module__.startswith("torchvision.transforms.")
 
 
 def is_leaf(module: nn.Module) -> bool:

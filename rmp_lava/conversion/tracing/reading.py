@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ...errors import first_line
 from ...findings import Finding, of_severity
 from . import export_front, fx_front
 from .calls import Calls, Ref, UntraceableError
+from .prepared import Prepared
 from .remedies import is_known, obstacle
 from .undisturbed import observers, undisturbed, unwrapped
 
@@ -30,8 +31,8 @@ TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 class Reading:
     """The calls of a network (None if it cannot be run or followed) and findings.
 
-    `images` are the ones it ran on, float32 on the CPU; `precision` is the dtype it computes in; `agrees` tells whether
-    the recorded calls reproduce the network's output.
+    `images` are the ones it ran on, float32 on the CPU, before what they were prepared by; `precision` is the dtype it computes
+    in; `agrees` tells whether the recorded calls reproduce the network's output.
     """
 
     calls: Calls | None
@@ -39,6 +40,7 @@ class Reading:
     images: np.ndarray
     precision: torch.dtype
     agrees: bool = True
+    prepared: Prepared | None = None
 
 
 def read(model: Model, example: np.ndarray) -> Reading:
@@ -51,6 +53,11 @@ def read(model: Model, example: np.ndarray) -> Reading:
     example : numpy.ndarray
         (N, ...) inputs, of which the first two are used.
     """
+    if isinstance(model, Prepared):
+        pixels = np.concatenate([example[:2]] * 2)[:2]
+        reading = read(model.trained, model.prepare(pixels))
+        pixels = np.resize(pixels, (len(reading.images), *pixels.shape[1:])).astype(np.float32)
+        return replace(reading, images=pixels, prepared=model)
     model = unwrapped(model)
     images = np.concatenate([example[:2]] * 2)[:2]
     tensors: dict[str, Any]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...backends import run
 from ...conversion.tracing.reading import Model
+from ...encoding import check_images, shaped
 from ...network import INPUT, SpikingNetwork
 from ...results import Run
 from ...scores import Score, has_pixels
@@ -93,6 +94,7 @@ def measure(
     UsageError, DataError
         As `rmp_lava.run` does.
     """
+    images = shaped(np.asarray(images), network.input)
     result = run(network, images, steps, seed=seed, progress=True)
     score = None if labels is None else result.score(network, labels)
     raster = _raster(network, images, steps, seed)
@@ -108,4 +110,5 @@ def _raster(network: SpikingNetwork, images: np.ndarray, steps: int, seed: int) 
     steps = int(np.clip(_RASTER_BYTES // (per_step * samples), 1, min(steps, RASTER_STEPS)))
     some = images[:samples, :steps] if network.input.encoding == "spikes" else images[:samples]
     result = run(network, some, steps, seed=seed, record={"spikes"})
-    return Raster({name: result.spikes[name] for name in (INPUT, *network.depths)}, some, samples, steps)
+    shown = check_images(some, network.input)
+    return Raster({name: result.spikes[name] for name in (INPUT, *network.depths)}, shown, samples, steps)

@@ -12,6 +12,7 @@ from ...conversion.analog import AnalogNetwork, activations
 from ...conversion.layer_fidelity import LayerComparison, LayerFidelity
 from ...conversion.pooling import unfold_like
 from ...conversion.trace import trace
+from ...conversion.tracing.prepared import prepared
 from ...conversion.tracing.reading import Model
 from ...conversion.truth import truth_of
 from ...encoding import make_input
@@ -76,7 +77,7 @@ def compare_rates(
     analog = _traced(network, trained)
     if isinstance(analog, str):
         return Rates(missing=analog)
-    some = images[:IMAGES]
+    trained, some = prepared(trained, images), images[:IMAGES]
     reached = None
     if labels is not None:
         reached = truth_of(trained, analog, images, np.asarray(labels), network.output.shape).trained_score
