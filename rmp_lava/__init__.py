@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
     from .netx import load as load, save as save
     from .report.page.page import make_page as make_page, write_page as write_page
     from .results import Run as Run
+    from .sources.models import load_trained as load_trained
 
 __version__ = "0.1.0"
 _NAMES = {
@@ -50,6 +51,7 @@ _NAMES = {
     "network": ("SpikingNetwork",),
     "report.page.page": ("make_page", "write_page"),
     "results": ("Run",),
+    "sources.models": ("load_trained",),
 }
 _settle()
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -46,11 +46,11 @@ def check(
 
     from ..conversion.check import CheckReport, check as run_check
     from ..findings import findings_table, grouped
-    from ..sources.models import load_trained, shape_for
+    from ..sources.models import load_trained, parse_shape, shape_for
 
     if Path(target).suffix == ".net":
         raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
-    network = load_trained(target, weights)
+    network = load_trained(target, weights, None if shape is None else parse_shape(shape))
     # Not zeros, which a network without biases maps to zeros whatever it computes.
     example = np.random.default_rng(0).random((2, *shape_for(network, shape)), dtype=np.float32)
     report = run_check(network.model, example, pooling=pooling, **options.preparation(input_range, mean, std))

@@ -22,7 +22,7 @@ def place(output: Path | None, target: TrainedModel, ending: str) -> Path:
     path = output or target.place.with_name(f"{target.place.name}{ending}.net")
     if target.kind == "net" and target.path and path.exists() and path.samefile(target.path):
         raise UsageError(f"output {path} is the input file; choose another --output")
-    check_places(path)
+    check_places(path, target.path)
     return path
 
 
@@ -39,10 +39,11 @@ def load(
     from ..sources.images import load_images
     from ..sources.models import load_trained, parse_shape
 
-    network = load_trained(target, weights)
+    given = None if shape is None else parse_shape(shape)
+    network = load_trained(target, weights, given)
     if images is None and data is None:
         data = network.dataset
-    wanted = network.shape if shape is None else parse_shape(shape)
+    wanted = given or network.shape
     return network, load_images(data, data_dir, images, labels, wanted, network.validation_fraction)
 
 

@@ -45,7 +45,8 @@ SpikeSeed = Annotated[
     int, typer.Option("--seed", help="Seed of Poisson spikes; it does not affect which images are drawn.")
 ]
 TARGETS = (
-    "A trained network: a checkpoint, a .pt2 file of torch.export.save, or package.module:function that returns it"
+    "A trained network: a checkpoint, an ONNX file, a .pt2 file of torch.export.save, or package.module:function that "
+    "returns it"
 )
 Target = Annotated[
     str,
@@ -54,7 +55,8 @@ Target = Annotated[
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="State dict for package.module:function; all names and shapes must match.")
+    Path | None,
+    typer.Option(help="State dict (.pt, .safetensors) for package.module:function; all names and shapes must match."),
 ]
 Shape = Annotated[
     str | None,

@@ -28,9 +28,10 @@ from ..network import Companion, SpikingNetwork
 from ..training.checkpoint import save_checkpoint
 from .kept import UNCHANGED, state_of
 from .models import TrainedModel
+from .onnx.file import whole
 
 _LONGEST_REASON = 160
-_SUFFIXES = (".ann.pt", ".ann.pt2", ".onnx")
+_SUFFIXES = (".ann.pt", ".ann.pt2", ".ann.onnx", ".onnx")
 """Suffixes of the files next to NAME.net."""
 
 
@@ -43,10 +44,11 @@ class Kept:
     left_out: tuple[str, ...]
 
 
-def check_places(path: Path) -> None:
+def check_places(path: Path, source: Path | None = None) -> None:
     """Make sure, before anything is computed, that writing NAME.net and its companions replaces no file of the user's.
 
-    What an earlier conversion has written may be replaced: NAME.net itself, and the files that it names with their SHA-256.
+    What an earlier conversion has written may be replaced: NAME.net itself, and the files that it names with their SHA-256. An
+    ONNX file `source`, which the network comes from, may be NAME.onnx, and stays as it is.
 
     Raises
     ------
@@ -60,11 +62,15 @@ def check_places(path: Path) -> None:
     check_writable(path, NetFileError)
     earlier = _earlier_files(path)
     for file in _places(path):
-        if file.exists() and file not in earlier:
+        if file.exists() and file not in earlier and not _is_source(file, source):
             raise UsageError(
                 f"{file} exists and is not what an earlier conversion has written to keep with {path.name}, so it is not "
                 "replaced; move it, or choose another --output"
             )
+
+
+def _is_source(file: Path, source: Path | None) -> bool:
+    return source is not None and source.suffix == ".onnx" and file.exists() and file.samefile(source)
 
 
 def _places(path: Path) -> list[Path]:
@@ -85,7 +91,9 @@ def _earlier_files(path: Path) -> set[Path]:
 
 
 def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, for_lava_dl: bool = False) -> Kept:
-    """Write NAME.net, and next to it NAME.ann.pt (a program: NAME.ann.pt2) and NAME.onnx, each whole or not at all.
+    """Write NAME.net, and next to it the trained network and NAME.onnx, each whole or not at all.
+
+    The trained network is NAME.ann.pt; a program NAME.ann.pt2; an ONNX file NAME.ann.onnx, in place of both.
 
     The network's `companions` name both with their SHA-256, so that it can be told whether they belong together.
 
@@ -95,7 +103,10 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, 
         If a file cannot be written, or as `rmp_lava.save` does.
     """
     contents, left_out = {}, []
-    for key, make in (("ann", lambda: _ann(target)), ("onnx", lambda: _onnx(target.model, network.input.shape))):
+    makers = {"ann": lambda: _ann(target), "onnx": lambda: _onnx(target.model, network.input.shape)}
+    if target.kind == "onnx":
+        del makers["onnx"]
+    for key, make in makers.items():
         try:
             suffix, content = make()
             contents[key] = (path.with_suffix(suffix), content)
@@ -118,7 +129,8 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, 
             files_on_disk.enter_context(prepared(file, content, CheckpointError))
         netx.save(kept, path, for_lava_dl=for_lava_dl)
     for file in superseded:  # they belong to the network that was replaced
-        file.unlink(missing_ok=True)
+        if not _is_source(file, target.path):
+            file.unlink(missing_ok=True)
     return Kept(path, files, tuple(left_out))
 
 
@@ -136,16 +148,16 @@ def _ann(target: TrainedModel) -> tuple[str, bytes]:
                 "passed for input range, mean and std"
             )
         model = model.trained
-    if target.kind == "program" and target.path is not None:
+    if target.kind in ("program", "onnx") and target.path is not None:
         try:
             content = target.path.read_bytes()
-        except OSError:
-            content = b""
-        if hashlib.sha256(content).hexdigest() != target.provenance["program_sha256"]:
+            if hashlib.sha256(content).hexdigest() != target.provenance[f"{target.kind}_sha256"]:
+                raise OSError
+            return (".ann.pt2", content) if target.kind == "program" else (".ann.onnx", whole(target.path))
+        except (OSError, CheckpointError):
             raise _LeftOutError(
                 f"The trained network is not kept: {target.path} has changed since it was read; keep it yourself"
-            )
-        return ".ann.pt2", content
+            ) from None
     if target.kind == "net" and target.path is not None:
         raise _LeftOutError(f"The trained network is not kept: it was restored from {target.path.name}; keep that file")
     if isinstance(model, ExportedProgram):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -13,25 +14,24 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.nn.parameter import is_lazy
 
 from .. import netx
 from ..conversion.analog import AnalogNetwork
 from ..conversion.restore import restore
 from ..conversion.tracing.export_front import shape_of
 from ..conversion.tracing.reading import Model
-from ..errors import CheckpointError, RmpLavaError, UsageError, abridged
+from ..errors import CheckpointError, RmpLavaError, UsageError
 from ..files import sha256_of
 from ..network import SpikingNetwork
 from ..training.checkpoint import load_model
 from ..training.data import DATASETS, VALIDATION_FRACTION
 from ..training.models import model_spec
-from ..training.torch_file import read_torch_file
 from .kept import UNCHANGED, state_of
+from .onnx.network import read_network
 from .program_file import read_program
+from .state_dict import is_state, load_weights, read_weights
 
 EXPORTS = Path("exports")
-_MOST_NAMES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class TrainedModel:
     name : str
         Of the spiking network to be made.
     model : torch.nn.Module or torch.export.ExportedProgram
-    kind : {"checkpoint", "program", "function", "net"}
+    kind : {"checkpoint", "program", "onnx", "function", "net"}
     place : Path
         Default path of results, without suffix: next to the file, or in `exports`.
     shape : tuple of int or None
@@ -53,7 +53,7 @@ class TrainedModel:
     provenance : dict
         Where it comes from; JSON values.
     path : Path or None
-        Of the checkpoint, the program or the `.net`.
+        Of the file that it comes from.
     checkpoint : mapping
         Of a checkpoint its metadata, with the model's name and options.
     held_out : float or None
@@ -80,8 +80,8 @@ class TrainedModel:
         return VALIDATION_FRACTION if self.held_out is None else self.held_out
 
 
-def load_trained(target: str, weights: Path | None = None) -> TrainedModel:
-    """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, `package.module:function`, or a `.net`.
+def load_trained(target: str, weights: Path | None = None, shape: tuple[int, ...] | None = None) -> TrainedModel:
+    """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, ONNX, `package.module:function`, or a `.net`.
 
     The network that the integers of a `.net` represent is restored, see `rmp_lava.conversion.restore`.
 
@@ -90,6 +90,8 @@ def load_trained(target: str, weights: Path | None = None) -> TrainedModel:
     target : str
     weights : Path, optional
         State dict for the network that the function returns.
+    shape : tuple of int, optional
+        Of one input; ONNX files need it where they leave it open.
 
     Raises
     ------
@@ -103,6 +105,8 @@ def load_trained(target: str, weights: Path | None = None) -> TrainedModel:
             f"weights are given for {target}, which has its own; pass package.module:function with them, or leave them out"
         )
     path = Path(target)
+    if path.suffix == ".onnx":
+        return _from_onnx(path, shape)
     readers = {".pt2": _from_program, ".net": _from_net}
     return readers.get(path.suffix, _from_checkpoint)(path)
 
@@ -155,11 +159,7 @@ def shape_for(target: TrainedModel, given: str | None) -> tuple[int, ...]:
 
 
 def _from_checkpoint(path: Path) -> TrainedModel:
-    if _is_script(path):
-        raise UsageError(
-            f"{path} is TorchScript, whose operations cannot be followed; pass package.module:function that builds its "
-            "network, with --weights FILE for its state dict, or a .pt2 file of torch.export.save"
-        )
+    _explain(path)
     try:
         model, metadata = load_model(path)
     except CheckpointError:
@@ -184,6 +184,28 @@ def _from_checkpoint(path: Path) -> TrainedModel:
     )
 
 
+def _explain(path: Path) -> None:
+    """Raise `UsageError` for files of other kinds, with the command that writes the network as ONNX."""
+    onnx = repr(path.with_suffix(".onnx").name)
+    if _is_script(path):
+        older = ", dynamo=False" if "dynamo" in inspect.signature(torch.onnx.export).parameters else ""
+        raise UsageError(
+            f"{path} is TorchScript, whose operations cannot be followed; write it as ONNX and pass that file: "
+            f"torch.onnx.export(torch.jit.load({str(path)!r}), torch.zeros(1, 3, 32, 32), {onnx}{older}), with its input's shape"
+        )
+    if path.suffix in (".keras", ".h5", ".hdf5"):
+        raise UsageError(
+            f"{path} is a Keras model; write it as ONNX and pass that file: model = keras.saving.load_model({str(path)!r}); "
+            f"model.predict(numpy.zeros((1, *model.input_shape[1:]))); model.export({onnx}, format='onnx')"
+        )
+    if path.is_dir() and (path / "saved_model.pb").is_file() or path.suffix == ".tflite":
+        source = "--saved-model" if path.is_dir() else "--tflite"
+        raise UsageError(
+            f"{path} is a TensorFlow model; write it as ONNX and pass that file: python -m tf2onnx.convert {source} {path} "
+            f"--output {path.name}.onnx"
+        )
+
+
 def _share(value: object) -> float | None:
     return value if isinstance(value, float) and 0 < value < 1 else None
 
@@ -200,10 +222,10 @@ def _is_script(path: Path) -> bool:
 def _explain_state_dict(path: Path) -> None:
     """Raise `UsageError` for weights without their network, which many users have: tell them what else is needed."""
     try:
-        content = read_torch_file(path)
+        content = read_weights(path)
     except CheckpointError:
         return
-    if isinstance(content, dict) and content and all(isinstance(value, torch.Tensor) for value in content.values()):
+    if is_state(content):
         raise UsageError(
             f"{path} is a state dict, weights without their network; pass package.module:function that builds it, with "
             f"--weights {path}"
@@ -220,6 +242,20 @@ def _from_program(path: Path) -> TrainedModel:
         shape=shape_of(program),
         dataset=None,
         provenance={"program": path.name, "program_sha256": sha256_of(path)},
+        path=path,
+    )
+
+
+def _from_onnx(path: Path, shape: tuple[int, ...] | None) -> TrainedModel:
+    network = read_network(path, shape)
+    return TrainedModel(
+        name=path.stem,
+        model=network,
+        kind="onnx",
+        place=path.with_suffix(""),
+        shape=network.shape,
+        dataset=None,
+        provenance={"onnx": path.name, "onnx_sha256": sha256_of(path)},
         path=path,
     )
 
@@ -253,7 +289,7 @@ def _from_function(target: str, weights: Path | None) -> TrainedModel:
     name = target.partition(":")[2]
     provenance = {"function": target}
     if weights is not None:
-        _load_weights(target, model, weights)
+        load_weights(target, model, weights)
         provenance |= {"weights": weights.name, "weights_sha256": sha256_of(weights)}
     return TrainedModel(name, model, "function", EXPORTS / name, None, None, provenance, builder=target)
 
@@ -276,34 +312,3 @@ def _call(target: str) -> Model:
     if not isinstance(model, (nn.Module, ExportedProgram)):
         raise UsageError(f"{target} returns {type(model).__name__}; it must return a torch.nn.Module")
     return model
-
-
-def _load_weights(target: str, model: Model, path: Path) -> None:
-    """Put a state dict into a network; every name and shape has to fit."""
-    if isinstance(model, ExportedProgram):
-        raise UsageError(f"{target} returns an exported program, which has its weights; leave out --weights")
-    state = read_torch_file(path)
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        found = (
-            f"the entries {abridged(state, _MOST_NAMES)}" if isinstance(state, dict) else f"a {type(state).__name__}"
-        )
-        raise CheckpointError(f"{path} is no state dict but holds {found}; save it with torch.save(model.state_dict())")
-    own = model.state_dict()
-    problems = [
-        f"{name} has shape {tuple(value.shape)} instead of {tuple(own[name].shape)}"
-        for name, value in state.items()
-        if name in own and not is_lazy(own[name]) and value.shape != own[name].shape
-    ]
-    if not problems:
-        try:
-            # It knows which entries older versions of a module did not have yet.
-            missing, unexpected = model.load_state_dict(state, strict=False)
-        except Exception as error:  # the network may load its state in a way of its own
-            raise CheckpointError(f"{path} does not fit {target} ({' '.join(str(error).split())})") from None
-        problems += [f"missing {abridged(missing, _MOST_NAMES)}"] if missing else []
-        problems += [f"unexpected {abridged(unexpected, _MOST_NAMES)}"] if unexpected else []
-    if problems:
-        remedy = "pass the state dict of this very network"
-        if all(str(name).startswith("module.") for name in state):
-            remedy = "its names begin with 'module.', as DataParallel's do, so save that of model.module"
-        raise CheckpointError(f"{path} does not fit {target}: {'; '.join(problems[:_MOST_NAMES])}; {remedy}")

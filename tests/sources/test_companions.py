@@ -20,7 +20,7 @@ from rmp_lava.netx import load
 from rmp_lava.report.provenance import describe_companions
 from rmp_lava.sources import companions as keep
 from rmp_lava.sources.companions import check_places, save_with_ann
-from rmp_lava.sources.models import TrainedModel, load_trained
+from rmp_lava.sources.models import TrainedModel, load_kept, load_trained
 from rmp_lava.training.checkpoint import load_checkpoint, save_checkpoint
 from rmp_lava.training.models import MODELS
 from rmp_lava.training.torch_file import read_torch_file
@@ -187,7 +187,7 @@ def test_names_in_a_net_lead_nowhere_else(tmp_path, name):
     assert ("cannot be read" if len(name) == 300 else "is not there") in sentence
 
 
-@pytest.mark.parametrize("suffix", [".ann.pt", ".ann.pt2", ".onnx"])
+@pytest.mark.parametrize("suffix", [".ann.pt", ".ann.pt2", ".ann.onnx", ".onnx"])
 def test_places_of_the_users_files_are_refused(model, tmp_path, suffix):
     path = tmp_path / "a.net"
     check_places(path)
@@ -226,3 +226,17 @@ def test_files_of_another_network_stay_where_its_copy_is_replaced(model, tmp_pat
 def test_output_must_be_a_net(tmp_path):
     with pytest.raises(UsageError, match="ends in .net"):
         check_places(tmp_path / "weights.pt")
+
+
+@needs_onnx
+def test_an_onnx_file_is_kept_whole_and_may_have_the_name_of_the_result(model, tmp_path):
+    first = save_with_ann(traced(model), tmp_path / "a.net", as_target(model, tmp_path))
+    target = load_trained(str(first.files["onnx"]))
+    check_places(tmp_path / "a.net", target.path)
+    kept = save_with_ann(traced(target.model), tmp_path / "a.net", target)
+    assert (
+        kept.files == {"ann": tmp_path / "a.ann.onnx"} and target.path.exists()
+    )  # its earlier companion, and now its source
+    again = load_kept(tmp_path / "a.net", load(tmp_path / "a.net"))
+    values = torch.rand(2, 1, 8, 8)
+    assert torch.equal(again.model(values), target.model(values))

@@ -100,13 +100,60 @@ def test_what_is_no_state_dict(mine, tmp_path, content):
     assert "is no state dict" in refusal(load_trained, mine, tmp_path / "w.pt")
 
 
-def test_weights_of_data_parallel_say_which_to_save(mine, tmp_path):
-    torch.save(nn.DataParallel(small()).state_dict(), tmp_path / "w.pt")
-    text = refusal(load_trained, mine, tmp_path / "w.pt")
-    assert (
-        "missing 0.weight" in text
-        and "begin with 'module.', as DataParallel's do, so save that of model.module" in text
+FORMS = {
+    "distributed": lambda s: {f"module.{name}": value for name, value in s.items()},
+    "compiled": lambda s: {f"_orig_mod.{name}": value for name, value in s.items()},
+    "a part compiled": lambda s: {name.replace("0.", "0._orig_mod."): value for name, value in s.items()},
+    "both": lambda s: {f"module._orig_mod.{name}": value for name, value in s.items()},
+    "inside": lambda s: {"state_dict": s, "epoch": 3, "optimizer": {"state": {0: torch.zeros(1)}, "lr": [0.1]}},
+    "by a training loop": lambda s: {"epoch": 3, "model": {f"net.{name}": value for name, value in s.items()}},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_state_dicts_as_people_save_them(mine, tmp_path, form):
+    expected = small()
+    torch.save(FORMS[form](expected.state_dict()), tmp_path / "w.pt")
+    state = load_trained(mine, tmp_path / "w.pt").model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.state_dict().items())
+
+
+def test_names_that_the_network_has_itself_are_kept(tmp_path, monkeypatch):
+    (tmp_path / "with_module_of_tests.py").write_text(
+        "from torch import nn\n\ndef net():\n    return nn.ModuleDict({'module': nn.Linear(2, 2)})\n"
     )
+    monkeypatch.chdir(tmp_path)
+    torch.save({"module.weight": torch.eye(2), "module.bias": torch.ones(2)}, tmp_path / "w.pt")
+    assert torch.equal(load_trained("with_module_of_tests:net", tmp_path / "w.pt").model["module"].weight, torch.eye(2))
+
+
+def test_several_state_dicts_in_a_file_are_not_chosen_from(mine, tmp_path, monkeypatch):
+    path = tmp_path / "w.pt"
+    torch.save({"state_dict": small().state_dict(), "state_dict_ema": small().state_dict()}, path)
+    text = refusal(load_trained, mine, path)
+    assert "holds 2 state dicts (state_dict, state_dict_ema)" in text
+    exec(text.rpartition(" with ")[2].replace("new_path", repr(str(tmp_path / "new.pt"))), {"torch": torch})
+    load_trained(mine, tmp_path / "new.pt")
+
+
+def test_safetensors(mine, tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    expected, path = small(), tmp_path / "w.safetensors"
+    safetensors.save_file(FORMS["distributed"](expected.state_dict()), path)
+    state = load_trained(mine, path).model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.state_dict().items())
+    assert "is a state dict" in refusal(load_trained, str(path))
+    content = path.read_bytes()
+    for damaged in (content[:100], content[:-4], b"", (2**60).to_bytes(8, "little") + content[8:]):
+        path.write_bytes(damaged)
+        assert "cannot be read" in refusal(load_trained, mine, path)
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.h5", "a.tflite"])
+def test_files_of_other_frameworks_say_how_to_export(tmp_path, name):
+    (tmp_path / name).write_bytes(b"content")
+    text = refusal(load_trained, str(tmp_path / name))
+    assert "write it as ONNX" in text and ("model.export('a.onnx', format='onnx')" in text or "tf2onnx" in text)
 
 
 def test_a_whole_pickled_network_is_not_loaded(mine, tmp_path):
@@ -262,5 +309,5 @@ def test_torchscript_files_are_refused_with_what_to_pass_instead(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer versions of PyTorch deprecate TorchScript
         torch.jit.script(nn.Linear(4, 2)).save(tmp_path / "script.pt")
-    with pytest.raises(UsageError, match=r"script.pt is TorchScript, .* --weights FILE for its state dict"):
+    with pytest.raises(UsageError, match=r"script.pt is TorchScript, .*torch.onnx.export\(torch.jit.load"):
         load_trained(str(tmp_path / "script.pt"))

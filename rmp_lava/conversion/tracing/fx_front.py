@@ -13,6 +13,9 @@ from ...errors import first_line
 from . import modules
 from .calls import Calls, UntraceableError, record
 
+_NAMED = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm, modules.OneOperation)
+"""Modules that make one call, whose name tells more than the function's."""
+
 
 class _Tracer(fx.Tracer):
     """Does not trace into PyTorch's own modules, takes parameters as constants, and does not change the network."""
@@ -73,8 +76,8 @@ class _Tracer(fx.Tracer):
         if node.op == "call_module":
             return str(node.target)
         around = node.meta["around"]
-        if isinstance(self.root.get_submodule(around), (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)):
-            return around  # a user's subclass that calls the function itself
+        if isinstance(self.root.get_submodule(around), _NAMED):
+            return around  # a user's subclass that calls the function itself, for example
         return f"{around}.{node.name}" if around else node.name
 
 

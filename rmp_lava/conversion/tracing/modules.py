@@ -9,6 +9,11 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+
+class OneOperation(nn.Module):
+    """A module whose forward calls one function, or two that belong together, so that its name is that of the call."""
+
+
 Lowered = tuple[str, tuple]
 """Name and arguments of the function that a module calls."""
 _Norm = nn.modules.batchnorm._NormBase
