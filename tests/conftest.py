@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,14 +27,19 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def net(tmp_path) -> Path:
-    """A file with every key of the format."""
+@pytest.fixture(scope="session")
+def _net(tmp_path_factory) -> Path:
     from net_files import conv_network
 
     from rmp_lava.netx import save
 
-    return save(conv_network(), tmp_path / "a.net")
+    return save(conv_network(), tmp_path_factory.mktemp("net") / "a.net")
+
+
+@pytest.fixture
+def net(_net, tmp_path) -> Path:
+    """A file with every key of the format, of which a test may make what it likes."""
+    return Path(shutil.copyfile(_net, tmp_path / "a.net"))
 
 
 _LONGEST = {"test_fashion_mnist_is_learned_and_kept_in_integers", "test_conversion_is_measured_and_shown"}
@@ -58,3 +65,9 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("lava"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish():
+    # Imports and tests live to the end: the garbage collector need not look at them, about a tenth of what tests cost.
+    gc.freeze()
+    gc.set_threshold(10_000)
