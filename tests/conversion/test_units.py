@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Callable
 
@@ -30,6 +31,7 @@ IMAGES, LABELS = DIGITS.train_images[:400], DIGITS.train_labels[:400]
 HELD_OUT, TRUTH = DIGITS.train_images[600:900], DIGITS.train_labels[600:900]
 
 
+@functools.cache
 def trained(build: Callable[[], nn.Sequential], epochs: int = 60) -> nn.Sequential:
     torch.manual_seed(1)
     model = build()
@@ -61,9 +63,9 @@ def separable() -> nn.Sequential:
     return nn.Sequential(*first, *depthwise, *pointwise, nn.Flatten(), nn.Linear(256, 10))
 
 
-@pytest.fixture(scope="module")
-def models() -> dict[str, nn.Sequential]:
-    return {build.__name__: trained(build) for build in (dense, convolutional)}
+def untrained() -> nn.Sequential:
+    torch.manual_seed(1)
+    return convolutional().eval()
 
 
 def rescaled(model: nn.Sequential, at: tuple[int, ...], factors: Callable[[int], np.ndarray]) -> nn.Sequential:
@@ -84,23 +86,23 @@ def rescaled(model: nn.Sequential, at: tuple[int, ...], factors: Callable[[int],
 def accuracies(model: nn.Module, steps: int, **options) -> tuple[float, float]:
     """Of the trained network and of the integer one."""
     with torch.no_grad():
-        trained = (model(torch.from_numpy(HELD_OUT)).argmax(1).numpy() == TRUTH).mean()
+        before = (model(torch.from_numpy(HELD_OUT)).argmax(1).numpy() == TRUTH).mean()
     integer = convert(model, IMAGES, steps=steps, **options).integer
-    return float(trained), run(integer, HELD_OUT, steps).accuracy(TRUTH)
+    return float(before), run(integer, HELD_OUT, steps).accuracy(TRUTH)
 
 
 # Units of different size
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dense", "convolutional"])
-def test_units_rescaled_by_powers_of_two_give_the_same_integers(models, name):
-    at = (1, 3) if name == "dense" else (0, 2, 5)
+@pytest.mark.parametrize("build", [dense, convolutional])
+def test_units_rescaled_by_powers_of_two_give_the_same_integers(build):
+    at = (1, 3) if build is dense else (0, 2, 5)
     rng = np.random.default_rng(0)
-    other = rescaled(models[name], at, lambda units: 2.0 ** rng.integers(-6, 7, units))
+    other = rescaled(trained(build), at, lambda units: 2.0 ** rng.integers(-6, 7, units))
     how = Balancing("error", v_init="best", calibrate="bias", channelwise=True)
     integers = []
-    for model in (models[name], other):
+    for model in (trained(build), other):
         analog = trace(model, make_input("current", (1, 8, 8)), IMAGES[:8])
         integers.append(quantize(balance(analog, IMAGES[:150], 16, how)))
     for one, same in zip(*integers, strict=True):
@@ -111,25 +113,25 @@ def test_units_rescaled_by_powers_of_two_give_the_same_integers(models, name):
 
 @pytest.mark.slow
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dense", "convolutional"])
+@pytest.mark.parametrize("build", [dense, convolutional])
 @pytest.mark.parametrize("steps", [16, 256])
 @pytest.mark.parametrize("spread", [0, 3])
-def test_integers_do_not_depend_on_the_size_of_units(models, name, steps, spread):
+def test_integers_do_not_depend_on_the_size_of_units(build, steps, spread):
     rng = np.random.default_rng(spread)
-    at = (1, 3) if name == "dense" else (0, 2, 5)
-    model = rescaled(models[name], at, lambda units: 10 ** rng.uniform(-spread / 2, spread / 2, units))
-    trained, integer = accuracies(model, steps)
-    assert integer >= trained - 0.0101  # three of 300 images
+    at = (1, 3) if build is dense else (0, 2, 5)
+    model = rescaled(trained(build), at, lambda units: 10 ** rng.uniform(-spread / 2, spread / 2, units))
+    before, integer = accuracies(model, steps)
+    assert integer >= before - 0.0101  # three of 300 images
 
 
 @pytest.mark.parametrize("images", [32, 128])
-def test_few_images_suffice_for_a_scale_per_neuron(models, images):
-    model = rescaled(models["dense"], (1, 3), lambda units: np.geomspace(0.1, 10, units))
+def test_few_images_suffice_for_a_scale_per_neuron(images):
+    model = rescaled(trained(dense), (1, 3), lambda units: np.geomspace(0.1, 10, units))
     analog = trace(model, make_input("current", (1, 8, 8)), IMAGES[:8])
     integer = quantize(balance(analog, IMAGES[:images], 32, candidates_for("low-latency")[0]))
     with torch.no_grad():
-        trained = (model(torch.from_numpy(HELD_OUT)).argmax(1).numpy() == TRUTH).mean()
-    assert run(integer, HELD_OUT, 32).accuracy(TRUTH) >= trained - 0.02
+        before = (model(torch.from_numpy(HELD_OUT)).argmax(1).numpy() == TRUTH).mean()
+    assert run(integer, HELD_OUT, 32).accuracy(TRUTH) >= before - 0.02
 
 
 def test_neurons_share_the_distribution_of_their_quotients():
@@ -185,17 +187,17 @@ def silenced(model: nn.Sequential, at: int, factor: float, *, row: bool = True) 
 @pytest.mark.parametrize("row", [True, False], ids=["row", "column"])
 @pytest.mark.parametrize("at", [2, 5], ids=["convolution", "dense"])
 @pytest.mark.parametrize("factor", [1, 1e3, 1e5])
-def test_a_silent_unit_costs_no_accuracy(models, at, factor, row):
-    trained, integer = accuracies(silenced(models["convolutional"], at, factor, row=row), 16)
-    assert integer >= trained - 0.0101
+def test_a_silent_unit_costs_no_accuracy(at, factor, row):
+    before, integer = accuracies(silenced(trained(convolutional), at, factor, row=row), 16)
+    assert integer >= before - 0.0101
 
 
 @pytest.mark.parametrize("at", [2, 5], ids=["convolution", "dense"])
 @pytest.mark.parametrize("how", [*candidates_for("low-latency"), *candidates_for("paper")])
-def test_weights_of_a_silent_unit_take_no_bits_from_others(models, at, how):
+def test_weights_of_a_silent_unit_take_no_bits_from_others(at, how):
     errors = []
     for factor in (1.0, 1e6):
-        model = silenced(silenced(models["convolutional"], at, factor), at, factor, row=False)
+        model = silenced(silenced(untrained(), at, factor), at, factor, row=False)
         balanced = balance(trace(model, make_input("current", (1, 8, 8)), IMAGES[:8]), IMAGES[:64], 16, how)
         integer = quantize(balanced)
         errors.append([np.count_nonzero(layer.synapses[0].weight == 0) for layer in integer])
@@ -225,8 +227,8 @@ def test_a_branch_that_is_silent_on_the_calibration_images_is_kept_without_harm(
     assert np.sqrt(np.mean((result.in_trained_units(integer) - expected) ** 2)) < 0.05 * expected.std()
 
 
-def test_the_user_is_told_how_many_units_are_silent(models):
-    conversion = convert(silenced(models["convolutional"], 2, 1e3), IMAGES[:128], steps=4)
+def test_the_user_is_told_how_many_units_are_silent():
+    conversion = convert(silenced(untrained(), 2, 1e3), IMAGES[:128], steps=4)
     assert re.search(r"decide no scale: .*\d of 12 channels of '2'", conversion.silent_units)
     assert "silent" in str(conversion.table())
 
@@ -271,8 +273,8 @@ def test_weights_from_silent_channels_are_found_in_groups():
 # What follows
 
 
-def test_restored_and_tuned_networks_keep_the_function_of_neurons_with_scales_of_their_own(models):
-    model = rescaled(models["dense"], (1, 3), lambda units: np.geomspace(0.03, 30, units))
+def test_restored_and_tuned_networks_keep_the_function_of_neurons_with_scales_of_their_own():
+    model = rescaled(trained(dense), (1, 3), lambda units: np.geomspace(0.03, 30, units))
     conversion = convert(model, IMAGES[:128], steps=64)
     assert conversion.floating.layers[0].activation_scale.shape == (40,)
     restored, again = restore(conversion.integer), unscale(conversion.floating)
