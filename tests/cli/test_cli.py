@@ -76,7 +76,7 @@ def unsuitable():
 def work(tmp_path_factory) -> Path:
     """A folder with a checkpoint and its network, made by the commands themselves."""
     folder = tmp_path_factory.mktemp("work")
-    assert run_main("train", "digits-cnn", "--epochs", 2, "--output", folder / "d.pt") == 0
+    assert run_main("train", "digits-cnn", "--epochs", 1, "--output", folder / "d.pt") == 0
     assert run_main("convert", folder / "d.pt", "--steps", 8, "--calibration", 50, "--encoding", "rate") == 0
     (folder / "mine.py").write_text(MINE)
     return folder
