@@ -177,7 +177,14 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", KNOWN)
+# Blocks of the others are drawn above.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("ResNet", "VGG", "MobileNetV2") else pytest.param(name, marks=pytest.mark.slow)
+        for name in KNOWN
+    ],
+)
 def test_known_architectures(tmp_path, name):
     torch.manual_seed(0)
     build, shape = KNOWN[name]

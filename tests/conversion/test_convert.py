@@ -318,7 +318,7 @@ def test_spike_rates_follow_the_activations(encoding):
         conv(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), linear(36, 8), nn.ReLU(), linear(8, 3)
     )
     images = np.random.default_rng(0).random((8, 1, 8, 8)).astype(np.float32)
-    steps = 1000
+    steps = 250
     network = convert(model, images, steps=steps, method="paper", encoding=encoding).floating
     found = run(network, images, steps).in_trained_units(network)
     with torch.no_grad():

@@ -16,6 +16,7 @@ from rmp_lava.encoding import make_input
 from rmp_lava.scores import Score
 
 IMAGES = np.random.default_rng(0).random((30, 1, 4, 4), dtype=np.float32)
+STEPS = 32
 
 
 class End(nn.Module):
@@ -65,15 +66,15 @@ def test_a_diagnosis_counts_pixels_of_maps_and_the_error_of_a_single_output():
     conversion = converted(model)
     stages = conversion.stages(IMAGES)
     found = TrainedOutputs(conversion.analog, IMAGES)
-    assert found.agreement(conversion.integer, 64) == pytest.approx(stages[4].score.accuracy)
+    assert found.agreement(conversion.integer, STEPS) == pytest.approx(stages[4].score.accuracy)
     conversion = converted(flat(1))
     stages = conversion.stages(IMAGES)
-    found = TrainedOutputs(conversion.analog, IMAGES).agreement(conversion.integer, 64)
+    found = TrainedOutputs(conversion.analog, IMAGES).agreement(conversion.integer, STEPS)
     assert found == pytest.approx(1 - stages[4].score.error, abs=1e-4)
 
 
 def converted(model: nn.Module) -> Conversion:
-    return convert(model, IMAGES, steps=64)
+    return convert(model, IMAGES, steps=STEPS)
 
 
 @pytest.mark.parametrize("name", [name for name in _ENDINGS if name != "none"])
@@ -111,10 +112,11 @@ def test_pixels_of_one_channel_are_told_apart_before_the_end():
     with torch.no_grad():
         model[2].bias -= float(np.median(before(model)))
     labels = (before(model)[:, 0] > 0).astype(np.uint8)
-    stages = converted(model).stages(IMAGES, labels)
+    conversion = converted(model)
+    stages = conversion.stages(IMAGES, labels)
     assert stages[0].score == stages[1].score == Score("segmentation", 1.0, 1.0)
     assert stages[4].score.mean_iou > 0.9
-    unlabelled = converted(model).stages(IMAGES)
+    unlabelled = conversion.stages(IMAGES)
     assert unlabelled[4].score.accuracy is None and 0 < unlabelled[4].score.error < 0.15
 
 
