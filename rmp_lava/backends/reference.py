@@ -118,7 +118,9 @@ def _simulate_sigma_delta(network: SpikingNetwork, frames: np.ndarray, record: C
     for layer in network:
         currents, large = np.zeros((samples, steps, *layer.shape), dtype=np.int64), 0
         for synapse, delay in zip(layer.synapses, waiting[layer.name], strict=True):
-            sums = apply(synapse, streams[synapse.source][:, : max(0, steps - 1 - delay)]).astype(np.int64)
+            if steps <= 1 + delay:
+                continue  # no message arrives any more
+            sums = apply(synapse, streams[synapse.source][:, : steps - 1 - delay]).astype(np.int64)
             large += int(np.count_nonzero(np.abs(sums) >= MAX_CONV_SUM))
             currents[:, 1 + delay :] += sigma_delta.as_lava_sums(synapse, sums)
         state, neurons = sigma_delta.initial_state(layer.shape, samples), layer.neurons

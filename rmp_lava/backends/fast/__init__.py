@@ -2,7 +2,7 @@
 
 `synapses` has the exact kernels, `neurons` (and `fused`) the neuron updates, `streams` the messages between layers, `layers`
 one layer, `simulation` a batch of samples. `batching` fits a run into a memory budget, `confidence` stops samples early.
-`windows` does the same for neurons that wait.
+`windows` does the same for neurons that wait, and `sigma_delta` for sigma-delta networks.
 `layerwise` is the public face for passes that simulate one layer at a time. On a CPU, each batch runs in its own thread.
 """
 
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from ..options import Fast
 from . import neurons
 from .batching import choose_batching
 from .layers import Prepared
+from .sigma_delta import PreparedSigmaDelta, SigmaDeltaSimulation
 from .simulation import BatchSimulation
 from .windows import WindowSimulation
 
@@ -64,8 +66,8 @@ def run(
     place = _device(options.device)
     if options.confidence is not None:
         output_unit(network)  # refuses a network without a scale, before it runs
-    if network.is_sigma_delta:
-        raise BackendError("sigma-delta networks run on backends 'reference' and 'lava'")
+    if options.kernel == "int8" and network.is_sigma_delta:
+        raise BackendError("kernel 'int8' sums spikes, and sigma-delta networks send graded messages; choose 'auto'")
     if options.kernel == "int8" and not network.is_integer:
         raise BackendError("kernel 'int8' is for integer networks; quantise the network first")
     batching = choose_batching(
@@ -82,8 +84,13 @@ def run(
         torch.no_grad(),
         Progress("fast simulation, steps of samples", len(images) * plan.steps, shown=progress) as bar,
     ):
-        prepared = Prepared(network, place, options.kernel, steps=plan.steps if plan.wait else None)
-        kind = WindowSimulation if plan.wait else BatchSimulation
+        if network.is_sigma_delta:
+            prepared = PreparedSigmaDelta(network, place)
+            begin = partial(SigmaDeltaSimulation, prepared)
+        else:
+            prepared = Prepared(network, place, options.kernel, steps=plan.steps if plan.wait else None)
+            kind = WindowSimulation if plan.wait else BatchSimulation
+            begin = partial(kind, prepared, confidence=options.confidence)
         batches = range(0, len(images), batching.samples)
 
         def simulate(first: int, stopped: threading.Event) -> list[tuple[np.ndarray, Part]]:
@@ -95,8 +102,7 @@ def run(
             encoder = Encoder(
                 network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
             )
-            simulation = kind(prepared, encoder, plan, batching, record, confidence=options.confidence)
-            return [(first + rows, part) for rows, part in simulation.run(ended)]
+            return [(first + rows, part) for rows, part in begin(encoder, plan, batching, record).run(ended)]
 
         found = [part for parts in _in_threads(simulate, batches, batching.workers) for part in parts]
     rows = np.concatenate([rows for rows, _ in found])
@@ -144,6 +150,8 @@ def _in_threads(simulate: Callable[[int, threading.Event], _T], batches: range, 
 
 def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:
     kind = "integer neurons" if network.is_integer else "float32 neurons"
+    if network.is_sigma_delta:
+        return "sigma-delta neurons"
     leaky = any(layer.neurons.is_leaky for layer in network)
     if device.type != "cpu" or (leaky and not network.is_integer):  # only integers with leak are compiled
         return kind

@@ -79,8 +79,8 @@ def choose_batching(
     steps = least if step_by_step else max(least, min(plan.steps, max(16, min(64, 256 // batch))))
 
     def needed() -> int:
-        # A real-valued input takes four bytes, a spike one.
-        streams = steps * (sum(sizes) + 3 * sizes[0])
+        # A real-valued input and graded messages take four bytes, a spike one.
+        streams = steps * (sum(sizes) * (4 if network.is_sigma_delta else 1) + 3 * sizes[0])
         block = max(block_bytes, 4 * batch * max(sizes))
         read_out = steps * network.output.size * _READ_OUT_BYTES
         return batch * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
