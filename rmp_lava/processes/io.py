@@ -43,8 +43,9 @@ class SpikeSink(AbstractProcess):
 
     shape : Of the port, Lava order.
     paths : What to write -> `.npy` file. "counts", "last", "crossing": (samples, *channel-first shape), messages in each
-        sample's observed steps, in the last one of them, and outside of them. "spikes": (samples, steps, *channel-first
-        shape), every message of the observed steps. "done": (1,), number of finished samples, for a progress display.
+        sample's observed steps, in the last one of them, and outside of them; "sums": what they add up to. "spikes": (samples,
+        steps, *channel-first shape), every message of the observed steps. "done": (1,), number of finished samples, for a
+        progress display.
     samples, steps, period, lead_in : Observed steps of a sample, steps from one sample to the next, and before the first one.
     wait : Steps of each sample before the observed ones.
     crosses : Steps of each period in which messages are "crossing", from 0.

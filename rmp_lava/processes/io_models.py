@@ -110,7 +110,7 @@ class PyDelayFloat(_DelayModel):
 
 class _SpikeSinkModel(_Writer):
     a_in: PyInPort
-    dtype: type = np.uint16
+    dtype: type = np.int32
 
     def __init__(self, proc_params: Mapping[str, Any]) -> None:
         super().__init__(proc_params)
@@ -121,7 +121,7 @@ class _SpikeSinkModel(_Writer):
             for kind, path in proc_params["paths"].items()
         }
         self.wait, self.crosses = proc_params["wait"], frozenset(proc_params["crosses"])
-        self.count = np.zeros(self.shape, dtype=np.int64)
+        self.count, self.sum = np.zeros((2, *self.shape), dtype=np.int64)
         self.crossing = np.zeros(self.shape, dtype=bool)
 
     def run_spk(self) -> None:
@@ -130,7 +130,7 @@ class _SpikeSinkModel(_Writer):
         if not 0 <= sample < self.samples:
             return
         if step == 0:
-            self.count[:], self.crossing[:] = 0, False
+            self.count[:], self.sum[:], self.crossing[:] = 0, 0, False
         if step in self.crosses:
             self.crossing |= messages != 0
         if step == self.period - 1:
@@ -139,9 +139,11 @@ class _SpikeSinkModel(_Writer):
         if not 0 <= observed < self.steps:
             return
         self.count += messages != 0
+        self.sum += messages.astype(np.int64)
         self._write("spikes", (sample, observed), messages)
         if observed == self.steps - 1:
             self._write("counts", sample, self.count)
+            self._write("sums", sample, self.sum)
             self._write("last", sample, messages != 0)
             self._write("done", 0, sample + 1)
 

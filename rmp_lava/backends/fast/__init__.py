@@ -84,13 +84,14 @@ def run(
         torch.no_grad(),
         Progress("fast simulation, steps of samples", len(images) * plan.steps, shown=progress) as bar,
     ):
+        begin: Callable[..., BatchSimulation | SigmaDeltaSimulation]
         if network.is_sigma_delta:
-            prepared = PreparedSigmaDelta(network, place)
-            begin = partial(SigmaDeltaSimulation, prepared)
+            graded = PreparedSigmaDelta(network, place)
+            begin, describe = partial(SigmaDeltaSimulation, graded), graded.describe
         else:
             prepared = Prepared(network, place, options.kernel, steps=plan.steps if plan.wait else None)
             kind = WindowSimulation if plan.wait else BatchSimulation
-            begin = partial(kind, prepared, confidence=options.confidence)
+            begin, describe = partial(kind, prepared, confidence=options.confidence), prepared.describe
         batches = range(0, len(images), batching.samples)
 
         def simulate(first: int, stopped: threading.Event) -> list[tuple[np.ndarray, Part]]:
@@ -112,7 +113,7 @@ def run(
         [part for _, part in found],
         order=None if in_order else np.argsort(rows),
         backend="fast",
-        execution=f"torch {torch.__version__} on {options.device}, {prepared.describe()}, {_describe_neurons(network, place)}",
+        execution=f"torch {torch.__version__} on {options.device}, {describe()}, {_describe_neurons(network, place)}",
         implementation="native",
         seconds=time.perf_counter() - started,
     )

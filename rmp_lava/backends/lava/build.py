@@ -1,7 +1,8 @@
 """From a `SpikingNetwork` to connected Lava Processes, in either implementation. The only builder of networks; imports Lava.
 
-Native: one `RMP` Process per layer. Stock: Lava's unmodified LIF (see `stock_lif`). The same graph is built for the CPU simulator
-and for a chip; only how messages enter and leave (`adapters`) differs.
+Native: one `RMP` Process per layer, or in sigma-delta networks Lava's own (see `sdn`). Stock: Lava's unmodified LIF (see
+`stock_lif`). The same graph is built for the CPU simulator and for a chip; only how messages enter and leave (`adapters`)
+differs.
 
 A layer's reset is delayed until its window starts (`rmp_lava.schedule`). Lava's synapses take one step, so messages on a path
 that is shorter than another must wait: spikes of stock neurons, and all spikes on a chip, pass through relay neurons; other
@@ -16,7 +17,7 @@ import numpy as np
 from lava.magma.core.process.ports.ports import OutPort
 
 from ...errors import BackendError
-from ...network import INPUT, Population, SpikingNetwork, delays, populations, windows
+from ...network import INPUT, Population, SigmaDelta, SpikingNetwork, delays, populations, windows
 from ...processes.io import Delay
 from ...processes.rmp import RMP
 from ...schedule import Schedule
@@ -27,6 +28,7 @@ from .adapters import Adapters
 from .connections import connect_synapse
 from .population import LavaPopulation, lava_bias, lava_shape, one_to_one, relay
 from .pulses import Pulses
+from .sdn import sigma_delta_population
 from .stock_lif import stock_population
 
 
@@ -80,7 +82,9 @@ def build(
         raise BackendError("native neurons cannot hold a constant input; use implementation 'stock'")
     built = {} if source is None else {INPUT: LavaPopulation(None, source, source.shape)}
     for each in populations(network):
-        if pulses is None:
+        if isinstance(each.neurons, SigmaDelta):
+            population = sigma_delta_population(each.neurons, each.shape, encodes=each.name == INPUT)
+        elif pulses is None:
             population = _native_population(each, plan, lead_in, adapters)
         else:
             population = stock_population(each, plan, lead_in, leak, pulses)
@@ -155,6 +159,6 @@ def _connect_all(
                 pulses.always(lead_in + when[layer.name].start + 1, value, target)
                 continue
             largest = network.input.largest_message if synapse.source == INPUT else 1
-            bits = 0 if network.is_integer and largest == 1 else 16
+            bits = 0 if network.is_integer and largest == 1 and not network.is_sigma_delta else 16
             port = delayed(synapse.source, steps).s_out
             connect_synapse(synapse, port, target, bits, adapters if from_host else None)

@@ -24,7 +24,7 @@ NETWORK, MESSAGES, DONE = "network.net", "messages.npy", "done.npy"
 
 
 def array_path(folder: Path, kind: str, index: int) -> Path:
-    """File of one population's "counts", "last", "crossing", "spikes" or "membrane"; `index` as in the task."""
+    """File of one population's "counts", "sums", "last", "crossing", "spikes" or "membrane"; `index` as in the task."""
     return folder / f"{kind}{index}.npy"
 
 

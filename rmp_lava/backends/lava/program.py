@@ -74,6 +74,7 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
     # One step in an adapter, and one in a synapse to the input's neurons.
     steps_in = 1 + (network.input.neurons is not None) if adapters.as_on_chip else 0
     steps_out = int(adapters.as_on_chip)
+    first = 0 if network.is_sigma_delta else LEAD_IN  # there, biases act from the first step on
     messages = folder / MESSAGES
     if task.embedded:
         steps_in, source = 0, None
@@ -82,9 +83,9 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
         constant = None
         shape = lava_shape(network.input.shape)
         source = MessageSource(
-            shape=shape, path=str(messages), steps=plan.steps, period=plan.period, lead_in=LEAD_IN
+            shape=shape, path=str(messages), steps=plan.steps, period=plan.period, lead_in=first
         ).s_out
-    lead_in = LEAD_IN + steps_in
+    lead_in = first + steps_in
     populations = build(
         network,
         source,
@@ -103,9 +104,9 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
         if task.observed is None or name in task.observed:
             # What the host sends is observed where it is sent, before any adapter.
             from_host = population.a_in is None
-            late = LEAD_IN if from_host else lead_in + start + steps_out
+            late = first if from_host else lead_in + start + steps_out
             port = population.s_out if from_host else adapters.leave(population.s_out)
-            kinds = ("counts", "last", "crossing", *(("spikes",) if task.record_spikes else ()))
+            kinds = ("counts", "sums", "last", "crossing", *(("spikes",) if task.record_spikes else ()))
             paths = {kind: str(array_path(folder, kind, i)) for kind in kinds}
             if name == network.output.name:
                 paths["done"] = str(folder / DONE)

@@ -14,13 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ... import netx
 from ...choices import Backend
-from ...encoding import encode
+from ...encoding import Encoder, encode
 from ...errors import BackendError
 from ...network import INPUT, SpikingNetwork, populations
 from ...progress import Progress
@@ -60,16 +61,21 @@ def run_network(
     BackendError
         If Lava fails or the time limit (seconds) passes. Nothing is left running, not even after Ctrl-C.
     """
-    task = _network_task(job)
-    with finished(network, images, job, seed=seed, time_limit=time_limit, progress=progress) as (folder, outcome):
-        part = _collected(network, folder, task, record)
+    task, parts, seconds = _network_task(job), [], 0.0
+    # Lava's sigma-delta Processes are not reset: each sample is a run of its own.
+    groups = [images[i : i + 1] for i in range(len(images))] if network.is_sigma_delta else [images]
+    for group in groups:
+        some = replace(job, task=replace(task, samples=len(group)))
+        with finished(network, group, some, seed=seed, time_limit=time_limit, progress=progress) as (folder, outcome):
+            parts.append(_collected(network, folder, task, record))
+        seconds += outcome.seconds
     return join(
         task.plan,
-        [part],
+        parts,
         backend=backend,
         execution=outcome.execution + note,
         implementation=task.implementation,
-        seconds=outcome.seconds,
+        seconds=seconds,
     )
 
 
@@ -134,7 +140,7 @@ def probed_layers(network: SpikingNetwork, record: Collection[str]) -> tuple[str
 
 def write_messages(network: SpikingNetwork, images: np.ndarray, plan: Schedule, seed: int, path: Path) -> None:
     """Write what the input sends for each image, (samples, steps, *input shape); a constant message only once."""
-    constant = network.input.encoding in ("rate", "current")
+    constant = Encoder(network.input, images[:1], plan.steps, seed=seed).is_constant
     steps = 1 if constant else plan.steps
     first = encode(network.input, images[:1], plan.steps, seed=seed)
     header = np.lib.format.header_data_from_array_1_0(first[0, :steps])
@@ -248,6 +254,7 @@ def _collected(network: SpikingNetwork, folder: Path, task: NetworkTask, record:
         return {name: _load(folder, kind, i) for name, i in present.items()}
 
     counts, last, crossing, potentials = (read(kind) for kind in ("counts", "last", "crossing", "membrane"))
+    sent = read("sums") if network.is_sigma_delta else counts
     soft = {
         each.name for each in populations(network) if task.implementation == "stock" and each.neurons.reset == "soft"
     }
@@ -255,7 +262,7 @@ def _collected(network: SpikingNetwork, folder: Path, task: NetworkTask, record:
         # The self-synapse's subtraction for the last step's spike is still on its way.
         potentials[name] = potentials[name] - last[name] * to_state_units(int(network[name].neurons.threshold))
     name = network.output.name
-    scores = output(network, counts.get(name), potentials.get(name), task.plan.steps)
+    scores = output(network, sent.get(name), potentials.get(name), task.plan.steps)
     part = Part(output=scores.reshape(len(scores), -1))
     part.count_messages(network, counts, record)
     part.count_updates(network, task.plan.steps, len(scores))

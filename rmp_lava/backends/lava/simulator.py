@@ -90,7 +90,9 @@ def run(
         seed=seed,
         time_limit=options.time_limit,
         progress=progress,
-        note=f", {neuron_note(options.implementation, options.neuron_program)}",
+        note=", Lava's sigma-delta neurons"
+        if network.is_sigma_delta
+        else f", {neuron_note(options.implementation, options.neuron_program)}",
     )
 
 
