@@ -47,6 +47,8 @@ Thresholds = Literal[ObservedThresholds, "tuned"]
 InitialPotential = Literal["zero", "half", "best"]
 BiasCalibration = Literal["none", "bias"]
 SearchFor = Literal["accuracy", "outputs"]
+Replaced = Literal["activations", "gates", "leaky-relu", "max-pooling"]
+"""What `tune` may replace before it trains, see `rmp_lava.conversion.replacement`."""
 Aim = Literal["accuracy", "energy", "latency"]
 """What T and wait are chosen for, see `rmp_lava.conversion.frontier`."""
 ScoreKind = Literal["classification", "segmentation", "regression", "agreement"]

@@ -48,23 +48,46 @@ def of_severity(findings: Iterable[Finding], *severities: Severity) -> tuple[Fin
 
 _NAMES = re.compile(r" (?:of|in|from) (?:layers? )?'[^']*'(?:, '[^']*')*")
 """The part of a sentence that names layers."""
+_KIND = re.compile(r"^\(([^()]*)\) ")
+"""The function or class that a sentence begins with."""
+_AMOUNTS = re.compile(r"[\d,]+(?= neurons)|\d+(?= more steps)|(?<=clipped at )[\d.]*\d\b")
 
 
 def grouped(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings with one for all that say the same of several places: "12 layers, such as 'bn1'"."""
+    """The findings with one for all that say the same of several places: "12 layers, such as 'bn1'".
+
+    Numbers of neurons are added up; other amounts become ranges.
+    """
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
-        texts = [_NAMES.sub("", text) for text in (finding.found, finding.remedy)]
+        texts = [_AMOUNTS.sub("", _KIND.sub("", _NAMES.sub("", text))) for text in (finding.found, finding.remedy)]
         groups.setdefault((finding.severity, *texts, finding.kind), []).append(finding)
     found = []
-    for (_, said, remedy, _), same in groups.items():
+    for same in groups.values():
         places = list(dict.fromkeys(finding.where for finding in same))
         if len(places) == 1:
             found += same
         else:
             where = f"{len(places)} layers, such as {places[0]!r}"
+            said, remedy = (_together([getattr(each, field) for each in same]) for field in ("found", "remedy"))
             found.append(replace(same[0], where=where, found=said, remedy=remedy))
     return tuple(found)
+
+
+def _together(texts: list[str]) -> str:
+    """One sentence for several that differ in names and amounts only."""
+    texts = [_NAMES.sub("", text) for text in texts]
+    kinds = list(dict.fromkeys(match[1] for match in map(_KIND.match, texts) if match))
+    texts = [_KIND.sub("", text) for text in texts]
+    amounts = iter(zip(*(_AMOUNTS.findall(text) for text in texts), strict=True))
+
+    def amount(match: re.Match[str]) -> str:
+        values = sorted(next(amounts), key=lambda text: float(text.replace(",", "")))
+        if match.string[match.end() :].startswith(" neurons"):
+            return f"{sum(int(text.replace(',', '')) for text in values):,}"
+        return values[0] if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
+
+    return (f"({', '.join(kinds)}) " if kinds else "") + _AMOUNTS.sub(amount, texts[0])
 
 
 def findings_table(findings: Iterable[Finding], title: str, where: str = "layer") -> Table:

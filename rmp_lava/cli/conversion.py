@@ -17,7 +17,9 @@ from ..choices import (
     Method,
     ObservedThresholds,
     Precision,
+    Replaced,
     SpikingReset,
+    listed,
 )
 from ..errors import UsageError
 from . import options
@@ -235,6 +237,16 @@ def tune(
             help="Time steps that neurons integrate before they may spike: 0, or T, which trains T levels without spikes."
         ),
     ] = 0,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="First replace operations of a copy of the network, and train it with the original as teacher: "
+            f"{listed(Replaced)}; may be given several times.",
+            show_default="nothing",
+            metavar="KIND",
+        ),
+    ] = None,
+    replace_epochs: Annotated[int, typer.Option(help="Epochs of the training after --replace.")] = 5,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it decays to zero.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images per optimizer step.")] = 64,
@@ -282,6 +294,8 @@ def tune(
         split.train_labels,
         steps=steps,
         wait=wait,
+        replace=cast("list[Replaced]", replace or []),  # checked there
+        replace_epochs=replace_epochs,
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,

@@ -65,6 +65,8 @@ def finish(
     target = replace(target, model=conversion.model)
     kept = save_with_ann(with_measurement(conversion.integer, measurement), path, target, for_lava_dl=for_lava_dl)
     console = console_for(json_path)
+    if conversion.replacement is not None:
+        console.print(conversion.replacement.table())
     for finding in conversion.findings:
         console.print(f"{finding.sentence()}.")
     if conversion.silent_units:

@@ -19,6 +19,7 @@ from .diagnosis import Diagnosis, Request, diagnose_rates
 from .fidelity import clipped, first_loss, measure_layers
 from .layer_fidelity import LayerFidelity
 from .outputs import analog_outputs
+from .replace import Replacement
 from .stages import Stage, Stages
 from .tracing.reading import Model
 from .truth import truth_of
@@ -106,6 +107,8 @@ class Conversion(Tabular):
         What `convert` was asked for; `request.again(...)` converts with other parameters.
     findings : tuple of Finding
         What was chosen because of the network's structure, such as another encoding of the input than the method's.
+    replacement : Replacement or None
+        What was replaced in a copy of the trained network before the tuning, and the accuracies on the way.
     """
 
     analog: SpikingNetwork
@@ -118,6 +121,7 @@ class Conversion(Tabular):
     diagnosis: Diagnosis | None = None
     request: Request | None = None
     findings: tuple[Finding, ...] = ()
+    replacement: Replacement | None = None
 
     def table(self) -> Table:
         """Layers with their thresholds in float and in integers, what rounding changed in their weights, and silent units.
@@ -246,6 +250,7 @@ class Conversion(Tabular):
         return {
             "steps": self.steps,
             "tuning": [vars(record) for record in self.tuning],
+            "replacement": None if self.replacement is None else self.replacement.summary(),
             "findings": [vars(finding) for finding in self.findings],
             "layers": {layer.name: dict(layer.record) for layer in self.integer},
         }

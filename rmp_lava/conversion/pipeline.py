@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace as with_changes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from torch import nn
 
 from .. import __version__
 from ..choices import (
@@ -18,6 +19,7 @@ from ..choices import (
     Method,
     Pooling,
     Precision,
+    Replaced,
     SearchFor,
     ThresholdForm,
     TracedPooling,
@@ -40,18 +42,21 @@ from .balancing import Balancing, candidates_for
 from .conversion import Conversion
 from .correction import correct_biases
 from .diagnosis import diagnose_rounding
+from .distillation import Labelled
 from .divergence import COMPARED_IMAGES, balance_best
 from .headroom import board_ranges, native_ranges
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes, with_encoding
 from .pooling import unfold_pooling
 from .quantization import Quantization
 from .quantize import layer_profiles, quantize
+from .replace import ReplaceSettings, train_replaced
+from .replacement import replaced
 from .scale import unscale
 from .search import make_objective, search as search_thresholds
 from .trace import trace
 from .tracing.prepared import Values, prepared
 from .tracing.reading import Model
-from .tune import Labelled, tune as tune_network
+from .tune import tune as tune_network
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -60,6 +65,8 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 512
 """Training images that `tune` takes for thresholds and biases unless the caller chooses a number."""
+REPLACE_RATE = 10
+"""A training after a replacement has more to change than a tuning."""
 _BEFORE_TUNING = candidates_for("low-latency", v_init="half")
 _KEPT = 3
 """Integer networks that are kept in case that they are the best."""
@@ -188,7 +195,7 @@ def convert(
     diagnosis = diagnose_rounding(conversion, request)
     if diagnosis is not None:
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
-    conversion = replace(conversion, diagnosis=diagnosis, request=request)
+    conversion = with_changes(conversion, diagnosis=diagnosis, request=request)
     return conversion.for_events() if takes_events else conversion
 
 
@@ -223,7 +230,7 @@ class _Request:
         balancing = {name: value for name, value in changed.items() if name not in own}
         changes = cast("BalancingChanges", {**self.changes, **balancing})
         others = {name: value for name, value in changed.items() if name in own}
-        return replace(self, progress=False, **({"changes": changes} | others)).convert()
+        return with_changes(self, progress=False, **({"changes": changes} | others)).convert()
 
     def some_images(self) -> np.ndarray:
         """Calibration images to compare networks on, drawn at random."""
@@ -276,6 +283,8 @@ def tune(
     *,
     steps: int = 8,
     wait: int = 0,
+    replace: Collection[Replaced] = (),
+    replace_epochs: int = 5,
     epochs: int = 2,
     learning_rate: float = 1e-4,
     batch_size: int = 64,
@@ -320,6 +329,12 @@ def tune(
         int64 (N,) classes.
     wait : int
         Time steps that neurons integrate before they may spike: 0 or `steps`, see `rmp_lava.schedule`.
+    replace : collection of {"activations", "gates", "leaky-relu", "max-pooling"}
+        Operations of a copy of the network that are replaced before anything else by those that spiking neurons compute, see
+        `rmp_lava.conversion.replacement`. The copy is trained for `replace_epochs` epochs, with `REPLACE_RATE` times the learning
+        rate and the original as teacher; `Conversion.replacement` has its accuracies.
+    replace_epochs : int
+        Of that training, which is not in the checkpoint: it is repeated where a tuning is resumed.
     epochs, learning_rate, batch_size, augmentation, precision, device, checkpoint_path, resume, on_epoch
         As `rmp_lava.conversion.tune.tune` takes them.
     distill : bool
@@ -353,8 +368,12 @@ def tune(
             f"wait is {wait!r} in a tuning for T = {steps}; choose 0, which is trained through spikes, or {steps}, for which "
             "rates are exact"
         )
-    before_tuning, tuned_balancing = [replace(each, wait=wait) for each in _BEFORE_TUNING], replace(_TUNED, wait=wait)
+    before_tuning, tuned_balancing = (
+        [with_changes(each, wait=wait) for each in _BEFORE_TUNING],
+        with_changes(_TUNED, wait=wait),
+    )
     check_settings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    check_settings(epochs=replace_epochs)
     check_settings(augmentation=augmentation, precision=precision, device=device)
     if resume and not (checkpoint_path and checkpoint_path.is_file()):
         raise UsageError(
@@ -365,25 +384,40 @@ def tune(
     model = prepared(model, some, input_range=input_range, mean=mean, std=std)
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": "current"}
     check_choice("pooling", pooling, Pooling)
-    analog = _trace(model, some, pooling, "potential", name)
+
+    def checked(analog: SpikingNetwork) -> SpikingNetwork:
+        for layer in of_image_and_spikes(analog):
+            raise ConversionError(
+                f"layer {layer.name!r} receives both the image and spikes, which tuning cannot train, as it needs pixels as "
+                f"currents and {NO_COMMON_SCALE}; use convert, or put a ReLU after the first layer and train again"
+            )
+        if pooling == "auto":
+            analog = unfold_pooling(analog, some, profile, quantization.threshold_form)
+        layer_profiles(analog, profile, quantization.weight_bits)  # refuses early
+        for truth in (labels, None if validation is None else validation[1]):
+            check_classes(analog, truth, class_names)
+            _check_tunable(analog, truth)
+        analog = _described(analog, class_names, dataset, validation_fraction, made)
+        if quantization.for_lava_dl:
+            _refuse_for_lava_dl(analog, tuned_balancing)
+        return analog
+
+    student, changes = replaced(model, replace, some) if replace else (model, ())
+    analog = _trace(student, some, pooling, "potential", name)
     some = shaped(some, analog.input)
     images = _shaped(images, analog.input)
     if validation is not None:
         validation = (_shaped(validation[0], analog.input), validation[1])
-    for layer in of_image_and_spikes(analog):
-        raise ConversionError(
-            f"layer {layer.name!r} receives both the image and spikes, which tuning cannot train, as it needs pixels as "
-            f"currents and {NO_COMMON_SCALE}; use convert, or put a ReLU after the first layer and train again"
+    analog, replacement = checked(analog), None
+    if changes:
+        assert isinstance(model, nn.Module) and isinstance(student, nn.Module)  # as `replaced` refuses programs
+        how = (batch_size, augmentation, precision, seed, device, distill)
+        settings = ReplaceSettings(replace_epochs, REPLACE_RATE * learning_rate, *how)
+        replacement = train_replaced(
+            model, student, changes, (images, labels), settings, validation=validation, progress=progress
         )
-    if pooling == "auto":
-        analog = unfold_pooling(analog, some, profile, quantization.threshold_form)
-    layer_profiles(analog, profile, quantization.weight_bits)  # refuses early
-    for truth in (labels, None if validation is None else validation[1]):
-        check_classes(analog, truth, class_names)
-        _check_tunable(analog, truth)
-    analog = _described(analog, class_names, dataset, validation_fraction, made)
-    if quantization.for_lava_dl:
-        _refuse_for_lava_dl(analog, tuned_balancing)
+        made["replaced"] = replacement.summary()
+        analog = checked(_trace(replacement.model, some, pooling, "potential", name))
     objective = None if search is None else make_objective(search, analog, some, some_labels)
     integers = _Quantizer(some, steps, quantization, profile, None, seed)
     converted = balance_best(
@@ -414,11 +448,13 @@ def tune(
     floating = balance(tuned.network, some, steps, tuned_balancing, profile=profile, seed=seed, progress=progress)
     if objective is not None:
         floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)
-    conversion = Conversion(tuned.network, floating, integers(floating), steps, model, seed, tuned.history)
+    conversion = Conversion(
+        tuned.network, floating, integers(floating), steps, model, seed, tuned.history, replacement=replacement
+    )
     diagnosis = diagnose_rounding(conversion, _TunedRequest(conversion, integers))
     if diagnosis is not None:
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
-    return replace(conversion, diagnosis=diagnosis)
+    return with_changes(conversion, diagnosis=diagnosis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,8 +471,8 @@ class _TunedRequest:
     def again(self, **changed: Any) -> Conversion:
         if set(changed) != {"quantization"}:
             raise UsageError(f"a tuning is not repeated to try {', '.join(changed)}; pass it to tune")
-        integers = replace(self.integers, quantization=changed["quantization"], _made=[])
-        return replace(self.conversion, integer=integers(self.conversion.floating))
+        integers = with_changes(self.integers, quantization=changed["quantization"], _made=[])
+        return with_changes(self.conversion, integer=integers(self.conversion.floating))
 
     def some_images(self) -> np.ndarray:
         return self.integers.images[:COMPARED_IMAGES]

@@ -68,7 +68,6 @@ class TunableNetwork(nn.Module):
         outputs: torch.Tensor = self.analog(torch.round(images * self.levels) / self.levels)
         return outputs
 
-    @property
     def is_finite(self) -> bool:
         """Whether all weights are finite, and all activation scales finite and positive."""
         scales = [scale().detach() for scale in self._scales.values()]

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ..choices import Augmentation, Dynamics, Precision, ThresholdForm
 from ..encoding import check_images
@@ -23,29 +22,22 @@ from ..files import StrPath
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
-from ..training.data.augment import augment
 from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import (
     EpochRecord,
-    check_finite,
     evaluate,
-    in_memory,
-    mixed_precision,
-    pixel_values,
     run_epochs,
-    set_learning_rate,
 )
 from ..training.resume import check_checkpoint_path, plain_history
 from . import tune_session as session
 from .analog import AnalogNetwork
+from .distillation import Labelled, image_batch, run_epoch
 from .tunable import make_tunable
 from .tune_session import TuneSettings, TuneState
 
 _CALIBRATION_IMAGES = 256
 _EVALUATION_BATCH = 100
 """Images whose spikes have to fit into memory."""
-TEMPERATURE = 2.0
-Labelled = tuple[Images, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -109,8 +101,7 @@ def tune(
         Measured after each epoch; nothing is chosen by it.
     teacher : SpikingNetwork, optional
         In analog form, with the same input and outputs: the trained network before rounding. Its outputs are learned as well
-        as the labels (Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015): the loss is the mean of
-        the cross-entropy and of `TEMPERATURE`**2 times the divergence of the outputs divided by `TEMPERATURE`.
+        as the labels, see `rmp_lava.conversion.distillation`.
 
     Returns
     -------
@@ -180,7 +171,7 @@ def _start(
 ) -> TuneState:
     # Evenly over all images, which may be sorted by class.
     chosen = np.unique(np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int))
-    calibration = _batch(images, chosen, "cpu").numpy()
+    calibration = image_batch(images, chosen, "cpu").numpy()
     model = make_tunable(network, calibration, settings.steps, profile, settings.threshold_form).to(settings.device)
     taught_by = None if teacher is None else AnalogNetwork(teacher).to(settings.device)
     return TuneState(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate), taught_by)
@@ -195,10 +186,12 @@ def _run(
     progress: bool,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> None:
-    def run_epoch(bar: Progress) -> EpochRecord:
+    def tune_epoch(bar: Progress) -> EpochRecord:
         # Once per epoch, so that a resumed tuning has the same levels and quantizers.
         state.model.follow_levels()
-        loss, accuracy = _run_epoch(state, settings, data, bar)
+        state.model.use(settings.dynamics)
+        trained = (state.model, state.teacher, state.optimizer)
+        loss, accuracy = run_epoch(*trained, settings, data, state.history, bar, state.model.is_finite, "tuning")
         state.model.follow_levels()
         validated = None
         if validation is not None:
@@ -210,56 +203,12 @@ def _run(
         state.history,
         settings.epochs,
         math.ceil(len(data[0]) / settings.batch_size),
-        run_epoch,
+        tune_epoch,
         label=f"tuning for {settings.steps} steps",
         shown=progress,
         save=None if path is None else lambda: session.save(path, state, settings),
         on_epoch=on_epoch,
     )
-
-
-def _run_epoch(state: TuneState, settings: TuneSettings, data: Labelled, bar: Progress) -> tuple[float, float]:
-    """Mean loss and accuracy of one pass over the training images."""
-    images, labels = data
-    state.model.use(settings.dynamics)
-    total_loss, correct = 0.0, 0
-    # A generator of its own for each epoch, so that a resumed tuning draws the same numbers.
-    seed = int(np.random.SeedSequence([settings.seed, len(state.history)]).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(seed)
-    order = [each.numpy() for each in torch.randperm(len(images), generator=generator).split(settings.batch_size)]
-    for step, chosen in enumerate(order, start=len(state.history) * len(order)):
-        set_learning_rate(state.optimizer, settings.learning_rate, step, settings.epochs * len(order))
-        batch = _batch(images, chosen, settings.device)
-        batch = augment(batch, settings.augmentation, generator)
-        target = torch.from_numpy(labels[chosen].astype(np.int64)).to(settings.device)
-        with mixed_precision(settings.device, settings.precision):
-            outputs = state.model(batch)
-        loss = functional.cross_entropy(outputs.float(), target)
-        if state.teacher is not None:
-            loss = (loss + _divergence(state.teacher, settings, batch, outputs.float())) / 2
-        state.optimizer.zero_grad()
-        loss.backward()
-        state.optimizer.step()
-        finite = math.isfinite(loss.item()) and state.model.is_finite
-        check_finite(finite, "tuning", state.history, settings.learning_rate)
-        total_loss += loss.item() * len(chosen)
-        correct += int((outputs.detach().argmax(dim=1) == target).sum())
-        bar.advance()
-    return total_loss / len(images), correct / len(images)
-
-
-def _divergence(
-    teacher: AnalogNetwork, settings: TuneSettings, batch: torch.Tensor, outputs: torch.Tensor
-) -> torch.Tensor:
-    """Kullback-Leibler divergence from the teacher's softened outputs, with gradients as large as the cross-entropy's."""
-    with torch.no_grad(), mixed_precision(settings.device, settings.precision):
-        wanted = teacher(batch).float()
-    wanted, found = ((each / TEMPERATURE).log_softmax(dim=1) for each in (wanted, outputs))
-    return TEMPERATURE**2 * functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
-
-
-def _batch(images: Images, chosen: np.ndarray, device: str) -> torch.Tensor:
-    return pixel_values(in_memory(images[chosen]).to(device))
 
 
 def _check_network(network: SpikingNetwork) -> None:

@@ -156,7 +156,7 @@ UNSUITABLE = {
             ("act", "(SiLU) is an activation other than ReLU"),
             ("se.silu", "(silu) is an activation other than ReLU"),
             ("se.sigmoid", "(sigmoid) is an activation other than ReLU"),
-            ("se.mul", "multiplies two activations"),
+            ("se.mul", "multiplies activations by a gate"),
         ],
     ),
     "vision transformer": (

@@ -35,8 +35,38 @@ class Softened(nn.Module):
         return x * mask if self.gates else x + mask
 
 
+class First(nn.Module):
+    """The first of the results of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)[0]
+
+
+class Attention(nn.Module):
+    """Self-attention of the pixels of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        pixels = x.flatten(2).transpose(1, 2)
+        return x + self.attention(pixels, pixels, pixels)[0].transpose(1, 2).reshape(x.shape)
+
+
 REMEDIES = {
     "another activation": (nn.SiLU(), "use ReLU, ReLU6 or LeakyReLU there", nn.ReLU6()),
+    "attention": (Attention(), "use convolutions instead", nn.Conv2d(4, 4, 3, padding=1)),
+    "recurrence": (
+        nn.Sequential(nn.Flatten(2), Fn(lambda x: x.transpose(1, 2)), First(nn.GRU(4, 4, batch_first=True))),
+        "use a feed-forward network of Conv2d",
+        nn.Conv2d(4, 4, 3, padding=1),
+    ),
+    "statistics of the pixel": (nn.LayerNorm([4, 8, 8]), "use BatchNorm2d", nn.BatchNorm2d(4)),
     "statistics of the image": (nn.GroupNorm(2, 4), "use BatchNorm2d", nn.BatchNorm2d(4)),
     "statistics of the batch": (
         nn.BatchNorm2d(4, track_running_stats=False),

@@ -198,13 +198,15 @@ def cost(body: nn.Module, shape: tuple[int, ...] = (2, 8, 8)) -> str:
 )
 def test_neurons_and_steps_of_maximum_pooling(pool, neurons, steps):
     assert cost(pool) == (
-        f"written exactly with ReLUs: {neurons:,} neurons, {steps} more steps of latency; average pooling and `tune` need none"
+        f"written exactly with ReLUs: {neurons:,} neurons, {steps} more steps of latency; `tune --replace max-pooling` needs none"
     )
 
 
 def test_a_leaky_relu_costs_twice_the_neurons():
     body = nn.Sequential(nn.Conv2d(4, 4, 1), nn.LeakyReLU())
-    assert "written exactly with ReLUs: 512 neurons, 1 more step of latency; a ReLU takes half" in cost(body)
+    assert "written exactly with ReLUs: 512 neurons, 1 more step of latency; `tune --replace leaky-relu` takes" in cost(
+        body
+    )
 
 
 def test_pooled_concatenations_stay_one_channel_to_one_channel():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rmp_lava.findings import Finding, grouped
 from rmp_lava.tables import table
 
 TABLE = table("Title", ("name", "n"), [("a<b", 1), ("long name", 1000)])
@@ -24,3 +25,27 @@ def test_html_is_escaped_and_aligned():
     assert "a&lt;b" in page and "a<b" not in page
     assert ">1000</td>" in page and "text-align: left" in page
     assert page.count("<tr>") == 3 and "Title</caption>" in page
+
+
+def test_findings_that_differ_in_names_and_amounts_are_one_row():
+    def pooled(where, neurons, steps):
+        cost = f"written exactly: {neurons:,} neurons, {steps} more step{'' if steps == 1 else 's'} of latency"
+        return Finding("information", where, "is maximum pooling", cost)
+
+    found = (
+        pooled("a", 1200, 4), pooled("b", 300, 4), pooled("c", 24, 2), pooled("d", 7, 1),
+        Finding("obstacle", "e", "(SiLU) is an activation", "retrain"),
+        Finding("obstacle", "f", "(gelu) is an activation", "retrain"),
+        Finding("information", "g", "is a ReLU clipped at 6", "kept in layer 'g': why"),
+        Finding("information", "h", "is a ReLU clipped at 1.5", "kept in layer 'h': why"),
+        Finding("information", "i", "converts for 8 steps", ""), Finding("information", "j", "converts for 9 steps", ""),
+    )  # fmt: skip
+    said = [(f.where, f.found, f.remedy) for f in grouped(found)]
+    assert said == [
+        ("3 layers, such as 'a'", "is maximum pooling", "written exactly: 1,524 neurons, 2 to 4 more steps of latency"),
+        ("d", "is maximum pooling", "written exactly: 7 neurons, 1 more step of latency"),
+        ("2 layers, such as 'e'", "(SiLU, gelu) is an activation", "retrain"),
+        ("2 layers, such as 'g'", "is a ReLU clipped at 1.5 to 6", "kept: why"),
+        ("i", "converts for 8 steps", ""),
+        ("j", "converts for 9 steps", ""),
+    ]

@@ -12,6 +12,7 @@ from .remedies import ObstacleError, obstacle
 from .rules import constant, number, rule
 
 CHEAPER = "a ReLU takes half the neurons, after training with it"
+_CHEAPER_LEAKY = "`tune --replace leaky-relu` takes half the neurons"
 _RRELU = (1 / 8, 1 / 3)
 """The bounds of PyTorch's randomized leaky ReLU; in evaluation mode its slope is their mean."""
 
@@ -39,7 +40,7 @@ def leaky(builder: Builder, call: Call) -> Expression:
         above, below = rewriting.parts(builder, call, x)
         return rewriting.difference(above, expressions.scaled(below, expressions.structural(below, slope)))
 
-    return rewriting.reported(builder, call, x, "is a leaky ReLU", CHEAPER, rewrite)
+    return rewriting.reported(builder, call, x, "is a leaky ReLU", _CHEAPER_LEAKY, rewrite)
 
 
 @rule("abs", "absolute")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from ...findings import Finding, Severity
 from ...network import INPUT, Layer, Neurons
@@ -18,6 +20,7 @@ from .calls import Call, Calls, Ref
 from .dead import compact
 from .expressions import Expression
 from .maps import NotComposableError
+from .operation_kinds import Operations, key
 from .prepared import Prepared
 from .remedies import ObstacleError, obstacle
 
@@ -222,8 +225,10 @@ class Builder:
         if expressions.is_nonnegative(x):
             held, new = self._population_that_holds(plain, call.layer, name)
             if new and not pools:
-                text = "kept as a layer of its own: its inputs are never negative, so its neurons lose nothing"
-                self.inform(self.layers[-1].name, "is not followed by a ReLU", text)
+                before = self.producer(call.args[0]) if call.args and isinstance(call.args[0], Ref) else None
+                where = call.layer if before is None else before.layer
+                text = f"held by {math.prod(x.shape):,} neurons, which lose nothing, as it is never negative"
+                self.inform(where, "cannot be joined with what follows it", text)
             return held
         key = (id(x.terms), id(x.bias))
         new = key not in self._holders
@@ -305,6 +310,12 @@ class Builder:
     def decide(self) -> None:
         """The call decides for the largest output; what only moves its result is left out as well."""
         self._decided.add(self.number)
+
+    @cached_property
+    def operations(self) -> Operations:
+        """What the calls do, to tell activations and gates from other products; number 0 is the input."""
+        reads = [tuple(x.number for x in tree_leaves(each.given) if isinstance(x, Ref)) for each in self._calls]
+        return Operations(("", *(key(each.op) for each in self._calls)), ((), *reads))
 
     def producer(self, ref: Ref) -> Call | None:
         """The call whose result a reference is; None for the input."""

@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 from .builder import Builder
 from .calls import Call, Calls, Ref
 from .expressions import Expression
+from .operation_kinds import COPIES, MOVES, key
 from .remedies import ObstacleError, obstacle
 from .rules import RULES, rule
-from .shapes import COPIES, MOVES
 
 _LOGITS = "the largest stays the largest"
 _SIGN = "they have its order and its sign"
@@ -30,6 +30,8 @@ _MEANING = {
     "exp": ("is an exponential at the end", "they have its order"),
     "argmax": ("is an arg max at the end", "the prediction is the index of the largest"),
 }
+AT_THE_END = frozenset(map(key, (*_MEANING, *MOVES, *COPIES)))
+"""What may be the end of a network without being converted, by its `key`."""
 _INDICES = (("getitem", 1), ("getattr", "indices"))
 """Calls that pick the indices of a maximum, with their second argument."""
 

@@ -20,7 +20,7 @@ from .maps import Pair
 from .remedies import ObstacleError
 from .rules import RULES, pair, rule
 
-CHEAPER = "average pooling and `tune` need none"
+CHEAPER = "`tune --replace max-pooling` needs none"
 
 
 @rule("max_pool2d")

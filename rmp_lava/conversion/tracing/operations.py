@@ -15,7 +15,7 @@ from .builder import Builder, NotAnImageError
 from .calls import Call, Ref
 from .expressions import Expression, Note
 from .maps import Convolution
-from .remedies import ObstacleError, obstacle
+from .remedies import ACTIVATION, GATE, SWAP_ACTIVATION, SWAP_GATE, ObstacleError, obstacle
 from .rules import RULES, constant, number, pair, rule
 
 _PIXEL_UNITS = (1 / 255, 1 / 256)
@@ -240,7 +240,7 @@ def multiply(builder: Builder, call: Call) -> Expression:
     """A product with a constant."""
     ref, value, _ = _operands(call)
     if isinstance(value, Ref):
-        raise obstacle("mul")
+        raise _product(builder, call)
     return _arithmetic(builder, call, ref, constant(value, call), np.zeros(()))
 
 
@@ -248,9 +248,20 @@ def multiply(builder: Builder, call: Call) -> Expression:
 def divide(builder: Builder, call: Call) -> Expression:
     """A quotient by a constant."""
     ref, value, swapped = _operands(call)
-    if swapped or isinstance(value, Ref) or call.kwargs.get("rounding_mode"):
+    if isinstance(value, Ref):
+        raise _product(builder, call)
+    if swapped or call.kwargs.get("rounding_mode"):
         raise obstacle("div")
     return _arithmetic(builder, call, ref, 1 / constant(value, call), np.zeros(()))
+
+
+def _product(builder: Builder, call: Call) -> ObstacleError:
+    """The obstacle of a product of two activations: what it is decides what to do about it."""
+    if builder.operations.root(builder.number) is not None:
+        return ObstacleError(f"({call.op}) {ACTIVATION}", SWAP_ACTIVATION)
+    if builder.operations.gated(builder.number) is not None:
+        return ObstacleError(f"({call.op}) {GATE}", SWAP_GATE)
+    return obstacle(call.op)
 
 
 @rule("neg")

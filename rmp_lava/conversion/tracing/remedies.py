@@ -13,6 +13,17 @@ class ObstacleError(Exception):
 
 _STATE = "use a feed-forward network of Conv2d, Linear and ReLU"
 
+ACTIVATION = "is an activation other than ReLU"
+SWAP_ACTIVATION = (
+    "`tune --replace activations` puts a clipped one there and trains it with this network as the teacher; or use ReLU, ReLU6 or "
+    "LeakyReLU there and train again"
+)
+GATE = "multiplies activations by a gate"
+SWAP_GATE = (
+    "`tune --replace gates` leaves the gate out and trains without it, with this network as the teacher; or use a residual "
+    "addition there and train again"
+)
+
 _UNSUPPORTED = (
     (
         "is maximum pooling in three dimensions, or over random windows",
@@ -25,11 +36,16 @@ _UNSUPPORTED = (
         "max min maximum minimum sort topk argmax argmin median mode",
     ),
     (
-        "is an activation other than ReLU",
-        "spiking neurons rectify: use ReLU, ReLU6 or LeakyReLU there and train again",
-        "gelu silu mish sigmoid log_sigmoid tanh elu selu celu softplus softsign hardswish glu exp log sqrt rsqrt pow "
-        "sin cos tanhshrink hardshrink threshold sign square softmin",
+        ACTIVATION,
+        SWAP_ACTIVATION,
+        "gelu silu mish sigmoid log_sigmoid tanh elu selu celu softplus softsign hardswish tanhshrink hardshrink",
     ),
+    (
+        ACTIVATION,
+        "spiking neurons rectify: use ReLU, ReLU6 or LeakyReLU there and train again",
+        "exp log sqrt rsqrt pow sin cos erf threshold sign square softmin reciprocal log1p expm1",
+    ),
+    (GATE, SWAP_GATE, "glu"),
     (
         "is attention",
         "attention multiplies activations by each other, which spikes cannot do: use convolutions instead",

@@ -14,20 +14,9 @@ from .builder import Builder, NotAnImageError
 from .calls import Call, Ref
 from .expressions import Expression, Note
 from .maps import Convolution, Pair
+from .operation_kinds import COPIES, MOVES
 from .remedies import ObstacleError, obstacle
 from .rules import number, pair, rule
-
-MOVES = (
-    "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "movedim", "moveaxis", "swapaxes",
-    "swapdims", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "select", "slice", "narrow",
-    "index_select", "flip", "expand", "expand_as", "unflatten", "channel_shuffle", "roll", "unsafe_view", "getattr",
-    "repeat", "reshape_as", "view_as", "broadcast_to", "tile", "repeat_interleave", "unsafe_split", "unsafe_chunk",
-    "index", "unsafe_index",
-)  # fmt: skip
-COPIES = (
-    "contiguous", "clone", "detach", "alias", "to", "to_copy", "float", "half", "double", "bfloat16", "type", "type_as",
-    "cuda", "cpu", "identity", "Identity", "requires_grad", "lift_fresh_copy", "lift_fresh", "positive", "pos",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -23,6 +24,14 @@ def unwrapped(model: Any) -> Any:
             break
         model = inner
     return model
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, without what compiles, distributes or simulates quantisation, at any depth."""
+    copied: nn.Module = deepcopy(unwrapped(model))
+    for module in list(copied.modules()):
+        _prepare(module, {})
+    return copied.eval()
 
 
 def observers(model: nn.Module) -> list[str]:
