@@ -3,7 +3,8 @@
 Integer form (Loihi's registers as in lava/proc/lif/models.py, `PyLifModelBitAcc`; only the reset differs), in state units
 of 1/64 weight unit:
 
-    a[t] = sum over synapses of (W s_source[t]) << exponent      weight units, exact; t in local time, see schedule
+    a[t] = sum over synapses of (W s_source[t']) << exponent     weight units, exact; t in local time, see schedule
+    t' = t - delay, of recurrent synapses t - delay - 1          messages before the first step are 0
     v[t] = sat24(v[t-1] + (a[t] << 6) + (bias << bias_exponent))
     s[t] = v[t] > (threshold << 6)                               strictly greater
     v[t] = v[t] - s[t] (threshold << 6)                          soft reset (RMP); hard reset: v[t] = 0 where s[t]
@@ -23,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .network import NO_MEMORY, Neurons
+from .network import Neurons
 from .registers import MAX_STATE, REGISTER_LIMIT, to_state_units
 
 Range = tuple[float, float] | tuple[int, int]
@@ -109,10 +110,11 @@ def step(neurons: Neurons, state: State, a: np.ndarray | None, *, integer: bool,
         current = to_state_units(a.astype(np.int64))
         state.large_inputs += int(np.count_nonzero(np.abs(a) >= REGISTER_LIMIT))
         if state.u is not None:  # leaky neurons
-            current = state.u = wrap24(decay(state.u, neurons.current_decay) + current)
-            if neurons.current_decay != NO_MEMORY:
+            current_decay, voltage_decay = neurons.decays_per_neuron(state.v.shape[1:])
+            current = state.u = wrap24(decay(state.u, current_decay) + current)
+            if neurons.has_memory:
                 state.u_range = widened(state.u_range, state.u)
-            state.v = decay(state.v, neurons.voltage_decay)
+            state.v = decay(state.v, voltage_decay)
         v = state.v + current
         if bias is not None:
             v += bias.astype(np.int64) << neurons.bias_exponent
@@ -145,6 +147,6 @@ def wrap24(u: np.ndarray) -> np.ndarray:
     return np.where(u <= -MAX_STATE - 1, u + 2**24, u)
 
 
-def decay(state: np.ndarray, rate: int) -> np.ndarray:
+def decay(state: np.ndarray, rate: int | np.ndarray) -> np.ndarray:
     """A state after a decay of `rate`/4096, rounded towards zero as on Loihi."""
     return np.sign(state) * ((np.abs(state) * (4096 - rate)) >> 12)

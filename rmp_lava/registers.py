@@ -21,12 +21,16 @@ MAX_THRESHOLD = 2**17 - 1
 """Weight units, 17 bits; also the largest magnitude of an initial potential."""
 MIN_BIAS, MAX_BIAS = -(2**12), 2**12 - 1
 """Bias mantissa, 13 bits; state units once shifted by its exponent."""
+MAX_LAVA_BIAS = 2**15 - 1
+"""The same on Lava's simulator, where a mantissa has 16 bits."""
 MAX_BIAS_EXPONENT = 7
 MAX_SDNN_EXPONENT = 7
 """Spike and state exponents of sigma-delta neurons: 3 bits each (lava/proc/sdn/models.py)."""
 SDNN_BITS = 32
 """Their states on Lava's simulator, which wrap; a chip has the 24 bits of `MAX_STATE`."""
 MAX_SDNN_STATE = 2**31 - 1
+MAX_DELAY = 62
+"""Time steps of a synapse's delay: 6 bits, of which lava-dl uses this many (netx/hdf5.py)."""
 MAX_LEVELS = 2**16 - 1
 """Largest graded message: 16 bits."""
 MAX_STEPS = 2**20

@@ -2,8 +2,9 @@
 
 A synapse takes at least one step. The window of a layer at depth d (the longest path from the input, in synapses) starts d
 steps after the input's; shorter paths get the missing steps as synaptic delay. So a message that is sent in step t of its
-source's window arrives in step t of its target's window, and simulators need no delays at all: in local time, numbered from
-1, the neuron's a[t] is the sum over synapses of W s_source[t].
+source's window arrives in step t of its target's window, and simulators need no delays for that: in local time, numbered from
+1, the neuron's a[t] is the sum over synapses of W s_source[t]. A synapse's own delay d (`Dense.delay`) makes it s_source[t - d],
+and a recurrent synapse takes one step more. What has not arrived when a window ends is dropped with it.
 
 Neurons that wait: with `wait` steps, a population only integrates in the first of them, and its window has wait + T steps.
 Messages arrive, and the bias acts, in steps 1 .. T; it may spike in steps wait + 1 .. wait + T. These T firing steps are what

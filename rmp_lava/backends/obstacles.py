@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import BackendError
 from ..findings import Finding
 from ..network import INPUT, Conv, SpikingNetwork, populations
-from ..registers import MAX_CONV_SUM, MAX_DENSE_SUM, STATE_SHIFT
+from ..registers import MAX_BIAS, MAX_CONV_SUM, MAX_DENSE_SUM, MIN_BIAS, STATE_SHIFT
 from ..stock_weights import MAX_VALUE
 from .synapses import largest_sum
 
@@ -51,8 +51,29 @@ def narrow_geometry(network: SpikingNetwork, *, own_model: bool) -> Iterator[Fin
                     yield Finding("obstacle", layer.name, found, remedy, "convolution")
 
 
+def late_messages(network: SpikingNetwork) -> Iterator[Finding]:
+    """Delays and recurrent synapses: their messages would still be under way when the next sample begins."""
+    for layer in network:
+        what = "recurrent synapses" if layer.recurrent else "synapses with delays"
+        if layer.recurrent or any(synapse.longest_delay for synapse in layer.synapses):
+            found = f"it has {what}, whose messages would reach into the next sample"
+            yield Finding("obstacle", layer.name, found, "simulate it on backend fast or reference", "delay")
+
+
+def beyond_chip(network: SpikingNetwork) -> Iterator[Finding]:
+    """Values of lava-dl's networks that Lava's simulator holds and a chip does not."""
+    for name, neurons, *_ in populations(network):
+        if neurons.bias is not None and (neurons.bias.min() < MIN_BIAS or neurons.bias.max() > MAX_BIAS):
+            found = f"bias mantissas reach {int(np.abs(neurons.bias.astype(int)).max())}, beyond 13 bits"
+            yield Finding("obstacle", name, found, "simulate it, or scale weights, threshold and bias down", "bias")
+        if not isinstance(neurons.current_decay, int) or not isinstance(neurons.voltage_decay, int):
+            found = "its decays differ between neurons, which LIF on a chip has once per population"
+            yield Finding("obstacle", name, found, "simulate it, or train shared decays", "decay")
+
+
 def unbuildable(network: SpikingNetwork) -> Iterator[Finding]:
     """What neither implementation can have of an integer network on Lava, besides real-valued weights."""
+    yield from late_messages(network)
     yield from wrapping_sums(network)
     yield from narrow_geometry(network, own_model=False)
     for layer in network:

@@ -1,7 +1,8 @@
 """Backend `reference`: numpy, slow and plain, the ground truth for the others.
 
 Layer by layer in local time (see `rmp_lava.schedule`): a layer's input at step t is the sum of its synapses applied to
-their sources' messages of observed step t. Sums are float64 (exact below 2^53), the neuron is `rmp_lava.neuron.step`.
+their sources' messages of observed step t, or of earlier ones where synapses have delays or are recurrent. Sums are float64
+(exact below 2^53), the neuron is `rmp_lava.neuron.step`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..schedule import Schedule
 from .batches import Part, batch_size, join
 from .options import Reference
 from .stock import simulate_stock
-from .synapses import apply, apply_all
+from .synapses import apply, apply_all, apply_recurrent
 
 BATCH_BYTES = 2**28
 
@@ -85,13 +86,13 @@ def _simulate(network: SpikingNetwork, messages: np.ndarray, record: Collection[
     streams = {INPUT: _input_stream(network.input, messages, part)}
     potentials = np.empty((samples, steps, network.output.size))
     for layer in network:
-        currents = apply_all(layer.synapses, streams)  # (samples, T, *shape)
+        currents = apply_all(layer.forward, streams)  # (samples, T, *shape)
         state = initial_state(layer.neurons, layer.shape, samples, integer=network.is_integer)
         stream = np.zeros(currents.shape, dtype=np.uint8)
         wait = network.wait if network.waits(layer) else 0
         for phase in phases(steps, wait):
             for t in phase.steps:
-                a = currents[:, t] if phase.receives else None
+                a = currents[:, t] + apply_recurrent(layer.recurrent, stream[:, :t]) if phase.receives else None
                 spikes = step(layer.neurons, state, a, integer=network.is_integer, fires=phase.fires)
                 if phase.fires:
                     stream[:, t - wait] = spikes

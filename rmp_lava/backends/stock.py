@@ -17,14 +17,14 @@ from functools import reduce
 
 import numpy as np
 
-from ..network import INPUT, NO_MEMORY, Neurons, SpikingNetwork, populations as populations_of
+from ..network import INPUT, Neurons, SpikingNetwork, populations as populations_of
 from ..neuron import Range, decay, widened, wrap24
 from ..readout import output
 from ..registers import MAX_STATE, to_state_units
 from ..schedule import Schedule
 from ..stock_weights import QUIET, pulses_of
 from .batches import Part
-from .obstacles import leaky_starts, refuse, restless_inputs
+from .obstacles import late_messages, leaky_starts, refuse, restless_inputs
 from .synapses import apply
 
 LEAD_IN = 1
@@ -69,7 +69,8 @@ def simulate_stock(
 
     With `leak` 1, the membranes of soft-reset neurons lose 1/4096 per step, rounded as LIF rounds its current.
     """
-    refuse([*leaky_starts(network), *restless_inputs(network)], "stock neurons cannot run the network")
+    obstacles = (*late_messages(network), *leaky_starts(network), *restless_inputs(network))
+    refuse(obstacles, "stock neurons cannot run the network")
     sources = {INPUT: _Source.sending(messages, plan)}
     part = Part()
     potentials: dict[str, np.ndarray] = {}
@@ -80,7 +81,7 @@ def simulate_stock(
         spikes, potentials[name] = population.run(during, last)
         source = sources[name] = _Source(population.before, spikes, window.wait)
         last_spikes[name] = source.during[-1, -1]
-        has_memory = not population.soft and neurons.current_decay != NO_MEMORY
+        has_memory = not population.soft and neurons.has_memory
         part.note(
             name,
             population.saturations,
@@ -237,8 +238,9 @@ class _StockPopulation:
             self.saturations += int(np.count_nonzero(np.abs(self.u) > MAX_STATE))
             self.v_range = widened(self.v_range, self.u)
             return np.clip(self.u, -MAX_STATE, MAX_STATE) > self.threshold
-        self.u = self._wrapped(decay(self.u, self.neurons.current_decay) + current)
-        wide = decay(self.v, self.neurons.voltage_decay) + self.u + bias
+        current_decay, voltage_decay = self.neurons.decays_per_neuron(self.u.shape)
+        self.u = self._wrapped(decay(self.u, current_decay) + current)
+        wide = decay(self.v, voltage_decay) + self.u + bias
         self.v = np.clip(_as_int32(wide), -MAX_STATE, MAX_STATE)
         self.saturations += int(np.count_nonzero(self.v != wide))
         self.u_range, self.v_range = widened(self.u_range, self.u), widened(self.v_range, self.v)

@@ -14,6 +14,12 @@ from ..network import INPUT, Conv, Dense, SpikingNetwork, Synapse
 def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
     """Synaptic input (samples, steps, *target shape) float64 from a stream (samples, steps, *source shape)."""
     samples, steps, *shape = stream.shape
+    if isinstance(synapse, Dense) and synapse.delay is not None:
+        total = np.zeros((samples, steps, len(synapse.weight)))
+        for delay, reached, part in synapse.by_delay():
+            if delay < steps:
+                total[:, delay:, reached] += apply(part, stream[:, : steps - delay])
+        return total
     flat = stream.reshape(samples * steps, *shape).astype(np.float64)
     weight = synapse.shifted_weight.astype(np.float64)
     if isinstance(synapse, Dense):
@@ -28,6 +34,12 @@ def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
 def apply_all(synapses: Iterable[Synapse], streams: Mapping[str, np.ndarray]) -> np.ndarray:
     """Summed input (samples, steps, *target shape) float64 of a layer's synapses, from the streams of their sources."""
     return reduce(np.add, (apply(each, streams[each.source]) for each in synapses))
+
+
+def apply_recurrent(synapses: Iterable[Synapse], stream: np.ndarray) -> np.ndarray | int:
+    """Input (samples, *shape) of recurrent synapses in the step after those of a stream (samples, steps, *shape) of spikes."""
+    steps = stream.shape[1]
+    return sum(apply(s, stream[:, max(0, steps - 1 - s.longest_delay) :])[:, -1] for s in synapses) if steps else 0
 
 
 def _convolve(synapse: Conv, images: np.ndarray, weight: np.ndarray) -> np.ndarray:

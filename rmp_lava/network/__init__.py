@@ -12,7 +12,7 @@ Thresholds, initial potentials and currents are in weight units at every stage.
 from ..choices import Encoding, Readout, Reset, Stage
 from .layers import INPUT, Companion, Input, Layer, WeightError
 from .neurons import NO_MEMORY, SDNN_EXPONENT, Neurons, SigmaDelta
-from .populations import Population, Window, delays, longest_delays, populations, windows
+from .populations import Population, Window, delays, histories, longest_delays, populations, windows
 from .spiking_network import SpikingNetwork
 from .synapses import Conv, Dense, Synapse
 
@@ -37,6 +37,7 @@ __all__ = [
     "WeightError",
     "Window",
     "delays",
+    "histories",
     "longest_delays",
     "populations",
     "windows",

@@ -51,7 +51,8 @@ class Layer(Value):
     shape : tuple of int
         (channels, height, width) or (neurons,).
     synapses : tuple of Synapse
-        At least one. Each names its source: this is all that a residual graph needs.
+        At least one. Each names its source: this is all that a residual graph needs. A recurrent one has the layer itself as
+        its source.
     neurons : Neurons
     activation_scale : numpy.ndarray or None
         The activation, in the trained network's units, that one spike per time step represents: float64, (),
@@ -101,6 +102,16 @@ class Layer(Value):
     def size(self) -> int:
         """Number of neurons."""
         return int(np.prod(self.shape))
+
+    @property
+    def forward(self) -> tuple[Synapse, ...]:
+        """Synapses from other populations."""
+        return tuple(synapse for synapse in self.synapses if synapse.source != self.name)
+
+    @property
+    def recurrent(self) -> tuple[Synapse, ...]:
+        """Synapses from the layer to itself."""
+        return tuple(synapse for synapse in self.synapses if synapse.source == self.name)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..choices import Reset, listed, options
 from ..errors import NetworkError
-from .values import Value, frozen_array
+from .values import Value, frozen_array, per_neuron
 
 NO_MEMORY = 4096
 """A decay of 4096/4096: the state is forgotten within one step."""
@@ -33,12 +33,14 @@ class Neurons(Value):
         Membrane potential at the first step of each sample, in weight units.
     bias : numpy.ndarray or None
         Added to the membrane potential at each step. Shape (), (channels,) or the population's. Real weight units in a
-        float network; in an integer network the 13-bit mantissa of `bias << bias_exponent`, in 1/64 of a weight unit.
+        float network; in an integer network the mantissa of `bias << bias_exponent`, in 1/64 of a weight unit: 13 bits on
+        Loihi, 16 on Lava's simulator.
     bias_exponent : int
         0..7, integer networks only.
-    current_decay, voltage_decay : int
-        Loihi's 12-bit decays, in 1/4096 per step. RMP and plain integrate-and-fire neurons have 4096 (the current is
-        just the input) and 0 (no leak). Other values are lava-dl's CUBA neuron and exist for integers only.
+    current_decay, voltage_decay : int or numpy.ndarray
+        Loihi's 12-bit decays, in 1/4096 per step, of all neurons or of the shapes of a bias. RMP and plain integrate-and-fire
+        neurons have 4096 (the current is just the input) and 0 (no leak). Other values are lava-dl's CUBA neuron and exist for
+        integers only.
     """
 
     threshold: float | int
@@ -46,8 +48,8 @@ class Neurons(Value):
     v_init: float | int = 0
     bias: np.ndarray | None = None
     bias_exponent: int = 6
-    current_decay: int = NO_MEMORY
-    voltage_decay: int = 0
+    current_decay: int | np.ndarray = NO_MEMORY
+    voltage_decay: int | np.ndarray = 0
 
     def __post_init__(self) -> None:
         if self.reset not in options(Reset):
@@ -56,11 +58,21 @@ class Neurons(Value):
             object.__setattr__(self, "bias", frozen_array(self.bias))
         else:
             object.__setattr__(self, "bias_exponent", type(self).bias_exponent)  # without a bias it means nothing
+        for name in ("current_decay", "voltage_decay"):
+            rate = getattr(self, name)
+            if isinstance(rate, np.ndarray):  # equal ones are one
+                same = bool(rate.size) and (rate == rate.flat[0]).all()
+                object.__setattr__(self, name, rate.flat[0].item() if same else frozen_array(rate))
 
     @property
     def is_leaky(self) -> bool:
         """Whether this is a CUBA neuron with memory in its current or a leak in its potential."""
-        return self.current_decay != NO_MEMORY or self.voltage_decay != 0
+        return self.has_memory or bool(np.any(self.voltage_decay))
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether any neuron's current has memory."""
+        return bool(np.any(self.current_decay != NO_MEMORY))
 
     @property
     def kind(self) -> str:
@@ -69,12 +81,11 @@ class Neurons(Value):
 
     def bias_per_neuron(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """The bias broadcast to the population's shape, or None."""
-        if self.bias is None:
-            return None
-        bias = self.bias
-        if bias.ndim == 1 and len(shape) == 3 and bias.shape[0] == shape[0]:
-            bias = bias[:, None, None]
-        return np.broadcast_to(bias, shape)
+        return None if self.bias is None else per_neuron(self.bias, shape)
+
+    def decays_per_neuron(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The decays of current and voltage, broadcast to the population's shape."""
+        return per_neuron(self.current_decay, shape), per_neuron(self.voltage_decay, shape)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

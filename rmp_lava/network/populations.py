@@ -47,7 +47,7 @@ def windows(network: SpikingNetwork) -> dict[str, Window]:
         return dict.fromkeys([INPUT, *(layer.name for layer in network)], Window(0, 0))
     found = {INPUT: Window(0, 0)}
     for layer in network:
-        start = 1 + max(found[s.source].observed for s in layer.synapses)
+        start = 1 + max(found[s.source].observed for s in layer.forward)
         found[layer.name] = Window(start, network.wait if network.waits(layer) else 0)
     return found
 
@@ -61,13 +61,19 @@ def populations(network: SpikingNetwork) -> list[Population]:
 
 
 def delays(network: SpikingNetwork) -> dict[str, list[int]]:
-    """Layer -> for each of its synapses, the time steps that messages wait in addition to the one that every synapse takes."""
-    if network.is_sigma_delta:
-        depths = network.depths | {INPUT: 0}
-        return {layer.name: [depths[layer.name] - depths[s.source] - 1 for s in layer.synapses] for layer in network}
-    when = windows(network)
+    """Layer -> for each of its synapses, the time steps that messages wait until the window of their target has come.
+
+    That is in addition to the one that every synapse takes, and to delays of its own; 0 for recurrent synapses.
+    """
+    starts = network.depths if network.is_sigma_delta else {name: each.start for name, each in windows(network).items()}
+    observed = starts | {INPUT: 0}
+    if not network.is_sigma_delta:
+        observed = {name: each.observed for name, each in windows(network).items()}
     return {
-        layer.name: [when[layer.name].start - when[s.source].observed - 1 for s in layer.synapses] for layer in network
+        layer.name: [
+            0 if s.source == layer.name else starts[layer.name] - observed[s.source] - 1 for s in layer.synapses
+        ]
+        for layer in network
     }
 
 
@@ -77,4 +83,13 @@ def longest_delays(network: SpikingNetwork) -> dict[str, int]:
     for layer, steps in zip(network, delays(network).values(), strict=True):
         for synapse, delay in zip(layer.synapses, steps, strict=True):
             longest[synapse.source] = max(longest.get(synapse.source, 0), delay)
+    return longest
+
+
+def histories(network: SpikingNetwork) -> dict[str, int]:
+    """Source -> steps before the current one from which its messages arrive, by delays; recurrent synapses take one more."""
+    longest = dict.fromkeys([INPUT, *(layer.name for layer in network)], 0)
+    for layer in network:
+        for s in layer.synapses:
+            longest[s.source] = max(longest[s.source], s.longest_delay + (s.source == layer.name))
     return longest

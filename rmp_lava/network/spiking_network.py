@@ -163,6 +163,11 @@ class SpikingNetwork(Tabular, Value):
                 f"its network waits for {wait} steps, but sigma-delta neurons send changes at once; set wait to 0"
             )
         for layer in self.layers if wait else ():
+            if layer.recurrent or any(synapse.longest_delay for synapse in layer.synapses):
+                what = "recurrent synapses" if layer.recurrent else "synapses with delays"
+                raise NetworkError(
+                    f"layer {layer.name!r} has {what}, but its network waits for {wait} steps; set wait to 0"
+                )
             if layer.neurons.reset == "hard" or layer.neurons.is_leaky:
                 kind = "leaky neurons" if layer.neurons.is_leaky else "a hard reset, which drops what they gathered"
                 raise NetworkError(
@@ -231,7 +236,7 @@ class SpikingNetwork(Tabular, Value):
         """Longest path from the input to each layer, in synapses: its window starts that much later than the input's."""
         depths = {INPUT: 0}
         for layer in self.layers:
-            depths[layer.name] = 1 + max(depths[s.source] for s in layer.synapses)
+            depths[layer.name] = 1 + max(depths[s.source] for s in layer.forward)
         return {name: depth for name, depth in depths.items() if name != INPUT}
 
     @property
@@ -250,10 +255,10 @@ class SpikingNetwork(Tabular, Value):
 
     @property
     def is_chain(self) -> bool:
-        """Whether each layer has exactly one synapse, from the layer before it (the first one from the input)."""
+        """Whether each layer has one synapse, from the layer before it (the first one from the input), but for recurrent ones."""
         sources = [INPUT] + [layer.name for layer in self.layers[:-1]]
         return all(
-            len(layer.synapses) == 1 and layer.synapses[0].source == source
+            len(layer.forward) == 1 and layer.forward[0].source == source
             for layer, source in zip(self.layers, sources, strict=True)
         )
 

@@ -42,6 +42,11 @@ class Synapse(Value):
             object.__setattr__(self, "pool", tuple(self.pool))
 
     @property
+    def longest_delay(self) -> int:
+        """Time steps that a message takes at most, in addition to the one that every synapse takes."""
+        return 0
+
+    @property
     def shifted_weight(self) -> np.ndarray:
         """What a message of 1 adds, `weight << exponent` in weight units: int64 in integer networks, else float32."""
         return self.weight.astype(np.int64) << self.exponent if self.weight.dtype.kind == "i" else self.weight
@@ -74,7 +79,41 @@ class Synapse(Value):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dense(Synapse):
-    """Fully connected: weight (outputs, inputs); the source is flattened in C order."""
+    """Fully connected: weight (outputs, inputs); the source is flattened in C order.
+
+    Parameters
+    ----------
+    delay : numpy.ndarray or None
+        Time steps that a message takes in addition to the one that every synapse takes: 0 .. 62, int16 that broadcasts against
+        the weights: (1, 1), (outputs, 1), (1, inputs) or (outputs, inputs). None: 0. Integer networks only.
+    """
+
+    delay: np.ndarray | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        delay = None if self.delay is None else np.asarray(self.delay)
+        if delay is not None and delay.ndim == 2 and delay.size:  # equal networks have equal delays
+            delay = delay[:1] if (delay == delay[:1]).all() else delay
+            delay = delay[:, :1] if (delay == delay[:, :1]).all() else delay
+        none = delay is None or not delay.any()
+        object.__setattr__(self, "delay", None if none else frozen_array(delay))
+
+    @property
+    def longest_delay(self) -> int:
+        return 0 if self.delay is None else int(self.delay.max())
+
+    def by_delay(self) -> list[tuple[int, np.ndarray, Dense]]:
+        """Synapses without delay that do the same together: (delay, the neurons that they reach, synapses to these)."""
+        if self.delay is None:
+            return [(0, np.arange(len(self.weight)), self)]
+        parts = []
+        for steps in np.unique(self.delay):
+            weight = np.where(self.delay == steps, self.weight, 0)
+            reached = np.flatnonzero(weight.any(axis=1))
+            if len(reached):
+                parts.append((int(steps), reached, self.replace(weight=weight[reached], delay=None)))
+        return parts
 
     def output_shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
         size = int(np.prod(source_shape))

@@ -12,21 +12,21 @@ import numpy as np
 
 from ..errors import NetworkError
 from ..registers import (
-    MAX_BIAS,
     MAX_BIAS_EXPONENT,
+    MAX_DELAY,
+    MAX_LAVA_BIAS,
     MAX_LEVELS,
     MAX_SDNN_EXPONENT,
     MAX_SDNN_STATE,
     MAX_THRESHOLD,
     MAX_WEIGHT,
     MAX_WEIGHT_EXPONENT,
-    MIN_BIAS,
     MIN_WEIGHT,
 )
 from .layers import INPUT, Input, Layer, WeightError
 from .neurons import NO_MEMORY, Neurons, SigmaDelta
 from .pooling import is_folded
-from .synapses import Synapse
+from .synapses import Dense, Synapse
 
 
 def check_layers(layers: Sequence[Layer], source: Input, *, integer: bool) -> None:
@@ -62,7 +62,8 @@ def check_input(source: Input, *, integer: bool) -> None:
         )
     if source.encoding == "frames" and not isinstance(source.neurons, SigmaDelta):
         raise NetworkError("frames enter sigma-delta neurons of the input only; use encoding 'current' or 'spikes'")
-    if source.encoding in ("poisson", "spikes") and source.neurons is None and source.levels != 1:
+    single = source.encoding == "poisson" or source.encoding == "spikes" and not integer
+    if single and source.neurons is None and source.levels != 1:
         raise NetworkError(f"{source.encoding} input sends single spikes, but levels are {source.levels}; expected 1")
     if source.neurons is not None:
         # Input neurons compute with integers at every stage: pixels come as 8-bit levels.
@@ -79,6 +80,7 @@ def _check_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], integer: b
     _check_shape(layer.shape, layer.name)
     if not layer.synapses:
         raise NetworkError(f"layer {layer.name!r} has no synapses; nothing would ever reach it")
+    shapes = {**shapes, layer.name: layer.shape} if integer else shapes
     for synapse in layer.synapses:
         if synapse.source not in shapes:
             raise NetworkError(
@@ -96,6 +98,9 @@ def _check_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], integer: b
             )
         _check_weight(synapse, layer.name, integer)
         _check_pool(synapse, layer.name, shapes[synapse.source])
+        _check_delay(synapse, layer.name, integer)
+    if not layer.forward:
+        raise NetworkError(f"layer {layer.name!r} has recurrent synapses only; nothing would ever reach it")
     _check_neurons(layer.neurons, layer.shape, layer.name, integer)
     by_unit = (("activation scale", layer.activation_scale), ("clip", layer.clip), ("mean rate", layer.mean_rate))
     for what, scale in by_unit:
@@ -160,6 +165,20 @@ def _check_pool(synapse: Synapse, layer: str, source_shape: tuple[int, ...]) -> 
         )
 
 
+def _check_delay(synapse: Synapse, layer: str, integer: bool) -> None:
+    if not isinstance(synapse, Dense) or synapse.delay is None:
+        return
+    delay, where = synapse.delay, f"layer {layer!r}, delays from {synapse.source!r}"
+    if not integer:
+        raise NetworkError(f"{where} are in a float network; synaptic delays exist in integer networks only")
+    fits = delay.ndim == 2 and all(n in (1, m) for n, m in zip(delay.shape, synapse.weight.shape, strict=True))
+    if not fits or delay.dtype.kind != "i" or delay.min() < 0 or delay.max() > MAX_DELAY:
+        raise NetworkError(
+            f"{where} are {delay.dtype} of shape {delay.shape}, up to {np.abs(delay).max():g}; allowed are integers "
+            f"0..{MAX_DELAY} that broadcast against the weights {synapse.weight.shape}"
+        )
+
+
 def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
     if isinstance(neurons, SigmaDelta):
         _check_sigma_delta(neurons, shape, layer, integer)
@@ -172,8 +191,9 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
             raise NetworkError(f"layer {layer!r}: {name} is {value}; expected a finite number")
         if integer and value != int(value):
             raise NetworkError(f"layer {layer!r}: {name} is {value}; an integer network needs integers")
-    if neurons.threshold <= 0 or (integer and neurons.threshold > MAX_THRESHOLD):
-        allowed = f"1..{MAX_THRESHOLD} (17 bits)" if integer else "positive numbers"
+    least = 1 - (neurons.reset == "hard") if integer else np.nextafter(0, 1)
+    if not least <= neurons.threshold <= (MAX_THRESHOLD if integer else np.inf):
+        allowed = f"{least}..{MAX_THRESHOLD} (17 bits)" if integer else "positive numbers"
         raise NetworkError(f"layer {layer!r}: threshold is {neurons.threshold}; allowed are {allowed}")
     if integer and abs(neurons.v_init) > MAX_THRESHOLD:
         raise NetworkError(
@@ -185,8 +205,16 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
         if neurons.reset == "soft":
             raise NetworkError(f"layer {layer!r} is leaky with a soft reset; lava-dl's CUBA neuron resets hard")
         for name in ("current_decay", "voltage_decay"):
-            if not is_integer(getattr(neurons, name)) or not 0 <= getattr(neurons, name) <= NO_MEMORY:
-                raise NetworkError(f"layer {layer!r}: {name} is {getattr(neurons, name)}; allowed are 0..{NO_MEMORY}")
+            rate = np.asarray(getattr(neurons, name))
+            if rate.dtype.kind not in "iu" or rate.shape not in ((), (shape[0],), shape):
+                found = f"{rate.dtype} of shape {rate.shape}" if rate.ndim else str(rate)
+                raise NetworkError(
+                    f"layer {layer!r}: {name} is {found}; expected one integer 0..{NO_MEMORY}, one per channel "
+                    f"{(shape[0],)} or one per neuron {shape}"
+                )
+            if rate.min() < 0 or rate.max() > NO_MEMORY:
+                worst = rate.min() if rate.min() < 0 else rate.max()
+                raise NetworkError(f"layer {layer!r}: {name} is {worst}; allowed are 0..{NO_MEMORY}")
     _check_bias(neurons, shape, layer, integer)
 
 
@@ -241,9 +269,10 @@ def _check_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: b
         return
     if bias.dtype.kind not in "iu":
         raise NetworkError(f"layer {layer!r}: bias is {bias.dtype}; an integer network needs integers")
-    if bias.min() < MIN_BIAS or bias.max() > MAX_BIAS:
+    if bias.dtype != np.int16:
         raise NetworkError(
-            f"layer {layer!r}: bias mantissa reaches {int(np.abs(bias).max())}; allowed are {MIN_BIAS}..{MAX_BIAS} (13 bits)"
+            f"layer {layer!r}: bias mantissa reaches {int(np.abs(bias).max())}; allowed are -{MAX_LAVA_BIAS + 1}.."
+            f"{MAX_LAVA_BIAS} (16 bits on Lava's simulator, 13 on a chip)"
         )
     if not is_integer(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
         raise NetworkError(

@@ -119,6 +119,14 @@ def frozen_rates(value: Any) -> np.ndarray:
     return rates
 
 
+def per_neuron(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """One value, one per channel or one per neuron, broadcast to a population's shape."""
+    value = np.asarray(value)
+    if value.ndim == 1 and len(shape) == 3 and value.shape[0] == shape[0]:
+        value = value[:, None, None]
+    return np.broadcast_to(value, shape)
+
+
 def frozen_array(value: Any) -> np.ndarray:
     """A read-only copy: integers as int16 (int64 where that is too narrow), real numbers as float32."""
     array = np.array(value)

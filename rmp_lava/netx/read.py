@@ -279,8 +279,6 @@ def _read_conversion(group: Group, version: int) -> dict[str, Any]:
 
 
 def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], integer: bool, version: int) -> Synapse:
-    if "delay" in group and group.numbers("delay").any():
-        raise group.fail(f"{group.where('delay')} has synaptic delays; every synapse takes exactly one time step here")
     weight = group.numbers("weight", integers=integer)
     source = group.text("source") if group.has("source") else source
     pair = group.pair("pool", 0) if version > 1 else (0, 0)
@@ -289,7 +287,10 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
     if kind == "dense":
         if weight.ndim == 1 and weight.size % shape[0] == 0:
             weight = weight.reshape(shape[0], -1)
-        return Dense(source, weight, exponent=exponent, pool=pool)
+        delay = group.numbers("delay", integers=True) if "delay" in group else None
+        return Dense(source, weight, exponent=exponent, pool=pool, delay=delay)
+    if "delay" in group and group.numbers("delay").any():
+        raise group.fail(f"{group.where('delay')} has synaptic delays of a convolution; only dense synapses have them")
     if weight.ndim == 5 and weight.shape[4] == 1:
         weight = weight[..., 0]  # lava-dl stores the kernel's extent in time
     return Conv(
@@ -326,9 +327,16 @@ def _read_neurons(group: Group, integer: bool) -> Neurons:
         v_init=(entry.integer("vInit", 0) if integer else entry.scalar("vInit")) if entry.has("vInit") else 0,
         bias=bias,
         bias_exponent=entry.integer("biasExp", 6) if bias is not None else 6,
-        current_decay=entry.integer("iDecay", NO_MEMORY),
-        voltage_decay=entry.integer("vDecay", 0),
+        current_decay=_read_decay(entry, "iDecay", NO_MEMORY),
+        voltage_decay=_read_decay(entry, "vDecay", 0),
     )
+
+
+def _read_decay(entry: Group, key: str, default: int) -> int | np.ndarray:
+    if not entry.has(key):
+        return default
+    rate = entry.numbers(key, integers=True)
+    return rate if rate.ndim else int(rate)
 
 
 def _read_bias(group: Group, entry: Group, integer: bool) -> np.ndarray | None:

@@ -150,6 +150,8 @@ def _write_synapse(group: h5py.Group, synapse: Synapse) -> None:
     group.create_dataset("weight", data=synapse.weight, compression="gzip", shuffle=True, fletcher32=True)
     group["exponent"] = synapse.exponent
     group["pool"] = np.array(synapse.pool or (0, 0), dtype=np.int64)
+    if isinstance(synapse, Dense) and synapse.delay is not None:
+        group["delay"] = synapse.delay
     outputs, inputs = synapse.weight.shape[:2]
     if isinstance(synapse, Conv):
         group["inChannels"], group["outChannels"] = inputs * synapse.groups, outputs

@@ -34,7 +34,8 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
     for layer in network:
         neurons = layer.neurons
         if neurons.is_leaky:
-            kind = f"CUBA, decays {neurons.current_decay}/{neurons.voltage_decay}"
+            decays = (neurons.current_decay, neurons.voltage_decay)
+            kind = f"CUBA, decays {'/'.join(map(_extent, decays))}"
         else:
             kind = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
             kind = kind if wide else kind.partition(" (")[0]
@@ -83,7 +84,12 @@ def quantisation_table(network: SpikingNetwork, run: Run) -> Table:
 
 
 def _source(synapse: Synapse) -> str:
-    return f"{synapse.source} << {synapse.exponent}" if synapse.exponent else synapse.source
+    late = f", delays up to {synapse.longest_delay}" if synapse.longest_delay else ""
+    return (f"{synapse.source} << {synapse.exponent}" if synapse.exponent else synapse.source) + late
+
+
+def _extent(value: int | np.ndarray) -> str:
+    return f"{np.min(value)}…{np.max(value)}" if isinstance(value, np.ndarray) else str(value)
 
 
 def _weight_range(layer: Layer) -> tuple[float, float]:

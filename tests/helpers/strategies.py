@@ -119,6 +119,16 @@ def _dense(draw, source: str, size: int, shape: tuple[int, ...], integer: bool) 
     return Dense(source, weight, exponent=_exponent(draw, integer))
 
 
+def _delayed(draw, synapse: Synapse) -> Synapse:
+    """A dense synapse with delays: one, one per target or source, or one for each weight."""
+    if not isinstance(synapse, Dense):
+        return synapse
+    outputs, inputs = synapse.weight.shape
+    shape = draw(st.sampled_from([(1, 1), (outputs, 1), (1, inputs), (outputs, inputs)]))
+    largest = draw(st.sampled_from([0, 1, 2, 9, 62]))
+    return synapse.replace(delay=np.random.default_rng(draw(seeds)).integers(0, largest + 1, shape))
+
+
 def _exponent(draw, integer: bool) -> int:
     return draw(st.sampled_from([0, 0, 1, 2, 4, 7])) if integer else 0
 
@@ -148,6 +158,12 @@ def _neurons(
     if leaky and reset != "soft" and draw(st.booleans()):
         decays = st.one_of(st.integers(0, 4096), st.sampled_from([0, 1, 4095, 4096]))
         neurons = neurons.replace(current_decay=draw(decays), voltage_decay=draw(decays))
+        if draw(st.booleans()):
+            rng = np.random.default_rng(draw(seeds))
+            each = draw(st.sampled_from([shape[:1], shape]))
+            neurons = neurons.replace(current_decay=rng.choice([0, 1, 77, 2048, 4095, 4096], each))
+            if draw(st.booleans()):
+                neurons = neurons.replace(voltage_decay=rng.integers(0, 4097, each))
     return neurons
 
 
@@ -179,10 +195,12 @@ def networks(
     encodings: tuple[str, ...] = ENCODINGS,
     resets: tuple[str, ...] = ("soft", "soft", "hard"),
     leaky: bool = False,
+    late: bool = False,
 ) -> SpikingNetwork:
     """Valid networks with convolutions and dense layers, weight exponents, skip paths, biases and every kind of read-out.
 
-    `stock` restricts them to what stock neurons with a self-synapse can express; `leaky` adds lava-dl's CUBA neurons.
+    `stock` restricts them to what stock neurons with a self-synapse can express; `leaky` adds lava-dl's CUBA neurons, `late`
+    delays and recurrent synapses.
     """
     source = _input(draw, integer, stock, encodings, leaky)
     shapes = {INPUT: source.shape}
@@ -205,6 +223,10 @@ def networks(
             elif len(shapes[other]) == 3:
                 conv = _convolution(draw, other, shapes[other], shape[1:], shape[0], integer)
                 synapses += [conv] if conv is not None else []
+        if late:
+            if len(shape) == 1 and draw(st.booleans()):
+                synapses.append(_dense(draw, f"layer{i}", shape[0], shape, integer))
+            synapses = [_delayed(draw, each) if draw(st.booleans()) else each for each in synapses]
         allowed = resets
         if i == count - 1:
             allowed = {"count": resets, "potential": (*resets, "none", "none"), "total": ("soft",)}[readout]

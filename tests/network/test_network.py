@@ -34,6 +34,12 @@ def with_conv(synapse: Conv, shape=(1, 4, 4)) -> SpikingNetwork:
     return network(Layer("a", (1, 2, 2), (synapse,), Neurons(5)), shape=shape)
 
 
+def delayed(delay, stage="integer"):
+    weight = ONES if stage == "integer" else ONES.astype(float)
+    one = Layer("a", (2,), (Dense(INPUT, weight, delay=np.array(delay)),), Neurons(5))
+    return network(one, stage=stage)
+
+
 def biased(bias, exponent=6, stage="integer"):
     weight = ONES if stage == "integer" else ONES.astype(float)
     return network(layer(weight=weight, neurons=Neurons(5, bias=bias, bias_exponent=exponent)), stage=stage)
@@ -58,7 +64,7 @@ CONTRADICTIONS = {
     "input levels are 2.5": lambda: network(input=Input((3,), "current", 2.5)),
     "rate encoding needs input neurons": lambda: network(input=Input((3,), "rate", 255)),
     "poisson input sends single spikes": lambda: network(input=Input((3,), "poisson", 2)),
-    "spikes input sends single spikes": lambda: network(input=Input((3,), "spikes", 255)),
+    "spikes input sends single spikes": lambda: network(input=Input((3,), "spikes", 255), stage="analog"),
     "input neurons never spike": lambda: network(input=Input((3,), "rate", 255, Neurons(5, "none"))),
     "layer 'input': threshold is 0": lambda: network(input=Input((3,), "rate", 255, Neurons(0))),
     "input encoding 'morse' is unknown": lambda: Input((3,), "morse"),
@@ -75,7 +81,15 @@ CONTRADICTIONS = {
     "'input' has shape (0,)": lambda: network(shape=(0,)),
     "has no synapses": lambda: network(Layer("a", (2,), (), Neurons(5))),
     "synapse from 'b', which is not an earlier layer": lambda: network(layer(source="b"), layer("b")),
-    "synapse from 'a', which is not": lambda: network(layer(source="a")),
+    "synapse from 'a', which is not": lambda: network(layer(source="a", weight=ONES.astype(float)), stage="balanced"),
+    "recurrent synapses only": lambda: network(layer(source="a", weight=ONES[:, :2])),
+    "delays from 'input' are in a float network": lambda: delayed([[1]], "balanced"),
+    "of shape (2, 2), up to 2; allowed are integers 0..62": lambda: delayed([[1, 2], [2, 1]]),
+    "of shape (2, 1), up to 63; allowed": lambda: delayed([[63], [1]]),
+    "of shape (1,), up to 1; allowed": lambda: delayed([1]),
+    "has synapses with delays, but its network waits": lambda: delayed([[1]]).replace(wait=1),
+    "current_decay is int16 of shape (3,)": lambda: neurons(reset="hard", current_decay=np.arange(3)),
+    "current_decay is 4097": lambda: neurons(reset="hard", current_decay=np.array([0, 4097])),
     "layer 'a': dense weights of shape (2, 4)": lambda: network(layer(weight=np.ones((2, 4), dtype=int))),
     "layer 'a' has shape (3,), but its synapses from 'input' give (2,)": lambda: network(layer(shape=(3,))),
     "a convolution needs a (channels": lambda: with_conv(conv(), shape=(16,)),
@@ -108,8 +122,8 @@ CONTRADICTIONS = {
     "bias must be finite": lambda: biased([1.0, np.inf], stage="balanced"),
     "bias must be finite floating-point": lambda: biased([1, 2], stage="balanced"),
     "bias is float32; an integer network": lambda: biased([1.5, 2.0]),
-    "bias mantissa reaches 4096": lambda: biased([0, 4096]),
-    "bias mantissa reaches 5000": lambda: biased([0, -5000]),
+    "bias mantissa reaches 32768": lambda: biased([0, 32768]),
+    "bias mantissa reaches 40000": lambda: biased([0, -40000]),
     "bias exponent is 8": lambda: biased([1, 2], exponent=8),
     "bias exponent is 6.5": lambda: biased([1, 2], exponent=6.5),
     "voltage_decay is 10.5": lambda: neurons(reset="hard", voltage_decay=10.5),

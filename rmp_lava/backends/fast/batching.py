@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UsageError
-from ...network import SpikingNetwork
+from ...network import SpikingNetwork, histories
 from ...schedule import Schedule
 
 DEFAULT_MEMORY = 2**30
@@ -71,6 +71,7 @@ def choose_batching(
     """
     workers = min(threads, samples) if device == "cpu" else 1
     budget = (DEFAULT_MEMORY if memory is None else memory) // workers
+    history = max(histories(network).values())
     sizes = [int(np.prod(network.input.shape)), *(layer.size for layer in network)]
     block_bytes = BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"])
     batch = max(1, min(-(-samples // workers), _WORTHWHILE // max(sizes)))
@@ -80,7 +81,7 @@ def choose_batching(
 
     def needed() -> int:
         # A real-valued input and graded messages take four bytes, a spike one.
-        streams = steps * (sum(sizes) * (4 if network.is_sigma_delta else 1) + 3 * sizes[0])
+        streams = (steps + history) * (sum(sizes) * (4 if network.is_sigma_delta else 1) + 3 * sizes[0])
         block = max(block_bytes, 4 * batch * max(sizes))
         read_out = steps * network.output.size * _READ_OUT_BYTES
         return batch * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block

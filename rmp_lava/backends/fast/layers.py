@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, reduce
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ...choices import Kernel
-from ...network import INPUT, Layer, SpikingNetwork, Synapse
+from ...network import INPUT, Dense, Layer, SpikingNetwork, Synapse
 from ...registers import REGISTER_LIMIT, to_weight_units
 from ..synapses import largest_sum
 from .extents import Extents
@@ -23,12 +24,25 @@ LONGEST_WINDOW = 127
 """Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
 
 
+class Route(NamedTuple):
+    """Where the messages of one `Sums` come from and go to.
+
+    late : Steps from a message's step in its source's window to that in which it arrives in its target's.
+    reached : (n,) indices of the neurons that it reaches, None for all.
+    """
+
+    source: str
+    late: int
+    reached: torch.Tensor | None
+
+
 class Prepared:
     """A network's synapses on a device, ready for any number of batches, in any number of threads.
 
     dtypes : Layer name -> dtype of its input sums.
     bounds : Layer name -> bound of |input sum| in weight units; 0 in float networks, which do not need it.
     windows : Layer name -> `WindowSums`, of layers that wait until all messages have arrived.
+    routes : Layer name -> for each of its `Sums`, where its messages come from and go to.
 
     Parameters
     ----------
@@ -49,6 +63,7 @@ class Prepared:
         self.steps = steps if steps is not None and steps == network.wait and steps <= LONGEST_WINDOW else None
         self.windows: dict[str, WindowSums] = {}
         self._sums: dict[str, list[Sums]] = {}
+        self.routes: dict[str, list[Route]] = {}
         self._lock = Lock()
         self.dtypes: dict[str, torch.dtype] = {}
         self.bounds: dict[str, int] = {}
@@ -68,7 +83,10 @@ class Prepared:
             self.sums_of(layer)
 
     def sums_of(self, layer: Layer) -> list[Sums]:
-        """`Sums` of a layer's synapses, in order, for messages of one step; layers with a window make them when needed."""
+        """`Sums` of a layer's synapses, for messages of one step; layers with a window make them when needed.
+
+        In order, with one for each delay where a synapse has several (`Dense.by_delay`).
+        """
         with self._lock:
             if layer.name not in self._sums:
                 self._sums[layer.name] = self.make(layer, 1, self.dtypes[layer.name], self.kernel)
@@ -76,10 +94,18 @@ class Prepared:
 
     def make(self, layer: Layer, steps: int, dtype: torch.dtype, kernel: Kernel) -> list[Sums]:
         """`Sums` of a layer's synapses for messages of so many steps together."""
-        return [
-            make_sums(s, self.network.source_shape(s.source), self.arithmetic(s, steps, dtype, kernel))
-            for s in layer.synapses
-        ]
+        routes, sums = self.routes.setdefault(layer.name, []), []
+        routes.clear()
+        for synapse in layer.synapses:
+            parts: Iterable[tuple[int, np.ndarray | None, Synapse]] = [(0, None, synapse)]
+            if isinstance(synapse, Dense) and synapse.delay is not None:
+                parts = synapse.by_delay()
+            for delay, reached, part in parts:
+                arithmetic = self.arithmetic(part, steps, dtype, kernel)
+                sums.append(make_sums(part, self.network.source_shape(part.source), arithmetic))
+                late = delay + (part.source == layer.name)
+                routes.append(Route(part.source, late, None if reached is None else torch.from_numpy(reached)))
+        return sums
 
     def arithmetic(self, synapse: Synapse, steps: int, dtype: torch.dtype, kernel: Kernel) -> Arithmetic:
         """Of a synapse that takes the messages of so many steps together."""
@@ -227,10 +253,16 @@ class LayerSimulation:
         A single step is the input of all these steps.
         """
         total = None
-        for synapse, sums in zip(self.layer.synapses, self.prepared.sums_of(self.layer), strict=True):
-            current = self._current(streams[synapse.source], sums, steps, rows)
+        every = self.prepared.sums_of(self.layer)
+        for route, sums in zip(self.prepared.routes[self.layer.name], every, strict=True):
+            when = slice(steps.start - route.late, steps.stop - route.late)
+            current = self._current(streams[route.source], sums, when, rows)
             if current is None:
                 continue
+            if route.reached is not None:
+                whole = torch.zeros((*current.shape[:2], self.layer.size), dtype=self.dtype, device=self.device)
+                whole[..., route.reached.to(self.device)] = current
+                current = whole
             if total is None:
                 total = current
             elif len(total) >= len(current):

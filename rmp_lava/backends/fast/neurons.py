@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...network import NO_MEMORY, Neurons
+from ...network.values import per_neuron
 from ...neuron import Range, union
 from ...registers import MAX_STATE, REGISTER_LIMIT, STATE_SHIFT
 from ..batches import Part
@@ -33,10 +34,11 @@ def make_population(
 ) -> Population:
     """A population at the start of its samples; `largest_input` bounds its |input|, in weight units."""
     # A current without memory equals the input, unless the input wraps.
-    keeps_current = neurons.is_leaky and (neurons.current_decay != NO_MEMORY or largest_input >= REGISTER_LIMIT)
+    keeps_current = neurons.is_leaky and (neurons.has_memory or largest_input >= REGISTER_LIMIT)
     # A current wraps once per step, by 2^24: inputs above 2^18 can take it beyond 32 bits.
     wide = integer and largest_input >= (2 * REGISTER_LIMIT if keeps_current else EXACT_FLOAT32)
-    if integer and fused is not None and device.type == "cpu" and not (wide and keeps_current):
+    alike = isinstance(neurons.current_decay, int) and isinstance(neurons.voltage_decay, int)
+    if integer and fused is not None and device.type == "cpu" and alike and not (wide and keeps_current):
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     if not integer and fused is not None and device.type == "cpu" and not neurons.is_leaky:
         return FusedFloatPopulation(neurons, shape, samples, torch.float32, device, keeps_current)
@@ -51,6 +53,7 @@ class Population:
     u : The same for currents; (samples, 0) if they have no memory.
     bias : (neurons,) in the units of v, or (0,).
     counts : (samples, neurons) int32: spikes of each neuron so far.
+    keeps : () or (neurons,) float64 shares that the decays of current and voltage leave.
     v_range, u_range, waiting_range : As in `rmp_lava.neuron.State`.
     """
 
@@ -78,6 +81,7 @@ class Population:
             bias = bias.astype(np.int64) << neurons.bias_exponent if self.integer else bias.astype(np.float32)
             self.bias = torch.tensor(bias, device=device).to(state)
         self.counts = torch.zeros(size, dtype=torch.int32, device=device)
+        self.keeps = [_share_left(rate, shape).to(device) for rate in (neurons.current_decay, neurons.voltage_decay)]
         self.saturations = 0
         self.v_range: Range | None = None
         self.u_range: Range | None = None
@@ -168,7 +172,7 @@ class Population:
             self.v_range = union(self.v_range, v_range)
         else:
             self.waiting_range = union(self.waiting_range, v_range)
-        if self.neurons.current_decay != NO_MEMORY and u_range is not None:
+        if self.neurons.has_memory and u_range is not None:
             self.u_range = union(self.u_range, u_range)
 
 
@@ -198,8 +202,8 @@ class FusedPopulation(Population):
             spikes,
             np.int32(self.threshold),
             _RESETS[self.neurons.reset if fires else "none"],
-            1 - self.neurons.voltage_decay / NO_MEMORY,
-            1 - self.neurons.current_decay / NO_MEMORY,
+            float(self.keeps[1]),
+            float(self.keeps[0]),
         )
         self.saturations += int(saturations)
         self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
@@ -269,11 +273,11 @@ class TorchPopulation(Population):
         if current is not None:
             current = current.to(v.dtype) * self.scale
             if u.shape[1]:
-                u.copy_(_wrap24(_decay(u, self.neurons.current_decay) + current))
+                u.copy_(_wrap24(_decay(u, self.keeps[0]) + current))
                 u_range = _limits(u)
                 current = u
-            if self.neurons.voltage_decay:
-                v.copy_(_decay(v, self.neurons.voltage_decay))
+            if np.any(self.neurons.voltage_decay):
+                v.copy_(_decay(v, self.keeps[1]))
             v += current
             if len(self.bias):
                 v += self.bias
@@ -322,6 +326,12 @@ def _wrap24(u: torch.Tensor) -> torch.Tensor:
     return torch.where(u <= -MAX_STATE - 1, u + 2**24, u)
 
 
-def _decay(state: torch.Tensor, rate: int) -> torch.Tensor:
+def _share_left(rate: int | np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+    if isinstance(rate, np.ndarray):
+        rate = np.ascontiguousarray(to_memory(per_neuron(rate, shape), 0)).reshape(-1)
+    return torch.tensor(1 - rate / NO_MEMORY, dtype=torch.float64)
+
+
+def _decay(state: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
     # A 24-bit number times 12 bits is exact in float64, and casting it rounds towards zero as Loihi does.
-    return (state.double() * (1 - rate / NO_MEMORY)).to(state.dtype)
+    return (state.double() * keep).to(state.dtype)

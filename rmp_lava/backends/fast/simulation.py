@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ...encoding import Encoder
-from ...network import INPUT, Layer, populations
+from ...network import INPUT, Layer, histories, populations
 from ...readout import needs_count, needs_potential, output
 from ...schedule import Schedule
 from ..batches import Part
@@ -70,6 +70,9 @@ class BatchSimulation:
         for stop in chunk_ends(self.plan, self.chunk):
             self._advance(start, stop)
             ended(len(self.rows), stop - start)
+            for stream in self.streams.values():
+                if isinstance(stream, Stream):
+                    stream.turn(stop - start)
             if self.confidence is not None and stop < self.plan.steps:
                 self._leave_early(stop)
                 if not len(self.rows):
@@ -84,7 +87,8 @@ class BatchSimulation:
             self.streams[layer.name] = self._stream(layer)
 
     def _stream(self, layer: Layer) -> Stream:
-        return Stream(layer.shape, len(self.rows), self.batching.steps, torch.uint8, self.device)
+        history = histories(self.network)[layer.name]
+        return Stream(layer.shape, len(self.rows), self.batching.steps, torch.uint8, self.device, history)
 
     def _advance(self, start: int, stop: int) -> None:
         samples, steps = len(self.rows), stop - start
@@ -96,7 +100,7 @@ class BatchSimulation:
             watched = layer is self.network.output and needs_potential(self.network)
             stream.activity[:] = 0
             blocks = self.batching.blocks(steps, samples, simulation.block_size)
-            if watched:  # its potential is read out after each step
+            if watched or layer.recurrent:  # its potential is read out, or its spikes return, after each step
                 blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
             out = stream.messages[:steps].flatten(2)
             for some, rows in blocks:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...encoding import Encoder
-from ...network import SpikingNetwork
+from ...network import INPUT, SpikingNetwork, histories
 from ...schedule import Schedule
 from .batching import Batching
 from .neurons import Population, make_population
@@ -25,8 +25,7 @@ class Source:
 
     def active(self, first: int, last: int) -> tuple[int, int]:
         """(start, stop) of the steps to sum for the chunk's steps first .. last - 1, without outer silent steps."""
-        active = np.flatnonzero(self.activity[first:last])
-        return (first + int(active[0]), first + int(active[-1]) + 1) if len(active) else (first, first)
+        raise NotImplementedError
 
     def read(self, start: int, stop: int, rows: slice) -> torch.Tensor:
         """(steps, samples, *memory shape) messages of some steps and samples."""
@@ -42,19 +41,41 @@ class Source:
 
 
 class Stream(Source):
-    """Messages of one source during a chunk.
+    """Messages of one source during a chunk, and during some steps before it, which have negative numbers.
 
     messages : (steps, samples, *memory shape).
+    history : Steps before the chunk that synapses with delays still read.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], samples: int, steps: int, dtype: torch.dtype, device: torch.device
+        self,
+        shape: tuple[int, ...],
+        samples: int,
+        steps: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        history: int = 0,
     ) -> None:
-        self.messages = torch.zeros((steps, samples, *memory_shape(shape)), dtype=dtype, device=device)
-        self.activity = np.zeros(steps, dtype=np.int64)
+        self.history = history
+        self._kept = torch.zeros((history + steps, samples, *memory_shape(shape)), dtype=dtype, device=device)
+        self._active = np.zeros(history + steps, dtype=np.int64)
+        self._view()
+
+    def _view(self) -> None:
+        self.messages, self.activity = self._kept[self.history :], self._active[self.history :]
+
+    def active(self, first: int, last: int) -> tuple[int, int]:
+        active = np.flatnonzero(self._active[self.history + first : self.history + last])
+        return (first + int(active[0]), first + int(active[-1]) + 1) if len(active) else (first, first)
 
     def read(self, start: int, stop: int, rows: slice) -> torch.Tensor:
-        return self.messages[start:stop, rows]
+        return self._kept[self.history + start : self.history + stop, rows]
+
+    def turn(self, steps: int) -> None:
+        """Start the next chunk after one of `steps` steps."""
+        for kept in (self._kept, self._active) if self.history else ():
+            last = kept[steps : steps + self.history]
+            kept[: self.history] = last.clone() if isinstance(last, torch.Tensor) else last.copy()
 
     def total(self, steps: int, rows: slice) -> torch.Tensor:
         some = self.messages[:steps, rows]
@@ -62,7 +83,8 @@ class Stream(Source):
         return some.sum(dim=0, dtype=torch.uint8 if fits else torch.float32)
 
     def keep(self, rows: torch.Tensor) -> None:
-        self.messages = self.messages[:, rows]
+        self._kept = self._kept[:, rows]
+        self._view()
 
 
 class ConstantStream(Stream):
@@ -84,6 +106,9 @@ class BurstStream(Source):
     def __init__(self, shape: tuple[int, ...], samples: int, steps: int, device: torch.device) -> None:
         self.counts = torch.zeros((samples, *memory_shape(shape)), dtype=torch.uint8, device=device)
         self.activity = np.ones(steps, dtype=np.int64)
+
+    def active(self, first: int, last: int) -> tuple[int, int]:
+        return first, last
 
     def read(self, start: int, stop: int, rows: slice) -> torch.Tensor:
         counts = self.counts[rows]
@@ -119,9 +144,10 @@ class InputSimulation:
             )
         elif encoder.dtype != np.uint8:
             dtype = torch.float32  # torch has no unsigned 16-bit arithmetic
-        if self.population is None and encoder.is_constant:
+        history = histories(network)[INPUT]
+        if self.population is None and encoder.is_constant and not history:
             kind, steps = ConstantStream, 1
-        self.stream = kind(self.source.shape, samples, steps, dtype, device)
+        self.stream = kind(self.source.shape, samples, steps, dtype, device, history)
         self._counts = torch.zeros((samples, self.size), dtype=torch.int32, device=device)
 
     def advance(self, start: int, stop: int) -> None:

@@ -14,6 +14,7 @@ from lava.proc.sparse.process import Sparse
 from scipy.sparse import identity
 
 from ...network import NO_MEMORY, Neurons
+from ...network.values import per_neuron
 
 
 @dataclass
@@ -41,6 +42,11 @@ def lava_bias(neurons: Neurons, shape: tuple[int, ...]) -> np.ndarray | int:
     """The bias of each neuron in Lava's order of axes."""
     bias = neurons.bias_per_neuron(shape)
     return 0 if bias is None else bias.transpose()
+
+
+def lava_decay(rate: int | np.ndarray, shape: tuple[int, ...]) -> np.ndarray | int:
+    """A decay in Lava's order of axes, if neurons differ in it."""
+    return rate if isinstance(rate, int) else per_neuron(rate, shape).transpose()
 
 
 def flattened(port: OutPort) -> OutPort:

@@ -23,7 +23,7 @@ from ...registers import REGISTER_LIMIT, to_weight_units
 from ...results import Run
 from ...schedule import Schedule, schedule
 from ...stock_weights import MAX_VALUE, QUIET, is_one_weight
-from ..obstacles import refuse, unrepresentable
+from ..obstacles import beyond_chip, refuse, unrepresentable
 from ..options import Reference
 from ..stock import reset_interval
 
@@ -145,6 +145,7 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Finding]:
         yield Finding("obstacle", "network", "it has real-valued weights", "quantise it first", "numbers")
         return
     yield from unrepresentable(network)
+    yield from beyond_chip(network)
     for layer in network:
         for synapse in layer.synapses:
             if synapse.exponent and isinstance(synapse, Conv):
