@@ -42,9 +42,11 @@ class Fast:
     ----------
     device : str
         PyTorch device.
-    kernel : {"auto", "int8", "float32"}
-        What computes the weighted sums; all are exact. "int8" fails where it is unavailable, "auto" uses it where it is
-        available. `Run.execution` names the one that ran.
+    kernel : {"auto", "int8", "float32", "events"}
+        What computes the weighted sums; all are exact. "int8" fails where it is unavailable. "events" adds the weights of
+        active neurons only, in every synapse that allows it: 8-bit weights (or even ones of 9 bits), convolutions without
+        dilation and groups. "auto" is "int8" where it is available, else "float32", and "events" for those blocks of steps
+        in which so few neurons spike that it costs less. `Run.execution` names what ran.
     memory : int or None
         Bytes to use in addition to the network, the images and what is recorded. None: 1 GiB.
     confidence : float or None

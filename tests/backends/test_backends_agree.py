@@ -77,23 +77,25 @@ def batchings(draw):
 
 @contextmanager
 def fast_is(batching, *, compiled):
-    """Divide runs as given, and let numba or PyTorch compute the neurons."""
+    """Divide runs as given, and let numba or PyTorch compute the neurons; of small layers, sums by events pay too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "choose_batching", lambda *_, **__: batching)
+        patch.setattr(fast.synapses.event_module, "_TILE_COST", 0)
+        patch.setattr(fast.synapses.event_module, "_ROW_COST", 0.02)
         if not compiled:
             patch.setattr(fast.neurons, "fused", None)
         yield
 
 
 @settings(max_examples=examples(300))
-@given(cases(leaky=True, late=True), batchings(), st.sampled_from(["auto", "float32"]), st.booleans())
+@given(cases(leaky=True, late=True), batchings(), st.sampled_from(["auto", "float32", "events"]), st.booleans())
 def test_fast_equals_reference(case, batching, kernel, compiled):
     with fast_is(batching, compiled=compiled):
         assert_fast_agrees(case, kernel=kernel)
 
 
 @settings(max_examples=examples(200))
-@given(cases(waiting=True), batchings(), st.sampled_from(["auto", "float32"]), st.booleans(), st.booleans())
+@given(cases(waiting=True), batchings(), st.sampled_from(["auto", "float32", "events"]), st.booleans(), st.booleans())
 def test_fast_equals_reference_where_neurons_wait(case, batching, kernel, compiled, waiting):
     batching = replace(batching, steps=case.steps)
     with fast_is(batching, compiled=compiled):

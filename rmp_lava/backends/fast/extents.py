@@ -51,7 +51,7 @@ class Extents:
             source_shape = (source_shape[0], source_shape[1] + 2 * ph - bh + 1, source_shape[2] + 2 * pw - bw + 1)
             synapse = synapse.replace(padding=(0, 0), stride=self._blocks)
         self._sums = make_sums(synapse, source_shape, arithmetic)
-        self._dtype = torch.uint8 if self._sums.kernel == "int8" else arithmetic.dtype
+        self._dtype = torch.uint8 if self._sums.takes_bytes else arithmetic.dtype
 
     def largest(self, messages: torch.Tensor) -> float:
         """The bound for messages (n, *memory shape of the source), in weight units, not negative."""

@@ -33,39 +33,39 @@ _WRAP = int32(2**24)
 _WRAPS_ABOVE, _WRAPS_FROM = int32(MAX_STATE + 1), int32(-MAX_STATE - 1)
 
 
-def _compiled(function: _Function) -> _Function:
+def compiled(function: _Function) -> _Function:
     try:
         return cast(_Function, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError:  # no place to cache the compiled code
         return cast(_Function, numba.njit(nogil=True)(function))
 
 
-@_compiled
+@compiled
 def _add_current(v: np.ndarray, a: np.ndarray) -> None:
     for j in range(len(v)):
         v[j] = int32(v[j] + int32(int32(a[j]) << _SHIFT))
 
 
-@_compiled
+@compiled
 def _add(v: np.ndarray, more: np.ndarray) -> None:
     for j in range(len(v)):
         v[j] = int32(v[j] + more[j])
 
 
-@_compiled
+@compiled
 def _decay(x: np.ndarray, keep: float) -> None:
     # A 24-bit number times 12 bits is exact in float64, and casting it rounds towards zero as Loihi does.
     for j in range(len(x)):
         x[j] = int32(float64(x[j]) * keep)
 
 
-@_compiled
+@compiled
 def _decay_and_add_current(v: np.ndarray, keep: float, a: np.ndarray) -> None:
     for j in range(len(v)):
         v[j] = int32(int32(float64(v[j]) * keep) + int32(int32(a[j]) << _SHIFT))
 
 
-@_compiled
+@compiled
 def _wrap(u: np.ndarray) -> _Limits:
     low, high = _WRAP, int32(-_WRAP)
     for j in range(len(u)):
@@ -77,7 +77,7 @@ def _wrap(u: np.ndarray) -> _Limits:
     return low, high
 
 
-@_compiled
+@compiled
 def _fire_soft(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
     low, high, saturations = _HIGHEST, _LOWEST, int32(0)
     for j in range(len(v)):
@@ -90,7 +90,7 @@ def _fire_soft(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
     return low, high, saturations
 
 
-@_compiled
+@compiled
 def _fire_hard(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
     low, high, saturations = _HIGHEST, _LOWEST, int32(0)
     for j in range(len(v)):
@@ -103,7 +103,7 @@ def _fire_hard(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
     return low, high, saturations
 
 
-@_compiled
+@compiled
 def _count(out: np.ndarray, counts: np.ndarray) -> int32:
     messages = int32(0)
     for j in range(len(out)):
@@ -112,7 +112,7 @@ def _count(out: np.ndarray, counts: np.ndarray) -> int32:
     return messages
 
 
-@_compiled
+@compiled
 def advance(
     a: np.ndarray,
     v: np.ndarray,
@@ -186,7 +186,7 @@ def advance(
     return saturations, low, high, u_low, u_high
 
 
-@_compiled
+@compiled
 def _burst(
     v: np.ndarray,
     total: np.ndarray,
@@ -212,7 +212,7 @@ def _burst(
     return low, high
 
 
-@_compiled
+@compiled
 def burst(
     total: np.ndarray,
     v: np.ndarray,
@@ -248,7 +248,7 @@ def burst(
     return low, high
 
 
-@_compiled
+@compiled
 def weighted(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(samples,) int64 sums of counts (samples, neurons) times int64 weights (neurons,)."""
     found = np.zeros(len(counts), dtype=np.int64)
@@ -260,7 +260,7 @@ def weighted(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return found
 
 
-@_compiled
+@compiled
 def _fire_float(
     v: np.ndarray, a: np.ndarray, bias: np.ndarray, threshold: float32, reset: int, out: np.ndarray
 ) -> tuple[float32, float32]:
@@ -276,7 +276,7 @@ def _fire_float(
     return low, high
 
 
-@_compiled
+@compiled
 def advance_float(
     a: np.ndarray,
     v: np.ndarray,

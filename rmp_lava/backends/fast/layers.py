@@ -20,6 +20,7 @@ from .neurons import make_population
 from .streams import ConstantStream, Source
 from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums, to_memory
 
+_WORDS = {"events": "event-driven"}
 LONGEST_WINDOW = 127
 """Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
 
@@ -129,11 +130,20 @@ class Prepared:
         layers: dict[str, list[str]] = {}
         in_use = self._sums | {name: window.sums for name, window in self.windows.items()}
         for name, sums in in_use.items():
-            layers.setdefault(" and ".join(sorted({s.kernel for s in sums})), []).append(name)
+            layers.setdefault(" and ".join(sorted({_WORDS.get(s.kernel, s.kernel) for s in sums})), []).append(name)
         most = max(layers, key=lambda kernel: len(layers[kernel]))
         others = [f"{kernel} in {', '.join(names)}" for kernel, names in layers.items() if kernel != most]
         whole = f", one for all {self.steps} steps where neurons wait for them" if self.windows else ""
-        return f"{most} sums" + (f" ({'; '.join(others)})" if others else "") + whole
+        return f"{most} sums" + (f" ({'; '.join(others)})" if others else "") + whole + self._share_of_events()
+
+    def _share_of_events(self) -> str:
+        """The layers that were summed by events where that cost less, and for which share of steps, in words."""
+        shares = []
+        for name, each in self._sums.items():
+            seen, of_events = (sum(getattr(s.events, field, 0) for s in each) for field in ("sets", "of_events"))
+            if of_events:
+                shares.append(f"{100 * of_events / seen:.0f}% of {name}")
+        return f", event-driven where few neurons spike: {', '.join(shares)}" if shares else ""
 
 
 class WindowSums:
@@ -184,7 +194,7 @@ class WindowSums:
         ]
         currents = []
         for message, repeats, sums in zip(messages, self.repeats, self.sums, strict=True):
-            current = sums(message.to(torch.uint8) if sums.kernel == "int8" else message)
+            current = sums(message.to(torch.uint8) if sums.takes_bytes else message)
             currents.append(current if repeats == 1 else current.mul_(repeats))
         total = reduce(torch.add, currents)
         if self._is_safe:
@@ -242,7 +252,7 @@ class LayerSimulation:
             largest_input=prepared.bounds[layer.name],
         )
         # A step of a sample costs its sums, or its messages if a kernel has to convert them.
-        converted = [int(np.prod(each.shape)) for each in sums if each.kernel != "int8"]
+        converted = [int(np.prod(each.shape)) for each in sums if not each.takes_bytes]
         self.block_size = max([layer.size, *converted]) * (2 if self.dtype == torch.float64 else 1)
         self.counts_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
         self.large_inputs = 0

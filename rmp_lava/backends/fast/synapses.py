@@ -5,7 +5,8 @@ In memory, populations are channels last (height, width, channels), as convoluti
 Integer networks have three exact kernels. `int8`: oneDNN's 8-bit convolution with 32-bit sums, for spikes and for weights
 that are 8-bit numbers, or even ones twice as large, before the shift by their exponent. `float32`: exact while every partial
 sum stays below 2^24, a bound that follows from the weights. `float64`: exact below 2^53. Real weights are float32. Where a
-pooling was folded into the weights, they are multiplied by sums of messages.
+pooling was folded into the weights, they are multiplied by sums of messages. Beside these dense sums, `events` adds the weights
+of active neurons only, for the weights that `int8` takes; blocks with few spikes are summed by it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from ...choices import Kernel
 from ...errors import BackendError
 from ...network import Conv, Dense, Synapse
 from ...network.pooling import per_block
+from . import events as event_module
+from .events import EventSums, Geometry
 
 EXACT_FLOAT32 = 2**24
 _SAFE_MESSAGE = 127
 """CPUs without VNNI add two products of 8-bit numbers in 16 bits."""
+
+_LARGEST_BYTE = 255
+_OF_BYTES = ("int8", "events")
 
 
 def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,8 +53,7 @@ class Arithmetic:
     """What weighted sums are computed with.
 
     dtype : Of the sums: float32, or float64 where float32 is not exact.
-    kernel : {"auto", "int8", "float32"}. "int8" fails where it is unavailable or inexact; "auto" uses it where it is
-        available.
+    kernel : {"auto", "int8", "float32", "events"}, as `options.Fast` has it.
     largest : Largest message: 1 for spikes.
     """
 
@@ -66,8 +71,9 @@ class Sums:
     exponent : Of the weights.
     shape : Of one set of messages, as the kernels take it.
 
-    kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul"}. The kernel in use: matrix products where a
-        convolution is not exact for this shape, and on a GPU.
+    kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul", "events"}. The kernel in use: matrix products
+        where a convolution is not exact for this shape, and on a GPU.
+    events : `EventSums`, for blocks in which they cost less, or None.
 
     Raises
     ------
@@ -82,9 +88,17 @@ class Sums:
         # Multiplied by a power of two, numbers and sums stay as exact as they are.
         self._power = 1 << exponent
         self._weight = torch.tensor(np.ascontiguousarray(weight), device=self.device).to(self.dtype) * self._power
+        self.events: EventSums | None = None
         self.kernel = self._choose_kernel(source, weight, arithmetic.kernel, arithmetic.largest)
-        if self.kernel == "int8":
+        if arithmetic.kernel in ("auto", "events"):
+            self._prepare_events(weight, arithmetic.kernel, arithmetic.largest)
+        if self.kernel in _OF_BYTES:
             del self._weight
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether messages have to be uint8."""
+        return self.kernel in _OF_BYTES
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         """Sums for each of n sets of messages.
@@ -99,7 +113,11 @@ class Sums:
         torch.Tensor
             (n, neurons) in memory order, float32 or float64; integers in weight units for integer networks.
         """
-        raise NotImplementedError
+        if self.kernel == "events":
+            return self._compute("events", messages)
+        if self.events is not None and messages.dtype == torch.uint8 and self.events.pay(messages):
+            return self._compute("events", messages)
+        return self._compute(self.kernel, messages)
 
     def _choose_kernel(self, source: str, weight: np.ndarray, wanted: Kernel, largest: int) -> str:
         name = str(self.dtype).removeprefix("torch.")
@@ -126,19 +144,38 @@ class Sums:
             return "messages are graded, and products of larger ones may saturate on some CPUs"
         if self.dtype != torch.float32:
             return "its sums can reach 2^24"
-        low, high = int(weight.min()), int(weight.max())
-        factor = 1 if low >= -128 and high < 128 else 2
-        if low < -128 * factor or high > 127 * factor or (factor == 2 and (weight & 1).any()):
-            return f"weights in {low}..{high} are neither 8-bit numbers nor even ones of 9 bits"
+        halved, factor = _of_8_bits(weight)
+        if halved is None:
+            return f"weights in {weight.min()}..{weight.max()} are neither 8-bit numbers nor even ones of 9 bits"
         self._scales = torch.full((len(weight),), float(factor * self._power))
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
-        halved = weight if factor == 1 else weight >> 1
         try:
-            self._packed = self._pack(torch.tensor(np.ascontiguousarray(halved, dtype=np.int8)))
+            self._packed = self._pack(torch.tensor(halved))
             self._compute("int8", torch.zeros((1, *self.shape), dtype=torch.uint8))
             return None
         except (AttributeError, RuntimeError, NotImplementedError) as error:
             return f"this PyTorch or CPU does not have it ({str(error).splitlines()[0]})"
+
+    def _prepare_events(self, weight: np.ndarray, wanted: Kernel, largest: int) -> None:
+        """Set up event-driven sums, if they exist for this synapse, and use them for all messages if they are wanted."""
+        geometry = self._geometry_of_events()
+        unavailable = event_module.kernel is None or self.device.type != "cpu" or geometry is None
+        if unavailable or weight.dtype.kind != "i" or self.dtype != torch.float32 or largest > _LARGEST_BYTE:
+            return
+        halved, factor = _of_8_bits(weight)
+        if halved is None:
+            return
+        assert geometry is not None
+        rows = halved.reshape(len(halved), geometry.channels, *geometry.kernel)
+        self.events = EventSums(rows, geometry, factor * self._power, self.kernel)
+        if not (wanted == "events" or self.events.may_pay) or not self._is_exact("events", largest):
+            self.events = None
+        elif wanted == "events":
+            self.kernel = "events"
+
+    def _geometry_of_events(self) -> Geometry | None:
+        """The windows that events reach; None where the kernel does not support them."""
+        raise NotImplementedError
 
     def _is_exact(self, kernel: str, largest: int) -> bool:
         """Whether a kernel is exact for this very shape: a machine may saturate, and PyTorch may be wrong."""
@@ -151,6 +188,9 @@ class Sums:
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
         if kernel == "int8":
             return self._int8(messages)
+        if kernel == "events":
+            assert self.events is not None
+            return self.events(messages)
         return (self._matmul if kernel.endswith("matmul") else self._plain)(messages.to(self.dtype))
 
     def _is_sound(self) -> bool:
@@ -172,6 +212,15 @@ class Sums:
     def _matmul(self, messages: torch.Tensor) -> torch.Tensor:
         """The same by matrix products: plain sums, in any order."""
         raise NotImplementedError
+
+
+def _of_8_bits(weight: np.ndarray) -> tuple[np.ndarray | None, int]:
+    """Integer weights as int8 and a factor, 1 or 2; None if they are neither 8-bit numbers nor even ones of 9 bits."""
+    low, high = int(weight.min()), int(weight.max())
+    factor = 1 if low >= -128 and high < 128 else 2
+    if low < -128 * factor or high > 127 * factor or (factor == 2 and (weight & 1).any()):
+        return None, factor
+    return np.ascontiguousarray(weight // factor, dtype=np.int8), factor
 
 
 def make_sums(synapse: Synapse, source_shape: tuple[int, ...], arithmetic: Arithmetic) -> Sums:
@@ -197,8 +246,11 @@ class DenseSums(Sums):
         weight = weight.reshape(len(weight), -1)
         super().__init__(synapse.source, weight, synapse.exponent, weight.shape[1:], arithmetic)
 
-    def __call__(self, messages: torch.Tensor) -> torch.Tensor:
-        return self._compute(self.kernel, messages.flatten(1))
+    def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
+        return super()._compute(kernel, messages.flatten(1))
+
+    def _geometry_of_events(self) -> Geometry:
+        return Geometry((1, 1), self.shape[0])
 
     def _is_sound(self) -> bool:
         return True
@@ -234,10 +286,9 @@ class ConvSums(Sums):
         self._channels = source_shape[0]
         super().__init__(synapse.source, synapse.weight, synapse.exponent, memory_shape(source_shape), arithmetic)
 
-    def __call__(self, messages: torch.Tensor) -> torch.Tensor:
-        return self._compute(self.kernel, messages)
-
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
+        if kernel == "events":
+            return super()._compute(kernel, messages)
         height, width, channels = self.shape
         if channels == 1 or height * width == 1:
             # The same memory, but PyTorch must not see it as channels-last.
@@ -246,6 +297,12 @@ class ConvSums(Sums):
             images = messages.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
         sums = super()._compute(kernel, images)
         return sums.permute(0, 2, 3, 1).reshape(len(sums), -1)
+
+    def _geometry_of_events(self) -> Geometry | None:
+        if self.dilation != (1, 1) or self.groups != 1:
+            return None
+        (height, width, channels), kernel = self.shape, (self._extent[0], self._extent[1])
+        return Geometry((height, width), channels, kernel, self.stride, self.padding)
 
     def _is_sound(self) -> bool:
         """oneDNN crashes if a window sees only padding, and is wrong if a single window leaves pixels unread."""

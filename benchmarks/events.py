@@ -1,0 +1,79 @@
+"""Dense against event-driven sums, one thread, by share of active neurons:  python -m benchmarks.events
+
+For convolutions of 3x3 and dense layers, with the time of listing the events. `pays` is the choice that `fast` makes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from rmp_lava.backends.fast.events import EventSums
+from rmp_lava.backends.fast.synapses import Arithmetic, make_sums
+from rmp_lava.network import Conv, Dense
+
+DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+CASES = (
+    (16, 32, 32),
+    (32, 16, 64),
+    (64, 32, 8),
+    (64, 8, 128),
+    (128, 16, 16),
+    (256, 8, 64),
+    (512, 4, 64),
+    (512, 2, 256),
+    (512, 1, 256),
+)
+"""Channels of source and target, height and width, sets of messages; size 1 is a dense layer."""
+
+
+def cpu_seconds(call: Callable[[], object], least_seconds: float = 0.3) -> float:
+    """The fastest of many calls, in CPU time, so that other processes count little."""
+    call()
+    best, until = float("inf"), time.perf_counter() + least_seconds
+    while time.perf_counter() < until:
+        started = time.process_time()
+        call()
+        best = min(best, time.process_time() - started)
+    return best
+
+
+def measure(channels: int, size: int, sets: int) -> list[tuple[float, float, float, bool]]:
+    """For each density: it, microseconds per set of dense and of event-driven sums, and whether `fast` chooses the latter."""
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (channels, channels, 3, 3)).astype(np.int16)
+    synapse = Conv("a", weight, padding=(1, 1)) if size > 1 else Dense("a", weight[:, :, 0, 0].copy())
+    shape = (channels, size, size) if size > 1 else (channels,)
+    device = torch.device("cpu")
+    dense, events = (make_sums(synapse, shape, Arithmetic(device, torch.float32, k, 1)) for k in ("auto", "events"))
+    assert isinstance(events.events, EventSums)
+    rows = []
+    for density in DENSITIES:
+        messages = torch.from_numpy((rng.random((sets, *dense.shape)) < density).astype(np.uint8))
+        assert torch.equal(dense._compute(dense.kernel, messages), events(messages))
+        seconds = [cpu_seconds(partial(sums._compute, sums.kernel, messages)) for sums in (dense, events)]
+        rows.append(
+            (density, *(1e6 * s / sets for s in seconds), dense.events is not None and dense.events.pay(messages))
+        )
+    return rows
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    torch.set_num_threads(1)
+    print("| channels | size | " + " | ".join(f"{density:.0%}" for density in DENSITIES) + " |")
+    print("| ---: | ---: |" + " ---: |" * len(DENSITIES))
+    for channels, size, sets in CASES:
+        cells = [
+            f"{dense / events:.1f}{'' if pays else ' (dense)'}"
+            for _, dense, events, pays in measure(channels, size, sets)
+        ]
+        print(f"| {channels} | {f'{size}x{size}' if size > 1 else 'dense'} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

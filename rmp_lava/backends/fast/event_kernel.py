@@ -1,0 +1,191 @@
+"""Weighted sums by events, compiled by numba: one row of 8-bit weights is added per spike and window that sees it.
+
+Rows are added in 16-bit integers that stay in vector registers, at most `_CHUNK` of them before they are added to 32-bit ones.
+LLVM does not keep an array in registers over a loop of unknown length, so the innermost loop is written in its own language.
+The weights of `LANES` outputs lie together, as a row that starts at a cache line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .fused import compiled
+
+LANES = 64
+"""Outputs of a row. More save no time, and fewer are slower than dense sums."""
+_CHUNK = 2**15 // 128 - 1
+"""Rows of which no sum exceeds 16 bits."""
+_WORD = 64
+
+_Code = tuple[Any, Callable[..., Any]]
+_intrinsic = cast(Callable[[Callable[..., _Code]], Callable[..., Any]], intrinsic)
+"""Numba passes the types of arguments; the compiled function takes their values, and one argument less."""
+
+
+@_intrinsic
+def _nonzero_bytes(_: Any, address: Any) -> _Code:
+    """uint64 whose bit i tells whether byte i from an address on is not 0."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        vector = ir.VectorType(ir.IntType(8), _WORD)
+        values = builder.load(builder.inttoptr(arguments[0], vector.as_pointer()), align=1)
+        return builder.bitcast(builder.icmp_unsigned("!=", values, ir.Constant(vector, None)), ir.IntType(_WORD))
+
+    return types.uint64(types.intp), generate
+
+
+@_intrinsic
+def _trailing_zeros(_: Any, word: Any) -> _Code:
+    """int64 number of zeros below the lowest bit of a word that is not 0."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@_intrinsic
+def _add_rows(_: Any, out: Any, events: Any, parts: Any, count: Any, scale: Any) -> _Code:
+    """Write `LANES` float32 sums, times a scale: of one window.
+
+    out, events, parts : addresses of the sums, of the int32 offsets of rows, and of int64 (first event, last event, address of
+    weights) of each of `count` parts of the window.
+    """
+    byte, short, word, long, real = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+    row, shorts, words, reals = (ir.VectorType(each, LANES) for each in (byte, short, word, real))
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        out, events, parts, count, scale = arguments
+
+        def fetch(base: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
+            return builder.load(builder.gep(builder.inttoptr(base, kind.as_pointer()), [index]))
+
+        # LLVM turns these variables into registers.
+        total, chunk_sum = cgutils.alloca_once(builder, words), cgutils.alloca_once(builder, shorts)
+        builder.store(ir.Constant(words, None), total)
+        chunk_size = ir.Constant(long, _CHUNK)
+        with cgutils.for_range(builder, count) as part:
+            place = builder.mul(part.index, ir.Constant(long, 3))
+            first, last, weights = (fetch(parts, builder.add(place, ir.Constant(long, i)), long) for i in range(3))
+            with cgutils.for_range_slice(builder, first, last, chunk_size) as (start, _):
+                rest = builder.sub(last, start)
+                size = builder.select(builder.icmp_signed("<", rest, chunk_size), rest, chunk_size)
+                builder.store(ir.Constant(shorts, None), chunk_sum)
+                with cgutils.for_range(builder, size) as event:
+                    offset = builder.sext(fetch(events, builder.add(start, event.index), word), long)
+                    address = builder.inttoptr(builder.add(weights, offset), row.as_pointer())
+                    widened = builder.sext(builder.load(address, align=LANES), shorts)
+                    builder.store(builder.add(builder.load(chunk_sum), widened), chunk_sum)
+                builder.store(builder.add(builder.load(total), builder.sext(builder.load(chunk_sum), words)), total)
+        undefined = ir.Constant(reals, ir.Undefined)
+        scales = builder.insert_element(undefined, scale, ir.Constant(word, 0))
+        scales = builder.shuffle_vector(scales, undefined, ir.Constant(words, None))
+        result = builder.fmul(builder.sitofp(builder.load(total), reals), scales)
+        builder.store(result, builder.inttoptr(out, reals.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.none(types.intp, types.intp, types.intp, types.intp, types.float32), generate
+
+
+@compiled
+def total(messages: np.ndarray) -> np.int64:
+    """Sum of uint8 messages."""
+    found = np.int64(0)
+    for i in range(len(messages)):
+        found += np.int64(messages[i])
+    return found
+
+
+@compiled
+def list_events(messages: np.ndarray, width: int, channels: int, events: np.ndarray, starts: np.ndarray) -> None:
+    """List the messages of each pixel; a message of value k is k events.
+
+    Parameters
+    ----------
+    messages : (images, height * width * channels) uint8
+    events : (sum of messages,) int32, written: where the channel's row is, from the row of channel 0 of the pixel of column 0
+    starts : (images, height * width + 1) int64, written: first event of each pixel, and the end of the image's events
+    """
+    k = 0
+    for i in range(len(messages)):
+        image = messages[i]
+        for pixel in range(len(image) // channels):
+            starts[i, pixel] = k
+            first = pixel * channels
+            shift = (pixel % width) * channels - first
+            for j in range(first, first + channels, _WORD):
+                rest = first + channels - j
+                if j + _WORD <= len(image):
+                    word = _nonzero_bytes(image.ctypes.data + j)
+                    if rest < _WORD:
+                        word &= (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
+                    while word:
+                        at = j + _trailing_zeros(word)
+                        word &= word - np.uint64(1)
+                        for _ in range(image[at]):
+                            events[k] = (at + shift) * LANES
+                            k += 1
+                else:
+                    for at in range(j, first + channels):
+                        for _ in range(image[at]):
+                            events[k] = (at + shift) * LANES
+                            k += 1
+        starts[i, len(image) // channels] = k
+
+
+@compiled
+def convolve(
+    events: np.ndarray,
+    starts: np.ndarray,
+    weights: np.ndarray,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    scale: np.float32,
+    out: np.ndarray,
+) -> None:
+    """Sums of every window of every image.
+
+    Parameters
+    ----------
+    events, starts : from `list_events`
+    weights : (tiles, kernel height, kernel width, channels, LANES) int8, at a multiple of LANES bytes
+    size : height and width of the images
+    out : (images, rows, columns, outputs) float32, written
+    """
+    tiles, kernel_rows, kernel_columns, channels, _ = weights.shape
+    images, rows, columns, outputs = out.shape
+    height, width = size
+    parts = np.empty((kernel_rows, 3), np.int64)
+    some = np.empty(LANES, np.float32)
+    for tile in range(tiles):
+        of_tile = weights[tile].ctypes.data
+        first_output = tile * LANES
+        whole = first_output + LANES <= outputs
+        for i in range(images):
+            for y in range(rows):
+                top = y * stride[0] - padding[0]
+                for x in range(columns):
+                    # Pixels of a row of the window are neighbours, so their events are too.
+                    left = x * stride[1] - padding[1]
+                    begin, end = max(left, 0), min(left + kernel_columns, width)
+                    count = 0
+                    if begin < end:
+                        for k in range(max(0, -top), min(kernel_rows, height - top)):
+                            pixel = (top + k) * width
+                            parts[count, 0] = starts[i, pixel + begin]
+                            parts[count, 1] = starts[i, pixel + end]
+                            parts[count, 2] = of_tile + (k * kernel_columns - left) * channels * LANES
+                            count += 1
+                    place = ((i * rows + y) * columns + x) * outputs + first_output
+                    sums = out.ctypes.data + 4 * place if whole else some.ctypes.data
+                    _add_rows(sums, events.ctypes.data, parts.ctypes.data, count, scale)
+                    if not whole:
+                        out[i, y, x, first_output:] = some[: outputs - first_output]
