@@ -67,10 +67,12 @@ def run(
     place = _device(options.device)
     if options.confidence is not None:
         output_unit(network)  # refuses a network without a scale, before it runs
-    if options.kernel == "int8" and network.is_sigma_delta:
-        raise BackendError("kernel 'int8' sums spikes, and sigma-delta networks send graded messages; choose 'auto'")
-    if options.kernel == "int8" and not network.is_integer:
-        raise BackendError("kernel 'int8' is for integer networks; quantise the network first")
+    if options.kernel in ("int8", "events") and network.is_sigma_delta:
+        raise BackendError(
+            f"kernel {options.kernel!r} sums spikes, and sigma-delta networks send graded messages; choose 'auto'"
+        )
+    if options.kernel in ("int8", "events") and not network.is_integer:
+        raise BackendError(f"kernel {options.kernel!r} is for integer networks; quantise the network first")
     batching = choose_batching(
         network,
         plan,
