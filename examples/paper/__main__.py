@@ -20,6 +20,7 @@ from rmp_lava.report.tables import console
 
 from . import figures, page
 from .commands import called, chosen
+from .curves import BLOCK
 from .dataset import Images, Trained, load_images, load_network, trained_accuracy
 from .latency import CONVERSIONS, measure_latency
 from .lossless import measure_lossless
@@ -27,9 +28,12 @@ from .neuron import measure_neuron
 from .resets import ALPHAS, THRESHOLDS, measure_resets
 from .store import Store
 from .tables import write_csv
+from .waiting import measure_waiting
 
-EXPERIMENTS = ("neuron", "resets", "lossless", "settled", "latency", "tuned")
-"""lossless: many time steps with the paper's thresholds; settled: with those of least error.
+EXPERIMENTS = ("neuron", "waiting", "resets", "lossless", "settled", "latency", "tuned")
+"""waiting: few time steps with neurons that wait, and the networks of --tuned in the same way.
+
+lossless: many time steps with the paper's thresholds; settled: with those of least error.
 
 latency: conversions for few time steps, and the networks of --tuned; tuned: the latter alone.
 """
@@ -77,8 +81,15 @@ def main(
     lossless_images: Annotated[
         int | None, typer.Option(min=1, help="Test images for --lossless-steps; --images if omitted.")
     ] = None,
+    waiting_images: Annotated[
+        int,
+        typer.Option(
+            min=BLOCK,
+            help=f"Test images where neurons wait for fewer than T steps, in blocks of {BLOCK}; else --images.",
+        ),
+    ] = 2000,
     few_steps: Annotated[
-        list[int] | None, typer.Option(min=1, help=f"T of the low-latency tables; {FEW_STEPS} if omitted.")
+        list[int] | None, typer.Option(min=1, help=f"T of the tables of few time steps; {FEW_STEPS} if omitted.")
     ] = None,
     conversion: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(CONVERSIONS)}; all if omitted.")
@@ -110,6 +121,11 @@ def main(
         result["trained"] = trained_accuracy(work.store, trained, data)
         accuracy = result["trained"]["accuracy"]
         work.out.print(f"{trained.name}: {accuracy:.2%} of {len(data.test):,} test images ({data.source})")
+        if "waiting" in wanted[trained.name]:
+            nets = tuned_nets.get(trained.name, ())
+            result["waiting"] = _waiting(
+                work, trained, data, accuracy, few_steps or FEW_STEPS, waiting_images // BLOCK * BLOCK, nets
+            )
         here, nets = conversions if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
         if here or (nets and "tuned" in wanted[trained.name]):
             result["latency"] = _latency(work, trained, data, accuracy, few_steps or FEW_STEPS, here, nets)
@@ -163,6 +179,24 @@ def _latency(
     return rows
 
 
+def _waiting(
+    work: _Work,
+    trained: Trained,
+    data: Images,
+    accuracy: float,
+    steps: Sequence[int],
+    some: int,
+    tuned: Sequence[Path],
+) -> list[dict[str, Any]]:
+    def show(row: dict[str, Any]) -> None:
+        name = f"{row['conversion']}, {row['form']}, wait {row['wait']}"
+        work.out.print(_row_sentence(row["steps"], row["accuracy"], row["trained"], name))
+
+    rows = measure_waiting(work.store, trained, data, steps, some=some, tuned=tuned, on_row=show)
+    work.drawn += figures.draw_waiting(trained.name, accuracy, rows, work.folder)
+    return rows
+
+
 def _lossless(work: _Work, trained: Trained, data: Images, steps: int, experiment: str) -> dict[str, Any]:
     curve = measure_lossless(work.store, trained, data, steps, experiment)
     name = "paper's recipe, current" if experiment == "lossless" else "thresholds of least error, current"
@@ -204,9 +238,9 @@ def _tuned(tuned: list[str] | None, wanted: dict[str | None, set[str]]) -> dict[
     for name, path in _pairs(tuned):
         if name not in wanted:
             raise UsageError(f"--tuned names network {name!r}, but no --network has that name; give both the same name")
-        if not wanted[name] & {"latency", "tuned"}:
+        if not wanted[name] & {"waiting", "latency", "tuned"}:
             raise UsageError(
-                f"--tuned names {path}, but --only excludes latency and tuned; omit --tuned, or add one of them"
+                f"--tuned names {path}, but --only excludes waiting, latency and tuned; omit --tuned, or add one of them"
             )
         if rmp_lava.load(path).balanced_steps is None:
             raise UsageError(

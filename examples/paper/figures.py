@@ -17,6 +17,7 @@ from .tables import RESETS  # noqa: E402
 
 SOFT, HARD, TRAINED = "#1f6fb4", "#c2702f", "#6b7078"
 _COLOURS = {"soft": SOFT, "hard": HARD, "shared": "#7a4fa0"}
+_WAITS = {"T": SOFT, "2": "#4aa36c", "1": "#7a4fa0", "0": HARD}
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -104,6 +105,35 @@ def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: 
         axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=f"{name}; line: trained network")
         axes.legend(fontsize=7)
         return _save(figure, folder / f"{name}-latency")
+
+
+def draw_waiting(name: str, trained: float, rows: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """Points lost by integers at few time steps, one line for each wait; dashed where the network was not tuned."""
+    with pyplot.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+        integers = [row for row in rows if row["form"] == "integer"]
+        for conversion in sorted({row["conversion"] for row in integers}):
+            for wait, colour in _WAITS.items():
+                own = [
+                    row
+                    for row in integers
+                    if row["conversion"] == conversion
+                    and wait == ("T" if row["wait"] == row["steps"] else str(row["wait"]))
+                ]
+                accuracy = _percent([trained + row["accuracy"] - row["trained"] for row in own])
+                line, label = ("--", "untuned") if conversion == "untuned" else ("-", conversion)
+                label = f"{label}, wait = {wait}"
+                axes.plot(
+                    [row["steps"] for row in own], accuracy, line, color=colour, marker="o", markersize=4, label=label
+                )
+        axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({row["steps"] for row in rows}))
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set_ylim(bottom=max(0, 100 * trained - 25))
+        axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=f"{name}, integers; line: trained network")
+        axes.legend(fontsize=7)
+        return _save(figure, folder / f"{name}-waiting")
 
 
 def _alphas(measured: dict[str, Any]) -> list[float]:

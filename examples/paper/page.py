@@ -10,13 +10,16 @@ from typing import Any
 from .store import Store
 from .tables import (
     MANY_STEPS,
+    costs_table,
     latency_table,
+    losses_table,
     lossless_table,
     markdown,
     pairs_table,
     percent,
     resets_table,
     summary_table,
+    waiting_table,
 )
 
 PUBLISHED = (
@@ -43,7 +46,7 @@ def render(
     store : Store
         For machines and versions.
     results : dict
-        "neuron", and "networks": name -> "trained", "resets", "lossless", "settled", "latency".
+        "neuron", and "networks": name -> "trained", "waiting", "resets", "lossless", "settled", "latency".
     command : str
         The command that regenerates the page.
     figures : iterable of Path
@@ -116,6 +119,8 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
         f"Trained network: **{percent(trained['accuracy'])} %**.",
         "",
     ]
+    if "waiting" in result:
+        lines += _waiting(name, result["waiting"], shown)
     if "resets" in result:
         lines += [f"### Soft and hard reset (the paper's recipe, {result['resets']['encoding']} encoding)", ""]
         lines += [f"{result['resets']['images']:,} test images, drawn at random.", ""]
@@ -141,13 +146,36 @@ def _network(name: str, result: dict[str, Any], shown: dict[str, str]) -> list[s
     return lines
 
 
+def _waiting(name: str, rows: list[dict[str, Any]], shown: dict[str, str]) -> list[str]:
+    fewest, most = min(row["images"] for row in rows), max(row["images"] for row in rows)
+    return [
+        "### Few time steps, with neurons that wait",
+        "",
+        f"Accuracy in per cent and, in brackets, the difference from the trained network on the same images: {most:,} where "
+        f"wait = T, else the first {fewest:,} of these.",
+        "",
+        *waiting_table(rows),
+        "",
+        *_figure(shown, f"{name}-waiting"),
+        "Points that the untuned network loses to each error. Clipping: activations cut off where a rate is 1. Levels: rates "
+        "of T steps, exact sums of them (float, wait = T). Uneven spikes: what the same T loses more without waiting.",
+        "",
+        *losses_table(rows),
+        "",
+        "An inference of the integer networks. Energy is estimated, without static power, between what the sources of the "
+        "hardware profile allow. The last column compares with the cheapest T without waiting that loses as little accuracy.",
+        "",
+        *costs_table(rows),
+        "",
+    ]
+
+
 def _training(training: dict[str, Any]) -> str:
     """Training settings and accuracies of a network from its checkpoint, or the file that it was restored from."""
     if training["restored_from"] is not None:
         return (
-            "The trained network is not available. Its place is taken by the approximate float network that "
-            f"`rmp_lava.conversion.restore` makes from the integers of `{training['restored_from']}`; differences are relative "
-            "to it."
+            "The trained network is the float network that `rmp_lava.conversion.restore` makes from the integers of "
+            f"`{training['restored_from']}`; differences are relative to it."
         )
     options = ", ".join(f"{key} {value}" for key, value in training["options"].items())
     mixing = "" if training["mixing"] in (None, "none") else f"{training['mixing']}, "

@@ -25,10 +25,11 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]
 def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
     """One row per network: accuracy when trained, at few and at many time steps, and the speed-up of soft reset.
 
-    `networks` maps names to "trained" and those of "latency", "lossless", "settled" and "resets" that were measured.
+    `networks` maps names to "trained" and those of "waiting", "latency", "lossless", "settled" and "resets" that were measured.
     At each T the best conversion is shown.
     """
-    few = sorted({row["steps"] for result in networks.values() for row in result.get("latency", ())})
+    at_few = {name: _few_steps(result) for name, result in networks.items()}
+    few = sorted({row["steps"] for rows in at_few.values() for row in rows})
     settled = {
         name: {MANY_STEPS[key]: result[key] for key in MANY_STEPS if key in result} for name, result in networks.items()
     }
@@ -45,7 +46,7 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
         trained = result["trained"]["accuracy"]
         row: list[Any] = [name, percent(trained)]
         for count in few:
-            of_count = [each for each in result.get("latency", ()) if each["steps"] == count]
+            of_count = [each for each in at_few[name] if each["steps"] == count]
             best = max(of_count, key=lambda each: each["accuracy"], default=None)
             row.append(best and f"{_with_loss(best['accuracy'], trained)}, {best['conversion']}")
         for count in many:
@@ -58,6 +59,12 @@ def summary_table(networks: Mapping[str, dict[str, Any]]) -> list[str]:
         speedup = _speedup_of_each(result["resets"]["pairs"]) if "resets" in result else None
         rows.append((*row, *(speedup,) * resets))
     return markdown(columns, rows)
+
+
+def _few_steps(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of integers that were measured on all images."""
+    rows = [row for row in result.get("waiting", ()) if row["form"] == "integer" and row["wait"] == row["steps"]]
+    return [*result.get("latency", ()), *(row | {"conversion": f"{row['conversion']}, wait = T"} for row in rows)]
 
 
 def _with_loss(accuracy: float, trained: float) -> str:
@@ -180,6 +187,96 @@ def latency_table(trained: float, rows: list[dict[str, Any]]) -> list[str]:
             for row in rows
         ),
     )
+
+
+def waiting_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Accuracy of each conversion, one column for each T, with the difference from the trained network on the same images."""
+    steps = sorted({row["steps"] for row in rows})
+    found = {
+        (row["conversion"], row["form"], _wait(row), row["steps"]): row for row in rows if row["form"] != "clipped"
+    }
+    kinds = dict.fromkeys(key[:3] for key in sorted(found, key=lambda key: (key[0] == "untuned", key[1], key[2])))
+    lines = []
+    for conversion, form, wait in kinds:
+        cells = [found.get((conversion, form, wait, count)) for count in steps]
+        lines.append(
+            (conversion, FORMS[form], wait, *(each and _with_loss(each["accuracy"], each["trained"]) for each in cells))
+        )
+    return markdown(("network", "numbers", "wait", *(f"T = {count}" for count in steps)), lines)
+
+
+FORMS = {"float": "float", "integer": "integers"}
+
+
+def _wait(row: dict[str, Any]) -> str:
+    return "T" if row["wait"] == row["steps"] else str(row["wait"])
+
+
+def losses_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Points that an untuned network loses to each kind of error: rows of wait = T, and of wait = 0 for the last."""
+    untuned = [row for row in rows if row["conversion"] == "untuned"]
+    steps = sorted({row["steps"] for row in untuned})
+    lines = []
+    for count in steps:
+        own = {(row["form"], row["wait"]): row for row in untuned if row["steps"] == count}
+        waiting = [own[form, count] for form in ("clipped", "float", "integer")]
+        clipped, levels, rounded = (100 * (row["trained"] - row["accuracy"]) for row in waiting)
+        uneven = 100 * (own["integer", 0]["lost"] - waiting[-1]["lost"])
+        parts = (clipped, levels - clipped, rounded - levels, rounded, uneven)
+        lines.append((count, *(f"{part:+.2f}" for part in parts)))
+    columns = ("T", "clipping", "T levels", "8-bit weights", "together, wait = T", "uneven spikes, wait = 0")
+    return markdown(columns, lines)
+
+
+def costs_table(rows: list[dict[str, Any]]) -> list[str]:
+    """What an inference of each integer network costs, and how that compares with neurons that do not wait."""
+    lines = []
+    for row in sorted(
+        (row for row in rows if row["form"] == "integer"),
+        key=lambda row: (row["conversion"] == "untuned", row["steps"]),
+    ):
+        energy = {bound: 1e3 * joules for bound, joules in row["energy"].items()}
+        lines.append(
+            (
+                row["conversion"],
+                row["steps"],
+                row["wait"],
+                _with_loss(row["accuracy"], row["trained"]),
+                f"{row['images']:,}",
+                f"{row['spikes']:,.0f}",
+                f"{row['operations'] / 1e6:,.1f} M",
+                f"{energy['value']:.2f} ({energy['low']:.2f} .. {energy['high']:.2f})",
+                f"{row['latency']:,.0f}",
+                _at_equal_accuracy(row, rows) if row["wait"] else None,
+            )
+        )
+    return markdown(
+        (
+            "network",
+            "T",
+            "wait",
+            "accuracy (%)",
+            "images",
+            "spikes",
+            "synaptic operations",
+            "energy (mJ)",
+            "latency (steps)",
+            "operations, against wait = 0 at equal accuracy",
+        ),
+        lines,
+    )
+
+
+def _at_equal_accuracy(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Operations over those of the same network with the fewest steps that lose as little without waiting."""
+    same = [each for each in rows if (each["conversion"], each["form"]) == (row["conversion"], row["form"])]
+    still = [each for each in same if not each["wait"]]
+    as_good = [each for each in still if each["lost"] <= row["lost"]]
+    if not as_good:
+        most = max(still, key=lambda each: each["steps"])
+        return f"below {row['operations'] / most['operations']:.2f}: T = {most['steps']} loses more"
+    cheapest = min(as_good, key=lambda each: each["operations"])
+    return f"{row['operations'] / cheapest['operations']:.2f} (T = {cheapest['steps']})"
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:

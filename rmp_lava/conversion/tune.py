@@ -98,7 +98,7 @@ def tune(
     seed : int
         Seed of the order of images and of augmentation.
     validation : tuple of (images, labels), optional
-        Measured after each epoch; nothing is chosen by it.
+        Measured after each epoch, with the dynamics that are trained; nothing is chosen by it.
     teacher : SpikingNetwork, optional
         In analog form, with the same input and outputs: the trained network before rounding. Its outputs are learned as well
         as the labels, see `rmp_lava.conversion.distillation`.
@@ -195,7 +195,6 @@ def _run(
         state.model.follow_levels()
         validated = None
         if validation is not None:
-            state.model.use("spikes")
             validated = evaluate(state.model, validation[0], validation[1].astype(np.int64), _EVALUATION_BATCH)
         return EpochRecord(len(state.history) + 1, loss, accuracy, validated)
 

@@ -63,6 +63,7 @@ def refused(paper, monkeypatch, capsys):
 
 SMALL = ("--images", 60, "--calibration", 40, "--reset-steps", 24, "--reset-images", 50, "--alpha", 1)
 SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--conversion", "poisson", "--few-steps", 4)
+SMALL += ("--waiting-images", 250)
 
 
 @pytest.mark.slow
@@ -103,14 +104,23 @@ def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path
     row = results["latency"][0]
     assert row["seeds"] == 3 and row["spread"] > 0 and "(3 seeds)" in text
     best = max((many["lossless"], "paper's thresholds"), (many["settled"], "least error"))[1]
-    trained, few, many = (100 * of["accuracy"] for of in (results["trained"], row, {"accuracy": max(many.values())}))
+    waited = {(row["form"], row["wait"]): row for row in results["waiting"]}["integer", 4]
+    few, how = max((row["accuracy"], "poisson"), (waited["accuracy"], "untuned, wait = T"))
+    trained, few, many = (100 * share for share in (results["trained"]["accuracy"], few, max(many.values())))
     of_some = 100 * results["settled"]["trained"]
-    summary = f"| {few:.2f} ({few - trained:+.2f}), poisson | {many:.2f} ({many - of_some:+.2f}), {best} |"
+    summary = f"| {few:.2f} ({few - trained:+.2f}), {how} | {many:.2f} ({many - of_some:+.2f}), {best} |"
     assert f"| digits | {trained:.2f} {summary}" in text
     assert f"training {100 * load_model(trained_digits)[1]['train_accuracy']:.2f} %" in text
-    for name in ("neuron", "digits-resets", "digits-activity", "digits-latency"):
+    for name in ("neuron", "digits-resets", "digits-activity", "digits-latency", "digits-waiting"):
         assert (out / f"{name}.svg").is_file() and (tmp_path / f"results-{name}.png").read_bytes()[1:4] == b"PNG"
         assert f"(results-{name}.png)" in text
+    # Neurons that wait: the kept integers, on all images.
+    shown = np.random.default_rng(1).permutation(len(digits.test_images))[:60]
+    network = rmp_lava.load(out / "digits" / "waiting" / "4-4" / "integer" / "network.net")
+    again = rmp_lava.run(network, digits.test_images[shown], 4)
+    assert network.wait == 4 and waited["accuracy"] == pytest.approx(again.accuracy(digits.test_labels[shown]))
+    assert waited["operations"] == pytest.approx(sum(again.operations_per_sample.values()))
+    assert f"| untuned | integers | T | {100 * waited['accuracy']:.2f} (" in text
     # Once more: nothing is measured again, and the page is the same.
     before = {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
     assert call("--network", f"digits={trained_digits}", *SMALL, "--page", page, folder=tmp_path).returncode == 0
@@ -123,7 +133,7 @@ def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path
     [
         (
             ("--only", "all"),
-            "experiment 'all' is unknown; choose from neuron, resets, lossless, settled, latency, tuned",
+            "experiment 'all' is unknown; choose from neuron, waiting, resets, lossless, settled, latency, tuned",
         ),
         (("--only", "latency"), "only experiment 'neuron' runs without a network; give --network"),
         (("--only", "neuron", "--notes", "missing.md"), "notes file missing.md does not exist"),
@@ -152,7 +162,7 @@ def test_what_is_tuned_is_looked_at_before_anything_is_measured(paper, tmp_path)
 
     soft = f"a={ROOT / 'exports' / 'reference' / 'digits-soft.net'}"
     assert _tuned([soft], _wanted(None, ["a"])) == {"a": [ROOT / "exports" / "reference" / "digits-soft.net"]}
-    with pytest.raises(UsageError, match="but --only excludes latency and tuned"):
+    with pytest.raises(UsageError, match="but --only excludes waiting, latency and tuned"):
         _tuned([soft], _wanted(["lossless"], ["a"]))
     network = rmp_lava.load(ROOT / "exports" / "reference" / "digits-soft.net")
     rmp_lava.save(network.replace(balanced_steps=None), tmp_path / "a.net")
