@@ -1,7 +1,8 @@
-"""lava-dl's sigma-delta networks on Lava's simulator and on `fast`, with equal messages:  python -m benchmarks.sigma_delta [FILE.net]
+"""lava-dl's sigma-delta networks on Lava's simulator and on `fast`:  python -m benchmarks.sigma_delta [FILE.net]
 
-Needs one environment with Lava and PyTorch (Python 3.10). Without a file it takes PilotNet SDNN from lava-dl's wheel, and the video
-that lava-dl ships with it. Lava and `fast` are timed in turns, without start-up; the fastest call counts.
+Needs one environment with Lava and PyTorch (Python 3.10). Without a file it takes PilotNet SDNN from lava-dl's wheel, and the
+video that lava-dl ships with it. Lava and `fast` are timed in turns, without start-up; the fastest call counts, and messages
+have to be equal.
 """
 
 from __future__ import annotations

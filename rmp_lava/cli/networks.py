@@ -52,6 +52,8 @@ def info(net: options.Net, json_path: options.Json = None) -> None:
         console.print("lava-dl's unmodified loader cannot run it with identical spikes:")
         for obstacle in obstacles:
             console.print(f"  - {obstacle}")
+    elif network.is_sigma_delta:
+        console.print("lava-dl's unmodified loader can run it with identical messages.")
     else:
         console.print(
             "lava-dl's unmodified loader can run it with identical spikes (with soft reset, if saved for lava-dl)."

@@ -46,6 +46,10 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
     """
     if not network.is_integer:
         raise UsageError(f"network {network.name!r} is in floating point, with nothing to restore; convert its model")
+    if network.is_sigma_delta:
+        raise UsageError(
+            f"network {network.name!r} is sigma-delta, not of rates; convert its trained network again instead"
+        )
     source = make_input(network.input.encoding, network.input.shape)
     if source.encoding == "spikes" or network.input.neurons != source.neurons:
         found = "spikes" if source.encoding == "spikes" else "images through input neurons of its own"

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..choices import Implementation
+from ..errors import UsageError
 from ..network import (
     INPUT,
     Conv,
@@ -157,6 +158,8 @@ def demands(
         Whether dense synapses store their non-zero weights only.
     """
     stock = implementation == "stock"
+    if stock and network.is_sigma_delta:
+        raise UsageError("sigma-delta neurons are Lava's own already; leave out implementation='stock'")
     steps = _messages(network) if steps is None else steps
     pulses = _pulses_of(network, steps) if stock else {}
 

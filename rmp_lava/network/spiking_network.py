@@ -104,6 +104,12 @@ class SpikingNetwork(Tabular, Value):
                 f"layer {self.output.name!r} never spikes (reset 'none'), but spikes are to be counted; "
                 "use read-out 'potential'"
             )
+        for layer in self.layers if self.is_sigma_delta else ():
+            if layer.recurrent or any(synapse.longest_delay for synapse in layer.synapses):
+                what = "recurrent synapses" if layer.recurrent else "synapses with delays"
+                raise NetworkError(
+                    f"layer {layer.name!r} has {what}, which sigma-delta networks do not have here; leave them out"
+                )
         if self.is_sigma_delta and self.readout == "total":
             raise NetworkError(
                 "a sigma-delta network has no total; read out 'count', the sum of the last layer's messages, or 'potential', the "

@@ -10,7 +10,7 @@ from rich.console import Console
 from ..conversion.fidelity import begins_at
 from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
-from ..network import Conv, Layer, SpikingNetwork, Synapse
+from ..network import Conv, Layer, SigmaDelta, SpikingNetwork, Synapse
 from ..registers import MAX_STATE, to_weight_units
 from ..results import Run
 from ..tables import Table, table
@@ -33,7 +33,9 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
     rows = []
     for layer in network:
         neurons = layer.neurons
-        if neurons.is_leaky:
+        if isinstance(neurons, SigmaDelta):
+            kind = neurons.kind
+        elif neurons.is_leaky:
             decays = (neurons.current_decay, neurons.voltage_decay)
             kind = f"CUBA, decays {'/'.join(map(_extent, decays))}"
         else:

@@ -18,6 +18,7 @@ _ENCODINGS = {
     "rate": "rate code",
     "current": "pixels as currents",
     "spikes": "given messages",
+    "frames": "given frames",
 }
 _ROW_WIDE, _ROW_NARROW = 0.27, 0.4
 _LANE, _LANES_WIDTH = 0.13, 0.85

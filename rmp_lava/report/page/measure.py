@@ -108,7 +108,9 @@ def _raster(network: SpikingNetwork, images: np.ndarray, steps: int, seed: int) 
     per_step = network.neuron_count + 4 * int(np.prod(network.input.shape))
     samples = int(np.clip(_RASTER_BYTES // (per_step * min(steps, RASTER_STEPS)), 1, min(RASTER_SAMPLES, len(images))))
     steps = int(np.clip(_RASTER_BYTES // (per_step * samples), 1, min(steps, RASTER_STEPS)))
-    some = images[:samples, :steps] if network.input.encoding == "spikes" else images[:samples]
+    over_time = images.ndim == 2 + len(network.input.shape)
+    some = images[:samples, :steps] if over_time else images[:samples]
     result = run(network, some, steps, seed=seed, record={"spikes"})
     shown = check_images(some, network.input)
+    shown = shown[:, -1] if over_time and network.is_sigma_delta else shown
     return Raster({name: result.spikes[name] for name in (INPUT, *network.depths)}, shown, samples, steps)

@@ -28,7 +28,7 @@ def neurons_shown(network: SpikingNetwork, raster: Raster) -> dict[str, np.ndarr
     Inputs of constant messages and integrating populations, which do not spike, are left out.
     """
     silent = {layer.name for layer in network if layer.neurons.reset == "none"}
-    silent |= {INPUT} if network.input.encoding == "current" else set()
+    silent |= {INPUT} if network.input.encoding == "current" and not network.is_sigma_delta else set()
     sizes = {name: int(np.prod(spikes.shape[2:])) for name, spikes in raster.spikes.items() if name not in silent}
     each = max(_FEWEST, min(_MOST, _ROWS // max(1, len(sizes))))
     while True:
@@ -106,7 +106,7 @@ def _bands(
 
 def _has_pictures(network: SpikingNetwork) -> bool:
     shape = network.input.shape
-    return network.input.encoding != "spikes" and len(shape) == 3 and shape[0] in (1, 3)
+    return network.input.encoding not in ("spikes", "frames") and len(shape) == 3 and shape[0] in (1, 3)
 
 
 def _head(figure: Figure, sheet: Axes, measured: Measured, sample: int, x: float, column: float) -> None:

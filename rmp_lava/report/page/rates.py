@@ -91,6 +91,8 @@ def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
     """The trained network in analog form, with the same layers; or why there is nothing to compare."""
     if network.input.encoding == "spikes":
         return "the network takes spikes instead of images, which have no activations"
+    if network.is_sigma_delta:
+        return "the network sends changes of activations, not rates"
     shapes = [(layer.name, layer.shape) for layer in network]
     traced: tuple[TracedPooling, ...] = ("fold", "layer")
     for pooling in traced:

@@ -49,7 +49,9 @@ def _reached(score: Score, trained: Score | None) -> Fact:
 def network_section(measured: Measured, palette: Palette) -> Section:
     """Layers, shapes and connections."""
     network = measured.network
-    kinds = sorted({_RESETS[layer.neurons.reset] for layer in network.layers})
+    kinds = sorted(
+        {layer.neurons.kind if network.is_sigma_delta else _RESETS[layer.neurons.reset] for layer in network.layers}
+    )
     numbers = "Loihi’s integers" if network.is_integer else "real numbers"
     skips = sum(len(layer.synapses) - 1 for layer in network)
     text = (
@@ -127,7 +129,7 @@ def raster_section(measured: Measured, palette: Palette) -> Section:
         "" if raster.steps == measured.steps else f" Of T = {measured.steps} steps the first {raster.steps} are shown."
     )
     left_out = ""
-    if network.input.encoding == "current":
+    if network.input.encoding == "current" and not network.is_sigma_delta:
         left_out += " The input sends each pixel as the same number in every step and is not shown."
     if network.output.neurons.reset == "none":
         left_out += " The read-out integrates without spiking."
@@ -137,7 +139,7 @@ def raster_section(measured: Measured, palette: Palette) -> Section:
         above += "; “not” names the label where it differs." if measured.labels is not None else "."
     caption = (
         f"Spikes of the first {plural(raster.samples, 'sample')}, of up to {most} neurons of each layer, evenly spread over it. "
-        f"A mark is one spike.{above}{stretch}{left_out}"
+        f"A mark is one {'message' if network.is_sigma_delta else 'spike'}.{above}{stretch}{left_out}"
     )
     drawn = picture("raster", "Spikes", caption, lambda wide: raster_plot(measured, palette, wide))
     return Section("raster", "Spikes", pictures=(drawn,))
