@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 from .threads import settle as _settle
 
 if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
-    from .backends import Fast as Fast, Lava as Lava, Loihi2 as Loihi2, Reference as Reference, run as run
+    from .backends import (
+        Fast as Fast,
+        Lava as Lava,
+        Loihi2 as Loihi2,
+        Reference as Reference,
+        prepare as prepare,
+        run as run,
+    )
     from .conversion.check import check as check
     from .conversion.conversion import Conversion as Conversion
     from .conversion.pipeline import convert as convert, tune as tune
@@ -37,7 +44,7 @@ if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
 
 __version__ = "0.1.0"
 _NAMES = {
-    "backends": ("Fast", "Lava", "Loihi2", "Reference", "run"),
+    "backends": ("Fast", "Lava", "Loihi2", "Reference", "prepare", "run"),
     "conversion.check": ("check",),
     "conversion.conversion": ("Conversion",),
     "conversion.pipeline": ("convert", "tune"),

@@ -7,8 +7,10 @@ backend; importing this module imports neither PyTorch nor Lava.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from numbers import Integral
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +24,10 @@ from ..results import Run
 from ..schedule import schedule
 from .options import BackendOptions, Fast, Lava, Loihi2, Reference, options_of
 
-__all__ = ["BackendOptions", "Fast", "Lava", "Loihi2", "Reference", "run"]
+__all__ = ["BackendOptions", "Fast", "Lava", "Loihi2", "PreparedNetwork", "Reference", "prepare", "run"]
+
+_Runner = Callable[..., Run]
+"""Of images and a schedule, with a seed, what to record, and whether to show progress."""
 
 
 def run(
@@ -85,32 +90,114 @@ def run(
         If a read-out that integrates reached the limits of its register, so that outputs are wrong.
     """
     chosen = options_of(backend)
+    return _run(None, network, images, steps, chosen, seed, blank, power_of_two, record, strict, progress)
+
+
+def prepare(network: SpikingNetwork, backend: Literal["fast"] | Fast = "fast") -> PreparedNetwork:
+    """Verify kernels and pack weights once, for many runs of few samples.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+    backend : "fast" or Fast
+        The others start anew for each run.
+
+    Raises
+    ------
+    UsageError
+        For another backend.
+    BackendUnavailableError, BackendError
+        If the backend cannot run this network on this machine.
+    """
+    chosen = options_of(backend)
+    if not isinstance(chosen, Fast):
+        raise UsageError(f"backend {chosen.name!r} starts anew for each run; prepare networks for 'fast', or call run")
+    return PreparedNetwork(network, chosen)
+
+
+class PreparedNetwork:
+    """A network that is ready to run, made by `prepare`; several threads may run it.
+
+    network, options : What it was made of. The network's weights are copied: a change of them needs `prepare` again.
+    """
+
+    def __init__(self, network: SpikingNetwork, options: Fast) -> None:
+        from .fast import FastNetwork
+
+        self.network, self.options = network, options
+        self._fast = FastNetwork(network, options)
+
+    def run(
+        self,
+        images: np.ndarray,
+        steps: int,
+        *,
+        seed: int = 0,
+        blank: int | None = None,
+        power_of_two: bool | None = None,
+        record: Collection[Record] = (),
+        strict: bool = False,
+        progress: bool = False,
+    ) -> Run:
+        """As `rmp_lava.run`."""
+        return _run(
+            self._fast.run,
+            self.network,
+            images,
+            steps,
+            self.options,
+            seed,
+            blank,
+            power_of_two,
+            record,
+            strict,
+            progress,
+        )
+
+
+def _run(
+    runner: _Runner | None,
+    network: SpikingNetwork,
+    images: np.ndarray,
+    steps: int,
+    chosen: BackendOptions,
+    seed: int,
+    blank: int | None,
+    power_of_two: bool | None,
+    record: Collection[Record],
+    strict: bool,
+    progress: bool,
+) -> Run:
     _check_call(network, chosen, record, seed, strict)
     on_board = isinstance(chosen, Loihi2)
     plan = schedule(
         network, steps, blank=_blank(blank, chosen), power_of_two=on_board if power_of_two is None else power_of_two
     )
     images = check_images(images, network.input)
-    if isinstance(chosen, Reference):
-        from . import reference
-
-        result = reference.run(network, images, plan, chosen, seed=seed, record=record, progress=progress)
-    elif isinstance(chosen, Fast):
-        from . import fast
-
-        result = fast.run(network, images, plan, chosen, seed=seed, record=record, progress=progress)
-    elif isinstance(chosen, Lava):
-        from .lava import simulator
-
-        result = simulator.run(network, images, plan, chosen, seed=seed, record=record, progress=progress)
-    else:
-        from . import loihi2
-
-        result = loihi2.run(network, images, plan, chosen, seed=seed, record=record, progress=progress)
+    runner = runner or _runner(network, chosen)
+    result = runner(images, plan, seed=seed, record=record, progress=progress)
     if strict:
         _refuse_overflow(result)
     _warn_of_full_register(network, result)
     return result
+
+
+def _runner(network: SpikingNetwork, chosen: BackendOptions) -> _Runner:
+    if isinstance(chosen, Reference):
+        from . import reference
+
+        return partial(reference.run, network, options=chosen)
+    if isinstance(chosen, Fast):
+        from . import fast
+
+        return partial(fast.run, network, options=chosen)
+    if isinstance(chosen, Lava):
+        from .lava import simulator
+
+        return partial(simulator.run, network, options=chosen)
+    from . import loihi2
+
+    return partial(loihi2.run, network, options=chosen)
 
 
 def _check_call(
@@ -176,7 +263,7 @@ def _warn_of_full_register(network: SpikingNetwork, result: Run) -> None:
         f"the read-out {last.name!r} reached the limits of its 24-bit register {found} of T = {steps}, so outputs are "
         f"wrong{meant}; convert it for T = {steps}, or run fewer steps",
         RmpLavaWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -188,7 +275,7 @@ def _warn_of_wide_sums(result: Run) -> None:
             f"sums of layer {name!r} left the 24 bits of a chip's state {wide[name]:,} times; Lava's simulator wraps those of "
             "convolutions, and a chip all of them, so send smaller frames",
             RmpLavaWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from ...progress import Progress
 from ...readout import output_unit
 from ...results import Run
 from ...schedule import Schedule
-from ...threads import usable_cores
+from ...threads import limited_to, usable_cores
 from ..batches import Part, join
 from ..options import Fast
 from . import neurons
@@ -38,6 +39,8 @@ from .simulation import BatchSimulation
 from .windows import WindowSimulation
 
 _T = TypeVar("_T")
+_SMALL = 2**27
+"""Products of a run, a few milliseconds' worth."""
 
 
 def run(
@@ -50,7 +53,14 @@ def run(
     record: Collection[Record] = (),
     progress: bool = False,
 ) -> Run:
-    """Run samples through a network; see `rmp_lava.run`.
+    """Prepare a network and run it once: `FastNetwork`, which lists what is raised."""
+    started = time.perf_counter()
+    result = FastNetwork(network, options).run(images, plan, seed=seed, record=record, progress=progress)
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+class FastNetwork:
+    """A network whose kernels are verified and whose weights are packed, for any number of runs; see `rmp_lava.run`.
 
     Integer networks agree with the reference in every spike and potential. Float networks compute in float32: rounding
     can move a potential across its threshold, so nearly all of their spikes agree.
@@ -58,68 +68,109 @@ def run(
     Raises
     ------
     UsageError
-        If `options.confidence` is set and the network has no output scale, or the memory budget is too small.
+        If `options.confidence` is set and the network has no output scale.
     BackendError
         If the kernel is not available on this machine or for this network.
     BackendUnavailableError
         If the device does not exist.
     """
-    place = _device(options.device)
-    if options.confidence is not None:
-        output_unit(network)  # refuses a network without a scale, before it runs
-    if options.kernel in ("int8", "events") and network.is_sigma_delta:
-        raise BackendError(
-            f"kernel {options.kernel!r} sums spikes, and sigma-delta networks send graded messages; choose 'auto'"
-        )
-    if options.kernel in ("int8", "events") and not network.is_integer:
-        raise BackendError(f"kernel {options.kernel!r} is for integer networks; quantise the network first")
-    batching = choose_batching(
-        network,
-        plan,
-        len(images),
-        device=place.type,
-        threads=min(torch.get_num_threads(), usable_cores()),
-        memory=options.memory,
-        step_by_step=options.confidence is not None,
-    )
-    started = time.perf_counter()
-    with (
-        torch.no_grad(),
-        Progress("fast simulation, steps of samples", len(images) * plan.steps, shown=progress) as bar,
-    ):
-        begin: Callable[..., BatchSimulation | SigmaDeltaSimulation]
-        if network.is_sigma_delta:
-            graded = PreparedSigmaDelta(network, place)
-            begin, describe = partial(SigmaDeltaSimulation, graded), graded.describe
-        else:
-            prepared = Prepared(network, place, options.kernel, steps=plan.steps if plan.wait else None)
-            kind = WindowSimulation if plan.wait else BatchSimulation
-            begin, describe = partial(kind, prepared, confidence=options.confidence), prepared.describe
-        batches = range(0, len(images), batching.samples)
 
-        def simulate(first: int, stopped: threading.Event) -> list[tuple[np.ndarray, Part]]:
-            def ended(samples: int, steps: int) -> None:
-                bar.advance(samples * steps)
-                if stopped.is_set():
-                    raise _Stopped
-
-            encoder = Encoder(
-                network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
+    def __init__(self, network: SpikingNetwork, options: Fast) -> None:
+        self.network, self.options = network, options
+        self._place = _device(options.device)
+        if options.confidence is not None:
+            output_unit(network)  # refuses a network without a scale, before it runs
+        if options.kernel in ("int8", "events") and network.is_sigma_delta:
+            raise BackendError(
+                f"kernel {options.kernel!r} sums spikes, and sigma-delta networks send graded messages; choose 'auto'"
             )
-            return [(first + rows, part) for rows, part in begin(encoder, plan, batching, record).run(ended)]
+        if options.kernel in ("int8", "events") and not network.is_integer:
+            raise BackendError(f"kernel {options.kernel!r} is for integer networks; quantise the network first")
+        fan_outs = (s.fan_out(network.source_shape(s.source)) for layer in network for s in layer.synapses)
+        self._products = sum(int(each.sum()) for each in fan_outs)
+        self._prepared: dict[int | None, Prepared | PreparedSigmaDelta] = {}
+        self._lock = threading.Lock()
+        if not network.wait:
+            self._prepared_for(None)
 
-        found = [part for parts in _in_threads(simulate, batches, batching.workers) for part in parts]
-    rows = np.concatenate([rows for rows, _ in found])
-    in_order = (np.diff(rows) > 0).all()
-    return join(
-        plan,
-        [part for _, part in found],
-        order=None if in_order else np.argsort(rows),
-        backend="fast",
-        execution=f"torch {torch.__version__} on {options.device}, {describe()}, {_describe_neurons(network, place)}",
-        implementation="native",
-        seconds=time.perf_counter() - started,
-    )
+    def _prepared_for(self, steps: int | None) -> Prepared | PreparedSigmaDelta:
+        """Synapses of a network; where neurons wait they depend on T."""
+        with self._lock, torch.no_grad():
+            if steps not in self._prepared:
+                if self.network.is_sigma_delta:
+                    self._prepared[steps] = PreparedSigmaDelta(self.network, self._place)
+                else:
+                    self._prepared[steps] = Prepared(self.network, self._place, self.options.kernel, steps=steps)
+            return self._prepared[steps]
+
+    def run(
+        self,
+        images: np.ndarray,
+        plan: Schedule,
+        *,
+        seed: int = 0,
+        record: Collection[Record] = (),
+        progress: bool = False,
+    ) -> Run:
+        """Run samples through the network.
+
+        Raises
+        ------
+        UsageError
+            If the memory budget is too small.
+        """
+        network, options, started = self.network, self.options, time.perf_counter()
+        prepared = self._prepared_for(plan.steps if plan.wait else None)
+        # Threads cost more than they save where all of the work takes a millisecond.
+        small = len(images) * plan.steps * self._products < _SMALL
+        threads = 1 if small else min(torch.get_num_threads(), usable_cores())
+        batching = choose_batching(
+            network,
+            plan,
+            len(images),
+            device=self._place.type,
+            threads=threads,
+            memory=options.memory,
+            step_by_step=options.confidence is not None,
+        )
+        begin: Callable[..., BatchSimulation | SigmaDeltaSimulation]
+        if isinstance(prepared, PreparedSigmaDelta):
+            begin, describe = partial(SigmaDeltaSimulation, prepared), prepared.describe
+        else:
+            kind = WindowSimulation if plan.wait else BatchSimulation
+            begin = partial(kind, prepared, confidence=options.confidence)
+            describe = partial(prepared.describe, prepared.event_counts())
+        with (
+            torch.no_grad(),
+            limited_to(threads),
+            Progress("fast simulation, steps of samples", len(images) * plan.steps, shown=progress) as bar,
+        ):
+            batches = range(0, len(images), batching.samples)
+
+            def simulate(first: int, stopped: threading.Event) -> list[tuple[np.ndarray, Part]]:
+                def ended(samples: int, steps: int) -> None:
+                    bar.advance(samples * steps)
+                    if stopped.is_set():
+                        raise _Stopped
+
+                encoder = Encoder(
+                    network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
+                )
+                return [(first + rows, part) for rows, part in begin(encoder, plan, batching, record).run(ended)]
+
+            found = [part for parts in _in_threads(simulate, batches, batching.workers) for part in parts]
+        rows = np.concatenate([rows for rows, _ in found])
+        in_order = (np.diff(rows) > 0).all()
+        neurons_in_words = _describe_neurons(network, self._place)
+        return join(
+            plan,
+            [part for _, part in found],
+            order=None if in_order else np.argsort(rows),
+            backend="fast",
+            execution=f"torch {torch.__version__} on {options.device}, {describe()}, {neurons_in_words}",
+            implementation="native",
+            seconds=time.perf_counter() - started,
+        )
 
 
 class _Stopped(Exception):

@@ -125,8 +125,8 @@ class Prepared:
 
         return {layer.name: [of(synapse) for synapse in layer.synapses] for layer in network}
 
-    def describe(self) -> str:
-        """The kernel of each layer's sums, in words."""
+    def describe(self, since: Mapping[str, tuple[int, int]]) -> str:
+        """The kernel of each layer's sums, in words; `event_counts` before the run."""
         layers: dict[str, list[str]] = {}
         in_use = self._sums | {name: window.sums for name, window in self.windows.items()}
         for name, sums in in_use.items():
@@ -134,15 +134,22 @@ class Prepared:
         most = max(layers, key=lambda kernel: len(layers[kernel]))
         others = [f"{kernel} in {', '.join(names)}" for kernel, names in layers.items() if kernel != most]
         whole = f", one for all {self.steps} steps where neurons wait for them" if self.windows else ""
-        return f"{most} sums" + (f" ({'; '.join(others)})" if others else "") + whole + self._share_of_events()
+        return f"{most} sums" + (f" ({'; '.join(others)})" if others else "") + whole + self._share_of_events(since)
 
-    def _share_of_events(self) -> str:
-        """The layers that were summed by events where that cost less, and for which share of steps, in words."""
+    def event_counts(self) -> dict[str, tuple[int, int]]:
+        """Layer name -> sets of messages so far, and those that were summed by events because that costs less."""
+        return {
+            name: (sum(e.sets for e in events), sum(e.of_events for e in events))
+            for name, each in self._sums.items()
+            if (events := [sums.events for sums in each if sums.events is not None])
+        }
+
+    def _share_of_events(self, since: Mapping[str, tuple[int, int]]) -> str:
         shares = []
-        for name, each in self._sums.items():
-            seen, of_events = (sum(getattr(s.events, field, 0) for s in each) for field in ("sets", "of_events"))
-            if of_events:
-                shares.append(f"{100 * of_events / seen:.0f}% of {name}")
+        for name, (seen, of_events) in self.event_counts().items():
+            before, of_events_before = since.get(name, (0, 0))
+            if of_events > of_events_before:
+                shares.append(f"{100 * (of_events - of_events_before) / (seen - before):.0f}% of {name}")
         return f", event-driven where few neurons spike: {', '.join(shares)}" if shares else ""
 
 
