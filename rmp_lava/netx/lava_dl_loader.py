@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..network import SDNN_EXPONENT, Conv, Dense, Input, Layer, SigmaDelta, SpikingNetwork
+from .lava_dl_weights import effective_weights
 
 STOCK_BIAS_EXPONENT = 6
 """The loader sets this exponent for every bias (netx/hdf5.py, get_neuron_params)."""
@@ -32,7 +33,7 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
         )
     by_reason: dict[str, list[str]] = {}
     for layer in network:
-        for reason in _layer_obstacles(layer, layer is network.output):
+        for reason in _layer_obstacles(layer):
             by_reason.setdefault(reason, []).append(repr(layer.name))
     for reason, names in by_reason.items():
         obstacles.append(f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}")
@@ -62,7 +63,7 @@ def _sigma_delta_obstacles(network: SpikingNetwork) -> list[str]:
     return obstacles
 
 
-def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
+def _layer_obstacles(layer: Layer) -> list[str]:
     neurons, synapse = layer.neurons, layer.synapses[0]
     obstacles = []
     exponent = max(each.exponent for each in layer.synapses)
@@ -79,19 +80,36 @@ def _layer_obstacles(layer: Layer, is_output: bool) -> list[str]:
         return obstacles
     if neurons.v_init != 0:
         obstacles.append("v_init is not 0; the loader starts every neuron at 0, so convert with --v-init zero")
-    if neurons.bias is not None and neurons.reset != "hard":
+    if neurons.bias is not None and neurons.reset == "soft":
         obstacles.append(
             "has a bias, which the loader would not integrate in this neuron; convert with --calibrate none"
         )
     if neurons.bias is not None and neurons.bias_exponent != STOCK_BIAS_EXPONENT:
         obstacles.append(f"bias exponent is {neurons.bias_exponent}; the loader uses {STOCK_BIAS_EXPONENT}")
-    if neurons.reset == "none" and not (is_output and isinstance(synapse, Dense)):
-        obstacles.append("integrates without spiking; the loader supports that for a dense output layer only")
+    if len(layer.shape) == 3 and any(np.ndim(rate) == 3 for rate in (neurons.current_decay, neurons.voltage_decay)):
+        obstacles.append("has decays per neuron; the loader takes one per channel")
     if neurons.reset == "soft":
+        if layer.recurrent or synapse.longest_delay:
+            obstacles.append("has a soft reset and recurrent synapses or delays; the loader has no synapses for both")
         obstacles += _soft_reset_obstacles(layer)
+    elif layer.recurrent:
+        obstacles += _recurrent_obstacles(layer)
     elif isinstance(synapse, Dense) and not _dense_survives(synapse.weight):
         obstacles.append("the loader would round or clip its weights")
     return obstacles
+
+
+def _recurrent_obstacles(layer: Layer) -> list[str]:
+    synapses = (*layer.forward, *layer.recurrent)
+    dense = [synapse for synapse in synapses if isinstance(synapse, Dense)]
+    if len(dense) != 2 or len(synapses) != 2:
+        return ["has recurrent synapses that are not one dense matrix beside another"]
+    delays = [np.broadcast_to(0 if each.delay is None else each.delay, each.weight.shape) for each in dense]
+    if any(each.any() for each in delays) and not np.array_equal(delays[0], delays[1]):
+        return ["has other delays in its recurrent synapses; the loader takes the same"]
+    if not _dense_survives(*(each.weight for each in dense), scaled=not delays[0].any()):
+        return ["the loader would round, clip or scale its weights"]
+    return []
 
 
 def _soft_reset_obstacles(layer: Layer) -> list[str]:
@@ -115,34 +133,12 @@ def self_synapse(layer: Layer) -> np.ndarray:
     return -int(layer.neurons.threshold) * np.eye(layer.size, dtype=np.int16)
 
 
-def _dense_survives(*parts: np.ndarray) -> bool:
-    """Whether Lava's fixed-point Dense, as the loader sets it up, computes with exactly these weights.
-
-    The loader scales a layer's weights and recurrent weights together, and puts each into a Dense of its own. This follows
-    netx/utils.py `optimize_weight_bits` and lava/utils/weightutils.py `clip_weights` and `truncate_weights`.
-    """
-    parts = tuple(part.astype(np.int64) for part in parts)
-    weight = np.concatenate([part.ravel() for part in parts])
-    low, high = int(weight.min()), int(weight.max())
-    if low == high == 0:
+def _dense_survives(*parts: np.ndarray, scaled: bool = True) -> bool:
+    """Whether Lava's Dense, as the loader sets it up, computes with exactly these weights, and a layer's recurrent ones."""
+    if not any(part.any() for part in parts):
         return False  # the loader divides by the largest weight
-    if high < 0 or low >= 0:
-        mixed, scale = False, (-256 / low if high < 0 else 255 / high)
-    else:
-        mixed, scale = True, min(127 / high if high else np.inf, -128 / low)
-    shift = int(np.floor(np.log2(scale))) + mixed
-    if shift < 0:
+    try:
+        held = effective_weights(parts, scaled=scaled)
+    except ValueError:
         return False
-    precision = next((n for n in range(8, 0, -1) if not (weight % 2**n).any()), 0)
-    bits = 8 - shift - (precision - mixed)
-    return all(_is_held(part << shift, bits) for part in parts)
-
-
-def _is_held(weight: np.ndarray, bits: int) -> bool:
-    """Whether Dense keeps weights; it chooses the sign mode itself, and treats weights that are all <= 0 as inhibitory."""
-    low, high = int(weight.min()), int(weight.max())
-    signed = low < 0 < high
-    magnitude = -weight if low < 0 and not signed else weight
-    clipped = np.clip(magnitude, -256 if signed else 0, 255)
-    truncate = 8 - bits + signed
-    return truncate >= 0 and np.array_equal((clipped >> truncate) << truncate, magnitude)
+    return all(np.array_equal(a, b) for a, b in zip(parts, held, strict=True))

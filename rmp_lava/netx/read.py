@@ -17,27 +17,23 @@ from ..files import StrPath
 from ..network import (
     INPUT,
     NO_MEMORY,
-    SDNN_EXPONENT,
     Companion,
     Conv,
     Dense,
     Input,
     Layer,
     Neurons,
-    SigmaDelta,
     SpikingNetwork,
     Synapse,
     WeightError,
 )
-from ..registers import MAX_LEVELS, MAX_THRESHOLD
+from .lava_dl import Call, read_lava_dl, shape_of
+from .neurons import read_sigma_delta
 from .untrusted import Group, opened
-from .untrusted.budget import MAX_ELEMENTS
 from .version1 import stage_of, upgraded
 
 FORMAT_VERSION = 3
 MAX_LAYERS = 10_000
-_LARGEST_TRANSFORM = 16
-"""Most values read of the scaling that lava-dl applies to an image."""
 _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
 _SDNN = ("SDNN", "SIGMADELTA")
@@ -49,12 +45,29 @@ _CONVERSION = {"activation_scale", "clip", "potential_peak", "mean_input", "weig
 _WEIGHT_ERROR = {entry.name for entry in fields(WeightError)}
 
 
-def load(path: StrPath) -> SpikingNetwork:
+def load(
+    path: StrPath,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    input_message_bits: int = 0,
+    num_layers: int | None = None,
+) -> SpikingNetwork:
     """Read a network from a `.net` file, written by `save` or by lava-dl.
 
-    Of lava-dl's own files, CUBA (LOIHI) neurons in input, dense, conv, flatten and self-synaptic dense_rec layers are
-    supported, and SDNN neurons in all but the last. Their input neurons take the network's messages directly. A file of
-    lava-dl without an input layer gets the input that its first layer needs; of a strided convolution the smallest image.
+    Of lava-dl's own files, CUBA (LOIHI) and SDNN neurons in input, dense, dense_rec, conv and flatten layers are supported, with
+    what lava-dl's loader makes of them. Their input neurons take the network's messages directly. A file of lava-dl without an
+    input layer gets the input that its first layer needs.
+
+    Parameters
+    ----------
+    path : path
+    input_shape : tuple of int or None
+        As lava-dl's argument, (width, height, channels): of a file of lava-dl whose first layer is a convolution. None: the
+        smallest image that fits.
+    input_message_bits : int
+        As lava-dl's argument: messages of integers up to 2^bits - 1 enter a network of lava-dl without input neurons; 0: spikes.
+    num_layers : int or None
+        As lava-dl's argument: read only so many entries of lava-dl's file.
 
     Returns
     -------
@@ -64,46 +77,52 @@ def load(path: StrPath) -> SpikingNetwork:
     Raises
     ------
     NetFileError
-        If the file is missing, damaged, of a newer format, or contains something that a `SpikingNetwork` cannot represent.
+        If the file is missing, damaged, of a newer format, or contains something that a `SpikingNetwork` cannot represent; of
+        lava-dl's files with every such thing.
+
+    Warns
+    -----
+    RmpLavaWarning
+        Where lava-dl's loader ignores, rounds or clips something in a file of lava-dl.
     """
-    path = Path(path)
+    path, call = Path(path), Call(input_shape, input_message_bits, num_layers)
     try:
         with opened(path) as root:
-            return _read_network(root)
+            header = _read_header(root)
+            if header is None:
+                return read_lava_dl(root, _layer_groups(root), call)
+            if call != Call():
+                raise root.fail(
+                    "input_shape, input_message_bits and num_layers are for files of lava-dl; leave them out"
+                )
+            return _read_network(root, header)
     except NetworkError as error:
         raise NetFileError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)
 class _Header:
-    """Values of the network as a whole; the defaults are for files that lava-dl wrote, which have none of them."""
+    """Values of the network as a whole."""
 
     name: str
-    version: int = 0
-    stage: str = "integer"
-    readout: Readout | None = None
-    encoding: Encoding = "spikes"
-    levels: int | None = 1
+    version: int
+    stage: str
+    readout: Readout
+    encoding: Encoding
+    levels: int | None
     typed: dict[str, Any] = field(default_factory=dict)
 
 
-def _read_network(root: Group) -> SpikingNetwork:
-    header = _read_header(root)
+def _read_network(root: Group, header: _Header) -> SpikingNetwork:
     groups = _layer_groups(root)
     kinds = [group.text("type") for group in groups]
-    inputs = int(kinds[0] == "input")
-    if not inputs and (header.version or kinds[0] not in ("conv", "dense")):
-        raise root.fail(
-            f"layer 0 has type {kinds[0]!r}; the first layer must be of type input, or, in lava-dl's own files, conv or dense"
-        )
-    source = _read_input(groups[0], header) if inputs else _implied_input(groups[0], kinds[0])
-    if header.version:
-        log = root.child("rmp_lava").json("provenance", dict)
-    else:
-        log = _foreign_provenance(groups[0]) if inputs else {"source": "lava-dl", "input": "implied by the first layer"}
+    if kinds[0] != "input":
+        raise root.fail(f"layer 0 has type {kinds[0]!r}; the first layer must be of type input")
+    source = _read_input(groups[0], header)
+    log = root.child("rmp_lava").json("provenance", dict)
     stage = stage_of(header.stage, log) if header.version == 1 else cast(Stage, header.stage)
     layers: list[Layer] = []
-    for index, (group, kind) in enumerate(zip(groups[inputs:], kinds[inputs:], strict=True), start=inputs):
+    for index, (group, kind) in enumerate(zip(groups[1:], kinds[1:], strict=True), start=1):
         if kind == "flatten":
             continue
         if kind not in ("conv", "dense", "dense_rec"):
@@ -111,15 +130,14 @@ def _read_network(root: Group) -> SpikingNetwork:
                 f"layer {index} has type {kind!r}; supported are input, conv, dense, self-synaptic dense_rec and flatten"
             )
         before = layers[-1] if layers else None
-        layers.append(_read_layer(group, kind, index, before, source, stage == "integer", header.version))
-    integrates = bool(layers) and layers[-1].neurons.reset == "none"
+        layers.append(_read_layer(group, kind, before, stage == "integer", header.version))
     network = SpikingNetwork(
         name=header.name,
         input=source,
         layers=tuple(layers),
         stage=stage,
-        readout=header.readout or ("potential" if integrates else "count"),
-        class_names=tuple(root.child("rmp_lava").json("class_names", list)) if header.version else (),
+        readout=header.readout,
+        class_names=tuple(root.child("rmp_lava").json("class_names", list)),
         companions=_read_companions(root) if header.version > 1 else (),
         provenance=log,
         **header.typed,
@@ -141,21 +159,13 @@ def _with_keys(keys: set[str], found: object, group: Group, where: str) -> dict[
     return found
 
 
-def _foreign_provenance(group: Group) -> dict[str, Any]:
-    """lava-dl stores how it scales an image with the input; the user must apply it: messages = weight * image + bias."""
-    found: dict[str, Any] = {"source": "lava-dl"}
-    for key in ("weight", "bias"):
-        if key in group:
-            found[f"input_{key}"] = group.numbers(key).reshape(-1).tolist()[:_LARGEST_TRANSFORM]
-    return found
-
-
-def _read_header(root: Group) -> _Header:
+def _read_header(root: Group) -> _Header | None:
+    """None of a file that lava-dl wrote."""
     version = root.attribute("rmp_lava_format")
     if version is None:
         if "rmp_lava" in root:
             raise root.fail("attribute rmp_lava_format is missing; the file is incomplete, export the network again")
-        return _Header(root.path.stem)
+        return None
     if version < 1:
         raise root.fail("format version is not a positive integer; export the network again")
     if version > FORMAT_VERSION:
@@ -188,49 +198,15 @@ def _layer_groups(root: Group) -> list[Group]:
     return [layers.child(str(i)) for i in range(count)]
 
 
-def _shape(group: Group) -> tuple[int, ...]:
-    values = group.numbers("shape", integers=True).reshape(-1)
-    # As floats: the product of declared sizes can exceed 64 bits.
-    if not 1 <= values.size <= 3 or (values < 1).any() or np.prod(values.astype(float)) > MAX_ELEMENTS:
-        raise group.fail(f"{group.where('shape')} is {values.tolist()}; expected up to three positive sizes")
-    return tuple(int(n) for n in values)
-
-
 def _read_input(group: Group, header: _Header) -> Input:
-    shape = _shape(group)
+    shape = shape_of(group)
     shape = (1, *shape) if len(shape) == 2 else shape
     neurons = _read_neurons(group, integer=True) if "neuron" in group else None
-    is_foreign = not header.version and neurons is not None
-    encoding = "frames" if is_foreign and isinstance(neurons, SigmaDelta) else header.encoding
-    return Input(shape, encoding, MAX_LEVELS if is_foreign else header.levels, neurons)
+    return Input(shape, header.encoding, header.levels, neurons)
 
 
-def _implied_input(group: Group, kind: str) -> Input:
-    """The input that the first layer's weights need; of convolutions the smallest image that gives the layer's shape."""
-    shape = _shape(group) if kind == "conv" else (int(np.prod(_shape(group))),)
-    synapse = _read_synapse(group, kind, INPUT, shape, integer=True, version=0)
-    if not isinstance(synapse, Conv):
-        if synapse.weight.ndim != 2 or not synapse.weight.size:
-            raise group.fail(f"{group.where('weight')} has shape {synapse.weight.shape}; expected (outputs, inputs)")
-        return Input((synapse.weight.shape[1],), "spikes", 1)
-    if synapse.weight.ndim != 4 or len(shape) != 3:
-        raise group.fail(
-            f"{group.where('weight')} has shape {synapse.weight.shape}; expected that of a 2-D convolution"
-        )
-    axes = zip(shape[1:], synapse.weight.shape[2:], synapse.stride, synapse.padding, synapse.dilation, strict=True)
-    sizes = [(n - 1) * stride + (k - 1) * dilation + 1 - 2 * padding for n, k, stride, padding, dilation in axes]
-    channels = synapse.weight.shape[1] * synapse.groups
-    if min(sizes) < 1 or channels < 1 or channels * sizes[0] * sizes[1] > MAX_ELEMENTS:
-        raise group.fail(
-            f"{group.where('shape')} and padding imply an input of {channels} x {sizes[0]} x {sizes[1]}; not possible"
-        )
-    return Input((channels, *sizes), "spikes", 1)
-
-
-def _read_layer(
-    group: Group, kind: str, index: int, before: Layer | None, source: Input, integer: bool, version: int
-) -> Layer:
-    shape = _shape(group)
+def _read_layer(group: Group, kind: str, before: Layer | None, integer: bool, version: int) -> Layer:
+    shape = shape_of(group)
     shape = shape if kind == "conv" else (int(np.prod(shape)),)
     default_source = before.name if before is not None else INPUT
     synapses = [_read_synapse(group, "conv" if kind == "conv" else "dense", default_source, shape, integer, version)]
@@ -242,8 +218,10 @@ def _read_layer(
             if entry_kind not in ("conv", "dense"):
                 raise group.fail(f"{entry.where('type')} is {entry_kind!r}; expected conv or dense")
             synapses.append(_read_synapse(entry, entry_kind, default_source, shape, integer, version))
+    name = group.text("name")
     if kind == "dense_rec":
-        neurons = _read_self_synaptic_neurons(group, shape)
+        recurrent, neurons = _read_recurrent(group, name, synapses[0], shape)
+        synapses += [recurrent] if recurrent is not None else []
     elif "neuron" in group:
         neurons = _read_neurons(group, integer)
     elif kind == "dense":
@@ -252,12 +230,12 @@ def _read_layer(
         raise group.fail(f"{group.where('neuron')} is missing; a convolution needs a neuron")
     typed = _read_conversion(group, version) if version > 1 else {}
     return Layer(
-        name=group.text("name") if group.has("name") else f"{kind}{index}",
+        name=name,
         shape=shape,
         synapses=tuple(synapses),
         neurons=neurons,
         **typed,
-        record=group.json("record", dict) if group.has("record") else {},
+        record=group.json("record", dict),
     )
 
 
@@ -280,19 +258,15 @@ def _read_conversion(group: Group, version: int) -> dict[str, Any]:
 
 def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], integer: bool, version: int) -> Synapse:
     weight = group.numbers("weight", integers=integer)
-    source = group.text("source") if group.has("source") else source
+    source = group.text("source")
     pair = group.pair("pool", 0) if version > 1 else (0, 0)
     pool = None if pair == (0, 0) else pair
     exponent = group.integer("exponent") if version > 2 else 0
     if kind == "dense":
-        if weight.ndim == 1 and weight.size % shape[0] == 0:
-            weight = weight.reshape(shape[0], -1)
         delay = group.numbers("delay", integers=True) if "delay" in group else None
         return Dense(source, weight, exponent=exponent, pool=pool, delay=delay)
     if "delay" in group and group.numbers("delay").any():
         raise group.fail(f"{group.where('delay')} has synaptic delays of a convolution; only dense synapses have them")
-    if weight.ndim == 5 and weight.shape[4] == 1:
-        weight = weight[..., 0]  # lava-dl stores the kernel's extent in time
     return Conv(
         source,
         weight,
@@ -309,32 +283,29 @@ def _read_neurons(group: Group, integer: bool) -> Neurons:
     entry = group.child("neuron")
     kind = entry.text("type")
     if kind in _SDNN:
-        return _read_sigma_delta(group, entry)
+        return read_sigma_delta(group, entry, _read_bias(group, entry, True))
     reset: Reset | None = "hard" if kind in _LAVA_DL else _OURS.get(kind)
     if reset is None:
         raise group.fail(
             f"{entry.where('type')} is {kind!r}; supported are {', '.join([*_OURS, *_LAVA_DL, *_SDNN])} neurons"
         )
-    if entry.integer("gradedSpike", 0):
+    if entry.integer("gradedSpike"):
         raise group.fail(f"{entry.where('gradedSpike')} is set; graded spikes are not supported")
-    if "wgtExp" in entry and entry.integer("wgtExp"):
-        raise group.fail(f"{entry.where('wgtExp')} is not 0; lava-dl's loader ignores it, so scale the weights instead")
-    driven = kind not in _OURS and group.text("type") == "input"  # there, lava-dl's bias scales images
-    bias = None if driven and "biasShape" not in entry else _read_bias(group, entry, integer)
+    bias = _read_bias(group, entry, integer)
+    integrates = "integrator_threshold" in entry  # lava-dl gets a threshold that is never reached
+    key = "integrator_threshold" if integrates else "vThMant"
     return Neurons(
-        threshold=entry.integer("vThMant") if integer else entry.scalar("vThMant"),
-        reset=reset,
-        v_init=(entry.integer("vInit", 0) if integer else entry.scalar("vInit")) if entry.has("vInit") else 0,
+        threshold=entry.integer(key) if integer else entry.scalar(key),
+        reset="none" if integrates else reset,
+        v_init=entry.integer("vInit") if integer else entry.scalar("vInit"),
         bias=bias,
-        bias_exponent=entry.integer("biasExp", 6) if bias is not None else 6,
-        current_decay=_read_decay(entry, "iDecay", NO_MEMORY),
-        voltage_decay=_read_decay(entry, "vDecay", 0),
+        bias_exponent=entry.integer("biasExp") if bias is not None else 6,
+        current_decay=_read_decay(entry, "iDecay"),
+        voltage_decay=_read_decay(entry, "vDecay"),
     )
 
 
-def _read_decay(entry: Group, key: str, default: int) -> int | np.ndarray:
-    if not entry.has(key):
-        return default
+def _read_decay(entry: Group, key: str) -> int | np.ndarray:
     rate = entry.numbers(key, integers=True)
     return rate if rate.ndim else int(rate)
 
@@ -343,50 +314,29 @@ def _read_bias(group: Group, entry: Group, integer: bool) -> np.ndarray | None:
     if "biasShape" not in entry and "bias" not in group:
         return None
     bias = group.numbers("bias", integers=integer)
-    bias_shape = tuple(entry.numbers("biasShape", integers=True).reshape(-1)) if entry.has("biasShape") else bias.shape
-    if bias_shape == () and bias.size:
-        return np.asarray(bias.reshape(-1)[0])
-    return np.asarray(bias[0]) if bias.shape == (1,) and "biasShape" not in entry else bias
+    # A single value is repeated for lava-dl, which takes one per channel.
+    single = bias.size and not entry.numbers("biasShape", integers=True).size
+    return np.asarray(bias.reshape(-1)[0]) if single else bias
 
 
-def _read_sigma_delta(group: Group, entry: Group) -> SigmaDelta:
-    """SDNN neurons: lava-dl's loader makes a Delta of the input, a Sigma where there is a key sigma_output, else a SigmaDelta."""
-    if "activation" in entry and entry.text("activation") != "relu":
-        raise entry.fail(f"{entry.where('activation')} is {entry.text('activation')!r}; lava-dl's loader has relu only")
-    is_input, is_sigma = group.text("type") == "input", "sigma_output" in entry
-    return SigmaDelta(
-        threshold=entry.integer("vThMant", 0)
-        if is_sigma
-        else entry.integer("vThMant"),  # lava-dl's loader leaves it aside
-        reset="none" if is_sigma and not is_input else "soft",
-        bias=None if is_input else _read_bias(group, entry, True),
-        spike_exponent=entry.integer("spikeExp", SDNN_EXPONENT),
-        state_exponent=entry.integer("stateExp", SDNN_EXPONENT),
-    )
-
-
-def _read_self_synaptic_neurons(group: Group, shape: tuple[int, ...]) -> Neurons:
+def _read_recurrent(
+    group: Group, name: str, forward: Synapse, shape: tuple[int, ...]
+) -> tuple[Synapse | None, Neurons]:
+    """A dense_rec layer: self-synapses of weight -threshold are a soft reset, others are recurrent synapses."""
     entry = group.child("neuron")
-    threshold = entry.integer("vThMant")
-    recurrent, size = group.numbers("weight_rec", integers=True), shape[0]
-    is_self_synapse = (
-        recurrent.size == size**2
-        and np.array_equal(recurrent.reshape(size, size), -threshold * np.eye(size, dtype=recurrent.dtype))
-        and entry.integer("iDecay", NO_MEMORY) == 0
-        and entry.integer("vDecay", 0) == NO_MEMORY
-    )
-    if not is_self_synapse:
-        raise group.fail(
-            f"{group.where('weight_rec')} has recurrent synapses; only self-synapses of weight -threshold on "
-            "neurons with iDecay 0 and vDecay 4096 (a soft reset) are supported"
-        )
-    return Neurons(threshold=threshold, reset="soft")
+    threshold, size = entry.integer("vThMant"), shape[0]
+    weight = group.numbers("weight_rec", integers=True)
+    if weight.shape != (size, size):
+        raise group.fail(f"{group.where('weight_rec')} has shape {weight.shape}; expected {(size, size)}")
+    resets = np.array_equal(weight, -threshold * np.eye(size, dtype=weight.dtype))
+    if resets and (entry.integer("iDecay"), entry.integer("vDecay")) == (0, NO_MEMORY):
+        return None, Neurons(threshold=threshold, reset="soft")
+    delay = forward.delay if isinstance(forward, Dense) else None
+    return Dense(name, weight, delay=delay), _read_neurons(group, integer=True)
 
 
 def _read_integrator(group: Group) -> Neurons:
-    """A dense layer without neurons, which lava-dl's loader turns into a non-leaky integrator that cannot spike."""
-    if group.has("integrator_threshold"):
-        current_decay, voltage_decay = group.pair("integrator_decays", 0)
-        threshold = group.integer("integrator_threshold")
-        return Neurons(threshold, "none", current_decay=current_decay, voltage_decay=voltage_decay)
-    return Neurons(threshold=MAX_THRESHOLD, reset="none", current_decay=0, voltage_decay=NO_MEMORY)
+    """A dense layer without neurons, as earlier versions wrote an integrating one: lava-dl's non-leaky integrator."""
+    current_decay, voltage_decay = group.pair("integrator_decays", 0)
+    threshold = group.integer("integrator_threshold")
+    return Neurons(threshold, "none", current_decay=current_decay, voltage_decay=voltage_decay)

@@ -16,6 +16,8 @@ from .read import FORMAT_VERSION, TYPED_FIELDS, load
 
 _LARGEST_CHUNK = 2**26
 """Bytes of weights that are one chunk; the several that HDF5 would choose compress less, by up to a fifth."""
+NEVER = 2**18 - 1
+"""A threshold that no 24-bit potential exceeds, as lava-dl writes it for neurons whose voltage is read (slayer's Affine)."""
 UNKNOWN_TO_LAVA_DL = {"soft": "RMP", "hard": "IF", "none": "INTEGRATOR"}
 
 
@@ -113,9 +115,10 @@ def _write_input(group: h5py.Group, network: SpikingNetwork, stock: bool) -> Non
 
 
 def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) -> None:
-    first, *further = layer.synapses
+    recurrent = layer.recurrent if stock else ()  # the loader has a layer for these
+    first, *further = (synapse for synapse in layer.synapses if synapse not in recurrent)
     self_synaptic = stock and layer.neurons.reset == "soft" and not isinstance(layer.neurons, SigmaDelta)
-    kind = "conv" if isinstance(first, Conv) else "dense_rec" if self_synaptic else "dense"
+    kind = "conv" if isinstance(first, Conv) else "dense_rec" if self_synaptic or recurrent else "dense"
     _write_type(group, kind, layer.shape)
     _write_text(group, "name", layer.name)
     conversion = {
@@ -138,11 +141,9 @@ def _write_layer(group: h5py.Group, layer: Layer, stock: bool, integer: bool) ->
     elif self_synaptic:
         group["weight_rec"] = self_synapse(layer)
         _write_self_synaptic_neurons(group, layer.neurons)
-    elif stock and layer.neurons.reset == "none":
-        # A dense layer without neurons is lava-dl's non-leaky integrator; its other values have keys of their own.
-        group["integrator_threshold"] = layer.neurons.threshold
-        group["integrator_decays"] = np.array([layer.neurons.current_decay, layer.neurons.voltage_decay])
     else:
+        if recurrent:
+            group["weight_rec"] = recurrent[0].weight
         kind = "CUBA" if stock else UNKNOWN_TO_LAVA_DL[layer.neurons.reset]
         _write_neurons(group, layer.neurons, layer.shape, kind, integer)
 
@@ -156,7 +157,8 @@ def _write_synapse(group: h5py.Group, synapse: Synapse) -> None:
     group["exponent"] = synapse.exponent
     group["pool"] = np.array(synapse.pool or (0, 0), dtype=np.int64)
     if isinstance(synapse, Dense) and synapse.delay is not None:
-        group["delay"] = synapse.delay
+        delay = np.broadcast_to(synapse.delay, synapse.weight.shape)
+        group.create_dataset("delay", data=delay, compression="gzip")
     outputs, inputs = synapse.weight.shape[:2]
     if isinstance(synapse, Conv):
         group["inChannels"], group["outChannels"] = inputs * synapse.groups, outputs
@@ -172,7 +174,10 @@ def _write_neurons(group: h5py.Group, neurons: Neurons, shape: tuple[int, ...], 
     entry = group.create_group("neuron")
     entry["type"] = np.bytes_(kind)
     entry["reset"] = np.bytes_(neurons.reset)
-    entry["vThMant"] = neurons.threshold
+    never = kind == "CUBA" and neurons.reset == "none"
+    entry["vThMant"] = NEVER if never else neurons.threshold
+    if never:
+        entry["integrator_threshold"] = neurons.threshold
     entry["vInit"] = neurons.v_init
     entry["iDecay"] = neurons.current_decay
     entry["vDecay"] = neurons.voltage_decay

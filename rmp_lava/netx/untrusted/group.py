@@ -16,6 +16,7 @@ from ...errors import NetFileError
 from .budget import Budget
 from .heap import heaps_end, variable_length
 
+_LFS = b"version https://git-lfs"
 MAX_TEXT = 2**24
 """Longest string that is read, in bytes."""
 
@@ -35,7 +36,12 @@ def opened(path: Path) -> Iterator[Group]:
         raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
     try:
         if not h5py.is_hdf5(path):
-            raise NetFileError(f"{path} is not a .net file (not HDF5); pass one that `rmp-lava convert` has written")
+            with open(path, "rb") as raw:
+                if raw.read(len(_LFS)) == _LFS:
+                    raise NetFileError(
+                        f"{path} is a pointer of git LFS to the file, not the file; run git lfs pull there"
+                    )
+            raise NetFileError(f"{path} is not a .net file (not HDF5); pass one that rmp-lava or lava-dl has written")
         with h5py.File(path, "r") as file:
             if not heaps_end(path, file):
                 raise NetFileError(
@@ -70,6 +76,10 @@ class Group:
     def where(self, key: str = "") -> str:
         """The path of a key, or of this group, inside the file."""
         return f"{self._group.name.rstrip('/')}/{key}".rstrip("/")
+
+    def is_group(self, key: str) -> bool:
+        """Whether a key is a group rather than a dataset."""
+        return isinstance(self._node(key), h5py.Group)
 
     def __contains__(self, key: str) -> bool:
         return key in self._group
