@@ -10,6 +10,7 @@ Stage = Literal["analog", "balanced", "integer"]
 """How far a network has come: traced, with thresholds of 1; with balanced thresholds; with the integers that Loihi stores."""
 SpikingReset = Literal["soft", "hard"]
 Reset = Literal[SpikingReset, "none"]
+TunedEncoding = Literal["current", "spikes"]
 ImageEncoding = Literal["poisson", "rate", "current"]
 TrainedEncoding = Literal[ImageEncoding, "spikes"]
 """Of networks that `convert` makes; "spikes" are events, whose mean the trained network takes."""

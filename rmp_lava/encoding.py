@@ -13,6 +13,8 @@ from .errors import DataError
 from .network import Encoding, Input, Neurons, SigmaDelta
 
 PIXEL_LEVELS = 255
+MAX_EVENTS = 255
+"""Events of one step and pixel that one message counts: an 8-bit graded spike of Loihi 2's embedded I/O."""
 _OVERSHOOT = 0.3
 """Interpolation with bicubic kernels exceeds the range of the pixels by less."""
 
@@ -29,14 +31,14 @@ def make_input(encoding: Encoding, shape: tuple[int, ...], levels: int | None = 
     shape : tuple of int
         Shape of one image, (channels, height, width) or (values,).
     levels : int or None
-        Largest message of current encoding; None keeps real values, for float networks.
+        Largest message of current encoding, where None keeps real values, for float networks; or of events, 1 if None.
     """
     if encoding == "rate":
         neurons = Neurons(threshold=PIXEL_LEVELS, reset="soft", v_init=PIXEL_LEVELS // 2)
         return Input(shape, "rate", levels=PIXEL_LEVELS, neurons=neurons)
     if encoding == "current":
         return Input(shape, "current", levels=levels)
-    return Input(shape, encoding, levels=1)
+    return Input(shape, encoding, levels=(levels or 1) if encoding == "spikes" else 1)
 
 
 def pixel_values(images: np.ndarray) -> np.ndarray:
@@ -48,20 +50,51 @@ def pixel_values(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32, copy=False)
 
 
-def mean_frames(images: np.ndarray) -> np.ndarray:
-    """Means over time (samples, *shape) of events (samples, steps, *shape); means that were given stay as they are.
+def event_counts(events: np.ndarray) -> np.ndarray:
+    """Events per step and pixel as signed integers, which unlike uint8 pixels are no shares of 255.
 
     Raises
     ------
     DataError
-        If events are not all 0 or 1.
+        If they are no integers in 0 .. `MAX_EVENTS`.
     """
-    images = np.asarray(images)
-    if images.ndim not in (3, 5):  # a step more than features or images have
-        return images
-    if images.dtype.kind not in "fiub" or not np.isin(images, (0, 1)).all():
-        raise DataError("events hold other values than 0 and 1; send a spike or none for each pixel and step")
-    return images.mean(axis=1, dtype=np.float32)
+    events = np.asarray(events)
+    if events.dtype.kind not in "fiub" or not events.size:
+        raise DataError(f"events are {events.dtype} of shape {events.shape}; pass integers, at least one sample")
+    low, high = float(events.min()), float(events.max())
+    if not (low >= 0 and high <= MAX_EVENTS) or events.dtype.kind == "f" and (events != np.rint(events)).any():
+        raise DataError(
+            f"events have values in [{low:g}, {high:g}]; they are numbers of events per step and pixel, integers in 0 .. "
+            f"{MAX_EVENTS}"
+        )
+    return events.astype(np.int8 if high <= np.iinfo(np.int8).max else np.int16)
+
+
+def drawn_events(frames: np.ndarray, steps: int, seed: int) -> np.ndarray:
+    """Random events (samples, steps, *shape) of which frames (samples, *shape) are the means per step.
+
+    Spikes with the frame as probability where no mean is above 1, else numbers with a Poisson distribution.
+
+    Raises
+    ------
+    DataError
+        If means are negative or not finite.
+    """
+    low, high = float(frames.min()), float(frames.max())
+    if not (low >= 0 and high <= MAX_EVENTS):
+        raise DataError(
+            f"mean frames have values in [{low:g}, {high:g}]; they are mean numbers of events, 0 .. {MAX_EVENTS}"
+        )
+    random, shape = np.random.default_rng(seed), (len(frames), steps, *frames.shape[1:])
+    if high <= 1:
+        return (random.random(shape, dtype=np.float32) < frames[:, None]).astype(np.int8)
+    counts: np.ndarray = np.minimum(random.poisson(np.broadcast_to(frames[:, None], shape)), MAX_EVENTS)
+    return counts.astype(np.int16)
+
+
+def mean_frames(events: np.ndarray) -> np.ndarray:
+    """Means over time, float32 (samples, *shape), of events (samples, steps, *shape)."""
+    return events.mean(axis=1, dtype=np.float32)
 
 
 def unsuitable_values(images: np.ndarray) -> tuple[str, str] | None:

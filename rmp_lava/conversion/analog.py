@@ -86,8 +86,8 @@ class AnalogLayer(nn.Module):
 class AnalogNetwork(nn.Module):
     """A float `SpikingNetwork` in analog form as a trainable PyTorch module.
 
-    Maps images, float32 (N, *input shape) in [0, 1], to the activations of the last layer, float32 (N, outputs). How the
-    network encodes its input plays no part.
+    Maps images, float32 (N, *input shape) in [0, 1], to the activations of the last layer, float32 (N, outputs). Of events
+    (N, T, *input shape) it takes the mean over time. How the network encodes its input plays no other part.
 
     Parameters
     ----------
@@ -127,6 +127,8 @@ class AnalogNetwork(nn.Module):
 
         An activation is let go as soon as no later layer reads it.
         """
+        if images.ndim == 2 + len(self.network.input.shape):  # events, of which it takes the mean over time
+            images = images.mean(dim=1, dtype=torch.float32)
         values = {INPUT: _channels_last(images)}
         for i, module in enumerate(self):
             sums = module.sums(values)
@@ -154,7 +156,7 @@ def activations(
     network : SpikingNetwork or AnalogNetwork
         Float, in analog form.
     images : numpy.ndarray
-        (N, *input shape) in [0, 1].
+        (N, *input shape) in [0, 1]; events (N, T, *input shape) where the network takes them.
     batch : int
         Images that are computed together, 1 or more.
 
@@ -167,16 +169,12 @@ def activations(
     Raises
     ------
     UsageError
-        If the network holds integers or takes spikes instead of images, or if `batch` is less than 1.
+        If the network holds integers, or if `batch` is less than 1.
     DataError
         If the images do not fit the network's input.
     """
     analog = network if isinstance(network, AnalogNetwork) else AnalogNetwork(network)
     source = analog.network.input
-    if source.encoding == "spikes":
-        raise UsageError(
-            f"network {analog.network.name!r} takes spikes, which have no activations; give it another encoding"
-        )
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise UsageError(f"batch is {batch!r}; give an integer of at least 1")
     return _stream(analog, check_images(images, source), batch)

@@ -96,10 +96,15 @@ def check(
     return CheckReport(examine(ready, example, pooling)[1].findings)
 
 
-def examine(model: Model, example: np.ndarray | torch.Tensor, pooling: str) -> tuple[Reading | None, Analysis]:
-    """Run a network and analyse its calls; the analysis has all findings, including those about the example."""
+def examine(
+    model: Model, example: np.ndarray | torch.Tensor, pooling: str, *, counts: bool = False
+) -> tuple[Reading | None, Analysis]:
+    """Run a network and analyse its calls; the analysis has all findings, including those about the example.
+
+    `counts`: the example holds mean numbers of events, which may be above 1.
+    """
     example = _as_array(example)
-    findings = tuple(_unsuitable_example(example))
+    findings = tuple(_unsuitable_example(example, counts))
     example = pixel_values(example) if example.dtype == np.uint8 else example
     if example.dtype.kind not in "fiub" or example.ndim not in _AXES or not example.size:
         return None, Analysis((), findings, None)
@@ -125,7 +130,7 @@ def _as_array(example: np.ndarray | torch.Tensor) -> np.ndarray:
     return example.astype(np.float32) if example.dtype.kind == "f" else example
 
 
-def _unsuitable_example(values: np.ndarray) -> Iterator[Finding]:
+def _unsuitable_example(values: np.ndarray, counts: bool) -> Iterator[Finding]:
     """Obstacles in an example, whatever the network."""
     if values.dtype.kind not in "fiub":
         yield Finding("obstacle", "input", f"has dtype {values.dtype}", "pass numbers in [0, 1]")
@@ -133,7 +138,7 @@ def _unsuitable_example(values: np.ndarray) -> Iterator[Finding]:
     if values.ndim not in _AXES or not values.size:
         remedy = "pass images as (N, C, H, W) or (N, H, W), rows as (N, C, L), or features as (N, F)"
         yield Finding("obstacle", "input", f"has shape {values.shape}", remedy)
-    unsuitable = unsuitable_values(values) if values.size else None
+    unsuitable = unsuitable_values(values) if values.size and not counts else None
     if unsuitable is not None:
         found, remedy = unsuitable
         yield Finding("obstacle", "input", f"has {found}", remedy)

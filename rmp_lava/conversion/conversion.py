@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..backends import run
-from ..encoding import make_input, mean_frames, shaped
+from ..encoding import event_counts, mean_frames, shaped
 from ..findings import Finding
-from ..network import Input, Layer, SpikingNetwork
+from ..network import Layer, SpikingNetwork
 from ..scores import check_truth
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
@@ -186,7 +186,8 @@ class Conversion(Tabular):
         if labels is not None:  # before anything runs
             labels = np.asarray(labels)
             check_truth(labels, shape, f"network {self.analog.name!r}")
-        frames = self._frames(images)
+        images = self._shaped(images)
+        frames = mean_frames(images) if self.integer.input.encoding == "spikes" else images
         truth = truth_of(self.model, None if self.tuning else self.analog, frames, labels, shape)
         restored = isinstance(self.model, AnalogNetwork)
         scores = [("restored ANN" if restored else "trained ANN", truth.trained_score, "")]
@@ -205,29 +206,19 @@ class Conversion(Tabular):
         Parameters
         ----------
         images : numpy.ndarray
-            As `stages` takes them; events are replaced by random spikes of the same mean.
+            As `stages` takes them.
         progress : bool
             Show a progress bar on a terminal.
         """
-        floating, integer = (each.replace(input=self._image_input(each)) for each in (self.floating, self.integer))
-        frames = self._frames(images)
-        return measure_layers(self.analog, floating, integer, frames, self.steps, seed=self.seed, progress=progress)
-
-    def for_events(self) -> Conversion:
-        """The same networks, of Poisson encoding, for spikes that the user provides instead of images."""
-        source = make_input("spikes", self.analog.input.shape)
-        floating, integer = (
-            each.replace(input=source, provenance=dict(each.provenance) | {"encoding": "spikes"})
-            for each in (self.floating, self.integer)
+        images = self._shaped(images)
+        return measure_layers(
+            self.analog, self.floating, self.integer, images, self.steps, seed=self.seed, progress=progress
         )
-        return replace(self, floating=floating, integer=integer)
 
-    def _frames(self, images: np.ndarray) -> np.ndarray:
-        frames = mean_frames(images) if self.integer.input.encoding == "spikes" else np.asarray(images)
-        return shaped(frames, self.analog.input)
-
-    def _image_input(self, network: SpikingNetwork) -> Input:
-        return self.analog.input if network.input.encoding == "spikes" else network.input
+    def _shaped(self, images: np.ndarray) -> np.ndarray:
+        """Images or events as the passes take them."""
+        images = shaped(np.asarray(images), self.integer.input)
+        return event_counts(images) if self.integer.input.encoding == "spikes" else images
 
     def measure(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Measurement:
         """Stages on all images, and layer fidelity on the first `FIDELITY_IMAGES`.

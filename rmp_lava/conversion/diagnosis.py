@@ -153,6 +153,8 @@ def diagnose_rates(conversion: Converted, request: Request) -> Diagnosis | None:
     longer: list[tuple[str, dict[str, Any]]] = [
         (f"steps={factor * steps}", {"steps": factor * steps}) for factor in (2, 4) if factor * steps <= _MOST_STEPS
     ]
+    if conversion.integer.input.encoding == "spikes":  # events come in their own time steps, often many at once
+        longer = [(f"wait={wait}", {"wait": wait}) for wait in (steps // 2, steps) if wait > conversion.integer.wait]
     return _diagnosed(f"spiking for T = {steps} steps", trained, 1.0, after, layer.layer, cause, longer, request)
 
 
@@ -171,9 +173,10 @@ def _diagnosed(
     for text, changed in options:
         try:
             other = request.again(**changed)
-        except RmpLavaError:  # a network or another option that does not allow it
+            reached = trained.agreement(other.integer, other.steps, seed=other.seed)
+        except RmpLavaError:  # a network, another option, or events of T steps that do not allow it
             continue
-        tried.append(Remedy(text, trained.agreement(other.integer, other.steps, seed=other.seed)))
+        tried.append(Remedy(text, reached))
         if tried[-1].agreement >= before - _noticeable(trained.images) / 2:
             break
     best = max(tried, key=lambda each: each.agreement, default=None)

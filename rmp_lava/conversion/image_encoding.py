@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..choices import ImageEncoding, Method, check_choice
+from ..choices import Method, TrainedEncoding, check_choice
 from ..encoding import make_input
 from ..errors import ConversionError
 from ..findings import Finding
@@ -25,7 +25,7 @@ def of_image_and_spikes(layers: Iterable[Layer]) -> tuple[Layer, ...]:
 
 
 def with_encoding(
-    network: SpikingNetwork, asked: ImageEncoding | None, method: Method
+    network: SpikingNetwork, asked: TrainedEncoding | None, method: Method
 ) -> tuple[SpikingNetwork, tuple[Finding, ...]]:
     """An analog network with the encoding that was asked for, or the method's where it can be quantised, else "rate".
 
@@ -39,8 +39,8 @@ def with_encoding(
     ConversionError
         If the encoding that was asked for cannot be quantised.
     """
-    encoding = ENCODINGS[method] if asked is None else asked
-    check_choice("encoding", encoding, ImageEncoding)
+    encoding: TrainedEncoding = ENCODINGS[method] if asked is None else asked
+    check_choice("encoding", encoding, TrainedEncoding)
     findings: tuple[Finding, ...] = ()
     mixed = of_image_and_spikes(network)
     if mixed and encoding == "current":

@@ -15,7 +15,6 @@ from .. import __version__
 from ..choices import (
     Augmentation,
     ConvertReadout,
-    ImageEncoding,
     Method,
     Pooling,
     Precision,
@@ -24,16 +23,17 @@ from ..choices import (
     ThresholdForm,
     TracedPooling,
     TrainedEncoding,
+    TunedEncoding,
     check_choice,
 )
-from ..encoding import check_images, make_input, mean_frames, shaped
+from ..encoding import MAX_EVENTS, check_images, drawn_events, event_counts, make_input, mean_frames, shaped
 from ..errors import ConversionError, DataError, RmpLavaWarning, UsageError
 from ..hardware.profiles import Profile, load_profile
 from ..network import Input, Layer, Neurons, SpikingNetwork
 from ..netx.lava_dl_loader import lava_dl_obstacles
 from ..schedule import Schedule
 from ..scores import check_truth
-from ..training.data import as_float
+from ..training.data import as_float, frames
 from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import EpochRecord
 from ..training.resume import check_settings
@@ -54,7 +54,7 @@ from .replacement import replaced
 from .scale import unscale
 from .search import make_objective, search as search_thresholds
 from .trace import trace
-from .tracing.prepared import Values, prepared
+from .tracing.prepared import Values, prepared, takes_events
 from .tracing.reading import Model
 from .tune import tune as tune_network
 
@@ -116,8 +116,9 @@ def convert(
     encoding : {"current", "poisson", "rate", "spikes"} or None
         Of the input; None: the method's (see `rmp_lava.conversion.balancing.ENCODINGS`), or "rate" where a layer receives both
         the image and spikes, as pre-activation residual networks have it. "spikes": for a network that was trained on the mean
-        of event frames, and that will run on the frames themselves. `images` are then means, or the events themselves,
-        (N, T, *input shape) of 0 and 1.
+        of event frames, and that will run on the events. `images` are then the events, (N, T, *input shape) integers, which are
+        spikes or, above 1, numbers of events that a graded message carries; or their means (N, *input shape), of which random
+        events are drawn. Calibrate on the events themselves where there are any: their order in time counts.
     pooling : {"auto", "fold", "layer"}
         Fold average pooling into the weights after it ("fold"), keep it as a layer of neurons ("layer"), or fold it as far as
         that leaves the weights their 8 bits ("auto", see `rmp_lava.conversion.pooling`).
@@ -167,14 +168,13 @@ def convert(
         If rounding to integers loses more than a point of agreement with the trained network on calibration images; with the
         layer, the cause, and an option that was tried and helps (see `rmp_lava.conversion.diagnosis`).
     """
-    takes_events = encoding == "spikes"
-    images = mean_frames(images) if takes_events else np.asarray(images)
+    images = _given(model, np.asarray(images), encoding)
     request = _Request(
-        prepared(model, images, input_range=input_range, mean=mean, std=std),
+        prepared(model, _example(images), input_range=input_range, mean=mean, std=std),
         images,
         steps,
         method,
-        "poisson" if encoding == "spikes" else encoding,  # balanced for random spikes of the same rates
+        encoding,
         pooling,
         readout,
         search,
@@ -195,8 +195,7 @@ def convert(
     diagnosis = diagnose_rounding(conversion, request)
     if diagnosis is not None:
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
-    conversion = with_changes(conversion, diagnosis=diagnosis, request=request)
-    return conversion.for_events() if takes_events else conversion
+    return with_changes(conversion, diagnosis=diagnosis, request=request)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +206,7 @@ class _Request:
     images: np.ndarray
     steps: int
     method: Method
-    encoding: ImageEncoding | None
+    encoding: TrainedEncoding | None
     pooling: Pooling
     readout: ConvertReadout
     search: SearchFor | None
@@ -235,19 +234,23 @@ class _Request:
     def some_images(self) -> np.ndarray:
         """Calibration images to compare networks on, drawn at random."""
         images = np.asarray(self.images)
-        return images[draw(len(images), None, COMPARED_IMAGES, self.seed, "comparison")]
+        some = images[draw(len(images), None, COMPARED_IMAGES, self.seed, "comparison")]
+        given_means = self.encoding == "spikes" and some.dtype.kind == "f"
+        return drawn_events(some, self.steps, self.seed) if given_means else some
 
     def convert(self) -> Conversion:
         candidates = candidates_for(self.method, **self.changes)
         if self.encoding is not None:
-            check_choice("encoding", self.encoding, ImageEncoding)
+            check_choice("encoding", self.encoding, TrainedEncoding)
         check_choice("pooling", self.pooling, Pooling)
         check_choice("readout", self.readout, ConvertReadout)
         steps, seed, labels, quantization = self.steps, self.seed, self.labels, self.quantization
         profile = _check_early(steps, self.search, quantization)
         images = np.asarray(self.images)
-        traced = _trace(self.model, images, self.pooling, self.readout, self.name)
+        traced = _trace(self.model, images, self.pooling, self.readout, self.name, self.encoding)
         analog, findings = with_encoding(traced, self.encoding, self.method)
+        if self.encoding == "spikes":
+            analog, images = _taking_events(analog, images, steps, seed)
         made = dict(self.provenance)
         made |= {"rmp_lava": __version__, "method": self.method, "encoding": analog.input.encoding}
         if findings:
@@ -293,6 +296,7 @@ def tune(
     precision: Precision = "float32",
     device: str = "cpu",
     validation: Labelled | None = None,
+    encoding: TunedEncoding = "current",
     pooling: Pooling = "auto",
     input_range: tuple[float, float] | None = None,
     mean: Values | None = None,
@@ -324,7 +328,8 @@ def tune(
     name, class_names, dataset, validation_fraction, provenance, progress
         As `convert` takes them.
     images : numpy.ndarray or LazyImages
-        Training images, (N, *input shape): float in [0, 1], or uint8 that represents value / 255.
+        Training images, (N, *input shape): float in [0, 1], or uint8 that represents value / 255. For encoding "spikes" events
+        (N, T, *input shape), as `convert` takes them.
     labels : numpy.ndarray
         int64 (N,) classes.
     wait : int
@@ -337,6 +342,8 @@ def tune(
         Of that training, which is not in the checkpoint: it is repeated where a tuning is resumed.
     epochs, learning_rate, batch_size, augmentation, precision, device, checkpoint_path, resume, on_epoch
         As `rmp_lava.conversion.tune.tune` takes them.
+    encoding : {"current", "spikes"}
+        Of the input: pixels, or events.
     distill : bool
         Learn the trained network's outputs as well as the labels.
     validation : tuple of (images, labels), optional
@@ -380,9 +387,14 @@ def tune(
             f"checkpoint {checkpoint_path} does not exist, so there is nothing to resume; leave resume out"
         )
     chosen = draw(len(images), calibration, CALIBRATION_IMAGES, seed, "calibration")
-    some, some_labels = as_float(images[chosen]), labels[chosen]
-    model = prepared(model, some, input_range=input_range, mean=mean, std=std)
-    made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": "current"}
+    check_choice("encoding", encoding, TunedEncoding)
+    if encoding == "spikes":
+        images = event_counts(np.asarray(images))
+        some, some_labels = images[chosen], labels[chosen]
+    else:
+        some, some_labels = as_float(images[chosen]), labels[chosen]
+    model = prepared(model, _example(some), input_range=input_range, mean=mean, std=std)
+    made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": encoding}
     check_choice("pooling", pooling, Pooling)
 
     def checked(analog: SpikingNetwork) -> SpikingNetwork:
@@ -402,8 +414,10 @@ def tune(
             _refuse_for_lava_dl(analog, tuned_balancing)
         return analog
 
-    student, changes = replaced(model, replace, some) if replace else (model, ())
-    analog = _trace(student, some, pooling, "potential", name)
+    student, changes = replaced(model, replace, _example(some)) if replace else (model, ())
+    analog = _trace(student, some, pooling, "potential", name, encoding)
+    if encoding == "spikes":
+        analog, some = _taking_events(analog, some, steps, seed, largest=int(np.asarray(images).max()))
     some = shaped(some, analog.input)
     images = _shaped(images, analog.input)
     if validation is not None:
@@ -412,12 +426,14 @@ def tune(
     if changes:
         assert isinstance(model, nn.Module) and isinstance(student, nn.Module)  # as `replaced` refuses programs
         how = (batch_size, augmentation, precision, seed, device, distill)
+        held_out = None if validation is None else (frames(validation[0]), validation[1])
         settings = ReplaceSettings(replace_epochs, REPLACE_RATE * learning_rate, *how)
         replacement = train_replaced(
-            model, student, changes, (images, labels), settings, validation=validation, progress=progress
+            model, student, changes, (frames(images), labels), settings, validation=held_out, progress=progress
         )
         made["replaced"] = replacement.summary()
-        analog = checked(_trace(replacement.model, some, pooling, "potential", name))
+        source = analog.input
+        analog = checked(_trace(replacement.model, some, pooling, "potential", name, encoding).replace(input=source))
     objective = None if search is None else make_objective(search, analog, some, some_labels)
     integers = _Quantizer(some, steps, quantization, profile, None, seed)
     converted = balance_best(
@@ -532,10 +548,48 @@ def _check_early(steps: int, search: str | None, quantization: Quantization) -> 
     return profile.with_weight_bits(bits) if isinstance(bits, int) else profile
 
 
-def _trace(model: Model, images: np.ndarray, pooling: Pooling, readout: ConvertReadout, name: str) -> SpikingNetwork:
-    source = make_input("current", images.shape[1:])
+def _trace(
+    model: Model,
+    images: np.ndarray,
+    pooling: Pooling,
+    readout: ConvertReadout,
+    name: str,
+    encoding: TrainedEncoding | None,
+) -> SpikingNetwork:
+    images = _example(images)
+    source = make_input("spikes" if encoding == "spikes" else "current", images.shape[1:])
     traced: TracedPooling = "layer" if pooling == "layer" else "fold"
     return trace(model, source, images, pooling=traced, readout=readout).replace(name=name)
+
+
+def _given(model: Model, images: np.ndarray, encoding: TrainedEncoding | None) -> np.ndarray:
+    """Images as they are; for encoding "spikes" events as signed integers, and their means as real numbers."""
+    if encoding != "spikes":
+        return images
+    return event_counts(images) if takes_events(model, images) else images.astype(np.float32)
+
+
+def _example(images: np.ndarray) -> np.ndarray:
+    """What the trained network takes: images, or the means of events."""
+    return mean_frames(images) if images.dtype in (np.int8, np.int16) and images.ndim > 2 else images
+
+
+def _taking_events(
+    analog: SpikingNetwork, images: np.ndarray, steps: int, seed: int, *, largest: int | None = None
+) -> tuple[SpikingNetwork, np.ndarray]:
+    """An analog network that takes events, and the events: those given, or random ones of given means.
+
+    `largest` is the largest number of events, where more are known than these.
+    """
+    if images.dtype.kind == "f":
+        images = drawn_events(images, steps, seed)
+    elif images.shape[1] != steps:
+        raise DataError(
+            f"events have {images.shape[1]} time steps, but steps is {steps}; pass steps={images.shape[1]}, or bin them again"
+        )
+    levels = 1 if max(int(images.max()), largest or 0) <= 1 else MAX_EVENTS
+    source = make_input("spikes", analog.input.shape, levels)
+    return analog.replace(input=source), shaped(images, source)
 
 
 def _shaped(images: Images, source: Input) -> Images:

@@ -170,6 +170,11 @@ def quantize_input(
     """
     source = network.input
     if source.levels is not None:
+        if source.encoding == "spikes" and source.levels > profile["message_max"]:
+            raise ConversionError(
+                f"events are counted up to {source.levels}, but messages of chip {profile.name!r} reach "
+                f"{profile['message_max']}; convert with at most one event per step and pixel, np.minimum(events, 1)"
+            )
         return source
     if profile["message_max"] < _FEWEST_LEVELS:
         raise ConversionError(
@@ -274,8 +279,8 @@ def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: Threshol
 
 
 def _levels(layer: Layer, source: Input) -> int:
-    """Largest message that reaches a layer."""
-    levels = {source.largest_message if s.source == INPUT else 1 for s in layer.synapses}
+    """The message that stands for an activation of 1 of a layer's sources."""
+    levels = {source.full_scale if s.source == INPUT else 1 for s in layer.synapses}
     if len(levels) > 1:
         raise ConversionError(
             f"layer {layer.name!r} receives graded messages and spikes, which no joint scale fits; use Poisson or rate encoding"

@@ -88,7 +88,7 @@ def replaced(model: Model, kinds: Collection[Replaced], images: np.ndarray) -> t
         raise UsageError(
             f"replace is {', '.join(kinds)}, but the network has nothing of the kind to replace{untraceable}; {others}"
         )
-    obstacles = check(changed, images[:2]).obstacles
+    obstacles = check(changed, np.minimum(images[:2], 1) if images.dtype.kind == "f" else images[:2]).obstacles
     if obstacles:
         listed_obstacles = "; ".join(each.sentence() for each in obstacles)
         raise ConversionError(

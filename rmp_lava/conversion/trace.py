@@ -36,7 +36,7 @@ def trace(
     model : torch.nn.Module or torch.export.ExportedProgram
         On any device and in any floating-point precision; not changed. An `AnalogNetwork` is in analog form already.
     source : Input
-        Whose shape is an image's.
+        Whose shape is an image's; examples for encoding "spikes" are means of events.
     example : array, optional
         (N, *source.shape) in [0, 1], or without axes of size 1; the first two are run. Random images if omitted.
     pooling : {"fold", "layer"}
@@ -62,7 +62,7 @@ def trace(
         return _as_it_is(model.to_network(), source, pooling, readout)
     if example is None:
         example = np.random.default_rng(0).random((2, *source.shape), dtype=np.float32)
-    reading, analysis = examine(model, example, pooling)
+    reading, analysis = examine(model, example, pooling, counts=source.encoding == "spikes")
     CheckReport(analysis.findings).raise_if_blocked()
     assert reading is not None and analysis.logits is not None  # as there is no obstacle
     if not same_elements(reading.images.shape[1:], source.shape):

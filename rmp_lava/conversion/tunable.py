@@ -21,6 +21,7 @@ from .spike_activations import ActivationScale, ClipFloor, Integrate, MeanOverTi
 class TunableNetwork(nn.Module):
     """Maps images, float32 (N, *input shape) in [0, 1], to the mean input of the integrating read-out, (N, outputs).
 
+    A network of events takes (N, T, *input shape).
     `network` is a float one in analog form, with an integrating read-out; `scales` are the initial activation scales of its
     spiking layers by name; `output_peak` is the largest |output| that is expected, which limits the read-out's scale. For
     `profile` and `threshold_form` see `quantize`.
@@ -37,7 +38,7 @@ class TunableNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.steps, self.output_peak, self.profile, self.form = steps, output_peak, profile, threshold_form
-        self.analog = AnalogNetwork(network)
+        self.analog, self.takes_events = AnalogNetwork(network), network.input.encoding == "spikes"
         # Names of layers may contain dots, which PyTorch's names may not.
         self._scales = {name: ActivationScale(value) for name, value in scales.items()}
         self.spike_values = nn.ModuleList(self._scales.values())  # the name in checkpoints
@@ -46,9 +47,10 @@ class TunableNetwork(nn.Module):
 
     def use(self, dynamics: Dynamics) -> None:
         """Compute firing rates of constant inputs (fast, timing ignored), or every spike of T steps."""
+        self._dynamics = dynamics
         for layer in self.analog.network:
             module = self.analog[layer.name]
-            constant = all(synapse.source == INPUT for synapse in layer.synapses)
+            constant = not self.takes_events and all(synapse.source == INPUT for synapse in layer.synapses)
             if layer.neurons.reset != "none":
                 scale = self._scales[layer.name]
                 module.activation = (
@@ -59,13 +61,17 @@ class TunableNetwork(nn.Module):
 
     def follow_levels(self) -> None:
         """Update what follows from weights and activation scales in jumps: the input's levels and the quantizers."""
-        self.levels = quantize_input(self.to_network(), self.profile, self.form).largest_message
+        self.levels = quantize_input(self.to_network(), self.profile, self.form).full_scale
         attach_quantizers(
             self.analog, self.levels, self._scale_of, self.output_peak * self.steps, self.steps, self.profile, self.form
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = self.analog(torch.round(images * self.levels) / self.levels)
+        if not self.takes_events:
+            images = torch.round(images * self.levels) / self.levels
+        elif self._dynamics == "spikes":
+            images = images.transpose(0, 1).flatten(0, 1)  # steps are the slow axis
+        outputs: torch.Tensor = self.analog(images)
         return outputs
 
     def is_finite(self) -> bool:
@@ -93,7 +99,7 @@ def make_tunable(
 ) -> TunableNetwork:
     """A network to tune, with the activation scales that it has, or else those of least squared error on some training images.
 
-    `images` are float32 (N, *input shape) in [0, 1]; for the rest see `TunableNetwork`.
+    `images` are float32 (N, *input shape) in [0, 1], or events; for the rest see `TunableNetwork`.
     """
     analog = AnalogNetwork(network)
     spiking = [layer for layer in network if layer.neurons.reset != "none"]

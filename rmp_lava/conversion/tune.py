@@ -79,11 +79,12 @@ def tune(
     Parameters
     ----------
     network : SpikingNetwork
-        In analog form (see `rmp_lava.conversion.analog`), with current encoding and an integrating read-out. Activation
-        scales start from those of its spiking layers, which an earlier `tune` or `unscale` sets; without them, from those
-        with the least squared error.
+        In analog form (see `rmp_lava.conversion.analog`), with current encoding, or events, and an integrating read-out.
+        Activation scales start from those of its spiking layers, which an earlier `tune` or `unscale` sets; without them, from
+        those with the least squared error.
     images : numpy.ndarray or LazyImages
-        Training images, (N, *input shape): float in [0, 1], or uint8 that means value / 255.
+        Training images, (N, *input shape): float in [0, 1], or uint8 that means value / 255; events (N, T, *input shape) as
+        `rmp_lava.encoding.event_counts` returns them where the network takes them.
     labels : numpy.ndarray
         Integers, shape (N,), each an index of the outputs.
     steps : int
@@ -133,6 +134,10 @@ def tune(
         raise UsageError(
             f"network {network.name!r} takes {network.input.shape} values, but crop-flip needs images (channels, height, width); "
             "tune with augmentation 'none'"
+        )
+    if augmentation != "none" and network.input.encoding == "spikes":
+        raise UsageError(
+            f"augmentation is {augmentation!r}, which is for images, not for events; tune with augmentation 'none'"
         )
     settings = TuneSettings(
         network=session.network_checksum(network),
@@ -214,10 +219,10 @@ def _check_network(network: SpikingNetwork) -> None:
     name = f"network {network.name!r}"
     if network.is_integer:
         raise UsageError(f"{name} has integer weights; tune the float network, then quantise it")
-    if network.input.encoding != "current":
+    if network.input.encoding not in ("current", "spikes"):
         raise UsageError(
-            f"{name} has {network.input.encoding} encoding, but tuning needs an input that is constant over time; "
-            "convert with encoding 'current'"
+            f"{name} has {network.input.encoding} encoding, but tuning needs an input that is constant over time, or events; "
+            "convert with encoding 'current' or 'spikes'"
         )
     if network.output.neurons.reset != "none":
         raise UsageError(f"{name} reads out spikes, but tuning needs real outputs; convert with readout 'potential'")

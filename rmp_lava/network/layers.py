@@ -147,8 +147,8 @@ class Input(Value):
     encoding : {"poisson", "rate", "current", "spikes", "frames"}
         How an image becomes messages: Bernoulli spikes with the pixel as probability (the paper's Poisson input), a
         deterministic rate code (an RMP neuron driven by the pixel, see `neurons`), the pixel itself as a constant
-        graded message, or spikes that the user provides. "frames" are integers that the user provides for a sigma-delta
-        network, where "current" too may have a frame for each time step.
+        graded message, or events that the user provides: spikes, or numbers of events, each of which acts like a spike. "frames"
+        are integers that the user provides for a sigma-delta network, where "current" too may have a frame for each time step.
     levels : int or None
         Largest message: 1 for spikes, 255 for 8-bit pixels; of "frames" the largest magnitude. None: real values, float
         networks only.
@@ -165,6 +165,11 @@ class Input(Value):
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         if self.encoding not in options(Encoding):
             raise NetworkError(f"input encoding {self.encoding!r} is unknown; choose one of {listed(Encoding)}")
+
+    @property
+    def full_scale(self) -> int:
+        """The message that stands for an activation of 1: the largest one, but 1 where messages count events."""
+        return 1 if self.encoding == "spikes" else self.largest_message
 
     @property
     def largest_message(self) -> int:

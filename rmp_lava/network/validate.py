@@ -62,8 +62,7 @@ def check_input(source: Input, *, integer: bool) -> None:
         )
     if source.encoding == "frames" and not isinstance(source.neurons, SigmaDelta):
         raise NetworkError("frames enter sigma-delta neurons of the input only; use encoding 'current' or 'spikes'")
-    single = source.encoding == "poisson" or source.encoding == "spikes" and not integer
-    if single and source.neurons is None and source.levels != 1:
+    if source.encoding == "poisson" and source.neurons is None and source.levels != 1:
         raise NetworkError(f"{source.encoding} input sends single spikes, but levels are {source.levels}; expected 1")
     if source.neurons is not None:
         # Input neurons compute with integers at every stage: pixels come as 8-bit levels.

@@ -209,7 +209,7 @@ def test_invalid_arguments_are_refused():
         activations(network, images[:, :2])
     with pytest.raises(UsageError, match="batch is 0; give an integer of at least 1"):
         activations(network, images, batch=0)
-    with pytest.raises(UsageError, match="takes spikes, which have no activations"):
+    with pytest.raises(DataError, match=r"the network takes \(samples, steps, 3, 5, 5\)"):
         activations(network.replace(input=make_input("spikes", (3, 5, 5))), images)
     whole = SpikingNetwork(
         "whole",

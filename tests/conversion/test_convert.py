@@ -413,12 +413,15 @@ def test_a_network_trained_on_mean_event_frames_takes_the_events():
         nn.functional.cross_entropy(model(frames), torch.from_numpy(labels)).backward()
         optimizer.step()
     conversion = convert(model, events, steps=16, encoding="spikes")
-    assert conversion.integer == convert(model, frames.numpy(), steps=16, encoding="spikes").integer
+    of_means = convert(model, frames.numpy(), steps=16, encoding="spikes").integer
+    assert run(of_means, events, 16).accuracy(labels) >= 0.95
     assert conversion.integer.input.encoding == "spikes" and conversion.integer.provenance["encoding"] == "spikes"
     assert run(conversion.integer, events, 16).accuracy(labels) >= 0.95
     measured = conversion.measure(events, labels)
     assert [stage.score.accuracy >= 0.95 for stage in measured.stages] == [True] * 5 and len(
         measured.layer_fidelity
     ) == 2
-    with pytest.raises(DataError, match="events hold other values than 0 and 1"):
-        convert(model, 2 * events, steps=16, encoding="spikes")
+    with pytest.raises(DataError, match=r"events have 16 time steps, but steps is 8; pass steps=16, or bin them again"):
+        convert(model, events, steps=8, encoding="spikes")
+    with pytest.raises(DataError, match=r"events have values in \[0, 0.5\]; they are numbers of events"):
+        convert(model, 0.5 * events, steps=16, encoding="spikes")

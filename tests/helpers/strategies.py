@@ -178,6 +178,8 @@ def _input(draw, integer: bool, stock: bool, encodings: tuple[str, ...], leaky: 
         return Input(shape, "spikes", draw(st.sampled_from([1, 200, 65535])), neurons)
     if encoding == "current":
         return make_input("current", shape, draw(st.sampled_from([1, 7, 255] if integer else [None, 15])))
+    if encoding == "spikes":  # or numbers of events
+        return make_input("spikes", shape, draw(st.sampled_from([1, 1, 3, 255] if integer else [1, 3])))
     return make_input(encoding, shape)
 
 

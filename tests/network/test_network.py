@@ -64,7 +64,6 @@ CONTRADICTIONS = {
     "input levels are 2.5": lambda: network(input=Input((3,), "current", 2.5)),
     "rate encoding needs input neurons": lambda: network(input=Input((3,), "rate", 255)),
     "poisson input sends single spikes": lambda: network(input=Input((3,), "poisson", 2)),
-    "spikes input sends single spikes": lambda: network(input=Input((3,), "spikes", 255), stage="analog"),
     "input neurons never spike": lambda: network(input=Input((3,), "rate", 255, Neurons(5, "none"))),
     "layer 'input': threshold is 0": lambda: network(input=Input((3,), "rate", 255, Neurons(0))),
     "input encoding 'morse' is unknown": lambda: Input((3,), "morse"),

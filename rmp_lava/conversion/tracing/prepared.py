@@ -96,7 +96,7 @@ def prepared(
     if isinstance(model, Prepared):
         return model
     model = unwrapped(model)
-    shape = _fitting(model, images)
+    shape = _fitting(model, images) or images.shape[1:]
     scale, shift = _normalisation(shape, input_range, mean, std)
     if scale is None and shape == images.shape[1:] and len(shape) in (1, 3):
         return model
@@ -129,16 +129,43 @@ def _by_channel(name: str, given: Values | None, shape: tuple[int, ...]) -> np.n
     return values.reshape(()) if values.size == 1 else values.reshape(-1, *[1] * (len(shape) - 1))
 
 
-def _fitting(model: nn.Module | ExportedProgram, images: np.ndarray) -> tuple[int, ...]:
-    """The shape of one image that the network takes: its own, or one with an axis of size 1 more or less."""
+def takes_events(model: nn.Module | ExportedProgram, images: np.ndarray) -> bool:
+    """Whether images (N, T, ...) are events over time, whose means a network takes, and no means (N, ...) themselves.
+
+    Where it takes neither, three or five axes are events: those of features, and of images.
+    """
+    if images.ndim not in (3, 4) or not images.size:
+        return images.ndim == 5
+    model = unwrapped(model)
+    means = images.mean(axis=1, dtype=np.float32)
+    if _fits(model, means):
+        return True
+    return images.ndim == 3 and not _fits(model, images)
+
+
+def _fits(model: nn.Module | ExportedProgram, images: np.ndarray) -> bool:
+    return _fitting(model, images, sure=True) is not None
+
+
+def _others(own: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shapes with an axis of size 1 more or less."""
+    if len(own) == 3:
+        return [own[:axis] + own[axis + 1 :] for axis in (1, 0) if own[axis] == 1]
+    return [(1, *own), (own[0], 1, *own[1:])][: len(own)] if len(own) in (1, 2) else []
+
+
+def _fitting(model: nn.Module | ExportedProgram, images: np.ndarray, *, sure: bool = False) -> tuple[int, ...] | None:
+    """The shape of one image that the network takes: its own, or another one of `_others`.
+
+    Its own if the network takes none, or if there is no other: then None if that has to be `sure`.
+    """
     own = images.shape[1:]
     if isinstance(model, ExportedProgram):
         wanted = export_front.shape_of(model)
-        return wanted if wanted is not None and math.prod(wanted) == math.prod(own) else own
-    others = [(1, *own)] if len(own) in (1, 2) else []
-    if len(own) == 3:
-        others = [own[:axis] + own[axis + 1 :] for axis in (1, 0) if own[axis] == 1]
-    if not others or images.dtype.kind not in "fiub" or not images.size:
+        fits = wanted is not None and [n for n in wanted if n != 1] == [n for n in own if n != 1]
+        return wanted if fits else None if sure else own
+    others = _others(own)
+    if not (others or sure) or images.dtype.kind not in "fiub" or not images.size:
         return own
     tensors = [*model.parameters(), *model.buffers()]
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
@@ -146,7 +173,8 @@ def _fitting(model: nn.Module | ExportedProgram, images: np.ndarray) -> tuple[in
         return own  # which `reading` refuses
     like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.zeros(()))
     with undisturbed(model):
-        return next((shape for shape in (own, *others) if _takes(model, images, shape, like)), own)
+        found = next((shape for shape in (own, *others) if _takes(model, images, shape, like)), None)
+    return own if found is None and not sure else found
 
 
 def _takes(model: nn.Module, images: np.ndarray, shape: tuple[int, ...], like: torch.Tensor) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...backends import run
-from ...choices import TracedPooling
+from ...choices import Encoding, TracedPooling
 from ...conversion.analog import AnalogNetwork, activations
 from ...conversion.layer_fidelity import LayerComparison, LayerFidelity
 from ...conversion.pooling import unfold_like
@@ -15,7 +15,7 @@ from ...conversion.trace import trace
 from ...conversion.tracing.prepared import prepared
 from ...conversion.tracing.reading import Model
 from ...conversion.truth import truth_of
-from ...encoding import make_input
+from ...encoding import event_counts, make_input, mean_frames
 from ...errors import RmpLavaError
 from ...network import Layer, SpikingNetwork
 from ...scores import Score
@@ -77,10 +77,14 @@ def compare_rates(
     analog = _traced(network, trained)
     if isinstance(analog, str):
         return Rates(missing=analog)
-    trained, some = prepared(trained, images), images[:IMAGES]
+    frames = images
+    if network.input.encoding == "spikes":
+        images = event_counts(images)
+        frames = mean_frames(images)
+    trained, some = prepared(trained, frames), images[:IMAGES]
     reached = None
     if labels is not None:
-        reached = truth_of(trained, analog, images, np.asarray(labels), network.output.shape).trained_score
+        reached = truth_of(trained, analog, frames, np.asarray(labels), network.output.shape).trained_score
     remark = ""
     if network.provenance.get("tune"):
         remark = "The network was tuned after training; activations are those of the trained network before that."
@@ -89,15 +93,14 @@ def compare_rates(
 
 def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
     """The trained network in analog form, with the same layers; or why there is nothing to compare."""
-    if network.input.encoding == "spikes":
-        return "the network takes spikes instead of images, which have no activations"
     if network.is_sigma_delta:
         return "the network sends changes of activations, not rates"
     shapes = [(layer.name, layer.shape) for layer in network]
     traced: tuple[TracedPooling, ...] = ("fold", "layer")
     for pooling in traced:
         try:
-            source = make_input("current", network.input.shape)
+            encoding: Encoding = "spikes" if network.input.encoding == "spikes" else "current"
+            source = make_input(encoding, network.input.shape, network.input.levels)
             analog = trace(
                 trained, source, pooling=pooling, readout="count" if network.readout == "count" else "potential"
             )
