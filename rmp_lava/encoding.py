@@ -13,8 +13,8 @@ from .errors import DataError
 from .network import Encoding, Input, Neurons, SigmaDelta
 
 PIXEL_LEVELS = 255
-MAX_EVENTS = 255
-"""Events of one step and pixel that one message counts: an 8-bit graded spike of Loihi 2's embedded I/O."""
+MAX_EVENTS = 127
+"""Events of one step and pixel that one graded message counts; int8 holds them."""
 _OVERSHOOT = 0.3
 """Interpolation with bicubic kernels exceeds the range of the pixels by less."""
 
@@ -51,7 +51,7 @@ def pixel_values(images: np.ndarray) -> np.ndarray:
 
 
 def event_counts(events: np.ndarray) -> np.ndarray:
-    """Events per step and pixel as signed integers, which unlike uint8 pixels are no shares of 255.
+    """Events per step and pixel as int8; unlike uint8 pixels they are no shares of 255.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def event_counts(events: np.ndarray) -> np.ndarray:
             f"events have values in [{low:g}, {high:g}]; they are numbers of events per step and pixel, integers in 0 .. "
             f"{MAX_EVENTS}"
         )
-    return events.astype(np.int8 if high <= np.iinfo(np.int8).max else np.int16)
+    return events.astype(np.int8, copy=False)
 
 
 def drawn_events(frames: np.ndarray, steps: int, seed: int) -> np.ndarray:
@@ -89,7 +89,7 @@ def drawn_events(frames: np.ndarray, steps: int, seed: int) -> np.ndarray:
     if high <= 1:
         return (random.random(shape, dtype=np.float32) < frames[:, None]).astype(np.int8)
     counts: np.ndarray = np.minimum(random.poisson(np.broadcast_to(frames[:, None], shape)), MAX_EVENTS)
-    return counts.astype(np.int16)
+    return counts.astype(np.int8)
 
 
 def mean_frames(events: np.ndarray) -> np.ndarray:

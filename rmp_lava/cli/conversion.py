@@ -12,13 +12,14 @@ from ..choices import (
     Augmentation,
     BiasCalibration,
     ConvertReadout,
-    ImageEncoding,
     InitialPotential,
     Method,
     ObservedThresholds,
     Precision,
     Replaced,
     SpikingReset,
+    TrainedEncoding,
+    TunedEncoding,
     listed,
 )
 from ..errors import UsageError
@@ -86,10 +87,11 @@ def convert(
         Method, typer.Option(help="Balancing method: for few time steps, or as in the RMP paper.")
     ] = "low-latency",
     encoding: Annotated[
-        ImageEncoding | None,
+        TrainedEncoding | None,
         typer.Option(
-            help="A pixel p becomes random spikes (poisson), pT evenly spaced spikes (rate), or a constant current.",
-            show_default="low-latency: current; paper: poisson",
+            help="A pixel p becomes random spikes (poisson), pT evenly spaced spikes (rate), or a constant current. spikes: "
+            "--images are events, (samples, T, channels, height, width), and the network was trained on their means.",
+            show_default="low-latency: current; paper: poisson; events: spikes",
         ),
     ] = None,
     thresholds: Annotated[
@@ -173,7 +175,7 @@ def convert(
     if aim is not None and wait is not None:
         raise UsageError("--aim tries several waits itself; leave --wait out, or convert without --aim")
     ready = options.preparation(input_range, mean, std)
-    network, split = load(target, weights, shape, data, data_dir, images, labels)
+    network, split = load(target, weights, shape, data, data_dir, images, labels, steps, encoding)
     path = place(output, network, "")
     given = {
         "thresholds": thresholds,
@@ -193,7 +195,7 @@ def convert(
         some,
         steps=steps,
         method=method,
-        encoding=encoding,
+        encoding="spikes" if split.takes_events else encoding,
         pooling=pooling,
         readout=readout,
         search=search,
@@ -247,6 +249,13 @@ def tune(
         ),
     ] = None,
     replace_epochs: Annotated[int, typer.Option(help="Epochs of the training after --replace.")] = 5,
+    encoding: Annotated[
+        TunedEncoding,
+        typer.Option(
+            help="Pixels as currents; or events, --images of (samples, T, channels, height, width).",
+            show_default="current; events: spikes",
+        ),
+    ] = "current",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it decays to zero.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images per optimizer step.")] = 64,
@@ -283,7 +292,7 @@ def tune(
     from ..conversion.quantization import Quantization
 
     ready = options.preparation(input_range, mean, std)
-    network, split = load(target, weights, shape, data, data_dir, images, labels)
+    network, split = load(target, weights, shape, data, data_dir, images, labels, steps, encoding)
     path = place(output, network, "-tuned")
     if split.train_labels is None:
         raise UsageError("tuning needs labels; pass --labels too")
@@ -304,6 +313,7 @@ def tune(
         precision=precision,
         device=device,
         validation=None if held_out_labels is None else (held_out, held_out_labels),
+        encoding="spikes" if split.takes_events else encoding,
         pooling=pooling,
         search=search,
         quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, options.weight_bits(weight_bits)),

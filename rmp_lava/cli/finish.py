@@ -10,6 +10,7 @@ from ..errors import UsageError
 from .output import console_for, write_json
 
 if TYPE_CHECKING:
+    from ..choices import TrainedEncoding
     from ..conversion.conversion import Conversion, Measurement
     from ..sources.images import ImageSplit
     from ..sources.models import TrainedModel
@@ -34,6 +35,8 @@ def load(
     data_dir: Path | None,
     images: Path | None,
     labels: Path | None,
+    steps: int,
+    encoding: TrainedEncoding | None,
 ) -> tuple[TrainedModel, ImageSplit]:
     """The network and the images to convert it with; the images determine the shape if nothing else does."""
     from ..sources.images import load_images
@@ -44,7 +47,17 @@ def load(
     if images is None and data is None:
         data = network.dataset
     wanted = given or network.shape
-    return network, load_images(data, data_dir, images, labels, wanted, network.validation_fraction)
+    split = load_images(
+        data,
+        data_dir,
+        images,
+        labels,
+        wanted,
+        network.validation_fraction,
+        steps=steps,
+        takes_events=encoding == "spikes",
+    )
+    return network, split
 
 
 def finish(

@@ -152,7 +152,9 @@ def fit(
     elif stock:
         values = None
         if any(each is not None for each in (data, images, data_dir)):
-            values, _, _ = images_for(network, data, data_dir, images, None, _SAMPLES if samples is None else samples)
+            values, _, _ = images_for(
+                network, data, data_dir, images, None, _SAMPLES if samples is None else samples, steps
+            )
         report = lowering_report(network, steps_for(network, steps), values, leak=leak or 0, seed=seed or 0)
         console.print(lowering_table(report))
         console.print(describe_lowering(report))
@@ -195,7 +197,7 @@ def estimate(
     blank, count = int(implementation == "stock"), steps_for(network, steps)
     period = schedule(network, count, blank=blank).period
     mapping = map_network(network, chosen, implementation, period=period, steps=count)
-    values, truth, what = images_for(network, data, data_dir, images, labels, samples)
+    values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
     result = run_network(network, values, count, "fast", blank=blank, seed=seed, progress=True)
     found = make_estimate(network, result, chosen, mapping)
     console = console_for(json_path)

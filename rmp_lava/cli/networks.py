@@ -192,7 +192,7 @@ def run(
         board=options.chosen_board(partition, node, host, generation, leak),
     )
     network = netx.load(net)
-    values, truth, what = images_for(network, data, data_dir, images, labels, samples)
+    values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
     steps = steps_for(network, steps)
     result = run_network(
         network,

@@ -36,7 +36,7 @@ Json = Annotated[
     typer.Option("--json", help="Also write the result as JSON; '-' is standard output.", callback=_check_json),
 ]
 Net = Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")]
-DATA_NAMES = "digits, fashion-mnist, cifar10, cifar100 or imagenet"
+DATA_NAMES = "digits, fashion-mnist, cifar10, cifar100, imagenet, or events: nmnist, dvs-gesture, shd"
 DataDirectory = Annotated[
     Path | None, typer.Option(help="Folder or .zip file of the data set; required unless it is in a default location.")
 ]

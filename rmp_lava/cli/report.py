@@ -46,7 +46,7 @@ def report(
     from ..sources.models import load_kept
 
     network = netx.load(net)
-    values, truth, what = images_for(network, data, data_dir, images, labels, samples)
+    values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
     trained: Model | str
     try:
         trained = load_kept(net, network).model

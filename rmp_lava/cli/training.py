@@ -35,7 +35,7 @@ def train(
     model: Annotated[
         str,
         typer.Argument(
-            help="digits-cnn, fashion-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet or resnet34-imagenet."
+            help="digits-cnn, fashion-cnn, nmnist-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet or resnet34-imagenet."
         ),
     ],
     output: Annotated[Path | None, typer.Option(help="The checkpoint; exports/MODEL.pt if omitted.")] = None,

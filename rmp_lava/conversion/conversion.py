@@ -186,7 +186,7 @@ class Conversion(Tabular):
         if labels is not None:  # before anything runs
             labels = np.asarray(labels)
             check_truth(labels, shape, f"network {self.analog.name!r}")
-        images = self._shaped(images)
+        images = self.taken(images)
         frames = mean_frames(images) if self.integer.input.encoding == "spikes" else images
         truth = truth_of(self.model, None if self.tuning else self.analog, frames, labels, shape)
         restored = isinstance(self.model, AnalogNetwork)
@@ -210,13 +210,13 @@ class Conversion(Tabular):
         progress : bool
             Show a progress bar on a terminal.
         """
-        images = self._shaped(images)
+        images = self.taken(images)
         return measure_layers(
             self.analog, self.floating, self.integer, images, self.steps, seed=self.seed, progress=progress
         )
 
-    def _shaped(self, images: np.ndarray) -> np.ndarray:
-        """Images or events as the passes take them."""
+    def taken(self, images: np.ndarray) -> np.ndarray:
+        """Images, or events as int8, in the input's shape; raises `DataError` if they do not fit."""
         images = shaped(np.asarray(images), self.integer.input)
         return event_counts(images) if self.integer.input.encoding == "spikes" else images
 

@@ -135,6 +135,9 @@ def frontier(
         raise UsageError("a tuned network was trained for its T; compare conversions that were made without tuning")
     again = conversion.request.again
     pairs = usual_choices(conversion.steps) if choices is None else tuple(choices)
+    if choices is None and conversion.integer.input.encoding == "spikes":  # events have their time steps
+        pairs = tuple(pair for pair in pairs if pair[0] == conversion.steps)
+    images = conversion.taken(images)
     conversions = tuple(cast(Conversion, again(steps=steps, wait=wait)) for steps, wait in pairs)
     trained = analog_outputs(conversion.analog, images) if labels is None else None
     points = []

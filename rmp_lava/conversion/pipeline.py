@@ -421,15 +421,16 @@ def tune(
     some = shaped(some, analog.input)
     images = _shaped(images, analog.input)
     if validation is not None:
-        validation = (_shaped(validation[0], analog.input), validation[1])
+        held_out = event_counts(np.asarray(validation[0])) if encoding == "spikes" else validation[0]
+        validation = (_shaped(held_out, analog.input), validation[1])
     analog, replacement = checked(analog), None
     if changes:
         assert isinstance(model, nn.Module) and isinstance(student, nn.Module)  # as `replaced` refuses programs
         how = (batch_size, augmentation, precision, seed, device, distill)
-        held_out = None if validation is None else (frames(validation[0]), validation[1])
+        measured = None if validation is None else (frames(validation[0]), validation[1])
         settings = ReplaceSettings(replace_epochs, REPLACE_RATE * learning_rate, *how)
         replacement = train_replaced(
-            model, student, changes, (frames(images), labels), settings, validation=held_out, progress=progress
+            model, student, changes, (frames(images), labels), settings, validation=measured, progress=progress
         )
         made["replaced"] = replacement.summary()
         source = analog.input
@@ -563,7 +564,7 @@ def _trace(
 
 
 def _given(model: Model, images: np.ndarray, encoding: TrainedEncoding | None) -> np.ndarray:
-    """Images as they are; for encoding "spikes" events as signed integers, and their means as real numbers."""
+    """Images as they are; for encoding "spikes" events as int8, and their means as real numbers."""
     if encoding != "spikes":
         return images
     return event_counts(images) if takes_events(model, images) else images.astype(np.float32)
@@ -571,7 +572,7 @@ def _given(model: Model, images: np.ndarray, encoding: TrainedEncoding | None) -
 
 def _example(images: np.ndarray) -> np.ndarray:
     """What the trained network takes: images, or the means of events."""
-    return mean_frames(images) if images.dtype in (np.int8, np.int16) and images.ndim > 2 else images
+    return mean_frames(images) if images.dtype == np.int8 and images.ndim > 2 else images
 
 
 def _taking_events(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..conversion.pipeline import CALIBRATION_IMAGES, check_classes, draw
-from ..encoding import check_images
+from ..encoding import check_images, event_counts, make_input, shaped
 from ..errors import DataError, UsageError, first_line
-from ..network import Input, SpikingNetwork
+from ..network import SpikingNetwork
 from ..scores import UNLABELLED
 from ..training.data import VALIDATION_FRACTION, Dataset, as_float, load, split_validation
 from ..training.data.lazy_images import Images
@@ -29,7 +29,8 @@ class ImageSplit:
     Attributes
     ----------
     train_images, validation_images : numpy.ndarray or LazyImages
-        (N, *shape), float32 in [0, 1], or uint8 that represents value / 255; images of a large data set stay on disk.
+        (N, *shape), float32 in [0, 1], or uint8 that represents value / 255; images of a large data set stay on disk. Events are
+        int8 (N, T, *shape).
     train_labels, validation_labels : numpy.ndarray or None
         Of any kind in `rmp_lava.scores`, int64 where there is one integer for each image; None if the user gave none.
     class_names : tuple of str
@@ -54,9 +55,14 @@ class ImageSplit:
     validation_fraction: float | None = None
 
     @property
+    def takes_events(self) -> bool:
+        """Whether the images are events over time, int8."""
+        return self.train_images.dtype == np.int8
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one image."""
-        return self.train_images.shape[1:]
+        return self.train_images.shape[2 if self.takes_events else 1 :]
 
     @property
     def classes(self) -> int:
@@ -65,7 +71,7 @@ class ImageSplit:
         return max(map(_count_classes, known), default=0)
 
     def calibration(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Training images for thresholds and biases, float32, and their labels if there are any.
+        """Training images for thresholds and biases, float32 or events, and their labels if there are any.
 
         Drawn at random, because data sets may be sorted by class. Raises `UsageError` if there are not as many.
         """
@@ -74,7 +80,7 @@ class ImageSplit:
         return as_float(self.train_images[chosen]), None if labels is None else labels[chosen]
 
     def validation(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Validation images, float32, and their labels if there are any, drawn at random; raises as `calibration`."""
+        """Validation images, float32 or events, and their labels if there are any, drawn at random; raises as `calibration`."""
         chosen = draw(len(self.validation_images), count, VALIDATION_IMAGES, seed, "validation")
         labels = self.validation_labels
         return as_float(self.validation_images[chosen]), None if labels is None else labels[chosen]
@@ -103,6 +109,9 @@ def load_images(
     labels: Path | None,
     shape: tuple[int, ...] | None,
     validation_fraction: float = VALIDATION_FRACTION,
+    *,
+    steps: int | None = None,
+    takes_events: bool = False,
 ) -> ImageSplit:
     """Images to convert with, from a data set or from the user's .npy files.
 
@@ -114,6 +123,10 @@ def load_images(
         Of the network's input, if known.
     validation_fraction : float
         Share of the data set that was held out in training, so that no weight depends on the validation images.
+    steps : int, optional
+        T, for data sets of events.
+    takes_events : bool
+        The user's own images are events, (N, T, *shape) numbers of events.
 
     Raises
     ------
@@ -124,7 +137,7 @@ def load_images(
     if images is None:
         if data is None:
             raise UsageError("thresholds are set with training images, and none are given; pass --data or --images")
-        found = from_dataset(load(data, data_directory), validation_fraction)
+        found = from_dataset(load(data, data_directory, steps=steps), validation_fraction)
         if shape is not None and found.shape != shape:
             raise DataError(
                 f"data set {data!r} has images of shape {found.shape}, but the network takes {shape}; choose the data "
@@ -132,7 +145,10 @@ def load_images(
             )
         return found
     values = load_array(images)
-    values = check_images(values, Input(shape or values.shape[1:], "current"))
+    if takes_events:
+        values = event_counts(shaped(values, make_input("spikes", shape or values.shape[2:])))
+    else:
+        values = check_images(values, make_input("current", shape or values.shape[1:]))
     return _own(values, None if labels is None else _labels(labels, len(values)), images.name)
 
 
@@ -143,10 +159,12 @@ def images_for(
     images: Path | None,
     labels: Path | None,
     samples: int | None,
+    steps: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
     """(images, labels or None, description): the first of the user's own images, or a data set's test images.
 
-    A subset of the test images is drawn at random, but always the same, because data sets may be sorted by class.
+    A subset of the test images is drawn at random, but always the same, because data sets may be sorted by class. Events are
+    counted in `steps`, or in as many time steps as the network was converted for.
     """
     if samples is not None and samples < 1:
         raise UsageError(f"samples are {samples}; run at least 1")
@@ -161,7 +179,7 @@ def images_for(
     name = data or network.dataset
     if name is None:
         raise UsageError(f"network {network.name!r} does not record its data set; pass --data or --images")
-    dataset = load(name, data_directory)
+    dataset = load(name, data_directory, steps=network.balanced_steps if steps is None else steps)
     check_classes(network, None, dataset.class_names)
     available = len(dataset.test_images)
     if samples is None or samples >= available:

@@ -18,7 +18,7 @@ from ..files import StrPath, sha256_of
 from ..progress import Progress
 from . import session
 from .checkpoint import load_checkpoint
-from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, split_validation
+from .data import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, frames, split_validation
 from .data.augment import augment, cut_mix
 from .data.lazy_images import LazyImages
 from .distributed import Processes, joined, process_count
@@ -83,7 +83,7 @@ def train(
     model_name : str
         A key of `MODELS`.
     dataset : Dataset
-        Its training part is divided by `split_validation(dataset, validation_fraction)`.
+        Its training part is divided by `split_validation(dataset, validation_fraction)`. Of events the network learns the means.
     options : mapping, optional
         Options of the model (`ModelSpec.options`), such as `{"width": 0.5, "batch_norm": True}`.
     seed : int
@@ -181,10 +181,9 @@ def _run(
 ) -> TrainResult:
     """Run the remaining epochs and measure the final accuracies."""
     split = split_validation(dataset, settings.validation_fraction)
+    train_images, validation_images = frames(split.train_images), frames(split.validation_images)
     images: torch.Tensor | LazyImages = (
-        split.train_images
-        if isinstance(split.train_images, LazyImages)
-        else torch.from_numpy(split.train_images).to(settings.device)
+        train_images if isinstance(train_images, LazyImages) else torch.from_numpy(train_images).to(settings.device)
     )
     labels = torch.from_numpy(split.train_labels).to(settings.device)
     _check_batches(state, settings, len(images))
@@ -194,7 +193,7 @@ def _run(
     def run_epoch(bar: Progress) -> EpochRecord:
         started = time.perf_counter()
         loss, train_accuracy = _run_epoch(state, model, settings, processes, images, labels, bar)
-        validation_accuracy = evaluate(state.model, split.validation_images, split.validation_labels)
+        validation_accuracy = evaluate(state.model, validation_images, split.validation_labels)
         state.seconds += time.perf_counter() - started
         return EpochRecord(len(state.history) + 1, loss, train_accuracy, validation_accuracy)
 
@@ -210,8 +209,8 @@ def _run(
     )
     accuracies = {
         "train_accuracy": evaluate(state.model, images, labels),
-        "validation_accuracy": evaluate(state.model, split.validation_images, split.validation_labels),
-        "test_accuracy": evaluate(state.model, dataset.test_images, dataset.test_labels),
+        "validation_accuracy": evaluate(state.model, validation_images, split.validation_labels),
+        "test_accuracy": evaluate(state.model, frames(dataset.test_images), dataset.test_labels),
     }
     if path is not None:
         session.save(path, state, settings, {**_description(dataset), **accuracies})

@@ -1,7 +1,8 @@
 """Data sets: images, labels, and splits that keep test images out of training and calibration."""
 
-from .dataset import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, Split, as_float, split_validation
+from .dataset import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, Split, as_float, frames, split_validation
 from .datasets import DATASETS, load
+from .events import bin_events
 
 __all__ = [
     "DATASETS",
@@ -10,6 +11,8 @@ __all__ = [
     "Dataset",
     "Split",
     "as_float",
+    "bin_events",
+    "frames",
     "load",
     "split_validation",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...encoding import pixel_values
+from ...encoding import mean_frames, pixel_values
 from ...errors import DataError, UsageError
 from ...tables import Table, Tabular, table
 from .lazy_images import Images, LazyImages, checksum
@@ -28,7 +28,7 @@ class Dataset(Tabular):
     train_images, test_images : numpy.ndarray or LazyImages
         Shape (N, C, H, W): float32 in [0, 1], or uint8 that means value / 255, at a quarter of the memory. Images that do not
         fit into memory stay on disk (`lazy_images`) and are selected like an array. PyTorch networks take float32
-        only; `as_float` converts.
+        only; `as_float` converts. Or events, int8 (N, T, *image shape), of which networks take the mean over time (`frames`).
     train_labels, test_labels : numpy.ndarray
         int64, shape (N,), each an index of `class_names`.
     class_names : tuple of str
@@ -79,10 +79,14 @@ class Dataset(Tabular):
         return self.source if self.place is None else f"{self.source} in {self.place}"
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one image."""
-        _, channels, height, width = self.train_images.shape
-        return channels, height, width
+    def takes_events(self) -> bool:
+        """Whether images are events over time."""
+        return self.train_images.dtype == np.int8
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image, such as (C, H, W)."""
+        return self.train_images.shape[2 if self.takes_events else 1 :]
 
     @property
     def fingerprint(self) -> int:
@@ -101,11 +105,17 @@ class Split:
 
 
 def as_float(images: Images) -> np.ndarray:
-    """Images of a `Dataset` as float32 values in [0, 1], shape as given; float32 images are not copied.
+    """Images of a `Dataset` as float32 values in [0, 1], shape as given; float32 images are not copied, events stay int8.
 
     Images on disk are decoded; raises `DataError` if that fails, or if they do not fit into memory.
     """
-    return pixel_values(np.asarray(images))
+    images = np.asarray(images)
+    return images if images.dtype == np.int8 else pixel_values(images)
+
+
+def frames(images: Images) -> Images:
+    """Images of a `Dataset` as networks are trained on them: as they are, or the means of events over time, float32."""
+    return mean_frames(images) if isinstance(images, np.ndarray) and images.dtype == np.int8 else images
 
 
 def split_validation(dataset: Dataset, fraction: float = VALIDATION_FRACTION, seed: int = VALIDATION_SEED) -> Split:
@@ -143,10 +153,16 @@ def stratified_holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[
 def _check_images(images: Images, what: str) -> None:
     if isinstance(images, LazyImages) and len(images):
         return  # their pixels are uint8, and each file is checked when it is read
+    if isinstance(images, np.ndarray) and images.dtype == np.int8 and images.ndim > 2 and images.size:
+        if images.min() < 0:
+            raise DataError(f"{what} has {images.min()} events in a step; numbers of events are 0 or more")
+        return
     allowed = (np.float32, np.uint8)
     if not isinstance(images, np.ndarray) or images.dtype not in allowed or images.ndim != 4 or images.size == 0:
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"{what} has images {found}; give a non-empty float32 or uint8 array (N, C, H, W)")
+        raise DataError(
+            f"{what} has images {found}; give a non-empty float32 or uint8 array (N, C, H, W), or events, int8 (N, T, C, H, W)"
+        )
     if images.dtype == np.uint8:
         return
     low, high = images.min(), images.max()

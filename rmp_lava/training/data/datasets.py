@@ -6,15 +6,16 @@ import numpy as np
 
 from ...errors import UsageError
 from ...files import StrPath
-from . import cifar, fashion_mnist, imagenet
+from . import cifar, events, fashion_mnist, imagenet
 from .dataset import Dataset, stratified_holdout
+from .events import EVENT_DATASETS
 
-DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "imagenet")
+DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", *EVENT_DATASETS)
 
 _TEST_FRACTION_OF_DIGITS = 0.25
 
 
-def load(name: str, directory: StrPath | None = None, seed: int = 0) -> Dataset:
+def load(name: str, directory: StrPath | None = None, seed: int = 0, *, steps: int | None = None) -> Dataset:
     """Load a data set by name.
 
     Parameters
@@ -24,14 +25,18 @@ def load(name: str, directory: StrPath | None = None, seed: int = 0) -> Dataset:
         held out as test part. 'fashion-mnist': 28x28 images (Xiao, Rasul, Vollgraf, 2017) with their own test part.
         'cifar10', 'cifar100': 3x32x32 images (A. Krizhevsky, 2009) with their own test part, as uint8. 'imagenet': images
         in class folders (Russakovsky et al., IJCV 2015), 3x224x224 from their centre, decoded when they are needed.
+        'nmnist' (Orchard et al., 2015), 'dvs-gesture' (Amir et al., CVPR 2017), 'shd' (Cramer et al., 2020): events, read by
+        Tonic and counted in `steps` time steps, 2x34x34, 2x128x128 and 700.
     directory : path-like, optional
         Where the data are stored; the digits need none. Fashion-MNIST: a folder with the four idx files (gzip or not), or the
         folder given to torchvision. CIFAR-10 and CIFAR-100: that folder, one of the download's own (such as
         `cifar-10-batches-py`), or images in `train/<class>/` and `test/<class>/` of a folder or a .zip file. ImageNet: a
-        folder of `train/<class>/` and `val/<class>/`. If omitted, the environment variable RMP_LAVA_DATA and, for
-        Fashion-MNIST, Debian's package `dataset-fashion-mnist` are tried.
+        folder of `train/<class>/` and `val/<class>/`. Events: what Tonic calls `save_to`. If omitted, the environment variable
+        RMP_LAVA_DATA and, for Fashion-MNIST, Debian's package `dataset-fashion-mnist` are tried.
     seed : int
         Seed of the digits' test split, independent of a training's seed. Accuracies compare only at equal seeds.
+    steps : int, optional
+        Time steps of events, 16 if omitted; other data sets have none.
 
     Returns
     -------
@@ -40,7 +45,7 @@ def load(name: str, directory: StrPath | None = None, seed: int = 0) -> Dataset:
     Raises
     ------
     UsageError
-        If the name is unknown, the seed is out of range, or a directory is given for the digits.
+        If the name is unknown, the seed is out of range, a directory is given for the digits, or Tonic is missing.
     DataError
         If files are missing or malformed.
     """
@@ -56,6 +61,8 @@ def load(name: str, directory: StrPath | None = None, seed: int = 0) -> Dataset:
         return cifar.read(cifar.CIFAR10 if name == "cifar10" else cifar.CIFAR100, directory)
     if name == "imagenet":
         return imagenet.read(directory)
+    if name in EVENT_DATASETS:
+        return events.read(name, directory, events.STEPS if steps is None else steps)
     raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}")
 
 

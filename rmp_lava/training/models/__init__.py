@@ -14,11 +14,11 @@ from functools import partial
 from ...errors import UsageError
 from ..recipe import Recipe
 from .resnet import resnet
-from .small import digits_cnn, fashion_cnn
+from .small import digits_cnn, fashion_cnn, nmnist_cnn
 from .spec import ModelSpec, Option
 from .vgg import vgg16
 
-__all__ = ["MODELS", "ModelSpec", "Option", "digits_cnn", "fashion_cnn", "model_spec"]
+__all__ = ["MODELS", "ModelSpec", "Option", "digits_cnn", "fashion_cnn", "model_spec", "nmnist_cnn"]
 
 _large = partial(Recipe, warmup=0.05, precision="bfloat16", channels_last=True)
 _CIFAR = (
@@ -50,6 +50,7 @@ MODELS: dict[str, ModelSpec] = {
     for spec in (
         ModelSpec("digits-cnn", digits_cnn, Recipe(80, 32, 5e-3), None, (1, 8, 8), 10, "digits"),
         ModelSpec("fashion-cnn", fashion_cnn, Recipe(15, 128, 2e-3), None, (1, 28, 28), 10, "fashion-mnist"),
+        ModelSpec("nmnist-cnn", nmnist_cnn, Recipe(15, 128, 2e-3), None, (2, 34, 34), 10, "nmnist"),
         # 15.2, 11.3, 138 and 21.8 million weights at width 1
         _cifar("vgg16-cifar", partial(vgg16, 512, 1), *_CIFAR),
         _cifar("resnet20-cifar", partial(resnet, (2, 2, 2, 2), 1, 0, 2 * 2), *_CIFAR, constrained=False),

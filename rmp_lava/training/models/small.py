@@ -38,10 +38,20 @@ def fashion_cnn() -> nn.Sequential:
 
     Constraints as in the package's docstring; 18,944 spiking neurons between input and output if pooling is folded.
     """
+    return _two_and_two(1, 7)
+
+
+def nmnist_cnn() -> nn.Sequential:
+    """The same for mean frames of N-MNIST, (N, 2, 34, 34), 268,320 weights."""
+    return _two_and_two(2, 8)
+
+
+def _two_and_two(channels: int, side: int) -> nn.Sequential:
+    """Two convolutions of images of so many channels, after whose poolings they have this side, and two dense layers."""
     return initialise(
         nn.Sequential(
             OrderedDict(
-                conv1=conv3x3(1, 16),
+                conv1=conv3x3(channels, 16),
                 relu1=nn.ReLU(),
                 pool1=nn.AvgPool2d(2),
                 dropout1=nn.Dropout(0.2),
@@ -50,7 +60,7 @@ def fashion_cnn() -> nn.Sequential:
                 pool2=nn.AvgPool2d(2),
                 dropout2=nn.Dropout(0.2),
                 flatten=nn.Flatten(),
-                dense1=nn.Linear(32 * 7 * 7, 128, bias=False),
+                dense1=nn.Linear(32 * side * side, 128, bias=False),
                 relu3=nn.ReLU(),
                 dropout3=nn.Dropout(0.2),
                 dense2=nn.Linear(128, 10, bias=False),
