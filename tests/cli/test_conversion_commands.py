@@ -490,7 +490,7 @@ def test_a_data_set_of_other_classes_is_refused():
 
 
 def test_a_data_set_of_another_shape_is_refused(monkeypatch):
-    monkeypatch.setattr(samples, "load", lambda name, directory: dataset())
+    monkeypatch.setattr(samples, "load", lambda name, directory, steps: dataset())
     with pytest.raises(DataError, match=r"images of shape \(1, 4, 4\), but the network takes \(3, 4, 4\)"):
         load_images("quarters", None, None, None, (3, 4, 4))
 
@@ -498,7 +498,7 @@ def test_a_data_set_of_another_shape_is_refused(monkeypatch):
 @pytest.mark.slow
 def test_some_of_a_sorted_data_sets_test_images_are_of_all_classes_and_keep_their_labels(monkeypatch):
     data = dataset(as_bytes=True)
-    monkeypatch.setattr(samples, "load", lambda name, directory: data)
+    monkeypatch.setattr(samples, "load", lambda name, directory, steps: data)
     network = convert(exact(), from_dataset(data), steps=2).integer
     images, labels, what = samples.images_for(network, None, None, None, None, 12)
     assert what == "12 of 20 test images of quarters, drawn at random" and set(labels) == {0, 1, 2, 3}

@@ -189,7 +189,7 @@ def test_a_checkpoint_knows_its_shape_and_data(tmp_path):
 def test_images_are_divided_as_the_training_did(stored, fraction, tmp_path):
     model, metadata = MODELS["digits-cnn"].build(), {"validation_fraction": stored}
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=model, metadata=metadata)
-    _, loaded = load(str(tmp_path / "d.pt"), None, None, None, None, None, None)
+    _, loaded = load(str(tmp_path / "d.pt"), None, None, None, None, None, None, 4, None)
     split = split_validation(load_data("digits"), fraction)
     assert np.array_equal(loaded.validation_images, split.validation_images)
 
