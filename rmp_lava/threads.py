@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
@@ -72,8 +73,10 @@ def _affinity() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _quotas(root: Path) -> Iterator[float]:
-    """Cores that each control group above this process is allowed, where it has a limit."""
+@cache
+def _quotas(root: Path) -> tuple[float, ...]:
+    """Cores that each control group above this process is allowed, where it has a limit; read once, as each run asks."""
+    found = []
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if controllers and "cpu" not in controllers.split(","):
@@ -87,7 +90,8 @@ def _quotas(root: Path) -> Iterator[float]:
                 break
             quota, period = _limit(group)
             if quota > 0 and period > 0:
-                yield quota / period
+                found.append(quota / period)
+    return tuple(found)
 
 
 def _limit(group: Path) -> tuple[int, int]:

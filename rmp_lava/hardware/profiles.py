@@ -12,6 +12,7 @@ import difflib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -182,12 +183,16 @@ def profile_names() -> list[str]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Content of a TOML file; `ProfileError` if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProfileError(f"{path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         # Invalid TOML or UTF-8, numbers of thousands of digits, or brackets nested thousands deep.
         raise ProfileError(f"{path} is not valid TOML ({error})") from None
+
+
+# A conversion reads the same profile again and again. Nothing changes what it gets.
+_parsed = lru_cache(maxsize=16)(tomllib.loads)
 
 
 def load_profile(name: str | Profile) -> Profile:
