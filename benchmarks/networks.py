@@ -17,8 +17,7 @@ import numpy as np
 import rmp_lava
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 
-SPIKE_RATE = 0.1
-"""Target of each layer's threshold: spikes per neuron and step in the first steps of one calibration sample."""
+SPIKE_RATE, INPUT_RATE = 0.1, 0.15
 WEIGHT_SPREAD = 16
 """Standard deviation of the weights before they are rounded to even numbers within +-126."""
 SHORTCUT_WEIGHT = 64
@@ -31,7 +30,8 @@ _MAX_THRESHOLD = 2**17 - 1
 class Size:
     """Samples and steps for the batched engines, and for Lava's single samples.
 
-    Lava's own convolution takes minutes on the large networks, so it runs in the first `stock_rounds` rounds only.
+    Lava's own convolution takes minutes on the large networks, so it runs in the first `stock_rounds` rounds only. Without
+    `lava_steps`, Lava does not run.
     """
 
     batch: int
@@ -67,19 +67,21 @@ NETWORKS = {
         "neurons differ; compare with `pilotnet-if`, which has the same shapes. Lava runs its unmodified neurons here "
         "(implementation `stock`).",
     ),
-    "vgg16": Spec("VGG-16, 3x32x32", Size(64, 32, 1, 1, 1), None),
+    "vgg16": Spec("VGG-16, 3x32x32", Size(64, 32, 1, 1, 1), Size(4, 16, 0, 0)),
     "resnet20": Spec("ResNet-20, 3x32x32", Size(64, 32, 1, 8, 1), None),
 }
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def build(name: str, width: float = 1.0, seed: int = 0) -> SpikingNetwork:
+def build(name: str, width: float = 1.0, seed: int = 0, spike_rate: float = SPIKE_RATE) -> SpikingNetwork:
     """A network of `NETWORKS` (not "pilotnet-lif", which is a file of lava-dl) with calibrated thresholds.
 
     Parameters
     ----------
     width : float
         Factor on VGG-16's channels and hidden neurons.
+    spike_rate : float
+        Target of each layer's threshold: spikes per neuron and step in the first steps of one calibration sample.
     """
     draft = {
         "digits-cnn": _digits_cnn,
@@ -87,18 +89,20 @@ def build(name: str, width: float = 1.0, seed: int = 0) -> SpikingNetwork:
         "vgg16": lambda random: _vgg16(random, width),
         "resnet20": _resnet20,
     }[name](np.random.default_rng([seed, 1]))
-    return _calibrate(draft, seed)
+    return _calibrate(draft, seed, spike_rate)
 
 
-def spikes_for(network: SpikingNetwork, samples: int, steps: int, seed: int = 0) -> np.ndarray:
-    """(samples, steps, *input shape) uint8 Poisson spikes of random images with a mean rate of 0.15 per step.
+def spikes_for(
+    network: SpikingNetwork, samples: int, steps: int, seed: int = 0, mean_rate: float = INPUT_RATE
+) -> np.ndarray:
+    """(samples, steps, *input shape) uint8 Poisson spikes of random images with a mean rate per step.
 
     Input neurons (PilotNet's) get messages of twice their threshold instead; each causes one spike.
     """
     messages = np.empty((samples, steps, *network.input.shape), np.uint8)
     for i in range(samples):  # sample by sample: one sample's spikes do not depend on the batch
         random = np.random.default_rng([seed, 2, i])
-        image = random.random(network.input.shape, dtype=np.float32) * 0.3
+        image = random.random(network.input.shape, dtype=np.float32) * np.float32(2 * mean_rate)
         messages[i] = random.random((steps, *network.input.shape), dtype=np.float32) < image
     if network.input.neurons is not None:
         messages *= 2 * int(network.input.neurons.threshold)
@@ -240,9 +244,11 @@ def _resnet20(random: np.random.Generator) -> SpikingNetwork:
     return draft.network()
 
 
-def _calibrate(network: SpikingNetwork, seed: int) -> SpikingNetwork:
-    """Thresholds, layer by layer, so that each layer spikes `SPIKE_RATE` per neuron and step on one sample."""
-    streams = {INPUT: spikes_for(network, 1, CALIBRATION_STEPS, seed)[0].astype(np.float32)}
+def _calibrate(network: SpikingNetwork, seed: int, spike_rate: float) -> SpikingNetwork:
+    """Thresholds, layer by layer, so that each layer spikes at this rate on one sample."""
+    mean_rate = INPUT_RATE if spike_rate == SPIKE_RATE else spike_rate
+    spikes = spikes_for(network, 1, CALIBRATION_STEPS, seed, mean_rate)
+    streams = {INPUT: spikes[0].astype(np.float32)}
     layers = []
     for layer in network:
         drive = sum(_drive(synapse, streams[synapse.source]) for synapse in layer.synapses)
@@ -251,7 +257,7 @@ def _calibrate(network: SpikingNetwork, seed: int) -> SpikingNetwork:
         low, high = 1, _MAX_THRESHOLD
         while high - low > max(1, low // 50):
             middle = (low + high) // 2
-            low, high = (middle, high) if _fire(some, middle).mean() > SPIKE_RATE else (low, middle)
+            low, high = (middle, high) if _fire(some, middle).mean() > spike_rate else (low, middle)
         layers.append(layer.replace(neurons=Neurons(threshold=high, v_init=high // 2)))
         streams[layer.name] = _fire(flat, high).reshape(drive.shape)
     return network.replace(layers=tuple(layers))

@@ -30,11 +30,12 @@ def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
         "",
     ]
     if settings["quick"]:
-        lines += ["**A smoke run: too small to measure speed.**", ""]
+        lines += ["**A quick run, once each: a first impression of speed.**", ""]
     lines += _machine(results, machine, settings) + _overview(results)
     lines += _pictures(pictures, ["engines"])
     for name in results["networks"]:
         lines += _network(results, name)
+    lines += _one_sample(results) + _activity(results)
     lines += _throughput(results) + _anchor(results) + _growth(results) + conversion(results)
     lines += _pictures(pictures, AXES)
     return "\n".join(lines).rstrip() + "\n"
@@ -122,6 +123,60 @@ def _network(results: dict, name: str) -> list[str]:
             ]
         )
     return [*lines, *_table(header, body), ""]
+
+
+def _one_sample(results: dict) -> list[str]:
+    body = []
+    for name, network in results["networks"].items():
+        rows, batched = rows_of(results, name, "one"), rows_of(results, name)
+        rows |= {engine: row for engine, row in batched.items() if engine.startswith("lava")}
+        for engine, row in rows.items():
+            if row.median is not None and row.start_up is not None:
+                milliseconds = f"{three_digits(row.median)} ({three_digits(1000 / row.median)} steps / s)"
+                body.append([network["title"], LABELS[engine], row.job["steps"], milliseconds, f"{row.start_up:.1f}"])
+    if not body:
+        return []
+    text = (
+        "All of a sample's steps in one call, of a network that is prepared. Start-up is the time from the start of the process "
+        "to the first result: imports, reading, preparing, the first run; of Lava without the run."
+    )
+    header = ["network", "engine", "T", "ms per step", "start-up, s"]
+    return ["## One sample", "", text, "", *_table(header, body), ""]
+
+
+def _activity(results: dict) -> list[str]:
+    found: dict[str, dict[str, Row]] = {}
+    for key in results["measurements"]:
+        if key.startswith("activity/"):
+            activity = key.split("/")[1]
+            found[activity] = rows_of(results, activity, "activity")
+    if not found:
+        return []
+    peers = [rows_of(results, "vgg16"), *found.values()]
+    fastest = min((row.median for rows in peers for e, row in rows.items() if e in PEERS and row.median), default=None)
+    body = []
+    for activity, rows in found.items():
+        fast = rows.get("fast")
+        if fast is None or fast.median is None:
+            continue
+        dense = rows["fast-dense"].median if "fast-dense" in rows else None
+        rates = list(fast.done[-1]["rates"].values())
+        body.append(
+            [
+                f"{float(activity):.0%}",
+                f"{statistics.mean(rates):.1%}",
+                three_digits(fast.median),
+                three_digits(dense),
+                _times(dense, fast.median),
+                _times(fastest, fast.median),
+            ]
+        )
+    text = (
+        "VGG-16, thresholds and input for other rates of spikes. The peers compute dense sums, whose time does not depend on the "
+        f"spikes: the fastest of all their measurements takes {three_digits(fastest)} ms."
+    )
+    header = ["target", "spikes per neuron and step", "fast, ms", "dense sums only, ms", "x dense", "x fastest peer"]
+    return ["## Activity", "", text, "", *_table(header, body), ""]
 
 
 def _rates(fast: Row | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 LABELS = {
     "fast": "rmp-lava fast",
+    "fast-dense": "rmp-lava fast, dense sums only",
     "fast-py310": "rmp-lava fast, Python 3.10",
     "lava-blas": "Lava, our BLAS Conv",
     "lava-stock": "Lava, its own Conv",
@@ -42,6 +43,12 @@ class Row:
         return statistics.median(self.milliseconds) if self.milliseconds else None
 
     @property
+    def start_up(self) -> float | None:
+        """Seconds from the start of the process to the first result, median of the rounds."""
+        seconds = [m["start_up"] for m in self.done if m.get("start_up") is not None]
+        return statistics.median(seconds) if seconds else None
+
+    @property
     def memory(self) -> tuple[float, float] | None:
         """MiB before the run and at its peak, medians of the rounds."""
         if not self.done:
@@ -54,9 +61,9 @@ def sample_steps(measurement: dict) -> int:
     return measurement.get("sample_steps") or measurement["job"]["batch"] * measurement["job"]["steps"]
 
 
-def rows_of(results: dict, network: str) -> dict[str, Row]:
-    """Engine -> row, in the order of `LABELS`."""
-    prefix, found = f"engines/{network}/", {}
+def rows_of(results: dict, network: str, kind: str = "engines") -> dict[str, Row]:
+    """Engine -> row, in the order of `LABELS`; `kind` "one" are those of one sample."""
+    prefix, found = f"{kind}/{network}/", {}
     for key, measurement in results["measurements"].items():
         if key.startswith(prefix):
             found.setdefault(key.removeprefix(prefix).rpartition("/")[0], []).append(measurement)

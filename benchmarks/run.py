@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,14 +26,16 @@ from rich.console import Console
 import rmp_lava
 from rmp_lava import machine
 from rmp_lava.files import write_atomically
+from rmp_lava.threads import of_user
 
 from . import networks, render
 
 ROOT = Path(__file__).absolute().parents[1]
 PILOTNET = "tests/lava/lib/dl/netx/gts/pilotnet_lif/network.net"
 """lava-dl's own file, below site-packages of the environment with Lava."""
-FORMAT = 2
-"""Of results.json. 1: spikes were counted over periods in which the network drained; such results are not read."""
+FORMAT = 3
+"""Of results.json. 1: spikes were counted over periods in which the network drained. 2: `fast` packed its weights in each call.
+Such results are not read."""
 GRACE_SECONDS = 20
 console = Console(stderr=True, highlight=False)
 
@@ -44,10 +47,12 @@ class Engine:
     kind: str
     environment: str
     conv_model: str = ""
+    kernel: str = "auto"
 
 
 ENGINES = {
     "fast": Engine("fast", "core"),
+    "fast-dense": Engine("fast", "core", kernel="int8"),
     "fast-py310": Engine("fast", "lava"),
     "lava-blas": Engine("lava", "lava", "blas"),
     "lava-stock": Engine("lava", "lava", "lava"),
@@ -77,6 +82,8 @@ class Settings:
         Steps of PilotNet without an image; fewer than 10,000 are extrapolated.
     throughput_images : int
         Samples times steps in one bare convolution; the fastest counts.
+    activity, activity_engines
+        Spikes per neuron and step of VGG-16, for which these engines are measured; other engines for the first of them only.
     conversion_width, conversion_images
         VGG-16 with batch normalisation that is converted, and the calibration images.
     """
@@ -92,6 +99,8 @@ class Settings:
     growth_steps: int
     anchor_steps: int
     throughput_images: list[int]
+    activity: list[float]
+    activity_engines: list[str]
     conversion_width: float
     conversion_images: int
 
@@ -110,13 +119,15 @@ def full_settings(threads: int) -> Settings:
         growth_steps=64,
         anchor_steps=10_000,
         throughput_images=[16, 64, 256],
+        activity=[0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3],
+        activity_engines=["fast", "fast-dense"],
         conversion_width=1.0,
         conversion_images=512,
     )
 
 
 def quick_settings(threads: int) -> Settings:
-    """A smoke run of a minute or two: runs everything, but too briefly to measure speed."""
+    """A minute or two: runs everything, but too briefly for more than a first impression of speed."""
     return Settings(
         quick=True,
         rounds=1,
@@ -129,6 +140,8 @@ def quick_settings(threads: int) -> Settings:
         growth_steps=16,
         anchor_steps=100,
         throughput_images=[8],
+        activity=[],
+        activity_engines=[],
         conversion_width=0.125,
         conversion_images=16,
     )
@@ -173,8 +186,9 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="rmp-lava-benchmark-") as name:
             job = job | {"threads": self.settings.threads, "result": f"{name}/result.json"}
             job.setdefault("least_seconds", self.settings.least_seconds)
-            Path(name, "job.json").write_text(json.dumps(job))
-            variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(self.settings.threads)}
+            Path(name, "job.json").write_text(json.dumps(job | {"started": time.time()}))
+            # Each engine's threads wait as they do for its users: rmp-lava's sleep, the peers' spin.
+            variables = of_user() | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(self.settings.threads)}
             if job["kind"] == "lava":
                 del variables["OMP_NUM_THREADS"]  # a process per layer already; the backend chooses the threads
             command = [self.pythons[environment], "-m", module, f"{name}/job.json"]
@@ -278,14 +292,57 @@ def compare_engines(session: Session, names: list[str], engines: list[str], file
                 engine = ENGINES[label]
                 if engine.kind == "peer" and name == "pilotnet-lif":
                     continue  # no other library has its neurons
-                if engine.conv_model == "lava" and i >= size.stock_rounds:
+                if engine.kind == "lava" and (
+                    not size.lava_steps or (engine.conv_model == "lava" and i >= size.stock_rounds)
+                ):
                     continue
-                job = {"kind": engine.kind, "engine": label, "conv_model": engine.conv_model} | files[name]
-                job |= {"batch": size.batch, "steps": size.steps}
-                job |= CHECK
+                job = _job(label) | files[name] | {"batch": size.batch, "steps": size.steps} | CHECK
                 if engine.kind == "lava":
                     job |= {"batch": size.lava_samples, "steps": size.lava_steps}
                 session.measure(f"engines/{name}/{label}/{i + 1}", engine.environment, job)
+
+
+def _job(label: str) -> dict:
+    engine = ENGINES[label]
+    return {"kind": engine.kind, "engine": label, "conv_model": engine.conv_model, "kernel": engine.kernel}
+
+
+def run_one_sample(session: Session, names: list[str], engines: list[str], files: dict[str, dict]) -> None:
+    """One sample at a time, of the networks that Lava runs: it never runs more."""
+    for i in range(session.settings.rounds):
+        for name in names:
+            if not _size(name, session.settings).lava_steps:
+                continue
+            for label in engines:
+                engine = ENGINES[label]
+                if engine.kind == "lava" or (engine.kind == "peer" and name == "pilotnet-lif"):
+                    continue
+                job = _job(label) | files[name] | {"batch": 1, "steps": _size(name, session.settings).steps}
+                session.measure(f"one/{name}/{label}/{i + 1}", engine.environment, job)
+
+
+def vary_activity(session: Session, engines: list[str]) -> None:
+    """VGG-16 with other thresholds, and an input that spikes as often as its neurons."""
+    settings, size = session.settings, networks.NETWORKS["vgg16"].full
+    for activity in settings.activity:
+        chosen = [e for e in engines if e in settings.activity_engines or activity == settings.activity[0]]
+        chosen = [e for e in chosen if ENGINES[e].kind != "lava"]
+        keys = [f"activity/{activity:g}/{label}/{i + 1}" for i in range(settings.rounds) for label in chosen]
+        if all(key in session.results["measurements"] for key in keys):
+            continue
+        files = {
+            "network": str(session.work / "activity.net"),
+            "weights": str(session.work / "activity.npz"),
+            "spikes": str(session.work / "activity.npy"),
+        }
+        network = networks.build("vgg16", spike_rate=activity)
+        rmp_lava.save(network, files["network"])
+        networks.save_for_peers(network, Path(files["weights"]))
+        np.save(files["spikes"], networks.spikes_for(network, size.batch, size.steps, mean_rate=activity))
+        for key in keys:
+            label = key.split("/")[2]
+            job = _job(label) | files | {"batch": size.batch, "steps": size.steps}
+            session.measure(key, ENGINES[label].environment, job)
 
 
 def grow(session: Session) -> None:
@@ -350,7 +407,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    quick: Annotated[bool, typer.Option(help="A smoke run of a minute or two.")] = False,
+    quick: Annotated[bool, typer.Option(help="Everything once, in two minutes.")] = False,
     resume: Annotated[bool, typer.Option(help="Continue after Ctrl-C; failed measurements are repeated.")] = False,
     rounds: Annotated[int | None, typer.Option(help="Rounds of measurements; tables show the median.")] = None,
     threads: Annotated[int | None, typer.Option(help="Torch threads of every engine; all cores if omitted.")] = None,
@@ -404,7 +461,11 @@ def main(
         names = [name for name in names if _size(name, settings) is not None]
         files = {name: _prepare(session, name, pilotnet) for name in names}
         session.save()
-        compare_engines(session, [name for name in names if files[name]], chosen, files)
+        names = [name for name in names if files[name]]
+        compare_engines(session, names, chosen, files)
+        run_one_sample(session, names, chosen, files)
+        if "vgg16" in names:
+            vary_activity(session, chosen)
         if "fast" in chosen:
             largest = max(session.results["networks"], key=lambda n: session.results["networks"][n]["multiplications"])
             job = {"kind": "throughput", "images": settings.throughput_images, "network_name": largest}

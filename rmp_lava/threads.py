@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,19 +24,19 @@ _settled: dict[str, str] = {}
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
     """Set passive waiting, and the number of threads where OpenMP would start more than `usable_cores`; never over the user's."""
     if not any(name in environment for name in _WAITING_OF_USER):
-        environment.update(_WAITING)
+        _settled.update(_WAITING)
     cores = usable_cores(environment)
     if _COUNT not in environment and cores < _affinity():
-        environment[_COUNT] = _settled[_COUNT] = str(cores)
+        _settled[_COUNT] = str(cores)
+    environment.update(_settled)
 
 
-def users_threads(environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """OMP_NUM_THREADS, unless `settle` has set it."""
-    threads = environment.get(_COUNT)
-    return None if threads == _settled.get(_COUNT) else threads
+def of_user(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment without what `settle` has set, for child processes that choose for themselves."""
+    return {name: value for name, value in environment.items() if _settled.get(name) != value}
 
 
-def usable_cores(environment: MutableMapping[str, str] = os.environ, root: Path = Path("/")) -> int:
+def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
     """Cores that this process may use, at least 1: by affinity, quota of its control groups, and Slurm's allocation.
 
     Sources: cgroups(7); `cpu.max` of the kernel's cgroup-v2.rst, `cpu.cfs_quota_us` of its sched-bwc.rst; sbatch(1).

@@ -61,17 +61,22 @@ def test_settings_of_the_user_stay(machine):
         found = {"OMP_NUM_THREADS": "7", "SLURM_CPUS_PER_TASK": "2"} | given
         threads.settle(found)
         assert found == {"OMP_NUM_THREADS": "7", "SLURM_CPUS_PER_TASK": "2"} | given
-        assert threads.users_threads(found) == "7"
+        assert threads.of_user(found) == found
 
 
 def test_fewer_cores_than_the_machine_has_are_fewer_threads(machine):
     machine("")
     found = {"SLURM_CPUS_PER_TASK": "2"}
     threads.settle(found)
-    assert found["OMP_NUM_THREADS"] == "2" and threads.users_threads(found) is None
-    whole = {}
-    threads.settle(whole)
-    assert set(whole) == {"OMP_WAIT_POLICY", "KMP_BLOCKTIME"}
+    assert found["OMP_NUM_THREADS"] == "2" and found["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert threads.of_user(found) == {"SLURM_CPUS_PER_TASK": "2"}
+
+
+def test_all_cores_need_no_number_of_threads(machine):
+    machine("")
+    found = {}
+    threads.settle(found)
+    assert set(found) == {"OMP_WAIT_POLICY", "KMP_BLOCKTIME"}
 
 
 def test_the_number_of_threads_comes_back():

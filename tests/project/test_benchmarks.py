@@ -115,6 +115,9 @@ def results(benchmarks):
         "engines/net/norse-iaf/1": measurement(0.256, "norse-iaf", counts={"layer": [5, 1]}),
         "engines/net/lava-stock/1": measurement(9.6, "lava-stock", counts={"layer": [9]}, sample_steps=96),
         "engines/net/lava-blas/1": {"error": "Lava | failed", "job": {"batch": 1, "steps": 8}},
+        "one/net/fast/1": measurement(0.004, "fast", start_up=2.5, sample_steps=8),
+        "activity/0.02/fast/1": measurement(0.016, "fast", rates={"layer": 0.021}),
+        "activity/0.02/fast-dense/1": measurement(0.064, "fast-dense", rates={"layer": 0.021}),
         "growth/steps/8": measurement(1.0, "fast"),
         "growth/steps/16": measurement(2.0, "fast"),
         "throughput/core": measurement(
@@ -149,6 +152,8 @@ def test_page_shows_medians_ratios_and_differences(benchmarks, results):
     assert "convolutions take 0.10 ms per sample-step, `fast` 1.50, the fastest peer 4.00." in page
     assert "`fast` would be 40.0 times as fast as that peer; it is 2.7 times as fast." in page
     assert len({line.count("|") for line in rows.values()}) == 1
+    assert "| A network | rmp-lava fast | 8 | 0.5 (2,000 steps / s) | 2.5 |" in page
+    assert "| 2% | 2.1% | 0.5 | 2 | 4 | - |" in page
 
 
 @pytest.mark.slow
@@ -174,7 +179,7 @@ def test_results_of_an_earlier_version_are_refused(benchmarks, results, tmp_path
     command = ["--render", str(file), "--to", str(tmp_path / "page")]
     file.write_text(json.dumps(results | {"format": 1}))
     refused = CliRunner().invoke(benchmarks["run"].app, command, env={"COLUMNS": "300"})
-    assert refused.exit_code == 2 and "has format 1; this version renders 2, so measure again" in refused.output
+    assert refused.exit_code == 2 and "has format 1; this version renders 3, so measure again" in refused.output
     assert not (tmp_path / "page").exists()
     file.write_text(json.dumps(results))
     assert CliRunner().invoke(benchmarks["run"].app, command).exit_code == 0

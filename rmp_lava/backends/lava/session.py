@@ -29,7 +29,7 @@ from ...readout import needs_potential, output
 from ...registers import to_state_units
 from ...results import Run
 from ...schedule import Schedule
-from ...threads import users_threads
+from ...threads import of_user
 from ..batches import Part, join
 from ..board import Board
 from ..circuit import Circuit, Recording
@@ -173,7 +173,7 @@ def supervise(folder: Path, samples: int, time_limit: float | None, progress: bo
     BackendError
         If the worker fails or the time limit passes.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": users_threads() or "1"}
+    environment = {"OMP_NUM_THREADS": "1"} | of_user()
     package_root = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     if len(str(folder)) <= _LONGEST_FOLDER:
