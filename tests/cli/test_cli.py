@@ -235,7 +235,7 @@ def test_an_unavailable_backend_is_an_error(work, error):
 @pytest.mark.parametrize(
     "array, found",
     [
-        (np.zeros((2, 8, 8)), "images have shape (2, 8, 8)"),
+        (np.zeros((2, 8, 9)), "images have shape (2, 8, 9)"),
         (np.zeros((2, 1, 28, 28)), "images have shape (2, 1, 28, 28)"),
         (np.zeros((0, 1, 8, 8)), "there are no images"),
         (np.full((2, 1, 8, 8), 255), "values in [255, 255]"),

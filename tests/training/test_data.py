@@ -235,7 +235,8 @@ def tiny(**changed) -> Dataset:
         (dict(test_labels=np.full(40, -1)), "labels from -1"),
         (dict(test_labels=np.zeros(40, np.int32)), "labels int32"),
         (dict(train_images=[[0.5]]), "images list"),
-        (dict(train_images=np.zeros((40, 1, 1, 1), np.int8)), "images int8"),
+        (dict(train_images=np.zeros((40, 1, 1, 1), np.int16)), "images int16"),
+        (dict(train_images=np.zeros((40, 1, 1, 1), np.int8)), "events for training, but images for testing"),
     ],
 )
 def test_malformed_data_set_is_refused(changed, message):

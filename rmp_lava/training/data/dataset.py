@@ -57,6 +57,11 @@ class Dataset(Tabular):
             what = f"{part} part of data set {self.name!r} ({self.located})"
             _check_images(getattr(self, f"{part}_images"), what)
             _check_labels(getattr(self, f"{part}_labels"), len(getattr(self, f"{part}_images")), self.class_names, what)
+        if self.takes_events != (self.test_images.dtype == np.int8):
+            found = ("events", "images") if self.takes_events else ("images", "events")
+            raise DataError(
+                f"data set {self.name!r} has {found[0]} for training, but {found[1]} for testing; both are the same, events int8"
+            )
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
                 f"data set {self.name!r} has training images of shape {self.train_images.shape[1:]} but test images of "
