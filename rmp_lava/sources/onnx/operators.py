@@ -559,7 +559,7 @@ def _space_to_depth(node: Node) -> Function:
 def _reduce(function: Function) -> Callable[[Node], Function]:
     def read(node: Node) -> Function:
         axes, keeps = node.numbers("axes", 1), bool(node.attribute("keepdims", 1))
-        if not axes and node.attribute("noop_with_empty_axes", 0):
+        if node.attribute("noop_with_empty_axes", 0) and not axes:
             return _identity
         chosen = [node.order[axis % node.image.ndim] for axis in axes or range(node.image.ndim)]
         return lambda x: function(x, chosen, keeps)
