@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
     from .hardware import estimate as estimate, map_network as map_network
     from .network import SpikingNetwork as SpikingNetwork
     from .netx import load as load, save as save
+    from .nir import from_nir as from_nir, load_nir as load_nir, save_nir as save_nir, to_nir as to_nir
     from .report.page.page import make_page as make_page, write_page as write_page
     from .results import Run as Run
     from .sources.models import load_trained as load_trained
@@ -56,6 +57,7 @@ _NAMES = {
     "hardware": ("estimate", "map_network"),
     "netx": ("load", "save"),
     "network": ("SpikingNetwork",),
+    "nir": ("from_nir", "load_nir", "save_nir", "to_nir"),
     "report.page.page": ("make_page", "write_page"),
     "results": ("Run",),
     "sources.models": ("load_trained",),

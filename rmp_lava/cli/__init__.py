@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 import typer
 
 from ..errors import RmpLavaError, RmpLavaWarning
-from . import conversion, hardware, networks, report, selftest, training
+from . import conversion, hardware, networks, nir, report, selftest, training
 
 app = typer.Typer(
     name="rmp-lava",
@@ -27,6 +27,7 @@ for _command in (
     conversion.tune,
     networks.info,
     networks.run,
+    nir.nir,
     hardware.fit,
     hardware.estimate,
     hardware.profiles,

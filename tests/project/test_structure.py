@@ -18,7 +18,7 @@ FLOORS = [
     {"netx", "hardware", "training"},
     {"backends", "processes"},
     {"conversion"},
-    {"sources"},
+    {"nir", "sources"},
     {"selftest"},
     {"report"},
     {"cli", "doctor", "__main__"},

@@ -24,8 +24,8 @@ _Kind = TypeVar("_Kind", list, dict)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Group]:
-    """The root group of a file, closed after the block.
+def opened(path: Path, kind: str = ".net") -> Iterator[Group]:
+    """The root group of a file of this kind, closed after the block.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[Group]:
         If the file is missing, is not HDF5 or is damaged, whether found here or while the block reads.
     """
     if not os.path.isfile(path):
-        raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
+        raise NetFileError(f"{path} does not exist or is not a file; pass the path of a {kind} file")
     try:
         if not h5py.is_hdf5(path):
             with open(path, "rb") as raw:
@@ -41,7 +41,8 @@ def opened(path: Path) -> Iterator[Group]:
                     raise NetFileError(
                         f"{path} is a pointer of git LFS to the file, not the file; run git lfs pull there"
                     )
-            raise NetFileError(f"{path} is not a .net file (not HDF5); pass one that rmp-lava or lava-dl has written")
+            writer = "rmp-lava or lava-dl" if kind == ".net" else "the package nir"
+            raise NetFileError(f"{path} is not a {kind} file (not HDF5); pass one that {writer} has written")
         with h5py.File(path, "r") as file:
             if not heaps_end(path, file):
                 raise NetFileError(
@@ -97,13 +98,20 @@ class Group:
             raise self.fail(f"{self.where(key)} is a dataset; a group is expected there")
         return Group(self.path, node, self._budget, self.complete)
 
-    def numbers(self, key: str, *, integers: bool = False) -> np.ndarray:
-        """An array of finite numbers; `integers` refuses fractions and gives floats without any as int32."""
+    def names(self) -> list[str]:
+        """The keys of this group."""
+        return list(self._group)
+
+    def numbers(self, key: str, *, integers: bool = False, finite: bool = True) -> np.ndarray:
+        """An array of numbers, without NaN, and without infinity if `finite`.
+
+        `integers` refuses fractions and gives floats without any as int32.
+        """
         dataset = self._dataset(key)
         if dataset.dtype.kind not in "iufb":
             raise self.fail(f"{self.where(key)} has type {dataset.dtype}; numbers are expected")
         array = np.asarray(dataset[()])
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not (np.isfinite(array) if finite else ~np.isnan(array)).all():
             raise self.fail(f"{self.where(key)} contains NaN or infinity; train or convert the network again")
         if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
             raise self.fail(f"{self.where(key)} contains numbers beyond 63 bits; no network needs them")
@@ -141,6 +149,22 @@ class Group:
             raise self.fail(f"{self.where(key)} is a string of {length} bytes; at most {MAX_TEXT} are read")
         raw: bytes = np.asarray(dataset[()]).reshape(-1)[0]
         return raw.decode("utf-8")
+
+    def is_text(self, key: str) -> bool:
+        """Whether a key holds text."""
+        node = self._node(key)
+        return isinstance(node, h5py.Dataset) and h5py.check_string_dtype(node.dtype) is not None
+
+    def texts(self, key: str) -> np.ndarray:
+        """An array of strings, which together are at most as long as a string may be."""
+        dataset = self._dataset(key)
+        kind = h5py.check_string_dtype(dataset.dtype)
+        if kind is None:
+            raise self.fail(f"{self.where(key)} has type {dataset.dtype}; strings are expected")
+        length = variable_length(self.path, dataset) if kind.length is None else kind.length * dataset.size
+        if length > MAX_TEXT:
+            raise self.fail(f"{self.where(key)} holds {length} bytes; at most {MAX_TEXT} are read")
+        return np.vectorize(lambda raw: raw.decode("utf-8"), otypes=[object])(np.asarray(dataset[()]))
 
     def json(self, key: str, kind: type[_Kind]) -> _Kind:
         try:

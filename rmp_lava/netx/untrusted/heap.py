@@ -50,14 +50,14 @@ def heaps_end(path: Path, file: h5py.File) -> bool:
 
 
 def variable_length(path: Path, dataset: h5py.Dataset) -> int:
-    """Length in bytes that a single variable-length string declares; raises `ValueError` if it is stored in chunks."""
+    """Length in bytes that variable-length strings declare together; raises `ValueError` if they are stored in chunks."""
     offset = dataset.id.get_offset()
     if offset is None:
         raise ValueError("a string is stored in chunks")
     with path.open("rb") as raw:
         raw.seek(offset)
-        (length,) = struct.unpack("<I", raw.read(4))
-    return int(length)
+        # Each is its length, the address of a heap, and an index there.
+        return sum(length for length, _ in struct.iter_unpack("<I12s", raw.read(16 * dataset.size)))
 
 
 def _objects(data: mmap.mmap, start: int, most: int) -> int | None:

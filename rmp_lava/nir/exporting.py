@@ -1,0 +1,260 @@
+"""Spiking networks as NIR graphs: weights, integrate-and-fire neurons and pooling, with thresholds and resets as they are.
+
+NIR's neuron resets to a potential. A soft reset and an initial potential are stated in the nodes' metadata, which `from_nir`
+reads; a warning tells that other readers do not.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConversionError, NetFileError, RmpLavaWarning, UsageError
+from ..files import StrPath, write_atomically
+from ..network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
+from ..network.pooling import per_block
+from ..registers import STATE_SHIFT
+
+
+def save_nir(network: SpikingNetwork, path: StrPath) -> Path:
+    """Write the NIR file of a network, whole or not at all; parameters, errors and warnings are those of `to_nir`.
+
+    Raises
+    ------
+    NetFileError
+        If the file cannot be written.
+    """
+    import_nir().write(buffer := io.BytesIO(), to_nir(network))
+    return write_atomically(path, buffer.getbuffer(), NetFileError)
+
+
+def to_nir(network: SpikingNetwork) -> Any:
+    """The `nir.NIRGraph` of a network, in which r = 1 and a time step has length 1.
+
+    Messages are the input's: pixels in [0, 1] of encoding "current" times its levels, or spikes. A read-out that integrates
+    becomes weights without neurons, whose sum over time is its potential.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Balanced or integer. Integer weights and biases appear in weight units.
+
+    Raises
+    ------
+    ConversionError
+        If it holds what NIR cannot: leaks in Loihi's integers, sigma-delta neurons, neurons that wait, an input population,
+        a bias that differs between the pixels of a channel, or a kernel whose output nir 1.0.8 takes for another shape.
+    UsageError
+        If thresholds are not set, or the package nir is missing.
+
+    Warns
+    -----
+    RmpLavaWarning
+        If the metadata state a soft reset or initial potentials.
+    """
+    nir = import_nir()
+    _check(network)
+    source = network.input
+    said: dict[str, Any] = {"encoding": source.encoding}
+    if source.levels is not None:
+        said["levels"] = source.levels
+    nodes: dict[str, Any] = {"input": nir.Input(np.array(source.shape), metadata=said)}
+    edges: list[tuple[str, str]] = []
+    spiking = {INPUT: "input"}
+    for layer in network:
+        ends = _add_synapses(nir, network, layer, spiking, nodes, edges)
+        if layer is network.output and _integrates(network):
+            nodes["output"] = nir.Output(np.array(layer.shape), metadata=_initial(layer))
+            edges += [(end, "output") for end in ends]
+            continue
+        name = _free(layer.name, nodes)
+        nodes[name] = _neurons(nir, layer)
+        edges += [(end, name) for end in ends]
+        spiking[layer.name] = name
+    if "output" not in nodes:
+        nodes["output"] = nir.Output(np.array(network.output.shape), metadata={"readout": network.readout})
+        edges.append((spiking[network.output.name], "output"))
+    return nir.NIRGraph(nodes, edges)
+
+
+def import_nir() -> Any:
+    """The package nir; raises `UsageError` if it is missing."""
+    try:
+        import nir
+    except ImportError:
+        raise UsageError('the package nir is missing; install it with: pip install ".[nir]"') from None
+    return nir
+
+
+def _check(network: SpikingNetwork) -> None:
+    where = f"network {network.name!r}"
+    if network.stage == "analog":
+        raise UsageError(f"{where} has no thresholds yet; convert it first")
+    if network.is_sigma_delta:
+        raise ConversionError(
+            f"{where} has sigma-delta neurons, which NIR does not define; convert it with spiking neurons"
+        )
+    if network.wait:
+        raise ConversionError(
+            f"{where} has neurons that wait {network.wait} steps, which NIR does not define; convert it without wait"
+        )
+    if network.input.neurons is not None:
+        raise ConversionError(
+            f"{where} has an input population (encoding {network.input.encoding!r}), which no NIR graph begins with; convert it "
+            "with encoding 'current' or 'poisson'"
+        )
+    leaky = next((layer.name for layer in network if layer.neurons.is_leaky), None)
+    if leaky is not None:
+        raise ConversionError(
+            f"layer {leaky!r} of {where} leaks in Loihi's integers, which NIR's real numbers cannot repeat; only "
+            "integrate-and-fire neurons can be exported"
+        )
+    silent = next((layer.name for layer in network.layers[:-1] if layer.neurons.reset == "none"), None)
+    if silent is not None:
+        raise ConversionError(
+            f"layer {silent!r} of {where} never spikes, but others read it; only the last layer may integrate"
+        )
+    if any(isinstance(synapse, Dense) and synapse.delay is not None for layer in network for synapse in layer.synapses):
+        raise ConversionError(f"{where} has synapses with delays, which are not exported; convert it without them")
+    firing = network.layers[:-1] if _integrates(network) else network.layers
+    beyond = [
+        text
+        for text, holds in (
+            ("soft resets (the threshold is subtracted)", any(layer.neurons.reset == "soft" for layer in firing)),
+            ("initial potentials", any(layer.neurons.v_init for layer in network)),
+        )
+        if holds
+    ]
+    if beyond:
+        warnings.warn(
+            f"NIR defines no {' and no '.join(beyond)}: the metadata of the neurons state them, which other libraries do not "
+            "read; set their neurons accordingly there",
+            RmpLavaWarning,
+            stacklevel=3,
+        )
+
+
+def _integrates(network: SpikingNetwork) -> bool:
+    """Whether the output is the sum of the last layer's inputs."""
+    return network.readout == "total" or network.output.neurons.reset == "none"
+
+
+def _initial(layer: Layer) -> dict[str, Any]:
+    return {"v_init": float(layer.neurons.v_init)} if layer.neurons.v_init else {}
+
+
+def _neurons(nir: Any, layer: Layer) -> Any:
+    neurons = layer.neurons
+    said = {"reset": neurons.reset, **_initial(layer)}
+    thresholds = np.full(layer.shape, float(neurons.threshold))
+    return nir.IF(np.ones(layer.shape), thresholds, np.zeros(layer.shape), metadata=said)
+
+
+def _add_synapses(
+    nir: Any,
+    network: SpikingNetwork,
+    layer: Layer,
+    spiking: dict[str, str],
+    nodes: dict[str, Any],
+    edges: list[tuple[str, str]],
+) -> list[str]:
+    """Nodes and edges of a layer's synapses; the names of those that reach its neurons. The first one has the bias."""
+    ends = []
+    offset = network.output_offset if layer is network.output else 0
+    bias = _bias(layer, layer.neurons, network.is_integer, offset)
+    for i, synapse in enumerate(layer.synapses):
+        before, shape = spiking[synapse.source], network.source_shape(synapse.source)
+        base = f"{layer.name}.synapses" if len(layer.synapses) == 1 else f"{layer.name}.synapses{i}"
+        if isinstance(synapse, Conv) and synapse.pool is not None:
+            pool = np.array(synapse.pool)
+            before = _append(f"{base}.pool", nir.SumPool2d(pool, pool, np.zeros(2, dtype=int)), before, nodes, edges)
+            shape = (shape[0], *(n // p for n, p in zip(shape[1:], synapse.pool, strict=True)))
+            synapse = per_block(synapse)
+        if isinstance(synapse, Dense) and len(shape) == 3:
+            flat = nir.Flatten({"input": np.array(shape)}, 0, -1)
+            before = _append(f"{base}.flatten", flat, before, nodes, edges)
+        made = _weights(nir, layer, synapse, shape, bias if i == 0 else None)
+        ends.append(_append(base, made, before, nodes, edges))
+    return ends
+
+
+def _append(name: str, node: Any, before: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> str:
+    name = _free(name, nodes)
+    nodes[name] = node
+    edges.append((before, name))
+    return name
+
+
+def _free(name: str, nodes: dict[str, Any]) -> str:
+    while name in nodes or name in ("input", "output"):
+        name += "_"
+    return name
+
+
+def _bias(layer: Layer, neurons: Neurons, integer: bool, offset: int) -> np.ndarray | None:
+    """In weight units per step: float32, one value per channel or neuron; None without one.
+
+    The offset, in state units, is what is taken off the read-out's potential in each step.
+    """
+    if neurons.bias is None and not offset:
+        return None
+    bias = np.zeros(()) if neurons.bias is None else neurons.bias.astype(np.float64)
+    if integer:
+        bias = (bias * 2.0**neurons.bias_exponent - offset) / 2**STATE_SHIFT
+    if bias.shape == layer.shape and len(layer.shape) == 3:
+        if (bias != bias[:, :1, :1]).any():
+            raise ConversionError(
+                f"layer {layer.name!r} has a bias that differs between the pixels of a channel, which NIR's Conv2d has not; "
+                "export a network whose convolutions have one for each channel"
+            )
+        bias = bias[:, 0, 0]
+    return np.broadcast_to(bias, layer.shape[:1]).astype(np.float32)
+
+
+def _weights(nir: Any, layer: Layer, synapse: Synapse, shape: tuple[int, ...], bias: np.ndarray | None) -> Any:
+    weight = synapse.shifted_weight.astype(np.float32)
+    if isinstance(synapse, Dense):
+        return nir.Linear(weight) if bias is None else nir.Affine(weight, bias)
+    assert isinstance(synapse, Conv)
+    weight, padding = _square(layer.name, _ungrouped(weight, synapse.groups), synapse)
+    return nir.Conv2d(
+        input_shape=(shape[1], shape[2]),
+        weight=weight,
+        stride=synapse.stride,
+        padding=padding,
+        dilation=synapse.dilation,
+        groups=1,
+        bias=np.zeros(len(weight), np.float32) if bias is None else bias,
+    )
+
+
+def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
+    """The weights of a single group, with zeros between groups: nir 1.0.8 takes those of a group for all input channels."""
+    outputs, inputs = len(weight) // groups, weight.shape[1]
+    whole = np.zeros((len(weight), inputs * groups, *weight.shape[2:]), weight.dtype)
+    for i in range(groups):
+        whole[i * outputs : (i + 1) * outputs, i * inputs : (i + 1) * inputs] = weight[i * outputs : (i + 1) * outputs]
+    return whole
+
+
+def _square(name: str, weight: np.ndarray, synapse: Conv) -> tuple[np.ndarray, tuple[int, int]]:
+    """Weights and padding of a convolution with a kernel of equal sides, as nir 1.0.8 computes both sizes from its height."""
+    (height, width), (first, second) = weight.shape[2:], synapse.padding
+    if height == width:
+        return weight, synapse.padding
+    difference = abs(height - width)
+    short = 0 if height < width else 1
+    if difference % 2:
+        raise ConversionError(
+            f"layer {name!r} has a kernel of {height} x {width}, whose output nir takes for another shape; train it with a "
+            "kernel of equal sides"
+        )
+    added = difference // 2
+    widths = [(0, 0)] * 4
+    widths[2 + short] = (added, added)
+    padding = (first, second + added * synapse.dilation[1]) if short else (first + added * synapse.dilation[0], second)
+    return np.pad(weight, widths), padding

@@ -1,0 +1,129 @@
+"""Networks of other libraries: their NIR graphs, and the spikes that the libraries compute.
+
+The tests run snnTorch, which is small. `python tests/helpers/nir_peers.py` writes to tests/nir/recorded what the larger ones
+give, for machines without them: recorded with sinabs 3.1.3, spikingjelly 2.0.0, nirtorch 2.6 and nir 1.0.8.
+
+Weights are multiples of 1/64, so that sums are exact in any order. Thresholds are off that grid, also after many subtractions:
+sinabs and SpikingJelly spike at the threshold, we above it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+RECORDED = Path(__file__).resolve().parents[1] / "nir" / "recorded"
+STEPS, SAMPLES, SHAPE = 16, 3, (2, 8, 8)
+FIRST, SECOND, THIRD = 1 + 2**-16, 0.5 + 2**-16, 1.25 + 2**-16
+
+
+def spikes() -> torch.Tensor:
+    """Input, float32 (samples, steps, *shape)."""
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(SAMPLES, STEPS, *SHAPE, generator=generator) < 0.3).float()
+
+
+def _exact(model: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        for name in ("weight", "bias"):
+            value = getattr(module, name, None)
+            if isinstance(value, nn.Parameter):
+                value.data = torch.randint(-24, 40, value.shape, generator=generator) / 64
+    return model
+
+
+def snntorch(reset: str = "subtract") -> tuple[Any, np.ndarray]:
+    """`snn.Leaky` without leak. The exporter needs parameters of the neurons' shape."""
+    import snntorch as snn
+    from snntorch.export_nir import export_to_nir
+
+    def leaky(shape: tuple[int, ...], threshold: float, **options: Any) -> nn.Module:
+        given = {"threshold": torch.full(shape, threshold), "reset_mechanism": reset, "init_hidden": True}
+        return snn.Leaky(beta=torch.ones(shape), **given, **options)
+
+    model = _exact(
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), leaky((4, 8, 8), FIRST), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3, stride=2),
+            leaky((4, 1, 1), SECOND), nn.Flatten(), nn.Linear(4, 6), leaky((6,), THIRD, output=True),
+        )
+    )  # fmt: skip
+    given = spikes()
+    graph = export_to_nir(model, given[:1, 0], ignore_dims=[0])
+    for module in model.modules():
+        if isinstance(module, snn.Leaky):
+            module.reset_mem()
+    with torch.no_grad():
+        return graph, torch.stack([model(given[:, t])[0] for t in range(STEPS)], 1).numpy()
+
+
+def sinabs() -> tuple[Any, np.ndarray]:
+    """`IAFSqueeze` that sends single spikes; by default it sends several in a step."""
+    from sinabs import activation, layers
+    from sinabs.nir import to_nir
+
+    def iaf(threshold: float) -> nn.Module:
+        kinds = {"spike_fn": activation.SingleSpike, "reset_fn": activation.MembraneSubtract()}
+        return layers.IAFSqueeze(batch_size=SAMPLES, spike_threshold=torch.tensor(threshold), **kinds)
+
+    model = _exact(
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), iaf(FIRST), layers.SumPool2d(2), nn.Conv2d(4, 4, 3, stride=2, bias=False),
+            iaf(SECOND), nn.Flatten(), nn.Linear(4, 6), iaf(THIRD),
+        )
+    )  # fmt: skip
+    given = spikes().flatten(0, 1)
+    with torch.no_grad():
+        found = model(given).unflatten(0, (SAMPLES, STEPS)).numpy()
+    for module in model.modules():
+        if isinstance(module, layers.IAFSqueeze):
+            module.reset_states()
+    return to_nir(model, given), found
+
+
+def spikingjelly() -> tuple[Any, np.ndarray]:
+    """`IFNode` with hard reset, the only one that its exporter takes."""
+    from spikingjelly.activation_based import functional, layer, neuron
+    from spikingjelly.activation_based.nir_exchange import export_to_nir
+
+    model = _exact(
+        nn.Sequential(
+            layer.Conv2d(2, 4, 3, padding=1), neuron.IFNode(FIRST), layer.AvgPool2d(2), layer.Conv2d(4, 4, 3, stride=2),
+            neuron.IFNode(SECOND), layer.Flatten(), layer.Linear(4, 6, bias=False), neuron.IFNode(THIRD),
+        )
+    )  # fmt: skip
+    given = spikes()
+    graph = export_to_nir(model, given[:, 0])
+    functional.reset_net(model)
+    with torch.no_grad():
+        return graph, torch.stack([model(given[:, t]) for t in range(STEPS)], 1).numpy()
+
+
+PEERS = {
+    "snntorch-subtract": (snntorch, "soft"),
+    "snntorch-zero": (lambda: snntorch("zero"), "hard"),
+    "sinabs": (sinabs, "soft"),
+    "spikingjelly": (spikingjelly, "hard"),
+}
+"""What makes a graph and spikes, and the reset that `from_nir` has to be told."""
+
+
+def record() -> None:
+    import nir
+
+    for name, make in (("sinabs", sinabs), ("spikingjelly", spikingjelly)):
+        graph, found = make()
+        graph.infer_types()  # without the shapes that it finds, nir cannot write sinabs' convolutions
+        nir.write(RECORDED / f"{name}.nir", graph)
+        np.save(RECORDED / f"{name}.npy", np.packbits(found.astype(bool)))
+        print(f"{name}: {int(found.sum())} spikes")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    record()
