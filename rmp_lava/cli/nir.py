@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices import Encoding, SpikingReset
+from ..choices import SpikingReset, TrainedEncoding
 from ..errors import UsageError
 from . import options
 from .output import console_for, write_json
@@ -33,7 +33,7 @@ def nir(
         ),
     ] = None,
     encoding: Annotated[
-        Encoding | None,
+        TrainedEncoding | None,
         typer.Option(help="Of the input of a .nir file.", show_default="spikes, unless the file is ours"),
     ] = None,
     steps: Annotated[

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..choices import Encoding, SpikingReset, check_choice
+from ..choices import SpikingReset, TrainedEncoding, check_choice
 from ..conversion.tracing import expressions
 from ..conversion.tracing.dead import compact, reached
 from ..conversion.tracing.expressions import Expression
@@ -27,7 +27,7 @@ from ..conversion.tracing.maps import Convolution, NotComposableError
 from ..encoding import make_input
 from ..errors import ConversionError, UsageError, abridged, first_line
 from ..files import StrPath
-from ..network import INPUT, Input, Layer, Neurons, SpikingNetwork
+from ..network import INPUT, Layer, Neurons, SpikingNetwork
 from .graph import Graph, Node, graph_of, read_graph
 
 _NEURONS = {"I", "IF", "LIF", "CubaLIF"}
@@ -36,7 +36,11 @@ _ROUNDING = 1e-6
 
 
 def load_nir(
-    path: StrPath, *, reset: SpikingReset | None = None, dt: float | None = None, encoding: Encoding | None = None
+    path: StrPath,
+    *,
+    reset: SpikingReset | None = None,
+    dt: float | None = None,
+    encoding: TrainedEncoding | None = None,
 ) -> SpikingNetwork:
     """The spiking network of a NIR file; parameters and errors are those of `from_nir`.
 
@@ -54,7 +58,7 @@ def from_nir(
     name: str = "network",
     reset: SpikingReset | None = None,
     dt: float | None = None,
-    encoding: Encoding | None = None,
+    encoding: TrainedEncoding | None = None,
 ) -> SpikingNetwork:
     """The spiking network of a `nir.NIRGraph`, such as the `to_nir` or `export_to_nir` of a library returns.
 
@@ -90,12 +94,12 @@ def from_nir(
 
 
 def _network(
-    graph: Graph, name: str, reset: SpikingReset | None, dt: float | None, encoding: Encoding | None
+    graph: Graph, name: str, reset: SpikingReset | None, dt: float | None, encoding: TrainedEncoding | None
 ) -> SpikingNetwork:
     if reset is not None:
         check_choice("reset", reset, SpikingReset)
     if encoding is not None:
-        check_choice("encoding", encoding, Encoding)
+        check_choice("encoding", encoding, TrainedEncoding)
     if dt is not None and not 0 < dt < math.inf:
         raise UsageError(f"dt is {dt}; pass a positive number in the file's unit of time")
     reading = _Reading(graph, reset, _time_step(graph) if dt is None else dt)
@@ -175,7 +179,7 @@ class _Reading:
         self.last = ""
         """The last node with weights."""
 
-    def network(self, name: str, encoding: Encoding | None) -> SpikingNetwork:
+    def network(self, name: str, encoding: TrainedEncoding | None) -> SpikingNetwork:
         ends: dict[str, list[str]] = {
             kind: [name for name, node in self.graph.nodes.items() if node.kind == kind] for kind in ("Input", "Output")
         }
@@ -200,7 +204,7 @@ class _Reading:
                 ) from None
         return self.finished(name, ends["Input"][0], ends["Output"][0], encoding)
 
-    def finished(self, name: str, source: str, end: str, encoding: Encoding | None) -> SpikingNetwork:
+    def finished(self, name: str, source: str, end: str, encoding: TrainedEncoding | None) -> SpikingNetwork:
         """The network with this output, whose population is the last layer."""
         output = self.values[end]
         held = expressions.population_of(output)
@@ -211,10 +215,9 @@ class _Reading:
             self.layers.sort(key=lambda layer: layer.name == held)
         said = self.graph.nodes[source].metadata
         chosen: Any = encoding or str(said.get("encoding", "spikes"))
-        check_choice("encoding", chosen, Encoding)
-        levels = int(said["levels"]) if "levels" in said and chosen == "current" else None
-        shape = self.values[source].shape
-        given = Input(shape, "spikes") if chosen == "spikes" else make_input(chosen, shape, levels)
+        check_choice("encoding", chosen, TrainedEncoding)
+        levels = int(said["levels"]) if "levels" in said and chosen in ("current", "spikes") else None
+        given = make_input(chosen, self.values[source].shape, levels)
         layers = tuple(reached(self.layers))
         readout: Any = "potential" if layers[-1].neurons.reset == "none" else "count"
         return SpikingNetwork(
