@@ -8,11 +8,11 @@ ENV := scripts/bootstrap.sh
 PYTEST := python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check format test test-core test-slow benchmark clean
+.PHONY: help demo check check-format check-lint check-types format test test-fast test-core test-slow benchmark clean
 # Two targets must not install into the same environment at once.
 .NOTPARALLEL:
 
-check test test-core test-slow: export OMP_NUM_THREADS = 1
+test test-fast test-core test-slow: export OMP_NUM_THREADS = 1
 
 help:
 	@echo 'make demo                         run the demo'
@@ -30,11 +30,16 @@ help:
 demo:
 	@$(ENV) lava rmp-lava demo
 
-check:
+check: check-format check-lint check-types test-fast
+
+check-format:
 	@$(ENV) core ruff format --check .
+
+check-lint:
 	@$(ENV) core ruff check --quiet .
+
+check-types:
 	@$(ENV) core mypy
-	@$(ENV) core $(PYTEST) --dist loadfile -q --hypothesis-profile=fast -m "not slow and not lava"
 
 format:
 	@$(ENV) core ruff check --fix .
@@ -42,6 +47,9 @@ format:
 
 test:
 	@$(ENV) lava $(PYTEST) --dist loadgroup $(ARGS)
+
+test-fast:
+	@$(ENV) core $(PYTEST) --dist loadfile -q --hypothesis-profile=fast --durations=10 --durations-min=0.5 -m "not slow and not lava"
 
 test-core:
 	@$(ENV) core $(PYTEST) --dist loadgroup -m "not lava"

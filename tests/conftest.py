@@ -44,15 +44,17 @@ def net(_net, tmp_path) -> Path:
 
 _LONGEST = {"test_fashion_mnist_is_learned_and_kept_in_integers", "test_conversion_is_measured_and_shown"}
 """Tests of minutes, which start first."""
-_EXPENSIVE = {"converted_digits", "trained_digits"}
-"""Fixtures that train a network: the tests that use them are slow."""
+_EXPENSIVE = {"converted_digits": "slow", "trained_digits": "once"}
+"""Fixtures that train a network, and what the tests that use them are."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if _EXPENSIVE & set(item.fixturenames):
-            item.add_marker(pytest.mark.slow)
+        for fixture in _EXPENSIVE.keys() & set(item.fixturenames):
+            item.add_marker(_EXPENSIVE[fixture])
+        if item.get_closest_marker("once"):
+            item.add_marker("slow")
     if hasattr(config, "workerinput"):
         # Of several workers none is left with a long test at the end.
         items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.name not in _LONGEST))
@@ -65,6 +67,12 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("lava"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item):
+    if item.get_closest_marker("slow"):
+        gc.collect()  # networks of ImageNet's size lie in cycles, and the next one needs the memory
 
 
 def pytest_collection_finish():

@@ -156,7 +156,7 @@ def test_page_shows_medians_ratios_and_differences(benchmarks, results):
     assert "| 2% | 2.1% | 0.5 | 2 | 4 | - |" in page
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_conversion_is_measured_and_shown(benchmarks, tmp_path):
     command = ["--quick", "--rounds", "2", "--conversion", "--folder", str(tmp_path)]
     done = CliRunner().invoke(benchmarks["run"].app, command, catch_exceptions=False)

@@ -66,7 +66,7 @@ SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--conversion", "pois
 SMALL += ("--waiting-images", 250)
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path):
     page = tmp_path / "results.md"
     done = call("--network", f"digits={trained_digits}", *SMALL, "--page", page, folder=tmp_path)
@@ -245,7 +245,7 @@ def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, trained_di
     assert curves.simulate(again, "x", network, more, 6, {}).images == 70 and ran == [0, 1, 1, 2, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):
     measured = paper["neuron"].measure_neuron(paper["store"].Store(tmp_path))
     rates = np.array(measured["rates_in"])
@@ -313,7 +313,7 @@ def test_the_summary_shows_the_best_conversion_and_what_was_not_measured(paper):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_tutorial_ends_with_its_figure(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "tutorial.py"],

@@ -11,7 +11,7 @@ from rmp_lava.training.train import train
 IMAGES = 1000
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_fashion_mnist_is_learned_and_kept_in_integers(tmp_path):
     try:
         dataset = load_data("fashion-mnist")
