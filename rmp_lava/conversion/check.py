@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..encoding import pixel_values, unsuitable_values
+from ..choices import TrainedEncoding
+from ..encoding import event_counts, mean_frames, pixel_values, unsuitable_values
 from ..errors import ConversionError
 from ..findings import Finding, findings_table, grouped, of_severity
 from ..network import Layer
 from ..tables import Table, Tabular
 from .image_encoding import NO_COMMON_SCALE, of_image_and_spikes
 from .tracing.analysis import Analysis, analyse
-from .tracing.prepared import Values, prepared
+from .tracing.prepared import Values, prepared, takes_events
 from .tracing.reading import Model, Reading, read
 
 _AXES = (2, 3, 4, 5)
@@ -65,6 +66,7 @@ def check(
     example: np.ndarray | torch.Tensor,
     *,
     pooling: str = "fold",
+    encoding: TrainedEncoding | None = None,
     input_range: tuple[float, float] | None = None,
     mean: Values | None = None,
     std: Values | None = None,
@@ -79,8 +81,8 @@ def check(
         pixel / 255.
     pooling : {"fold", "layer"}
         As for `trace`.
-    input_range, mean, std
-        As for `convert`.
+    encoding, input_range, mean, std
+        As for `convert`; for encoding "spikes" the example holds events, or their means.
 
     Returns
     -------
@@ -89,11 +91,14 @@ def check(
 
     Raises
     ------
-    UsageError
-        If the range or the statistics are invalid.
+    UsageError, DataError
+        If the range or the statistics are invalid, or the events are none.
     """
-    ready = prepared(model, _as_array(example), input_range=input_range, mean=mean, std=std)
-    return CheckReport(examine(ready, example, pooling)[1].findings)
+    example, counts = _as_array(example), encoding == "spikes"
+    if counts and takes_events(model, example):
+        example = mean_frames(event_counts(example))
+    ready = prepared(model, example, input_range=input_range, mean=mean, std=std)
+    return CheckReport(examine(ready, example, pooling, counts=counts)[1].findings)
 
 
 def examine(

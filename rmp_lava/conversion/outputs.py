@@ -60,7 +60,7 @@ def _outputs(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int]
     found = []
     with Progress("running the trained network, images", len(images)) as bar:
         for start in range(0, len(images), size):
-            some = np.ascontiguousarray(pixel_values(images[start : start + size]))
+            some = np.array(pixel_values(images[start : start + size]), order="C")  # a copy, which forward may change
             filled = some if len(some) >= fewest else np.resize(some, (fewest, *some.shape[1:]))
             try:
                 outputs = call(filled)

@@ -11,6 +11,7 @@ from signals import saccades, sounds, trained
 from torch import nn
 
 from rmp_lava.backends import Reference, run
+from rmp_lava.conversion.check import check
 from rmp_lava.conversion.frontier import frontier
 from rmp_lava.conversion.pipeline import convert, tune
 from rmp_lava.conversion.trace import trace
@@ -48,6 +49,7 @@ def values() -> nn.Module:
 @pytest.mark.parametrize("make, shape", [(small, (2, 4, 4)), (rows, (2, 8)), (values, (10,))])
 def test_events_of_every_shape_or_their_means(make, shape):
     events = counts(30, 6, *shape)
+    assert check(make(), events, encoding="spikes").convertible
     conversion = quickly(make(), events, steps=6)
     held = shape if len(shape) != 2 else (2, 1, 8)
     assert conversion.integer.input == make_input("spikes", held, 127)

@@ -141,6 +141,24 @@ def test_shapes_of_images(name):
     assert (run(conversion.integer, pixels, 4).output == expected).all()
 
 
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = padded()
+
+    def forward(self, x):
+        return self.network(x.sub_(x.new_tensor(MEAN)[:, None, None]).div_(0.5))
+
+
+def test_images_stay_what_they_are_where_forward_changes_its_own():
+    pixels = images(3, 6, 6)
+    before = pixels.copy()
+    found = convert(InPlace(), pixels, steps=4)
+    assert found.stages(pixels)[1].score.error < 1e-5 and (pixels == before).all()
+    expected = convert(padded(), pixels, steps=4, mean=MEAN, std=0.5)
+    assert (run(found.integer, pixels, 4).output == run(expected.integer, pixels, 4).output).all()
+
+
 def test_a_network_that_takes_its_images_as_they_are_stays_itself():
     model = padded()
     assert convert(model, images(3, 6, 6), steps=2).model is model

@@ -112,7 +112,7 @@ _QUERIES = {"size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "
             "sym_size", "sym_numel", "is_floating_point", "is_cuda", "is_contiguous", "requires_grad", "layout",
             "isinstance", "type", "is_complex", "element_size", "is_sparse", "is_quantized", "assert",
             "assert_tensor_metadata"}  # fmt: skip
-_CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
+_CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "new_tensor"}
 _KEYWORDS = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
 """NumPy's names of arguments, which PyTorch accepts as well."""
 _TRUSTED = {"torch", "_operator", "operator", "builtins", "math"}

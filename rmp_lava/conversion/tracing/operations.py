@@ -286,7 +286,8 @@ def _arithmetic(builder: Builder, call: Call, ref: Ref, gain: np.ndarray, shift:
     if expressions.population_of(x) == INPUT and gain.ndim == 0 and np.isclose(gain, _PIXEL_UNITS, rtol=1e-6).any():
         raise ObstacleError(
             f"divides the image by {1 / float(gain):.0f}, but a pixel is a value in [0, 1] already",
-            "remove the division from forward; images may be passed as uint8, which represents pixel / 255",
+            "remove the division from forward, or pass input_range=(0, 255); images may be passed as uint8, which represents pixel / "
+            "255",
         )
     y = _affine(builder, call, x, builder.of_one_image(call, gain, x), builder.of_one_image(call, shift, x))
     note = Note(call.layer, "is arithmetic with constants")
