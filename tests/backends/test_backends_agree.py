@@ -144,6 +144,7 @@ def test_compiled_float_neurons_round_as_pytorch_does(reset, bias_shape, constan
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_random_networks_are_not_silent():
     # The comparisons above prove nothing about silent networks.
     busy = []

@@ -157,6 +157,7 @@ def test_run_and_estimate_score_all_images(call, name, key, title):
     assert code == 0 and json.loads(Path("found.json").read_text())[key] == ran[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, title", [("pixels", "Segmentation"), ("ink", "Regression")])
 def test_the_page_has_the_score_in_its_headline_and_no_accuracy_over_time(work, name, title):
     pytest.importorskip("jinja2")

@@ -180,10 +180,7 @@ KNOWN = {
 # Blocks of the others are drawn above.
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name in ("ResNet", "VGG", "MobileNetV2") else pytest.param(name, marks=pytest.mark.slow)
-        for name in KNOWN
-    ],
+    [name if name == "ResNet" else pytest.param(name, marks=pytest.mark.slow) for name in KNOWN],
 )
 def test_known_architectures(tmp_path, name):
     torch.manual_seed(0)

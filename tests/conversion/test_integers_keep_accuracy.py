@@ -120,6 +120,7 @@ def test_corrected_biases_bring_mean_outputs_back(averaging):
     assert shift(corrected) < 0.02 < 0.2 < shift(rounded)
 
 
+@pytest.mark.slow
 def test_a_run_beyond_the_room_of_its_read_out_warns_and_the_remedy_helps():
     data = load("digits")
     torch.manual_seed(0)

@@ -166,13 +166,13 @@ def test_converting_again_gives_the_integers_again():
 def test_outputs_are_in_units_of_the_trained_network():
     """Otherwise a softmax of them would be meaningless."""
     model = Small().eval()
-    digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+    digits = np.random.default_rng(0).random((32, 1, 8, 8), dtype=np.float32)
     logits = model(torch.from_numpy(digits)).detach().numpy()
     for readout in ("potential", "count"):
-        network = rmp_lava.convert(model, digits, steps=64, readout=readout).integer
+        network = rmp_lava.convert(model, digits, steps=32, readout=readout).integer
         restored = AnalogNetwork(restore(network))(torch.from_numpy(digits)).detach().numpy()
         assert np.abs(restored - logits).max() < 0.1 * np.abs(logits).max()
-        again = rmp_lava.convert(AnalogNetwork(restore(network)), digits, steps=16, readout=readout).floating
+        again = rmp_lava.convert(AnalogNetwork(restore(network)), digits, steps=4, readout=readout).floating
         assert again.readout == readout and again.class_names == ()
 
 
@@ -260,9 +260,9 @@ def test_a_net_is_a_target_that_converts_again(tmp_path):
 
 def test_the_trained_network_next_to_a_net_is_the_better_source(tmp_path):
     save_checkpoint(tmp_path / "d.pt", model_name="digits-cnn", model=digits_cnn().eval(), metadata={})
-    digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+    digits = np.random.default_rng(0).random((8, 1, 8, 8), dtype=np.float32)
     target = load_trained(str(tmp_path / "d.pt"))
-    save_with_ann(rmp_lava.convert(target.model, digits, steps=8).integer, tmp_path / "a.net", target)
+    save_with_ann(rmp_lava.convert(target.model, digits, steps=4).integer, tmp_path / "a.net", target)
     with pytest.raises(UsageError, match="is stored next to it, without rounding errors; take that, .*a.ann.pt"):
         load_trained(str(tmp_path / "a.net"))
     # Weights alone need their function, which may be lost.

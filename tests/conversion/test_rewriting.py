@@ -273,7 +273,7 @@ def test_firing_rates_converge_to_the_network(pooled_digits):
 def test_every_spike_of_maximum_pooling_is_the_reference_s(backend):
     digits = load("digits")
     network = convert(pooled().eval(), digits.train_images[:20], steps=4).integer
-    images = digits.test_images[: 20 if backend == "fast" else 1]
+    images = digits.test_images[: 5 if backend == "fast" else 1]
     expected = run(network, images, 4, "reference", record=("spikes",))
     found = run(network, images, 4, backend, record=("spikes",))
     np.testing.assert_array_equal(found.output, expected.output)

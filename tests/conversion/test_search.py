@@ -100,11 +100,11 @@ def test_outputs_come_closer_without_any_label():
 
 def test_convert_searches_where_it_is_told_to():
     labels = model()(torch.from_numpy(IMAGES)).argmax(dim=1).numpy()
-    options = {"alpha": 3.0, "v_init": "half"}
+    options = {"steps": 4, "alpha": 3.0, "v_init": "half"}
     plain = converted(**options)
     for objective in (Outputs(traced(), IMAGES), Accuracy(IMAGES, labels)):
         at_once = converted(**options, search=objective.name, labels=labels)
-        assert_same(at_once, search(plain, objective, 8))
+        assert_same(at_once, search(plain, objective, 4))
         assert at_once.provenance["search"]["objective"] == objective.name
     with pytest.raises(UsageError, match="search is 'alpha'; choose one of accuracy, outputs"):
         converted(search="alpha")

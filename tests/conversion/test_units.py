@@ -198,7 +198,7 @@ def test_weights_of_a_silent_unit_take_no_bits_from_others(at, how):
     errors = []
     for factor in (1.0, 1e6):
         model = silenced(silenced(untrained(), at, factor), at, factor, row=False)
-        balanced = balance(trace(model, make_input("current", (1, 8, 8)), IMAGES[:8]), IMAGES[:64], 16, how)
+        balanced = balance(trace(model, make_input("current", (1, 8, 8)), IMAGES[:8]), IMAGES[:32], 16, how)
         integer = quantize(balanced)
         errors.append([np.count_nonzero(layer.synapses[0].weight == 0) for layer in integer])
         assert balanced.layers[1 if at == 2 else 2].record["silent_units"] >= 1
@@ -228,7 +228,7 @@ def test_a_branch_that_is_silent_on_the_calibration_images_is_kept_without_harm(
 
 
 def test_the_user_is_told_how_many_units_are_silent():
-    conversion = convert(silenced(untrained(), 2, 1e3), IMAGES[:128], steps=4)
+    conversion = convert(silenced(untrained(), 2, 1e3), IMAGES[:32], steps=4)
     assert re.search(r"decide no scale: .*\d of 12 channels of '2'", conversion.silent_units)
     assert "silent" in str(conversion.table())
 

@@ -518,6 +518,7 @@ def test_a_residual_network_of_imagenet_size_takes_several_chips():
     assert crossing / sum(layer.size for layer in mapping.layers) == pytest.approx(1.4, abs=0.05)
 
 
+@pytest.mark.slow
 def test_residual_networks_are_mapped_quickly():
     from rmp_lava.conversion.trace import trace
     from rmp_lava.training.models import model_spec
@@ -601,6 +602,7 @@ def test_cores_of_what_does_not_fit_are_not_counted_as_the_networks():
     assert map_network(mnist(), "hala_point").cores_of_others is None
 
 
+@pytest.mark.slow
 def test_multiply_accumulates_are_the_trained_networks_where_pooling_was_folded_in():
     apart, folded = map_network(vgg16(), "hala_point"), map_network(vgg16(fold=True), "hala_point")
     pooled = {layer.name for layer in apart.layers if layer.shape[1:] == () or layer.demand.macs > layer.size * 4}

@@ -38,6 +38,7 @@ def test_every_layer_spikes_at_a_realistic_rate(benchmarks, name):
     assert not any(result.saturations.values())
 
 
+@pytest.mark.slow
 def test_networks_have_the_sizes_of_their_originals(benchmarks):
     networks = benchmarks["networks"]
     vgg = networks.build("vgg16", width=0.125)
@@ -167,6 +168,7 @@ def test_conversion_is_measured_and_shown(benchmarks, tmp_path):
     assert list(measured) == ["conversion/1", "conversion/2"] and measured["conversion/1"]["seconds"][0] > 0
 
 
+@pytest.mark.slow
 def test_pictures_are_written(benchmarks, results, tmp_path):
     pytest.importorskip("matplotlib")
     paths = benchmarks["render"].write(results, tmp_path)

@@ -156,6 +156,7 @@ def test_synthetic_images_are_seeded_and_of_every_scale(large_images):
     assert blobs.std() > 0.05 and np.diff(images, axis=3).std() > 0.001
 
 
+@pytest.mark.slow
 def test_normalisation_gets_the_statistics_of_the_images(large_images):
     torch.manual_seed(0)
     model = MODELS["resnet20-cifar"].build(width=1 / 16, batch_norm=True)
@@ -168,6 +169,7 @@ def test_normalisation_gets_the_statistics_of_the_images(large_images):
         assert model(torch.from_numpy(images)).std(dim=0).max() > 0.01
 
 
+@pytest.mark.slow
 def test_fewer_images_are_taken_for_more_steps(large):
     assert large.calibration_images("resnet34-imagenet", 16) == 64
     images = large.calibration_images("vgg16-imagenet", 256)

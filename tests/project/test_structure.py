@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "rmp_lava"
 
@@ -66,21 +68,25 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_no_import_circle():
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
     known = modules()
-    found = circle({name: imports(name, known) for name in known})
+    return {name: imports(name, known) for name in known}
+
+
+def test_no_import_circle(graph):
+    found = circle(graph)
     assert not found, "an import circle: " + " <- ".join(found)
 
 
-def test_packages_import_downwards_only():
-    known = modules()
+def test_packages_import_downwards_only(graph):
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    rooms = {name: name.split(".")[1] for name in known if "." in name}
+    rooms = {name: name.split(".")[1] for name in graph if "." in name}
     assert set(rooms.values()) == set(floor), "FLOORS names each module and package directly in rmp_lava, and no other"
     upwards = [
         f"{name} imports {other}"
         for name, room in sorted(rooms.items())
-        for other in sorted(imports(name, known))
+        for other in sorted(graph[name])
         if other in rooms and floor[rooms[other]] > floor[room]
     ]
     assert not upwards, "\n".join(upwards)

@@ -170,6 +170,7 @@ def test_the_page_is_one_file_without_outside_links(digits_page):
     assert any(link.startswith("data:") for link in digits_page.links), "the images of the samples are missing"
 
 
+@pytest.mark.slow
 def test_equal_images_do_not_share_an_id(tmp_path):
     assert_no_outside_links(Reader(make(small(), tmp_path, np.full((3, 1, 5, 5), 0.5, np.float32)).html))
 
@@ -217,6 +218,7 @@ def test_every_section_of_a_converted_network_shows_something(digits_page):
         assert "picture" in digits_page.figures[section], section
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_explained(tmp_path, images):
     reader = Reader(make(small(), tmp_path, images).html)
     assert [given["id"] for tag, given in reader.tags if tag == "section"] == SECTIONS
