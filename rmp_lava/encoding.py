@@ -126,7 +126,11 @@ def unsuitable_values(images: np.ndarray) -> tuple[str, str] | None:
 
 
 def same_elements(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether two shapes of an image differ in axes of size 1 only, so that elements have the same order in both."""
+    """Whether two shapes of an image differ in axes of size 1 only, so that elements have the same order in both.
+
+    Volumes (channels, depth, height, width) may have their planes as channels.
+    """
+    shape, other = ((each[0] * each[1], *each[2:]) if len(each) == 4 else each for each in (shape, other))
     return [n for n in shape if n != 1] == [n for n in other if n != 1]
 
 

@@ -11,7 +11,7 @@ def settle(model: nn.Module, seed: int = 0) -> nn.Module:
     """Evaluation mode, with running statistics and affine parameters that are not the neutral ones."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             for tensor, low, high in (
                 (module.running_mean, -0.3, 0.3),
                 (module.running_var, 0.5, 2.0),

@@ -22,6 +22,7 @@ from . import (  # noqa: F401 (all but two register their rules)
     rounding,
     rows,
     shapes,
+    volumes,
 )
 from .builder import APART, Builder, NotAnImageError, SilentObstacleError
 from .calls import Call, Calls, Ref

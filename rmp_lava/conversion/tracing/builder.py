@@ -138,7 +138,8 @@ class Builder:
     def image(self, call: Call) -> Expression:
         """The first argument, which must be an image (N, channels, height, width)."""
         x = self.straight(call, call.argument(0, "input"))
-        if len(x.view) == 2 and x.shape == (x.view[0], 1, x.view[1]):  # rows of features
+        is_rows = len(x.view) == 2 and x.shape == (x.view[0], 1, x.view[1])
+        if is_rows or len(x.view) == 4 and x.shape == (x.view[0] * x.view[1], *x.view[2:]):  # or volumes
             return replace(x, view=x.shape)
         if not x.is_image:
             self.give_up_silently(x)
@@ -421,12 +422,14 @@ class Builder:
 def _input_shape(calls: Calls) -> tuple[int, ...]:
     """The shape of the input's population: rows (channels, length) are an image of height 1, images without channels have one.
 
+    The planes of a volume are channels.
+
     Which of the two it is shows in the first call that reads the input: it adds the axis, or it does not.
     """
     images = calls.values[0]
     view = tuple(images.shape[1:])
     if len(view) != 2:
-        return view
+        return view if len(view) != 4 else (view[0] * view[1], *view[2:])
     first = next((call.result for call in calls.calls if any(part == Ref(0) for part in call.args)), None)
     if isinstance(first, torch.Tensor) and first.ndim == 4 and first.numel() == images.numel():
         shape = tuple(first.shape[1:])

@@ -193,6 +193,8 @@ def structural(x: Expression, constant: np.ndarray) -> np.ndarray:
     constant = constant.reshape(shape)
     if any(n not in (1, m) for n, m in zip(shape, x.view, strict=True)):
         raise NotComposableError
+    if len(shape) == 4 and math.prod(constant.shape[2:]) == 1 and x.shape == (x.view[0] * x.view[1], *x.view[2:]):
+        return np.broadcast_to(constant, (*x.view[:2], 1, 1)).reshape(-1, 1, 1)  # the planes of a volume
     if math.prod(constant.shape[1:]) == 1 and x.view[0] == x.shape[0]:
         return constant.reshape((-1,) + (1,) * (len(x.shape) - 1))
     return np.broadcast_to(constant, x.view).reshape(x.shape)

@@ -36,9 +36,16 @@ def maximum_pooling(builder: Builder, call: Call) -> Expression:
     size = pair(result.shape[2:])
 
     def pool() -> Expression:
-        return _by_part(x, lambda x: _pooled(builder, call, x, kernel, stride, padding, dilation, size))
+        return pooled(builder, call, x, kernel, stride, padding, dilation, size)
 
     return rewriting.reported(builder, call, x, "is maximum pooling", CHEAPER, pool)
+
+
+def pooled(
+    builder: Builder, call: Call, x: Expression, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, size: Pair
+) -> Expression:
+    """The maximum over the windows of an image."""
+    return _by_part(x, lambda x: _pooled(builder, call, x, kernel, stride, padding, dilation, size))
 
 
 @rule("adaptive_max_pool2d")

@@ -19,7 +19,7 @@ Lowered = tuple[str, tuple]
 _Norm = nn.modules.batchnorm._NormBase
 
 
-def _conv(m: nn.Conv1d | nn.Conv2d, x: Any) -> Lowered:
+def _conv(m: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Any) -> Lowered:
     if m.padding_mode != "zeros":
         return "Conv2d", (x, m.padding_mode)
     return "conv2d", (x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
@@ -27,6 +27,10 @@ def _conv(m: nn.Conv1d | nn.Conv2d, x: Any) -> Lowered:
 
 def _conv1d(m: nn.Conv1d, x: Any) -> Lowered | None:
     return ("conv1d", _conv(m, x)[1]) if m.padding_mode == "zeros" else None
+
+
+def _conv3d(m: nn.Conv3d, x: Any) -> Lowered | None:
+    return ("conv3d", _conv(m, x)[1]) if m.padding_mode == "zeros" else None
 
 
 def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
@@ -47,6 +51,7 @@ def _dropout(m: Any, x: Any) -> Lowered:
 _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
     nn.Conv2d: _conv,
     nn.Conv1d: _conv1d,
+    nn.Conv3d: _conv3d,
     nn.Linear: lambda m, x: ("linear", (x, m.weight, m.bias)),
     nn.ReLU: lambda m, x: ("relu", (x,)),
     nn.ReLU6: lambda m, x: ("relu6", (x,)),
@@ -58,6 +63,7 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
     nn.Softshrink: lambda m, x: ("softshrink", (x, m.lambd)),
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm3d: _batch_norm,
     nn.SyncBatchNorm: _batch_norm,
     nn.InstanceNorm1d: _instance_norm,
     nn.InstanceNorm2d: _instance_norm,
@@ -79,6 +85,15 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
     nn.AvgPool1d: lambda m, x: (
         "avg_pool1d",
         (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad),
+    ),
+    nn.AvgPool3d: lambda m, x: (
+        "avg_pool3d",
+        (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override),
+    ),
+    nn.AdaptiveAvgPool3d: lambda m, x: ("adaptive_avg_pool3d", (x, m.output_size)),
+    nn.MaxPool3d: lambda m, x: (
+        "max_pool3d",
+        (x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices),
     ),
     nn.MaxPool1d: lambda m, x: (
         "max_pool1d",

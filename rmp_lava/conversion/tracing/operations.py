@@ -45,12 +45,11 @@ def convolution(builder: Builder, call: Call) -> Expression:
 @rule("convolution")
 def aten_convolution(builder: Builder, call: Call) -> Expression:
     """aten.convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)."""
-    if call.args[1].ndim > 4:
-        raise obstacle("conv3d")
     if call.args[6]:
         return dense.as_matrix(builder, call)
-    if call.args[1].ndim == 3:
-        return RULES["conv1d"](builder, replace(call, op="conv1d", args=(*call.args[:6], call.args[8])))
+    if call.args[1].ndim != 4:
+        op = "conv1d" if call.args[1].ndim == 3 else "conv3d"
+        return RULES[op](builder, replace(call, op=op, args=(*call.args[:6], call.args[8])))
     return convolution(builder, replace(call, op="conv2d", args=(*call.args[:6], call.args[8])))
 
 
@@ -286,8 +285,7 @@ def _arithmetic(builder: Builder, call: Call, ref: Ref, gain: np.ndarray, shift:
     if expressions.population_of(x) == INPUT and gain.ndim == 0 and np.isclose(gain, _PIXEL_UNITS, rtol=1e-6).any():
         raise ObstacleError(
             f"divides the image by {1 / float(gain):.0f}, but a pixel is a value in [0, 1] already",
-            "remove the division from forward, or pass input_range=(0, 255); images may be passed as uint8, which represents pixel / "
-            "255",
+            "remove the division from forward, or pass input_range=(0, 255); uint8 represents pixel / 255 anyway",
         )
     y = _affine(builder, call, x, builder.of_one_image(call, gain, x), builder.of_one_image(call, shift, x))
     note = Note(call.layer, "is arithmetic with constants")

@@ -26,9 +26,9 @@ SWAP_GATE = (
 
 _UNSUPPORTED = (
     (
-        "is maximum pooling in three dimensions, or over random windows",
-        "use nn.MaxPool2d on the image (N, channels, height, width)",
-        "max_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d",
+        "is maximum pooling over random or adaptive windows",
+        "use nn.MaxPool2d on the image (N, channels, height, width), or nn.MaxPool3d on volumes",
+        "adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d",
     ),
     (
         "is an order of activations",
@@ -70,9 +70,9 @@ _UNSUPPORTED = (
         "embedding embedding_bag",
     ),
     (
-        "is a convolution or pooling in three dimensions",
-        "use two-dimensional ones on images (N, channels, height, width)",
-        "conv3d conv_transpose3d avg_pool3d adaptive_avg_pool3d batch_norm3d",
+        "is a transposed convolution in three dimensions, or one that pads with other values than zeros",
+        "use nn.Conv3d with zeros, or two-dimensional ones on images (N, channels, height, width)",
+        "conv3d conv_transpose3d",
     ),
     (
         "moves pixels to places that depend on activations",
