@@ -61,6 +61,8 @@ def run(job):
         sink = SpikeSink(shape=layer.out.shape, paths=paths, **timing)
         layer.out.connect(sink.a_in)
         state = "v" if hasattr(layer.neuron, "v") else "sigma"
+        if state == "v":  # until its first reset, so that no bias makes a neuron spike before its window
+            layer.neuron.v.init = np.full(layer.neuron.v.shape, 1 - 2**23)
         StateProbe(var=getattr(layer.neuron, state), path=str(folder / f"v{i}.npy"), **timing)
     models = BLAS_CONV["fixed_pt"] if job["conv_model"] == "blas" else None
     config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models)

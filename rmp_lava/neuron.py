@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .network import Neurons
+from .network.values import per_neuron
 from .registers import MAX_STATE, REGISTER_LIMIT, to_state_units
 
 Range = tuple[float, float] | tuple[int, int]
@@ -100,7 +101,9 @@ def step(neurons: Neurons, state: State, a: np.ndarray | None, *, integer: bool,
     numpy.ndarray
         bool (samples, *shape): which neurons spike.
     """
-    threshold = to_state_units(int(neurons.threshold)) if integer else neurons.threshold
+    threshold = neurons.threshold
+    if integer:
+        threshold = to_state_units(per_neuron(threshold, state.v.shape[1:]).astype(np.int64))
     bias = neurons.bias_per_neuron(state.v.shape[1:])
     if a is None:
         pass  # after the last messages of neurons that waited

@@ -66,9 +66,9 @@ def beyond_chip(network: SpikingNetwork) -> Iterator[Finding]:
         if neurons.bias is not None and (neurons.bias.min() < MIN_BIAS or neurons.bias.max() > MAX_BIAS):
             found = f"bias mantissas reach {int(np.abs(neurons.bias.astype(int)).max())}, beyond 13 bits"
             yield Finding("obstacle", name, found, "simulate it, or scale weights, threshold and bias down", "bias")
-        if not isinstance(neurons.current_decay, int) or not isinstance(neurons.voltage_decay, int):
-            found = "its decays differ between neurons, which LIF on a chip has once per population"
-            yield Finding("obstacle", name, found, "simulate it, or train shared decays", "decay")
+        if not neurons.is_uniform:
+            found = "its thresholds or decays differ between neurons, which LIF on a chip has once per population"
+            yield Finding("obstacle", name, found, "simulate it, or train shared ones", "decay")
 
 
 def unbuildable(network: SpikingNetwork) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from functools import reduce
 import numpy as np
 
 from ..network import INPUT, Neurons, SpikingNetwork, populations as populations_of
+from ..network.values import per_neuron
 from ..neuron import Range, decay, widened, wrap24
 from ..readout import output
 from ..registers import MAX_STATE, to_state_units
@@ -162,7 +163,7 @@ class _StockPopulation:
     def __init__(self, neurons: Neurons, shape: tuple[int, ...], leak: int, wait: int, plan: Schedule) -> None:
         self.neurons, self.shape, self.leak, self.wait, self.plan = neurons, shape, leak, wait, plan
         self.soft = neurons.reset == "soft"
-        self.threshold = to_state_units(int(neurons.threshold))
+        self.threshold = to_state_units(per_neuron(neurons.threshold, shape).astype(np.int64))
         self.pulses: dict[int, int] = {}
         for pulse in pulses_of(neurons, wait, *pulsing(plan)):
             position = pulse.step % plan.period

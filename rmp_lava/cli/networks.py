@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _STAGES = {"integer": "Loihi's integers", "balanced": "real numbers, balanced", "analog": "real numbers, not balanced"}
 
 
-def _plain(scale: np.ndarray | None) -> float | list[float] | None:
-    return None if scale is None else scale.tolist()
+def _plain(value: float | np.ndarray | None) -> float | list[float] | None:
+    return value if value is None or isinstance(value, int | float) else value.tolist()
 
 
 def _messages(levels: int | None) -> str:
@@ -81,7 +81,7 @@ def info(net: options.Net, json_path: options.Json = None) -> None:
                     "shape": layer.shape,
                     "sources": [s.source for s in layer.synapses],
                     "reset": layer.neurons.reset,
-                    "threshold": layer.neurons.threshold,
+                    "threshold": _plain(layer.neurons.threshold),
                     "v_init": layer.neurons.v_init,
                     "activation_scale": _plain(layer.activation_scale),
                     "clip": _plain(layer.clip),

@@ -367,15 +367,15 @@ def choose_scale(
     fits = [_synapse_scale(synapse, layer, profile, form) for synapse in layer.synapses]
     if layer.neurons.reset == "none":
         return _readout_scale(layer, fits, shifted, levels, profile, form, steps)
-    largest = threshold_limit(profile, form) / (layer.neurons.threshold * levels)
+    largest = threshold_limit(profile, form) / (float(layer.neurons.threshold) * levels)
     scale = _finest(fits, shifted, min(_bias_scale(layer, profile), headroom) / levels, largest)
-    wanted = layer.neurons.threshold * scale * levels
+    wanted = float(layer.neurons.threshold) * scale * levels
     # Rounded down, so that the weights, which follow the threshold, stay within their ranges.
     threshold = representable(int(min(wanted, threshold_limit(profile, form))), form)
-    exponents = _exponents(min(scale, threshold / (layer.neurons.threshold * levels) or scale), fits, shifted)
+    exponents = _exponents(min(scale, threshold / (float(layer.neurons.threshold) * levels) or scale), fits, shifted)
     # Larger weights are clipped: one message through them makes the neuron spike in all of T steps as it is, or in none.
     threshold = max(threshold, _smallest_threshold(profile, form, steps))
-    return Scale(threshold / (layer.neurons.threshold * levels), levels, threshold, exponents)
+    return Scale(threshold / (float(layer.neurons.threshold) * levels), levels, threshold, exponents)
 
 
 def _smallest_threshold(profile: Profile, form: ThresholdForm, steps: int | None) -> int:

@@ -97,7 +97,7 @@ def _summing(last: Layer, network: SpikingNetwork) -> Layer:
     """The read-out with sums in units of the trained network's outputs; one that spikes would rectify them."""
     unit = 1.0 if network.output_scale is None else network.output_scale
     if network.readout == "count":  # the scale is that of a spike
-        unit /= last.neurons.threshold
+        unit /= float(last.neurons.threshold)
     bias = last.neurons.bias
     if bias is not None or network.output_offset:
         shared = to_weight_units(network.output_offset)

@@ -25,8 +25,9 @@ class Neurons(Value):
 
     Parameters
     ----------
-    threshold : float or int
-        V_th in weight units; the integer is Loihi's 17-bit mantissa. A neuron that never spikes still carries one.
+    threshold : float, int or numpy.ndarray
+        V_th in weight units; the integer is Loihi's 17-bit mantissa. A neuron that never spikes still carries one. Integers of
+        neurons with hard reset may differ, with the shapes of a bias; there 2^17 is one that is never reached.
     reset : {"soft", "hard", "none"}
         At a spike: subtract the threshold, set to zero, or never spike at all (an integrating read-out).
     v_init : float or int
@@ -43,7 +44,7 @@ class Neurons(Value):
         integers only.
     """
 
-    threshold: float | int
+    threshold: float | int | np.ndarray
     reset: Reset = "soft"
     v_init: float | int = 0
     bias: np.ndarray | None = None
@@ -58,11 +59,18 @@ class Neurons(Value):
             object.__setattr__(self, "bias", frozen_array(self.bias))
         else:
             object.__setattr__(self, "bias_exponent", type(self).bias_exponent)  # without a bias it means nothing
-        for name in ("current_decay", "voltage_decay"):
-            rate = getattr(self, name)
-            if isinstance(rate, np.ndarray):  # equal ones are one
-                same = bool(rate.size) and (rate == rate.flat[0]).all()
-                object.__setattr__(self, name, rate.flat[0].item() if same else frozen_array(rate))
+        for name in ("threshold", "current_decay", "voltage_decay"):
+            values = getattr(self, name)
+            if isinstance(values, np.ndarray):  # equal ones are one
+                same = bool(values.size) and (values == values.flat[0]).all()
+                object.__setattr__(self, name, values.flat[0].item() if same else frozen_array(values))
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all neurons have the same threshold and decays."""
+        return not any(
+            isinstance(each, np.ndarray) for each in (self.threshold, self.current_decay, self.voltage_decay)
+        )
 
     @property
     def is_leaky(self) -> bool:

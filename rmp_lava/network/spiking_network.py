@@ -14,7 +14,7 @@ from ..tables import Table, Tabular, table
 from .layers import INPUT, Companion, Input, Layer
 from .neurons import SigmaDelta
 from .validate import check_input, check_json, check_layers, is_integer, is_positive_or_none
-from .values import Value
+from .values import Value, extent
 
 MAX_OFFSET = 2**40
 """State units per step; with `MAX_STEPS` an output still fits 63 bits."""
@@ -195,7 +195,7 @@ class SpikingNetwork(Tabular, Value):
                 layer.name,
                 _by_x(layer.shape),
                 layer.neurons.kind,
-                "-" if layer.neurons.reset == "none" else f"{layer.neurons.threshold:g}",
+                "-" if layer.neurons.reset == "none" else extent(layer.neurons.threshold),
                 ", ".join(synapse.source for synapse in layer.synapses),
             )
             for layer in self.layers

@@ -182,7 +182,10 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
     if isinstance(neurons, SigmaDelta):
         _check_sigma_delta(neurons, shape, layer, integer)
         return
-    for name in ("threshold", "v_init"):
+    varied = isinstance(neurons.threshold, np.ndarray)
+    if varied:
+        _check_thresholds(neurons, shape, layer, integer)
+    for name in ("v_init",) if varied else ("threshold", "v_init"):
         value = getattr(neurons, name)
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise NetworkError(f"layer {layer!r}: {name} is {value!r}; expected a number")
@@ -191,7 +194,7 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
         if integer and value != int(value):
             raise NetworkError(f"layer {layer!r}: {name} is {value}; an integer network needs integers")
     least = 1 - (neurons.reset == "hard") if integer else np.nextafter(0, 1)
-    if not least <= neurons.threshold <= (MAX_THRESHOLD if integer else np.inf):
+    if not varied and not least <= neurons.threshold <= (MAX_THRESHOLD if integer else np.inf):
         allowed = f"{least}..{MAX_THRESHOLD} (17 bits)" if integer else "positive numbers"
         raise NetworkError(f"layer {layer!r}: threshold is {neurons.threshold}; allowed are {allowed}")
     if integer and abs(neurons.v_init) > MAX_THRESHOLD:
@@ -215,6 +218,21 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
                 worst = rate.min() if rate.min() < 0 else rate.max()
                 raise NetworkError(f"layer {layer!r}: {name} is {worst}; allowed are 0..{NO_MEMORY}")
     _check_bias(neurons, shape, layer, integer)
+
+
+def _check_thresholds(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
+    """Those of neurons that differ in them."""
+    values, where = np.asarray(neurons.threshold), f"layer {layer!r}: thresholds"
+    if not integer or neurons.reset != "hard":
+        raise NetworkError(f"{where} differ between neurons; only those of integer neurons with hard reset may")
+    if values.dtype.kind not in "iu" or values.shape not in ((shape[0],), shape):
+        raise NetworkError(
+            f"{where} are {values.dtype} of shape {values.shape}; expected one integer per channel {(shape[0],)} or one per "
+            f"neuron {shape}"
+        )
+    if values.min() < 0 or values.max() > MAX_THRESHOLD + 1:
+        worst = values.min() if values.min() < 0 else values.max()
+        raise NetworkError(f"{where} contain {worst}; allowed are 0..{MAX_THRESHOLD + 1}")
 
 
 def _check_sigma_delta(neurons: SigmaDelta, shape: tuple[int, ...], layer: str, integer: bool) -> None:

@@ -127,6 +127,12 @@ def per_neuron(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(value, shape)
 
 
+def extent(value: float | np.ndarray) -> str:
+    """A number, or the smallest and the largest of several, in words."""
+    low, high = np.min(value), np.max(value)
+    return f"{low:g}" if low == high else f"{low:g} … {high:g}"
+
+
 def frozen_array(value: Any) -> np.ndarray:
     """A read-only copy: integers as int16 (int64 where that is too narrow), real numbers as float32."""
     array = np.array(value)

@@ -86,8 +86,9 @@ def _layer_obstacles(layer: Layer) -> list[str]:
         )
     if neurons.bias is not None and neurons.bias_exponent != STOCK_BIAS_EXPONENT:
         obstacles.append(f"bias exponent is {neurons.bias_exponent}; the loader uses {STOCK_BIAS_EXPONENT}")
-    if len(layer.shape) == 3 and any(np.ndim(rate) == 3 for rate in (neurons.current_decay, neurons.voltage_decay)):
-        obstacles.append("has decays per neuron; the loader takes one per channel")
+    values = (neurons.threshold, neurons.current_decay, neurons.voltage_decay)
+    if len(layer.shape) == 3 and any(np.ndim(each) == 3 for each in values):
+        obstacles.append("has thresholds or decays per neuron; the loader takes one per channel")
     if neurons.reset == "soft":
         if layer.recurrent or synapse.longest_delay:
             obstacles.append("has a soft reset and recurrent synapses or delays; the loader has no synapses for both")

@@ -295,19 +295,19 @@ def _read_neurons(group: Group, integer: bool) -> Neurons:
     integrates = "integrator_threshold" in entry  # lava-dl gets a threshold that is never reached
     key = "integrator_threshold" if integrates else "vThMant"
     return Neurons(
-        threshold=entry.integer(key) if integer else entry.scalar(key),
+        threshold=_read_values(entry, key) if integer else entry.scalar(key),
         reset="none" if integrates else reset,
         v_init=entry.integer("vInit") if integer else entry.scalar("vInit"),
         bias=bias,
         bias_exponent=entry.integer("biasExp") if bias is not None else 6,
-        current_decay=_read_decay(entry, "iDecay"),
-        voltage_decay=_read_decay(entry, "vDecay"),
+        current_decay=_read_values(entry, "iDecay"),
+        voltage_decay=_read_values(entry, "vDecay"),
     )
 
 
-def _read_decay(entry: Group, key: str) -> int | np.ndarray:
-    rate = entry.numbers(key, integers=True)
-    return rate if rate.ndim else int(rate)
+def _read_values(entry: Group, key: str) -> int | np.ndarray:
+    values = entry.numbers(key, integers=True)
+    return values if values.ndim else int(values)
 
 
 def _read_bias(group: Group, entry: Group, integer: bool) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from ..conversion.fidelity import begins_at
 from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.stages import Stage
 from ..network import Conv, Layer, SigmaDelta, SpikingNetwork, Synapse
+from ..network.values import extent
 from ..registers import MAX_STATE, to_weight_units
 from ..results import Run
 from ..tables import Table, table
@@ -37,7 +38,7 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
             kind = neurons.kind
         elif neurons.is_leaky:
             decays = (neurons.current_decay, neurons.voltage_decay)
-            kind = f"CUBA, decays {'/'.join(map(_extent, decays))}"
+            kind = f"CUBA, decays {'/'.join(map(extent, decays))}"
         else:
             kind = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
             kind = kind if wide else kind.partition(" (")[0]
@@ -52,7 +53,7 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
                 kind,
                 shape(layer.shape),
                 *((f"{weights:,}", f"{low:g} … {high:g}") if wide else ()),
-                "–" if neurons.reset == "none" else f"{neurons.threshold:g}",
+                "–" if neurons.reset == "none" else extent(neurons.threshold),
                 f"{neurons.v_init:g}",
                 percent(_weight_error(layer)[0], 2),
             )
@@ -75,7 +76,7 @@ def quantisation_table(network: SpikingNetwork, run: Run) -> Table:
                 digits(float(scale)) if is_number(scale) else "–",
                 f"{low} … {high}".replace("-", "−"),
                 *(percent(each, 2) for each in _weight_error(layer)),
-                "–" if neurons.reset == "none" else f"{neurons.threshold:,}",
+                "–" if neurons.reset == "none" else f"{int(np.max(neurons.threshold)):,}",
                 f"{neurons.v_init:,}".replace("-", "−"),
                 "–" if reached is None else percent(max(abs(n) for n in reached) / MAX_STATE),
                 f"{run.saturations[layer.name]:,}" if layer.name in run.saturations else "not counted",
@@ -88,10 +89,6 @@ def quantisation_table(network: SpikingNetwork, run: Run) -> Table:
 def _source(synapse: Synapse) -> str:
     late = f", delays up to {synapse.longest_delay}" if synapse.longest_delay else ""
     return (f"{synapse.source} << {synapse.exponent}" if synapse.exponent else synapse.source) + late
-
-
-def _extent(value: int | np.ndarray) -> str:
-    return f"{np.min(value)}…{np.max(value)}" if isinstance(value, np.ndarray) else str(value)
 
 
 def _weight_range(layer: Layer) -> tuple[float, float]:

@@ -164,6 +164,8 @@ def _neurons(
             neurons = neurons.replace(current_decay=rng.choice([0, 1, 77, 2048, 4095, 4096], each))
             if draw(st.booleans()):
                 neurons = neurons.replace(voltage_decay=rng.integers(0, 4097, each))
+            if reset == "hard" and not stock:
+                neurons = neurons.replace(threshold=rng.choice([0, 7, 300, 131071, 131072], each))
     return neurons
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,7 @@ def make_population(
     keeps_current = neurons.is_leaky and (neurons.has_memory or largest_input >= REGISTER_LIMIT)
     # A current wraps once per step, by 2^24: inputs above 2^18 can take it beyond 32 bits.
     wide = integer and largest_input >= (2 * REGISTER_LIMIT if keeps_current else EXACT_FLOAT32)
-    alike = isinstance(neurons.current_decay, int) and isinstance(neurons.voltage_decay, int)
-    if integer and fused is not None and device.type == "cpu" and alike and not (wide and keeps_current):
+    if integer and fused is not None and device.type == "cpu" and neurons.is_uniform and not (wide and keeps_current):
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     if not integer and fused is not None and device.type == "cpu" and not neurons.is_leaky:
         return FusedFloatPopulation(neurons, shape, samples, torch.float32, device, keeps_current)
@@ -51,6 +51,7 @@ class Population:
 
     v : (samples, neurons) membrane potentials in state units; in weight units in float networks.
     u : The same for currents; (samples, 0) if they have no memory.
+    threshold : In the units of v; (neurons,) int64 where they differ.
     bias : (neurons,) in the units of v, or (0,).
     counts : (samples, neurons) int32: spikes of each neuron so far.
     keeps : () or (neurons,) float64 shares that the decays of current and voltage leave.
@@ -71,7 +72,12 @@ class Population:
         self.scale = 1 << STATE_SHIFT if self.integer else 1
         size = (samples, int(np.prod(shape)))
         number = int if self.integer else float
-        self.threshold = number(neurons.threshold) * self.scale
+        self.threshold: Any
+        if not isinstance(neurons.threshold, np.ndarray):
+            self.threshold = number(neurons.threshold) * self.scale
+        else:
+            each = np.ascontiguousarray(to_memory(per_neuron(neurons.threshold, shape), 0)).reshape(-1)
+            self.threshold = torch.tensor(each.astype(np.int64) * self.scale, device=device)
         self.v = torch.full(size, number(neurons.v_init) * self.scale, dtype=state, device=device)
         self.u = torch.zeros(size if keeps_current else (samples, 0), dtype=state, device=device)
         bias = neurons.bias_per_neuron(shape)

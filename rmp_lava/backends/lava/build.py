@@ -104,6 +104,8 @@ def _native_population(each: Population, plan: Schedule, lead_in: int, adapters:
     neurons = each.neurons
     if neurons.is_leaky:
         raise BackendError(f"layer {each.name!r} has lava-dl's leaky neurons; run it with implementation 'stock'")
+    if isinstance(neurons.threshold, np.ndarray):
+        raise BackendError(f"layer {each.name!r} has a threshold per neuron; run it with implementation 'stock'")
     process = RMP(
         shape=lava_shape(each.shape),
         threshold=neurons.threshold,

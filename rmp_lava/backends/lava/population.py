@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
@@ -44,9 +45,9 @@ def lava_bias(neurons: Neurons, shape: tuple[int, ...]) -> np.ndarray | int:
     return 0 if bias is None else bias.transpose()
 
 
-def lava_decay(rate: int | np.ndarray, shape: tuple[int, ...]) -> np.ndarray | int:
-    """A decay in Lava's order of axes, if neurons differ in it."""
-    return rate if isinstance(rate, int) else per_neuron(rate, shape).transpose()
+def lava_values(values: float | np.ndarray, shape: tuple[int, ...]) -> Any:
+    """A parameter, in Lava's order of axes where neurons differ in it."""
+    return per_neuron(values, shape).transpose() if isinstance(values, np.ndarray) else values
 
 
 def flattened(port: OutPort) -> OutPort:

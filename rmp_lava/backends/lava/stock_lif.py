@@ -15,7 +15,7 @@ from ...registers import REGISTER_LIMIT, STATE_SHIFT
 from ...schedule import Schedule
 from ...stock_weights import pulses_of, terms
 from ..stock import pulsing, reset_interval
-from .population import LavaPopulation, lava_bias, lava_decay, lava_shape, one_to_one
+from .population import LavaPopulation, lava_bias, lava_shape, lava_values, one_to_one
 from .pulses import Pulses
 
 
@@ -23,11 +23,11 @@ def stock_population(each: Population, plan: Schedule, lead_in: int, leak: int, 
     """Stock neurons whose window starts `lead_in + start` steps after the run; what drives them is added to `pulses`."""
     neurons = each.neurons
     soft, interval = neurons.reset == "soft", reset_interval(plan)
-    du, dv = (lava_decay(rate, each.shape) for rate in (neurons.current_decay, neurons.voltage_decay))
+    du, dv = (lava_values(rate, each.shape) for rate in (neurons.current_decay, neurons.voltage_decay))
     first = lead_in + each.window.start + 1  # first step of the window
     process = LIFReset(
         shape=lava_shape(each.shape),
-        vth=REGISTER_LIMIT if neurons.reset == "none" else neurons.threshold,
+        vth=REGISTER_LIMIT if neurons.reset == "none" else lava_values(neurons.threshold, each.shape),
         du=leak - 1 if soft else du - 1,
         dv=NO_MEMORY if soft else dv,
         bias_mant=0 if soft else lava_bias(neurons, each.shape),

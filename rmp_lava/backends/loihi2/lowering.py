@@ -152,7 +152,7 @@ def _of_numbers(network: SpikingNetwork) -> Iterator[Finding]:
                 found = f"its convolution from {synapse.source!r} has weight exponent {synapse.exponent}, which Conv ignores"
                 yield Finding("information", layer.name, found, "it becomes a Sparse, which applies it", "exponent")
     for name, neurons, *_ in populations(network):
-        threshold = int(neurons.threshold)
+        threshold = int(np.max(neurons.threshold))
         if neurons.reset == "soft" and threshold <= MAX_VALUE and not is_one_weight(threshold):
             found = f"the threshold {threshold} is not representable as one weight"
             yield Finding("information", name, found, "two self-synapses subtract it, exactly", "threshold")
