@@ -44,7 +44,8 @@ def nir(
 ) -> None:
     """Exchange networks with other libraries through NIR files: .nir to .net, or .net to .nir.
 
-    Takes feed-forward networks of integrate-and-fire neurons, and refuses others.
+    Takes feed-forward networks of integrate-and-fire neurons, whose spikes stay the same, and of leaky ones, whose numbers are
+    rounded to Loihi's integers.
     """
     from .. import netx
     from ..conversion.quantize import quantize
@@ -61,7 +62,7 @@ def nir(
         save_nir(network, target)
     elif kinds == (".nir", ".net"):
         network = load_nir(source, reset=reset, dt=dt, encoding=encoding)
-        if steps is not None:
+        if steps is not None and not network.is_integer:
             network = quantize(network, profile, steps=steps)
         netx.save(network, target)
     else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ConversionError, NetFileError, RmpLavaWarning, UsageError
 from ..files import StrPath, write_atomically
-from ..network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
+from ..network import INPUT, NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from ..network.pooling import per_block
 from ..registers import STATE_SHIFT
 
@@ -46,7 +46,7 @@ def to_nir(network: SpikingNetwork) -> Any:
     Raises
     ------
     ConversionError
-        If it holds what NIR cannot: leaks in Loihi's integers, sigma-delta neurons, neurons that wait, an input population,
+        If it holds what NIR cannot: sigma-delta neurons, neurons that wait, an input population,
         a bias that differs between the pixels of a channel, or a kernel whose output nir 1.0.8 takes for another shape.
     UsageError
         If thresholds are not set, or the package nir is missing.
@@ -59,7 +59,7 @@ def to_nir(network: SpikingNetwork) -> Any:
     nir = import_nir()
     _check(network)
     source = network.input
-    said: dict[str, Any] = {"encoding": source.encoding}
+    said: dict[str, Any] = {"encoding": source.encoding, "dt": 1.0}
     if source.levels is not None:
         said["levels"] = source.levels
     nodes: dict[str, Any] = {"input": nir.Input(np.array(source.shape), metadata=said)}
@@ -67,7 +67,7 @@ def to_nir(network: SpikingNetwork) -> Any:
     spiking = {INPUT: "input"}
     for layer in network:
         ends = _add_synapses(nir, network, layer, spiking, nodes, edges)
-        if layer is network.output and _integrates(network):
+        if layer is network.output and _integrates(network) and not layer.neurons.is_leaky:
             nodes["output"] = nir.Output(np.array(layer.shape), metadata=_initial(layer))
             edges += [(end, "output") for end in ends]
             continue
@@ -107,19 +107,29 @@ def _check(network: SpikingNetwork) -> None:
             f"{where} has an input population (encoding {network.input.encoding!r}), which no NIR graph begins with; convert it "
             "with encoding 'current' or 'poisson'"
         )
-    leaky = next((layer.name for layer in network if layer.neurons.is_leaky), None)
-    if leaky is not None:
-        raise ConversionError(
-            f"layer {leaky!r} of {where} leaks in Loihi's integers, which NIR's real numbers cannot repeat; only "
-            "integrate-and-fire neurons can be exported"
-        )
+    for layer in network:
+        neurons = layer.neurons
+        if neurons.has_memory:
+            unsaid = {
+                "a bias that its current does not remember": neurons.bias is not None,
+                "a current that never decays": bool(np.any(neurons.current_decay == 0)),
+                "a current with memory, but never spikes": neurons.reset == "none",
+            }
+            found = next((text for text, holds in unsaid.items() if holds), None)
+            if found is not None:
+                raise ConversionError(
+                    f"layer {layer.name!r} of {where} has {found}, which no NIR neuron does; export a network without it"
+                )
     silent = next((layer.name for layer in network.layers[:-1] if layer.neurons.reset == "none"), None)
     if silent is not None:
         raise ConversionError(
             f"layer {silent!r} of {where} never spikes, but others read it; only the last layer may integrate"
         )
-    if any(isinstance(synapse, Dense) and synapse.delay is not None for layer in network for synapse in layer.synapses):
-        raise ConversionError(f"{where} has synapses with delays, which are not exported; convert it without them")
+    late = next((each.name for each in network if each.recurrent or any(s.longest_delay for s in each.synapses)), None)
+    if late is not None:
+        raise ConversionError(
+            f"layer {late!r} of {where} has recurrent synapses or delays, which are not exported; export a network without them"
+        )
     firing = network.layers[:-1] if _integrates(network) else network.layers
     beyond = [
         text
@@ -133,6 +143,13 @@ def _check(network: SpikingNetwork) -> None:
         warnings.warn(
             f"NIR defines no {' and no '.join(beyond)}: the metadata of the neurons state them, which other libraries do not "
             "read; set their neurons accordingly there",
+            RmpLavaWarning,
+            stacklevel=3,
+        )
+    if any(layer.neurons.is_leaky for layer in network):
+        warnings.warn(
+            f"{where} leaks in Loihi's integers, which drop fractions; real numbers keep them, so spikes may differ in other "
+            "libraries",
             RmpLavaWarning,
             stacklevel=3,
         )
@@ -150,8 +167,18 @@ def _initial(layer: Layer) -> dict[str, Any]:
 def _neurons(nir: Any, layer: Layer) -> Any:
     neurons = layer.neurons
     said = {"reset": neurons.reset, **_initial(layer)}
-    thresholds = np.full(layer.shape, float(neurons.threshold))
-    return nir.IF(np.ones(layer.shape), thresholds, np.zeros(layer.shape), metadata=said)
+    zeros, ones = np.zeros(layer.shape), np.ones(layer.shape)
+    given: dict[str, Any] = {"metadata": said}
+    if neurons.reset != "none":
+        given |= {"v_threshold": ones * float(neurons.threshold), "v_reset": zeros}
+    if not neurons.is_leaky:
+        return nir.IF(r=ones, **given)
+    with np.errstate(divide="ignore"):
+        tau_syn, tau_mem = (NO_MEMORY / decay.astype(np.float64) for decay in neurons.decays_per_neuron(layer.shape))
+    given |= {"r": tau_mem, "v_leak": zeros}
+    if not neurons.has_memory:
+        return (nir.LI if neurons.reset == "none" else nir.LIF)(tau=tau_mem, **given)
+    return nir.CubaLIF(tau_mem=tau_mem, tau_syn=tau_syn, w_in=tau_syn, **given)
 
 
 def _add_synapses(

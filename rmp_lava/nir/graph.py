@@ -31,12 +31,13 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "AvgPool2d": ("kernel_size", "stride", "padding"),
     "Flatten": ("start_dim", "end_dim"),
     "I": ("r",),
+    "LI": ("tau", "r", "v_leak"),
     "IF": ("r", *_NEURON),
     "LIF": ("tau", "r", "v_leak", *_NEURON),
     "CubaLIF": ("tau_syn", "tau_mem", "r", "v_leak", "w_in", *_NEURON),
 }
 """Kinds of nodes that can be read, and their parameters."""
-METADATA = ("reset", "v_init", "encoding", "levels", "readout")
+METADATA = ("reset", "v_init", "encoding", "levels", "readout", "dt")
 """What our files say beyond NIR."""
 
 

@@ -23,14 +23,16 @@ from ..choices import SpikingReset, TrainedEncoding, check_choice
 from ..conversion.tracing import expressions
 from ..conversion.tracing.dead import compact, reached
 from ..conversion.tracing.expressions import Expression
-from ..conversion.tracing.maps import Convolution, NotComposableError
+from ..conversion.tracing.maps import LARGEST_MATRIX, Convolution, NotComposableError
 from ..encoding import make_input
 from ..errors import ConversionError, UsageError, abridged, first_line
 from ..files import StrPath
-from ..network import INPUT, Layer, Neurons, SpikingNetwork
+from ..network import INPUT, NO_MEMORY, Layer, Neurons, SpikingNetwork
+from ..network.synapses import MAX_PADDED
 from .graph import Graph, Node, graph_of, read_graph
+from .leaks import Decays, with_leaks
 
-_NEURONS = {"I", "IF", "LIF", "CubaLIF"}
+_NEURONS = {"I", "LI", "IF", "LIF", "CubaLIF"}
 _ROUNDING = 1e-6
 """Relative error of time constants that were written as float32."""
 
@@ -73,22 +75,28 @@ def from_nir(
         `save_nir` say.
     dt : float or None
         Length of a time step in the file's unit of time. None: the one in which each potential grows by its input, which has to
-        be the same for all neurons.
+        be the same for all neurons; networks with time constants need it.
     encoding : {"current", "poisson", "rate", "spikes"} or None
         Of the input; None: "spikes", or what files of `save_nir` say.
 
     Returns
     -------
     SpikingNetwork
-        Of stage "balanced"; `rmp_lava.quantize` makes Loihi's integers of it.
+        Of stage "balanced"; `rmp_lava.quantize` makes Loihi's integers of it. With leaks or memory of currents, of stage
+        "integer", rounded as `rmp_lava.nir.leaks` describes.
 
     Raises
     ------
     ConversionError
-        If the graph holds what a `SpikingNetwork` does not: recurrence, leaks, memory of currents, other reset potentials, or
+        If the graph holds what a `SpikingNetwork` does not: recurrence, leaks with a soft reset, other reset potentials, or
         operations between two populations that are not one layer of synapses.
     UsageError
         If dt cannot be found, or an option is invalid.
+
+    Warns
+    -----
+    RmpLavaWarning
+        If numbers are rounded because neurons leak.
     """
     return _network(graph_of(graph), name, reset, dt, encoding)
 
@@ -132,6 +140,9 @@ def _order(graph: Graph) -> list[str]:
 def _time_step(graph: Graph) -> float:
     """The dt in which the potential of every neuron grows by its input; 1 if there is none."""
     found: dict[float, str] = {}
+    said = [node.metadata["dt"] for node in graph.nodes.values() if node.kind == "Input" and "dt" in node.metadata]
+    if said:
+        return float(said[0])
     for name, node in graph.nodes.items():
         if node.kind not in _NEURONS:
             continue
@@ -155,7 +166,13 @@ def _unit_step(graph: Graph, name: str, node: Node) -> np.ndarray:
     r = _parameter(graph, name, node, "r")
     if node.kind in ("I", "IF"):
         return 1 / np.where(r == 0, np.nan, r)
-    tau = _parameter(graph, name, node, "tau" if node.kind == "LIF" else "tau_mem")
+    taus = [key for key in ("tau", "tau_mem", "tau_syn") if key in node.values]
+    if any(np.isfinite(_parameter(graph, name, node, key)).any() for key in taus):
+        raise UsageError(
+            f"{graph.where}: node {name[:60]!r} ({node.kind}) has time constants; pass dt, the time step that the network was "
+            "trained with in their unit: 1e-4 for snnTorch and SpikingJelly unless you chose another"
+        )
+    tau = _parameter(graph, name, node, "tau_mem" if node.kind == "CubaLIF" else "tau")
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(tau / r)
 
@@ -175,6 +192,7 @@ class _Reading:
     def __init__(self, graph: Graph, reset: SpikingReset | None, dt: float) -> None:
         self.graph, self.reset, self.dt = graph, reset, dt
         self.layers: list[Layer] = []
+        self.decays: dict[str, Decays] = {}
         self.values: dict[str, Expression] = {}
         self.last = ""
         """The last node with weights."""
@@ -220,7 +238,7 @@ class _Reading:
         given = make_input(chosen, self.values[source].shape, levels)
         layers = tuple(reached(self.layers))
         readout: Any = "potential" if layers[-1].neurons.reset == "none" else "count"
-        return SpikingNetwork(
+        network = SpikingNetwork(
             name,
             given,
             layers,
@@ -228,6 +246,7 @@ class _Reading:
             self.graph.nodes[end].metadata.get("readout", readout),
             provenance={"source": "NIR", "dt": self.dt},
         )
+        return with_leaks(network, self.decays) if self.decays else network
 
     def refusal(self, name: str, found: str, remedy: str) -> ConversionError:
         kind = self.graph.nodes[name].kind
@@ -315,8 +334,12 @@ class _Reading:
                 f"with weights of shape {weight.shape} does not fit its input of shape {x.shape}",
                 "export it again",
             )
-        if weight.shape[0] * math.prod(size) > 2**28:
-            raise self.refusal(name, f"gives {size} pixels", "which is too large")
+        padded = x.shape[0] * math.prod(n + p for n, p in zip(x.shape[1:], both, strict=True))
+        if max(padded, weight.shape[0] * math.prod(size)) > MAX_PADDED:
+            raise self.refusal(name, f"pads its input to {padded:,} values", f"at most {MAX_PADDED:,} are allowed")
+        for term in x.terms:
+            if isinstance(term.linear, Convolution) and _composed_size(term.linear, weight, reach) > LARGEST_MATRIX:
+                raise NotComposableError
         conv = Convolution(weight, x.shape, (size[0], size[1]), stride, before, dilation, groups)
         y = expressions.convolved(x, conv)
         if "bias" not in values:
@@ -325,9 +348,10 @@ class _Reading:
 
     def population(self, name: str, node: Node, x: Expression) -> Expression:
         """The spikes of neurons that receive x; thresholds that differ become factors of the weights."""
-        gain = self.gain(name, node)
-        if node.kind == "I":
-            made = self.append(name, _times(x, gain), Neurons(1.0, "none"))
+        gain, decays = self.gain(name, node, x)
+        if node.kind in ("I", "LI"):
+            v_init = float(node.metadata.get("v_init", 0.0))
+            made = self.append(name, _times(x, gain), Neurons(1.0, "none", v_init), decays)
             return expressions.of_population(made, x.shape, x.view)
         thresholds = _parameter(self.graph, name, node, "v_threshold")
         if np.any(_parameter(self.graph, name, node, "v_reset")):
@@ -343,40 +367,41 @@ class _Reading:
         reset: Any = self.reset or ("hard" if said is None else str(said))
         check_choice("reset", reset, SpikingReset)
         v_init = float(node.metadata.get("v_init", 0.0))
-        made = self.append(name, x, Neurons(threshold, reset, v_init))
+        made = self.append(name, x, Neurons(threshold, reset, v_init), decays)
         return expressions.of_population(made, x.shape, x.view)
 
-    def gain(self, name: str, node: Node) -> np.ndarray:
-        """What a potential grows by for an input of 1; leaks and memory of currents are refused."""
+    def gain(self, name: str, node: Node, x: Expression) -> tuple[np.ndarray, Decays | None]:
+        """What a potential grows by for an input of 1, and what currents and potentials lose, if they do."""
         r = _parameter(self.graph, name, node, "r")
         if node.kind in ("I", "IF"):
-            return _rounded(r * self.dt)
-        tau = _parameter(self.graph, name, node, "tau" if node.kind == "LIF" else "tau_mem")
-        leak = float(np.max(self.dt / tau, initial=0.0))
-        if leak > _ROUNDING:
-            raise self.refusal(
-                name,
-                f"loses {leak:.3g} of its potential in each time step of {self.dt:g}",
-                "neurons here keep it: train with a decay of 1 (snnTorch: beta=1), or with integrate-and-fire neurons",
-            )
+            return _rounded(r * self.dt), None
+        tau = _parameter(self.graph, name, node, "tau_mem" if node.kind == "CubaLIF" else "tau")
         with np.errstate(invalid="ignore"):
             gain = np.where(np.isinf(r), 1.0, r * self.dt / tau)  # both are infinite: r = tau / dt
+        voltage, current = self.decay(name, x, self.dt / tau), np.array(NO_MEMORY)
+        if voltage.any() and np.any(_parameter(self.graph, name, node, "v_leak")):
+            raise self.refusal(name, "leaks to another potential than 0", "train it with v_leak 0")
         if node.kind == "CubaLIF":
             share = self.dt / _parameter(self.graph, name, node, "tau_syn")
-            if np.max(np.abs(share - 1)) > _ROUNDING:
-                raise self.refusal(
-                    name,
-                    "has currents with memory",
-                    "neurons here have none: train with tau_syn = dt (snnTorch: alpha=0)",
-                )
+            current = self.decay(name, x, share)
             gain = gain * _parameter(self.graph, name, node, "w_in") * share
-        if not (gain > 0).all():
+        if not (np.isfinite(gain) & (gain > 0)).all():
             raise self.refusal(
-                name, "takes nothing of its input, as r is finite and tau is not", "train with a finite r / tau"
+                name, "takes nothing of its input, or has no finite r / tau", "train it with a finite one"
             )
-        return _rounded(gain)
+        return _rounded(gain), Decays(current, voltage) if voltage.any() or (current != NO_MEMORY).any() else None
 
-    def append(self, name: str, x: Expression, neurons: Neurons) -> str:
+    def decay(self, name: str, x: Expression, shares: np.ndarray) -> np.ndarray:
+        """What is lost in a time step, in 1/4096: of all neurons, of those of a channel, or of each."""
+        found = np.rint(NO_MEMORY * shares)
+        if not ((found >= 0) & (found <= NO_MEMORY)).all():
+            raise self.refusal(
+                name, f"loses {np.max(shares):.3g} in each time step of {self.dt:g}", "a share of 0 to 1 is allowed"
+            )
+        factor = _by_unit(x, found).astype(np.int64)
+        return factor[:, 0, 0] if factor.shape[1:] == (1, 1) else factor.reshape(x.shape) if factor.ndim else factor
+
+    def append(self, name: str, x: Expression, neurons: Neurons, decays: Decays | None = None) -> str:
         """Make a layer; its name is the node's, without what a name here may not have."""
         name = "".join(c if c.isprintable() and c != "/" else "_" for c in name).strip(" .") or "layer"
         taken = {INPUT, *(layer.name for layer in self.layers)}
@@ -386,7 +411,17 @@ class _Reading:
         if not synapses:
             raise ValueError("it does not depend on the input")
         self.layers.append(Layer(name, x.shape, synapses, neurons.replace(bias=compact(x.bias))))
+        if decays is not None:
+            self.decays[name] = decays
         return name
+
+
+def _composed_size(first: Convolution, weight: np.ndarray, reach: list[int]) -> int:
+    """Weights of the one convolution that two are together."""
+    sides = [
+        (k - 1) * d + s * r + 1 for k, d, s, r in zip(first.kernel, first.dilation, first.stride, reach, strict=True)
+    ]
+    return len(weight) * first.source_shape[0] * math.prod(sides)
 
 
 def _pair(values: Any, node: Node, least: int = 1) -> tuple[int, int]:
@@ -397,14 +432,17 @@ def _pair(values: Any, node: Node, least: int = 1) -> tuple[int, int]:
     return (numbers[0], numbers[-1])
 
 
+def _by_unit(x: Expression, values: np.ndarray) -> np.ndarray:
+    """A parameter of the units of x: (), (channels, 1, 1), or of the shape of x's view."""
+    values = np.asarray(values.reshape(-1)[0]) if np.unique(values).size == 1 else np.broadcast_to(values, x.view)
+    uniform = values.ndim == 3 and bool((values == values[:, :1, :1]).all())
+    return values[:, :1, :1] if uniform else values
+
+
 def _times(x: Expression, factor: np.ndarray) -> Expression:
-    """The product with one factor, or one for each channel or element."""
-    factor = factor.reshape(-1)[0] if np.unique(factor).size == 1 else np.broadcast_to(factor, x.view)
-    if factor.ndim == 3 and (factor == factor[:, :1, :1]).all():
-        factor = factor[:, :1, :1]
-    return (
-        x if factor.ndim == 0 and factor == 1 else expressions.scaled(x, expressions.structural(x, np.asarray(factor)))
-    )
+    factor = _by_unit(x, factor)
+    unit = factor.ndim == 0 and factor == 1
+    return x if unit else expressions.scaled(x, expressions.structural(x, factor))
 
 
 def _rounded(gain: np.ndarray) -> np.ndarray:

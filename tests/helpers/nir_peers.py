@@ -62,6 +62,27 @@ def snntorch(reset: str = "subtract") -> tuple[Any, np.ndarray]:
         return graph, torch.stack([model(given[:, t])[0] for t in range(STEPS)], 1).numpy()
 
 
+def snntorch_leaky(synaptic: bool) -> tuple[Any, np.ndarray]:
+    """`snn.Leaky` or `snn.Synaptic` with reset to zero, in the step of the spike as NIR defines it."""
+    import snntorch as snn
+    from snntorch.export_nir import export_to_nir
+
+    def made(shape: tuple[int, ...], **options: Any) -> nn.Module:
+        kind = snn.Synaptic if synaptic else snn.Leaky
+        rates = {"beta": torch.full(shape, 0.9)} | ({"alpha": torch.full(shape, 0.5)} if synaptic else {})
+        given = {"threshold": torch.ones(shape), "reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
+        return kind(**rates, **given, **options)
+
+    model = _exact(nn.Sequential(nn.Conv2d(2, 8, 3, bias=not synaptic), made((8, 6, 6), output=True)))
+    given = spikes()
+    graph = export_to_nir(model, given[:1, 0], ignore_dims=[0])
+    for module in model.modules():
+        if isinstance(module, snn.Leaky | snn.Synaptic):
+            module.reset_mem()
+    with torch.no_grad():
+        return graph, torch.stack([model(given[:, t])[0] for t in range(STEPS)], 1).numpy()
+
+
 def sinabs() -> tuple[Any, np.ndarray]:
     """`IAFSqueeze` that sends single spikes; by default it sends several in a step."""
     from sinabs import activation, layers

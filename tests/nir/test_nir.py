@@ -191,6 +191,12 @@ def dense():
     return nir.Linear(weights(3, 4))
 
 
+def affine():
+    import nir
+
+    return nir.Affine(weights(3, 4), weights(3))
+
+
 @needs_nir
 @pytest.mark.parametrize(
     ("kind", "values", "dt"),
@@ -250,11 +256,13 @@ def test_what_is_no_network_of_ours_is_refused():
 
     shape = np.array([3])
     cases = {
-        "loses 0.1 of its potential": chain(dense(), neurons("LIF", tau=1e-3, r=10.0)),
-        "currents with memory": chain(dense(), neurons("CubaLIF", tau_syn=1e-2)),
+        "loses 2 in each time step": chain(dense(), neurons("LIF", tau=5e-5, r=0.5)),
+        "leaks to another potential than 0": chain(dense(), neurons("LIF", tau=1e-3, r=10.0, v_leak=0.1)),
+        "takes nothing of its input": chain(dense(), neurons("LIF", r=1.0)),
+        "bias and a current with memory": chain(affine(), neurons("CubaLIF", tau_syn=1e-2, w_in=100.0)),
         "another potential than 0": chain(dense(), neurons(v_reset=-0.1)),
         "thresholds that are not positive": chain(dense(), neurons(v_threshold=0.0)),
-        "of kind 'LI'": chain(dense(), nir.LI(np.ones(3), np.ones(3), np.zeros(3))),
+        "of kind 'Delay'": chain(dense(), nir.Delay(np.ones(3))),
         "for an input of shape": chain(dense(), shape=(5,)),
         "not one layer of synapses": chain(
             nir.Conv2d((6, 6), weights(3, 2, 3, 3), 1, 1, 1, 1, weights(3)),
@@ -273,8 +281,53 @@ def test_what_is_no_network_of_ours_is_refused():
         with pytest.raises(ConversionError, match=text) as found:
             from_nir(graph, dt=1e-4)
         assert "; " in str(found.value)
+    with pytest.raises(ConversionError, match="leaks and has a soft reset"):
+        from_nir(chain(dense(), neurons("LIF", tau=1e-3, r=10.0)), dt=1e-4, reset="soft")
+    with pytest.raises(UsageError, match="has time constants; pass dt"):
+        from_nir(chain(dense(), neurons("LIF", tau=1e-3, r=10.0)))
     with pytest.raises(UsageError, match="pass dt"):
         from_nir(chain(dense(), neurons(r=2.0), nir.Linear(weights(3, 3)), neurons(r=1.0)))
+
+
+# Neurons that leak
+
+
+def leaky() -> SpikingNetwork:
+    """Loihi's integers, such as lava-dl's networks have them: a leak, memory of currents, and decays by neuron."""
+    even = lambda *shape: 2 * RANDOM.integers(-60, 70, size=shape)  # noqa: E731
+    decays = {"current_decay": RANDOM.integers(1, 2000, size=6), "voltage_decay": 128}
+    layers = (
+        Layer(
+            "a", (5,), (Dense(INPUT, even(5, 8)),), Neurons(90, "hard", 0, 64 * np.arange(-2, 3), 0, voltage_decay=410)
+        ),
+        Layer("b", (6,), (Dense("a", even(6, 5)),), Neurons(150, "hard", **decays)),
+        Layer("c", (3,), (Dense("b", even(3, 6)),), Neurons(40, "hard", voltage_decay=np.array([0, 100, 4096]))),
+    )
+    return SpikingNetwork("n", Input((8,), "spikes"), layers, "integer", "count")
+
+
+@needs_nir
+def test_integers_that_leak_come_back_as_they_are(tmp_path):
+    network = leaky()
+    with pytest.warns(RmpLavaWarning, match="leaks in Loihi's integers, which drop fractions"):
+        save_nir(network, tmp_path / "n.nir")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        back = load_nir(tmp_path / "n.nir")
+    for layer, other in zip(network, back, strict=True):
+        assert layer.neurons == other.neurons and layer.synapses == other.synapses
+    assert same_run(network, back, 20, integer=True)
+
+
+@needs_nir
+def test_real_numbers_that_leak_are_rounded_and_said_to_be():
+    graph = chain(dense(), neurons("LIF", tau=np.array([1e-3, 2e-3, np.inf]), r=np.array([10.0, 20.0, np.inf])))
+    with pytest.warns(RmpLavaWarning, match="weights are rounded to 8 bits .* and decays to 1/4096"):
+        network = from_nir(graph, dt=1e-4)
+    (layer,) = network
+    assert network.is_integer and layer.neurons.voltage_decay.tolist() == [410, 205, 0]
+    ratio = layer.synapses[0].weight / layer.neurons.threshold
+    np.testing.assert_allclose(ratio, graph.nodes["linear"].weight / 0.75, atol=0.005)
 
 
 # Files

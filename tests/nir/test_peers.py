@@ -7,9 +7,10 @@ import warnings
 
 import numpy as np
 import pytest
-from nir_peers import PEERS, RECORDED, SAMPLES, STEPS, spikes
+from nir_peers import PEERS, RECORDED, SAMPLES, STEPS, snntorch_leaky, spikes
 
 from rmp_lava.backends import run
+from rmp_lava.errors import RmpLavaWarning
 from rmp_lava.nir import from_nir, load_nir
 
 
@@ -31,6 +32,18 @@ def test_spikes_are_those_of_the_library(name):
         graph, expected = make()
     found = outputs(from_nir(graph, reset=reset))
     assert expected.sum() > 50 and np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("synaptic", [False, True])
+def test_leaky_neurons_are_those_of_the_library_but_for_rounding(synaptic):
+    for needed in ("nir", "nirtorch", "snntorch"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    graph, expected = snntorch_leaky(synaptic)
+    with pytest.warns(RmpLavaWarning, match="leaks, which exists in Loihi's integers only"):
+        network = from_nir(graph, dt=1e-4)
+    found = outputs(network)
+    assert 0.1 < expected.mean() < 0.9
+    assert (found != expected).mean() < 0.006  # 8-bit weights, decays of 1/4096
 
 
 @pytest.mark.parametrize(("name", "reset"), [("sinabs", "soft"), ("spikingjelly", None)])
