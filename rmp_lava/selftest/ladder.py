@@ -71,20 +71,17 @@ def ladder(only: Sequence[str] = (), *, full: bool = False, leak: int = 0) -> li
     UsageError
         If a rung is unknown, or `full` is given without VGG-16.
     """
-    rungs = [*circuits(), digits(), vgg16(FULL if full else NARROW)] if _wants_networks(only) else circuits()
-    names = [rung.name for rung in rungs]
+    rungs, networks = circuits(), ("digits", "vgg16")
+    names = [*(rung.name for rung in rungs), *networks]
     unknown = next((name for name in only if name not in names), None)
     if unknown is not None:
         raise UsageError(f"rung {unknown!r} is unknown; choose from {', '.join(map(repr, names))}")
     if full and only and "vgg16" not in only:
         raise UsageError("full is for rung 'vgg16', which is not selected; select it too, or leave full out")
+    if not only or not set(networks).isdisjoint(only):  # they take seconds
+        rungs += [digits(), vgg16(FULL if full else NARROW)]
     chosen = [rung for rung in rungs if not only or rung.name in only]
     return [rung.leaking() for rung in chosen] if leak else chosen
-
-
-def _wants_networks(only: Sequence[str]) -> bool:
-    """Whether networks must be built, which takes seconds; not if only circuits are selected."""
-    return not only or not set(only) <= {rung.name for rung in circuits()}
 
 
 @dataclass(frozen=True, eq=False)
