@@ -19,6 +19,8 @@ Readout = Literal["count", "potential", "total"]
 """Spikes of the last layer; its membrane potential; the potential and the threshold for each spike: all that it integrated."""
 ConvertReadout = Literal["potential", "count"]
 """What a conversion is asked for; `quantize` reads out the total where a potential alone would cost bits of the weights."""
+NeuronKind = Literal["rmp", "sigma-delta"]
+"""What a conversion makes: neurons that spike at rates, or lava-dl's sigma-delta neurons, which send graded changes."""
 Implementation = Literal["native", "stock"]
 """Of the RMP neuron: a neuron model of its own, or Lava's unmodified LIF with a self-synapse."""
 Compiler = Literal["nxtf", "older", "newer"]

@@ -9,7 +9,10 @@ integrated, at any number of time steps; a potential alone ends at the limits of
 bias that all outputs share. It keeps potentials near zero, where all outputs have much in common, or above the lower limit of
 the register, where no spike would make room.
 
-`output_unit` is what the output means: divided by the time steps, in the trained network's units.
+The messages of a sigma-delta read-out are changes, so their sum is its activation, less the offset, at any number of steps.
+
+`output_unit` is what the output means: divided by the time steps, in the trained network's units; that of a sigma-delta network
+is not divided.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ def output(
     dtype = output_dtype(network)
     if network.readout == "count":
         assert counts is not None
-        return counts.astype(dtype)
+        return counts.astype(dtype) - (network.output_offset if network.is_sigma_delta else 0)
     assert potentials is not None
     sums = potentials.astype(dtype) - network.output_offset * np.asarray(steps)
     if network.readout == "potential":

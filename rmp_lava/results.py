@@ -114,6 +114,7 @@ class Run(Tabular, Value):
             If the network, which is the one that ran, has no output scale.
         """
         steps = self.schedule.steps if self.steps_used is None else self.steps_used[:, None]
+        steps = 1 if network.is_sigma_delta else steps
         return self.output * (output_unit(network) / steps)
 
     @property

@@ -14,6 +14,7 @@ from ..choices import (
     ConvertReadout,
     InitialPotential,
     Method,
+    NeuronKind,
     ObservedThresholds,
     Precision,
     Replaced,
@@ -82,7 +83,17 @@ def convert(
     images: options.TrainingImages = None,
     labels: options.Labels = None,
     data_dir: options.DataDirectory = None,
-    steps: Annotated[int, typer.Option(help="T, the number of time steps to convert for.")] = 16,
+    neurons: Annotated[
+        NeuronKind,
+        typer.Option(help="RMP neurons, which spike; or lava-dl's sigma-delta neurons, which send graded changes."),
+    ] = "rmp",
+    smallest_change: Annotated[
+        float, typer.Option(help="Sigma-delta: the change that is sent, as a share of a layer's largest activation.")
+    ] = 0.0,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="T, the number of time steps to convert for.", show_default="16; sigma-delta: depth + 1"),
+    ] = None,
     method: Annotated[
         Method, typer.Option(help="Balancing method: for few time steps, or as in the RMP paper.")
     ] = "low-latency",
@@ -175,7 +186,11 @@ def convert(
     if aim is not None and wait is not None:
         raise UsageError("--aim tries several waits itself; leave --wait out, or convert without --aim")
     ready = options.preparation(input_range, mean, std)
-    network, split = load(target, weights, shape, data, data_dir, images, labels, steps, encoding)
+    if neurons == "sigma-delta" and aim is not None:
+        raise UsageError(
+            "--aim compares numbers of time steps, of which sigma-delta neurons have no choice; leave it out"
+        )
+    network, split = load(target, weights, shape, data, data_dir, images, labels, steps or 16, encoding)
     path = place(output, network, "")
     given = {
         "thresholds": thresholds,
@@ -193,6 +208,8 @@ def convert(
     conversion = pipeline.convert(
         network.model,
         some,
+        neurons=neurons,
+        smallest_change=smallest_change,
         steps=steps,
         method=method,
         encoding="spikes" if split.takes_events else encoding,

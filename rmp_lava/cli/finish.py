@@ -85,7 +85,8 @@ def finish(
     if conversion.silent_units:
         console.print(conversion.silent_units)
     console.print(network_table(conversion.integer, wide=console.width >= WIDE))
-    console.print(fidelity_table(measurement.layer_fidelity))
+    if measurement.layer_fidelity:
+        console.print(fidelity_table(measurement.layer_fidelity))
     console.print(stage_table(measurement.stages, conversion.steps))
     if split.validation_labels is None:
         console.print(

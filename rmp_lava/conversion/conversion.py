@@ -20,6 +20,7 @@ from .fidelity import clipped, first_loss, measure_layers
 from .layer_fidelity import LayerFidelity
 from .outputs import analog_outputs
 from .replace import Replacement
+from .sigma_delta import with_8_bits
 from .stages import Stage, Stages
 from .tracing.reading import Model
 from .truth import truth_of
@@ -50,6 +51,8 @@ class Measurement:
     @property
     def loss(self) -> str:
         """Sentences that name the layer where accuracy is lost, the cause, and an option that was tried and helps."""
+        if not self.layer_fidelity:
+            return "Messages are graded, so that no rates are compared."
         if self.diagnoses:
             return " ".join(f"{str(each)[0].upper()}{str(each)[1:]}." for each in self.diagnoses)
         named = first_loss(self.layer_fidelity)
@@ -90,7 +93,7 @@ class Conversion(Tabular):
     analog : SpikingNetwork
         The trained network in analog form, as `trace` returns it; after a tuning, with the tuned weights.
     floating : SpikingNetwork
-        Balanced, with real numbers.
+        Balanced, with real numbers. Of a sigma-delta conversion the analog network: there is nothing to balance.
     integer : SpikingNetwork
         Quantised: the network to save and to run.
     steps : int
@@ -193,9 +196,14 @@ class Conversion(Tabular):
         scores = [("restored ANN" if restored else "trained ANN", truth.trained_score, "")]
         if truth.folded is not None:
             scores.append(("folded", truth.score(truth.folded), ""))
-        limited = analog_outputs(clipped(self.analog, self.floating), frames)
-        scores.append((f"clipped{tuned}", truth.score(limited), ""))
-        for form, network in (("float SNN", self.floating), ("integer SNN", self.integer)):
+        if self.integer.is_sigma_delta:
+            scores.append(("8-bit ANN", truth.score(analog_outputs(with_8_bits(self.analog), frames)), ""))
+            forms = [("sigma-delta", self.integer)]
+        else:
+            limited = analog_outputs(clipped(self.analog, self.floating), frames)
+            scores.append((f"clipped{tuned}", truth.score(limited), ""))
+            forms = [("float SNN", self.floating), ("integer SNN", self.integer)]
+        for form, network in forms:
             result = run(network, images, self.steps, seed=self.seed, strict=strict, progress=True)
             scores.append((f"{form}{tuned}", truth.score_of_run(result, network), result.limits_reached()))
         return Stages(Stage(name, len(images), found, note) for name, found, note in scores)
@@ -210,6 +218,8 @@ class Conversion(Tabular):
         progress : bool
             Show a progress bar on a terminal.
         """
+        if self.integer.is_sigma_delta:
+            return ()  # its messages are changes, not rates
         images = self.taken(images)
         return measure_layers(
             self.analog, self.floating, self.integer, images, self.steps, seed=self.seed, progress=progress

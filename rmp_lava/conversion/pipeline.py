@@ -16,6 +16,7 @@ from ..choices import (
     Augmentation,
     ConvertReadout,
     Method,
+    NeuronKind,
     Pooling,
     Precision,
     Replaced,
@@ -53,6 +54,7 @@ from .replace import ReplaceSettings, train_replaced
 from .replacement import replaced
 from .scale import unscale
 from .search import make_objective, search as search_thresholds
+from .sigma_delta import sigma_delta
 from .trace import trace
 from .tracing.prepared import Values, prepared, takes_events
 from .tracing.reading import Model
@@ -78,7 +80,8 @@ def convert(
     model: Model,
     images: np.ndarray,
     *,
-    steps: int = 16,
+    neurons: NeuronKind = "rmp",
+    steps: int | None = None,
     method: Method = "low-latency",
     encoding: TrainedEncoding | None = None,
     pooling: Pooling = "auto",
@@ -98,6 +101,7 @@ def convert(
     validation_fraction: float | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: bool = False,
+    smallest_change: float = 0.0,
     **changes: Unpack[BalancingChanges],
 ) -> Conversion:
     """Convert a trained network to an RMP spiking network, without training it further.
@@ -109,8 +113,14 @@ def convert(
     images : numpy.ndarray
         (N, C, H, W), (N, H, W), (N, C, L) or (N, features) in [0, 1], or uint8 pixels, which represent pixel / 255: training
         images of all classes, for thresholds and biases; never test images. Rows of length L become images of height 1.
-    steps : int
-        T, the time steps for which thresholds are chosen.
+    neurons : {"rmp", "sigma-delta"}
+        "sigma-delta": lava-dl's neurons, which send changes of activations as graded messages, see
+        `rmp_lava.conversion.sigma_delta`. The options of spikes have no meaning then: method, readout, search, encoding other
+        than "current", all of `quantization` but `for_lava_dl`, and the fields of a balancing. Pooling "auto" is "layer".
+    steps : int or None
+        T, the time steps for which thresholds are chosen; None: 16. Of sigma-delta neurons always the depth of the network + 1.
+    smallest_change : float
+        Of sigma-delta neurons: change that is sent, as a share of a layer's largest activation. 0: every change.
     method : {"low-latency", "paper"}
         How thresholds are found, see `rmp_lava.conversion.balancing.METHODS`.
     encoding : {"current", "poisson", "rate", "spikes"} or None
@@ -168,11 +178,14 @@ def convert(
         If rounding to integers loses more than a point of agreement with the trained network on calibration images; with the
         layer, the cause, and an option that was tried and helps (see `rmp_lava.conversion.diagnosis`).
     """
+    check_choice("neurons", neurons, NeuronKind)
+    if neurons == "rmp" and smallest_change:
+        raise UsageError("smallest_change is for neurons='sigma-delta', which send changes; leave it out")
     images = _given(model, np.asarray(images), encoding)
     request = _Request(
         prepared(model, _example(images), input_range=input_range, mean=mean, std=std),
         images,
-        steps,
+        16 if steps is None else steps,
         method,
         encoding,
         pooling,
@@ -191,6 +204,12 @@ def convert(
         progress,
         changes,
     )
+    if neurons == "sigma-delta":
+        if steps is not None:
+            raise UsageError(
+                f"steps are {steps}; those of sigma-delta neurons follow from the depth, so leave them out"
+            )
+        return request.convert_to_sigma_delta(smallest_change)
     conversion = request.convert()
     diagnosis = diagnose_rounding(conversion, request)
     if diagnosis is not None:
@@ -277,6 +296,40 @@ class _Request:
             floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)
         integer = integers(floating)
         return Conversion(analog, floating, integer, steps, self.model, seed, findings=findings)
+
+    def convert_to_sigma_delta(self, smallest_change: float) -> Conversion:
+        """The conversion to lava-dl's sigma-delta neurons."""
+        usual = Quantization(for_lava_dl=self.quantization.for_lava_dl)
+        meaningless = {
+            "method": self.method != "low-latency",
+            "encoding": self.encoding not in (None, "current"),
+            "readout": self.readout != "potential",
+            "search": self.search is not None,
+            "quantization": self.quantization != usual,
+            **dict.fromkeys(self.changes, True),
+        }
+        if any(meaningless.values()):
+            named = ", ".join(name for name, given in meaningless.items() if given)
+            raise UsageError(f"{named}: for spikes, of which sigma-delta neurons have none; leave these options out")
+        if not 0 <= smallest_change < 1:
+            raise UsageError(
+                f"smallest_change is {smallest_change}; it is a share of the largest activation, from 0 to below 1"
+            )
+        check_choice("pooling", self.pooling, Pooling)
+        images = np.asarray(self.images)
+        pooling: Pooling = "layer" if self.pooling == "auto" else self.pooling
+        made = dict(self.provenance) | {"rmp_lava": __version__, "method": "sigma-delta"}
+        traced = _trace(self.model, images, pooling, "potential", self.name, "current")
+        check_classes(traced, self.labels, self.class_names, self.classes)
+        analog = _described(traced, self.class_names, self.dataset, self.validation_fraction, made)
+        images = check_images(images, analog.input)
+        if self.shuffle:
+            images = images[np.random.default_rng(self.seed).permutation(len(images))]
+        integer = sigma_delta(analog, images, smallest_change=smallest_change, seed=self.seed)
+        obstacles = lava_dl_obstacles(integer) if self.quantization.for_lava_dl else []
+        if obstacles:
+            raise ConversionError(f"lava-dl's loader cannot run network {integer.name!r}: {'; '.join(obstacles)}")
+        return Conversion(analog, analog, integer, integer.depth + 1, self.model, self.seed)
 
 
 def tune(

@@ -46,7 +46,8 @@ class SpikingNetwork(Tabular, Value):
         divided by the number of time steps, or one spike per time step. None if unknown.
     output_offset : int
         State units per time step that read-outs "total" and "potential" take off their output again: they are part of every
-        bias of the last layer, so that no potential leaves the register.
+        bias of the last layer, so that no potential leaves the register. Of a sigma-delta network, read out as a "count":
+        message units, once, for a bias that keeps all outputs above the ReLU.
     balanced_steps : int or None
         T, the time steps for which the thresholds were balanced.
     wait : int
@@ -125,10 +126,10 @@ class SpikingNetwork(Tabular, Value):
             raise NetworkError(
                 f"output offset is {str(offset)[:40]}; allowed are integers of at most {MAX_OFFSET} state units"
             )
-        if offset and (self.readout == "count" or not self.is_integer):
+        if offset and (not self.is_integer or (self.readout == "count") != self.is_sigma_delta):
             raise NetworkError(
                 f"output offset is {offset} for read-out {self.readout!r} of a network of stage {self.stage!r}; only integer "
-                "networks whose potentials are read out have one, so set it to 0"
+                "networks whose potentials are read out have one, and sigma-delta ones whose messages are, so set it to 0"
             )
         if not all(isinstance(name, str) for name in self.class_names):
             raise NetworkError(f"class names of network {self.name!r} are {self.class_names!r}; expected strings")

@@ -1,8 +1,8 @@
 """A batch of samples through a sigma-delta network: each layer's sums of a chunk of steps at once, then its neurons step by step.
 
 Follows `rmp_lava.sigma_delta` in 32-bit integers, which wrap as Lava's do. Messages are graded, so whether float32 is exact for
-their sums is known only when they are there: steps with messages too large for it are summed in float64, and steps without any
-are left out.
+their sums is known only when they are there: large ones are summed in two parts, or in float64, and steps without any are left
+out.
 """
 
 from __future__ import annotations
@@ -54,22 +54,37 @@ class GradedSums:
         largest = messages.flatten(1).abs().amax(dim=1).tolist()
         beyond, start = 0, 0
         while start < len(largest):
-            dtype = self._dtype(largest[start])
+            shift = self._shift(largest[start])
             stop = start + 1
-            while stop < len(largest) and self._dtype(largest[stop]) == dtype:
+            while stop < len(largest) and self._shift(largest[stop]) == shift:
                 stop += 1
-            if dtype is not None:
-                some = messages[start:stop]
-                found = self.sums(dtype)(some.flatten(0, 1).to(dtype)).view(*some.shape[:2], -1)
+            if shift is not None:
+                found = self._exact(messages[start:stop], shift)
                 beyond += self._add(found, self.largest_row * max(largest[start:stop]), total[start:stop])
             start = stop
         return beyond
 
-    def _dtype(self, largest: int) -> torch.dtype | None:
-        """The number format that is exact for messages of this magnitude; None where there are none."""
+    def _shift(self, largest: int) -> int | None:
+        """How to sum messages of this magnitude: None if there are none, else see `_exact`."""
         if not largest:
             return None
-        return torch.float32 if self.largest_row * largest < EXACT_FLOAT32 else torch.float64
+        bits = (EXACT_FLOAT32 // (self.largest_row + 1)).bit_length() - 1  # of messages whose sums are exact
+        if largest <= 1 << bits:
+            return 0
+        shift = int(largest).bit_length() - bits
+        return shift if shift <= bits else -1
+
+    def _exact(self, messages: torch.Tensor, shift: int) -> torch.Tensor:
+        """Sums (steps, rows, neurons): in float32, of the upper and the lower `shift` bits apart; -1: in float64."""
+        shape = (*messages.shape[:2], -1)
+        messages = messages.flatten(0, 1)
+        if shift <= 0:
+            dtype = torch.float64 if shift else torch.float32
+            return self.sums(dtype)(messages.to(dtype)).view(shape)
+        upper = messages + (1 << shift - 1) >> shift
+        sums = self.sums(torch.float32)
+        high, low = (sums(part.to(torch.float32)).to(torch.int64) for part in (upper, messages - (upper << shift)))
+        return (low + (high << shift)).view(shape)
 
     def _add(self, found: torch.Tensor, bound: int, total: torch.Tensor) -> int:
         if bound < MAX_CONV_SUM:
@@ -107,7 +122,7 @@ class PreparedSigmaDelta:
 
     def describe(self) -> str:
         """The kernel of the sums, in words."""
-        return "float32 sums, float64 where messages are too large for it"
+        return "float32 sums, of upper and lower bits apart where messages are large"
 
 
 class _Population:

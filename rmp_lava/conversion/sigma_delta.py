@@ -1,0 +1,315 @@
+"""From a trained network to graded changes: an analog network as integers of lava-dl's sigma-delta neurons.
+
+A neuron's state is 2^6 times finer than its messages, in every layer and by lava-dl's loader. So with s_l what a message unit of
+layer l represents, an integer weight is 2^6 W s_in / s_out. Each channel's scale is the finest at which its messages have
+`MESSAGE_BITS` bits on the calibration images, sums fit their registers, and weights 7 bits and a sign, which Lava's synapses
+neither round nor clip. Where that leaves a layer few bits, `compensated` rounding keeps its sums, and biases their means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..choices import Reset
+from ..encoding import PIXEL_LEVELS, check_images
+from ..network import INPUT, SDNN_EXPONENT, Conv, Input, Layer, SigmaDelta, SpikingNetwork, Synapse, WeightError
+from ..network.pooling import per_block, repeat_in_blocks
+from ..registers import MAX_CONV_SUM, MAX_SDNN_STATE
+from .analog import AnalogLayer, AnalogNetwork
+from .calibration import calibration_images
+from .ceilings import without_ceilings
+from .compensated import compensated
+
+MESSAGE_BITS = 14
+"""Of the largest message on calibration images; others may be four times as large within 16 bits."""
+MAX_WEIGHT = 127
+_SUM_MARGIN = 2
+_QUIET = 0.05
+"""Share of the mean peak of a layer's units below which a unit is as if it had that: it decides no scale."""
+_OBSERVATIONS = 4
+"""Inputs to round a row of weights by, for each of its weights."""
+_OFFSET_MARGIN = 0.5
+"""Share of the range of outputs on calibration images that the offset leaves below the smallest of them."""
+
+
+def sigma_delta(
+    analog: SpikingNetwork, images: np.ndarray, *, smallest_change: float = 0.0, seed: int = 0
+) -> SpikingNetwork:
+    """The integers of a sigma-delta network that computes what a network in analog form does.
+
+    After depth + 1 steps of a still image, its output is that of the analog network, but for rounding.
+
+    Parameters
+    ----------
+    analog : SpikingNetwork
+        As `trace` returns it.
+    images : numpy.ndarray
+        Calibration images, (N, *input shape) in [0, 1].
+    smallest_change : float
+        Change that is sent, as a share of the largest activation of a layer; 0: every change.
+    seed : int
+        Of the choice of what weights are rounded by.
+
+    Returns
+    -------
+    SpikingNetwork
+        Of stage "integer". An output layer with biases has sigma-delta neurons, with a bias that all outputs share, the
+        `output_offset`, so that its ReLU cuts none; its messages add up to the outputs. Without biases it is Lava's Sigma.
+    """
+    images = check_images(images, analog.input)
+    plain, parents = without_ceilings(analog, images)
+    peaks = _peaks(plain, images)
+    scales = {INPUT: np.full(plain.input.shape[0], float(PIXEL_LEVELS << SDNN_EXPONENT))}
+    network = AnalogNetwork(plain)
+    random = np.random.default_rng(seed)
+    layers, offset = [], 0
+    some = images[: calibration_images(plain)]
+    values = {
+        INPUT: _Values(torch.from_numpy(some), torch.from_numpy(np.rint(some * PIXEL_LEVELS) * 2.0**SDNN_EXPONENT))
+    }
+    last_use = {s.source: layer.name for layer in plain for s in layer.synapses}
+    for module in network:
+        layer = module.layer
+        is_output = layer is plain.output
+        scale = _scale(module, scales, peaks[layer.name], parents[layer.name], same=is_output)
+        made, values[layer.name], shift = _layer(
+            module, scales, scale, values, peaks[layer.name], smallest_change, random, is_output=is_output
+        )
+        layers.append(made)
+        scales[layer.name], offset = scale, shift
+        values = {name: value for name, value in values.items() if last_use.get(name) != layer.name}
+    threshold = _threshold(smallest_change * PIXEL_LEVELS * 2.0**SDNN_EXPONENT)
+    source = Input(plain.input.shape, "current", PIXEL_LEVELS, SigmaDelta(threshold))
+    return analog.replace(
+        input=source,
+        layers=tuple(layers),
+        stage="integer",
+        readout="potential" if layers[-1].neurons.reset == "none" else "count",
+        output_scale=float(1 / scales[plain.output.name][0]),
+        output_offset=offset,
+        balanced_steps=plain.depth + 1,
+        wait=0,
+    )
+
+
+def with_8_bits(analog: SpikingNetwork) -> SpikingNetwork:
+    """A network in analog form whose weights are rounded to 8 bits, with a scale for each channel or neuron."""
+
+    def rounded(synapse: Synapse) -> Synapse:
+        rows = synapse.weight.reshape(len(synapse.weight), -1)
+        step = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-30) / MAX_WEIGHT
+        return synapse.replace(weight=(np.rint(rows / step) * step).astype(np.float32).reshape(synapse.weight.shape))
+
+    return analog.map_layers(lambda layer: layer.replace(synapses=tuple(map(rounded, layer.synapses))))
+
+
+@dataclass
+class _Values:
+    """Of a source on calibration images, (N, *shape): what it is, and the messages that it has sent."""
+
+    exact: torch.Tensor
+    messages: torch.Tensor
+
+
+@dataclass
+class _Peaks:
+    """Largest activation and largest |sum without bias| of each channel or neuron, and the smallest and largest output."""
+
+    activation: np.ndarray
+    sums: np.ndarray
+    limits: tuple[float, float]
+
+
+def _peaks(analog: SpikingNetwork, images: np.ndarray) -> dict[str, _Peaks]:
+    found: dict[str, _Peaks] = {}
+    network, batch = AnalogNetwork(analog), 32
+    for start in range(0, len(images), batch):
+        with torch.no_grad():
+            for module, sums, value in network.walk(torch.from_numpy(images[start : start + batch])):
+                bias = module.layer.neurons.bias_per_neuron(module.layer.shape)
+                inner = sums if bias is None else sums - torch.tensor(bias)
+                axes = [0, *range(2, value.ndim)]
+                activation, reached = (each.abs().amax(dim=axes).double().numpy() for each in (value, inner))
+                limits = value.min().item(), value.max().item()
+                before = found.get(module.layer.name, _Peaks(activation, reached, limits))
+                found[module.layer.name] = _Peaks(
+                    np.maximum(before.activation, activation),
+                    np.maximum(before.sums, reached),
+                    (min(before.limits[0], limits[0]), max(before.limits[1], limits[1])),
+                )
+    return found
+
+
+def _scale(
+    module: AnalogLayer, scales: dict[str, np.ndarray], peaks: _Peaks, parents: np.ndarray, *, same: bool
+) -> np.ndarray:
+    """(channels,) or (neurons,) message units per unit of the activation."""
+    largest = np.zeros(len(parents))
+    for synapse, weight in zip(module.layer.synapses, _numbers(module), strict=True):
+        relative = np.abs(weight / _per_input(synapse, weight, scales[synapse.source]))
+        largest = np.maximum(largest, relative.reshape(len(weight), -1).max(axis=1))
+    activation = np.maximum(peaks.activation, _QUIET * peaks.activation.mean() + 1e-30)
+    unit = 2.0**SDNN_EXPONENT
+    limits = [2.0**MESSAGE_BITS / activation, MAX_WEIGHT / (unit * np.maximum(largest, 1e-30))]
+    limits.append(MAX_CONV_SUM / _SUM_MARGIN / (unit * np.maximum(peaks.sums, 1e-30)))
+    scale = np.min(limits, axis=0)
+    for unit_index in range(len(scale)):  # what is above a ceiling is rounded as the unit itself is
+        scale[unit_index] = min(scale[unit_index], scale[parents[unit_index]])
+    np.minimum.at(scale, parents, scale)
+    scale = scale[parents]
+    return np.full(len(scale), scale.min()) if same else scale
+
+
+def _numbers(module: AnalogLayer) -> list[np.ndarray]:
+    """The weights as they are multiplied: of a folded pooling one for each block."""
+    return [weight.detach().double().numpy() for weight in module.weights]
+
+
+def _per_input(synapse: Synapse, weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The scales of a source's units, of a shape that broadcasts against weights."""
+    if not isinstance(synapse, Conv):
+        return scale.repeat(weight.shape[1] // len(scale))[None]
+    by_group = scale.reshape(synapse.groups, -1).repeat(len(weight) // synapse.groups, axis=0)
+    return by_group[:, :, None, None]
+
+
+def _layer(
+    module: AnalogLayer,
+    scales: dict[str, np.ndarray],
+    scale: np.ndarray,
+    values: dict[str, _Values],
+    peaks: _Peaks,
+    smallest_change: float,
+    random: np.random.Generator,
+    *,
+    is_output: bool,
+) -> tuple[Layer, _Values, int]:
+    """The integer layer, what it sends on calibration images, and the offset of outputs in message units."""
+    layer, neurons = module.layer, module.layer.neurons
+    unit = 2.0**SDNN_EXPONENT * scale
+    synapses, integers, errors = [], [], []
+    for synapse, weight in zip(layer.synapses, _numbers(module), strict=True):
+        target = weight / _per_input(synapse, weight, scales[synapse.source])
+        target = target * unit.reshape(-1, *[1] * (weight.ndim - 1))
+        rounded = _rounded(synapse, target, values[synapse.source].messages, random)
+        integers.append(torch.from_numpy(rounded.astype(np.float32)))
+        errors.append((rounded - target, target))
+        stored = repeat_in_blocks(rounded, synapse.pool) if isinstance(synapse, Conv) and synapse.pool else rounded
+        synapses.append(synapse.replace(weight=stored, exponent=0))
+    with torch.no_grad():
+        exact = module.sums({name: value.exact for name, value in values.items()}).double()
+        # The same sums of messages with integer weights, in state units.
+        sums = _sums(module, integers, {name: value.messages for name, value in values.items()})
+        across = [0, *range(2, exact.ndim)]
+        per_unit = torch.from_numpy(unit).reshape(-1, *[1] * (exact.ndim - 2))
+        bias = neurons.bias_per_neuron(layer.shape)
+        own = torch.zeros(()) if bias is None else torch.from_numpy(bias.astype(np.float64))
+        missing = (per_unit * (exact - own) - sums).mean(dim=across).numpy()
+    reset: Reset = "soft"
+    offset = 0
+    if is_output and neurons.bias is None and neurons.reset == "none":
+        reset, biases = "none", None
+    else:
+        biases = (
+            missing
+            if neurons.bias is None
+            else _in_units(neurons.bias, unit, layer.shape) + _by_unit(missing, neurons.bias)
+        )
+        if is_output and neurons.reset == "none":
+            low, high = peaks.limits
+            offset = max(0, round(scale[0] * (_OFFSET_MARGIN * (high - low) - low)))
+            biases = biases + offset * 2.0**SDNN_EXPONENT
+    threshold = _threshold(smallest_change * float((peaks.activation * scale).max()))
+    stored_bias = None if biases is None else _mantissa(biases)
+    made = layer.replace(
+        synapses=tuple(synapses),
+        neurons=SigmaDelta(threshold, reset, bias=stored_bias),
+        activation_scale=1 / scale,
+        clip=None,
+        mean_rate=None,
+        potential_peak=None,
+        mean_input=None,
+        weight_error=_weight_error(errors),
+    )
+    act = sums
+    full = made.neurons.bias_per_neuron(layer.shape)
+    if full is not None:
+        act = act + torch.from_numpy(full.astype(np.float64) * 2.0 ** (2 * SDNN_EXPONENT))
+    messages = torch.floor(act.clamp(min=0) / 2.0**SDNN_EXPONENT)
+    exact_value = module.activation(exact.float())
+    return made, _Values(exact_value, messages.float()), offset
+
+
+def _rounded(synapse: Synapse, target: np.ndarray, messages: torch.Tensor, random: np.random.Generator) -> np.ndarray:
+    result = np.empty(target.shape, dtype=np.int64)
+    for rows, inputs in _inputs(synapse, messages, random):
+        found = compensated(target[rows].reshape(len(target[rows]), -1), inputs, MAX_WEIGHT)
+        result[rows] = found.reshape(result[rows].shape)
+    return result
+
+
+def _inputs(
+    synapse: Synapse, messages: torch.Tensor, random: np.random.Generator
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """For the rows of each group, some of the inputs (observations, weights of a row) that they meet."""
+    if not isinstance(synapse, Conv):
+        yield slice(None), messages.flatten(1).numpy()
+        return
+    if synapse.pool is not None:
+        messages = functional.avg_pool2d(messages, synapse.pool, divisor_override=1)
+    conv = per_block(synapse)
+    wanted = _OBSERVATIONS * conv.weight[0].size
+    per_group, rows = conv.weight.shape[1], len(conv.weight) // conv.groups
+    for group in range(conv.groups):
+        part = messages[:, group * per_group : (group + 1) * per_group]
+        per_image = -(-wanted // len(part))
+        chosen = []
+        for image in part:
+            seen = functional.unfold(image[None], conv.weight.shape[2:], conv.dilation, conv.padding, conv.stride)[0].T
+            some = random.permutation(len(seen))[:per_image]
+            chosen.append(seen[some].numpy())
+        yield slice(group * rows, (group + 1) * rows), np.concatenate(chosen)
+
+
+def _sums(module: AnalogLayer, weights: list[torch.Tensor], messages: dict[str, torch.Tensor]) -> torch.Tensor:
+    kept, module.quantizer = module.quantizer, lambda _weights, _bias: (weights, None)
+    try:
+        return module.sums(messages).double()
+    finally:
+        module.quantizer = kept
+
+
+def _in_units(bias: np.ndarray, unit: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A bias in state units, of its own shape, or one per channel where it is a single number."""
+    if bias.ndim == 0:
+        return np.full(shape[:1], float(bias)) * unit
+    return bias.astype(np.float64) * unit.reshape(-1, *[1] * (bias.ndim - 1))
+
+
+def _by_unit(missing: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return missing.reshape(-1, *[1] * (max(1, bias.ndim) - 1))
+
+
+def _mantissa(state: np.ndarray) -> np.ndarray:
+    exponent = 2 * SDNN_EXPONENT
+    largest = MAX_SDNN_STATE >> exponent
+    return np.clip(np.rint(state / 2.0**exponent), -largest, largest).astype(np.int64)
+
+
+def _threshold(change: float) -> int:
+    """A threshold from a change in message units."""
+    return int(np.rint(change / 2.0**SDNN_EXPONENT))
+
+
+def _weight_error(errors: list[tuple[np.ndarray, np.ndarray]]) -> WeightError:
+    rows = [[part.reshape(len(part), -1) for part in parts] for parts in errors]
+    changed, target = (np.concatenate([each[i] for each in rows], axis=1) for i in (0, 1))
+    of_rows = np.sqrt((changed**2).sum(axis=1) / np.maximum((target**2).sum(axis=1), 1e-30))
+    zeroed = ((changed == -target) & (target != 0)).sum() / max(1, np.count_nonzero(target))
+    rms = np.sqrt((changed**2).sum() / max((target**2).sum(), 1e-30))
+    return WeightError(float(rms), float(of_rows.max()), float(zeroed))
