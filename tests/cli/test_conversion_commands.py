@@ -408,6 +408,29 @@ def test_own_images_are_divided_and_keep_their_labels(tmp_path):
     assert len({i.tobytes() for i in split.train_images} | {i.tobytes() for i in split.validation_images}) == 50
 
 
+def test_own_events_keep_their_time_steps(tmp_path):
+    events = np.random.default_rng(0).integers(0, 3, (20, 5, 2, 3, 3)).astype(np.uint8)
+    np.save(tmp_path / "events.npy", events)
+    split = load_images(None, None, tmp_path / "events.npy", None, (2, 3, 3), takes_events=True)
+    assert split.takes_events and split.shape == (2, 3, 3)
+    some, held_out = split.calibration(None, 0)[0], split.validation(None, 0)[0]
+    assert some.dtype == held_out.dtype == np.int8 and some.shape[1:] == events.shape[1:]
+    assert {each.tobytes() for each in (*some, *held_out)} == {each.tobytes() for each in events}
+    with pytest.raises(DataError, match=r"events have values in \[0, 200\]"):
+        np.save(tmp_path / "events.npy", events * 100)
+        load_images(None, None, tmp_path / "events.npy", None, (2, 3, 3), takes_events=True)
+
+
+def test_what_pixels_are_for_the_network_is_written_as_numbers():
+    assert cli_options.preparation(None, None, None) == {}
+    found = cli_options.preparation("-1,1", "0.5", "0.5,0.4,0.3")
+    assert found == {"input_range": (-1, 1), "mean": (0.5,), "std": (0.5, 0.4, 0.3)}
+    with pytest.raises(UsageError, match="--input-range is '1'; give two numbers, such as -1,1"):
+        cli_options.preparation("1", None, None)
+    with pytest.raises(UsageError, match="--mean is 'a,b'; write numbers with commas between them"):
+        cli_options.preparation(None, "a,b", None)
+
+
 def test_own_images_without_labels_are_compared_with_the_trained_network(tmp_path):
     split = load_images(None, None, *saved(tmp_path, labelled(50)[0]), None)
     conversion = convert(exact(), split, steps=8)

@@ -109,6 +109,11 @@ def test_what_are_no_events_is_refused():
         tune(small(), counts(9, 4, 2, 4, 4), np.arange(9) % 3, steps=4, encoding="spikes", augmentation="crop-flip")
 
 
+def test_events_without_their_encoding_get_a_hint():
+    with pytest.raises(ConversionError, match="events over time are taken by encoding 'spikes'"):
+        convert(small(), counts(9, 4, 2, 4, 4, most=1), steps=4)
+
+
 def test_choices_of_events_keep_their_time_steps():
     events = counts(30, 4, 10)
     conversion = quickly(values(), events, steps=4, v_init="half")

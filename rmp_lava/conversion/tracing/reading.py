@@ -117,6 +117,8 @@ def _run_module(model: nn.Module, images: np.ndarray, precision: torch.dtype, de
             reason = reason or first_line(error)
     else:
         remedy = "pass an example of the shape it was trained on, channels first"
+        if images.ndim == 5:
+            remedy += "; events over time are taken by encoding 'spikes'"
         return Finding("obstacle", "input", f"does not fit the network ({reason})", remedy)
     expected = model(tensor.clone())
     images = images[: len(tensor)].astype(np.float32)
