@@ -5,6 +5,7 @@ Both follow `rmp_lava.neuron.step`; in integer networks every spike and state is
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -30,6 +31,15 @@ except ImportError as error:  # numba is in the extra [fast]; it also refuses nu
 _RESETS = {"soft": 0, "hard": 1, "none": 2}
 
 
+@cache
+def triton_kernel() -> ModuleType | None:
+    """The neurons' kernel for GPUs; None without Triton, which comes with PyTorch's builds for CUDA."""
+    try:
+        return import_module(".triton_kernel", __package__)
+    except ImportError:
+        return None
+
+
 def make_population(
     neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool, device: torch.device, largest_input: float
 ) -> Population:
@@ -42,6 +52,8 @@ def make_population(
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     if not integer and fused is not None and device.type == "cpu" and not neurons.is_leaky:
         return FusedFloatPopulation(neurons, shape, samples, torch.float32, device, keeps_current)
+    if integer and not wide and not neurons.is_leaky and device.type == "cuda" and triton_kernel() is not None:
+        return TritonPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     state = torch.int64 if wide else torch.int32 if integer else torch.float32
     return TorchPopulation(neurons, shape, samples, state, device, keeps_current)
 
@@ -256,6 +268,51 @@ class FusedFloatPopulation(Population):
         )
         self._saw((float(low), float(high)), None, fires)
         return spikes
+
+
+class TritonPopulation(Population):
+    """Integer neurons without leak on a GPU. Never run on one: the tests run the kernel in Triton's interpreter."""
+
+    def __init__(
+        self,
+        neurons: Neurons,
+        shape: tuple[int, ...],
+        samples: int,
+        state: torch.dtype,
+        device: torch.device,
+        keeps_current: bool,
+    ) -> None:
+        super().__init__(neurons, shape, samples, state, device, keeps_current)
+        self._limits: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+
+    def advance(
+        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+    ) -> np.ndarray:
+        """As `Population.advance`, but every step counts as active: the host would have to wait for the number of spikes."""
+        if currents is not None:
+            currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32).contiguous()
+        kernel = triton_kernel()
+        assert kernel is not None
+        limits = kernel.advance(
+            currents,
+            self.v[rows],
+            self.bias,
+            self.counts[rows],
+            out[steps, rows],
+            self.threshold,
+            _RESETS[self.neurons.reset if fires else "none"],
+        )
+        self._limits[fires].append(limits)
+        return np.ones(steps.stop - steps.start, dtype=np.int64)
+
+    def report(self, part: Part, name: str, large_inputs: int) -> None:
+        for fires, limits in self._limits.items():
+            if limits:
+                low, high, saturated = torch.stack(limits).cpu().long().unbind(dim=1)
+                self.saturations += int(saturated.sum())
+                self._saw((int(low.min()), int(high.max())), None, fires)
+                limits.clear()
+        super().report(part, name, large_inputs)
 
 
 class TorchPopulation(Population):
