@@ -47,11 +47,11 @@ def _fast(job: dict) -> dict:
     prepared = rmp_lava.prepare(network, rmp_lava.Fast(kernel=job.get("kernel", "auto")))
     result = prepared.run(spikes, job["steps"])
     start_up = time.time() - job["started"] if "started" in job else None
-    seconds = []
+    clock, seconds = time.process_time if job.get("cpu_time") else time.perf_counter, []
     while sum(seconds) < job["least_seconds"]:
-        started = time.perf_counter()
+        started = clock()
         result = prepared.run(spikes, job["steps"])
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     peak = machine.peak_resident()
     answer = {
         "seconds": seconds,

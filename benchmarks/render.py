@@ -31,6 +31,8 @@ def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
     ]
     if settings["quick"]:
         lines += ["**A quick run, once each: a first impression of speed.**", ""]
+    if settings["cpu_time"]:
+        lines += ["**CPU time of each process**, as other processes ran too; Lava's is the time that passed.", ""]
     lines += _machine(results, machine, settings) + _overview(results)
     lines += _pictures(pictures, ["engines"])
     for name in results["networks"]:

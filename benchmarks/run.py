@@ -72,6 +72,10 @@ class Settings:
 
     Parameters
     ----------
+    cpu_time : bool
+        Measure the CPU time of each process instead of the time that passes: for machines that others use too.
+    batch : int or None
+        Samples in place of each network's own batch.
     least_seconds : float
         A measurement repeats its call until this much time has passed.
     time_limit : float
@@ -91,6 +95,8 @@ class Settings:
     quick: bool
     rounds: int
     threads: int
+    cpu_time: bool
+    batch: int | None
     least_seconds: float
     time_limit: float
     growth_width: float
@@ -111,6 +117,8 @@ def full_settings(threads: int) -> Settings:
         quick=False,
         rounds=3,
         threads=threads,
+        cpu_time=False,
+        batch=None,
         least_seconds=1.0,
         time_limit=3600,
         growth_width=0.25,
@@ -132,6 +140,8 @@ def quick_settings(threads: int) -> Settings:
         quick=True,
         rounds=1,
         threads=threads,
+        cpu_time=False,
+        batch=None,
         least_seconds=0.05,
         time_limit=100,
         growth_width=0.25,
@@ -185,6 +195,7 @@ class Session:
         module = "benchmarks.peers" if job["kind"] == "peer" else "benchmarks.measure"
         with tempfile.TemporaryDirectory(prefix="rmp-lava-benchmark-") as name:
             job = job | {"threads": self.settings.threads, "result": f"{name}/result.json"}
+            job["cpu_time"] = self.settings.cpu_time
             job.setdefault("least_seconds", self.settings.least_seconds)
             Path(name, "job.json").write_text(json.dumps(job | {"started": time.time()}))
             # Each engine's threads wait as they do for its users: rmp-lava's sleep, the peers' spin.
@@ -280,7 +291,8 @@ def _prepare(session: Session, name: str, pilotnet: Path | None) -> dict | None:
 
 def _size(name: str, settings: Settings) -> networks.Size | None:
     spec = networks.NETWORKS[name]
-    return spec.quick if settings.quick else spec.full
+    size = spec.quick if settings.quick else spec.full
+    return size if size is None or settings.batch is None else replace(size, batch=settings.batch)
 
 
 def compare_engines(session: Session, names: list[str], engines: list[str], files: dict[str, dict]) -> None:
@@ -323,7 +335,7 @@ def run_one_sample(session: Session, names: list[str], engines: list[str], files
 
 def vary_activity(session: Session, engines: list[str]) -> None:
     """VGG-16 with other thresholds, and an input that spikes as often as its neurons."""
-    settings, size = session.settings, networks.NETWORKS["vgg16"].full
+    settings, size = session.settings, _size("vgg16", session.settings)
     for activity in settings.activity:
         chosen = [e for e in engines if e in settings.activity_engines or activity == settings.activity[0]]
         chosen = [e for e in chosen if ENGINES[e].kind != "lava"]
@@ -411,6 +423,13 @@ def main(
     resume: Annotated[bool, typer.Option(help="Continue after Ctrl-C; failed measurements are repeated.")] = False,
     rounds: Annotated[int | None, typer.Option(help="Rounds of measurements; tables show the median.")] = None,
     threads: Annotated[int | None, typer.Option(help="Torch threads of every engine; all cores if omitted.")] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="CPU time in place of the time that passes, for a busy machine.")
+    ] = False,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples, in place of each network's own batch.")] = None,
+    activity: Annotated[
+        list[float] | None, typer.Option(help="Only this rate of spikes of VGG-16; may be repeated.")
+    ] = None,
     network: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Only this engine; may be repeated.")] = None,
     folder: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("exports/benchmarks"),
@@ -440,7 +459,14 @@ def main(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))} is neither a network nor an engine; known are {known}")
     threads = threads or machine.describe()["cores"]
     settings = quick_settings(threads) if quick and not profile else full_settings(threads)
-    settings = replace(settings, rounds=rounds or settings.rounds)
+    settings = replace(
+        settings,
+        rounds=rounds or settings.rounds,
+        cpu_time=cpu_time,
+        batch=batch,
+        activity=activity or settings.activity,
+        activity_engines=settings.activity_engines or ["fast", "fast-dense"],
+    )
     given = {"core": core_python, "lava": lava_python, "peers": peers_python}
     needed = ["core"] if profile or conversion else ["core", *dict.fromkeys(ENGINES[e].environment for e in chosen)]
     if "lava" not in needed and not conversion and "pilotnet-lif" in [*names, profile]:
