@@ -17,6 +17,7 @@ from ..errors import ConversionError, NetFileError, RmpLavaWarning, UsageError
 from ..files import StrPath, write_atomically
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from ..network.pooling import per_block
+from ..network.values import per_neuron
 from ..registers import STATE_SHIFT
 
 
@@ -170,7 +171,7 @@ def _neurons(nir: Any, layer: Layer) -> Any:
     zeros, ones = np.zeros(layer.shape), np.ones(layer.shape)
     given: dict[str, Any] = {"metadata": said}
     if neurons.reset != "none":
-        given |= {"v_threshold": ones * float(neurons.threshold), "v_reset": zeros}
+        given |= {"v_threshold": per_neuron(neurons.threshold, layer.shape).astype(np.float64), "v_reset": zeros}
     if not neurons.is_leaky:
         return nir.IF(r=ones, **given)
     with np.errstate(divide="ignore"):

@@ -330,6 +330,15 @@ def test_real_numbers_that_leak_are_rounded_and_said_to_be():
     np.testing.assert_allclose(ratio, graph.nodes["linear"].weight / 0.75, atol=0.005)
 
 
+@needs_nir
+def test_thresholds_of_single_neurons_are_written():
+    network = leaky()
+    thresholds = np.array([40, 50, 60])
+    last = network.output.replace(neurons=network.output.neurons.replace(threshold=thresholds))
+    graph = quietly(to_nir, network.replace(layers=(*network.layers[:2], last)))
+    assert np.array_equal(graph.nodes["c"].v_threshold, thresholds)
+
+
 # Files
 
 

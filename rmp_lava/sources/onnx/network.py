@@ -115,7 +115,7 @@ def read_network(path: Path, shape: tuple[int, ...] | None = None) -> OnnxNetwor
         for node in model.graph.node
     }
     known = {*OPERATORS, *OF_CONSTANTS, "Constant", "Shape", "Size"}
-    strange = [str(name)[:_LONGEST_PART] for name in unknown if name not in known]
+    strange = [repr(name[:_LONGEST_PART]) for name in unknown if name not in known]
     if strange:
         raise CheckpointError(
             f"{path} has operators that are not known here ({abridged(strange, 5)}); build the network from convolutions, dense "
