@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 from rmp_lava.backends import run
 from rmp_lava.conversion.check import check
@@ -100,6 +100,23 @@ def test_torchvisions_normalize_is_folded(kind):
     module = pytest.importorskip(f"torchvision.{kind}", reason="torchvision is not installed")
     pixels = images(3, 6, 6)
     found = convert(nn.Sequential(module.Normalize(MEAN, STD), *padded()), pixels, steps=4)
+    expected = convert(padded(), pixels, steps=4, mean=MEAN, std=STD)
+    assert (run(found.integer, pixels, 4).output == run(expected.integer, pixels, 4).output).all()
+
+
+def test_torchvisions_function_is_folded():
+    functions = pytest.importorskip("torchvision.transforms.functional", reason="torchvision is not installed")
+
+    class ByFunction(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = padded()
+
+        def forward(self, x):
+            return self.network(functions.normalize(x, MEAN, std=STD)) if isinstance(x, torch.Tensor | fx.Proxy) else x
+
+    pixels = images(3, 6, 6)
+    found = convert(ByFunction(), pixels, steps=4)
     expected = convert(padded(), pixels, steps=4, mean=MEAN, std=STD)
     assert (run(found.integer, pixels, 4).output == run(expected.integer, pixels, 4).output).all()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,11 @@ class _Tracer(fx.Tracer):
     """Does not trace into PyTorch's own modules, takes parameters as constants, and does not change the network."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # It looks at the type of its argument, which no proxy has. Only this function: others' types would be wrapped, too.
+        functions = sys.modules.get("torchvision.transforms.functional")
+        super().__init__(autowrap_functions=() if functions is None else (functions.normalize,))
+        if functions is not None:
+            self._autowrap_search.append(functions)
         self.constants: dict[str, torch.Tensor] = {}
         self.modules: dict[str, nn.Module] = {}
         self._path = ""

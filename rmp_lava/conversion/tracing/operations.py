@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch.nn import functional
 
 from ...network import INPUT
@@ -170,6 +171,16 @@ def _tracked(builder: Builder, call: Call, args: tuple) -> Expression:
     if args[5] or args[3] is None:
         raise obstacle("instance_norm")
     return batch_norm(builder, replace(call, args=args, kwargs={}))
+
+
+@rule("function normalize")
+def torchvision_normalize(builder: Builder, call: Call) -> Expression:
+    """torchvision.transforms.functional.normalize(tensor, mean, std, inplace)."""
+    if not call.run.__module__.startswith("torchvision."):
+        raise obstacle(call.op)
+    ref, *given = (call.argument(i, name) for i, name in enumerate(("tensor", "mean", "std")))
+    mean, std = (torch.as_tensor(each) for each in given)
+    return channel_normalisation(builder, replace(call, args=(ref, mean, std), kwargs={}))
 
 
 @rule("channel_normalisation")
