@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +12,6 @@ from . import options
 from .output import console_for, write_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..hardware import Profile
 
 _SAMPLES = 50
@@ -175,6 +174,10 @@ def estimate(
     samples: Annotated[int, typer.Option(help=f"{options.SAMPLES}.")] = _SAMPLES,
     steps: options.Steps = None,
     implementation: options.Implementation = "native",
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another .net file, such as one of sigma-delta neurons, to show beside; may be repeated."),
+    ] = None,
     seed: options.SpikeSeed = 0,
     json_path: options.Json = None,
 ) -> None:
@@ -187,6 +190,7 @@ def estimate(
     from ..backends import run as run_network
     from ..hardware import estimate as make_estimate, load_profile, map_network
     from ..report import hardware as report
+    from ..report.costs import Costs, costs_table
     from ..report.runs import steps_for
     from ..schedule import schedule
     from ..sources.images import images_for
@@ -212,4 +216,13 @@ def estimate(
     summary = found.summary() | {"data": what}
     if truth is not None:
         summary |= result.score(network, truth).figures
+    if compare:
+        runs = [Costs(network, result, found, truth)]
+        for path in compare:
+            other = netx.load(path)
+            own = steps_for(other, None)
+            ran = run_network(other, values, own, "fast", seed=seed, progress=True)
+            runs.append(Costs(other, ran, make_estimate(other, ran, chosen, map_network(other, chosen)), truth))
+        console.print(costs_table(runs))
+        summary["compared"] = [each.summary() for each in runs]
     write_json(json_path, summary)

@@ -1,9 +1,11 @@
 """From a trained network to graded changes: an analog network as integers of lava-dl's sigma-delta neurons.
 
-A neuron's state is 2^6 times finer than its messages, in every layer and by lava-dl's loader. So with s_l what a message unit of
-layer l represents, an integer weight is 2^6 W s_in / s_out. Each channel's scale is the finest at which its messages have
-`MESSAGE_BITS` bits on the calibration images, sums fit their registers, and weights 7 bits and a sign, which Lava's synapses
-neither round nor clip. Where that leaves a layer few bits, `compensated` rounding keeps its sums, and biases their means.
+A neuron's state is finer than its messages by its state exponent e. So with s_l what a message unit of layer l represents, an
+integer weight is 2^e W s_in / s_out. e is 6 in every layer of a chain, as lava-dl's loader sets it; the loader runs no other
+network, and these get 7, the most that three bits hold, with messages of one bit less. Each channel's scale is the finest at
+which its messages fit on the calibration images, sums fit their registers, and weights have 7 bits and a sign, which Lava's
+synapses neither round nor clip. Where that leaves a layer few bits, `compensated` rounding keeps its sums, and biases their
+means.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from ..choices import Reset
 from ..encoding import PIXEL_LEVELS, check_images
 from ..network import INPUT, SDNN_EXPONENT, Conv, Input, Layer, SigmaDelta, SpikingNetwork, Synapse, WeightError
 from ..network.pooling import per_block, repeat_in_blocks
-from ..registers import MAX_CONV_SUM, MAX_SDNN_STATE
+from ..registers import MAX_CONV_SUM, MAX_SDNN_EXPONENT, MAX_SDNN_STATE
 from .analog import AnalogLayer, AnalogNetwork
 from .calibration import calibration_images
 from .ceilings import without_ceilings
 from .compensated import compensated
 
 MESSAGE_BITS = 14
-"""Of the largest message on calibration images; others may be four times as large within 16 bits."""
+"""Of the largest message on calibration images in a chain; others may be twice as large within 16 signed bits."""
 MAX_WEIGHT = 127
 _SUM_MARGIN = 2
 _QUIET = 0.05
@@ -64,27 +66,27 @@ def sigma_delta(
     images = check_images(images, analog.input)
     plain, parents = without_ceilings(analog, images)
     peaks = _peaks(plain, images)
-    scales = {INPUT: np.full(plain.input.shape[0], float(PIXEL_LEVELS << SDNN_EXPONENT))}
+    form = _Form() if plain.is_chain else _Form(SDNN_EXPONENT - 1, MAX_SDNN_EXPONENT, MESSAGE_BITS - 1)
+    scales = {INPUT: np.full(plain.input.shape[0], float(PIXEL_LEVELS << form.spike_exponent))}
     network = AnalogNetwork(plain)
     random = np.random.default_rng(seed)
     layers, offset = [], 0
     some = images[: calibration_images(plain)]
-    values = {
-        INPUT: _Values(torch.from_numpy(some), torch.from_numpy(np.rint(some * PIXEL_LEVELS) * 2.0**SDNN_EXPONENT))
-    }
+    entering = torch.from_numpy(np.rint(some * PIXEL_LEVELS) * np.float32(1 << form.spike_exponent))
+    values = {INPUT: _Values(torch.from_numpy(some), entering)}
     last_use = {s.source: layer.name for layer in plain for s in layer.synapses}
     for module in network:
         layer = module.layer
         is_output = layer is plain.output
-        scale = _scale(module, scales, peaks[layer.name], parents[layer.name], same=is_output)
+        scale = _scale(module, form, scales, peaks[layer.name], parents[layer.name], same=is_output)
         made, values[layer.name], shift = _layer(
-            module, scales, scale, values, peaks[layer.name], smallest_change, random, is_output=is_output
+            module, form, scales, scale, values, peaks[layer.name], smallest_change, random, is_output=is_output
         )
         layers.append(made)
         scales[layer.name], offset = scale, shift
         values = {name: value for name, value in values.items() if last_use.get(name) != layer.name}
-    threshold = _threshold(smallest_change * PIXEL_LEVELS * 2.0**SDNN_EXPONENT)
-    source = Input(plain.input.shape, "current", PIXEL_LEVELS, SigmaDelta(threshold))
+    threshold = int(np.rint(smallest_change * PIXEL_LEVELS))
+    source = Input(plain.input.shape, "current", PIXEL_LEVELS, form.neurons(threshold))
     return analog.replace(
         input=source,
         layers=tuple(layers),
@@ -106,6 +108,26 @@ def with_8_bits(analog: SpikingNetwork) -> SpikingNetwork:
         return synapse.replace(weight=(np.rint(rows / step) * step).astype(np.float32).reshape(synapse.weight.shape))
 
     return analog.map_layers(lambda layer: layer.replace(synapses=tuple(map(rounded, layer.synapses))))
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Exponents of all neurons, and bits of the largest message on calibration images."""
+
+    spike_exponent: int = SDNN_EXPONENT
+    state_exponent: int = SDNN_EXPONENT
+    message_bits: int = MESSAGE_BITS
+
+    def neurons(self, threshold: int, reset: Reset = "soft", bias: np.ndarray | None = None) -> SigmaDelta:
+        """A population of these exponents."""
+        return SigmaDelta(
+            threshold, reset, bias=bias, spike_exponent=self.spike_exponent, state_exponent=self.state_exponent
+        )
+
+    @property
+    def unit(self) -> float:
+        """State units in a message unit."""
+        return 2.0**self.state_exponent
 
 
 @dataclass
@@ -146,7 +168,13 @@ def _peaks(analog: SpikingNetwork, images: np.ndarray) -> dict[str, _Peaks]:
 
 
 def _scale(
-    module: AnalogLayer, scales: dict[str, np.ndarray], peaks: _Peaks, parents: np.ndarray, *, same: bool
+    module: AnalogLayer,
+    form: _Form,
+    scales: dict[str, np.ndarray],
+    peaks: _Peaks,
+    parents: np.ndarray,
+    *,
+    same: bool,
 ) -> np.ndarray:
     """(channels,) or (neurons,) message units per unit of the activation."""
     largest = np.zeros(len(parents))
@@ -154,14 +182,11 @@ def _scale(
         relative = np.abs(weight / _per_input(synapse, weight, scales[synapse.source]))
         largest = np.maximum(largest, relative.reshape(len(weight), -1).max(axis=1))
     activation = np.maximum(peaks.activation, _QUIET * peaks.activation.mean() + 1e-30)
-    unit = 2.0**SDNN_EXPONENT
-    limits = [2.0**MESSAGE_BITS / activation, MAX_WEIGHT / (unit * np.maximum(largest, 1e-30))]
-    limits.append(MAX_CONV_SUM / _SUM_MARGIN / (unit * np.maximum(peaks.sums, 1e-30)))
+    limits = [2.0**form.message_bits / activation, MAX_WEIGHT / (form.unit * np.maximum(largest, 1e-30))]
+    limits.append(MAX_CONV_SUM / _SUM_MARGIN / (form.unit * np.maximum(peaks.sums, 1e-30)))
     scale = np.min(limits, axis=0)
-    for unit_index in range(len(scale)):  # what is above a ceiling is rounded as the unit itself is
-        scale[unit_index] = min(scale[unit_index], scale[parents[unit_index]])
-    np.minimum.at(scale, parents, scale)
-    scale = scale[parents]
+    np.minimum.at(scale, parents, scale.copy())
+    scale = scale[parents]  # what is above a ceiling is rounded as the unit itself is
     return np.full(len(scale), scale.min()) if same else scale
 
 
@@ -180,6 +205,7 @@ def _per_input(synapse: Synapse, weight: np.ndarray, scale: np.ndarray) -> np.nd
 
 def _layer(
     module: AnalogLayer,
+    form: _Form,
     scales: dict[str, np.ndarray],
     scale: np.ndarray,
     values: dict[str, _Values],
@@ -191,7 +217,7 @@ def _layer(
 ) -> tuple[Layer, _Values, int]:
     """The integer layer, what it sends on calibration images, and the offset of outputs in message units."""
     layer, neurons = module.layer, module.layer.neurons
-    unit = 2.0**SDNN_EXPONENT * scale
+    unit = form.unit * scale
     synapses, integers, errors = [], [], []
     for synapse, weight in zip(layer.synapses, _numbers(module), strict=True):
         target = weight / _per_input(synapse, weight, scales[synapse.source])
@@ -223,12 +249,12 @@ def _layer(
         if is_output and neurons.reset == "none":
             low, high = peaks.limits
             offset = max(0, round(scale[0] * (_OFFSET_MARGIN * (high - low) - low)))
-            biases = biases + offset * 2.0**SDNN_EXPONENT
-    threshold = _threshold(smallest_change * float((peaks.activation * scale).max()))
-    stored_bias = None if biases is None else _mantissa(biases)
+            biases = biases + offset * form.unit
+    threshold = int(np.rint(smallest_change * float((peaks.activation * scale).max()) / (1 << form.spike_exponent)))
+    mantissa = None if biases is None else _mantissa(biases, form)
     made = layer.replace(
         synapses=tuple(synapses),
-        neurons=SigmaDelta(threshold, reset, bias=stored_bias),
+        neurons=form.neurons(threshold, reset, mantissa),
         activation_scale=1 / scale,
         clip=None,
         mean_rate=None,
@@ -239,8 +265,8 @@ def _layer(
     act = sums
     full = made.neurons.bias_per_neuron(layer.shape)
     if full is not None:
-        act = act + torch.from_numpy(full.astype(np.float64) * 2.0 ** (2 * SDNN_EXPONENT))
-    messages = torch.floor(act.clamp(min=0) / 2.0**SDNN_EXPONENT)
+        act = act + torch.from_numpy(full.astype(np.float64) * form.unit * (1 << form.spike_exponent))
+    messages = torch.floor(act.clamp(min=0) / form.unit)
     exact_value = module.activation(exact.float())
     return made, _Values(exact_value, messages.float()), offset
 
@@ -295,15 +321,10 @@ def _by_unit(missing: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return missing.reshape(-1, *[1] * (max(1, bias.ndim) - 1))
 
 
-def _mantissa(state: np.ndarray) -> np.ndarray:
-    exponent = 2 * SDNN_EXPONENT
+def _mantissa(state: np.ndarray, form: _Form) -> np.ndarray:
+    exponent = form.spike_exponent + form.state_exponent
     largest = MAX_SDNN_STATE >> exponent
     return np.clip(np.rint(state / 2.0**exponent), -largest, largest).astype(np.int64)
-
-
-def _threshold(change: float) -> int:
-    """A threshold from a change in message units."""
-    return int(np.rint(change / 2.0**SDNN_EXPONENT))
 
 
 def _weight_error(errors: list[tuple[np.ndarray, np.ndarray]]) -> WeightError:

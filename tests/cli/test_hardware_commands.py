@@ -244,3 +244,13 @@ def test_tables_keep_to_the_terminal(call, nets, monkeypatch, columns):
     assert code == 0 and lines and ("24×32×99" in output) == (columns == "120")
     # No cell is broken into two lines: each layer and the sum have one each.
     assert len(lines) == 11
+
+
+def test_networks_side_by_side(call):
+    arguments = ("--samples", 2, "--steps", 4, "--profile", "loihi2", "--compare", REFERENCE)
+    code, output, _ = call("estimate", REFERENCE, *arguments)
+    assert code == 0 and "Side by side" in output
+    short, whole = json.loads(call("estimate", REFERENCE, *arguments, "--json", "-")[1])["compared"]
+    assert (short["steps"], whole["steps"]) == (4, 128)
+    assert 0 < short["messages"] < whole["messages"] and 0 < short["dynamic_energy"] < whole["dynamic_energy"]
+    assert short["neurons"] == "spiking" and 0 <= whole["score"]["accuracy"] <= 1
