@@ -161,10 +161,10 @@ def test_a_network_of_an_event_camera_keeps_its_accuracy():
     torch.manual_seed(0)
     layers = (nn.Conv2d(2, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, 2, 1), nn.ReLU(), nn.Flatten())
     model = trained(
-        nn.Sequential(*layers, nn.Linear(384, 10)), events.mean(1, np.float32), digits.train_labels, 20, 5e-3
+        nn.Sequential(*layers, nn.Linear(384, 10)), events.mean(1, np.float32), digits.train_labels, 12, 5e-3
     )
     # An edge sends many events at once, which neurons that wait do not answer before the others have come.
-    stages = convert(model, events[:400], steps=16, encoding="spikes", wait=16).stages(seen, digits.test_labels)
+    stages = convert(model, events[:250], steps=16, encoding="spikes", wait=16).stages(seen, digits.test_labels)
     assert stages[0].score.accuracy > 0.9 and stages[0].score.lost_to(stages[-1].score) <= 0.01
 
 
