@@ -1,9 +1,12 @@
 """How much of a trained network its integers keep: small networks of many architectures, each converted with default options.
 
     python -m benchmarks.conversion [--steps 256] [--only resnet18,gap] [--seed 0]
+    python -m benchmarks.conversion --torchvision [--only resnet18,googlenet]
+    python -m benchmarks.conversion --tasks [--only vgg,u_net]
 
 For each: whether `check` passes it, the accuracy of the trained network on held-out images, the share of images on which the
-float and the integer spiking network's arg max is the trained network's, and what was said.
+float and the integer spiking network's arg max is the trained network's, and what was said. --torchvision: networks as
+torchvision has them (`benchmarks.torchvision_networks`). --tasks: networks of several tasks (`benchmarks.tasks`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 import torch
 
 import rmp_lava
+from benchmarks import tasks, torchvision_networks
 from benchmarks.architectures import ARCHITECTURES, build, patterns
 
 CALIBRATION, HELD_OUT = 64, 300
@@ -58,10 +62,18 @@ def measure(name: str, steps: list[int], seed: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", default="256", help="T, or several with commas")
-    parser.add_argument("--only", default=",".join(ARCHITECTURES), help="names with commas")
+    parser.add_argument("--only", help="names with commas")
     parser.add_argument("--seed", type=int, default=0, help="of weights and training")
+    parser.add_argument("--torchvision", action="store_true", help="networks of torchvision instead")
+    parser.add_argument("--tasks", action="store_true", help="networks of several tasks instead")
     given = parser.parse_args()
-    for name in given.only.split(","):
+    if given.torchvision or given.tasks:
+        module = torchvision_networks if given.torchvision else tasks
+        print(module.HEAD)
+        for name in given.only.split(",") if given.only else module.NAMES:
+            print(module.row(name), flush=True)
+        return
+    for name in given.only.split(",") if given.only else ARCHITECTURES:
         for row in measure(name, [int(each) for each in given.steps.split(",")], given.seed):
             print(row, flush=True)
 

@@ -107,7 +107,7 @@ def score(outputs: np.ndarray, shape: tuple[int, ...], truth: np.ndarray) -> Sco
     """
     if truth.ndim and len(truth) != len(outputs):
         raise DataError(f"there are {len(truth)} labels for {len(outputs)} images; give each image its own")
-    kind = check_truth(truth, shape)
+    kind, shape = check_truth(truth, shape), _with_pixels(shape, truth)
     if kind == "regression":
         return Score(kind, None, None, *_deviation(outputs, truth))
     found = classes(outputs, shape)
@@ -163,6 +163,7 @@ def check_truth(truth: np.ndarray, shape: tuple[int, ...], name: str = "the netw
     DataError
         If the truth does not fit the outputs.
     """
+    shape = _with_pixels(shape, truth)
     one = shape[1:] if shape[0] == 1 else shape
     size = int(np.prod(shape))
     if truth.dtype.kind == "f" and truth.shape[1:] in {shape, one, (size,)} | ({()} if size == 1 else set()):
@@ -180,6 +181,16 @@ def check_truth(truth: np.ndarray, shape: tuple[int, ...], name: str = "the netw
         f"labels are {_words(truth.dtype)} of shape {truth.shape}, but {name} has outputs of shape {shape}: give "
         f"{_allowed(len(truth) if truth.ndim else 0, shape)}"
     )
+
+
+def _with_pixels(shape: tuple[int, ...], truth: np.ndarray) -> tuple[int, ...]:
+    """The shape of outputs that are the flattened scores (classes, height, width) of the pixels of a truth (N, height, width).
+
+    A read-out behind an upsampling is a dense layer, which has no pixels.
+    """
+    pixels = int(np.prod(truth.shape[1:]))
+    flat = len(shape) == 1 and truth.ndim == 3 and truth.dtype.kind in "iub"
+    return (shape[0] // pixels, *truth.shape[1:]) if flat and pixels > 1 and shape[0] % pixels == 0 else shape
 
 
 def _words(dtype: np.dtype) -> str:

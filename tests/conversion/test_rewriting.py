@@ -17,6 +17,7 @@ from rmp_lava.conversion.check import check
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
+from rmp_lava.hardware import map_network
 from rmp_lava.training.data import load
 
 
@@ -280,3 +281,38 @@ def test_every_spike_of_maximum_pooling_is_the_reference_s(backend):
     for name, spikes in expected.spikes.items():
         assert spikes.any() or name == network.output.name
         np.testing.assert_array_equal(found.spikes[name], spikes, err_msg=name)
+
+
+class Constructions(nn.Module):
+    """What is no layer of ReLUs, in one small network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.stem, self.leaky = nn.Conv2d(1, 3, 3, padding=1), nn.PReLU(3)
+        self.up, self.across, self.out = nn.ConvTranspose2d(3, 2, 2, 2), nn.Conv1d(4, 3, 3), nn.Linear(72 + 48 + 12, 3)
+
+    def forward(self, x):
+        x = self.leaky(self.stem(x))
+        small = functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False)  # padded, of signed values
+        y = torch.maximum(
+            functional.hardtanh(self.up(small), -0.1, 0.4), functional.interpolate(small[:, :2], scale_factor=2)
+        )
+        pooled = functional.adaptive_max_pool2d(x, 4)
+        z = self.across(functional.softshrink(x, 0.05).amax(2).repeat(1, 2, 1)[:, :4]).clamp(-0.2, 0.2)
+        return self.out(torch.cat([y.abs().flatten(1), pooled.flatten(1), z.flatten(1)], 1))
+
+
+@pytest.mark.parametrize("backend", ["fast", pytest.param("lava", marks=[pytest.mark.lava, pytest.mark.slow])])
+def test_every_spike_of_every_construction_is_the_reference_s(backend):
+    images = load("digits").train_images[:8, :, :6, :6]
+    network = convert(Constructions().eval(), images, steps=4).integer
+    some = images[:4] if backend == "fast" else images[:1]
+    expected = run(network, some, 4, "reference", record=("spikes",))
+    found = run(network, some, 4, backend, record=("spikes",))
+    np.testing.assert_array_equal(found.output, expected.output)
+    assert len(network.layers) > 10 and sum(spikes.any() for spikes in expected.spikes.values()) > 10
+    for name, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(found.spikes[name], spikes, err_msg=name)
+    placed = {layer.demand.name: layer.demand.shape for layer in map_network(network, "loihi2").layers}
+    assert placed == {layer.name: layer.shape for layer in network.layers}  # `fit` counts all of them

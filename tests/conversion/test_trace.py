@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections import OrderedDict
 
 import numpy as np
@@ -827,3 +828,5 @@ def test_torchvision(name):
     with torch.no_grad():
         found, expected = AnalogNetwork(network)(others), model(others)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+    del model, network
+    gc.collect()  # modules and graphs refer to each other, and AlexNet's weights alone are 230 MB

@@ -213,3 +213,13 @@ def test_a_run_of_maps_is_scored_by_pixel():
     assert result.score(network, np.array([[[0, 1], [1, 1]]])).accuracy == 0.75
     assert result.summary(network)["predictions"] is None
     assert classes(result.output, (1, 2, 2)).tolist() == [[[0, 1], [1, 0]]]
+
+
+def test_flat_outputs_of_pixels_are_segmented():
+    """As behind an upsampling, whose read-out is a dense layer."""
+    truth = np.array([[[0, 0], [1, 2]]])
+    outputs = (truth[:, None] == np.arange(3)[:, None, None]).astype(int).reshape(1, 12)
+    assert check_truth(truth, (12,)) == "segmentation"
+    assert score(outputs, (12,), truth) == score(outputs, (3, 2, 2), truth) == Score("segmentation", 1.0, 1.0)
+    with pytest.raises(DataError, match="outputs of shape"):
+        check_truth(truth, (13,))

@@ -193,3 +193,37 @@ def test_machine_is_described():
     assert description["cores"] >= 1 and description["memory"] > 2**28
     assert machine.peak_resident() > 2**20
     assert machine.environment()["python"] == sys.version.split()[0]
+
+
+@pytest.mark.slow
+def test_a_network_of_torchvision_is_the_limit_of_its_spikes(benchmarks):
+    pytest.importorskip(
+        "torchvision.models", reason="torchvision is not installed", exc_type=(ImportError, RuntimeError)
+    )
+    from benchmarks import torchvision_networks
+
+    analog, traced, floating, _ = torchvision_networks.errors("squeezenet1_1", (16, 256, 4096))
+    assert len(analog.layers) > 40 and traced < 1e-4
+    assert floating[1] < floating[0] / 4 and floating[2] < floating[1] / 4 and floating[2] < 0.02
+
+
+@pytest.mark.slow
+def test_rates_without_spikes_are_those_of_neurons_that_wait(benchmarks):
+    from benchmarks import tasks, torchvision_networks as networks
+    from rmp_lava.conversion.balance import balance
+    from rmp_lava.conversion.balancing import Balancing
+    from rmp_lava.conversion.trace import trace
+
+    images = tasks.digits().test_images[:8]
+    analog = trace(tasks.vgg().eval(), Input("current", images.shape[1:]), images)
+    floating = balance(analog, images, 8, Balancing(thresholds="activation", v_init="half", wait=8))
+    ran = rmp_lava.run(floating, images, 8).in_trained_units(floating)
+    np.testing.assert_allclose(networks.outputs_of_rates(floating, images, 8), ran, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_network_of_leaky_relus_keeps_its_accuracy_at_16_steps(benchmarks):
+    from benchmarks import tasks
+
+    before, after = tasks.scores(*tasks.trained("leaky"))[1]
+    assert before > 0.95 and after > before - 0.01
