@@ -191,6 +191,8 @@ def _read_header(root: Group) -> _Header | None:
 
 
 def _layer_groups(root: Group) -> list[Group]:
+    if "node" in root and "layer" not in root:
+        raise root.fail("it is a NIR file, not a .net file; `rmp-lava nir` makes one of it")
     layers = root.child("layer")
     count = len(layers)
     if not 1 <= count <= MAX_LAYERS:

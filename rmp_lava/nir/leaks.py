@@ -78,9 +78,8 @@ def _as_integers(layer: Layer) -> Layer | None:
     """A layer of real numbers that are Loihi's integers already; None if they are not."""
     neurons = layer.neurons
     synapses = [_integer_weights(synapse) for synapse in layer.synapses]
-    whole = all(
-        float(value).is_integer() and abs(value) <= MAX_THRESHOLD for value in (neurons.threshold, neurons.v_init)
-    )
+    numbers = (float(neurons.threshold), float(neurons.v_init))
+    whole = all(number.is_integer() and abs(number) <= MAX_THRESHOLD for number in numbers)
     if not whole or any(synapse is None for synapse in synapses):
         return None
     bias, exponent = None, 0

@@ -193,6 +193,10 @@ def _explain(path: Path) -> None:
             f"{path} is TorchScript, whose operations cannot be followed; write it as ONNX and pass that file: "
             f"torch.onnx.export(torch.jit.load({str(path)!r}), torch.zeros(1, 3, 32, 32), {onnx}{older}), with its input's shape"
         )
+    if path.suffix == ".nir":
+        raise UsageError(
+            f"{path} is a spiking network already; `rmp-lava nir {path} {path.with_suffix('.net').name}` makes a .net file of it"
+        )
     if path.suffix in (".keras", ".h5", ".hdf5"):
         raise UsageError(
             f"{path} is a Keras model; write it as ONNX and pass that file: model = keras.saving.load_model({str(path)!r}); "

@@ -21,6 +21,7 @@ from rmp_lava.conversion.quantize import quantize
 from rmp_lava.errors import ConversionError, NetFileError, RmpLavaWarning, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.nir import from_nir, load_nir, save_nir, to_nir
+from rmp_lava.sources.models import load_trained
 
 needs_nir = pytest.mark.skipif(importlib.util.find_spec("nir") is None, reason="nir is not installed beside Lava")
 RANDOM = np.random.default_rng(0)
@@ -366,6 +367,13 @@ def file(tmp_path) -> Path:
 def test_files_are_read_without_the_package(file):
     (layer,) = load_nir(file)
     assert layer.name == "n" and layer.neurons == Neurons(1.0, "hard")
+
+
+def test_where_a_net_file_is_expected_the_command_is_named(file):
+    with pytest.raises(NetFileError, match="it is a NIR file, not a .net file; `rmp-lava nir` makes one of it"):
+        netx.load(file)
+    with pytest.raises(UsageError, match="`rmp-lava nir .*n.nir n.net` makes a .net file of it"):
+        load_trained(str(file))
 
 
 def test_damaged_files_are_refused_in_a_sentence(file, tmp_path):
