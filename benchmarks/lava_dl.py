@@ -219,6 +219,7 @@ def compare(
     samples: int = 2,
     steps: int = 12,
     message_bits: int = 0,
+    num_layers: int | None = None,
     backends: tuple[str, ...] = ("fast",),
     conv_model: str = "blas",
 ) -> Iterator[Comparison]:
@@ -230,7 +231,7 @@ def compare(
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 try:
-                    network = rmp_lava.load(path, input_message_bits=message_bits)
+                    network = rmp_lava.load(path, input_message_bits=message_bits, num_layers=num_layers)
                 except RmpLavaError as error:
                     yield Comparison(str(path), refused=str(error).removeprefix(f"{path}: "))
                     continue
@@ -243,7 +244,9 @@ def compare(
             messages = messages_for(network, some, length)
             found = Comparison(str(path), warnings=tuple(str(each.message) for each in caught))
             read.append((found, network, messages))
-            jobs.append(prepare(network, path, Path(scratch) / str(i), messages, length, conv_model))
+            job = prepare(network, path, Path(scratch) / str(i), messages, length, conv_model)
+            job.call |= {} if num_layers is None else {"num_layers": num_layers}
+            jobs.append(job)
         for (found, network, messages), loaded in zip(read, unmodified_loader(jobs), strict=True):
             if loaded.refused is not None:
                 yield replace(found, netx=loaded.refused)
@@ -280,6 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=12, help="Time steps of a sample, at least.")
     parser.add_argument("--samples", type=int, default=2, help="One where messages may reach into the next sample.")
     parser.add_argument("--message-bits", type=int, default=0, help="lava-dl's input_message_bits.")
+    parser.add_argument("--num-layers", type=int, help="lava-dl's num_layers.")
     parser.add_argument("--backend", nargs="+", default=["fast"], help="Backends of this package.")
     parser.add_argument("--conv-model", choices=("blas", "lava"), default="blas", help="lava: Lava's own, slow.")
     parser.add_argument("--json", type=Path, help="Also write the comparisons to a file.")
@@ -291,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
         samples=chosen.samples,
         steps=chosen.steps,
         message_bits=chosen.message_bits,
+        num_layers=chosen.num_layers,
         backends=tuple(chosen.backend),
         conv_model=chosen.conv_model,
     ):

@@ -19,6 +19,9 @@ from .schedule import Schedule
 from .scores import Score, agreement, has_pixels, score
 from .tables import Table, Tabular, table
 
+MOST_OUTPUTS = 10_000
+"""Numbers of the output that a summary lists."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(Tabular, Value):
@@ -206,6 +209,7 @@ class Run(Tabular, Value):
             "wait": self.schedule.wait,
             "period": self.schedule.period,
             "latency": self.schedule.latency,
+            "output": self.output.tolist() if self.output.size <= MOST_OUTPUTS else None,
             "predictions": None if has_pixels(network.output.shape) else self.predictions.tolist(),
             "spike_counts": self.spike_counts,
             "spikes_per_neuron": self.spikes_per_neuron(network),

@@ -27,6 +27,7 @@ for _command in (
     conversion.tune,
     networks.info,
     networks.run,
+    networks.upgrade,
     nir.nir,
     hardware.fit,
     hardware.estimate,

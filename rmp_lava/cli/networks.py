@@ -1,8 +1,9 @@
-"""The commands `info`, `run` and `doctor`."""
+"""The commands `info`, `run`, `upgrade` and `doctor`."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,14 +31,21 @@ def _messages(levels: int | None) -> str:
     return "single spikes" if levels == 1 else f"integer messages up to {levels}"
 
 
-def info(net: options.Net, json_path: options.Json = None) -> None:
-    """Show the content of a .net file."""
+def info(
+    net: options.Net,
+    input_shape: options.InputShape = None,
+    input_message_bits: options.InputMessageBits = 0,
+    num_layers: options.NumLayers = None,
+    json_path: options.Json = None,
+) -> None:
+    """Show the content of a .net file, and how lava-dl's loader runs it with identical spikes."""
     from .. import netx
     from ..report.provenance import describe_companions, provenance_tables
     from ..report.tables import WIDE, network_table
 
-    network = netx.load(net)
-    obstacles = netx.lava_dl_obstacles(network)
+    network = options.loaded(net, input_shape, input_message_bits, num_layers)
+    obstacles = netx.file_obstacles(net, network)
+    call = None if obstacles else netx.lava_dl_call(network)
     console = console_for(json_path)
     console.print(network_table(network, wide=console.width >= WIDE))
     source = network.input
@@ -52,12 +60,13 @@ def info(net: options.Net, json_path: options.Json = None) -> None:
         console.print("lava-dl's unmodified loader cannot run it with identical spikes:")
         for obstacle in obstacles:
             console.print(f"  - {obstacle}")
-    elif network.is_sigma_delta:
-        console.print("lava-dl's unmodified loader can run it with identical messages.")
-    else:
-        console.print(
-            "lava-dl's unmodified loader can run it with identical spikes (with soft reset, if saved for lava-dl)."
-        )
+    if call is not None:
+        if num_layers is not None:
+            call.arguments["num_layers"] = num_layers
+        console.print("lava-dl's unmodified loader runs it with identical spikes:", soft_wrap=True)
+        console.print(f"  {call.code(net.name)}", soft_wrap=True)
+        for note in call.notes:
+            console.print(f"  - {note}")
     for made in provenance_tables(network.provenance, network.balanced_steps):
         console.print(made)
     for sentence in describe_companions(net, network.companions):
@@ -91,6 +100,7 @@ def info(net: options.Net, json_path: options.Json = None) -> None:
                 for layer in network
             ],
             "lava_dl_obstacles": obstacles,
+            "lava_dl_call": None if call is None else {"arguments": call.arguments, "notes": call.notes},
             "provenance": dict(network.provenance),
         },
     )
@@ -157,13 +167,19 @@ def run(
     ] = None,
     strict: options.Strict = False,
     seed: options.SpikeSeed = 0,
+    input_shape: options.InputShape = None,
+    input_message_bits: options.InputMessageBits = 0,
+    num_layers: options.NumLayers = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Also write outputs, every spike and final potentials of each layer to this .npz file."),
+    ] = None,
     json_path: options.Json = None,
 ) -> None:
     """Run a .net file on images.
 
     Shows accuracy, spikes and synaptic operations.
     """
-    from .. import netx
     from ..backends import run as run_network
     from ..report.neurobench import neurobench
     from ..report.runs import compare_with_reference, describe_run, steps_for
@@ -191,7 +207,7 @@ def run(
         measure=measure,
         board=options.chosen_board(partition, node, host, generation, leak),
     )
-    network = netx.load(net)
+    network = options.loaded(net, input_shape, input_message_bits, num_layers)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
     steps = steps_for(network, steps)
     result = run_network(
@@ -202,7 +218,7 @@ def run(
         seed=seed,
         blank=blank,
         power_of_two=power_of_two or backend == "loihi2",
-        record=("spikes", "potentials") if compare else (),
+        record=("spikes", "potentials") if compare or output is not None else (),
         strict=strict,
         progress=True,
     )
@@ -225,9 +241,39 @@ def run(
         console.print(
             "Every spike and final potential equals the reference." if not differences else "; ".join(differences)
         )
+    if output is not None:
+        from ..report.runs import write_arrays
+
+        write_arrays(output, result)
+        console.print(f"Outputs, spikes and potentials are in {output}")
     write_json(json_path, summary)
     if compare and differences:
         raise typer.Exit(1)
+
+
+def upgrade(
+    net: options.Net,
+    new: Annotated[Path, typer.Argument(help="The file to write; an older one of that name is replaced.")],
+    for_lava_dl: Annotated[
+        bool,
+        typer.Option(
+            "--for-lava-dl", help="Require a file that lava-dl's unmodified loader runs with identical spikes."
+        ),
+    ] = False,
+    input_shape: options.InputShape = None,
+    input_message_bits: options.InputMessageBits = 0,
+    num_layers: options.NumLayers = None,
+    json_path: options.Json = None,
+) -> None:
+    """Write a .net file, of lava-dl or of an earlier version, in the present format."""
+    from .. import netx
+
+    network = options.loaded(net, input_shape, input_message_bits, num_layers)
+    path = netx.save(network, new, for_lava_dl=for_lava_dl)
+    obstacles = netx.file_obstacles(path, network)
+    loader = "cannot run it with identical spikes" if obstacles else "runs it with identical spikes"
+    console_for(json_path).print(f"{path}: {network.name!r}; lava-dl's unmodified loader {loader}, see rmp-lava info")
+    write_json(json_path, {"file": str(path), "name": network.name, "lava_dl_obstacles": obstacles})
 
 
 def backend_options(backend: Backend, **given: Any) -> BackendOptions:

@@ -13,6 +13,7 @@ from ..files import check_writable
 
 if TYPE_CHECKING:
     from ..backends.board import Board
+    from ..network import SpikingNetwork
 
 EXPORTS = Path("exports")
 
@@ -23,6 +24,19 @@ class Preparation(TypedDict, total=False):
     input_range: tuple[float, float]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+def loaded(net: Path, input_shape: str | None, input_message_bits: int, num_layers: int | None) -> SpikingNetwork:
+    """The network of a file, read as lava-dl's arguments say."""
+    from .. import netx
+
+    shape = None
+    if input_shape is not None:
+        sizes = input_shape.replace("x", ",").split(",")
+        if not all(size.strip().isdecimal() for size in sizes):
+            raise UsageError(f"--input-shape is {input_shape!r}; pass WIDTH,HEIGHT,CHANNELS, such as 28,28,1")
+        shape = tuple(int(size) for size in sizes)
+    return netx.load(net, input_shape=shape, input_message_bits=input_message_bits, num_layers=num_layers)
 
 
 def _check_json(path: Path | None) -> Path | None:
@@ -36,6 +50,23 @@ Json = Annotated[
     typer.Option("--json", help="Also write the result as JSON; '-' is standard output.", callback=_check_json),
 ]
 Net = Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        help="As lava-dl's input_shape, WIDTH,HEIGHT,CHANNELS: of a lava-dl file whose first layer is a convolution.",
+        show_default="the smallest image that fits",
+    ),
+]
+InputMessageBits = Annotated[
+    int,
+    typer.Option(
+        help="As lava-dl's input_message_bits: a lava-dl file without input neurons takes integers of so many bits."
+    ),
+]
+NumLayers = Annotated[
+    int | None,
+    typer.Option(help="As lava-dl's num_layers: read only so many entries of a lava-dl file.", show_default="all"),
+]
 DATA_NAMES = "digits, fashion-mnist, cifar10, cifar100, imagenet, or events: nmnist, dvs-gesture, shd"
 DataDirectory = Annotated[
     Path | None, typer.Option(help="Folder or .zip file of the data set; required unless it is in a default location.")

@@ -1,7 +1,7 @@
 """Read and write `.net`, lava-dl's network exchange format (HDF5); the format is described in docs/net-format.md."""
 
-from .lava_dl_loader import lava_dl_obstacles
+from .lava_dl_loader import LoaderCall, file_obstacles, lava_dl_call, lava_dl_obstacles
 from .read import load
 from .write import save
 
-__all__ = ["lava_dl_obstacles", "load", "save"]
+__all__ = ["LoaderCall", "file_obstacles", "lava_dl_call", "lava_dl_obstacles", "load", "save"]

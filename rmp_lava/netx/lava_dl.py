@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import NetFileError, NetworkError, RmpLavaWarning, abridged
 from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SigmaDelta, SpikingNetwork, Synapse
-from ..registers import MAX_DELAY, MAX_LEVELS, MAX_THRESHOLD
+from ..registers import MAX_DELAY, MAX_LEVELS, MAX_THRESHOLD, STATE_SHIFT
 from .lava_dl_weights import effective_weights
 from .neurons import read_sigma_delta
 from .untrusted import Group
@@ -394,6 +394,12 @@ def _read_neurons(group: Group, name: str, shape: tuple[int, ...], notes: _Notes
         if key in entry and (entry.numbers(key) != meaning).any():
             notes.remark(name, f"sets {key}, which lava-dl's loader ignores, and so does this")
     threshold = _per_neuron(entry, "vThMant", shape)
+    stored = entry.numbers("vThMant").dtype
+    if stored.kind in "iu" and stored.itemsize < 4 and np.max(threshold) << STATE_SHIFT > np.iinfo(stored).max:
+        raise group.fail(
+            f"{entry.where('vThMant')} is {np.max(threshold)} in {8 * stored.itemsize} bits, in which lava-dl's loader lets it "
+            "wrap; store it in 32 bits"
+        )
     never = np.min(threshold) >= NEVER
     return Neurons(
         threshold=MAX_THRESHOLD if never else threshold if isinstance(threshold, int) else np.minimum(threshold, NEVER),

@@ -6,10 +6,15 @@ spikes; every other network gets neuron types that the loader does not know, so 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
-from ..network import SDNN_EXPONENT, Conv, Dense, Input, Layer, SigmaDelta, SpikingNetwork
+from ..files import StrPath
+from ..network import SDNN_EXPONENT, Conv, Dense, Input, Layer, SigmaDelta, SpikingNetwork, histories
 from .lava_dl_weights import effective_weights
+from .untrusted import opened
 
 STOCK_BIAS_EXPONENT = 6
 """The loader sets this exponent for every bias (netx/hdf5.py, get_neuron_params)."""
@@ -38,6 +43,102 @@ def lava_dl_obstacles(network: SpikingNetwork) -> list[str]:
     for reason, names in by_reason.items():
         obstacles.append(f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}")
     return obstacles
+
+
+@dataclass(frozen=True)
+class LoaderCall:
+    """How lava-dl's loader runs a file with identical spikes.
+
+    arguments : Of `lava.lib.dl.netx.hdf5.Network`, besides the file.
+    notes : What else belongs to it, one sentence each.
+    """
+
+    arguments: dict[str, object]
+    notes: tuple[str, ...]
+
+    def code(self, path: StrPath) -> str:
+        """The call as Python."""
+        given = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        return f"lava.lib.dl.netx.hdf5.Network(net_config={str(path)!r}{given})"
+
+
+def file_obstacles(path: StrPath, network: SpikingNetwork) -> list[str]:
+    """Why the unmodified loader cannot run a file with the spikes of the network that was read from it; empty if it can."""
+    with opened(Path(path)) as root:
+        groups = root.child("layer")
+        layers = [groups.child(str(i)) for i in range(len(groups))]
+        kinds = [layer.text("type") if "type" in layer else "" for layer in layers]
+        ours = root.attribute("rmp_lava_format") is not None
+        known = [layer.child("neuron").text("type") for layer in layers if "neuron" in layer]
+    # What is read of lava-dl's files is what its loader makes of them.
+    obstacles = lava_dl_obstacles(network) if ours else []
+    unknown = sorted(set(known) & set(UNKNOWN_NEURONS))
+    if ours and unknown and not obstacles:
+        obstacles.append(
+            f"the file has {', '.join(unknown)} neurons; rmp-lava upgrade --for-lava-dl writes what the loader knows"
+        )
+    flattens = [i for i in range(1, len(kinds)) if kinds[i - 1] == "conv" and kinds[i].startswith("dense")]
+    if flattens and not ours:
+        obstacles.append(
+            f"layer {flattens[0]} follows a convolution without a flatten layer; rmp-lava upgrade --for-lava-dl adds it"
+        )
+    return obstacles
+
+
+UNKNOWN_NEURONS = ("RMP", "IF", "INTEGRATOR", "SIGMADELTA")
+"""Types of neurons in our files that stop the loader."""
+
+
+def lava_dl_call(network: SpikingNetwork, steps: int | None = None) -> LoaderCall:
+    """How the loader runs a network without obstacles, for T steps per sample (None: those it was balanced for, or 16)."""
+    source, first = network.input, network.layers[0]
+    steps = steps or network.balanced_steps or 16
+    arguments: dict[str, object] = {}
+    notes = []
+    driven = source.neurons is not None
+    if isinstance(first.synapses[0], Conv) and not driven:
+        arguments["input_shape"] = source.shape[::-1]
+    if not driven and source.levels not in (None, 1):
+        arguments["input_message_bits"] = int(source.levels or 1).bit_length()
+    notes.append(_input_note(source, isinstance(first.synapses[0], Conv)))
+    if isinstance(source.neurons, SigmaDelta):
+        if source.neurons.spike_exponent != SDNN_EXPONENT:
+            arguments["spike_exp"] = source.neurons.spike_exponent
+        notes.append("nothing resets sigma-delta neurons: build the network anew for each sequence")
+        return LoaderCall(arguments, tuple(notes))
+    late = max(histories(network).values())
+    soft = any(layer.neurons.reset == "soft" for layer in network)
+    blank = max(late, int(soft))
+    offset = 0 if driven else 1
+    arguments |= {"reset_interval": steps + blank, "reset_offset": offset}
+    notes.append(
+        f"T = {steps}: send sample i in steps i * {steps + blank} + 1 .. i * {steps + blank} + {steps}; block k's window begins "
+        f"{1 + offset} + k steps after i * {steps + blank}"
+    )
+    if blank:
+        what = "self-synapses" if soft else "delays and recurrent synapses"
+        notes.append(
+            f"{blank} blank step{'s' if blank > 1 else ''} at least between samples, and more until no neuron spikes: messages "
+            f"through {what} outlive the reset"
+        )
+    if source.encoding == "poisson":
+        notes.append("Poisson spikes are drawn here; send those that a run records")
+    return LoaderCall(arguments, tuple(notes))
+
+
+def _input_note(source: Input, convolves: bool) -> str:
+    shape = ", ".join(map(str, source.shape[::-1]))
+    if source.encoding == "current" and source.levels:
+        values = f"round(pixel * {source.levels}) in each step"
+    else:
+        values = "frames" if source.encoding == "frames" else "messages"
+    if source.neurons is not None:
+        return f"connect {values} ({shape}) to net.in_layer.neuron.a_in, as the loader leaves net.inp of an input layer open"
+    if convolves or len(source.shape) == 1:
+        return f"connect {values} ({shape}) to net.inp" + (
+            ", in the order (width, height, channels)" if convolves else ""
+        )
+    return f"connect {values} to net.inp, flat in the order (channels, height, width)"
 
 
 def _input_obstacles(source: Input) -> list[str]:

@@ -326,12 +326,13 @@ def _read_recurrent(
 ) -> tuple[Synapse | None, Neurons]:
     """A dense_rec layer: self-synapses of weight -threshold are a soft reset, others are recurrent synapses."""
     entry = group.child("neuron")
-    threshold, size = entry.integer("vThMant"), shape[0]
+    threshold, size = _read_values(entry, "vThMant"), shape[0]
     weight = group.numbers("weight_rec", integers=True)
     if weight.shape != (size, size):
         raise group.fail(f"{group.where('weight_rec')} has shape {weight.shape}; expected {(size, size)}")
-    resets = np.array_equal(weight, -threshold * np.eye(size, dtype=weight.dtype))
-    if resets and (entry.integer("iDecay"), entry.integer("vDecay")) == (0, NO_MEMORY):
+    decays = (_read_values(entry, "iDecay"), _read_values(entry, "vDecay"))
+    resets = isinstance(threshold, int) and np.array_equal(weight, -threshold * np.eye(size, dtype=np.int64))
+    if resets and all(np.array_equal(a, b) for a, b in zip(decays, (0, NO_MEMORY), strict=True)):
         return None, Neurons(threshold=threshold, reset="soft")
     delay = forward.delay if isinstance(forward, Dense) else None
     return Dense(name, weight, delay=delay), _read_neurons(group, integer=True)

@@ -175,17 +175,21 @@ def _write_neurons(group: h5py.Group, neurons: Neurons, shape: tuple[int, ...], 
     entry["type"] = np.bytes_(kind)
     entry["reset"] = np.bytes_(neurons.reset)
     never = kind == "CUBA" and neurons.reset == "none"
-    entry["vThMant"] = NEVER if never else neurons.threshold
+    entry["vThMant"] = NEVER if never else _wide(neurons.threshold)
     if never:
         entry["integrator_threshold"] = neurons.threshold
     entry["vInit"] = neurons.v_init
-    entry["iDecay"] = neurons.current_decay
-    entry["vDecay"] = neurons.voltage_decay
+    entry["iDecay"], entry["vDecay"] = _wide(neurons.current_decay), _wide(neurons.voltage_decay)
     entry["refDelay"] = 1
     entry["gradedSpike"] = False
     _write_bias(group, entry, neurons.bias, shape)
     if neurons.bias is not None:
         entry["biasExp"] = neurons.bias_exponent
+
+
+def _wide(values: float | np.ndarray) -> float | np.ndarray:
+    """Lava shifts thresholds by 6 bits in the type that they are stored in."""
+    return values.astype(np.int64) if isinstance(values, np.ndarray) else values
 
 
 def _write_bias(group: h5py.Group, entry: h5py.Group, bias: np.ndarray | None, shape: tuple[int, ...]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 
 from ..backends import Reference, run
-from ..errors import UsageError
+from ..errors import DataError, UsageError
+from ..files import StrPath, write_atomically
 from ..network import SpikingNetwork
 from ..registers import MAX_STATE
 from ..results import Run
@@ -39,6 +42,16 @@ def describe_run(result: Run, what: str, score: Score | None) -> list[str]:
     if result.implementation == "stock":
         lines.append(f"Stock neurons: {_crossing(result)}")
     return lines
+
+
+def write_arrays(path: StrPath, result: Run) -> None:
+    """Write a run's arrays to an .npz file: "output", and what was recorded, as "spikes/LAYER" and "potentials/LAYER"."""
+    arrays = {"output": result.output}
+    for what, recorded in (("spikes", result.spikes), ("potentials", result.potentials)):
+        arrays |= {f"{what}/{name}": array for name, array in recorded.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_atomically(path, content.getvalue(), DataError)
 
 
 def _harmless(result: Run) -> str:

@@ -20,6 +20,7 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.netx.lava_dl_loader import _dense_survives, lava_dl_obstacles
+from rmp_lava.netx.lava_dl_weights import effective_weights
 
 pytestmark = pytest.mark.lava
 
@@ -364,6 +365,23 @@ def matrices(draw):
 def test_dense_weights_reported_as_exact_are_exact(weight):
     if _dense_survives(weight):
         assert is_exact(weight)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+@settings(max_examples=examples(300))
+@given(matrices(), st.none() | matrices(), st.integers(-1, 2))
+@example(np.array([[-255, 0]]), None, 0)
+@example(np.array([[-3, 0]]), None, 0)
+@example(np.array([[255, -3]]), None, 0)
+def test_weights_that_the_loader_changes_are_what_its_dense_computes_with(weight, recurrent, shift):
+    shifted = weight << shift if shift > 0 else weight >> -shift
+    parts = [shifted] if recurrent is None else [shifted[:1], recurrent[:1]]
+    try:
+        held = effective_weights(parts)
+    except ValueError:
+        return
+    if any(part.any() for part in parts):
+        np.testing.assert_array_equal(loader_matrices(*parts), exact_matrices(*held))
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")

@@ -47,7 +47,9 @@ def lava_bias(neurons: Neurons, shape: tuple[int, ...]) -> np.ndarray | int:
 
 def lava_values(values: float | np.ndarray, shape: tuple[int, ...]) -> Any:
     """A parameter, in Lava's order of axes where neurons differ in it."""
-    return per_neuron(values, shape).transpose() if isinstance(values, np.ndarray) else values
+    if not isinstance(values, np.ndarray):
+        return values
+    return per_neuron(values, shape).transpose().astype(np.int32)  # Lava shifts thresholds in their own type
 
 
 def flattened(port: OutPort) -> OutPort:
