@@ -65,19 +65,20 @@ def images(name: str) -> np.ndarray:
 
 
 @cache
-def balanced(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
+def balanced(name: str, batch_norm: bool, method: str, steps: int = BALANCED_FOR) -> SpikingNetwork:
     # A layer of DenseNet reads the image as well as other layers, which needs spikes.
     options = {"encoding": "rate"} if name == "concatenation" else {}
     if method == "paper":
         options["alpha"] = 0.3  # otherwise no spike reaches the last of 20 layers in few steps
     else:
         options["v_init"] = "half"  # the best value for untrained networks lets some layers fire only after these steps
-    return convert(model(name, batch_norm), images(name), steps=BALANCED_FOR, method=method, **options).floating
+    return convert(model(name, batch_norm), images(name), steps=steps, method=method, **options).floating
 
 
 @cache
 def integer(name: str, batch_norm: bool, method: str) -> SpikingNetwork:
-    return quantize(balanced(name, batch_norm, method))
+    # Networks of ImageNet's size take seconds with 8 steps, and three times as long with 32.
+    return quantize(balanced(name, batch_norm, method, 8 if name.endswith("imagenet") else BALANCED_FOR))
 
 
 @pytest.mark.parametrize(("name", "batch_norm"), ALL)
