@@ -246,6 +246,7 @@ def test_tables_keep_to_the_terminal(call, nets, monkeypatch, columns):
     assert len(lines) == 11
 
 
+@pytest.mark.slow
 def test_networks_side_by_side(call):
     arguments = ("--samples", 2, "--steps", 4, "--profile", "loihi2", "--compare", REFERENCE)
     code, output, _ = call("estimate", REFERENCE, *arguments)
