@@ -404,7 +404,7 @@ def test_without_its_version_our_file_is_not_taken_for_lava_dls(net):
         ("layer/1/neuron/vThMant", 0, "threshold is 0"),
         ("layer/1/neuron/vThMant", 2**20, "threshold is 1048576"),
         ("layer/1/neuron/vThMant", 1.5, "integers are expected"),
-        ("layer/1/neuron/vThMant", [1, 2], "one number is expected"),
+        ("layer/1/neuron/vThMant", [1, 2], "thresholds differ between neurons"),
         ("layer/1/neuron/vInit", 2**17, "v_init is 131072"),
         ("layer/1/neuron/gradedSpike", True, "graded spikes"),
         ("layer/1/neuron/type", np.bytes_("ALIF"), "'ALIF'"),
