@@ -6,6 +6,7 @@ need neurons that are not here, is refused, every obstacle of a file at once.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -116,7 +117,8 @@ def read_lava_dl(root: Group, groups: Sequence[Group], call: Call) -> SpikingNet
     prefix = f"{root.path}: "
     if notes.obstacles or source is None:
         found = [text.removeprefix(prefix) for text in notes.obstacles]
-        raise root.fail(found[0] if len(found) == 1 else f"{len(found)} obstacles: {'; '.join(_listed(found))}")
+        listed = _listed(found)
+        raise root.fail(listed[0] if len(listed) == 1 else f"{len(found)} obstacles: {'; '.join(listed)}")
     network = _network(root, groups, source, layers)
     for remark, names in notes.remarks.items():
         warnings.warn(f"{prefix}{abridged(names, 4)}: {remark}", RmpLavaWarning, stacklevel=4)
@@ -124,6 +126,14 @@ def read_lava_dl(root: Group, groups: Sequence[Group], call: Call) -> SpikingNet
 
 
 def _listed(obstacles: Sequence[str]) -> list[str]:
+    """Obstacles, with one for those that differ in numbers only."""
+    alike: dict[str, list[str]] = {}
+    for text in obstacles:
+        alike.setdefault(re.sub(r"\d+", "#", text), []).append(text)
+    obstacles = [
+        same[0] + (f" (and in {len(same) - 1} more layer{'s' if len(same) > 2 else ''})" if len(same) > 1 else "")
+        for same in alike.values()
+    ]
     more = len(obstacles) - _MOST_OBSTACLES
     return [*obstacles[:_MOST_OBSTACLES], *([f"and {more} more"] if more > 0 else [])]
 
