@@ -232,7 +232,8 @@ class _StockPopulation:
     def _step(self, a: np.ndarray, last_spikes: np.ndarray, *, bias: np.ndarray | int) -> np.ndarray:
         current = to_state_units(a)
         if self.soft:
-            current = current - self.threshold * last_spikes.astype(np.int64) + bias
+            current -= self.threshold * last_spikes.astype(np.int64)
+            current += bias
             self.u = self._wrapped(decay(self.u, self.leak if self.decays else 0) + current)
             self.decays = True
             # The current also holds +2^23, where the definition's potential saturates.

@@ -73,9 +73,9 @@ class Stream(Source):
 
     def turn(self, steps: int) -> None:
         """Start the next chunk after one of `steps` steps."""
-        for kept in (self._kept, self._active) if self.history else ():
-            last = kept[steps : steps + self.history]
-            kept[: self.history] = last.clone() if isinstance(last, torch.Tensor) else last.copy()
+        if self.history:  # the copies are needed where the two ranges overlap
+            self._kept[: self.history] = self._kept[steps : steps + self.history].clone()
+            self._active[: self.history] = self._active[steps : steps + self.history].copy()
 
     def total(self, steps: int, rows: slice) -> torch.Tensor:
         some = self.messages[:steps, rows]
