@@ -21,7 +21,7 @@ from ..choices import Reset
 from ..encoding import PIXEL_LEVELS, check_images
 from ..network import INPUT, SDNN_EXPONENT, Conv, Input, Layer, SigmaDelta, SpikingNetwork, Synapse, WeightError
 from ..network.pooling import per_block, repeat_in_blocks
-from ..registers import MAX_CONV_SUM, MAX_SDNN_EXPONENT, MAX_SDNN_STATE
+from ..registers import MAX_CONV_SUM, MAX_SDNN_EXPONENT, MAX_SDNN_STATE, to_state_units
 from .analog import AnalogLayer, AnalogNetwork
 from .calibration import calibration_images
 from .ceilings import without_ceilings
@@ -87,12 +87,15 @@ def sigma_delta(
         values = {name: value for name, value in values.items() if last_use.get(name) != layer.name}
     threshold = int(np.rint(smallest_change * PIXEL_LEVELS))
     source = Input(plain.input.shape, "current", PIXEL_LEVELS, form.neurons(threshold))
+    integrates = layers[-1].neurons.reset == "none"
+    per_unit = float(1 / scales[plain.output.name][0])
     return analog.replace(
         input=source,
         layers=tuple(layers),
         stage="integer",
-        readout="potential" if layers[-1].neurons.reset == "none" else "count",
-        output_scale=float(1 / scales[plain.output.name][0]),
+        readout="potential" if integrates else "count",
+        # A potential is in state units, of which a message unit has 2^e here, and a weight unit always as many.
+        output_scale=to_state_units(per_unit / form.unit) if integrates else per_unit,
         output_offset=offset,
         balanced_steps=plain.depth + 1,
         wait=0,
