@@ -69,6 +69,12 @@ def unfold_pooling(
     return _unfolded(network, lambda layer, synapse: _block(layer, synapse, network, largest, profile, form))
 
 
+def unfold_all(network: SpikingNetwork) -> SpikingNetwork:
+    """Give every folded pooling of an analog network a population, but for the input's."""
+    hidden = {layer.name for layer in network}
+    return _unfolded(network, lambda layer, synapse: synapse.pool if synapse.source in hidden else None)
+
+
 def unfold_like(network: SpikingNetwork, other: SpikingNetwork) -> SpikingNetwork:
     """Give those poolings of an analog network a population that have one in another network of the same layers."""
     populations = {layer.name: layer for layer in other}
@@ -164,9 +170,7 @@ def _averaging(kept: _Kept, source: Layer) -> Layer:
     h, w = kept.block
     weight = np.full((channels, 1, h, w), 1 / (h * w), np.float32)
     synapse = Conv(source.name, weight, stride=kept.block, groups=channels)
-    record = {
-        "pooling": f"average of {h}x{w} by neurons of its own, as weights after it would lose bits if it were folded"
-    }
+    record = {"pooling": f"average of {h}x{w} by neurons of its own"}
     return Layer(kept.name, (channels, height // h, width // w), (synapse,), Neurons(1.0), record=record)
 
 

@@ -7,10 +7,11 @@ import torch
 
 from ..choices import ConvertReadout, TracedPooling, check_choice
 from ..encoding import same_elements
-from ..errors import ConversionError, UsageError
+from ..errors import ConversionError
 from ..network import Input, SpikingNetwork
 from .analog import AnalogNetwork
 from .check import CheckReport, examine
+from .pooling import unfold_all
 from .tracing.dead import alive, reached
 from .tracing.reading import TOLERANCE, Model
 
@@ -84,11 +85,6 @@ def trace(
 
 def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: ConvertReadout) -> SpikingNetwork:
     """A network that is in analog form already, with the given input and read-out."""
-    if pooling == "layer":
-        raise UsageError(
-            f"network {network.name!r} is in analog form, so pooling 'layer' would have no effect; omit it, or convert the "
-            "original model"
-        )
     if not same_elements(source.shape, network.input.shape):
         raise ConversionError(f"images are of shape {source.shape}, but the network takes {network.input.shape}")
     *hidden, last = reached(alive(network.layers, network.input.shape).layers)
@@ -99,7 +95,8 @@ def _as_it_is(network: SpikingNetwork, source: Input, pooling: str, readout: Con
         )
     reset = "none" if readout == "potential" else "soft"
     last = last.replace(neurons=last.neurons.replace(reset=reset))
-    return network.replace(input=source.replace(shape=network.input.shape), layers=(*hidden, last), readout=readout)
+    found = network.replace(input=source.replace(shape=network.input.shape), layers=(*hidden, last), readout=readout)
+    return unfold_all(found) if pooling == "layer" else found
 
 
 def _verify(network: SpikingNetwork, images: np.ndarray, logits: torch.Tensor, precision: torch.dtype) -> None:

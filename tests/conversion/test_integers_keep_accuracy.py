@@ -98,10 +98,14 @@ def test_a_pooling_before_a_convolution_is_unfolded_exactly():
         model[3].bias.fill_(50.0)  # next to which the weights over single pixels would be tiny
     folded = trace(model.eval(), make_input("current", (3, 16, 16)), CALIBRATION)
     unfolded = unfold_pooling(folded, CALIBRATION, LOIHI2, "stock")
-    assert len(unfolded.layers) == len(folded.layers) + 1
+    # So is every one of a network that is in analog form already, as one that was restored from a .net is.
+    layers = trace(AnalogNetwork(folded), folded.input, pooling="layer")
+    assert len(unfolded.layers) == len(layers.layers) == len(folded.layers) + 1
+    assert all(synapse.pool is None for layer in layers for synapse in layer.synapses)
     with torch.no_grad():
-        one, other = (AnalogNetwork(n)(torch.from_numpy(IMAGES[:8])) for n in (folded, unfolded))
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        one, *others = (AnalogNetwork(n)(torch.from_numpy(IMAGES[:8])) for n in (folded, unfolded, layers))
+    for other in others:
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.once

@@ -252,7 +252,6 @@ def test_a_net_is_a_target_that_converts_again(tmp_path):
     for arguments, words in (
         (("check", str(tmp_path / "a.net")), "is converted already; `rmp-lava info"),
         (("convert", str(tmp_path / "a.net"), "--output", str(tmp_path / "a.net")), "is the input file"),
-        (("convert", str(tmp_path / "a.net"), "--pooling", "layer"), "pooling 'layer' would have no effect"),
     ):
         done = call(*arguments)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
