@@ -1,7 +1,7 @@
 """Back from integers: the analog network that an integer spiking network represents.
 
 Of many networks only a `.net` is left. Its integers represent the trained network up to their rounding: a population's
-activation is its firing rate times its threshold, so weights divided by the threshold of their source give the sums that the
+activation is its firing rate times its activation scale, so weights divided by those of their source give the sums that the
 trained network had. From there a network is converted or tuned again, for other time steps, another reset or encoding.
 """
 
@@ -34,9 +34,10 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
     Returns
     -------
     SpikingNetwork
-        In analog form as `trace` returns it: the last layer integrates. Its sums are in units of the trained network's outputs,
-        or in weight units where the network has no `output_scale`. Each layer has the clip of its activation. The input keeps
-        its encoding, with real pixels where they are currents.
+        In analog form as `trace` returns it: the last layer integrates. Activations and outputs are in units of the trained
+        network, as far as one number per layer gives them, or in weight units where the network has no `activation_scale` or no
+        `output_scale`. Each layer has the clip of its activation. The input keeps its encoding, with real pixels where they are
+        currents.
 
     Raises
     ------
@@ -84,12 +85,17 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
 
 def _floating(layer: Layer, source: Input) -> Layer:
     """The layer with its integers as real numbers; a pixel, which comes as `levels` messages, is one unit again."""
+    neurons, bias = layer.neurons, real_bias(layer.neurons)
+    known = layer.activation_scale is not None and neurons.reset != "none"
+    # Tuning's steps are of one size for all weights, so these have to be as large as trained ones.
+    unit = float(np.mean(layer.activation_scale)) / neurons.threshold if known else 1.0
     synapses = tuple(
-        s.replace(weight=s.shifted_weight * float(source.largest_message if s.source == INPUT else 1), exponent=0)
+        s.replace(weight=s.shifted_weight * (unit * (source.largest_message if s.source == INPUT else 1)), exponent=0)
         for s in layer.synapses
     )
-    neurons = layer.neurons
-    neurons = neurons.replace(threshold=float(neurons.threshold), v_init=0.0, bias=real_bias(neurons))
+    neurons = neurons.replace(
+        threshold=neurons.threshold * unit, v_init=0.0, bias=None if bias is None else bias * unit
+    )
     return layer.replace(synapses=synapses, neurons=neurons, weight_error=None, mean_rate=None, record={})
 
 

@@ -79,6 +79,16 @@ def test_activations_are_rates_times_thresholds():
         np.testing.assert_allclose(found, [(5 * b + a[0]) / 2, (-7 * b + a[1]) / 2], rtol=1e-5, atol=1e-5)
 
 
+def test_activations_are_in_trained_units_where_these_are_known():
+    restored = restore(integers())
+    assert restored["sum"].clip == pytest.approx(2.0) and restored["first"].clip == 5000
+    network = integers()
+    known = network.replace(layers=(network.layers[0].replace(activation_scale=0.5), *network.layers[1:]))
+    assert restore(known)["first"].clip == pytest.approx(0.5)
+    one, other = (AnalogNetwork(restore(each))(torch.from_numpy(images(3))) for each in (network, known))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("encoding", ["current", "rate"])
 @pytest.mark.once
 def test_rates_of_many_steps_approach_the_activations(encoding):
