@@ -28,7 +28,7 @@ from .neuron import measure_neuron
 from .resets import ALPHAS, THRESHOLDS, measure_resets
 from .store import Store
 from .tables import write_csv
-from .waiting import measure_waiting
+from .waiting import WAITS, measure_waiting
 
 EXPERIMENTS = ("neuron", "waiting", "resets", "lossless", "settled", "latency", "tuned")
 """waiting: few time steps with neurons that wait, and the networks of --tuned in the same way.
@@ -81,6 +81,9 @@ def main(
     lossless_images: Annotated[
         int | None, typer.Option(min=1, help="Test images for --lossless-steps; --images if omitted.")
     ] = None,
+    wait: Annotated[
+        list[int] | None, typer.Option(min=0, help=f"Besides T, of neurons that wait; {WAITS} if omitted.")
+    ] = None,
     waiting_images: Annotated[
         int,
         typer.Option(
@@ -123,9 +126,8 @@ def main(
         work.out.print(f"{trained.name}: {accuracy:.2%} of {len(data.test):,} test images ({data.source})")
         if "waiting" in wanted[trained.name]:
             nets = tuned_nets.get(trained.name, ())
-            result["waiting"] = _waiting(
-                work, trained, data, accuracy, few_steps or FEW_STEPS, waiting_images // BLOCK * BLOCK, nets
-            )
+            options = {"waits": tuple(wait or WAITS), "some": waiting_images // BLOCK * BLOCK, "tuned": nets}
+            result["waiting"] = _waiting(work, trained, data, accuracy, few_steps or FEW_STEPS, **options)
         here, nets = conversions if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
         if here or (nets and "tuned" in wanted[trained.name]):
             result["latency"] = _latency(work, trained, data, accuracy, few_steps or FEW_STEPS, here, nets)
@@ -180,19 +182,13 @@ def _latency(
 
 
 def _waiting(
-    work: _Work,
-    trained: Trained,
-    data: Images,
-    accuracy: float,
-    steps: Sequence[int],
-    some: int,
-    tuned: Sequence[Path],
+    work: _Work, trained: Trained, data: Images, accuracy: float, steps: Sequence[int], **options: Any
 ) -> list[dict[str, Any]]:
     def show(row: dict[str, Any]) -> None:
         name = f"{row['conversion']}, {row['form']}, wait {row['wait']}"
         work.out.print(_row_sentence(row["steps"], row["accuracy"], row["trained"], name))
 
-    rows = measure_waiting(work.store, trained, data, steps, some=some, tuned=tuned, on_row=show)
+    rows = measure_waiting(work.store, trained, data, steps, **options, on_row=show)
     work.drawn += figures.draw_waiting(trained.name, accuracy, rows, work.folder)
     return rows
 

@@ -37,6 +37,7 @@ def measure_waiting(
     data: Images,
     steps: Sequence[int],
     *,
+    waits: Sequence[int] = WAITS,
     some: int,
     tuned: Sequence[Path] = (),
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
@@ -63,16 +64,16 @@ def measure_waiting(
         on_row(rows[-1])
 
     for count in sorted(steps):
-        for wait in sorted({*(wait for wait in WAITS if wait < count), count}):
+        for wait in sorted({*(wait for wait in waits if wait < count), count}):
             cell = _Cell(store, trained, data if wait == count else first, first, count, wait)
             for form in FORMS:
                 if form != "clipped" or wait == count:
                     add(UNTUNED, form, cell, cell.clipped() if form == "clipped" else cell.untuned(form))
             for path in tuned:
                 network = rmp_lava.load(path)
-                identity = {"net": sha256_of(path), "wait": wait}
-                found = cell.simulated(path.stem, network.replace(wait=wait), identity)
-                add(f"tuned for {network.balanced_steps} steps", "integer", cell, found)
+                name, identity = f"tuned for {network.balanced_steps} steps", {"net": sha256_of(path), "wait": wait}
+                network = network.replace(wait=wait, balanced_steps=count)
+                add(name, "integer", cell, cell.simulated(path.stem, network, identity))
     return rows
 
 

@@ -114,7 +114,7 @@ def test_the_trained_digits_network_classifies_as_on_backend_fast():
 
 
 def test_the_trained_vgg16_classifies_as_on_backend_fast():
-    network = rmp_lava.load(Path(__file__).parents[2] / "exports" / "reference" / "vgg16-cifar.net")
+    network = rmp_lava.load(Path(__file__).parents[2] / "exports" / "reference" / "vgg16-cifar.net").replace(wait=0)
     # Patches of noise: CIFAR-10 does not come with this package.
     coarse = np.random.default_rng(0).random((1, *network.input.shape[:1], 4, 4), dtype=np.float32)
     some = coarse.repeat(8, axis=2).repeat(8, axis=3)
