@@ -122,7 +122,7 @@ def test_the_trained_vgg16_classifies_as_on_backend_fast():
     plan, record = schedule(network, 2, **PLAN), ("spikes", "potentials")
     expected = fast.run(network, some, plan, record=record)
     found = simulator.run(network, some, plan, Lava("stock", time_limit=600), adapters=True, record=record)
-    assert network.depth == 17 and min(expected.spike_counts[layer.name] for layer in network.layers[:-1]) > 0
+    assert network.depth == 21 and min(expected.spike_counts[layer.name] for layer in network.layers[:-1]) > 0
     assert_same_run(found, expected)
 
 
