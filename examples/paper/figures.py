@@ -120,6 +120,8 @@ def draw_waiting(name: str, trained: float, rows: list[dict[str, Any]], folder: 
                     if row["conversion"] == conversion
                     and wait == ("T" if row["wait"] == row["steps"] else str(row["wait"]))
                 ]
+                if not own:
+                    continue
                 accuracy = _percent([trained + row["accuracy"] - row["trained"] for row in own])
                 line, label = ("--", "untuned") if conversion == "untuned" else ("-", conversion)
                 label = f"{label}, wait = {wait}"

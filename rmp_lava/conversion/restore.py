@@ -86,9 +86,9 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
 def _floating(layer: Layer, source: Input) -> Layer:
     """The layer with its integers as real numbers; a pixel, which comes as `levels` messages, is one unit again."""
     neurons, bias = layer.neurons, real_bias(layer.neurons)
-    known = layer.activation_scale is not None and neurons.reset != "none"
     # Tuning's steps are of one size for all weights, so these have to be as large as trained ones.
-    unit = float(np.mean(layer.activation_scale)) / neurons.threshold if known else 1.0
+    scale = None if neurons.reset == "none" else layer.activation_scale
+    unit = 1.0 if scale is None else float(np.mean(scale)) / neurons.threshold
     synapses = tuple(
         s.replace(weight=s.shifted_weight * (unit * (source.largest_message if s.source == INPUT else 1)), exponent=0)
         for s in layer.synapses
