@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 _ANY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", **_ANY)
 settings.register_profile("ci", derandomize=True, print_blob=True, **_ANY)
-# A tenth of the examples, always the same ones: `make check` chooses it by --hypothesis-profile=fast.
-settings.register_profile("fast", max_examples=10, derandomize=True, database=None, **_ANY)
+# A few of the examples, always the same ones: `make check` chooses it by --hypothesis-profile=fast.
+settings.register_profile("fast", max_examples=6, derandomize=True, database=None, **_ANY)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

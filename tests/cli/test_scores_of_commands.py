@@ -17,6 +17,7 @@ from rmp_lava.netx import load as load_net
 from rmp_lava.report.page.page import make_page
 from rmp_lava.training.data import load
 
+pytestmark = pytest.mark.slow
 STEPS = 64
 IMAGES = 200
 MODELS = """
@@ -157,7 +158,6 @@ def test_run_and_estimate_score_all_images(call, name, key, title):
     assert code == 0 and json.loads(Path("found.json").read_text())[key] == ran[key]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name, title", [("pixels", "Segmentation"), ("ink", "Regression")])
 def test_the_page_has_the_score_in_its_headline_and_no_accuracy_over_time(work, name, title):
     pytest.importorskip("jinja2")

@@ -160,6 +160,7 @@ def assert_true(model: nn.Module, some: np.ndarray, folder) -> bool:
     return True
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60), deadline=None)
 @given(architectures())
 def test_whatever_blocks_a_network_is_built_of(tmp_path_factory, model):

@@ -399,6 +399,7 @@ def test_the_integers_are_those_of_before_the_redesign(options, expected):
     assert digest(quantize(convert(model, images, **options).floating)) == expected
 
 
+@pytest.mark.slow
 def test_a_network_trained_on_mean_event_frames_takes_the_events():
     rng = np.random.default_rng(0)
     means = np.where(rng.random((60, 2, 4, 4)) < 0.5, 0.1, 0.6)

@@ -116,6 +116,7 @@ def assert_measured(layer: LayerFidelity, expected: tuple) -> None:
         assert found == (None if value is None else pytest.approx(value, rel=1e-5, abs=1e-9)), layer.layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "options"),
     [

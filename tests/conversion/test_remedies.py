@@ -122,6 +122,7 @@ def test_a_remedy_works(what):
     assert check(network(right), IMAGES).obstacles == ()
 
 
+@pytest.mark.slow
 def test_what_remedies_lead_to_is_converted():
     for what in ("product of activations", "integers", "stacked and reshaped"):
         assert convert(network(REMEDIES[what][2]), IMAGES, steps=4).integer.is_integer

@@ -173,6 +173,7 @@ def test_converting_again_gives_the_integers_again():
             assert np.abs(new_synapse.shifted_weight - ratio * old_synapse.shifted_weight).max() <= 1.01 + 0.01 * ratio
 
 
+@pytest.mark.slow
 def test_outputs_are_in_units_of_the_trained_network():
     """Otherwise a softmax of them would be meaningless."""
     model = Small().eval()

@@ -303,7 +303,8 @@ class Constructions(nn.Module):
         return self.out(torch.cat([y.abs().flatten(1), pooled.flatten(1), z.flatten(1)], 1))
 
 
-@pytest.mark.parametrize("backend", ["fast", pytest.param("lava", marks=[pytest.mark.lava, pytest.mark.slow])])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["fast", pytest.param("lava", marks=pytest.mark.lava)])
 def test_every_spike_of_every_construction_is_the_reference_s(backend):
     images = load("digits").train_images[:8, :, :6, :6]
     network = convert(Constructions().eval(), images, steps=4).integer

@@ -98,6 +98,7 @@ def test_outputs_come_closer_without_any_label():
     assert found["2"].record["alpha"] < 4.0
 
 
+@pytest.mark.slow
 def test_convert_searches_where_it_is_told_to():
     labels = model()(torch.from_numpy(IMAGES)).argmax(dim=1).numpy()
     options = {"steps": 4, "alpha": 3.0, "v_init": "half"}

@@ -61,6 +61,7 @@ def after(model: nn.Module) -> np.ndarray:
         return model(torch.from_numpy(IMAGES)).numpy()
 
 
+@pytest.mark.slow
 def test_a_diagnosis_counts_pixels_of_maps_and_the_error_of_a_single_output():
     model = maps(4)
     conversion = converted(model)

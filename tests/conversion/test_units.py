@@ -273,6 +273,7 @@ def test_weights_from_silent_channels_are_found_in_groups():
 # What follows
 
 
+@pytest.mark.slow
 def test_restored_and_tuned_networks_keep_the_function_of_neurons_with_scales_of_their_own():
     model = rescaled(trained(dense), (1, 3), lambda units: np.geomspace(0.03, 30, units))
     conversion = convert(model, IMAGES[:128], steps=64)

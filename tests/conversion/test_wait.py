@@ -72,7 +72,7 @@ def test_after_waiting_for_everything_counts_are_those_of_a_quantised_activation
 
 
 @pytest.mark.parametrize("wait", [1, 3, 4])
-@pytest.mark.parametrize("encoding", ["current", "poisson"])
+@pytest.mark.parametrize("encoding", ["current", pytest.param("poisson", marks=pytest.mark.slow)])
 def test_thresholds_for_neurons_that_wait_are_the_same_however_they_are_computed(wait, encoding, monkeypatch):
     how = Balancing(thresholds="error", v_init="best", calibrate="bias", wait=wait)
     network = trace(model(), make_input(encoding, (2, 6, 6)), IMAGES)
@@ -86,7 +86,7 @@ def test_thresholds_for_neurons_that_wait_are_the_same_however_they_are_computed
     assert unscale(found[0]).wait == 0
 
 
-@pytest.mark.parametrize("wait", [0, 1, 4])
+@pytest.mark.parametrize("wait", [1, *(pytest.param(each, marks=pytest.mark.slow) for each in (0, 4))])
 def test_a_network_is_converted_for_its_wait(wait):
     conversion = convert(model(), IMAGES, steps=4, wait=wait)
     for network in (conversion.floating, conversion.integer):
@@ -98,6 +98,7 @@ def test_a_network_is_converted_for_its_wait(wait):
     assert conversion.analog.wait == 0
 
 
+@pytest.mark.slow
 def test_potentials_of_neurons_that_wait_keep_their_register():
     """They gather T times as much as spiking ones, above all from graded messages."""
     how = candidates_for("low-latency", wait=16)[1]

@@ -57,6 +57,7 @@ def test_other_values_are_refused_with_their_remedy(images, remedy):
     assert finding.where == "input" and remedy in finding.remedy
 
 
+@pytest.mark.slow
 def test_the_remedies_lead_to_a_conversion():
     class Standardised(nn.Module):
         def __init__(self):

@@ -350,6 +350,7 @@ def modern():
     return colourful(colours(120), epochs=1).model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [{"augmentation": "none"}, {"augmentation": "crop-flip-cutout"}, {"mixing": "cutmix"}, {"label_smoothing": 0.0},
@@ -486,6 +487,7 @@ def test_checkpoint_from_before_an_option_resumes(tmp_path):
     assert same(whole.model, colourful(dataset, epochs=2, checkpoint_path=path, resume=True).model)
 
 
+@pytest.mark.slow
 def test_training_starts_from_another_ones_weights(tmp_path):
     first, path, dataset = tmp_path / "first.pt", tmp_path / "second.pt", colours(120)
     before = colourful(dataset, epochs=2, checkpoint_path=first)
