@@ -255,7 +255,7 @@ def test_a_net_is_a_target_that_converts_again(tmp_path):
     command = [sys.executable, "-m", "rmp_lava"]
     call = lambda *arguments: subprocess.run([*command, *arguments], capture_output=True, text=True)  # noqa: E731
     few = ("--calibration", "20", "--validation", "30")
-    done = call("convert", str(tmp_path / "a.net"), "--steps", "4", "--reset", "hard", *few)
+    done = call("convert", str(tmp_path / "a.net"), "--steps", "4", "--reset", "hard", "--pooling", "fold", *few)
     assert done.returncode == 0 and "restored ANN" in done.stdout, done.stderr
     again = rmp_lava.load(tmp_path / "a-again.net")
     assert [layer.name for layer in again] == [layer.name for layer in network]

@@ -215,7 +215,7 @@ def test_rates_without_spikes_are_those_of_neurons_that_wait(benchmarks):
     from rmp_lava.conversion.trace import trace
 
     images = tasks.digits().test_images[:8]
-    analog = trace(tasks.vgg().eval(), Input("current", images.shape[1:]), images)
+    analog = trace(tasks.vgg().eval(), Input(images.shape[1:], "current", None), images)
     floating = balance(analog, images, 8, Balancing(thresholds="activation", v_init="half", wait=8))
     ran = rmp_lava.run(floating, images, 8).in_trained_units(floating)
     np.testing.assert_allclose(networks.outputs_of_rates(floating, images, 8), ran, atol=1e-5)
