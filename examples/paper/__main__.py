@@ -82,7 +82,7 @@ def main(
         int | None, typer.Option(min=1, help="Test images for --lossless-steps; --images if omitted.")
     ] = None,
     wait: Annotated[
-        list[int] | None, typer.Option(min=0, help=f"Besides T, of neurons that wait; {WAITS} if omitted.")
+        list[int] | None, typer.Option(min=0, help=f"As well as T, of neurons that wait; {WAITS} if omitted.")
     ] = None,
     waiting_images: Annotated[
         int,

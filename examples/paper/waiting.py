@@ -24,7 +24,7 @@ from .dataset import Images, Trained, trained_accuracy
 from .store import Store
 
 WAITS = (0, 1, 2)
-"""Besides T."""
+"""As well as T."""
 UNTUNED = "untuned"
 FORMS = ("clipped", "float", "integer")
 """Of an untuned network. Clipped: the trained network with activations that are cut off where a rate is 1, for wait = T only."""

@@ -205,7 +205,7 @@ def _recurrent_obstacles(layer: Layer) -> list[str]:
     synapses = (*layer.forward, *layer.recurrent)
     dense = [synapse for synapse in synapses if isinstance(synapse, Dense)]
     if len(dense) != 2 or len(synapses) != 2:
-        return ["has recurrent synapses that are not one dense matrix beside another"]
+        return ["has recurrent synapses, which the loader runs only as one dense matrix in addition to another"]
     delays = [np.broadcast_to(0 if each.delay is None else each.delay, each.weight.shape) for each in dense]
     if any(each.any() for each in delays) and not np.array_equal(delays[0], delays[1]):
         return ["has other delays in its recurrent synapses; the loader takes the same"]

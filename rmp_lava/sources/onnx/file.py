@@ -122,19 +122,19 @@ def _take_weights_in(path: Path, model: Any, used: int) -> None:
             continue
         place = {entry.key: entry.value for entry in tensor.external_data}
         name = place.get("location", "")
-        beside = path.with_name(name) if name and Path(name).name == name and "\0" not in name else None
-        if beside is None or beside.is_symlink() or not beside.is_file():
+        neighbour = path.with_name(name) if name and Path(name).name == name and "\0" not in name else None
+        if neighbour is None or neighbour.is_symlink() or not neighbour.is_file():
             raise CheckpointError(
                 f"{path} keeps weights in {name[:80]!r}, which is no file in its folder; copy that file too, or write a single "
                 "one with onnx.save(onnx.load(path), new_path)"
             )
         try:
             offset = int(place.get("offset", 0))
-            data = _bytes_of(beside, offset, int(place["length"]) if "length" in place else None)
+            data = _bytes_of(neighbour, offset, int(place["length"]) if "length" in place else None)
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{path} keeps the weights {tensor.name[:80]!r} in {beside}, which does not hold them ({error}); copy both files "
-                "again"
+                f"{path} keeps the weights {tensor.name[:80]!r} in {neighbour}, which does not hold them ({error}); copy both "
+                "files again"
             ) from None
         used += len(data)
         if used > MAX_BYTES:
