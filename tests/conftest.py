@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +69,13 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("lava"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """The weights of a test's networks do not depend on the tests that its worker ran before."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(zlib.crc32(item.nodeid.encode()))
 
 
 @pytest.hookimpl(trylast=True)

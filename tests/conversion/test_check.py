@@ -370,6 +370,7 @@ def test_changes_of_a_residual_network():
 
 
 def test_changes_of_all_kinds():
+    torch.manual_seed(0)
     model = nn.Sequential(
         nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.Dropout2d(), nn.ReLU6(), nn.AvgPool2d(2), nn.Conv2d(4, 4, 1),
         nn.Conv2d(4, 2, 1), nn.ReLU(), nn.ReLU(), nn.AvgPool2d(3, 1, 1), nn.Conv2d(2, 2, 3, padding=1), nn.ReLU(),
