@@ -20,7 +20,6 @@ REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference"
     ("name", "steps", "dataset", "scaled"),
     [
         ("digits-deep", 16, None, True),
-        pytest.param("resnet20-cifar", 8, "cifar10", True, marks=pytest.mark.slow),
         ("digits-soft", 128, "digits", False),
     ],
 )
