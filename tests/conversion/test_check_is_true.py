@@ -178,11 +178,8 @@ KNOWN = {
 }
 
 
-# Blocks of the others are drawn above.
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "ResNet" else pytest.param(name, marks=pytest.mark.slow) for name in KNOWN],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KNOWN)
 def test_known_architectures(tmp_path, name):
     torch.manual_seed(0)
     build, shape = KNOWN[name]

@@ -272,6 +272,7 @@ def test_reason_is_what_has_most_of_the_error(shares, words):
     assert re.search(words, first_loss([layer("a", 0.99, silent_error=1.0), layer("b", 0.7, **shares)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alpha", "words"), [(0.1, "spike in every step"), (60.0, "never spike")], ids=["saturated", "silent"]
 )

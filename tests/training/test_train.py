@@ -84,6 +84,7 @@ def test_random_state_of_the_caller_is_untouched(digits):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_resumed_training_gives_the_bits_of_the_uninterrupted_one(digits, tmp_path, epoch):
     path = tmp_path / "a.pt"
