@@ -1,6 +1,6 @@
 """How many threads PyTorch takes, and how idle ones wait. Imports the standard library only, unless it limits threads.
 
-OpenMP's threads spin for milliseconds after each parallel region. Beside another busy process they take the time that the working
+OpenMP's threads spin for milliseconds after each parallel region. Next to a busy process they take the time that the working
 ones need: a run can take five times as long. Passive waiting costs some microseconds per region instead. OpenMP reads its
 environment when PyTorch is loaded, so `import rmp_lava` comes first, or the variables are set outside.
 """

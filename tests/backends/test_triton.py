@@ -23,7 +23,9 @@ def triton_is_missing() -> bool:
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(triton_is_missing(), reason="Triton 3 comes with PyTorch's newer builds for CUDA only"),
+    pytest.mark.skipif(
+        triton_is_missing(), reason="Triton 3 is not installed; PyTorch's CUDA builds bring it, or: pip install triton"
+    ),
 ]
 PROGRAM = """
 import sys

@@ -23,7 +23,7 @@ from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingN
 from rmp_lava.nir import from_nir, load_nir, save_nir, to_nir
 from rmp_lava.sources.models import load_trained
 
-needs_nir = pytest.mark.skipif(importlib.util.find_spec("nir") is None, reason="nir is not installed beside Lava")
+needs_nir = pytest.mark.skipif(importlib.util.find_spec("nir") is None, reason="nir is not installed next to Lava")
 RANDOM = np.random.default_rng(0)
 
 
@@ -165,7 +165,7 @@ def test_networks_that_nir_cannot_hold_are_refused(change, text):
         to_nir(change(residual()))
 
 
-# Graphs of others
+# Graphs of other libraries
 
 
 def neurons(kind: str = "IF", shape: tuple = (3,), **values):

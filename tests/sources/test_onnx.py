@@ -19,8 +19,8 @@ from rmp_lava.errors import CheckpointError, UsageError
 from rmp_lava.sources.models import load_trained
 from rmp_lava.sources.onnx.network import read_network
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed beside Lava")
-onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed beside Lava")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed next to Lava")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed next to Lava")
 helper, F = onnx.helper, nn.functional
 FLOAT = onnx.TensorProto.FLOAT
 RANDOM = np.random.default_rng(0)
