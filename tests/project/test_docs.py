@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import DOCUMENTS, blocks
 from sklearn.datasets import load_digits
 
 import rmp_lava
@@ -31,19 +32,22 @@ def test_quick_start_is_made_of_targets_that_exist():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in commands)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/usage.md", "docs/loihi.md"])
-def test_documents_name_commands_and_options_that_exist(document):
+def test_documents_name_commands_and_options_that_exist():
     from typer.main import get_command
 
     from rmp_lava.cli import app
 
-    commands = get_command(app).commands
-    text = (ROOT / document).read_text(encoding="utf-8").replace("\\\n", "")
-    lines = re.findall(r"^    rmp-lava (\S+)(.*?)(?:#.*)?$", text, re.MULTILINE)
-    assert len(lines) >= 5
-    for name, arguments in lines:
-        known = {option for parameter in commands[name].params for option in parameter.opts}
-        assert set(re.findall(r"--[a-z-]+", arguments)) <= known
+    known = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in get_command(app).commands.items()
+    }
+    commands = [
+        words for path in DOCUMENTS for block in blocks(path) if block.language == "sh" for words in block.commands()
+    ]
+    ours = [words for words in commands if words[0] == "rmp-lava"]
+    assert len(ours) >= 40
+    for _, name, *arguments in ours:
+        assert {word for word in arguments if word.startswith("--")} <= known[name], name
 
 
 @pytest.mark.slow

@@ -329,13 +329,13 @@ def test_tutorial_ends_with_its_figure(tmp_path):
     assert (tmp_path / "exports" / "tutorial.png").read_bytes()[1:4] == b"PNG"
 
 
-@pytest.mark.parametrize("document", ["docs/usage.md", "docs/results.md"])
+@pytest.mark.parametrize("document", ["docs/guides/paper.md", "docs/results.md"])
 def test_documents_call_the_experiments_with_options_that_exist(paper, document):
     from examples.paper.__main__ import main
 
     known = {option for parameter in typer.main.get_command(_app(main)).params for option in parameter.opts}
     lines = (ROOT / document).read_text().replace("\\\n", "").splitlines()
-    calls = [line for line in lines if line.startswith("    python -m examples.paper ")]
+    calls = [line for line in lines if line.strip().startswith("python -m examples.paper ")]
     assert calls
     for line in calls:
         assert set(re.findall(r"--[a-z-]+", line)) <= known
