@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..conversion.pipeline import CALIBRATION_IMAGES, check_classes, draw
+from ..conversion.pipeline.preparing import CALIBRATION_IMAGES, check_classes, draw
 from ..encoding import check_images, event_counts, make_input, shaped
 from ..errors import DataError, UsageError, first_line
 from ..network import SpikingNetwork

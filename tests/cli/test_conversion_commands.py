@@ -16,6 +16,7 @@ from rmp_lava.cli import options as cli_options
 from rmp_lava.conversion import pipeline
 from rmp_lava.conversion.conversion import Conversion, Measurement, with_measurement
 from rmp_lava.conversion.divergence import TrainedOutputs
+from rmp_lava.conversion.pipeline import converting, tuning
 from rmp_lava.conversion.quantization import Quantization
 from rmp_lava.conversion.stages import Stage, Stages
 from rmp_lava.conversion.trace import trace
@@ -87,6 +88,12 @@ def tune(model: nn.Module, split: ImageSplit, **options) -> Conversion:
     )
 
 
+def _never_balance(monkeypatch) -> None:
+    """Neither pipeline gets as far as balancing."""
+    for module in (converting, tuning):
+        monkeypatch.setattr(module, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+
+
 def accuracy(model, images: np.ndarray, labels: np.ndarray) -> float:
     """Of the trained network itself."""
     return truth_of(model, None, images, labels, (CLASSES,)).trained_score.accuracy
@@ -113,7 +120,7 @@ def test_fewer_weight_bits_are_in_the_integers_and_cost_accuracy_in_the_stages()
 
 @pytest.mark.parametrize("method", [convert, tune])
 def test_bits_of_a_layer_that_is_not_there_are_refused_before_any_work(method, monkeypatch):
-    monkeypatch.setattr(pipeline, "balance_best", None)
+    _never_balance(monkeypatch)
     with pytest.raises(UsageError, match="weight_bits has layer 'first', which the network has not; it has 1, 3"):
         method(dense(), from_dataset(dataset()), steps=4, quantization=Quantization(weight_bits={"first": 4}))
 
@@ -186,8 +193,8 @@ def test_each_stage_measures_its_own_network(monkeypatch):
         synapses = tuple(s.replace(weight=-s.weight) for s in last.synapses)
         return result.replace(layers=(*result.layers[:-1], last.replace(synapses=synapses)))
 
-    real = pipeline.balance_best
-    monkeypatch.setattr(pipeline, "balance_best", turned)
+    real = converting.balance_best
+    monkeypatch.setattr(converting, "balance_best", turned)
     measured = measure(convert(exact(), from_dataset(dataset()), steps=32), from_dataset(dataset()))
     accuracies = {stage.name: stage.score.accuracy for stage in measured.stages}
     assert accuracies["trained ANN"] == accuracies["folded"] == accuracies["clipped"] == 1.0
@@ -312,7 +319,7 @@ def test_a_trained_network_that_fails_is_one_sentence():
 
 
 def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
-    monkeypatch.setattr(pipeline, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    _never_balance(monkeypatch)
     for pass_ in (convert, tune):
         with pytest.raises(ProfileError, match="'loihi9' is unknown"):
             pass_(exact(), from_dataset(dataset()), steps=4, quantization=Quantization(profile="loihi9"))
@@ -333,7 +340,7 @@ def dense() -> nn.Module:
     ],
 )
 def test_what_lava_dl_cannot_run_is_refused_before_anything_is_balanced(monkeypatch, method, options, words):
-    monkeypatch.setattr(pipeline, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    _never_balance(monkeypatch)
     with pytest.raises(ConversionError, match=f"cannot run in lava-dl's loader: .*{words}"):
         method(dense(), from_dataset(dataset()), steps=4, quantization=Quantization(for_lava_dl=True), **options)
 
@@ -361,7 +368,7 @@ def test_what_lava_dl_can_run_is_not_refused(tmp_path, options):
     ],
 )
 def test_settings_of_a_tuning_are_checked_before_anything_is_balanced(monkeypatch, settings, words):
-    monkeypatch.setattr(pipeline, "balance_best", lambda *_, **__: pytest.fail("balanced"))
+    _never_balance(monkeypatch)
     with pytest.raises(UsageError, match=words):
         tune(exact(), from_dataset(dataset()), steps=4, **settings)
 

@@ -15,13 +15,13 @@ from torch import nn
 from rmp_lava import neuron
 from rmp_lava.backends import run
 from rmp_lava.backends.fast.batching import Batching
-from rmp_lava.conversion import pipeline
 from rmp_lava.conversion.activation_scales import Histogram
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing, candidates_for
 from rmp_lava.conversion.check import check
-from rmp_lava.conversion.pipeline import convert
+from rmp_lava.conversion.pipeline import convert, converting
+from rmp_lava.conversion.quantization import Quantization
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import unscale
 from rmp_lava.encoding import encode, make_input
@@ -146,7 +146,7 @@ def test_images_sorted_by_class_are_mixed(monkeypatch):
         seen.append(images)
         return balance(network, images, 4)
 
-    monkeypatch.setattr(pipeline, "balance_best", remember)
+    monkeypatch.setattr(converting, "balance_best", remember)
     images = np.sort(np.random.default_rng(0).random((64, 3)), axis=0).astype(np.float32)
     convert(nn.Sequential(linear(3, 2)), images)
     mixed, *_ = seen  # a diagnosis converts again
@@ -363,9 +363,7 @@ def test_balancing_respects_the_registers_of_the_chip_that_quantises():
     limits["bias_mantissa_max"] = dataclasses.replace(limits["bias_mantissa_max"], value=10)
     small = dataclasses.replace(chip, sections={**chip.sections, "limits": limits})
     scales = [
-        convert(
-            model, images, steps=8, channelwise=True, quantization=pipeline.Quantization(profile=profile)
-        ).floating.layers[0]
+        convert(model, images, steps=8, channelwise=True, quantization=Quantization(profile=profile)).floating.layers[0]
         for profile in ("loihi2", chip, small)
     ]
     same, other, changed = (np.broadcast_to(layer.activation_scale, 3) for layer in scales)
