@@ -8,7 +8,7 @@ ENV := scripts/bootstrap.sh
 PYTEST := python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-format check-lint check-types format test test-fast test-core test-slow benchmark clean
+.PHONY: help demo check check-format check-lint check-types format test test-fast test-core test-slow docs docs-serve benchmark clean
 # Two targets must not install into the same environment at once.
 .NOTPARALLEL:
 
@@ -21,6 +21,8 @@ help:
 	@echo 'make test                         run every test (Python 3.10 with Lava): minutes'
 	@echo 'make test-core PYTHON=python3.11  run the tests of the core, without Lava, on a newer Python'
 	@echo 'make test-slow                    of these, the ones that `make check` leaves out'
+	@echo 'make docs                         build the documentation site into build/site (Python 3.11 or newer)'
+	@echo 'make docs-serve                   serve that folder on http://localhost:8000'
 	@echo 'make benchmark                    measure speed and memory next to other libraries (hours; ARGS=--quick: minutes)'
 	@echo 'make clean                        remove the environments and everything else that was generated'
 	@echo
@@ -56,6 +58,13 @@ test-core:
 
 test-slow:
 	@$(ENV) core $(PYTEST) --dist loadgroup -m "slow and not lava"
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs:
+	@$(ENV) core python -m mkdocs build --strict --quiet
+
+docs-serve: docs
+	@$(ENV) core python -m http.server --directory build/site --bind localhost 8000
 
 benchmark:
 	@$(ENV) core python -m benchmarks.run $(ARGS)

@@ -78,7 +78,7 @@ choose_core() {
             die "The core tests need Python 3.11, 3.12 or 3.13, and none was found on this machine: $(how_to_get 3.11)"
     fi
     local version=${found%% *}
-    venv=.venv-core-$version what="PyTorch and the test tools" constraints=constraints/core.txt packages=(--editable ".[dev]")
+    venv=.venv-core-$version what="PyTorch, the test tools and the documentation tools" constraints=constraints/core.txt packages=(--editable ".[dev,docs]")
     case $version in
         2.* | 3.[0-9]) die "PYTHON=$PYTHON is Python $version, and rmp-lava needs 3.10 or newer: $(how_to_get 3.11)" ;;
         3.10) constraints=constraints/lava-py310.txt ;;

@@ -24,7 +24,10 @@ class Reference:
     implementation : {"native", "stock"}
         RMP neurons, or the model of those built from Lava's unmodified LIF (integer networks only).
 
-    Raises `UsageError` if a value is not allowed.
+    Raises
+    ------
+    UsageError
+        A value is not allowed.
     """
 
     name: ClassVar[Backend] = "reference"
@@ -53,7 +56,10 @@ class Fast:
         Stop a sample once its prediction has this probability, 0 < confidence <= 1: the softmax of the read-out per step,
         in units of the trained network's outputs. `Run.steps_used` holds the steps that each sample took. None: never.
 
-    Raises `UsageError` if a value is not allowed.
+    Raises
+    ------
+    UsageError
+        A value is not allowed.
     """
 
     name: ClassVar[Backend] = "fast"
@@ -88,7 +94,10 @@ class Lava:
     time_limit : float or None
         Seconds after which the run is ended with an error. None: no limit.
 
-    Raises `UsageError` if a value is not allowed.
+    Raises
+    ------
+    UsageError
+        A value is not allowed.
     """
 
     name: ClassVar[Backend] = "lava"

@@ -1,0 +1,104 @@
+"""The tutorials as notebooks: sources in py:percent form (jupytext), executed (nbclient), and as Markdown with their outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+TUTORIALS = ROOT / "docs" / "tutorials"
+EXECUTED = ROOT / "build" / "notebooks"
+SECONDS = 300
+"""Of each cell, before it is interrupted: they take a few, but other processes may want the cores."""
+_SETUP = "get_ipython().run_line_magic('config', \"InlineBackend.figure_formats = ['png2x']\")"
+
+
+def sources() -> list[Path]:
+    """The tutorials, by name."""
+    return sorted(TUTORIALS.glob("*.py"))
+
+
+def execute(source: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs. What was executed before with the same sources and versions is taken from `build/`.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        A cell failed.
+    """
+    kept, key = EXECUTED / f"{source.stem}.ipynb", _key(source)
+    if kept.exists():
+        notebook = nbformat.read(kept, as_version=4)
+        if notebook.metadata.get("key") == key:
+            return notebook
+    notebook = jupytext.read(source)
+    notebook.metadata = {
+        "key": key,
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+    }
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(_SETUP))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
+        )
+        client.execute(env=environment)
+    del notebook.cells[0]
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        cell.metadata = {}
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(f".{os.getpid()}")
+    nbformat.write(notebook, partial)
+    partial.replace(kept)
+    return notebook
+
+
+def _key(source: Path) -> str:
+    """Of all that decides the outputs: this file, the tutorial, the package and the versions around it."""
+    import torch
+
+    files = [
+        Path(__file__),
+        source,
+        *sorted((ROOT / "rmp_lava").rglob("*.py")),
+        *sorted((ROOT / "hw_profiles").glob("*.toml")),
+    ]
+    sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return hashlib.sha256("\n".join([sys.version, torch.__version__, *sums]).encode()).hexdigest()
+
+
+def to_markdown(notebook: nbformat.NotebookNode, name: str) -> tuple[str, dict[str, str]]:
+    """The page, and its pictures: name of the file -> PNG in base64."""
+    parts, pictures = [], {}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                parts.append(_text(output.text))
+            elif "image/png" in output.data:
+                file = f"{name}-{len(pictures) + 1}.png"
+                pictures[file] = output.data["image/png"]
+                width = output.metadata.get("image/png", {}).get("width", 600)
+                parts.append(f'![Figure {len(pictures)}]({file}){{ .figure width="{width}" }}')
+            elif "text/html" in output.data:
+                # An element of blank lines would end the block of HTML.
+                lines = [line for line in output.data["text/html"].splitlines() if line.strip()]
+                parts.append('<div class="output">\n' + "\n".join(lines) + "\n</div>")
+            else:
+                parts.append(_text(output.data["text/plain"]))
+    return "\n\n".join(parts) + "\n", pictures
+
+
+def _text(text: str) -> str:
+    return f"``` {{ .text .output .no-copy }}\n{text.rstrip()}\n```"
