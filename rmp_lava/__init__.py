@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .threads import settle as _settle
 
 if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
+    from . import plot as plot
     from .backends import (
         Fast as Fast,
         Lava as Lava,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
     from .conversion.pipeline import convert as convert, tune as tune
     from .conversion.quantization import Quantization as Quantization
     from .conversion.quantize import quantize as quantize
+    from .conversion.rates import compare_rates as compare_rates
     from .conversion.restore import restore as restore
     from .errors import RmpLavaError as RmpLavaError, RmpLavaWarning as RmpLavaWarning
     from .findings import Finding as Finding
@@ -51,6 +53,7 @@ _NAMES = {
     "conversion.pipeline": ("convert", "tune"),
     "conversion.quantization": ("Quantization",),
     "conversion.quantize": ("quantize",),
+    "conversion.rates": ("compare_rates",),
     "conversion.restore": ("restore",),
     "errors": ("RmpLavaError", "RmpLavaWarning"),
     "findings": ("Finding",),
@@ -64,10 +67,12 @@ _NAMES = {
 }
 _settle()
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
-__all__ = [*_MODULES, "__version__"]
+__all__ = [*_MODULES, "__version__", "plot"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return importlib.import_module(f"{__name__}.plot")
     if name not in _MODULES:
         raise AttributeError(f"module 'rmp_lava' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
@@ -76,4 +81,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted({*globals(), *__all__})

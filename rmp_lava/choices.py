@@ -52,6 +52,8 @@ BiasCalibration = Literal["none", "bias"]
 SearchFor = Literal["accuracy", "outputs"]
 Replaced = Literal["activations", "gates", "leaky-relu", "max-pooling"]
 """What `tune` may replace before it trains, see `rmp_lava.conversion.replacement`."""
+Cost = Literal["energy", "latency"]
+"""What an inference costs, see `rmp_lava.plot.frontier`."""
 Aim = Literal["accuracy", "energy", "latency"]
 """What T and wait are chosen for, see `rmp_lava.conversion.frontier`."""
 ScoreKind = Literal["classification", "segmentation", "regression", "agreement"]

@@ -22,13 +22,13 @@ from ..network import SpikingNetwork
 from ..registers import MAX_STEPS
 from ..report.runs import compare_with_reference
 from ..report.tables import activity_table, curve_table
-from ..report.words import percent
 from ..results import Run
 from ..sources.images import from_dataset
 from ..tables import table
 from ..threads import limited_to
 from ..training.data import as_float, load
 from ..training.train import train
+from ..words import percent
 
 MODEL = "digits-cnn"
 OPTIONS: dict[str, Any] = {

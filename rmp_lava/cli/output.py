@@ -30,7 +30,7 @@ def write_json(path: Path | None, content: dict[str, Any]) -> None:
 
 def epoch_reporter(console: Console, epochs: int) -> Callable[[EpochRecord], None]:
     """A function that prints the record of each epoch of a training."""
-    from ..report.words import percent
+    from ..words import percent
 
     def report(record: EpochRecord) -> None:
         accuracies = (

@@ -92,12 +92,12 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node N -m rmp_lava train ... --device cuda
     """
-    from ..report.words import percent
     from ..tables import table
     from ..training.data import load
     from ..training.distributed import is_leader
     from ..training.models import model_spec
     from ..training.train import train as run_training
+    from ..words import percent
 
     spec = model_spec(model)
     name = data or spec.dataset

@@ -93,3 +93,8 @@ def histories(network: SpikingNetwork) -> dict[str, int]:
         for s in layer.synapses:
             longest[s.source] = max(longest[s.source], s.longest_delay + (s.source == layer.name))
     return longest
+
+
+def spread(size: int, most: int) -> np.ndarray:
+    """Indices of at most `most` neurons, evenly spread over a population."""
+    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.int64))

@@ -7,7 +7,7 @@ from ..choices import options
 from ..findings import Severity, findings_table
 from ..measurement import Measurement
 from ..tables import Table, table
-from .words import quantity
+from ..words import quantity
 
 
 def lowering_table(report: LoweringReport) -> Table:

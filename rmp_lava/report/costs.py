@@ -12,7 +12,7 @@ from ..hardware import Estimate
 from ..network import SpikingNetwork
 from ..results import Run
 from ..tables import Table, table
-from .words import count, quantity
+from ..words import count, quantity
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..hardware import Check, Estimate, Interval, LayerMapping, Mapping, Profile, Saving
 from ..tables import Table, table
-from .words import count, digits, percent, quantity, shape
+from ..words import count, digits, percent, quantity, shape
 
 _RESOURCES = {
     "neurons": "neurons",

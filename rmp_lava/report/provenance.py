@@ -15,8 +15,8 @@ from ..network import Companion
 from ..scores import Score
 from ..sources.kept import state_of
 from ..tables import Table, table
+from ..words import is_number
 from .tables import epochs_table, fidelity_table, stage_table
-from .words import is_number
 
 _FIGURES = tuple(each.name for each in fields(Score) if each.name != "kind")
 _IN_OWN_TABLES = ("stages", "layer_fidelity", "gates")

@@ -13,7 +13,7 @@ from ..network import SpikingNetwork
 from ..registers import MAX_STATE
 from ..results import Run
 from ..scores import Score
-from .words import percent
+from ..words import percent
 
 
 def steps_for(network: SpikingNetwork, steps: int | None) -> int:

@@ -15,7 +15,7 @@ from ..network.values import extent
 from ..registers import MAX_STATE, to_weight_units
 from ..results import Run
 from ..tables import Table, table
-from .words import count, digits, is_number, percent, shape
+from ..words import count, digits, is_number, percent, shape
 
 WIDE = 110
 """Columns of a console from which tables show more."""

@@ -25,9 +25,11 @@ from rmp_lava.sources.models import load_kept
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
+from rmp_lava import plot, words
 from rmp_lava.hardware import load_profile, map_network
-from rmp_lava.report import words
-from rmp_lava.report.page import cores, drawing, measure, page, raster, rates, style, svg
+from rmp_lava.network.populations import spread
+from rmp_lava.plot import core_map, diagram, spikes, style
+from rmp_lava.report.page import measure, page, parts, svg
 
 SECTIONS = [
     "network",
@@ -325,11 +327,11 @@ def test_rates_are_those_of_the_run_and_activations_those_of_the_trained_network
     from rmp_lava.training.data import load as load_data
 
     network, images = load(converted_digits / "d.net"), load_data("digits").test_images[:40]
-    found = rates.compare_rates(network, load_kept(converted_digits / "d.net", network).model, images, None, 8, 0)
+    found = rmp_lava.compare_rates(network, load_kept(converted_digits / "d.net", network).model, images, steps=8)
     assert not found.missing and found.images == 40
     result = run(network, images, 8, record=("counts",))
     first, last = found.layers[0], found.layers[-1]
-    which = rates.spread(first.layer.size, 1000)
+    which = spread(first.layer.size, 1000)
     counts = result.neuron_counts[first.layer.name].reshape(40, -1)[:, which]
     np.testing.assert_allclose(first.rates, counts / 8, rtol=1e-6)
     model, _ = load_model(converted_digits / "d.pt")
@@ -366,19 +368,24 @@ def test_the_trained_network_must_be_the_one_that_was_kept(converted_digits, tmp
 def test_a_raster_is_the_beginning_of_the_run(images, monkeypatch, encoding):
     network = small(encoding=encoding)
     monkeypatch.setattr(measure, "RASTER_STEPS", 5)
-    found = measure._raster(network, images, 9, 3)
+    found = measure._raster(network, images, np.array([1, 1, 2, 1, 2, 0, 3]), 9, 3)
     whole = run(network, images, 9, seed=3, record=("spikes",))
-    assert (found.samples, found.steps) == (3, 5)
-    for name, spikes in found.spikes.items():
-        np.testing.assert_array_equal(spikes, whole.spikes[name][:3, :5], err_msg=name)
+    assert found.samples == (0, 2, 5) and found.result.schedule.steps == 5
+    for name, its in found.result.spikes.items():
+        np.testing.assert_array_equal(its, whole.spikes[name][:6, :5], err_msg=name)
+
+
+def test_samples_of_few_classes_are_completed_by_others():
+    assert measure._different(np.array([4, 4, 4, 2]), 4) == (0, 1, 3)
+    assert measure._different(None, 4) == (0, 1, 2) and measure._different(np.array([4]), 1) == (0,)
 
 
 def test_a_raster_takes_bounded_memory(images, monkeypatch):
     network = small()
     per_step = network.neuron_count + 4 * 25
     monkeypatch.setattr(measure, "_RASTER_BYTES", 2 * per_step)
-    found = measure._raster(network, images, 9, 0)
-    assert (found.samples, found.steps) == (1, 2)
+    found = measure._raster(network, images, None, 9, 0)
+    assert (found.samples, found.result.schedule.steps) == ((0,), 2)
 
 
 def test_a_raster_draws_few_spikes_of_a_busy_network():
@@ -387,10 +394,10 @@ def test_a_raster_draws_few_spikes_of_a_busy_network():
         name: np.ones((3, 256, *shape), np.uint8)
         for name, shape in (("input", (1, 5, 5)), ("a", (3, 5, 5)), ("b", (3, 5, 5)))
     }
-    found = raster.neurons_shown(network, measure.Raster(busy | {"c": np.zeros((3, 256, 4))}, np.zeros(3), 3, 256))
+    found = spikes.neurons_shown(network, busy | {"c": np.zeros((3, 256, 4))})
     assert list(found) == ["input", "a", "b"]  # the read-out never spikes
-    assert sum(3 * 256 * len(which) for which in found.values()) <= raster._MOST_SPIKES
-    assert all(len(which) >= raster._FEWEST for which in found.values())
+    assert sum(3 * 256 * len(which) for which in found.values()) <= spikes._MOST_SPIKES
+    assert all(len(which) >= spikes._FEWEST for which in found.values())
 
 
 # Pictures
@@ -431,9 +438,7 @@ def test_settings_of_the_users_matplotlib_change_nothing():
 
     with matplotlib.rc_context({"svg.fonttype": "path", "text.usetex": False, "font.size": 30}):
         before = dict(matplotlib.rcParams)
-        drawn = style.picture(
-            "k", "t", "c", lambda wide: drawing.network_drawing(small(), style.palette(["a", "b", "c"]), wide)
-        )
+        drawn = parts.picture("k", "t", "c", lambda width: plot.network(small(), width=width))
         assert b">stored<" not in svg.to_svg(drawn.wide) and b"weights" in svg.to_svg(drawn.wide)
         assert dict(matplotlib.rcParams) == before
 
@@ -448,7 +453,7 @@ def test_cores_of_a_network_that_does_not_fit_are_those_of_the_layers_that_do(tm
     )
     mapping = map_network(small(), str(board))
     assert [layer.name for layer in mapping.layers if not layer.fits] == ["c"]
-    assert len(cores.squares(mapping).layers) == mapping.cores_of_others
+    assert len(core_map.squares(mapping).layers) == mapping.cores_of_others
     text = Reader(make(small(), tmp_path, images, profile=str(board)).html).words
     others = mapping.cores_of_others
     assert f"Cores > {others} estimated; does not fit" in text
@@ -484,7 +489,7 @@ def test_arcs_of_any_graph_do_not_overlap(sources):
         for i, given in enumerate(sources, 1)
     )
     network = SpikingNetwork("n", make_input("poisson", (2,)), layers, "integer")
-    found = drawing.lanes(network)
+    found = diagram.lanes(network)
     rows = {name: i for i, name in enumerate(names)}
     assert set(found) == {
         (rows[s.source], rows[layer.name])
@@ -499,14 +504,14 @@ def test_arcs_of_any_graph_do_not_overlap(sources):
 
 def test_the_core_map_has_a_square_for_each_core():
     mapping = map_network(small(), "oheo_gulch")
-    found = cores.squares(mapping)
+    found = core_map.squares(mapping)
     assert len(found.layers) == mapping.cores and found.each == 1
     assert found.per_chip == load_profile("oheo_gulch")["cores.usable_per_chip"]
     assert [found.layers.count(i) for i in range(len(mapping.layers))] == [layer.cores for layer in mapping.layers]
     many = replace(mapping, layers=tuple(replace(layer, cores=5001) for layer in mapping.layers))
-    found = cores.squares(many)
-    assert found.each > 1 and len(found.layers) <= cores._MOST_SQUARES + len(many.layers)
-    assert all(0 <= cores.load(layer) <= 1 for layer in mapping.layers)
+    found = core_map.squares(many)
+    assert found.each > 1 and len(found.layers) <= core_map._MOST_SQUARES + len(many.layers)
+    assert all(0 <= core_map.load(layer) <= 1 for layer in mapping.layers)
 
 
 @pytest.mark.slow
@@ -517,13 +522,12 @@ def test_core_maps_of_any_size_stay_within_their_figure(chips, wide):
     usable = mapping.profile["cores.usable_per_chip"]
     each = max(1, chips * usable // len(mapping.layers))
     many = replace(mapping, layers=tuple(replace(layer, cores=each) for layer in mapping.layers))
-    with style.drawing():
-        figure = cores.core_map(many, style.palette(["a", "b", "c"]), wide)
-        (axes,) = figure.axes
-        width, height = figure.get_size_inches()
-        for patch in axes.patches:
-            (left, top), (right, bottom) = patch.get_path().get_extents().get_points()
-            assert -1e-6 <= left and right <= width + 1e-6 and -1e-6 <= top and bottom <= height + 1e-6
+    figure = plot.cores(many, width=style.WIDE if wide else style.NARROW)
+    (axes,) = figure.axes
+    width, height = figure.get_size_inches()
+    for patch in axes.patches:
+        (left, top), (right, bottom) = patch.get_path().get_extents().get_points()
+        assert -1e-6 <= left and right <= width + 1e-6 and -1e-6 <= top and bottom <= height + 1e-6
 
 
 # From Python

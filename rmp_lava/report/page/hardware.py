@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ... import plot
 from ...findings import findings_table
 from ...hardware import Estimate, Mapping
+from ...plot.core_map import squares
+from ...words import count, plural, quantity
 from ..hardware import (
     between,
     comparison_table,
@@ -18,11 +21,7 @@ from ..hardware import (
     steps_table,
     unknown_figures,
 )
-from ..words import count, plural, quantity
-from .cores import core_map, squares
-from .energy import energy_bars
-from .parts import Fact, Section, Sheet
-from .style import Palette, picture
+from .parts import Fact, Section, Sheet, picture
 
 
 def hardware_facts(found: Estimate) -> list[Fact]:
@@ -36,7 +35,7 @@ def hardware_facts(found: Estimate) -> list[Fact]:
     ]
 
 
-def cores_section(mapping: Mapping, palette: Palette) -> Section:
+def cores_section(mapping: Mapping) -> Section:
     """The core map, the verdict whether the network fits, and the fullest cores."""
     profile, drawn = mapping.profile, squares(mapping)
     board = "board" if profile.is_board else "chip"
@@ -74,7 +73,7 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
         mapping_table(mapping, wide=False),
         [layer.demand.origin or layer.name for layer in mapping.layers],
     )
-    shown = picture("cores", "Cores", caption, lambda wide: core_map(mapping, palette, wide))
+    shown = picture("cores", "Cores", caption, lambda width: plot.cores(mapping, width=width))
     sheets = [cores]
     differing = compilers_table(mapping)
     if differing is not None:
@@ -86,7 +85,7 @@ def cores_section(mapping: Mapping, palette: Palette) -> Section:
     return Section("cores", "Cores", tuple(text), (shown,), tuple(sheets))
 
 
-def energy_section(found: Estimate, palette: Palette) -> Section:
+def energy_section(found: Estimate) -> Section:
     """Energy and time of an inference, and their uncertainty."""
     text = [
         f"Estimated, not measured: {between(found.dynamic_between, 'J')} of dynamic energy per inference, {static_power(found)}; "
@@ -103,7 +102,7 @@ def energy_section(found: Estimate, palette: Palette) -> Section:
     )
     if found.total is None:
         caption += " Static power is unknown and not included."
-    shown = picture("energy", "Energy and time", caption, lambda wide: energy_bars(found, wide))
+    shown = picture("energy", "Energy and time", caption, lambda width: plot.energy(found, width=width))
     return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples))
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ... import plot
 from ...conversion.layer_fidelity import LayerFidelity
+from ...conversion.rates import NEURONS
 from ...network import INPUT
 from ...registers import REGISTER_LIMIT, STATE_SHIFT
+from ...words import count, plural
 from ..provenance import kept_layer_fidelity
 from ..tables import activity_table, fidelity_table, quantisation_table
-from ..words import count, plural
 from .measure import Measured
-from .parts import Section, Sheet
-from .plots import activity_bars, rate_clouds
-from .rates import NEURONS
-from .style import Palette, picture
+from .parts import Section, Sheet, picture
 
 
-def rates_section(measured: Measured, palette: Palette) -> Section:
+def rates_section(measured: Measured) -> Section:
     """How closely firing rates match the trained activations."""
     rates, title = measured.rates, "Rates against activations"
     if rates.missing:
@@ -33,7 +32,7 @@ def rates_section(measured: Measured, palette: Palette) -> Section:
     )
     if len(spiking) < len(rates.layers):
         caption += "The read-out is in units of the trained network’s outputs."
-    drawn = picture("rates", title, caption.strip(), lambda wide: rate_clouds(rates, palette, wide))
+    drawn = picture("rates", title, caption.strip(), lambda width: plot.rates(rates, width=width))
     layers = [each.fidelity for each in rates.layers]
     sheet = _fidelity(layers, f"{plural(rates.images, 'image')} of the report.")
     return Section("rates", title, (rates.remark,) if rates.remark else (), (drawn,), (sheet,))
@@ -48,16 +47,15 @@ def _fidelity(layers: Sequence[LayerFidelity], what: str) -> Sheet:
     return Sheet(caption, fidelity_table(layers, weights=False), [layer.layer for layer in layers])
 
 
-def activity_section(measured: Measured, palette: Palette) -> Section:
+def activity_section(measured: Measured) -> Section:
     """Spikes and operations, layer by layer."""
     network, result, title = measured.network, measured.result, "Activity per layer"
-    spikes, operations = result.spikes_per_neuron(network), result.operations_per_sample
     samples = plural(result.samples, "sample")
     caption = (
         f"Spikes per neuron, and synaptic operations that the layer receives, per inference of T = {measured.steps} steps; "
         f"mean of {samples}."
     )
-    drawn = picture("activity", title, caption, lambda wide: activity_bars(network, spikes, operations, palette, wide))
+    drawn = picture("activity", title, caption, lambda width: plot.activity(network, result, width=width))
     sheet = Sheet(
         "Per inference. A synaptic operation is an incoming message times a non-zero weight that it meets, exact at the borders "
         f"of convolutions. The input sends {count(result.spike_counts[INPUT] / result.samples)} messages. Mean of {samples}.",

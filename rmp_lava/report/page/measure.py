@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...backends import run
+from ...conversion.rates import Rates, compare_rates
 from ...conversion.tracing.reading import Model
 from ...encoding import check_images, shaped
-from ...network import INPUT, SpikingNetwork
+from ...network import SpikingNetwork
+from ...plot.spikes import SAMPLES
 from ...results import Run
 from ...scores import Score, has_pixels
-from .rates import Rates, compare_rates
 
-RASTER_SAMPLES = 3
 RASTER_STEPS = 256
 """Most steps that a raster shows; more cannot be told apart on a page."""
 _RASTER_BYTES = 2**28
+_LOOKED_AT = 64
+"""First samples among which those of a raster are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Recorded spikes of the first samples, in their first steps.
+    """Recorded spikes of some samples, in their first steps.
 
     Attributes
     ----------
-    spikes : dict
-        Layer name (and "input") -> (samples, steps, *shape).
+    result : Run
+        Of the first samples.
     images : numpy.ndarray
-        (samples, *input shape), or (samples, steps, *input shape) where the input takes spikes.
+        Of these: (samples, *input shape), or (samples, steps, *input shape) where the input takes spikes.
+    samples : tuple of int
+        Which of them are drawn.
     """
 
-    spikes: dict[str, np.ndarray]
+    result: Run
     images: np.ndarray
-    samples: int
-    steps: int
+    samples: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +71,7 @@ class Measured:
     @property
     def classifies(self) -> bool:
         """Whether the prediction of a sample is one of several outputs."""
-        shape = self.network.output.shape
-        return shape[0] > 1 and not has_pixels(shape) and (self.score is None or self.score.kind == "classification")
+        return _classifies(self.network, self.score)
 
     @property
     def steps(self) -> int:
@@ -97,20 +99,38 @@ def measure(
     images = shaped(np.asarray(images), network.input)
     result = run(network, images, steps, seed=seed, progress=True)
     score = None if labels is None else result.score(network, labels)
-    raster = _raster(network, images, steps, seed)
-    rates = compare_rates(network, trained, images, labels, steps, seed)
-    measured = Measured(network, result, score, None, what, raster, rates, seed)
-    return replace(measured, labels=labels) if measured.classifies else measured
+    if isinstance(trained, str):
+        rates = Rates(missing=trained)
+    else:
+        rates = compare_rates(network, trained, images, labels, steps=steps, seed=seed)
+    classes = labels if _classifies(network, score) else None
+    raster = _raster(network, images, classes, steps, seed)
+    return Measured(network, result, score, classes, what, raster, rates, seed)
 
 
-def _raster(network: SpikingNetwork, images: np.ndarray, steps: int, seed: int) -> Raster:
-    """Record a shorter run. It equals the first steps of the long one: Poisson spikes are drawn step by step."""
+def _classifies(network: SpikingNetwork, score: Score | None) -> bool:
+    shape = network.output.shape
+    return shape[0] > 1 and not has_pixels(shape) and (score is None or score.kind == "classification")
+
+
+def _raster(network: SpikingNetwork, images: np.ndarray, labels: np.ndarray | None, steps: int, seed: int) -> Raster:
+    """Record a shorter run, equal to the first steps of the long one: Poisson spikes are drawn sample by sample, step by step."""
     per_step = network.neuron_count + 4 * int(np.prod(network.input.shape))
-    samples = int(np.clip(_RASTER_BYTES // (per_step * min(steps, RASTER_STEPS)), 1, min(RASTER_SAMPLES, len(images))))
-    steps = int(np.clip(_RASTER_BYTES // (per_step * samples), 1, min(steps, RASTER_STEPS)))
+    fit = _RASTER_BYTES // (per_step * min(steps, RASTER_STEPS))
+    looked_at = int(np.clip(fit, 1, min(_LOOKED_AT, len(images))))
+    steps = int(np.clip(_RASTER_BYTES // (per_step * min(looked_at, SAMPLES)), 1, min(steps, RASTER_STEPS)))
+    samples = _different(None if labels is None else labels[:looked_at], looked_at)
     over_time = images.ndim == 2 + len(network.input.shape)
-    some = images[:samples, :steps] if over_time else images[:samples]
+    some = images[: samples[-1] + 1]
+    some = some[:, :steps] if over_time else some
     result = run(network, some, steps, seed=seed, record={"spikes"})
     shown = check_images(some, network.input)
     shown = shown[:, -1] if over_time and network.is_sigma_delta else shown
-    return Raster({name: result.spikes[name] for name in (INPUT, *network.depths)}, shown, samples, steps)
+    return Raster(result, shown, samples)
+
+
+def _different(labels: np.ndarray | None, number: int) -> tuple[int, ...]:
+    """The first samples, of different classes where that is possible; in their order."""
+    first = [] if labels is None else sorted(np.unique(labels, return_index=True)[1].tolist())
+    chosen = [*first, *(i for i in range(number) if i not in first)][:SAMPLES]
+    return tuple(sorted(chosen))

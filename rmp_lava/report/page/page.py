@@ -18,14 +18,14 @@ from ...errors import UsageError
 from ...files import write_atomically
 from ...hardware import Profile, estimate, map_network
 from ...network import SpikingNetwork
+from ...plot.style import Palette, palette
 from ...tables import printable
-from ..words import plural
+from ...words import plural
 from . import layers, sections
 from .hardware import cores_section, energy_section, hardware_facts
 from .measure import measure
-from .parts import Fact, Section, Sheet
+from .parts import Fact, Picture, Section, Sheet
 from .provenance import provenance_section
-from .style import Palette, Picture, palette
 from .svg import inline, to_png, to_svg
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -97,15 +97,15 @@ def make_page(
     hardware = estimate(network, measured.result, mapping.profile, mapping)
     colours = palette([layer.name for layer in network])
     found = [
-        sections.network_section(measured, colours),
-        sections.accuracy_section(measured, colours),
+        sections.network_section(measured),
+        sections.accuracy_section(measured),
         sections.stage_section(measured),
-        sections.raster_section(measured, colours),
-        layers.rates_section(measured, colours),
-        layers.activity_section(measured, colours),
+        sections.raster_section(measured),
+        layers.rates_section(measured),
+        layers.activity_section(measured),
         layers.quantisation_section(measured),
-        cores_section(mapping, colours),
-        energy_section(hardware, colours),
+        cores_section(mapping),
+        energy_section(hardware),
         provenance_section(measured, net, shlex.join(arguments)),
     ]
     facts = sections.facts(measured) + hardware_facts(hardware)

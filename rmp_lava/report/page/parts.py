@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
+from ...plot.style import NARROW, WIDE
 from ...tables import Table
-from .style import Picture
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure in two widths, with its description.
+
+    Attributes
+    ----------
+    key : str
+        Used in file names and ids.
+    title, caption : str
+        The caption describes the figure and the number of samples.
+    wide, narrow : matplotlib.figure.Figure
+    """
+
+    key: str
+    title: str
+    caption: str
+    wide: Figure
+    narrow: Figure
+
+
+def picture(key: str, title: str, caption: str, draw: Callable[[float], Figure]) -> Picture:
+    """Draw a figure in both widths; `draw` takes inches."""
+    return Picture(key, title, caption, draw(WIDE), draw(NARROW))
 
 
 @dataclass(frozen=True)

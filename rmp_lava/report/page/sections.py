@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ... import plot
+from ...plot.spikes import neurons_shown, prediction_of
 from ...scores import Score
+from ...words import count, digits, percent, plural, wilson
 from ..provenance import kept_stages
 from ..tables import stage_table
-from ..words import count, digits, percent, plural, wilson
-from .drawing import network_drawing
 from .measure import Measured
-from .parts import Fact, Section, Sheet
-from .plots import accuracy_curve
-from .raster import neurons_shown, raster_plot
-from .style import Palette, picture
+from .parts import Fact, Section, Sheet, picture
 
 _READOUTS = {"count": "spike count", "potential": "membrane potential", "total": "integrated input"}
 _RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
@@ -46,7 +44,7 @@ def _reached(score: Score, trained: Score | None) -> Fact:
     return Fact(score.title, figures, note)
 
 
-def network_section(measured: Measured, palette: Palette) -> Section:
+def network_section(measured: Measured) -> Section:
     """Layers, shapes and connections."""
     network = measured.network
     kinds = sorted(
@@ -64,7 +62,7 @@ def network_section(measured: Measured, palette: Palette) -> Section:
     caption += f", and arcs are the {skips} that reach a layer in addition to its first one." if skips else "."
     if not skips and not network.is_chain:
         caption = "Layers from the input, at the top, to the read-out; lines and arcs are synapses."
-    drawn = picture("network", "Network", caption, lambda wide: network_drawing(network, palette, wide))
+    drawn = picture("network", "Network", caption, lambda width: plot.network(network, width=width))
     return Section("network", "Network", (text,), (drawn,))
 
 
@@ -82,7 +80,7 @@ def stage_section(measured: Measured) -> Section:
     return Section("stages", title, sheets=(Sheet(caption, stage_table(stages, None)),))
 
 
-def accuracy_section(measured: Measured, palette: Palette) -> Section:
+def accuracy_section(measured: Measured) -> Section:
     """Accuracy after fewer steps."""
     result = measured.result
     title = "Accuracy against T"
@@ -91,21 +89,21 @@ def accuracy_section(measured: Measured, palette: Palette) -> Section:
             "accuracy", title, missing="Only predictions of the class of an image are recorded at every step."
         )
     if measured.labels is None:
-        truth, what = result.predictions, "agreement"
         text = (
             "The images have no labels; pass --labels for the accuracy. The figure shows how many predictions equal those after "
             "the last step."
         )
         caption = f"Share of samples whose prediction after T steps is that after {plural(measured.steps, 'step')}"
     else:
-        truth, what, text = measured.labels, "accuracy", _one_sided(measured, measured.labels)
+        text = _one_sided(measured, measured.labels)
         caption = "Share of samples that are classified correctly when the read-out is taken after T steps"
-    curve = result.accuracy_at(truth)
     trained = None if measured.rates.trained is None else measured.rates.trained.accuracy
     caption += f" ({measured.what}), with the 95 % interval (Wilson) of {plural(result.samples, 'sample')}."
     if trained is not None:
         caption += f" The dashed line is the trained network on the same images, {percent(trained)}."
-    drawn = picture("accuracy", title, caption, lambda wide: accuracy_curve(curve, result.samples, trained, what, wide))
+    drawn = picture(
+        "accuracy", title, caption, lambda width: plot.accuracy(result, measured.labels, trained=trained, width=width)
+    )
     return Section("accuracy", title, (text,) if text else (), (drawn,))
 
 
@@ -120,14 +118,14 @@ def _one_sided(measured: Measured, labels: np.ndarray) -> str:
     )
 
 
-def raster_section(measured: Measured, palette: Palette) -> Section:
-    """Spikes of the first samples."""
+def raster_section(measured: Measured) -> Section:
+    """Spikes of a few samples, of different classes where there are labels."""
     raster, network = measured.raster, measured.network
-    shown = neurons_shown(network, raster)
+    chosen = raster.samples
+    shown = neurons_shown(network, {name: found[list(chosen)] for name, found in raster.result.spikes.items()})
     most = max((len(which) for which in shown.values()), default=0)
-    stretch = (
-        "" if raster.steps == measured.steps else f" Of T = {measured.steps} steps the first {raster.steps} are shown."
-    )
+    drawn = raster.result.schedule.steps
+    stretch = "" if drawn == measured.steps else f" Of T = {measured.steps} steps the first {drawn} are shown."
     left_out = ""
     if network.input.encoding == "current" and not network.is_sigma_delta:
         left_out += " The input sends each pixel as the same number in every step and is not shown."
@@ -137,9 +135,22 @@ def raster_section(measured: Measured, palette: Palette) -> Section:
     if measured.classifies:
         above = " Above each column is the prediction after T steps"
         above += "; “not” names the label where it differs." if measured.labels is not None else "."
+    numbers = ", ".join(str(i + 1) for i in chosen)
+    which = f"samples {numbers}" if len(chosen) > 1 else f"sample {numbers}"
+    of = ", the first ones of different classes" if measured.labels is not None and len(chosen) > 1 else ""
     caption = (
-        f"Spikes of the first {plural(raster.samples, 'sample')}, of up to {most} neurons of each layer, evenly spread over it. "
+        f"Spikes of {which}{of}, of up to {most} neurons of each layer, evenly spread over it. "
         f"A mark is one {'message' if network.is_sigma_delta else 'spike'}.{above}{stretch}{left_out}"
     )
-    drawn = picture("raster", "Spikes", caption, lambda wide: raster_plot(measured, palette, wide))
-    return Section("raster", "Spikes", pictures=(drawn,))
+    titles = [
+        prediction_of(network, measured.result, i, measured.labels) if measured.classifies else "" for i in chosen
+    ]
+    shown_raster = picture(
+        "raster",
+        "Spikes",
+        caption,
+        lambda width: plot.raster(
+            network, raster.result, samples=chosen, images=raster.images, titles=titles, width=width
+        ),
+    )
+    return Section("raster", "Spikes", pictures=(shown_raster,))

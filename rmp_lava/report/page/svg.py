@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from .style import PAPER, Palette, drawing
+from ...plot.style import PAPER, Palette, drawing
 
 _PNG_DPI = 200
 _LINK = "{http://www.w3.org/1999/xlink}href"

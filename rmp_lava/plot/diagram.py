@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
-from ...network import INPUT, SpikingNetwork
+from ..network import INPUT, SpikingNetwork
 from ..words import label, shape, synapses
-from .style import INK, MUTED, PAPER, RULE, Palette, ruled_canvas
+from .style import INK, MUTED, PAPER, RULE, WIDE, drawing, figure_of, is_wide, note, palette, sheet, width_of
 
 _ENCODINGS = {
     "poisson": "Poisson spikes",
@@ -43,22 +43,34 @@ def lanes(network: SpikingNetwork) -> dict[tuple[int, int], int]:
     return result
 
 
-def network_drawing(network: SpikingNetwork, palette: Palette, wide: bool) -> Figure:
-    """Rows from the input to the read-out, with shapes, synapses, and numbers of neurons and weights."""
-    row, count = (_ROW_WIDE if wide else _ROW_NARROW), len(network.layers) + 1
-    height = row * count + (0.3 if wide else 0.08)
-    figure, axes = ruled_canvas(wide, height)
-    ys = [(0.3 if wide else 0.04) + row * (i + 0.5) for i in range(count)]
-    arcs = lanes(network)
-    most = max(arcs.values(), default=0)
-    pitch = min(_LANE, _LANES_WIDTH / most) if most else 0.0
-    x = 0.12 + pitch * most
-    _edges(axes, network, ys, x, pitch, arcs)
-    colours = [INK, *(palette.layers[layer.name] for layer in network)]
-    for y, colour in zip(ys, colours, strict=True):
-        axes.plot(x, y, "o", markersize=6.5, color=colour, markeredgecolor=PAPER, markeredgewidth=0.8, zorder=3)
-    _words(axes, network, ys, x + 0.17, figure.get_figwidth(), wide)
-    return figure
+def network(network: SpikingNetwork, *, ax: Axes | None = None, width: float = WIDE) -> Figure:
+    """Layers from the input to the read-out, with shapes, synapses, and numbers of neurons and weights.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        At any stage.
+    ax : matplotlib.axes.Axes, optional
+        Drawn inside these axes instead of a new figure.
+    width : float
+        Inches of the new figure; below 5.5 it is drawn for a phone.
+    """
+    width = width_of(ax, width)
+    wide, count = is_wide(width), len(network.layers) + 1
+    row, top = (_ROW_WIDE, 0.3) if wide else (_ROW_NARROW, 0.04)
+    with drawing():
+        axes = sheet(ax, width, row * count + top + (0 if wide else 0.04))
+        ys = [top + row * (i + 0.5) for i in range(count)]
+        arcs = lanes(network)
+        most = max(arcs.values(), default=0)
+        pitch = min(_LANE, _LANES_WIDTH / most) if most else 0.0
+        x = 0.12 + pitch * most
+        _edges(axes, network, ys, x, pitch, arcs)
+        colours = palette([layer.name for layer in network])
+        for y, colour in zip(ys, [INK, *colours.layers.values()], strict=True):
+            axes.plot(x, y, "o", markersize=6.5, color=colour, markeredgecolor=PAPER, markeredgewidth=0.8, zorder=3)
+        _words(axes, network, ys, x + 0.17, width, wide)
+        return figure_of(axes)
 
 
 def _edges(
@@ -84,6 +96,13 @@ def _words(axes: Axes, network: SpikingNetwork, ys: list[float], x: float, width
     for layer in network:
         stored = sum(synapse.weight.size for synapse in layer.synapses)
         rows.append((label(layer.name), synapses(layer), shape(layer.shape), f"{layer.size:,}", f"{stored:,}"))
+    for y, layer in zip(ys[1:], network, strict=True):
+        half = (ys[1] - ys[0]) / 2
+        row = axes.axhspan(y - half, y + half, color="none")
+        sources = ", ".join(label(s.source, 40) for s in layer.synapses)
+        neurons = layer.neurons
+        of = "integrates" if neurons.reset == "none" else f"{neurons.reset} reset"
+        note(row, f"{label(layer.name, 80)}: {synapses(layer)} from {sources}; {of}")
     if not wide:
         for y, (name, kind, form, size, weights) in zip(ys, rows, strict=True):
             axes.text(x, y - 0.005, f"{name}  ", va="bottom", fontsize=8.5)
@@ -99,6 +118,6 @@ def _words(axes: Axes, network: SpikingNetwork, ys: list[float], x: float, width
     for place, side, title in zip(places, sides, ("layer", "synapses", "shape", "neurons", "weights"), strict=True):
         axes.text(place, top, title, ha=side, va="center", color=MUTED, fontsize=7.5)
     axes.plot([x, x + spare], [top + 0.12, top + 0.12], color=RULE, linewidth=0.6)
-    for y, row in zip(ys, rows, strict=True):
-        for place, side, text in zip(places, sides, row, strict=True):
+    for y, cells in zip(ys, rows, strict=True):
+        for place, side, text in zip(places, sides, cells, strict=True):
             axes.text(place, y, text, ha=side, va="center", fontsize=8)

@@ -1,4 +1,4 @@
-"""How the report and the terminal write numbers and names."""
+"""How tables, plots and sentences write numbers and names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from ..network import Conv, Layer, Synapse
+from .network import Conv, Layer, Synapse
 
 LONGEST_LABEL = 22
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))

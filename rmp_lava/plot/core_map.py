@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
-from ...hardware import LayerMapping, Mapping
-from ..words import label
-from .style import INK, MUTED, NARROW, PAPER, RULE, WIDE, Palette, ruled_canvas
+from ..hardware import LayerMapping, Mapping
+from ..hardware.placement import RESOURCES
+from ..words import label, percent, plural
+from .style import INK, MUTED, PAPER, RULE, WIDE, drawing, figure_of, is_wide, note, palette, sheet, width_of
 
 _MOST_SQUARES = 2400
 _LEGEND_ROW = 0.17
@@ -60,11 +61,23 @@ def load(layer: LayerMapping) -> float:
     return 0.0 if usage.limit is None else min(1.0, usage.mean / usage.limit)
 
 
-def core_map(mapping: Mapping, palette: Palette, wide: bool) -> Figure:
-    """One grid of squares per chip, and a legend of the layers."""
-    found = squares(mapping)
+def cores(mapping: Mapping, *, ax: Axes | None = None, width: float = WIDE) -> Figure:
+    """A square for each core, coloured by its layer and filled by the share of its scarcest resource that is used.
+
+    Cores are in the order of the layers, chip after chip; the compiler's placement is not known. Estimated.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        As `rmp_lava.map_network` returns it.
+    ax : matplotlib.axes.Axes, optional
+        Drawn inside these axes instead of a new figure.
+    width : float
+        Inches of the new figure; below 5.5 it is drawn for a phone.
+    """
+    found, width = squares(mapping), width_of(ax, width)
+    wide = is_wide(width)
     legend_right = wide and found.chips == 1  # otherwise the legend is below
-    width = WIDE if wide else NARROW
     per_row = _per_row(found.chips, wide)
     columns = min(found.per_chip, max(8, round(math.sqrt(2.2 * found.per_chip))))
     rows = math.ceil(found.per_chip / columns)
@@ -75,14 +88,22 @@ def core_map(mapping: Mapping, palette: Palette, wide: bool) -> Figure:
     in_line = 1 if legend_right else (4 if wide else 2)
     legend = math.ceil(len(mapping.layers) / in_line) * _LEGEND_ROW
     height = max(body, legend + _TITLE) if legend_right else body + legend + 0.12
-    figure, axes = ruled_canvas(wide, height + 0.04)
-    corners = _corners(found, per_row, columns, rows, side)
-    _draw(axes, mapping, palette, found, corners, side)
-    if found.each == 1:
-        _titles(axes, mapping, found, corners[:: found.per_chip])
-    left, top = (columns * side + 0.3, _TITLE) if legend_right else (0.02, body + 0.12)
-    _legend(axes, mapping, palette, left, top, in_line, (width - left) / in_line)
-    return figure
+    colours = _colours(mapping)
+    with drawing():
+        axes = sheet(ax, width, height + 0.04)
+        corners = _corners(found, per_row, columns, rows, side)
+        _draw(axes, mapping, colours, found, corners, side)
+        if found.each == 1:
+            _titles(axes, mapping, found, corners[:: found.per_chip])
+        left, top = (columns * side + 0.3, _TITLE) if legend_right else (0.02, body + 0.12)
+        _legend(axes, mapping, colours, left, top, in_line, (width - left) / in_line)
+        return figure_of(axes)
+
+
+def _colours(mapping: Mapping) -> list[str]:
+    """Of each population; a relay has that of the layer whose spikes it repeats."""
+    layers = palette([layer.name for layer in mapping.layers if layer.demand.role == "layer"]).layers
+    return [layers.get(layer.demand.origin or layer.name, INK) for layer in mapping.layers]
 
 
 def _per_row(chips: int, wide: bool) -> int:
@@ -101,16 +122,22 @@ def _corners(found: Squares, per_row: int, columns: int, rows: int, side: float)
     return np.stack([x, y], axis=1)
 
 
-def _draw(axes: Axes, mapping: Mapping, palette: Palette, found: Squares, corners: np.ndarray, side: float) -> None:
+def _draw(axes: Axes, mapping: Mapping, colours: list[str], found: Squares, corners: np.ndarray, side: float) -> None:
     inner, taken = side * 0.86, np.array(found.layers)
     axes.add_patch(PathPatch(boxes(corners, inner, inner), facecolor="none", edgecolor=RULE, lw=0.5))
-    for i, layer in enumerate(mapping.layers):
-        own, colour = corners[: len(taken)][taken == i], _colour(layer, palette)
-        axes.add_patch(PathPatch(boxes(own, inner, inner), facecolor=colour, edgecolor=colour, lw=0.5, alpha=0.28))
+    for i, (layer, colour) in enumerate(zip(mapping.layers, colours, strict=True)):
+        own = corners[: len(taken)][taken == i]
+        frame = PathPatch(boxes(own, inner, inner), facecolor=colour, edgecolor=colour, lw=0.5, alpha=0.28)
+        axes.add_patch(frame)
+        scarcest = f"{percent(load(layer))} of {RESOURCES[layer.binding]} on average"
+        text = f"{label(layer.name, 80)}: {plural(layer.cores, 'core')}, {scarcest}" if layer.fits else ""
+        note(frame, text)
         if len(own) and found.each == 1:
             _number(axes, i + 1, own[0], inner, load(layer))
         level = inner * max(load(layer), 0.03)
-        axes.add_patch(PathPatch(boxes(own + (0, inner - level), inner, level), facecolor=colour, lw=0))
+        filled = PathPatch(boxes(own + (0, inner - level), inner, level), facecolor=colour, lw=0)
+        axes.add_patch(filled)
+        note(filled, text)
 
 
 def _number(axes: Axes, number: int, corner: np.ndarray, side: float, filled: float) -> None:
@@ -138,19 +165,15 @@ def _titles(axes: Axes, mapping: Mapping, found: Squares, corners: np.ndarray) -
 
 
 def _legend(
-    axes: Axes, mapping: Mapping, palette: Palette, left: float, top: float, in_line: int, pitch: float
+    axes: Axes, mapping: Mapping, colours: list[str], left: float, top: float, in_line: int, pitch: float
 ) -> None:
     """Numbers, names and cores of the layers, column by column."""
     lines = math.ceil(len(mapping.layers) / in_line)
     for i, layer in enumerate(mapping.layers):
         x, y = left + i // lines * pitch, top + (i % lines + 0.5) * _LEGEND_ROW
-        axes.add_patch(PathPatch(boxes(np.array([(x, y - 0.045)]), 0.09, 0.09), color=_colour(layer, palette), lw=0))
+        axes.add_patch(PathPatch(boxes(np.array([(x, y - 0.045)]), 0.09, 0.09), color=colours[i], lw=0))
         axes.text(x + 0.15, y, f"{i + 1}", fontsize=7.5, va="center_baseline", color=MUTED)
         axes.text(x + 0.34, y, label(layer.name, 14), fontsize=7.5, va="center_baseline")
         number = min(pitch, 1.85) - 0.12
         cores = f"{layer.cores:,}" if layer.fits else "–"
         axes.text(x + number, y, cores, fontsize=7.5, va="center_baseline", ha="right", color=MUTED)
-
-
-def _colour(layer: LayerMapping, palette: Palette) -> str:
-    return palette.layers.get(layer.demand.origin or layer.name, INK)

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...backends import run
-from ...choices import Encoding, TracedPooling
-from ...conversion.analog import AnalogNetwork, activations
-from ...conversion.layer_fidelity import LayerComparison, LayerFidelity
-from ...conversion.pooling import unfold_like
-from ...conversion.trace import trace
-from ...conversion.tracing.prepared import prepared
-from ...conversion.tracing.reading import Model
-from ...conversion.truth import truth_of
-from ...encoding import event_counts, make_input, mean_frames
-from ...errors import RmpLavaError
-from ...network import Layer, SpikingNetwork
-from ...scores import Score
+from ..backends import run
+from ..choices import Encoding, TracedPooling
+from ..encoding import event_counts, make_input, mean_frames
+from ..errors import RmpLavaError
+from ..network import Layer, SpikingNetwork
+from ..network.populations import spread
+from ..scores import Score
+from .analog import AnalogNetwork, activations
+from .layer_fidelity import LayerComparison, LayerFidelity
+from .pooling import unfold_like
+from .trace import trace
+from .tracing.prepared import prepared
+from .tracing.reading import Model
+from .truth import truth_of
 
 IMAGES = 64
 NEURONS = 1000
@@ -61,19 +62,41 @@ class Rates:
 
 def compare_rates(
     network: SpikingNetwork,
-    trained: Model | str,
+    trained: Model | SpikingNetwork,
     images: np.ndarray,
-    labels: np.ndarray | None,
+    labels: np.ndarray | None = None,
+    *,
     steps: int,
-    seed: int,
+    seed: int = 0,
 ) -> Rates:
     """Compare a converted network's firing rates with the activations of the trained network.
 
-    The first `IMAGES` images are compared, all are classified. `Rates.missing` is a sentence if the trained network is missing
-    (then `trained` is that sentence) or does not match.
+    The first `IMAGES` images are compared, all are classified.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Balanced or integer.
+    trained : torch.nn.Module, torch.export.ExportedProgram or SpikingNetwork
+        What it was converted from, or the analog network of its conversion.
+    images : numpy.ndarray
+        (samples, *input shape) in [0, 1].
+    labels : numpy.ndarray or None
+        For the score of the trained network, which a conversion's analog form does not have.
+    steps : int
+        T.
+    seed : int
+        Of the Poisson encoding.
+
+    Returns
+    -------
+    Rates
+        `missing` is a sentence if the trained network does not match.
     """
-    if isinstance(trained, str):
-        return Rates(missing=trained)
+    if isinstance(trained, SpikingNetwork):
+        some = images[:IMAGES]
+        missing = _incomparable(network, trained)
+        return Rates(missing=missing) if missing else Rates(_compare(network, trained, some, steps, seed), len(some))
     analog = _traced(network, trained)
     if isinstance(analog, str):
         return Rates(missing=analog)
@@ -93,9 +116,8 @@ def compare_rates(
 
 def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
     """The trained network in analog form, with the same layers; or why there is nothing to compare."""
-    if network.is_sigma_delta:
-        return "the network sends changes of activations, not rates"
-    shapes = [(layer.name, layer.shape) for layer in network]
+    if network.is_sigma_delta:  # which are traced in another form
+        return _incomparable(network, network)
     traced: tuple[TracedPooling, ...] = ("fold", "layer")
     for pooling in traced:
         try:
@@ -107,16 +129,27 @@ def _traced(network: SpikingNetwork, trained: Model) -> SpikingNetwork | str:
         except RmpLavaError as error:
             return f"the trained network cannot be traced: {error}"
         analog = unfold_like(analog, network)
-        if [(layer.name, layer.shape) for layer in analog] == shapes:
+        if _layers(analog) == _layers(network):
             break
-    else:
+    return _incomparable(network, analog) or analog
+
+
+def _incomparable(network: SpikingNetwork, analog: SpikingNetwork) -> str:
+    """Why rates cannot be compared with the activations of the analog network; empty if they can."""
+    if network.is_sigma_delta:
+        return "the network sends changes of activations, not rates"
+    if _layers(analog) != _layers(network):
         return "the trained network has other layers than this one"
     spiking = network.layers[:-1] if network.integrates else network.layers
     if any(layer.activation_scale is None for layer in spiking):
         return "the file does not record the activation scale of each layer; convert it with this version"
     if network.integrates and network.output_scale is None:
         return "the file does not record the output scale"
-    return analog
+    return ""
+
+
+def _layers(network: SpikingNetwork) -> list[tuple[str, tuple[int, ...]]]:
+    return [(layer.name, layer.shape) for layer in network]
 
 
 def _compare(
@@ -155,8 +188,3 @@ def _drawn(
     which = spread(comparison.layer.size, NEURONS)
     first, second = (each.reshape(len(found), -1)[:, which].astype(np.float32) for each in (rates, activations))
     return first, second
-
-
-def spread(size: int, most: int) -> np.ndarray:
-    """Indices of at most `most` neurons, evenly spread over a population."""
-    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.int64))

@@ -1,0 +1,247 @@
+"""Curves: accuracy against T, and what conversions reach against what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from ..choices import Cost, check_choice
+from ..errors import UsageError
+from ..results import Run
+from ..scores import Score
+from ..words import label, percent, quantity, wilson
+from .style import INK, LINES, MUTED, RULE, TERMS, WIDE, drawing, figure_of, note, plain, width_of
+
+if TYPE_CHECKING:
+    from ..conversion.frontier import Frontier
+    from ..hardware import Estimate
+
+_LOG_FROM = 32
+_MOST_NOTES = 128
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def accuracy(
+    result: Run | Mapping[str, Run],
+    labels: np.ndarray | None = None,
+    *,
+    trained: Score | float | None = None,
+    ax: Axes | None = None,
+    width: float = WIDE,
+) -> Figure:
+    """Accuracy against T, with its 95 % interval (Wilson, 1927).
+
+    Parameters
+    ----------
+    result : Run, or mapping of str to Run
+        On backend `fast`; several runs on the same images get a curve each.
+    labels : numpy.ndarray or None
+        (samples,). Without them: how many predictions equal those after the last step.
+    trained : Score, float or None
+        Accuracy of the trained network, drawn as a line.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into these axes instead of a new figure.
+    width : float
+        Inches of the new figure.
+
+    Raises
+    ------
+    DataError
+        If a run has no predictions over time, or the labels do not fit.
+    """
+    runs = {"": result} if isinstance(result, Run) else dict(result)
+    known = trained.accuracy if isinstance(trained, Score) else trained
+    shares = {
+        name: each.accuracy_at(each.predictions if labels is None else np.asarray(labels))
+        for name, each in runs.items()
+    }
+    longest = max(map(len, shares.values()))
+    with drawing():
+        right = 0.55 if len(runs) == 1 else 0.65 + 0.07 * max(len(label(name, 14)) for name in runs)
+        axes = plain(ax, width_of(ax, width), 2.6, (0.5, right, 0.42, 0.12))
+        lowest, top, ends = 1.0, 0.0, []
+        for i, (name, share) in enumerate(shares.items()):
+            low, high = np.array([wilson(value, runs[name].samples) for value in share]).T
+            steps, colour = np.arange(1, len(share) + 1), TERMS[i % len(TERMS)]
+            axes.fill_between(steps, 100 * low, 100 * high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(
+                steps,
+                100 * share,
+                color=colour,
+                linewidth=1.5,
+                linestyle=LINES[i % len(LINES)],
+                marker=_MARKERS[i % len(_MARKERS)] if len(share) <= _LOG_FROM else None,
+                markersize=3,
+            )
+            lowest, top = min(lowest, low.min()), max(top, high.max())
+            ends.append((len(share), 100 * share[-1], f"{label(name, 14)} {percent(share[-1])}".strip(), colour))
+        if known is not None:
+            axes.axhline(100 * known, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+            top = max(top, known)
+        bottom = 10 * max(0, math.floor(10 * lowest - 0.5))
+        axes.set_ylim(bottom, 100 * top + 0.06 * (100 * top - bottom))
+        _name_ends(axes, ends, single=len(runs) == 1)
+        _time_axis(axes, longest)
+        axes.set_xlabel("T, time steps")
+        axes.set_ylabel("agreement (%)" if labels is None else "accuracy (%)")
+        axes.grid(axis="y", color=RULE, linewidth=0.5)
+        axes.set_axisbelow(True)
+        _note_steps(axes, shares, known, "agree" if labels is None else "correct")
+        return figure_of(axes)
+
+
+def _name_ends(axes: Axes, ends: list[tuple[int, float, str, str]], *, single: bool) -> None:
+    """What each curve reaches, right of all of them; moved apart where they meet."""
+    low, high = axes.get_ylim()
+    apart = 0.07 * (high - low)
+    place, last = math.inf, max(step for step, *_ in ends)
+    for _, value, text, colour in sorted(ends, key=lambda end: -end[1]):
+        place = min(value, place - apart)
+        axes.annotate(
+            text,
+            (last, value),
+            xytext=(5, 0) if single else (5, 150 * (place - value) / (high - low)),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+            color=INK if single else colour,
+        )
+
+
+def _note_steps(axes: Axes, shares: Mapping[str, np.ndarray], trained: float | None, what: str) -> None:
+    """Columns that cannot be seen, with the values of a step."""
+    longest = max(map(len, shares.values()))
+    for step in np.unique(np.linspace(1, longest, min(longest, _MOST_NOTES)).round().astype(int)):
+        texts = [
+            f"{label(name, 40)} {percent(share[step - 1], 2)} {what}".strip()
+            for name, share in shares.items()
+            if step <= len(share)
+        ]
+        texts += [] if trained is None else [f"trained network {percent(trained, 2)}"]
+        note(axes.axvspan(step - 0.5, step + 0.5, color="none"), f"T = {step}: {', '.join(texts)}")
+
+
+def _time_axis(axes: Axes, steps: int) -> None:
+    if steps > _LOG_FROM:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlim(1, steps)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set_xlim(min(0.7, steps - 1), steps + 0.15)
+
+
+def frontier(
+    found: Frontier,
+    cost: Cost = "energy",
+    *,
+    estimates: Sequence[Estimate] | None = None,
+    ax: Axes | None = None,
+    width: float = WIDE,
+) -> Figure:
+    """What conversions for several (T, wait) reach, against their energy or latency.
+
+    Filled marks are those that no other one beats in both; the line joins them.
+
+    Parameters
+    ----------
+    found : Frontier
+        As `rmp_lava.conversion.frontier.frontier` returns it.
+    cost : {"energy", "latency"}
+        Without estimates, energy is synaptic operations per image, and latency is time steps.
+    estimates : sequence of Estimate, optional
+        Of each point: then estimated J and s, with their bounds.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into these axes instead of a new figure.
+    width : float
+        Inches of the new figure.
+
+    Raises
+    ------
+    UsageError
+        If the cost is another, or there is not one estimate per point.
+    """
+    check_choice("cost", cost, Cost)
+    points = found.points
+    if estimates is not None and len(estimates) != len(points):
+        raise UsageError(
+            f"there are {len(estimates)} estimates for {len(points)} points; give one for each, in their order"
+        )
+    if estimates is None:
+        costs = np.array([[p.synaptic_operations if cost == "energy" else p.latency] * 3 for p in points], float)
+        title, unit = ("synaptic operations per image", "") if cost == "energy" else ("latency, time steps", " steps")
+    else:
+        between = [e.dynamic_between if cost == "energy" else e.step * e.latency for e in estimates]
+        costs = np.array([[each.low, each.value, each.high] for each in between])
+        title, unit = ("dynamic energy per image, estimated", "J") if cost == "energy" else ("latency, estimated", "s")
+    shown = _reached(points[0].score)
+    heights = np.array([_height(p.score, shown) for p in points])
+    better = -heights if shown == "error" else heights
+    middle = costs[:, 1]
+    best = [
+        not any(
+            better[j] >= better[i] and middle[j] <= middle[i] and (better[j] > better[i] or middle[j] < middle[i])
+            for j in range(len(points))
+        )
+        for i in range(len(points))
+    ]
+    with drawing():
+        axes = plain(ax, width_of(ax, width), 3.0, (0.55, 0.25, 0.45, 0.2))
+        if estimates is not None:
+            axes.hlines(heights, costs[:, 0], costs[:, 2], color=MUTED, linewidth=0.8, alpha=0.6)
+        joined = sorted((middle[i], heights[i]) for i in range(len(points)) if best[i])
+        axes.plot(*zip(*joined, strict=True), color=TERMS[2], linewidth=1, zorder=1)
+        waits = sorted({p.wait for p in points})
+        for i, point in enumerate(points):
+            colour = TERMS[waits.index(point.wait) % len(TERMS)]
+            (mark,) = axes.plot(
+                middle[i],
+                heights[i],
+                _MARKERS[waits.index(point.wait) % len(_MARKERS)],
+                color=colour,
+                markerfacecolor=colour if best[i] else "none",
+                markersize=6,
+            )
+            value = quantity(middle[i], unit) if estimates is not None else f"{middle[i]:,.0f}{unit}"
+            note(mark, f"T = {point.steps}, wait = {point.wait}: {point.score}; {value}")
+            axes.annotate(
+                f"{point.steps}", (middle[i], heights[i]), xytext=(0, 5), textcoords="offset points", ha="center"
+            )
+        for wait in waits:
+            at = waits.index(wait)
+            text = f"wait = {wait}"
+            axes.plot([], [], _MARKERS[at % len(_MARKERS)], color=TERMS[at % len(TERMS)], markersize=5, label=text)
+        axes.legend(frameon=False, fontsize=7.5, title="number: T", title_fontsize=7.5)
+        low, high = costs.min(), costs.max()
+        if low > 0 and high / low > 4:
+            axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _tick(x, unit if estimates is not None else "")))
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+        axes.margins(0.08, 0.15)
+        axes.set_xlabel(title)
+        axes.set_ylabel({"error": "error (%)", "mean_iou": "mean IoU (%)"}.get(shown, "accuracy (%)"))
+        axes.grid(axis="y", color=RULE, linewidth=0.5)
+        axes.set_axisbelow(True)
+        return figure_of(axes)
+
+
+def _tick(value: float, unit: str) -> str:
+    number, _, rest = quantity(value, unit).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {rest}".strip()
+
+
+def _reached(score: Score) -> str:
+    """The figure of a score that stands for it."""
+    return next((name for name in ("mean_iou", "accuracy", "error") if getattr(score, name) is not None), "accuracy")
+
+
+def _height(score: Score, shown: str) -> float:
+    value = getattr(score, shown)
+    return math.nan if value is None else 100 * value
