@@ -8,7 +8,7 @@ ENV := scripts/bootstrap.sh
 PYTEST := python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-format check-lint check-types format test test-fast test-core test-slow docs docs-serve benchmark clean
+.PHONY: help demo check check-format check-lint check-types format test test-fast test-core test-slow docs docs-serve benchmark release-check clean
 # Two targets must not install into the same environment at once.
 .NOTPARALLEL:
 
@@ -24,6 +24,7 @@ help:
 	@echo 'make docs                         build the documentation site into build/site (Python 3.11 or newer)'
 	@echo 'make docs-serve                   serve that folder on http://localhost:8000'
 	@echo 'make benchmark                    measure speed and memory next to other libraries (hours; ARGS=--quick: minutes)'
+	@echo 'make release-check                build wheel and sdist, and use them in fresh environments (PYTHON=3.12: of one version)'
 	@echo 'make clean                        remove the environments and everything else that was generated'
 	@echo
 	@echo 'Each target installs what it needs on the first call; the first install takes several GB.'
@@ -68,6 +69,9 @@ docs-serve: docs
 
 benchmark:
 	@$(ENV) core python -m benchmarks.run $(ARGS)
+
+release-check:
+	@$$($(ENV) find 3.11 3.12 3.13) scripts/release.py $(if $(PYTHON),--python $(PYTHON))
 
 clean:
 	rm -rf .venv .venv-core-* .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
