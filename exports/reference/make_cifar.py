@@ -1,10 +1,10 @@
-"""Make `vgg16-cifar.net` or `resnet20-cifar.net`, tuned by levels, from the trained network in `NAME-trained.net`.
+"""Make `NAME-trained.net` or `NAME.net`, for NAME vgg16-cifar or resnet20-cifar, from a checkpoint of `rmp-lava train`.
 
-python exports/reference/make_cifar.py vgg16-cifar cifar10_jpeg.zip
+python exports/reference/make_cifar.py trained vgg16-cifar cifar10_jpeg.zip exports/vgg16-8-levels.pt
+python exports/reference/make_cifar.py tuned vgg16-cifar cifar10_jpeg.zip exports/vgg16-4-levels.pt
 
-Or `NAME-trained.net` itself, from a checkpoint: its weights, per layer in 8 bits, with thresholds at the largest activations.
-
-python exports/reference/make_cifar.py vgg16-cifar cifar10_jpeg.zip exports/vgg16-cifar.pt
+trained: the weights, per layer in 8 bits, with thresholds at the largest activations. tuned: fine-tuned for T = 4 and neurons that
+wait for 4 steps.
 """
 
 import sys
@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 
 import rmp_lava
-from rmp_lava.conversion.analog import AnalogNetwork
-from rmp_lava.conversion.restore import restore
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data import Dataset, load, split_validation
 
@@ -22,7 +20,7 @@ FOLDER = Path(__file__).parent
 HELD_OUT = 0.02
 """Share of the training images that tuning does not use: 1,000 of the 5,000 that training did not use either."""
 STEPS = 4
-EPOCHS = 2
+EPOCHS = 4
 POOLING = {"vgg16-cifar": "layer", "resnet20-cifar": "fold"}
 
 
@@ -53,17 +51,18 @@ def keep(name: str, cifar: Dataset, checkpoint: str) -> None:
     rmp_lava.save(made.integer, FOLDER / f"{name}-trained.net")
 
 
-def tune(name: str, cifar: Dataset) -> None:
-    """Levels of T steps, with the trained network as teacher."""
+def tune(name: str, cifar: Dataset, checkpoint: str) -> None:
+    """Levels of T steps, with the network of the checkpoint as teacher."""
+    model, _ = load_model(checkpoint)
     split = split_validation(cifar, HELD_OUT)
     tuned = rmp_lava.tune(
-        AnalogNetwork(restore(rmp_lava.load(FOLDER / f"{name}-trained.net"))),
+        model,
         split.train_images,
         split.train_labels,
         steps=STEPS,
         wait=STEPS,
         epochs=EPOCHS,
-        learning_rate=3e-4,
+        learning_rate=2e-4,
         batch_size=128,
         augmentation="crop-flip",
         precision="bfloat16",
@@ -81,8 +80,5 @@ def tune(name: str, cifar: Dataset) -> None:
 
 
 if __name__ == "__main__":
-    data = load("cifar10", sys.argv[2])
-    if len(sys.argv) > 3:
-        keep(sys.argv[1], data, sys.argv[3])
-    else:
-        tune(sys.argv[1], data)
+    kind, network, images, weights = sys.argv[1:]
+    {"trained": keep, "tuned": tune}[kind](network, load("cifar10", images), weights)

@@ -200,7 +200,6 @@ def convert(
         "channelwise": channelwise,
         "calibrate": calibrate,
         "reset": reset,
-        "wait": wait,
     }
     changes = cast("BalancingChanges", {name: value for name, value in given.items() if value is not None})
     some, some_labels = split.calibration(calibration, seed)
@@ -211,6 +210,7 @@ def convert(
         neurons=neurons,
         smallest_change=smallest_change,
         steps=steps,
+        wait=wait or 0,
         method=method,
         encoding="spikes" if split.takes_events else encoding,
         pooling=pooling,
@@ -253,7 +253,7 @@ def tune(
     wait: Annotated[
         int,
         typer.Option(
-            help="Time steps that neurons integrate before they may spike: 0, or T, which trains T levels without spikes."
+            help="Time steps, up to T, that neurons integrate before they may spike; T trains T levels without spikes."
         ),
     ] = 0,
     replace: Annotated[

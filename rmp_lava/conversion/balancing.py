@@ -122,7 +122,6 @@ class BalancingChanges(TypedDict, total=False):
     reset: SpikingReset
     channelwise: bool
     calibrate: BiasCalibration
-    wait: int
 
 
 _LEAST_ERROR = Balancing(thresholds="error", v_init="best", calibrate="bias")
@@ -136,8 +135,13 @@ ENCODINGS: dict[Method, ImageEncoding] = {"paper": "poisson", "low-latency": "cu
 """The encoding of the input unless the caller chooses one."""
 
 
-def candidates_for(method: Method, **changes: Unpack[BalancingChanges]) -> tuple[Balancing, ...]:
-    """The candidates of a method with some fields changed, without duplicates.
+def usual_waits(steps: int) -> tuple[int, ...]:
+    """Waits for T steps that are worth a comparison: none, one or two steps, and all."""
+    return tuple(sorted({0, min(1, steps), min(2, steps), steps}))
+
+
+def candidates_for(method: Method, *, wait: int = 0, **changes: Unpack[BalancingChanges]) -> tuple[Balancing, ...]:
+    """The candidates of a method for neurons that wait, with some fields changed, without duplicates.
 
     Raises
     ------
@@ -151,7 +155,7 @@ def candidates_for(method: Method, **changes: Unpack[BalancingChanges]) -> tuple
         changes.setdefault("v_init", "half")  # "best" requires least-error thresholds
     if thresholds in ("v_in", "tuned") and "thresholds" in changes:
         changes.setdefault("channelwise", False)  # these are per layer
-    changed = [dataclasses.replace(each, **changes) for each in candidates]
+    changed = [dataclasses.replace(each, wait=wait, **changes) for each in candidates]
     if "percentile" in changes and thresholds not in ("v_in", "activation"):
         raise UsageError(
             f"percentile is given, but thresholds {thresholds!r} take none; choose thresholds 'activation' or 'v_in' with it"

@@ -13,6 +13,7 @@ from ..choices import Aim, check_choice
 from ..errors import UsageError
 from ..scores import Score
 from ..tables import Table, Tabular, table
+from .balancing import usual_waits
 from .conversion import Conversion
 from .outputs import analog_outputs
 
@@ -102,10 +103,8 @@ class Frontier(Tabular):
 
 
 def usual_choices(steps: int) -> tuple[tuple[int, int], ...]:
-    """(T, wait): half of the steps and all, without waiting, waiting for one or two steps, and for all."""
-    return tuple(
-        (t, wait) for t in sorted({max(1, steps // 2), steps}) for wait in sorted({0, min(1, t), min(2, t), t})
-    )
+    """(T, wait): half of the steps and all, each with its `usual_waits`."""
+    return tuple((t, wait) for t in sorted({max(1, steps // 2), steps}) for wait in usual_waits(t))
 
 
 def frontier(

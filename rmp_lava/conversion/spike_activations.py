@@ -67,16 +67,22 @@ class Integrate:
     """RMP neurons over T steps from an initial potential of half a threshold: `rmp_lava.neuron`, float, in local time.
 
     Maps sums (T * N, *shape), or (N, *shape) of an input that is `constant` over time, to spikes times the activation scale,
-    (T * N, *shape); the steps are the slow axis.
+    (T * N, *shape); the steps are the slow axis: those in which messages arrive, and after `wait` of them those of spikes.
     """
 
     scale: Callable[[], torch.Tensor]
     steps: int
     constant: bool
+    wait: int = 0
 
     def __call__(self, sums: torch.Tensor) -> torch.Tensor:
         sums = sums.float()
         sums = sums.expand(self.steps, *sums.shape) if self.constant else _steps_first(sums, self.steps)
+        if self.wait:  # nothing is compared before, so it may as well arrive at once; nothing arrives in the last steps
+            gathered = sums[: self.wait + 1].sum(0, keepdim=True)
+            later = sums[self.wait + 1 :]
+            silent = torch.zeros_like(sums[:1]).expand(self.steps - 1 - len(later), *sums.shape[1:])
+            sums = torch.cat((gathered, later, silent))
         spikes: torch.Tensor = _Neurons.apply(sums, self.scale())  # (T, N, *shape)
         return spikes.flatten(0, 1)
 

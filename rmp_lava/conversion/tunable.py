@@ -45,8 +45,8 @@ class TunableNetwork(nn.Module):
         self.follow_levels()
         self.use("rates")
 
-    def use(self, dynamics: Dynamics) -> None:
-        """Compute firing rates of constant inputs (fast, timing ignored), or every spike of T steps."""
+    def use(self, dynamics: Dynamics, wait: int = 0) -> None:
+        """Compute firing rates of constant inputs (fast, timing ignored), or every spike of T steps of neurons that wait."""
         self._dynamics = dynamics
         for layer in self.analog.network:
             module = self.analog[layer.name]
@@ -54,7 +54,9 @@ class TunableNetwork(nn.Module):
             if layer.neurons.reset != "none":
                 scale = self._scales[layer.name]
                 module.activation = (
-                    ClipFloor(scale, self.steps) if dynamics == "rates" else Integrate(scale, self.steps, constant)
+                    ClipFloor(scale, self.steps)
+                    if dynamics == "rates"
+                    else Integrate(scale, self.steps, constant, wait)
                 )
             else:
                 module.activation = MeanOverTime(1 if dynamics == "rates" or constant else self.steps)

@@ -22,6 +22,7 @@ from ..files import StrPath
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..progress import Progress
+from ..schedule import Schedule
 from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import (
     EpochRecord,
@@ -55,6 +56,7 @@ def tune(
     steps: int,
     *,
     dynamics: Dynamics = "spikes",
+    wait: int = 0,
     epochs: int = 5,
     learning_rate: float = 1e-4,
     batch_size: int = 128,
@@ -92,6 +94,8 @@ def tune(
     dynamics : {"rates", "spikes"}
         "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. For one after the
         other, call `tune` two times.
+    wait : int
+        Time steps that neurons integrate before they may spike, 0 .. T. With T the spikes are those of "rates", which costs less.
     epochs, learning_rate, batch_size, augmentation, precision
         See `rmp_lava.training.recipe.Recipe`; `learning_rate` is that of the first step.
     profile, threshold_form
@@ -124,6 +128,7 @@ def tune(
         If the checkpoint cannot be read or written.
     """
     profile = load_profile(profile)
+    Schedule(steps, 1, wait=wait)  # refuses early
     _check_network(network)
     _check_labelled(images, labels, network, "images")
     if validation is not None:
@@ -145,6 +150,7 @@ def tune(
         validation=None if validation is None else session.checksum(*validation),
         steps=steps,
         dynamics=dynamics,
+        wait=wait,
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,
@@ -194,7 +200,7 @@ def _run(
     def tune_epoch(bar: Progress) -> EpochRecord:
         # Once per epoch, so that a resumed tuning has the same levels and quantizers.
         state.model.follow_levels()
-        state.model.use(settings.dynamics)
+        state.model.use(settings.dynamics, settings.wait)
         trained = (state.model, state.teacher, state.optimizer)
         loss, accuracy = run_epoch(*trained, settings, data, state.history, bar, state.model.is_finite, "tuning")
         state.model.follow_levels()

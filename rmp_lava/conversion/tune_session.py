@@ -3,7 +3,7 @@
 A checkpoint is a PyTorch zip file with one dictionary of tensors and plain Python values:
 
     format          "rmp-lava-tuning"
-    format_version  2
+    format_version  3
     settings        all of `TuneSettings`
     state_dict      weights, biases and activation scales, float32
     optimizer       moments of Adam, in the order of the parameters
@@ -36,7 +36,7 @@ from .analog import AnalogNetwork
 from .tunable import TunableNetwork
 
 FORMAT = "rmp-lava-tuning"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _CHECKSUMS = {
     "network": "another network, or one that was balanced otherwise (other calibration images, seed or pooling)",
     "data": "other images or labels",
@@ -59,6 +59,7 @@ class TuneSettings:
     validation: int | None
     steps: int
     dynamics: Dynamics
+    wait: int
     epochs: int
     learning_rate: float
     batch_size: int

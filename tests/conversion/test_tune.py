@@ -149,14 +149,17 @@ def compiled(request, monkeypatch):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(1, 9), st.booleans(), seeds)
-def test_unrolled_neurons_spike_as_defined(compiled, steps, constant, seed):
-    rng = np.random.default_rng(seed)
+@given(st.integers(1, 9), st.integers(0, 9), st.booleans(), seeds)
+def test_unrolled_neurons_spike_as_defined(compiled, steps, wait, constant, seed):
+    rng, wait = np.random.default_rng(seed), min(wait, steps)
     sums = (rng.integers(-40, 80, (1 if constant else steps, 3, 4)) / 32).astype(np.float32)  # sums of these are exact
     neurons = Neurons(0.75, v_init=0.375)
     state = neuron.initial_state(neurons, (4,), 3, integer=False)
-    expected = [neuron.step(neurons, state, sums[0 if constant else t], integer=False) for t in range(steps)]
-    found = Integrate(ActivationScale(0.75), steps, constant)(torch.from_numpy(sums).flatten(0, 1)).detach()
+    arriving = [*(sums[0 if constant else t] for t in range(steps)), *[np.zeros_like(sums[0])] * wait]
+    for each in arriving[:wait]:
+        state.v += each
+    expected = [neuron.step(neurons, state, each, integer=False) for each in arriving[wait:]]
+    found = Integrate(ActivationScale(0.75), steps, constant, wait)(torch.from_numpy(sums).flatten(0, 1)).detach()
     np.testing.assert_array_equal(found.unflatten(0, (steps, 3)).numpy(), 0.75 * np.stack(expected))
 
 
@@ -289,14 +292,20 @@ def test_unrolled_network_computes_what_the_integer_network_does(steps):
     assert model.levels == whole.input.levels
     model.use("spikes")
     output = whole.output.record
-    expected = simulated(whole, images, steps) / (output["scale"] * output["input_levels"] * steps)
+    scale = output["scale"] * output["input_levels"] * steps
+    expected = simulated(whole, images, steps) / scale
     with torch.no_grad():
         found = model(torch.from_numpy(images)).numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        for wait in range(1, steps if steps < 7 else 1):  # what the first layer gathers in 7 steps saturates
+            model.use("spikes", wait)
+            found = model(torch.from_numpy(images)).numpy()
+            output = to_weight_units(run(whole.replace(wait=wait), images, steps, "reference").output)
+            np.testing.assert_allclose(found, output / scale, rtol=1e-4, atol=1e-4)
         model.use("rates")
         waiting = run(whole.replace(wait=steps), images, steps)
-        if steps < 7:  # at 7 steps, what the first layer gathers while it waits saturates before T thresholds
-            reached = to_weight_units(waiting.output) / (output["scale"] * output["input_levels"] * steps)
+        if steps < 7:
+            reached = to_weight_units(waiting.output) / scale
             np.testing.assert_allclose(model(torch.from_numpy(images)).numpy(), reached, rtol=1e-4, atol=1e-4)
         assert not np.allclose(model(torch.from_numpy(images)).numpy(), expected, atol=1e-2) or steps == 1
 

@@ -148,13 +148,22 @@ def test_a_network_is_converted_for_several_steps_and_waits():
         frontier(replace(conversion, request=None), IMAGES)
 
 
-def test_tuning_for_neurons_that_wait_trains_exactly_their_rates():
+@pytest.mark.parametrize("wait", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+def test_tuning_for_neurons_that_wait_trains_exactly_their_rates(wait):
     """The accuracy that training sees after its last epoch, with quantised weights, is that of the network that it returns."""
     labels = np.arange(24) % 5
     options = {"epochs": 1, "batch_size": 8, "validation": (IMAGES, labels), "learning_rate": 1e-3}
-    tuned = tune(model(), IMAGES, labels, steps=4, wait=4, **options)
-    assert tuned.integer.wait == tuned.floating.wait == 4 and tuned.analog.wait == 0
+    tuned = tune(model(), IMAGES, labels, steps=4, wait=wait, **options)
+    assert tuned.integer.wait == tuned.floating.wait == wait and tuned.analog.wait == 0
     measured = tuned.stages(IMAGES, labels)[-1].score.accuracy
     assert tuned.tuning[-1].validation_accuracy == pytest.approx(measured)
-    with pytest.raises(UsageError, match="wait is 2 in a tuning for T = 4; choose 0, .* or 4, for which rates"):
-        tune(model(), IMAGES, labels, steps=4, wait=2, **options)
+    with pytest.raises(UsageError, match="wait for 5 steps, but messages arrive in 4"):
+        tune(model(), IMAGES, labels, steps=4, wait=5, **options)
+
+
+@pytest.mark.slow
+def test_of_several_waits_the_closest_to_the_trained_network_is_kept():
+    found = convert(model(), IMAGES, steps=4, wait="auto", v_init="half", channelwise=False)
+    tried = found.floating.provenance["balance"]["tried"]
+    assert [each["wait"] for each in tried] == [0, 1, 2, 4]
+    assert found.integer.wait == min(tried, key=lambda each: each["divergence"])["wait"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace as with_changes
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ...choices import (
 from ...encoding import check_images, drawn_events
 from ...errors import ConversionError, RmpLavaWarning, UsageError
 from ...netx.lava_dl_loader import lava_dl_obstacles
-from ..balancing import candidates_for
+from ..balancing import Balancing, candidates_for, usual_waits
 from ..conversion import Conversion
 from ..diagnosis import diagnose_rounding
 from ..divergence import COMPARED_IMAGES, balance_best
@@ -79,6 +79,7 @@ def convert(
     provenance: Mapping[str, Any] | None = None,
     progress: bool = False,
     smallest_change: float = 0.0,
+    wait: int | Literal["auto"] = 0,
     **changes: Unpack[BalancingChanges],
 ) -> Conversion:
     """Convert a trained network to an RMP spiking network, without training it further.
@@ -134,9 +135,12 @@ def convert(
         Number of classes of the data, if known: more than the network has outputs are an error.
     progress : bool
         Show progress bars on a terminal.
+    wait : int or "auto"
+        Time steps that neurons integrate before they may spike, see `Balancing`. "auto": 0, 1, 2 or T, whichever brings the
+        integers closest to the trained network; `rmp_lava.conversion.frontier` shows what each costs.
     **changes
         Fields of `rmp_lava.conversion.balancing.Balancing` that differ from the method's: thresholds, percentile, alpha, v_init,
-        reset, channelwise, calibrate, wait.
+        reset, channelwise, calibrate.
 
     Returns
     -------
@@ -179,6 +183,7 @@ def convert(
         validation_fraction,
         provenance or {},
         progress,
+        wait,
         changes,
     )
     if neurons == "sigma-delta":
@@ -217,6 +222,7 @@ class _Request:
     validation_fraction: float | None
     provenance: Mapping[str, Any]
     progress: bool
+    wait: int | Literal["auto"]
     changes: BalancingChanges
 
     def again(self, **changed: Any) -> Conversion:
@@ -235,13 +241,13 @@ class _Request:
         return drawn_events(some, self.steps, self.seed) if given_means else some
 
     def convert(self) -> Conversion:
-        candidates = candidates_for(self.method, **self.changes)
+        candidates = self._candidates()
         if self.encoding is not None:
             check_choice("encoding", self.encoding, TrainedEncoding)
         check_choice("pooling", self.pooling, Pooling)
         check_choice("readout", self.readout, ConvertReadout)
         steps, seed, labels, quantization = self.steps, self.seed, self.labels, self.quantization
-        profile = check_early(steps, self.search, quantization)
+        profile = check_early(steps, candidates[-1].wait, self.search, quantization)
         images = np.asarray(self.images)
         traced = traced_network(self.model, images, self.pooling, self.readout, self.name, self.encoding)
         analog, findings = with_encoding(traced, self.encoding, self.method)
@@ -274,6 +280,10 @@ class _Request:
         integer = integers(floating)
         return Conversion(analog, floating, integer, steps, self.model, seed, findings=findings)
 
+    def _candidates(self) -> tuple[Balancing, ...]:
+        waits = usual_waits(self.steps) if self.wait == "auto" else (self.wait,)
+        return tuple(how for wait in waits for how in candidates_for(self.method, wait=wait, **self.changes))
+
     def convert_to_sigma_delta(self, smallest_change: float) -> Conversion:
         """The conversion to lava-dl's sigma-delta neurons."""
         usual = Quantization(for_lava_dl=self.quantization.for_lava_dl)
@@ -283,6 +293,7 @@ class _Request:
             "readout": self.readout != "potential",
             "search": self.search is not None,
             "quantization": self.quantization != usual,
+            "wait": self.wait != 0,
             **dict.fromkeys(self.changes, True),
         }
         if any(meaningless.values()):

@@ -66,9 +66,9 @@ def check_classes(
         )
 
 
-def check_early(steps: int, search: str | None, quantization: Quantization) -> Profile:
+def check_early(steps: int, wait: int, search: str | None, quantization: Quantization) -> Profile:
     """The profile; raises for options that later passes would refuse, before any work."""
-    Schedule(steps, 1)
+    Schedule(steps, 1, wait=wait)
     if search is not None:
         check_choice("search", search, SearchFor)
     check_choice("threshold_form", quantization.threshold_form, ThresholdForm)

@@ -123,7 +123,7 @@ def tune(
     labels : numpy.ndarray
         int64 (N,) classes.
     wait : int
-        Time steps that neurons integrate before they may spike: 0 or `steps`, see `rmp_lava.schedule`.
+        Time steps that neurons integrate before they may spike, 0 to `steps`, see `rmp_lava.schedule`.
     replace : collection of {"activations", "gates", "leaky-relu", "max-pooling"}
         Operations of a copy of the network that are replaced before anything else by those that spiking neurons compute, see
         `rmp_lava.conversion.replacement`. The copy is trained for `replace_epochs` epochs, with `REPLACE_RATE` times the learning
@@ -159,12 +159,7 @@ def tune(
         As `convert` does; only other quantisations are tried.
     """
     labels = np.asarray(labels)
-    profile = check_early(steps, search, quantization)
-    if wait not in (0, steps):
-        raise UsageError(
-            f"wait is {wait!r} in a tuning for T = {steps}; choose 0, which is trained through spikes, or {steps}, for which "
-            "rates are exact"
-        )
+    profile = check_early(steps, wait, search, quantization)
     before_tuning, tuned_balancing = (
         [with_changes(each, wait=wait) for each in _BEFORE_TUNING],
         with_changes(_TUNED, wait=wait),
@@ -237,7 +232,8 @@ def tune(
         images,
         labels,
         steps,
-        dynamics="rates" if wait else "spikes",
+        dynamics="rates" if wait == steps else "spikes",
+        wait=wait,
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,
