@@ -128,7 +128,6 @@ def tune(
         If the checkpoint cannot be read or written.
     """
     profile = load_profile(profile)
-    Schedule(steps, 1, wait=wait)  # refuses early
     _check_network(network)
     _check_labelled(images, labels, network, "images")
     if validation is not None:
@@ -162,6 +161,7 @@ def tune(
         device=device,
         teacher=None if teacher is None else session.network_checksum(teacher),
     )
+    Schedule(steps, 1, wait=wait)  # refuses a wait that is longer
     check_checkpoint_path(checkpoint_path, resume)
     state = _start(network, teacher, images, profile, settings)
     if resume and checkpoint_path is not None:
