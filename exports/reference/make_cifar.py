@@ -3,8 +3,8 @@
 python exports/reference/make_cifar.py trained vgg16-cifar cifar10_jpeg.zip exports/vgg16-8-levels.pt
 python exports/reference/make_cifar.py tuned vgg16-cifar cifar10_jpeg.zip exports/vgg16-4-levels.pt
 
-trained: the weights, per layer in 8 bits, with thresholds at the largest activations. tuned: fine-tuned for T = 4 and neurons that
-wait for 4 steps.
+trained: the weights, per layer in 8 bits, with thresholds at the largest activations. tuned: fine-tuned for T = 4 and neurons
+that wait for 4 steps.
 """
 
 import sys
