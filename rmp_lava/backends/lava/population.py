@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
-from lava.proc.conv.process import Conv as LavaConv
 from lava.proc.lif.process import LIF
 from lava.proc.sparse.process import Sparse
 from scipy.sparse import identity
 
 from ...network import NO_MEMORY, Neurons
 from ...network.values import per_neuron
+
+if TYPE_CHECKING:
+    from lava.proc.conv.process import Conv as LavaConv
 
 
 @dataclass
@@ -68,6 +70,8 @@ def convolution(
     groups: int = 1,
 ) -> LavaConv:
     """Lava's Conv of PyTorch's weight (C_out, C_in / groups, height, width) and geometry; `shape` is the source's, Lava order."""
+    from lava.proc.conv.process import Conv as LavaConv  # it imports scipy.signal, which takes half a second
+
     # Lava computes a true convolution over (x, y), PyTorch a cross-correlation: the kernel is flipped.
     weight = weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)  # (C_out, width, height, C_in / groups)
     return LavaConv(

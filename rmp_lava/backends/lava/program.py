@@ -15,7 +15,6 @@ from lava.magma.core.run_configs import RunConfig
 from ...errors import BackendError
 from ...network import Conv, windows
 from ...netx import load
-from ...processes.conv_models import BLAS_CONV
 from ...processes.io import MessageSource, SpikeSink
 from ...processes.rmp import RMP
 from ..circuit import Circuit, Lines
@@ -129,11 +128,12 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
     # Until the last sample has left the last layer and was observed.
     steps = lead_in + plan.duration(task.samples) + steps_out
     models, execution = _own_models(task.neuron_program), adapters.execution()
-    if job.target != "loihi2":
+    if job.target != "loihi2" and any(isinstance(synapse, Conv) for layer in network for synapse in layer.synapses):
         if task.conv_model == "blas":
+            from ...processes.conv_models import BLAS_CONV
+
             models = BLAS_CONV[tag] | models
-        if any(isinstance(synapse, Conv) for layer in network for synapse in layer.synapses):
-            execution += ", convolutions by " + ("BLAS" if task.conv_model == "blas" else "Lava's own model")
+        execution += ", convolutions by " + ("BLAS" if task.conv_model == "blas" else "Lava's own model")
     process = next(iter(populations.values())).s_out.process
     return Program(process, steps, adapters.run_config(models, steps), adapters, execution)
 

@@ -8,6 +8,9 @@ OMP_NUM_THREADS=1, which `rmp_lava.run` sets, keeps each from starting threads.
 They work in any Lava program, including those of `lava.lib.dl.netx`. Pass the entry of `BLAS_CONV` for the number format to Lava:
 
     Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=BLAS_CONV["fixed_pt"])
+
+They lie in a folder of their own, as Lava executes every file next to a Process: Lava's Conv imports scipy.signal, which takes as
+long as all else that a network without convolutions imports.
 """
 
 from __future__ import annotations
