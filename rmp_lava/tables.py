@@ -60,9 +60,10 @@ class Table:
         """
 
         def cell(tag: str, column: int, text: str, mark: str = "") -> str:
-            aligned = ' class="text" style="text-align: left"' if self.text[column] else ""
+            side = "left" if self.text[column] else "right"
+            aligned = 'class="text" ' * self.text[column] + f'style="text-align: {side}"'
             dot = f'<i style="background: var(--{mark})"></i>' if mark else ""
-            return f"<{tag}{aligned}>{dot}{html.escape(printable(text))}</{tag.split()[0]}>"
+            return f"<{tag} {aligned}>{dot}{html.escape(printable(text))}</{tag.split()[0]}>"
 
         body = []
         for number, row in enumerate(self.rows):
@@ -70,9 +71,10 @@ class Table:
             rest = "".join(cell("td", i, text) for i, text in enumerate(row[1:], 1))
             total = ' class="total"' if self.total and number == len(self.rows) - 1 else ""
             body.append(f"<tr{total}>{first}{rest}</tr>")
-        title = (
-            f'<caption style="text-align: left">{html.escape(printable(self.title))}</caption>' if self.title else ""
-        )
+        title = ""
+        if self.title:
+            line = html.escape(printable(self.title))
+            title = f'<caption style="text-align: left; white-space: nowrap">{line}</caption>'
         heads = "".join(cell('th scope="col"', i, text) for i, text in enumerate(self.columns))
         head = f"<thead><tr>{heads}</tr></thead>" if any(self.columns) else ""
         words = ' class="words"' if all(self.text) else ""

@@ -9,9 +9,13 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 _ANY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", **_ANY)
@@ -38,6 +42,18 @@ def _net(tmp_path_factory) -> Path:
     return save(conv_network(), tmp_path_factory.mktemp("net") / "a.net")
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real one; tests that open pages are skipped without it."""
+    from browser import MISSING, Browser, find
+
+    command = find()
+    if command is None:
+        pytest.skip(MISSING)
+    with Browser(command) as opened:
+        yield opened
+
+
 @pytest.fixture
 def net(_net, tmp_path) -> Path:
     """A file with every key of the format, of which a test may make what it likes."""
@@ -46,8 +62,8 @@ def net(_net, tmp_path) -> Path:
 
 _LONGEST = {"test_fashion_mnist_is_learned_and_kept_in_integers", "test_conversion_is_measured_and_shown"}
 """Tests of minutes, which start first."""
-_EXPENSIVE = {"converted_digits": "slow", "trained_digits": "once"}
-"""Fixtures that train a network, and what the tests that use them are."""
+_EXPENSIVE = {"converted_digits": "slow", "trained_digits": "once", "browser": "once"}
+"""Fixtures that train a network or start a browser, and what the tests that use them are."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,6 +71,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         for fixture in _EXPENSIVE.keys() & set(item.fixturenames):
             item.add_marker(_EXPENSIVE[fixture])
+        if "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("browser"))  # which starts once
         if item.get_closest_marker("once"):
             item.add_marker("slow")
     if hasattr(config, "workerinput"):
