@@ -232,7 +232,7 @@ def convert(
     )
     if aim is not None:
         compared = frontier(conversion, *held_out)
-        conversion = compared.conversions[compared.best(aim)]
+        conversion = compared.chosen(aim)
         console_for(json_path).print(compared.table())
     measurement = conversion.measure(*held_out, strict=strict)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)

@@ -3,60 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from ..backends import run
 from ..choices import Aim, check_choice
 from ..errors import UsageError
-from ..scores import Score
-from ..tables import Table, Tabular, table
+from ..tables import Table, Tabular
 from .balancing import usual_waits
 from .conversion import Conversion
 from .outputs import analog_outputs
+from .points import Point, points_table
 
 TOLERANCE = 0.005
 """Accuracy that less energy or latency may cost, against the most accurate conversion: half a point."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One conversion.
-
-    Parameters
-    ----------
-    steps, wait : int
-        T, and the time steps that neurons wait.
-    score : Score
-        Of the integer network.
-    spikes, synaptic_operations : float
-        Per image; spikes without the input's messages.
-    latency, period : int
-        Time steps from a sample's first input to its prediction, and from one sample to the next one, without blank steps.
-    """
-
-    steps: int
-    wait: int
-    score: Score
-    spikes: float
-    synaptic_operations: float
-    latency: int
-    period: int
-
-    def is_dominated(self, other: Point) -> bool:
-        """Whether another conversion is at least as good in score, operations and latency, and better in one of them."""
-        gains = (
-            other.score.lost_to(self.score),
-            self.synaptic_operations - other.synaptic_operations,
-            self.latency - other.latency,
-        )
-        return min(gains) >= 0 and max(gains) > 0
-
-    def summary(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return vars(self) | {"score": self.score.summary()}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,29 +39,21 @@ class Frontier(Tabular):
         close = [i for i in indices if self.points[most].score.lost_to(self.points[i].score) <= TOLERANCE]
         return min(close, key=lambda i: self._cost(aim, i))
 
+    def chosen(self, aim: Aim) -> Conversion:
+        """The conversion of the best point; its integer network keeps all points as `provenance["frontier"]`, which `info` and
+        the report show."""
+        found = self.conversions[self.best(aim)]
+        kept = dict(found.integer.provenance) | {"frontier": [each.summary() for each in self.points]}
+        return replace(found, integer=found.integer.replace(provenance=kept))
+
     def _cost(self, aim: Aim, index: int) -> tuple[float, float]:
         point = self.points[index]
         costs = (point.synaptic_operations, float(point.latency))
         return costs if aim == "energy" else costs[::-1]
 
     def table(self) -> Table:
-        """What each reaches and costs; "yes" where no other one is as good in everything and better in something."""
-        rows = [
-            (
-                f"{each.steps}",
-                f"{each.wait}",
-                str(each.score),
-                f"{each.spikes:,.0f}",
-                f"{each.synaptic_operations:,.0f}",
-                f"{each.latency:,}",
-                f"{each.period:,}",
-                "" if any(each.is_dominated(other) for other in self.points) else "yes",
-            )
-            for each in self.points
-        ]
-        title = f"{self.points[0].score.title}, spikes and synaptic operations per image, and time in steps"
-        columns = ("T", "wait", "integers", "spikes", "synaptic operations", "latency", "period", "frontier")
-        return table(title, columns, rows)
+        """As `points_table` makes it."""
+        return points_table(self.points)
 
 
 def usual_choices(steps: int) -> tuple[tuple[int, int], ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..choices import ScoreKind, options
 from ..conversion.layer_fidelity import LayerFidelity
+from ..conversion.points import Point, points_table
 from ..conversion.stages import Stage
 from ..network import Companion
 from ..scores import Score
@@ -19,7 +20,8 @@ from ..words import is_number
 from .tables import epochs_table, fidelity_table, stage_table
 
 _FIGURES = tuple(each.name for each in fields(Score) if each.name != "kind")
-_IN_OWN_TABLES = ("stages", "layer_fidelity", "gates")
+_NUMBERS = tuple(each.name for each in fields(Point) if each.name != "score")
+_IN_OWN_TABLES = ("stages", "frontier", "layer_fidelity", "gates")
 COMPANIONS = {"ann": "Trained network", "onnx": "As ONNX"}
 """Kind of a companion file -> its name in messages."""
 
@@ -55,6 +57,17 @@ def kept_stages(provenance: Mapping[str, Any]) -> tuple[Stage, ...]:
     )
 
 
+def kept_frontier(provenance: Mapping[str, Any]) -> tuple[Point, ...]:
+    """Conversions for several T and waits that were compared when this one was chosen."""
+    return tuple(
+        Point(**{name: entry[name] for name in _NUMBERS}, score=score)
+        for entry in _entries(provenance, "frontier")
+        if all(is_number(entry.get(name)) for name in _NUMBERS)
+        and isinstance(entry.get("score"), Mapping)
+        and (score := _kept_score(entry["score"]))
+    )
+
+
 def _kept_score(entry: Mapping[str, Any]) -> Score | None:
     kind = entry.get("kind", "classification")
     figures = {name: entry[name] for name in _FIGURES if name in entry}
@@ -79,7 +92,7 @@ def kept_epochs(provenance: Mapping[str, Any]) -> tuple[list[tuple[str, list[lis
 
 
 def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """(path, value) of every nested entry except stages and layer fidelity; lists of plain values as JSON."""
+    """(path, value) of every nested entry except those with tables of their own; lists of plain values as JSON."""
     for key, value in content.items():
         if not before and key in _IN_OWN_TABLES:
             continue
@@ -93,9 +106,14 @@ def flattened(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
 
 
 def provenance_tables(provenance: Mapping[str, Any], steps: int | None) -> Iterator[Table]:
-    """Stages, layer fidelity, epochs of tuning and every other entry, as tables for the terminal; `steps` is T if known."""
+    """Tables for the terminal of stages, other T and waits, layer fidelity, epochs of tuning and every other entry.
+
+    `steps` is T if known.
+    """
     if stages := kept_stages(provenance):
         yield stage_table(stages, steps)
+    if points := kept_frontier(provenance):
+        yield points_table(points)
     if layers := kept_layer_fidelity(provenance):
         yield fidelity_table(layers)
     tunings, rest = kept_epochs(provenance)

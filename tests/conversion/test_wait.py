@@ -17,15 +17,17 @@ from rmp_lava.backends import run
 from rmp_lava.backends.fast.layerwise import Layerwise
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing, candidates_for
-from rmp_lava.conversion.frontier import Frontier, Point, frontier, usual_choices
+from rmp_lava.conversion.frontier import Frontier, frontier, usual_choices
 from rmp_lava.conversion.headroom import board_ranges
 from rmp_lava.conversion.pipeline import convert, tune
+from rmp_lava.conversion.points import Point
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.scale import unscale
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
 from rmp_lava.network import Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.report.provenance import kept_frontier
 from rmp_lava.schedule import schedule
 from rmp_lava.scores import Score
 
@@ -142,6 +144,9 @@ def test_a_network_is_converted_for_several_steps_and_waits():
         assert made.floating.provenance["balance"]["v_init"] == "half"
         assert each.score.kind == "agreement"
     assert found.conversions[0].integer == conversion.integer
+    chosen = found.chosen("energy").integer
+    assert chosen.layers == found.conversions[found.best("energy")].integer.layers
+    assert kept_frontier(chosen.provenance) == found.points
     labels = np.arange(24) % 5
     assert frontier(conversion, IMAGES, labels, [(3, 1)]).points[0].score.kind == "classification"
     with pytest.raises(UsageError, match="tuned network was trained for its T"):

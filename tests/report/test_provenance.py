@@ -24,6 +24,15 @@ GATE = {
     "saturated": None,
 }
 STAGE = {"name": "trained ANN", "images": 1000, "accuracy": 0.894, "note": ""}
+POINT = {
+    "steps": 4,
+    "wait": 2,
+    "score": {"kind": "agreement", "accuracy": 0.9125},
+    "spikes": 1234.0,
+    "synaptic_operations": 5e6,
+    "latency": 31,
+    "period": 6,
+}
 TUNING = {"steps": 4, "history": [[1, 0.5, 0.8, 0.7], [2, 0.25, 0.9, None]]}
 
 
@@ -39,13 +48,23 @@ def test_each_part_has_its_table():
     text = shown(
         {
             "stages": [STAGE],
+            "frontier": [POINT],
             "gates": [GATE],
             "tune": [TUNING],
             "balance": {"steps": 4, "tried": [{"channelwise": True}, {"channelwise": False}]},
             "method": "tune",
         }
     )
-    for part in ("Accuracy on validation images, T = 4", "89.40 %", "conv1", "0.9800", "0.2500", "90.00 %"):
+    for part in (
+        "Accuracy on validation images, T = 4",
+        "89.40 %",
+        "91.25 %",
+        "5,000,000",
+        "conv1",
+        "0.9800",
+        "0.2500",
+        "90.00 %",
+    ):
         assert part in text
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
     for row in (["tune.1.steps", "4"], ["balance.tried.2.channelwise", "false"], ["method", "tune"]):
@@ -57,6 +76,13 @@ def test_each_part_has_its_table():
     "provenance",
     [
         {"gates": [GATE | {"correlation": "x"}]},
+        {
+            "frontier": [
+                POINT | {"latency": "x"},
+                POINT | {"score": {"accuracy": 1}, "period": None},
+                POINT | {"score": 3},
+            ]
+        },
         {"gates": [GATE | {"more": 1.0}]},
         {"gates": [{"layer": "a"}]},
         {"gates": {"layer": "a"}},

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ... import plot
+from ...conversion.points import points_table
 from ...plot.spikes import neurons_shown, prediction_of
 from ...scores import Score
 from ...words import count, digits, percent, plural, wilson
-from ..provenance import kept_stages
+from ..provenance import kept_frontier, kept_stages
 from ..tables import stage_table
 from .measure import Measured
 from .parts import Fact, Section, Sheet, picture
@@ -77,7 +78,14 @@ def stage_section(measured: Measured) -> Section:
         )
     what = stages[0].score.title
     caption = f"{what} of each form of the network on the same validation images, measured when it was converted."
-    return Section("stages", title, sheets=(Sheet(caption, stage_table(stages, None)),))
+    sheets = [Sheet(caption, stage_table(stages, None))]
+    if points := kept_frontier(measured.network.provenance):
+        caption = (
+            "Conversions of the same network for other numbers of time steps T and waits; each that no other one beats "
+        )
+        caption += "in everything is on the frontier."
+        sheets.append(Sheet(caption, points_table(points)))
+    return Section("stages", title, sheets=tuple(sheets))
 
 
 def accuracy_section(measured: Measured) -> Section:
