@@ -59,10 +59,21 @@ Aim = Literal["accuracy", "energy", "latency"]
 ScoreKind = Literal["classification", "segmentation", "regression", "agreement"]
 """What outputs are compared with: a class for each image, or for each pixel; real targets; the trained network's outputs."""
 ThresholdForm = Literal["stock", "free", "dense_rec"]
+DatasetName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "nmnist", "dvs-gesture", "shd"]
+ModelName = Literal[
+    "digits-cnn",
+    "fashion-cnn",
+    "nmnist-cnn",
+    "vgg16-cifar",
+    "resnet20-cifar",
+    "vgg16-imagenet",
+    "resnet34-imagenet",
+]
 Augmentation = Literal["none", "crop-flip", "crop-flip-cutout"]
 Mixing = Literal["none", "cutmix"]
 Precision = Literal["float32", "bfloat16"]
 """Of the sums of layers during training."""
+LogLevel = Literal["debug", "info", "warning", "error"]
 Optimizer = Literal["adam", "sgd", "muon"]
 
 

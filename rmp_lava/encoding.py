@@ -117,8 +117,9 @@ def unsuitable_values(images: np.ndarray) -> tuple[str, str] | None:
         return found, "clip them to [0, 1], as interpolated pixels may lie beyond"
     if low < 0:
         return found, (
-            "pass the pixels from before the normalisation, in [0, 1], and its mean and std to convert; or pass "
-            "(images - low) / (high - low), and input_range=(low, high) to convert; the first layer takes either up"
+            "if they are normalised, pass the pixels from before that, and put mean and std inside the network, or pass them to "
+            "convert (--mean, --std); else pass (images - low) / (high - low), and input_range=(low, high) to convert "
+            "(--input-range)"
         )
     if high <= PIXEL_LEVELS:
         return found, "divide 8-bit pixels by 255, or pass them as uint8"

@@ -19,6 +19,7 @@ import numpy as np
 
 from .choices import ScoreKind
 from .errors import DataError
+from .network import SpikingNetwork
 
 UNLABELLED = 255
 """Class of pixels to leave out, as in PASCAL VOC and Cityscapes."""
@@ -139,6 +140,21 @@ def classes(outputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def has_pixels(shape: tuple[int, ...]) -> bool:
     """Whether outputs are maps of several pixels."""
     return int(np.prod(shape[1:])) > 1
+
+
+def check_classes(
+    network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...], classes: int = 0
+) -> None:
+    """Raise `DataError` if labels do not fit the network's outputs, see `rmp_lava.scores`, or it has other classes than they."""
+    shape, outputs = network.output.shape, network.output.size
+    if labels is not None:
+        check_truth(np.asarray(labels), shape, f"network {network.name!r}")
+    found = len(class_names) or classes
+    if (class_names and found != outputs) or found > max(2, shape[0]):
+        raise DataError(
+            f"the images are of {found} classes, but network {network.name!r} has {shape[0]} outputs; choose the data that it "
+            "was trained on"
+        )
 
 
 def check_truth(truth: np.ndarray, shape: tuple[int, ...], name: str = "the network") -> ScoreKind:

@@ -33,6 +33,17 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_lines_on_progress() -> Iterator[None]:
+    """Tests compare what a command writes to standard error, whatever the time that it takes."""
+    from rmp_lava import progress
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "FIRST", 3600.0)
+        patch.setattr(progress, "LONG", 3600.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def _net(tmp_path_factory) -> Path:
     from net_files import conv_network

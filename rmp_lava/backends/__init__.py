@@ -6,6 +6,7 @@ backend; importing this module imports neither PyTorch nor Lava.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Collection
 from functools import partial
@@ -25,6 +26,8 @@ from ..schedule import schedule
 from .options import BackendOptions, Fast, Lava, Loihi2, Reference, options_of
 
 __all__ = ["BackendOptions", "Fast", "Lava", "Loihi2", "PreparedNetwork", "Reference", "prepare", "run"]
+
+log = logging.getLogger(__name__)
 
 _Runner = Callable[..., Run]
 """Of images and a schedule, with a seed, what to record, and whether to show progress."""
@@ -66,7 +69,7 @@ def run(
     strict : bool
         Raise an error if a state reaches the limits of its register.
     progress : bool
-        Show a progress bar on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
 
     Returns
     -------
@@ -176,6 +179,15 @@ def _run(
     images = check_images(images, network.input)
     runner = runner or _runner(network, chosen)
     result = runner(images, plan, seed=seed, record=record, progress=progress)
+    log.info(
+        "ran %r on %s: %d samples, T = %d, in %.2f s, %s",
+        network.name,
+        result.backend,
+        len(images),
+        steps,
+        result.seconds,
+        result.execution,
+    )
     if strict:
         _refuse_overflow(result)
     _warn_of_full_register(network, result)

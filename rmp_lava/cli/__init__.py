@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
 
+from ..choices import LogLevel
 from ..errors import RmpLavaError, RmpLavaWarning
-from . import conversion, hardware, networks, nir, report, selftest, training
+from ..progress import SHOWN, running
+from . import conversion, hardware, logs, networks, nir, report, selftest, training
 
 app = typer.Typer(
     name="rmp-lava",
@@ -38,15 +42,21 @@ for _command in (
 ):
     app.command()(_command)
 
+log = logging.getLogger(logs.ROOT)
+
 
 def main() -> None:
     """Run the command line; user errors print one sentence and exit with code 2, without a traceback."""
     warnings.showwarning = _show_warning
     try:
-        app()
+        app(logs.first(sys.argv[1:]))
     except RmpLavaError as error:
         print(f"error: {error}", file=sys.stderr)
+        log.error("%s", error, extra=SHOWN)
         sys.exit(2)
+    except Exception:
+        log.exception("this is a defect of rmp-lava, please report it", extra=SHOWN)
+        raise
 
 
 def _show_warning(
@@ -59,7 +69,7 @@ def _show_warning(
 ) -> None:
     """Our own warnings as one sentence, others as Python shows them."""
     if issubclass(category, RmpLavaWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        log.warning("%s", message)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
@@ -74,8 +84,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(envvar="RMP_LAVA_LOG", help="What to log.", show_default="warning; in a file info"),
+    ] = None,
+    log_file: Annotated[Path | None, typer.Option(help="Append the log to this file, too.")] = None,
 ) -> None:
-    pass
+    logs.begin(log_level, log_file)
+    name = f"rmp-lava {context.invoked_subcommand}"
+    log.info("rmp-lava %s", " ".join(sys.argv[1:]), extra=SHOWN)
+    context.with_resource(running(name))

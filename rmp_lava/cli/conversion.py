@@ -48,16 +48,20 @@ def check(
     """
     import numpy as np
 
+    from ..sources.targets import check_target
+
+    check_target(target)
+    if Path(target).suffix == ".net":
+        raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
+    prepared = options.preparation(input_range, mean, std)
     from ..conversion.check import CheckReport, check as run_check
     from ..findings import findings_table, grouped
     from ..sources.models import load_trained, parse_shape, shape_for
 
-    if Path(target).suffix == ".net":
-        raise UsageError(f"{target} is converted already; `rmp-lava info {target}` shows it")
     network = load_trained(target, weights, None if shape is None else parse_shape(shape))
     # Not zeros, which a network without biases maps to zeros whatever it computes.
     example = np.random.default_rng(0).random((2, *shape_for(network, shape)), dtype=np.float32)
-    report = run_check(network.model, example, pooling=pooling, **options.preparation(input_range, mean, std))
+    report = run_check(network.model, example, pooling=pooling, **prepared)
     report = CheckReport(report.obstacles + report.information)
     console = console_for(json_path)
     if report.findings:
@@ -179,10 +183,9 @@ def convert(
     Shows what each stage reaches, and for each layer how closely firing rates match the trained activations. Saves the
     trained network next to the .net file.
     """
-    from ..conversion import pipeline
-    from ..conversion.frontier import frontier
-    from ..conversion.quantization import Quantization
+    from ..sources.targets import check_target
 
+    check_target(target)
     if aim is not None and wait is not None:
         raise UsageError("--aim tries several waits itself; leave --wait out, or convert without --aim")
     ready = options.preparation(input_range, mean, std)
@@ -190,6 +193,12 @@ def convert(
         raise UsageError(
             "--aim compares numbers of time steps, of which sigma-delta neurons have no choice; leave it out"
         )
+    bits = options.weight_bits(weight_bits)
+    options.check_profile(profile)
+    from ..conversion import pipeline
+    from ..conversion.frontier import frontier
+    from ..conversion.quantization import Quantization
+
     network, split = load(target, weights, shape, data, data_dir, images, labels, steps or 16, encoding)
     path = place(output, network, "")
     given = {
@@ -217,7 +226,7 @@ def convert(
         readout=readout,
         search=search,
         labels=some_labels,
-        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, options.weight_bits(weight_bits)),
+        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, bits),
         seed=seed,
         shuffle=False,  # drawn at random
         name=network.name,
@@ -231,10 +240,10 @@ def convert(
         **changes,
     )
     if aim is not None:
-        compared = frontier(conversion, *held_out)
+        compared = frontier(conversion, *held_out, progress=True)
         conversion = compared.chosen(aim)
         console_for(json_path).print(compared.table())
-    measurement = conversion.measure(*held_out, strict=strict)
+    measurement = conversion.measure(*held_out, strict=strict, progress=True)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)
 
 
@@ -305,10 +314,16 @@ def tune(
     Trains through the spikes, or with --wait T through levels, on the training images. Writes NAME.tune.pt next to the output
     after each epoch.
     """
+    from ..sources.targets import check_target
+
+    check_target(target)
+    ready, bits = options.preparation(input_range, mean, std), options.weight_bits(weight_bits)
+    options.check_profile(profile)
+    if images is not None and labels is None:
+        raise UsageError("tuning needs labels; pass --labels too")
     from ..conversion import pipeline
     from ..conversion.quantization import Quantization
 
-    ready = options.preparation(input_range, mean, std)
     network, split = load(target, weights, shape, data, data_dir, images, labels, steps, encoding)
     path = place(output, network, "-tuned")
     if split.train_labels is None:
@@ -333,7 +348,7 @@ def tune(
         encoding="spikes" if split.takes_events else encoding,
         pooling=pooling,
         search=search,
-        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, options.weight_bits(weight_bits)),
+        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, bits),
         calibration=calibration,
         checkpoint_path=path.with_suffix(".tune.pt"),
         resume=resume,
@@ -347,5 +362,5 @@ def tune(
         progress=True,
         **ready,
     )
-    measurement = conversion.measure(held_out, held_out_labels, strict=strict)
+    measurement = conversion.measure(held_out, held_out_labels, strict=strict, progress=True)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)

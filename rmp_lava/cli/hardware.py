@@ -89,7 +89,11 @@ def fit(
     steps: options.Steps = None,
     data: Annotated[
         str | None,
-        typer.Option(help=f"{options.DATA_NAMES}; with --data-dir only, the network's own; otherwise no images."),
+        typer.Option(
+            help=f"{options.DATA_NAMES}; with --data-dir only, the network's own; otherwise no images.",
+            metavar="NAME",
+            callback=options.check_data,
+        ),
     ] = None,
     images: options.TestImages = None,
     data_dir: options.DataDirectory = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 
 from .. import choices
-from ..errors import UsageError
+from ..errors import NetFileError, UsageError
 from ..files import check_writable
 
 if TYPE_CHECKING:
@@ -49,7 +49,36 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", help="Also write the result as JSON; '-' is standard output.", callback=_check_json),
 ]
-Net = Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.")]
+
+
+def _check_file(path: Path | None) -> Path | None:
+    """Refuse a missing file before anything heavy is imported."""
+    if path is not None and not path.is_file():
+        raise UsageError(f"{path} does not exist or is not a file; correct the path")
+    return path
+
+
+def check_data(name: str | None) -> str | None:
+    """Refuse an unknown data set before anything heavy is imported."""
+    if name is not None and name not in choices.options(choices.DatasetName):
+        raise UsageError(f"data set {name!r} is unknown; choose one of {choices.listed(choices.DatasetName)}")
+    return name
+
+
+def check_model(name: str) -> str:
+    """Refuse an unknown network of `train`, likewise."""
+    if name not in choices.options(choices.ModelName):
+        raise UsageError(f"model {name!r} is unknown; choose one of {choices.listed(choices.ModelName)}")
+    return name
+
+
+def _check_net(path: Path) -> Path:
+    if not path.is_file():
+        raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
+    return path
+
+
+Net = Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.", callback=_check_net)]
 InputShape = Annotated[
     str | None,
     typer.Option(
@@ -87,20 +116,36 @@ Target = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="State dict (.pt, .safetensors) for package.module:function; all names and shapes must match."),
+    typer.Option(
+        help="State dict (.pt, .safetensors) for package.module:function; all names and shapes must match.",
+        callback=_check_file,
+    ),
 ]
 Shape = Annotated[
     str | None,
     typer.Option(help="Shape of one input, such as 3,32,32; required unless the network or the images determine it."),
 ]
-Data = Annotated[str | None, typer.Option(help=f"{DATA_NAMES}; the checkpoint's own if omitted.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help=f"{DATA_NAMES}; the checkpoint's own if omitted.", metavar="NAME", callback=check_data),
+]
 IMAGES = "(samples, channels, height, width) in [0, 1] or uint8, or (samples, channels, length), or (samples, values)"
 TrainingImages = Annotated[
-    Path | None, typer.Option("--images", help=f"A .npy file of training images, {IMAGES}, instead of a data set.")
+    Path | None,
+    typer.Option(
+        "--images", help=f"A .npy file of training images, {IMAGES}, instead of a data set.", callback=_check_file
+    ),
 ]
-Labels = Annotated[Path | None, typer.Option("--labels", help="A .npy file of labels for --images.")]
-TestData = Annotated[str | None, typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.")]
-TestImages = Annotated[Path | None, typer.Option("--images", help=f"A .npy file of {IMAGES}, instead of a data set.")]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="A .npy file of labels for --images.", callback=_check_file)
+]
+TestData = Annotated[
+    str | None,
+    typer.Option("--data", help=f"{DATA_NAMES}; the network's own if omitted.", metavar="NAME", callback=check_data),
+]
+TestImages = Annotated[
+    Path | None, typer.Option("--images", help=f"A .npy file of {IMAGES}, instead of a data set.", callback=_check_file)
+]
 SAMPLES = "Number of test images, a fixed random selection (with --images: the first ones)"
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
 Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
@@ -231,6 +276,13 @@ def chosen_board(
     if all(each is None for each in (partition, node, host, generation, leak)):
         return None
     return Board.from_environment(partition=partition, node=node, host=host, generation=generation, leak=leak)
+
+
+def check_profile(name: str) -> None:
+    """Refuse an unknown hardware profile before anything heavy is imported."""
+    from ..hardware import load_profile
+
+    load_profile(name)
 
 
 def preparation(input_range: str | None, mean: str | None, std: str | None) -> Preparation:

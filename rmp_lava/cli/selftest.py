@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from ..choices import SelftestBackend
 from ..errors import UsageError
+from ..progress import Progress
 from . import options
 from .output import console_for, write_json
 
@@ -44,9 +46,11 @@ def selftest(
     rungs = ladder(only or (), full=full, leak=executor.leak)
     console = console_for(json_path)
     results: list[RungResult] = []
-    with Live(selftest_table(rungs, results, backend), console=console, auto_refresh=False) as live:
+    counting = Progress("self-test, rungs", len(rungs), shown=not sys.stderr.isatty())  # a table stands on terminals
+    with Live(selftest_table(rungs, results, backend), console=console, auto_refresh=False) as live, counting:
         for result in climb(rungs, executor, keep_going=keep_going, time_limit=time_limit):
             results.append(result)
+            counting.advance()
             live.update(selftest_table(rungs, results, backend), refresh=True)
             if str(json_path) != "-":  # results so far survive if the machine hangs later
                 write_json(json_path, summary(rungs, results, executor))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices import Augmentation, Mixing, Precision
+from ..choices import Augmentation, Mixing, ModelName, Precision, listed
 from ..errors import UsageError
 from . import options
 from .output import console_for, epoch_reporter, write_json
@@ -34,14 +34,16 @@ def demo(
 def train(
     model: Annotated[
         str,
-        typer.Argument(
-            help="digits-cnn, fashion-cnn, nmnist-cnn, vgg16-cifar, resnet20-cifar, vgg16-imagenet or resnet34-imagenet."
-        ),
+        typer.Argument(help=f"One of {listed(ModelName)}.", metavar="MODEL", callback=options.check_model),
     ],
     output: Annotated[Path | None, typer.Option(help="The checkpoint; exports/MODEL.pt if omitted.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help=f"{options.DATA_NAMES}; the model's own if omitted. It determines the number of outputs."),
+        typer.Option(
+            help=f"{options.DATA_NAMES}; the model's own if omitted. It determines the number of outputs.",
+            metavar="NAME",
+            callback=options.check_data,
+        ),
     ] = None,
     data_dir: options.DataDirectory = None,
     epochs: Annotated[

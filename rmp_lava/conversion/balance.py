@@ -62,7 +62,7 @@ def balance(
     seed : int
         Of the Poisson encoding.
     progress : bool
-        Show a progress bar on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
 
     Returns
     -------

@@ -6,6 +6,8 @@ import numpy as np
 
 from ..network import SpikingNetwork
 
+THRESHOLD_IMAGES = 512
+"""Training images for thresholds and biases unless the caller chooses a number."""
 CALIBRATION_IMAGES = 128
 """Images whose spikes are compared with activations; the distributions of activations use all images."""
 CURRENTS_BYTES = 2**30

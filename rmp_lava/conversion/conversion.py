@@ -16,8 +16,8 @@ from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
 from .analog import AnalogNetwork
 from .diagnosis import Diagnosis, Request, diagnose_rates
-from .fidelity import clipped, first_loss, measure_layers
-from .layer_fidelity import LayerFidelity
+from .fidelity import clipped, measure_layers
+from .layer_fidelity import LayerFidelity, first_loss
 from .outputs import analog_outputs
 from .replace import Replacement
 from .sigma_delta import with_8_bits
@@ -163,7 +163,9 @@ class Conversion(Tabular):
         )
         return listed and f"Silent on the calibration images, so that their weights decide no scale: {listed}."
 
-    def stages(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Stages:
+    def stages(
+        self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False, progress: bool = False
+    ) -> Stages:
         """What the trained, folded, clipped, float and integer network reach on the same images, see `rmp_lava.scores`.
 
         A tuned network has no folded stage, as its activations are clipped already. Without labels, each form is compared with
@@ -204,7 +206,7 @@ class Conversion(Tabular):
             scores.append((f"clipped{tuned}", truth.score(limited), ""))
             forms = [("float SNN", self.floating), ("integer SNN", self.integer)]
         for form, network in forms:
-            result = run(network, images, self.steps, seed=self.seed, strict=strict, progress=True)
+            result = run(network, images, self.steps, seed=self.seed, strict=strict, progress=progress)
             scores.append((f"{form}{tuned}", truth.score_of_run(result, network), result.limits_reached()))
         return Stages(Stage(name, len(images), found, note) for name, found, note in scores)
 
@@ -216,7 +218,7 @@ class Conversion(Tabular):
         images : numpy.ndarray
             As `stages` takes them.
         progress : bool
-            Show a progress bar on a terminal.
+            Show on standard error how far it is, see `rmp_lava.progress`.
         """
         if self.integer.is_sigma_delta:
             return ()  # its messages are changes, not rates
@@ -230,21 +232,23 @@ class Conversion(Tabular):
         images = shaped(np.asarray(images), self.integer.input)
         return event_counts(images) if self.integer.input.encoding == "spikes" else images
 
-    def measure(self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False) -> Measurement:
+    def measure(
+        self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False, progress: bool = False
+    ) -> Measurement:
         """Stages on all images, and layer fidelity on the first `FIDELITY_IMAGES`.
 
         Parameters
         ----------
-        images, labels, strict
+        images, labels, strict, progress
             As `stages` takes them.
         """
-        stages = self.stages(images, labels, strict=strict)
+        stages = self.stages(images, labels, strict=strict, progress=progress)
         lost = len(stages) > 1 and stages[0].score.lost_to(stages[-1].score) > _NOTICEABLE_LOSS
         found = []
         if lost and self.request is not None:
             found = [diagnose_rates(self, self.request), self.diagnosis]
         diagnoses = tuple(each for each in found if each is not None)
-        return Measurement(stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=True), diagnoses)
+        return Measurement(stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=progress), diagnoses)
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""

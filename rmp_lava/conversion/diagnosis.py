@@ -17,7 +17,8 @@ from ..errors import RmpLavaError
 from ..network import Layer, SpikingNetwork
 from ..registers import MAX_BIAS, MAX_BIAS_EXPONENT
 from .divergence import TrainedOutputs
-from .fidelity import begins_at, measure_layers
+from .fidelity import measure_layers
+from .layer_fidelity import begins_at
 from .quantization import Quantization
 
 _LAYER_IMAGES = 64

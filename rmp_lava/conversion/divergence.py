@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,13 @@ from ..backends import run
 from ..errors import ConversionError, UsageError
 from ..hardware import Profile
 from ..network import SpikingNetwork
+from ..progress import Progress
 from .analog import activations
 from .balance import balance
 from .balancing import Balancing
 from .quantize import quantize
+
+log = logging.getLogger(__name__)
 
 COMPARED_IMAGES = 256
 """Number of calibration images whose outputs are compared."""
@@ -121,18 +125,21 @@ def balance_best(
     record: list[dict[str, Any]] = []
     best: tuple[float, SpikingNetwork] | None = None
     refused: ConversionError | None = None
-    for how in candidates:
-        balanced = balance(network, images, steps, how, profile=profile, seed=seed, progress=progress)
-        divergence = None
-        try:
-            divergence = trained.divergence(integers(balanced), steps, seed=seed)
-        except ConversionError as error:
-            refused = error
-        if divergence is not None and (best is None or divergence < best[0]):
-            best = divergence, balanced
-        in_float = trained.divergence(balanced, steps, seed=seed)
-        fields = {name: getattr(how, name) for name in differ}
-        record.append(fields | {"divergence": divergence, "float_divergence": in_float})
+    with Progress("ways to balance", len(candidates), shown=progress) as bar:
+        for how in candidates:
+            balanced = balance(network, images, steps, how, profile=profile, seed=seed, progress=progress)
+            divergence = None
+            try:
+                divergence = trained.divergence(integers(balanced), steps, seed=seed)
+            except ConversionError as error:
+                refused = error
+            if divergence is not None and (best is None or divergence < best[0]):
+                best = divergence, balanced
+            in_float = trained.divergence(balanced, steps, seed=seed)
+            fields = {name: getattr(how, name) for name in differ}
+            record.append(fields | {"divergence": divergence, "float_divergence": in_float})
+            log.info("balanced %r: %s", network.name, record[-1])
+            bar.advance()
     if best is None:
         assert refused is not None
         raise refused

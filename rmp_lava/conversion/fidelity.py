@@ -6,8 +6,6 @@ first layer with a loss, and what its worst neurons do, tell what to change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..backends import run
@@ -18,12 +16,6 @@ from ..progress import Progress
 from .analog import AnalogNetwork, activations
 from .layer_fidelity import LayerComparison, LayerFidelity
 
-LOWEST_CORRELATION = 0.9
-LARGEST_DROP = 0.05
-LARGEST_ERROR = 0.5
-"""Limits of `begins_at`."""
-_MAJORITY = 0.5
-"""Share of the squared error from which on something is the reason."""
 FLOAT_IMAGES = 64
 """Images on which an integer network is compared with itself in float, which takes several times as long."""
 _COUNTS_AT_ONCE = 2**24
@@ -59,7 +51,7 @@ def measure_layers(
     seed : int
         Of the Poisson encoding.
     progress : bool
-        Show a progress bar on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
 
     Returns
     -------
@@ -115,38 +107,6 @@ def _excess(error: float, without: float) -> float:
     return max(0.0, 1 - without / error) if error else 0.0
 
 
-def begins_at(layers: Sequence[LayerFidelity]) -> LayerFidelity | None:
-    """The first layer with a loss, or None.
-
-    A loss is a correlation over images below 0.9, or more than 0.05 below that of the layer before (1 for the input), or an
-    error of more than half of the activation.
-    """
-    before = 1.0
-    for layer in layers:
-        correlation = before if layer.image_correlation is None else layer.image_correlation
-        if correlation < max(LOWEST_CORRELATION, before - LARGEST_DROP) or (layer.error or 0.0) > LARGEST_ERROR:
-            return layer
-        before = correlation
-    return None
-
-
-def first_loss(layers: Sequence[LayerFidelity]) -> str | None:
-    """A sentence on the layer where the loss begins (see `begins_at`), and the likely reason.
-
-    The reason is what causes at least half of the layer's squared error: rounding, or else saturated or silent neurons.
-    Otherwise the rates are too coarse.
-    """
-    layer = begins_at(layers)
-    if layer is None:
-        return None
-    found = []
-    if layer.image_correlation is not None:
-        found.append(f"correlate by {layer.image_correlation:.2f} over the images")
-    if layer.error is not None:
-        found.append(f"differ by {layer.error:.0%}")
-    return f"The loss begins at layer {layer.layer!r}, where rates and activations {' and '.join(found)}: {_reason(layer)}."
-
-
 def clipped(analog: SpikingNetwork, balanced: SpikingNetwork) -> SpikingNetwork:
     """The analog network with every activation clipped at its layer's activation scale, which a rate of 1 represents.
 
@@ -185,15 +145,3 @@ def _refuse_strangers(analog: SpikingNetwork, balanced: SpikingNetwork, integer:
                 f"network {network.name!r} has no output scale, which relates its read-out to the trained network; convert it "
                 "with this version"
             )
-
-
-def _reason(layer: LayerFidelity) -> str:
-    if layer.rounding_error >= _MAJORITY:  # first, because rounding can silence or saturate neurons
-        return f"{layer.rounding_error:.0%} of the squared error comes from rounding to integers"
-    if layer.saturated_error >= max(_MAJORITY, layer.silent_error):
-        return (
-            f"neurons that spike in every step (low threshold) cause {layer.saturated_error:.0%} of the squared error"
-        )
-    if layer.silent_error >= _MAJORITY:
-        return f"neurons that never spike (high threshold) cause {layer.silent_error:.0%} of the squared error"
-    return "rates over so few time steps are coarse"

@@ -11,6 +11,7 @@ import numpy as np
 from ..backends import run
 from ..choices import Aim, check_choice
 from ..errors import UsageError
+from ..progress import Progress
 from ..tables import Table, Tabular
 from .balancing import usual_waits
 from .conversion import Conversion
@@ -66,6 +67,8 @@ def frontier(
     images: np.ndarray,
     labels: np.ndarray | None = None,
     choices: Iterable[tuple[int, int]] | None = None,
+    *,
+    progress: bool = False,
 ) -> Frontier:
     """Convert a network again for other T and waits, and measure each.
 
@@ -78,6 +81,8 @@ def frontier(
         choose are not test images.
     choices : iterable of (T, wait), optional
         `usual_choices` of the conversion's T if omitted.
+    progress : bool
+        Show on standard error how far it is, see `rmp_lava.progress`.
 
     Raises
     ------
@@ -91,18 +96,21 @@ def frontier(
     if choices is None and conversion.integer.input.encoding == "spikes":  # events have their time steps
         pairs = tuple(pair for pair in pairs if pair[0] == conversion.steps)
     images = conversion.taken(images)
-    conversions = tuple(cast(Conversion, again(steps=steps, wait=wait)) for steps, wait in pairs)
     trained = analog_outputs(conversion.analog, images) if labels is None else None
-    points = []
-    for (steps, wait), each in zip(pairs, conversions, strict=True):
-        network = each.integer
-        result = run(network, images, steps, seed=each.seed)
-        if trained is not None:
-            score = result.agreement(network, trained)
-        else:
-            score = result.score(network, cast(np.ndarray, labels))
-        spikes = sum(result.spike_counts[layer.name] for layer in network) / result.samples
-        operations = sum(result.operations_per_sample.values())
-        plan = result.schedule
-        points.append(Point(steps, wait, score, spikes, operations, plan.latency, plan.period))
-    return Frontier(tuple(points), conversions)
+    points, conversions = [], []
+    with Progress("comparing T and wait, conversions", len(pairs), shown=progress) as bar:
+        for steps, wait in pairs:
+            each = cast(Conversion, again(steps=steps, wait=wait))
+            conversions.append(each)
+            network = each.integer
+            result = run(network, images, steps, seed=each.seed)
+            if trained is not None:
+                score = result.agreement(network, trained)
+            else:
+                score = result.score(network, cast(np.ndarray, labels))
+            spikes = sum(result.spike_counts[layer.name] for layer in network) / result.samples
+            operations = sum(result.operations_per_sample.values())
+            plan = result.schedule
+            points.append(Point(steps, wait, score, spikes, operations, plan.latency, plan.period))
+            bar.advance()
+    return Frontier(tuple(points), tuple(conversions))

@@ -1,7 +1,11 @@
-"""One layer's firing rates against its trained activations, accumulated image by image in constant memory."""
+"""One layer's firing rates against its trained activations, accumulated image by image in constant memory; where a loss begins.
+
+Imports no PyTorch, so that tables of what was measured are shown quickly.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +14,12 @@ from ..errors import UsageError
 from ..network import Layer, SpikingNetwork
 from ..readout import output_unit
 
+LOWEST_CORRELATION = 0.9
+LARGEST_DROP = 0.05
+LARGEST_ERROR = 0.5
+"""Limits of `begins_at`."""
+_MAJORITY = 0.5
+"""Share of the squared error from which on something is the reason."""
 _CONSTANT = 1e-12
 """Values whose variance is below this share of their mean square are constant up to rounding."""
 
@@ -53,6 +63,50 @@ class LayerFidelity:
     silent_error: float = 0.0
     saturated_error: float = 0.0
     rounding_error: float = 0.0
+
+
+def begins_at(layers: Sequence[LayerFidelity]) -> LayerFidelity | None:
+    """The first layer with a loss, or None.
+
+    A loss is a correlation over images below 0.9, or more than 0.05 below that of the layer before (1 for the input), or an
+    error of more than half of the activation.
+    """
+    before = 1.0
+    for layer in layers:
+        correlation = before if layer.image_correlation is None else layer.image_correlation
+        if correlation < max(LOWEST_CORRELATION, before - LARGEST_DROP) or (layer.error or 0.0) > LARGEST_ERROR:
+            return layer
+        before = correlation
+    return None
+
+
+def first_loss(layers: Sequence[LayerFidelity]) -> str | None:
+    """A sentence on the layer where the loss begins (see `begins_at`), and the likely reason.
+
+    The reason is what causes at least half of the layer's squared error: rounding, or else saturated or silent neurons.
+    Otherwise the rates are too coarse.
+    """
+    layer = begins_at(layers)
+    if layer is None:
+        return None
+    found = []
+    if layer.image_correlation is not None:
+        found.append(f"correlate by {layer.image_correlation:.2f} over the images")
+    if layer.error is not None:
+        found.append(f"differ by {layer.error:.0%}")
+    return f"The loss begins at layer {layer.layer!r}, where rates and activations {' and '.join(found)}: {_reason(layer)}."
+
+
+def _reason(layer: LayerFidelity) -> str:
+    if layer.rounding_error >= _MAJORITY:  # first, because rounding can silence or saturate neurons
+        return f"{layer.rounding_error:.0%} of the squared error comes from rounding to integers"
+    if layer.saturated_error >= max(_MAJORITY, layer.silent_error):
+        return (
+            f"neurons that spike in every step (low threshold) cause {layer.saturated_error:.0%} of the squared error"
+        )
+    if layer.silent_error >= _MAJORITY:
+        return f"neurons that never spike (high threshold) cause {layer.silent_error:.0%} of the squared error"
+    return "rates over so few time steps are coarse"
 
 
 class LayerComparison:

@@ -117,7 +117,7 @@ def train_replaced(
     validation : tuple of (images, labels), optional
         To measure accuracies on; else the training images are.
     progress : bool
-        Show a progress bar on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
 
     Raises
     ------

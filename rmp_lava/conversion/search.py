@@ -8,6 +8,7 @@ Here a change is tried on all layers together, then on each layer, in the order 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from ..scores import check_truth, classes
 from .divergence import Integers, TrainedOutputs
 from .quantize import quantize
 from .scale import multiply_scale, shift_initial_potential
+
+log = logging.getLogger(__name__)
 
 FACTORS = (0.7, 0.85, 1.2, 1.4)
 """Tried on alpha, as well as 1."""
@@ -129,7 +132,7 @@ def search(
     seed : int
         Of the Poisson encoding.
     progress : bool
-        Show a progress bar on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
 
     Returns
     -------
@@ -168,6 +171,7 @@ def search(
                     continue
                 if objective.is_better(measured, reached):
                     best, reached = candidate, measured
+                    log.info("search: %s by %g of %s improves %s", change.__name__, amount, names, objective.name)
     record = {
         "objective": objective.name,
         "steps": steps,

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from rich.console import Console
 
-from ..conversion.fidelity import begins_at
-from ..conversion.layer_fidelity import LayerFidelity
+from ..conversion.layer_fidelity import LayerFidelity, begins_at
 from ..conversion.stages import Stage
 from ..network import Conv, Layer, SigmaDelta, SpikingNetwork, Synapse
 from ..network.values import extent

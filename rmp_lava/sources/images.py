@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..conversion.pipeline.preparing import CALIBRATION_IMAGES, check_classes, draw
+from ..conversion.calibration import THRESHOLD_IMAGES
 from ..encoding import check_images, event_counts, make_input, shaped
 from ..errors import DataError, UsageError, first_line
 from ..network import SpikingNetwork
-from ..scores import UNLABELLED
-from ..training.data import VALIDATION_FRACTION, Dataset, as_float, load, split_validation
+from ..scores import UNLABELLED, check_classes
+from ..training.data import VALIDATION_FRACTION, Dataset, as_float, draw, load, split_validation
 from ..training.data.lazy_images import Images
 
 MAX_IMAGE_BYTES = 2**33
@@ -75,7 +75,7 @@ class ImageSplit:
 
         Drawn at random, because data sets may be sorted by class. Raises `UsageError` if there are not as many.
         """
-        chosen = draw(len(self.train_images), count, CALIBRATION_IMAGES, seed, "calibration")
+        chosen = draw(len(self.train_images), count, THRESHOLD_IMAGES, seed, "calibration")
         labels = self.train_labels
         return as_float(self.train_images[chosen]), None if labels is None else labels[chosen]
 
@@ -193,6 +193,11 @@ def load_array(path: Path) -> np.ndarray:
     """The array of a .npy file, mapped into memory and never unpickled; raises `DataError`."""
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file; pass a .npy file")
+    with path.open("rb") as file:
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if start != np.lib.format.MAGIC_PREFIX:
+        kind = "it is a .npz file of several arrays" if start[:2] == b"PK" else "it does not begin like one"
+        raise DataError(f"{path} is not a readable .npy file ({kind}); save one array with numpy.save")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header fails in NumPy's parser of Python literals, in any way

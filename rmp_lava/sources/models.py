@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
-import inspect
-import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,10 +24,12 @@ from ..network import SpikingNetwork
 from ..training.checkpoint import load_model
 from ..training.data import DATASETS, VALIDATION_FRACTION
 from ..training.models import model_spec
+from ..training.torch_file import read_torch_file
 from .kept import UNCHANGED, state_of
 from .onnx.network import read_network
 from .program_file import read_program
 from .state_dict import is_state, load_weights, read_weights
+from .targets import check_target, modules_of_folder, names_function
 
 EXPORTS = Path("exports")
 
@@ -98,7 +98,8 @@ def load_trained(target: str, weights: Path | None = None, shape: tuple[int, ...
     UsageError, CheckpointError, NetFileError
         If the target is invalid or unreadable, or the weights do not fit it.
     """
-    if ":" in target and not Path(target).exists():
+    check_target(target)
+    if names_function(target):
         return _from_function(target, weights)
     if weights is not None:
         raise UsageError(
@@ -159,7 +160,6 @@ def shape_for(target: TrainedModel, given: str | None) -> tuple[int, ...]:
 
 
 def _from_checkpoint(path: Path) -> TrainedModel:
-    _explain(path)
     try:
         model, metadata = load_model(path)
     except CheckpointError:
@@ -184,52 +184,22 @@ def _from_checkpoint(path: Path) -> TrainedModel:
     )
 
 
-def _explain(path: Path) -> None:
-    """Raise `UsageError` for files of other kinds, with the command that writes the network as ONNX."""
-    onnx = repr(path.with_suffix(".onnx").name)
-    if _is_script(path):
-        older = ", dynamo=False" if "dynamo" in inspect.signature(torch.onnx.export).parameters else ""
-        raise UsageError(
-            f"{path} is TorchScript, whose operations cannot be followed; write it as ONNX and pass that file: "
-            f"torch.onnx.export(torch.jit.load({str(path)!r}), torch.zeros(1, 3, 32, 32), {onnx}{older}), with its input's shape"
-        )
-    if path.suffix == ".nir":
-        raise UsageError(
-            f"{path} is a spiking network already; `rmp-lava nir {path} {path.with_suffix('.net').name}` makes a .net file of it"
-        )
-    if path.suffix in (".keras", ".h5", ".hdf5"):
-        raise UsageError(
-            f"{path} is a Keras model; write it as ONNX and pass that file: model = keras.saving.load_model({str(path)!r}); "
-            f"model.predict(numpy.zeros((1, *model.input_shape[1:]))); model.export({onnx}, format='onnx')"
-        )
-    if path.is_dir() and (path / "saved_model.pb").is_file() or path.suffix == ".tflite":
-        source = "--saved-model" if path.is_dir() else "--tflite"
-        raise UsageError(
-            f"{path} is a TensorFlow model; write it as ONNX and pass that file: python -m tf2onnx.convert {source} {path} "
-            f"--output {path.name}.onnx"
-        )
-
-
 def _share(value: object) -> float | None:
     return value if isinstance(value, float) and 0 < value < 1 else None
-
-
-def _is_script(path: Path) -> bool:
-    """Whether a file was written by torch.jit.save: an archive with code in it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any("/code/" in name for name in archive.namelist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return False
 
 
 def _explain_state_dict(path: Path) -> None:
     """Raise `UsageError` for weights without their network, which many users have: tell them what else is needed."""
     try:
-        content = read_weights(path)
+        content = read_torch_file(path) if path.suffix != ".safetensors" else read_weights(path)
     except CheckpointError:
         return
-    if is_state(content):
+    if (
+        is_state(content)
+        or isinstance(content, dict)
+        and any(map(is_state, content.values()))
+        and "format" not in content
+    ):
         raise UsageError(
             f"{path} is a state dict, weights without their network; pass package.module:function that builds it, with "
             f"--weights {path}"
@@ -299,20 +269,54 @@ def _from_function(target: str, weights: Path | None) -> TrainedModel:
 
 
 def _call(target: str) -> Model:
-    module_name, _, function_name = target.partition(":")
-    sys.path.insert(0, "")  # as `python -m` does: modules of the current folder
-    try:
-        function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # it is the user's module, which may raise anything
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{target} cannot be found ({reason}); write package.module:function") from None
-    finally:
-        sys.path.remove("")
+    function = _function(target)
+    name = target.partition(":")[2]
+    if isinstance(function, (nn.Module, ExportedProgram)):
+        raise UsageError(
+            f"{target} is a network, not a function; add one that returns it, such as: def trained(): return {name}"
+        )
     try:
         model = function()
     except Exception as error:  # the function is the user's, and may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(f"{target}() failed ({reason}); it is called without arguments") from error
-    if not isinstance(model, (nn.Module, ExportedProgram)):
-        raise UsageError(f"{target} returns {type(model).__name__}; it must return a torch.nn.Module")
-    return model
+        raise UsageError(
+            f"{target}() failed ({reason}); it is called without arguments, so add a function that passes what it needs"
+        ) from error
+    if isinstance(model, (nn.Module, ExportedProgram)):
+        return model
+    found = type(model).__name__
+    remedy = "it must return a torch.nn.Module"
+    if isinstance(model, (tuple, list, dict)):
+        entries = model.items() if isinstance(model, dict) else enumerate(model)
+        where = [key for key, value in entries if isinstance(value, nn.Module)]
+        found += f" of {len(model)} entries"
+        remedy += f" alone, which is entry {where[0]!r} here, so add a function that returns it" if where else " alone"
+    raise UsageError(f"{target} returns {found}; {remedy}")
+
+
+def _function(target: str) -> Callable[[], Any]:
+    """What package.module:function names; its module is imported."""
+    module_name, _, function_name = target.partition(":")
+    try:
+        with modules_of_folder():
+            found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name == missing or module_name.startswith(f"{missing}."):
+            raise UsageError(f"{target} cannot be found ({error}); correct the name of the module") from None
+        raise UsageError(
+            f"{target} cannot be imported, because {missing!r}, which it imports, is not installed; install the package that "
+            "has it into this environment"
+        ) from None
+    except Exception as error:  # it is the user's module, which may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{target} cannot be imported ({reason}); correct that module") from None
+    for name in function_name.split("."):
+        if not hasattr(found, name):
+            near = difflib.get_close_matches(name, dir(found), 1)
+            hint = f"write {module_name}:{near[0]}" if near else "name a function of that module"
+            raise UsageError(f"{target} cannot be found, as {module_name} has no {name!r}; {hint}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise UsageError(f"{target} is a {type(found).__name__}; name a function that returns a torch.nn.Module")
+    return cast("Callable[[], Any]", found)

@@ -15,6 +15,7 @@ from ..conversion.tracing.reading import Model
 from ..conversion.tracing.undisturbed import unwrapped
 from ..errors import CheckpointError, UsageError, abridged, first_line
 from ..training.torch_file import MAX_BYTES, read_torch_file
+from .targets import is_script
 
 _MOST_NAMES = 5
 _COMPILED = "_orig_mod."
@@ -31,8 +32,15 @@ def read_weights(path: Path) -> Any:
     UsageError
         If the package that reads it is missing.
     """
+    if not path.is_file():
+        raise CheckpointError(f"weights {path} do not exist or are no file; pass a state dict, .pt or .safetensors")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    if is_script(path):
+        raise CheckpointError(
+            f"{path} is TorchScript; save its weights alone with torch.save(torch.jit.load({str(path)!r}).state_dict(), "
+            "'weights.pt')"
+        )
     content = read_torch_file(path)
     if not isinstance(content, dict) or is_state(content):
         return content

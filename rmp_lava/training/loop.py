@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from ..choices import Precision
 from ..errors import DataError, UsageError
 from ..progress import Progress
 from .data.lazy_images import Images, LazyImages
+
+log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 500
 _IMAGE_VALUES = 3 * 32 * 32
@@ -51,10 +54,10 @@ def run_epochs(
     After each epoch `save` writes the checkpoint, then `on_epoch` is called. An interruption (Ctrl-C) passes through, so the
     checkpoint of the last complete epoch stays valid. The progress bar counts `batches` per epoch.
     """
-    with Progress(label, epochs * batches, shown=shown) as bar:
-        bar.update(len(history) * batches)
+    with Progress(label, epochs * batches, shown=shown, done=len(history) * batches) as bar:
         while len(history) < epochs:
             history.append(run_epoch(bar))
+            log.info("%s, epoch %d of %d: %s", label, len(history), epochs, vars(history[-1]))
             if save is not None:
                 save()
             if on_epoch is not None:

@@ -93,7 +93,7 @@ def train(
     resume : bool
         Continue from the checkpoint, which must come from a training with the same arguments.
     progress : bool
-        Show a progress bar on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
     device : str
         'cpu' or 'cuda', with or without an index.
     validation_fraction : float

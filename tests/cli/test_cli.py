@@ -69,6 +69,11 @@ def net():
 
 def unsuitable():
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(72, 2))
+
+def pair():
+    return net(), "configuration"
+
+made = net()
 """
 
 
@@ -79,6 +84,8 @@ def work(tmp_path_factory) -> Path:
     assert run_main("train", "digits-cnn", "--epochs", 1, "--output", folder / "d.pt") == 0
     assert run_main("convert", folder / "d.pt", "--steps", 8, "--calibration", 50, "--encoding", "rate") == 0
     (folder / "mine.py").write_text(MINE)
+    (folder / "needing.py").write_text("import no_such_package")
+    (folder / "notes.txt").write_text("notes")
     return folder
 
 
@@ -282,7 +289,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
             ("run", "d.net", "--data-dir", "missing"),
             "the digits come with scikit-learn, but directory missing was given",
         ),
-        (("run", "d.net", "--images", "x.npy", "--data-dir", "here"), "both images and the folder here of a data set"),
+        (("run", "d.net", "--images", "d.pt", "--data-dir", "here"), "both images and the folder here of a data set"),
         (("run", "d.net", "--device", "abacus"), "device 'abacus' cannot be used"),
         (
             ("run", "d.net", "--samples", "1", "--implementation", "stock"),
@@ -308,7 +315,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("convert", "d.pt", "--method", "paper", "--channelwise"), "channelwise thresholds come from activations"),
         (("convert", "d.pt", "--validation", "137"), "validation takes 137 images; allowed are 1..136"),
         (("convert", "d.pt", "--output", "d.pt"), "name a file that ends in .net"),
-        (("convert", "d.pt", "--data", "digits", "--images", "x.npy"), "both images and the data set"),
+        (("convert", "d.pt", "--data", "digits", "--images", "d.pt"), "both images and the data set"),
         (("convert", "d.pt", "--weights", "d.pt"), "has its own"),
         (("convert", "mine:net"), "pass --data or --images"),
         (("convert", "mine:net", "--data", "digits", "--shape", "3,8,8"), "has images of shape (1, 8, 8)"),
@@ -319,7 +326,16 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("tune", "d.pt", "--resume"), "d-tuned.tune.pt does not exist"),
         (("check", "mine:net"), "needs the shape"),
         (("check", "json:nothing", "--shape", "3"), "json:nothing cannot be found"),
-        (("check", "no.such.module:f", "--shape", "3"), "cannot be found"),
+        (("check", "no.such.module:f", "--shape", "3"), "module 'no' is neither in the current folder"),
+        (("check", "json.loads"), "write json:loads, with a colon"),
+        (("check", "./mine.py:net"), "write the module as Python imports it: mine:net"),
+        (("check", "mine.py"), "name the function in it that returns the network, such as mine:net"),
+        (("check", "mine:nett"), "write mine:net"),
+        (("check", "mine:pair", "--shape", "3"), "which is entry 0 here, so add a function that returns it"),
+        (("check", "mine:made", "--shape", "3"), "such as: def trained(): return made"),
+        (("check", "needing:net"), "'no_such_package', which it imports, is not installed"),
+        (("check", "."), "is a folder; pass a checkpoint of `rmp-lava train`"),
+        (("check", "notes.txt"), "is no trained network that can be read"),
         (("check", "json:loads", "--shape", "3"), "json:loads() failed (TypeError"),
         (("check", "os:getcwd", "--shape", "3"), "must return a torch.nn.Module"),
         (("check", "torch.nn:ReLU", "--shape", "3,x"), "shape '3,x' is not valid"),

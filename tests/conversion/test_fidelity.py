@@ -16,8 +16,8 @@ from rmp_lava.conversion import fidelity
 from rmp_lava.conversion.analog import AnalogNetwork, activations
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import candidates_for
-from rmp_lava.conversion.fidelity import begins_at, clipped, first_loss, measure_layers
-from rmp_lava.conversion.layer_fidelity import LayerFidelity
+from rmp_lava.conversion.fidelity import clipped, measure_layers
+from rmp_lava.conversion.layer_fidelity import LayerFidelity, begins_at, first_loss
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input

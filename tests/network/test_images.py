@@ -40,7 +40,7 @@ def test_8_bit_pixels_give_what_their_values_in_0_to_1_give():
         (PIXELS.astype(np.uint16) * 257, "divide the pixels by their largest possible value"),
         (
             (PIXELS / 255 - 0.45) / 0.22,
-            "pass the pixels from before the normalisation, in [0, 1], and its mean and std to convert",
+            "put mean and std inside the network, or pass them to convert (--mean, --std)",
         ),
         (PIXELS / 127.5 - 1, "pass (images - low) / (high - low), and input_range=(low, high) to convert"),
         (PIXELS / 255 * 1.1 - 0.05, "clip them to [0, 1]"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import fx, nn
 
+from rmp_lava.choices import ModelName, options
 from rmp_lava.cli import app
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
@@ -356,3 +357,7 @@ def test_only_constrained_forms_must_keep_the_constraints(monkeypatch):
     )
     with pytest.raises(UsageError, match="model 'vgg16-cifar' breaks constraints: bn1_1: BatchNorm2d"):
         start(broken)
+
+
+def test_the_command_line_knows_every_network():
+    assert options(ModelName) == tuple(MODELS)

@@ -86,6 +86,8 @@ class FastNetwork:
             )
         if options.kernel in ("int8", "events") and not network.is_integer:
             raise BackendError(f"kernel {options.kernel!r} is for integer networks; quantise the network first")
+        if self._place.type == "cpu" and not network.is_sigma_delta:
+            neurons.warn_of_slow_neurons()
         fan_outs = (s.fan_out(network.source_shape(s.source)) for layer in network for s in layer.synapses)
         self._products = sum(int(each.sum()) for each in fan_outs)
         self._prepared: dict[int | None, Prepared | PreparedSigmaDelta] = {}

@@ -5,6 +5,7 @@ Both follow `rmp_lava.neuron.step`; in integer networks every spike and state is
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...errors import RmpLavaWarning
 from ...network import NO_MEMORY, Neurons
 from ...network.values import per_neuron
 from ...neuron import Range, union
@@ -29,6 +31,17 @@ except ImportError as error:  # numba is in the extra [fast]; it also refuses nu
     WHY_NOT_COMPILED = str(error).partition("\n")[0]
 
 _RESETS = {"soft": 0, "hard": 1, "none": 2}
+
+
+@cache
+def warn_of_slow_neurons() -> None:
+    """Warn, once in a process, if numba is missing."""
+    if fused is None:
+        warnings.warn(
+            f"neurons are not compiled ({WHY_NOT_COMPILED}), which takes several times as long; pip install numba",
+            RmpLavaWarning,
+            stacklevel=2,
+        )
 
 
 @cache

@@ -22,6 +22,8 @@ from ...choices import (
 from ...encoding import check_images, drawn_events
 from ...errors import ConversionError, RmpLavaWarning, UsageError
 from ...netx.lava_dl_loader import lava_dl_obstacles
+from ...scores import check_classes
+from ...training.data import draw
 from ..balancing import Balancing, candidates_for, usual_waits
 from ..conversion import Conversion
 from ..diagnosis import diagnose_rounding
@@ -35,10 +37,8 @@ from ..sigma_delta import sigma_delta
 from ..tracing.prepared import Values, prepared
 from ..tracing.reading import Model
 from .preparing import (
-    check_classes,
     check_early,
     described,
-    draw,
     example,
     given,
     refuse_for_lava_dl,
@@ -134,7 +134,7 @@ def convert(
     classes : int
         Number of classes of the data, if known: more than the network has outputs are an error.
     progress : bool
-        Show progress bars on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
     wait : int or "auto"
         Time steps that neurons integrate before they may spike, see `Balancing`. "auto": 0, 1, 2 or T, whichever brings the
         integers closest to the trained network; `rmp_lava.conversion.frontier` shows what each costs.

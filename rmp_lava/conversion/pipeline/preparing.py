@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,54 +16,16 @@ from ...choices import (
     check_choice,
 )
 from ...encoding import MAX_EVENTS, drawn_events, event_counts, make_input, mean_frames, shaped
-from ...errors import ConversionError, DataError, UsageError
+from ...errors import ConversionError, DataError
 from ...hardware.profiles import Profile, load_profile
 from ...network import Layer, Neurons, SpikingNetwork
 from ...netx.lava_dl_loader import lava_dl_obstacles
 from ...schedule import Schedule
-from ...scores import check_truth
 from ..balancing import Balancing
 from ..quantization import Quantization
 from ..trace import trace
 from ..tracing.prepared import takes_events
 from ..tracing.reading import Model
-
-if TYPE_CHECKING:
-    pass
-
-CALIBRATION_IMAGES = 512
-"""Training images that `tune` takes for thresholds and biases unless the caller chooses a number."""
-
-
-def draw(available: int, count: int | None, usual: int, seed: int, what: str) -> np.ndarray:
-    """Indices of images drawn at random, because data sets may be sorted by class: `count`, or up to `usual` where it is None.
-
-    Raises
-    ------
-    UsageError
-        If there are fewer images.
-    """
-    if seed < 0:
-        raise UsageError(f"seed is {seed}; it must be 0 or more")
-    if count is not None and not 1 <= count <= available:
-        raise UsageError(f"{what} takes {count} images; allowed are 1..{available}")
-    count = min(usual, available) if count is None else count
-    return np.random.default_rng(seed).permutation(available)[:count]
-
-
-def check_classes(
-    network: SpikingNetwork, labels: np.ndarray | None, class_names: tuple[str, ...], classes: int = 0
-) -> None:
-    """Raise `DataError` if labels do not fit the network's outputs, see `rmp_lava.scores`, or it has other classes than they."""
-    shape, outputs = network.output.shape, network.output.size
-    if labels is not None:
-        check_truth(np.asarray(labels), shape, f"network {network.name!r}")
-    found = len(class_names) or classes
-    if (class_names and found != outputs) or found > max(2, shape[0]):
-        raise DataError(
-            f"the images are of {found} classes, but network {network.name!r} has {shape[0]} outputs; choose the data that it "
-            "was trained on"
-        )
 
 
 def check_early(steps: int, wait: int, search: str | None, quantization: Quantization) -> Profile:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace as with_changes
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -24,13 +24,14 @@ from ...choices import (
 from ...encoding import event_counts, shaped
 from ...errors import ConversionError, DataError, RmpLavaWarning, UsageError
 from ...network import Input, SpikingNetwork
-from ...scores import check_truth
-from ...training.data import as_float, frames
+from ...scores import check_classes, check_truth
+from ...training.data import as_float, draw, frames
 from ...training.data.lazy_images import Images, LazyImages
 from ...training.loop import EpochRecord
 from ...training.resume import check_settings
 from ..balance import balance
 from ..balancing import Balancing, candidates_for
+from ..calibration import THRESHOLD_IMAGES
 from ..conversion import Conversion
 from ..diagnosis import diagnose_rounding
 from ..distillation import Labelled
@@ -47,20 +48,14 @@ from ..tracing.prepared import Values, prepared
 from ..tracing.reading import Model
 from ..tune import tune as tune_network
 from .preparing import (
-    CALIBRATION_IMAGES,
-    check_classes,
     check_early,
     described,
-    draw,
     example,
     refuse_for_lava_dl,
     taking_events,
     traced_network,
 )
 from .quantizer import Quantizer
-
-if TYPE_CHECKING:
-    pass
 
 REPLACE_RATE = 10
 """A training after a replacement has more to change than a tuning."""
@@ -171,7 +166,7 @@ def tune(
         raise UsageError(
             f"checkpoint {checkpoint_path} does not exist, so there is nothing to resume; leave resume out"
         )
-    chosen = draw(len(images), calibration, CALIBRATION_IMAGES, seed, "calibration")
+    chosen = draw(len(images), calibration, THRESHOLD_IMAGES, seed, "calibration")
     check_choice("encoding", encoding, TunedEncoding)
     if encoding == "spikes":
         images = event_counts(np.asarray(images))

@@ -1,6 +1,6 @@
 """Data sets: images, labels, and splits that keep test images out of training and calibration."""
 
-from .dataset import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, Split, as_float, frames, split_validation
+from .dataset import VALIDATION_FRACTION, VALIDATION_SEED, Dataset, Split, as_float, draw, frames, split_validation
 from .datasets import DATASETS, load
 from .events import bin_events
 
@@ -12,6 +12,7 @@ __all__ = [
     "Split",
     "as_float",
     "bin_events",
+    "draw",
     "frames",
     "load",
     "split_validation",

@@ -109,6 +109,22 @@ class Split:
     validation_labels: np.ndarray
 
 
+def draw(available: int, count: int | None, usual: int, seed: int, what: str) -> np.ndarray:
+    """Indices of images drawn at random, because data sets may be sorted by class: `count`, or up to `usual` where it is None.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer images.
+    """
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; it must be 0 or more")
+    if count is not None and not 1 <= count <= available:
+        raise UsageError(f"{what} takes {count} images; allowed are 1..{available}")
+    count = min(usual, available) if count is None else count
+    return np.random.default_rng(seed).permutation(available)[:count]
+
+
 def as_float(images: Images) -> np.ndarray:
     """Images of a `Dataset` as float32 values in [0, 1], shape as given; float32 images are not copied, events stay int8.
 

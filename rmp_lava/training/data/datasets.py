@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...choices import DatasetName, options
 from ...errors import UsageError
 from ...files import StrPath
 from . import cifar, events, fashion_mnist, imagenet
 from .dataset import Dataset, stratified_holdout
 from .events import EVENT_DATASETS
 
-DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", *EVENT_DATASETS)
+DATASETS = options(DatasetName)
 
 _TEST_FRACTION_OF_DIGITS = 0.25
 

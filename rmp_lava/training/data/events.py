@@ -62,7 +62,7 @@ def bin_events(
     binary : bool
         At most one event per step and pixel; otherwise up to `MAX_EVENTS`.
     progress : bool
-        Show a progress bar on a terminal.
+        Show on standard error how far it is, see `rmp_lava.progress`.
 
     Returns
     -------

@@ -68,7 +68,7 @@ class LazyImages:
             )
         images = np.empty(self.shape, dtype=np.uint8)
         workers = max(1, min(_THREADS, os.cpu_count() or 1, len(self)))
-        bar = Progress(f"decoding {self._what}", len(self), shown=len(self) >= _LONG)
+        bar = Progress(f"decoding {self._what}", len(self), shown=None if len(self) >= _LONG else False)
         with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool, bar:
             # Decoders warn of odd metadata, which photographs have. Set once, as all threads share the filters.
             warnings.simplefilter("ignore")

@@ -1,0 +1,98 @@
+"""Commands that need no PyTorch do not import it: it takes seconds, where they take a fraction of one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NET = ROOT / "exports" / "reference" / "digits-deep.net"
+PROGRAM = """
+import importlib.machinery, sys
+
+class Refused(importlib.machinery.PathFinder):
+    # Finds these packages, as a command may ask whether they are there, but does not import them.
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name not in ("torch", "sklearn", "scipy", "numba", "lava", "matplotlib"):
+            return None
+        return importlib.machinery.ModuleSpec(name, cls)
+
+    @staticmethod
+    def create_module(spec):
+        raise AssertionError(f"{spec.name} is imported")
+
+    exec_module = create_module
+
+sys.meta_path.insert(0, Refused)
+from rmp_lava.cli import main
+
+for line in sys.stdin.read().splitlines():
+    expected, *sys.argv[1:] = line.split()
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    assert code == int(expected), (line, code)
+print("all of them")
+"""
+QUICK = f"""
+0 --help
+0 train --help
+0 convert --help
+0 fit {NET}
+0 fit {NET} --sparse --compiler older --json -
+0 info {NET}
+0 profiles
+0 profiles oheo_gulch
+2 fit {NET} --steps 8
+2 fit {NET} --profile nosuch
+2 fit missing.net
+2 fit --nosuch
+2 info missing.net
+2 run missing.net
+2 run {NET} --data nosuch
+2 run {NET} --images missing.npy
+2 run {NET} --samples 0 --data digits
+2 run {NET} --backend reference --compare
+2 run {NET} --confidence 2
+2 estimate missing.net
+2 estimate {NET}
+2 estimate {NET} --profile nosuch
+2 report missing.net
+2 report {NET} --output page.txt
+2 train nosuch
+2 train digits-cnn --data nosuch
+2 check missing.pt
+2 check {NET}
+2 check no.such.module:net
+2 check package/module.py:net
+2 convert missing.pt
+2 convert missing.onnx
+2 convert
+2 convert missing.pt --mean red
+2 convert missing.pt --weight-bits many
+2 convert mine:net --images missing.npy
+2 convert mine:net --data nosuch
+2 convert mine:net --data digits --profile nosuch
+2 tune missing.pt
+2 selftest --time-limit 0
+"""
+
+
+@pytest.mark.once
+def test_answers_without_simulation_and_wrong_arguments_import_no_pytorch(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=QUICK.strip(),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    assert done.stdout.endswith("all of them\n"), done.stderr[-3000:]
