@@ -13,13 +13,13 @@ from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
-from sklearn.datasets import load_digits
 
 import rmp_lava
 from rmp_lava.backends.lava.build import build
 from rmp_lava.backends.lava.population import lava_shape
 from rmp_lava.encoding import encode
 from rmp_lava.schedule import schedule
+from rmp_lava.training.data import load
 
 LEAD_IN = 1
 
@@ -28,8 +28,8 @@ def main(path: str, steps: int = 64) -> None:
     """Run one digit and print the spike count of each class."""
     network = rmp_lava.load(path)
     plan = schedule(network, steps)
-    images, labels = load_digits(return_X_y=True)
-    image = (images[0] / 16).reshape(1, *network.input.shape).astype(np.float32)
+    digits = load("digits")
+    image, label = digits.test_images[:1], digits.test_labels[0]
     messages = encode(network.input, image, steps)[0]
 
     # One lead-in step, then the input's window. The output's window starts `depth` steps later; the input is then silent.
@@ -45,7 +45,7 @@ def main(path: str, steps: int = 64) -> None:
         counts = sink.data.get()[..., first:].sum(axis=-1).astype(int)  # the output's window of T steps
     finally:
         source.stop()
-    print(f"digit {labels[0]}: spikes per class {counts.tolist()}, prediction {counts.argmax()}")
+    print(f"digit {label}: spikes per class {counts.tolist()}, prediction {counts.argmax()}")
 
 
 if __name__ == "__main__":

@@ -95,9 +95,7 @@ def run_demo(*, steps: int, lava_samples: int, seed: int, folder: Path, report: 
     if not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"steps are {steps}; allowed are 1..{MAX_STEPS}")
     dataset = load("digits")
-    report(
-        f"1  Train {MODEL} on {len(dataset.train_images):,} digits (8x8, scikit-learn), no bias, no batch normalisation"
-    )
+    report(f"1  Train {MODEL} on {len(dataset.train_images):,} 8x8 digits, no bias, no batch normalisation")
     with limited_to(1):
         trained = train(MODEL, dataset, seed=seed, checkpoint_path=folder / "demo.pt", progress=True)
     report(f"2  Convert to RMP neurons: balance thresholds over {steps} steps; quantise to Loihi 2's integers")

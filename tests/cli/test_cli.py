@@ -287,7 +287,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("run", "d.net", "--data", "fashion-mnist", "--data-dir", "missing"), "not found in"),
         (
             ("run", "d.net", "--data-dir", "missing"),
-            "the digits come with scikit-learn, but directory missing was given",
+            "the digits are part of this package, but directory missing was given",
         ),
         (("run", "d.net", "--images", "d.pt", "--data-dir", "here"), "both images and the folder here of a data set"),
         (("run", "d.net", "--device", "abacus"), "device 'abacus' cannot be used"),

@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from documents import DOCUMENTS, blocks
-from sklearn.datasets import load_digits
 
 import rmp_lava
+from rmp_lava.training.data import load
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,8 +82,8 @@ def test_example_lava_processes(tmp_path):
     shutil.copy(ROOT / "exports" / "reference" / "digits-soft.net", tmp_path / "digits.net")
     code = (ROOT / "examples" / "lava_processes.py").read_text(encoding="utf-8")
     code = code.replace('"exports/reference/digits-soft.net"', '"digits.net"')
-    counts = re.search(r"digit 0: spikes per class \[(.*)\], prediction 0", run_script(code, tmp_path))[1]
+    counts = re.search(r"digit (\d): spikes per class \[(.*)\], prediction \1", run_script(code, tmp_path))[2]
     network = rmp_lava.load(tmp_path / "digits.net")
-    image = (load_digits().images[0] / 16).reshape(1, *network.input.shape).astype(np.float32)
+    image = load("digits").test_images[:1]
     expected = rmp_lava.run(network, image, 64, "reference").output[0]
     assert [int(count) for count in counts.split(",")] == expected.tolist()

@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 from rmp_lava.errors import DataError, UsageError
 from rmp_lava.training.data import Dataset, as_float, fashion_mnist, load, split_validation
 from rmp_lava.training.data.idx import read_idx
+from rmp_lava.training.data.lazy_images import checksum
 from rmp_lava.training.data.reading import DATA_VARIABLE
 
 
@@ -50,6 +51,7 @@ def test_digits_split_is_the_same_on_every_machine_and_version():
     assert digits.train_images.shape == (1347, 1, 8, 8)
     assert digits.test_images.shape == (450, 1, 8, 8)
     assert digits.fingerprint == 2597979894
+    assert checksum(digits.test_labels, checksum(digits.test_images)) == 4283346484
     assert digits.train_images.min() == 0 and digits.train_images.max() == 1
     assert digits.class_names == tuple("0123456789")
 
