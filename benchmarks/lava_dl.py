@@ -1,9 +1,11 @@
 """Whether files of lava-dl run here exactly as in lava-dl: every message of every layer in every step, and every potential.
 
     python -m benchmarks.lava_dl FOLDER ... [--steps 12] [--samples 2] [--message-bits 3] [--json found.json]
+    python -m benchmarks.lava_dl FOLDER ... --speed [--steps 100] [--rounds 3]
 
 lava-dl's unmodified loader runs each file on Lava's simulator in a process of its own. Of this package it gets the Processes
-that write messages to files, and with `--conv-model blas` (the default) the convolutions, which are Lava's, faster.
+that write messages to files, and the convolutions, which are Lava's, faster. With `--speed` it gets nothing: a sample runs there,
+without start-up, and on `fast`, prepared; of some rounds the fastest counts. `--conv-model` chooses the other convolutions.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ TIME_LIMIT = 180.0
 LOADER = r"""
 import json
 import sys
+import time
 import warnings
 from pathlib import Path
 import numpy as np
@@ -55,7 +58,7 @@ def run(job):
     source = Source(data=messages.transpose(range(messages.ndim)[::-1]))  # (x, y, channel, steps)
     driven = type(net.in_layer).__name__ == "Input"                   # the loader leaves the block's own port open
     source.s_out.connect(net.in_layer.neuron.a_in if driven else net.inp)
-    for i, layer in enumerate(net.layers):
+    for i, layer in enumerate(net.layers if job["rounds"] == 0 else []):
         timing["lead_in"] = job["lead_in"][i]
         paths = {what: str(folder / f"{what}{i}.npy") for what in ("counts", "last", "crossing", "sums", "spikes")}
         sink = SpikeSink(shape=layer.out.shape, paths=paths, **timing)
@@ -66,11 +69,20 @@ def run(job):
         StateProbe(var=getattr(layer.neuron, state), path=str(folder / f"v{i}.npy"), **timing)
     models = BLAS_CONV["fixed_pt"] if job["conv_model"] == "blas" else None
     config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models)
-    net.run(condition=RunSteps(num_steps=len(messages)), run_cfg=config)
+    seconds = []
+    if job["rounds"]:
+        net.run(condition=RunSteps(num_steps=1), run_cfg=config)  # compiles, and starts the processes
+        each = (len(messages) - 1) // job["rounds"]
+        for _ in range(job["rounds"]):
+            started = time.perf_counter()
+            net.run(condition=RunSteps(num_steps=each), run_cfg=config)
+            seconds.append((time.perf_counter() - started) / each)
+    else:
+        net.run(condition=RunSteps(num_steps=len(messages)), run_cfg=config)
     builders = net.runtime._executable.proc_builders
     used = {b.proc_model.__module__ for p, b in builders.items() if type(p).__name__ == "Conv"}
     net.stop()
-    return {"blocks": len(net.layers), "conv_models": sorted(used)}
+    return {"blocks": len(net.layers), "conv_models": sorted(used), "seconds_per_step": seconds}
 
 for job in json.loads(sys.argv[1]):
     try:
@@ -90,6 +102,7 @@ class Job:
     call : Further arguments of `Network`.
     samples, steps, period : Observed steps of each sample, and steps from one to the next.
     lead_in : Of each block, steps before its first window.
+    rounds : Only measure the time of a step, in so many runs; 0: write messages and potentials to files.
     """
 
     path: str
@@ -100,6 +113,7 @@ class Job:
     period: int
     lead_in: list[int]
     conv_model: str = "blas"
+    rounds: int = 0
 
 
 class Loaded:
@@ -111,6 +125,7 @@ class Loaded:
         self.refused: str | None = found.get("refused")
         self.blocks: int = found.get("blocks", 0)
         self.conv_models: list[str] = found.get("conv_models", [])
+        self.seconds_per_step: list[float] = found.get("seconds_per_step", [])
 
     def spikes(self, block: int) -> np.ndarray:
         """(samples, steps, *shape) messages."""
@@ -228,21 +243,15 @@ def compare(
         read: list[tuple[Comparison, SpikingNetwork, np.ndarray]] = []
         jobs = []
         for i, path in enumerate(paths):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                try:
-                    network = rmp_lava.load(path, input_message_bits=message_bits, num_layers=num_layers)
-                except RmpLavaError as error:
-                    yield Comparison(str(path), refused=str(error).removeprefix(f"{path}: "))
-                    continue
-            if network.input.encoding == "current" and network.input.neurons is None:  # a file of ours
-                network = network.replace(input=network.input.replace(encoding="spikes"))
+            found, network = _read(path, message_bits, num_layers)
+            if network is None:
+                yield found
+                continue
             history = max(histories(network).values())
             # What is under way when a sample ends would reach into the next one.
             some = 1 if history or network.is_sigma_delta else samples
             length = max(steps, network.depth + 6) if network.is_sigma_delta else steps + history
             messages = messages_for(network, some, length)
-            found = Comparison(str(path), warnings=tuple(str(each.message) for each in caught))
             read.append((found, network, messages))
             job = prepare(network, path, Path(scratch) / str(i), messages, length, conv_model)
             job.call |= {} if num_layers is None else {"num_layers": num_layers}
@@ -257,6 +266,56 @@ def compare(
                 difference = difference or difference_of(network, run, loaded)
                 count = sum(run.spike_counts.values())
             yield replace(found, difference=difference, messages=count)
+
+
+def _read(path: Path, message_bits: int, num_layers: int | None) -> tuple[Comparison, SpikingNetwork | None]:
+    """What reading a file says, and its network."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            network = rmp_lava.load(path, input_message_bits=message_bits, num_layers=num_layers)
+        except RmpLavaError as error:
+            return Comparison(str(path), refused=str(error).removeprefix(f"{path}: ")), None
+    if network.input.encoding == "current" and network.input.neurons is None:  # a file of ours
+        network = network.replace(input=network.input.replace(encoding="spikes"))
+    return Comparison(str(path), warnings=tuple(str(each.message) for each in caught)), network
+
+
+def speed(
+    path: Path,
+    steps: int,
+    rounds: int,
+    *,
+    message_bits: int = 0,
+    num_layers: int | None = None,
+    conv_model: str = "lava",
+) -> str:
+    """How long a step of one sample takes on Lava's simulator and on `fast`, in words."""
+    found, network = _read(path, message_bits, num_layers)
+    if network is None:
+        return found.verdict
+    with tempfile.TemporaryDirectory() as scratch:
+        messages = messages_for(network, 1, steps)
+        job = prepare(
+            network,
+            path,
+            Path(scratch) / "job",
+            np.concatenate([messages] * rounds, axis=1),
+            rounds * steps + 1,
+            conv_model,
+        )
+        job.call |= {} if num_layers is None else {"num_layers": num_layers}
+        (loaded,) = unmodified_loader([replace(job, rounds=rounds)])
+    if loaded.refused is not None:
+        return replace(found, netx=loaded.refused).verdict
+    prepared, own = rmp_lava.prepare(network), []
+    prepared.run(messages, steps)
+    for _ in range(10 * rounds):
+        started = time.perf_counter()
+        prepared.run(messages, steps)
+        own.append((time.perf_counter() - started) / steps)
+    lava, fast = 1000 * min(loaded.seconds_per_step), 1000 * min(own)
+    return f"{steps} steps: Lava {lava:.3f} ms per step, fast {fast:.3f} ms, {lava / fast:.1f} times as fast"
 
 
 def difference_of(network: SpikingNetwork, run: rmp_lava.Run, loaded: Loaded) -> str | None:
@@ -285,10 +344,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--message-bits", type=int, default=0, help="lava-dl's input_message_bits.")
     parser.add_argument("--num-layers", type=int, help="lava-dl's num_layers.")
     parser.add_argument("--backend", nargs="+", default=["fast"], help="Backends of this package.")
-    parser.add_argument("--conv-model", choices=("blas", "lava"), default="blas", help="lava: Lava's own, slow.")
+    parser.add_argument(
+        "--conv-model", choices=("blas", "lava"), help="lava: Lava's own, slow; with --speed the default."
+    )
     parser.add_argument("--json", type=Path, help="Also write the comparisons to a file.")
+    parser.add_argument("--speed", action="store_true", help="Only the time of a step of one sample.")
+    parser.add_argument("--rounds", type=int, default=3, help="Runs of the loader with --speed.")
     chosen = parser.parse_args(arguments)
+    conv_model = chosen.conv_model or ("lava" if chosen.speed else "blas")
     paths = [path for place in chosen.places for path in (sorted(place.rglob("*.net")) if place.is_dir() else [place])]
+    if chosen.speed:
+        for path in paths:
+            bits, layers = chosen.message_bits, chosen.num_layers
+            words = speed(
+                path, chosen.steps, chosen.rounds, message_bits=bits, num_layers=layers, conv_model=conv_model
+            )
+            print(f"{path.name:32} {words}", flush=True)
+        return 0
     results = []
     for found in compare(
         paths,
@@ -297,7 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
         message_bits=chosen.message_bits,
         num_layers=chosen.num_layers,
         backends=tuple(chosen.backend),
-        conv_model=chosen.conv_model,
+        conv_model=conv_model,
     ):
         results.append(found)
         print(f"{Path(found.file).name:32} {found.verdict}", flush=True)

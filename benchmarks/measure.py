@@ -29,10 +29,14 @@ def measure(job: dict) -> dict:
         `execution` as the backend reports it, `sample_steps` of one call, `rates` (layer -> spikes per neuron and step),
         and `counts` (layer -> spikes of each sample that is compared). The other kinds: see their functions.
     """
-    if job["kind"] == "throughput":
-        from . import throughput
+    if job["kind"] in ("throughput", "busy"):
+        from . import busy, throughput
 
-        return throughput.measure(job)
+        return (busy if job["kind"] == "busy" else throughput).measure(job)
+    if job["kind"] in ("equality", "still", "training"):
+        from . import gpu
+
+        return gpu.KINDS[job["kind"]](job)
     kinds = {"fast": _fast, "lava": _lava, "anchor": _anchor, "conversion": _conversion, "profile": _profile}
     return kinds[job["kind"]](job)
 

@@ -38,7 +38,7 @@ def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
     for name in results["networks"]:
         lines += _network(results, name)
     lines += _one_sample(results) + _activity(results)
-    lines += _throughput(results) + _anchor(results) + _growth(results) + conversion(results)
+    lines += _throughput(results) + _anchor(results) + _growth(results) + conversion(results) + _busy(results)
     lines += _pictures(pictures, AXES)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -297,6 +297,23 @@ def conversion(results: dict) -> list[str]:
         f"`convert` of VGG-16 with batch normalisation at {width:g} of its channels ({found[0]['parameters']:,} parameters) "
         f"for T = 16, with {images} calibration images: {statistics.median(seconds):.0f} s "
         f"({seconds[0]:.0f} to {seconds[-1]:.0f} in {_plural(len(seconds), 'round')}), {peak:,.0f} MiB.",
+        "",
+    ]
+
+
+def _busy(results: dict) -> list[str]:
+    measurement = results["measurements"].get("busy")
+    if measurement is None:
+        return []
+    lines = ["## Next to a busy process", ""]
+    if "error" in measurement:
+        return [*lines, f"Not measured: {measurement['error']}", ""]
+    quiet, busy = (statistics.median(measurement[kind]) for kind in ("quiet", "busy"))
+    job = measurement["job"]
+    return [
+        *lines,
+        f"`rmp-lava {' '.join(job['command'])}` takes {quiet:.1f} s alone and {busy:.1f} s next to a process that computes in "
+        f"one thread: {busy / quiet:.2f} times as long ({_plural(job['rounds'], 'round')}, `python -m benchmarks.busy`).",
         "",
     ]
 

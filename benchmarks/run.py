@@ -90,6 +90,8 @@ class Settings:
         Spikes per neuron and step of VGG-16, for which these engines are measured; other engines for the first of them only.
     conversion_width, conversion_images
         VGG-16 with batch normalisation that is converted, and the calibration images.
+    busy_command
+        Of rmp-lava, that runs alone and next to a busy process.
     """
 
     quick: bool
@@ -109,6 +111,7 @@ class Settings:
     activity_engines: list[str]
     conversion_width: float
     conversion_images: int
+    busy_command: list[str]
 
 
 def full_settings(threads: int) -> Settings:
@@ -131,6 +134,7 @@ def full_settings(threads: int) -> Settings:
         activity_engines=["fast", "fast-dense"],
         conversion_width=1.0,
         conversion_images=512,
+        busy_command=["demo"],
     )
 
 
@@ -154,6 +158,7 @@ def quick_settings(threads: int) -> Settings:
         activity_engines=[],
         conversion_width=0.125,
         conversion_images=16,
+        busy_command=["info", "exports/reference/digits-soft.net"],
     )
 
 
@@ -502,6 +507,8 @@ def main(
                     session.measure(f"throughput/{environment}", environment, job)
             grow(session)
             time_conversion(session)
+            job = {"kind": "busy", "command": settings.busy_command, "processes": 1, "rounds": settings.rounds}
+            session.measure("busy", "lava" if "lava" in pythons else "core", job)
             if pilotnet is not None:
                 job = {"kind": "anchor", "network": str(pilotnet), "steps": settings.anchor_steps}
                 session.measure("anchor/pilotnet-lif", "core", job)

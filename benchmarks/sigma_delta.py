@@ -1,8 +1,13 @@
-"""lava-dl's sigma-delta networks on Lava's simulator and on `fast`:  python -m benchmarks.sigma_delta [FILE.net]
+"""Graded messages: speed of lava-dl's sigma-delta networks next to Lava's simulator, or accuracy of trained networks.
 
-Needs one environment with Lava and PyTorch (Python 3.10). Without a file it takes PilotNet SDNN from lava-dl's wheel, and the
-video that lava-dl ships with it. Lava and `fast` are timed in turns, without start-up; the fastest call counts, and messages
-have to be equal.
+    python -m benchmarks.sigma_delta [FILE.net]
+    python -m benchmarks.sigma_delta --accuracy digits --accuracy vgg16 --accuracy resnet20 [--data-dir cifar10.zip]
+    python -m benchmarks.sigma_delta --graded vgg16 --graded resnet20 [--data-dir cifar10.zip]
+
+Speed needs one environment with Lava and PyTorch (Python 3.10). Without a file it is of PilotNet SDNN in lava-dl's wheel, for the
+ video that lava-dl ships with it. Lava and `fast` are timed in turns, without start-up; the fastest call counts, and messages
+have to be equal. Accuracy is that of networks in exports/reference: what they were trained to, with 8-bit weights (one scale per
+channel), and as sigma-delta neurons after depth + 1 steps. `--graded` compares networks whose neurons wait with graded spikes.
 """
 
 from __future__ import annotations
@@ -17,8 +22,22 @@ import typer
 
 import rmp_lava
 from rmp_lava.backends import Fast, Lava
+from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.graded import graded
+from rmp_lava.conversion.restore import restore
 from rmp_lava.network import SpikingNetwork
+from rmp_lava.training.data import load
 
+REFERENCE = Path(__file__).absolute().parents[1] / "exports" / "reference"
+TRAINED = {
+    "digits": ("digits-soft.net", "digits"),
+    "vgg16": ("vgg16-cifar-trained.net", "cifar10"),
+    "resnet20": ("resnet20-cifar-trained.net", "cifar10"),
+}
+"""Files and data sets."""
+TUNED = {"vgg16": "vgg16-cifar.net", "resnet20": "resnet20-cifar.net"}
+"""Whose neurons wait for all of their steps, of CIFAR-10."""
+CALIBRATION = 256
 FOLDER = "tests/lava/lib/dl/netx/gts/pilotnet_sdnn"
 """lava-dl's own files, below site-packages of the environment with Lava."""
 
@@ -39,13 +58,65 @@ def video(network: SpikingNetwork, folder: Path, frames: int, samples: int) -> n
     return np.stack([np.roll(one, 3 * i, axis=-1) for i in range(samples)]).astype(np.int32)
 
 
+def accuracy(name: str, data_dir: Path | None, images: int | None) -> str:
+    """A line with the accuracies of a network in each form."""
+    file, dataset = TRAINED[name]
+    data = load(dataset, data_dir)
+    random = np.random.default_rng(0)
+    some = data.train_images[random.permutation(len(data.train_images))[:CALIBRATION]]
+    chosen = random.permutation(len(data.test_images))[:images]
+    analog = restore(rmp_lava.load(REFERENCE / file))
+    conversion = rmp_lava.convert(AnalogNetwork(analog), some, neurons="sigma-delta", name=name)
+    stages = conversion.stages(data.test_images[chosen], data.test_labels[chosen])
+    found = {stage.name: 100 * (stage.score.accuracy or 0.0) for stage in stages}
+    first, eight, last = (found[each] for each in (stages[0].name, "8-bit ANN", "sigma-delta"))
+    return (
+        f"{name:9} {len(chosen):6,} images, {conversion.steps:2} steps: trained {first:.2f} %, 8-bit ANN {eight:.2f} %, "
+        f"sigma-delta {last:.2f} % ({last - eight:+.2f} points)"
+    )
+
+
+def with_graded_spikes(name: str, data_dir: Path | None, images: int | None) -> str:
+    """Two lines: what a network whose neurons wait reaches and costs per image, and the same with graded spikes."""
+    data = load("cifar10", data_dir)
+    chosen = np.random.default_rng(0).permutation(len(data.test_images))[:images]
+    waiting = rmp_lava.load(REFERENCE / TUNED[name])
+    lines = []
+    for network, kind in ((waiting, "waiting"), (graded(waiting), "graded")):
+        runs = [
+            rmp_lava.run(network, data.test_images[some], network.balanced_steps or 1)
+            for some in np.array_split(chosen, -(-len(chosen) // 1000))
+        ]
+        right = np.concatenate([run.predictions for run in runs]) == data.test_labels[chosen]
+        messages, operations = (
+            sum(sum(map(np.sum, counts.values())) for counts in each) / len(chosen)
+            for each in ([run.message_counts for run in runs], [run.synaptic_operations for run in runs])
+        )
+        lines.append(
+            f"{name:9} {kind:8} {len(chosen):6,} images, T = {network.balanced_steps}: {100 * right.mean():.2f} %, "
+            f"{messages:,.0f} messages, {operations:,.0f} synaptic operations, {runs[0].schedule.latency} steps"
+        )
+    return "\n".join(lines)
+
+
 def main(
     net: Annotated[Path | None, typer.Argument(help="A sigma-delta network; lava-dl's PilotNet if omitted.")] = None,
     steps: Annotated[int, typer.Option(help="Frames, and time steps.")] = 20,
     batch: Annotated[int, typer.Option(help="Samples of `fast` at once.")] = 32,
     rounds: Annotated[int, typer.Option(help="Times that each is measured.")] = 3,
+    accuracies: Annotated[list[str] | None, typer.Option("--accuracy", help=f"Only of: {', '.join(TRAINED)}.")] = None,
+    graded_names: Annotated[list[str] | None, typer.Option("--graded", help=f"Only of: {', '.join(TUNED)}.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where CIFAR-10 is, as for rmp-lava.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Test images, drawn at random; all if omitted.")] = None,
 ) -> None:
-    """Print milliseconds per time step of a sample, and how many times Lava's speed that is."""
+    """Print milliseconds per time step of a sample and how many times Lava's speed that is, or accuracies."""
+    for measure, names, known in ((accuracy, accuracies, TRAINED), (with_graded_spikes, graded_names, TUNED)):
+        if unknown := set(names or ()) - set(known):
+            raise typer.BadParameter(f"{', '.join(sorted(unknown))} is unknown; choose from {', '.join(known)}")
+        for name in names or ():
+            print(measure(name, data_dir, images), flush=True)
+    if accuracies or graded_names:
+        return
     found = importlib.util.find_spec("lava")
     if found is None or not found.submodule_search_locations:
         raise typer.BadParameter("Lava is not installed here; use the environment with Lava")

@@ -31,7 +31,7 @@ Backend = Literal["reference", "fast", "lava", "loihi2"]
 Record = Literal["counts", "spikes", "potentials", "waiting"]
 """What a run keeps of every layer: spike count per neuron, every spike, final membrane potentials, and the range of potentials
 while neurons wait."""
-Kernel = Literal["auto", "int8", "float32", "events"]
+Kernel = Literal["auto", "int8", "int8-matmul", "float32", "events"]
 """What computes the weighted sums of backend fast."""
 ConvModel = Literal["blas", "lava"]
 """What computes convolutions on backend lava: matrix products, or Lava's own model."""

@@ -10,6 +10,10 @@ of 1/64 weight unit:
     v[t] = v[t] - s[t] (threshold << 6)                          soft reset (RMP); hard reset: v[t] = 0 where s[t]
     v[0] = v_init << 6                                           saturation at +-(2^23 - 1)
 
+and for graded spikes, of which a message stands for as many as there are thresholds in the potential, up to `largest_spike`,
+
+    s[t] = min(largest_spike, max(0, ceil(v[t] / (threshold << 6)) - 1))
+
 for t = 1 .. T. Neurons that wait do not spike in the first `wait` of these steps, and may spike in as many more, without input
 and bias: `phases`.
 
@@ -99,7 +103,7 @@ def step(neurons: Neurons, state: State, a: np.ndarray | None, *, integer: bool,
     Returns
     -------
     numpy.ndarray
-        bool (samples, *shape): which neurons spike.
+        (samples, *shape): which neurons spike, bool; of graded spikes how many times, uint8.
     """
     threshold = neurons.threshold
     if integer:
@@ -130,7 +134,9 @@ def step(neurons: Neurons, state: State, a: np.ndarray | None, *, integer: bool,
     if neurons.reset == "none":
         return np.zeros(state.v.shape, dtype=bool)
     spikes = state.v > threshold
-    state.v = np.where(spikes, 0 if neurons.reset == "hard" else state.v - threshold, state.v)
+    if neurons.largest_spike > 1:
+        spikes = np.clip((state.v - 1) // threshold, 0, neurons.largest_spike).astype(np.uint8)
+    state.v = np.where(spikes, 0, state.v) if neurons.reset == "hard" else state.v - spikes * threshold
     return spikes
 
 

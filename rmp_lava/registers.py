@@ -32,6 +32,7 @@ MAX_SDNN_STATE = 2**31 - 1
 MAX_DELAY = 62
 """Time steps of a synapse's delay: 6 bits, of which lava-dl uses this many (netx/hdf5.py)."""
 MAX_LEVELS = 2**16 - 1
+MAX_GRADED_SPIKE = 255
 """Largest graded message: 16 bits."""
 MAX_STEPS = 2**20
 """Time steps of a window, ours."""

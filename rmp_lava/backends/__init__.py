@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Collection
 from functools import partial
 from numbers import Integral
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
@@ -28,6 +28,21 @@ from .options import BackendOptions, Fast, Lava, Loihi2, Reference, options_of
 __all__ = ["BackendOptions", "Fast", "Lava", "Loihi2", "PreparedNetwork", "Reference", "prepare", "run"]
 
 log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Settings(TypedDict, total=False):
+    """Of a run on any backend, see `run`."""
+
+    seed: int
+    blank: int | None
+    power_of_two: bool | None
+    record: Collection[Record]
+    strict: bool
+    progress: bool
+
 
 _Runner = Callable[..., Run]
 """Of images and a schedule, with a seed, what to record, and whether to show progress."""
@@ -92,8 +107,10 @@ def run(
     RmpLavaWarning
         If a read-out that integrates reached the limits of its register, so that outputs are wrong.
     """
-    chosen = options_of(backend)
-    return _run(None, network, images, steps, chosen, seed, blank, power_of_two, record, strict, progress)
+    settings = Settings(
+        seed=seed, blank=blank, power_of_two=power_of_two, record=record, strict=strict, progress=progress
+    )
+    return _run(None, network, images, steps, options_of(backend), **settings)
 
 
 def prepare(network: SpikingNetwork, backend: Literal["fast"] | Fast = "fast") -> PreparedNetwork:
@@ -130,32 +147,9 @@ class PreparedNetwork:
         self.network, self.options = network, options
         self._fast = FastNetwork(network, options)
 
-    def run(
-        self,
-        images: np.ndarray,
-        steps: int,
-        *,
-        seed: int = 0,
-        blank: int | None = None,
-        power_of_two: bool | None = None,
-        record: Collection[Record] = (),
-        strict: bool = False,
-        progress: bool = False,
-    ) -> Run:
-        """As `rmp_lava.run`."""
-        return _run(
-            self._fast.run,
-            self.network,
-            images,
-            steps,
-            self.options,
-            seed,
-            blank,
-            power_of_two,
-            record,
-            strict,
-            progress,
-        )
+    def run(self, images: np.ndarray, steps: int, **settings: Unpack[Settings]) -> Run:
+        """As `rmp_lava.run`, with its settings."""
+        return _run(self._fast.run, self.network, images, steps, self.options, **settings)
 
 
 def _run(
@@ -164,12 +158,13 @@ def _run(
     images: np.ndarray,
     steps: int,
     chosen: BackendOptions,
-    seed: int,
-    blank: int | None,
-    power_of_two: bool | None,
-    record: Collection[Record],
-    strict: bool,
-    progress: bool,
+    *,
+    seed: int = 0,
+    blank: int | None = None,
+    power_of_two: bool | None = None,
+    record: Collection[Record] = (),
+    strict: bool = False,
+    progress: bool = False,
 ) -> Run:
     _check_call(network, chosen, record, seed, strict)
     on_board = isinstance(chosen, Loihi2)
@@ -224,6 +219,11 @@ def _check_call(
         raise UsageError(f"seed is {seed!r}; it must be an integer of 0 or more")
     if network.is_sigma_delta:
         _check_sigma_delta(chosen)
+    if network.is_graded and (chosen.implementation == "stock" or isinstance(chosen, Loihi2)):
+        raise UsageError(
+            "stock neurons send single spikes, and graded ones were never lowered to a board; run them natively on 'reference', "
+            "'fast' or 'lava', or convert without spike_bits"
+        )
     if isinstance(chosen, Lava | Loihi2):
         if strict:
             raise UsageError(

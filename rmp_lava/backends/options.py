@@ -45,13 +45,14 @@ class Fast:
     ----------
     device : str
         PyTorch device.
-    kernel : {"auto", "int8", "float32", "events"}
-        What computes the weighted sums; all are exact. "int8" fails where it is unavailable. "events" adds the weights of
+    kernel : {"auto", "int8", "int8-matmul", "float32", "events"}
+        What computes the weighted sums; all are exact. "int8" fails where it is unavailable; "int8-matmul" is its counterpart on
+        GPUs, which newer releases of PyTorch also have on CPUs. "events" adds the weights of
         active neurons only, in every synapse that allows it: 8-bit weights (or even ones of 9 bits), convolutions without
         dilation and groups. "auto" is "int8" where it is available, else "float32", and "events" for those blocks of steps
         in which so few neurons spike that it costs less. `Run.execution` names what ran.
     memory : int or None
-        Bytes to use in addition to the network, the images and what is recorded. None: 1 GiB.
+        Bytes to use in addition to the network, the images and what is recorded. None: 1 GiB, on a GPU 8 GiB.
     confidence : float or None
         Stop a sample once its prediction has this probability, 0 < confidence <= 1: the softmax of the read-out per step,
         in units of the trained network's outputs. `Run.steps_used` holds the steps that each sample took. None: never.

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from ..errors import BackendError
-from ..network import INPUT, Conv, Dense, SpikingNetwork, Synapse
+from ..network import Conv, Dense, SpikingNetwork, Synapse
 
 
 def apply(synapse: Synapse, stream: np.ndarray) -> np.ndarray:
@@ -65,6 +65,6 @@ def largest_sum(network: SpikingNetwork, *synapses: Synapse) -> int:
     """Bound of any neuron's |weighted input sum| through these synapses of an integer network, in weight units."""
     return sum(
         int(np.abs(synapse.shifted_weight).reshape(len(synapse.weight), -1).sum(axis=1).max())
-        * (network.input.largest_message if synapse.source == INPUT else 1)
+        * network.largest_message(synapse.source)
         for synapse in synapses
     )

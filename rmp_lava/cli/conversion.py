@@ -94,6 +94,13 @@ def convert(
     smallest_change: Annotated[
         float, typer.Option(help="Sigma-delta: the change that is sent, as a share of a layer's largest activation.")
     ] = 0.0,
+    spike_bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits, 2 to 7, of graded spikes: one time step, in which a message stands for several spikes.",
+            show_default="single spikes",
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(help="T, the number of time steps to convert for.", show_default="16; sigma-delta: depth + 1"),
@@ -188,6 +195,8 @@ def convert(
     check_target(target)
     if aim is not None and wait is not None:
         raise UsageError("--aim tries several waits itself; leave --wait out, or convert without --aim")
+    if aim is not None and spike_bits is not None:
+        raise UsageError("--aim compares numbers of time steps, and graded spikes take one; leave one of the two out")
     ready = options.preparation(input_range, mean, std)
     if neurons == "sigma-delta" and aim is not None:
         raise UsageError(
@@ -218,6 +227,7 @@ def convert(
         some,
         neurons=neurons,
         smallest_change=smallest_change,
+        spike_bits=spike_bits,
         steps=steps,
         wait=wait or 0,
         method=method,

@@ -206,7 +206,9 @@ class Conversion(Tabular):
             scores.append((f"clipped{tuned}", truth.score(limited), ""))
             forms = [("float SNN", self.floating), ("integer SNN", self.integer)]
         for form, network in forms:
-            result = run(network, images, self.steps, seed=self.seed, strict=strict, progress=progress)
+            # Graded spikes take one step for all that the network waited for.
+            steps = network.wait if self.integer.is_graded and network.wait else self.steps
+            result = run(network, images, steps, seed=self.seed, strict=strict, progress=progress)
             scores.append((f"{form}{tuned}", truth.score_of_run(result, network), result.limits_reached()))
         return Stages(Stage(name, len(images), found, note) for name, found, note in scores)
 
@@ -220,8 +222,8 @@ class Conversion(Tabular):
         progress : bool
             Show on standard error how far it is, see `rmp_lava.progress`.
         """
-        if self.integer.is_sigma_delta:
-            return ()  # its messages are changes, not rates
+        if self.integer.is_sigma_delta or self.integer.is_graded:
+            return ()  # its messages are changes or several spikes, not rates
         images = self.taken(images)
         return measure_layers(
             self.analog, self.floating, self.integer, images, self.steps, seed=self.seed, progress=progress

@@ -51,6 +51,8 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
         raise UsageError(
             f"network {network.name!r} is sigma-delta, not of rates; convert its trained network again instead"
         )
+    if network.is_graded:
+        raise UsageError(f"network {network.name!r} has graded spikes; convert its trained network again instead")
     source = make_input(network.input.encoding, network.input.shape)
     if source.encoding == "spikes" or network.input.neurons != source.neurons:
         found = "spikes" if source.encoding == "spikes" else "images through input neurons of its own"

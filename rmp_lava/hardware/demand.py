@@ -160,6 +160,8 @@ def demands(
     stock = implementation == "stock"
     if stock and network.is_sigma_delta:
         raise UsageError("sigma-delta neurons are Lava's own already; leave out implementation='stock'")
+    if stock and network.is_graded:
+        raise UsageError("stock neurons send no graded spikes; leave out implementation='stock'")
     steps = _messages(network) if steps is None else steps
     pulses = _pulses_of(network, steps) if stock else {}
 

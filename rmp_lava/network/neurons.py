@@ -42,6 +42,9 @@ class Neurons(Value):
         Loihi's 12-bit decays, in 1/4096 per step, of all neurons or of the shapes of a bias. RMP and plain integrate-and-fire
         neurons have 4096 (the current is just the input) and 0 (no leak). Other values are lava-dl's CUBA neuron and exist for
         integers only.
+    largest_spike : int
+        1, or the most spikes that a graded message stands for, each of which subtracts the threshold: 2..255, of integer neurons
+        with soft reset.
     """
 
     threshold: float | int | np.ndarray
@@ -51,6 +54,7 @@ class Neurons(Value):
     bias_exponent: int = 6
     current_decay: int | np.ndarray = NO_MEMORY
     voltage_decay: int | np.ndarray = 0
+    largest_spike: int = 1
 
     def __post_init__(self) -> None:
         if self.reset not in options(Reset):
@@ -85,7 +89,8 @@ class Neurons(Value):
     @property
     def kind(self) -> str:
         """What the neurons do, in words."""
-        return "integrates" if self.reset == "none" else f"{self.reset} reset"
+        graded = f", up to {self.largest_spike} spikes in a message" if self.largest_spike > 1 else ""
+        return "integrates" if self.reset == "none" else f"{self.reset} reset{graded}"
 
     def bias_per_neuron(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """The bias broadcast to the population's shape, or None."""

@@ -169,6 +169,10 @@ class SpikingNetwork(Tabular, Value):
             raise NetworkError(
                 f"its network waits for {wait} steps, but sigma-delta neurons send changes at once; set wait to 0"
             )
+        if wait and self.is_graded:
+            raise NetworkError(
+                f"its network waits for {wait} steps, but graded spikes need no wait: one message has all; set wait to 0"
+            )
         for layer in self.layers if wait else ():
             if layer.recurrent or any(synapse.longest_delay for synapse in layer.synapses):
                 what = "recurrent synapses" if layer.recurrent else "synapses with delays"
@@ -255,6 +259,15 @@ class SpikingNetwork(Tabular, Value):
     def integrates(self) -> bool:
         """Whether the output is everything that the read-out integrated, rectified by no spike."""
         return self.readout == "total" or self.output.neurons.reset == "none"
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether messages of layers may stand for several spikes."""
+        return any(layer.neurons.largest_spike > 1 for layer in self.layers)
+
+    def largest_message(self, source: str) -> int:
+        """Largest value that a synapse can receive from a layer, or the input, of spiking neurons."""
+        return self.input.largest_message if source == INPUT else self[source].neurons.largest_spike
 
     def waits(self, layer: Layer) -> bool:
         """Whether a layer waits for `wait` steps: all but those that never spike, and a read-out that integrates."""

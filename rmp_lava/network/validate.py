@@ -14,6 +14,7 @@ from ..errors import NetworkError
 from ..registers import (
     MAX_BIAS_EXPONENT,
     MAX_DELAY,
+    MAX_GRADED_SPIKE,
     MAX_LAVA_BIAS,
     MAX_LEVELS,
     MAX_SDNN_EXPONENT,
@@ -69,6 +70,8 @@ def check_input(source: Input, *, integer: bool) -> None:
         _check_neurons(source.neurons, source.shape, "input", integer=True)
         if source.neurons.reset == "none":
             raise NetworkError("input neurons never spike (reset 'none'); use 'soft' or 'hard'")
+        if source.neurons.largest_spike != 1:
+            raise NetworkError("input neurons send graded spikes; use encoding 'current', whose messages are graded")
 
 
 def _check_layer(layer: Layer, shapes: Mapping[str, tuple[int, ...]], integer: bool) -> None:
@@ -217,7 +220,22 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
             if rate.min() < 0 or rate.max() > NO_MEMORY:
                 worst = rate.min() if rate.min() < 0 else rate.max()
                 raise NetworkError(f"layer {layer!r}: {name} is {worst}; allowed are 0..{NO_MEMORY}")
+    _check_graded(neurons, layer, integer)
     _check_bias(neurons, shape, layer, integer)
+
+
+def _check_graded(neurons: Neurons, layer: str, integer: bool) -> None:
+    largest = neurons.largest_spike
+    if not is_integer(largest) or not 1 <= largest <= MAX_GRADED_SPIKE:
+        found = str(largest)[:40]
+        raise NetworkError(
+            f"layer {layer!r}: the largest spike is {found}; allowed are 1 and, of graded spikes, 2..{MAX_GRADED_SPIKE}"
+        )
+    if largest > 1 and (not integer or neurons.reset != "soft"):
+        raise NetworkError(
+            f"layer {layer!r} has graded spikes and {f'reset {neurons.reset!r}' if integer else 'real weights'}; only integer "
+            "neurons with soft reset send them, so set largest_spike to 1"
+        )
 
 
 def _check_thresholds(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: bool) -> None:
@@ -243,9 +261,9 @@ def _check_sigma_delta(neurons: SigmaDelta, shape: tuple[int, ...], layer: str, 
         raise NetworkError(
             f"{where} has sigma-delta neurons with a hard reset; they keep what they did not send, so use 'soft'"
         )
-    if neurons.v_init or neurons.is_leaky or neurons.bias_exponent != plain.bias_exponent:
+    if neurons.v_init or neurons.is_leaky or neurons.bias_exponent != plain.bias_exponent or neurons.largest_spike != 1:
         raise NetworkError(
-            f"{where} has sigma-delta neurons with v_init, decay or bias exponent; leave these at their defaults"
+            f"{where} has sigma-delta neurons with v_init, decay, bias exponent or largest spike; leave these at their defaults"
         )
     for name in ("spike_exponent", "state_exponent"):
         value = getattr(neurons, name)

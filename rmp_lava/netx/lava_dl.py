@@ -377,6 +377,11 @@ def _read_conv(group: Group, source: str) -> Conv:
         weight = weight[..., 0]  # lava-dl stores the kernel's extent in time
     if weight.ndim != 4 or not weight.size:
         raise group.fail(f"{group.where('weight')} has shape {weight.shape}; expected that of a 2-D convolution")
+    return convolution(group, source, weight)
+
+
+def convolution(group: Group, source: str, weight: np.ndarray) -> Conv:
+    """A convolution of these weights, with the geometry that is stored in a group."""
     return Conv(
         source,
         weight,

@@ -179,6 +179,8 @@ def _layer_obstacles(layer: Layer) -> list[str]:
         if isinstance(synapse, Dense) and not _dense_survives(synapse.weight):
             obstacles.append("the loader would round or clip its weights")
         return obstacles
+    if neurons.largest_spike > 1:
+        obstacles.append("sends graded spikes, which the loader's neurons do not; convert without spike_bits")
     if neurons.v_init != 0:
         obstacles.append("v_init is not 0; the loader starts every neuron at 0, so convert with --v-init zero")
     if neurons.bias is not None and neurons.reset == "soft":

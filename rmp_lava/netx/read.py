@@ -18,7 +18,6 @@ from ..network import (
     INPUT,
     NO_MEMORY,
     Companion,
-    Conv,
     Dense,
     Input,
     Layer,
@@ -27,7 +26,7 @@ from ..network import (
     Synapse,
     WeightError,
 )
-from .lava_dl import Call, read_lava_dl, shape_of
+from .lava_dl import Call, convolution, read_lava_dl, shape_of
 from .neurons import read_sigma_delta
 from .untrusted import Group, opened
 from .version1 import stage_of, upgraded
@@ -269,16 +268,7 @@ def _read_synapse(group: Group, kind: str, source: str, shape: tuple[int, ...], 
         return Dense(source, weight, exponent=exponent, pool=pool, delay=delay)
     if "delay" in group and group.numbers("delay").any():
         raise group.fail(f"{group.where('delay')} has synaptic delays of a convolution; only dense synapses have them")
-    return Conv(
-        source,
-        weight,
-        stride=group.pair("stride", 1),
-        padding=group.pair("padding", 0),
-        dilation=group.pair("dilation", 1),
-        groups=group.integer("groups", 1),
-        exponent=exponent,
-        pool=pool,
-    )
+    return convolution(group, source, weight).replace(exponent=exponent, pool=pool)
 
 
 def _read_neurons(group: Group, integer: bool) -> Neurons:
@@ -291,8 +281,9 @@ def _read_neurons(group: Group, integer: bool) -> Neurons:
         raise group.fail(
             f"{entry.where('type')} is {kind!r}; supported are {', '.join([*_OURS, *_LAVA_DL, *_SDNN])} neurons"
         )
-    if entry.integer("gradedSpike"):
-        raise group.fail(f"{entry.where('gradedSpike')} is set; graded spikes are not supported")
+    graded = entry.integer("gradedSpike")
+    if graded and "largestSpike" not in entry:
+        raise group.fail(f"{entry.where('gradedSpike')} is set, but no largestSpike; graded spikes need both")
     bias = _read_bias(group, entry, integer)
     integrates = "integrator_threshold" in entry  # lava-dl gets a threshold that is never reached
     key = "integrator_threshold" if integrates else "vThMant"
@@ -304,6 +295,7 @@ def _read_neurons(group: Group, integer: bool) -> Neurons:
         bias_exponent=entry.integer("biasExp") if bias is not None else 6,
         current_decay=_read_values(entry, "iDecay"),
         voltage_decay=_read_values(entry, "vDecay"),
+        largest_spike=entry.integer("largestSpike") if graded else 1,
     )
 
 

@@ -181,7 +181,9 @@ def _write_neurons(group: h5py.Group, neurons: Neurons, shape: tuple[int, ...], 
     entry["vInit"] = neurons.v_init
     entry["iDecay"], entry["vDecay"] = _wide(neurons.current_decay), _wide(neurons.voltage_decay)
     entry["refDelay"] = 1
-    entry["gradedSpike"] = False
+    entry["gradedSpike"] = neurons.largest_spike > 1
+    if neurons.largest_spike > 1:
+        entry["largestSpike"] = neurons.largest_spike
     _write_bias(group, entry, neurons.bias, shape)
     if neurons.bias is not None:
         entry["biasExp"] = neurons.bias_exponent

@@ -47,7 +47,7 @@ def to_nir(network: SpikingNetwork) -> Any:
     Raises
     ------
     ConversionError
-        If it holds what NIR cannot: sigma-delta neurons, neurons that wait, an input population,
+        If it holds what NIR cannot: sigma-delta neurons, graded spikes, neurons that wait, an input population,
         a bias that differs between the pixels of a channel, or a kernel whose output nir 1.0.8 takes for another shape.
     UsageError
         If thresholds are not set, or the package nir is missing.
@@ -99,6 +99,8 @@ def _check(network: SpikingNetwork) -> None:
         raise ConversionError(
             f"{where} has sigma-delta neurons, which NIR does not define; convert it with spiking neurons"
         )
+    if network.is_graded:
+        raise ConversionError(f"{where} has graded spikes, which NIR does not define; convert it without spike_bits")
     if network.wait:
         raise ConversionError(
             f"{where} has neurons that wait {network.wait} steps, which NIR does not define; convert it without wait"

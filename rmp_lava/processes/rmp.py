@@ -40,6 +40,8 @@ class RMP(AbstractProcess):
     steps : int or None
         Steps after each reset in which input and bias are integrated; the neurons spike for as many steps after they have waited,
         and in no others. None: they integrate and spike in every step.
+    largest_spike : int
+        Most spikes that a message stands for; above 1 in fixed point with soft reset only.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class RMP(AbstractProcess):
         reset_offset: int = 0,
         wait: int = 0,
         steps: int | None = None,
+        largest_spike: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -65,6 +68,7 @@ class RMP(AbstractProcess):
             reset_offset=reset_offset,
             wait=wait,
             steps=steps,
+            largest_spike=largest_spike,
             **kwargs,
         )
         if reset not in options(Reset):

@@ -34,6 +34,7 @@ class _RmpModel(PyLoihiProcessModel):
         self.interval = proc_params["reset_interval"]
         self.offset = proc_params["reset_offset"]
         self.wait, self.steps = proc_params["wait"], proc_params["steps"]
+        self.largest_spike = proc_params["largest_spike"]
 
     def integrate(self, a: np.ndarray) -> None:
         """Add input (weight units) and bias to v."""
@@ -54,8 +55,10 @@ class _RmpModel(PyLoihiProcessModel):
             return
         threshold = self.vth[0] * self.unit
         spikes = self.v > threshold
+        if self.largest_spike > 1:
+            spikes = np.clip((self.v - 1) // threshold, 0, self.largest_spike)
         if self.reset == "soft":
-            self.v[spikes] -= threshold
+            self.v[:] -= spikes * threshold
         else:
             self.v[spikes] = 0
         self.s_out.send(spikes)

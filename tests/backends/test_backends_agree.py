@@ -88,7 +88,12 @@ def fast_is(batching, *, compiled):
 
 
 @settings(max_examples=examples(300))
-@given(cases(leaky=True, late=True), batchings(), st.sampled_from(["auto", "float32", "events"]), st.booleans())
+@given(
+    cases(leaky=True, late=True, graded=True),
+    batchings(),
+    st.sampled_from(["auto", "float32", "events"]),
+    st.booleans(),
+)
 def test_fast_equals_reference(case, batching, kernel, compiled):
     with fast_is(batching, compiled=compiled):
         assert_fast_agrees(case, kernel=kernel)

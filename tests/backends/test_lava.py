@@ -42,7 +42,7 @@ def assert_lava_agrees(case, implementation="native"):
 
 
 @few
-@given(cases(max_layers=3))
+@given(cases(max_layers=3, graded=True))
 def test_native_equals_reference_on_random_networks(case):
     assert_lava_agrees(case)
 

@@ -34,7 +34,7 @@ def test_nothing_else_is_a_backend(backend):
     ("kind", "values", "found"),
     [
         (Reference, {"implementation": "own"}, "implementation is 'own'; choose one of native, stock"),
-        (Fast, {"kernel": "int4"}, "kernel is 'int4'; choose one of auto, int8, float32"),
+        (Fast, {"kernel": "int4"}, "kernel is 'int4'; choose one of auto, int8, int8-matmul, float32"),
         (Fast, {"memory": 0}, "memory is 0; allowed are positive integers"),
         (Fast, {"memory": "1 GiB"}, "memory is 1 GiB; allowed are positive integers"),
         (Fast, {"confidence": 0}, "confidence is 0; it must be above 0 and at most 1"),

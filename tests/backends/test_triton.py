@@ -1,4 +1,4 @@
-"""Tests for the neurons' Triton kernel, in Triton's interpreter on the CPU: it has never run on a GPU.
+"""What runs on a GPU, where it has never run: the neurons' kernel in Triton's interpreter, and 8-bit matrix products.
 
 The interpreter is chosen when Triton is imported, so the cases run in a process of their own.
 """
@@ -34,10 +34,21 @@ import numpy as np, torch
 from hypothesis import given, settings, strategies as st
 from strategies import assert_same_run, cases
 from rmp_lava.backends import Fast, fast
-from rmp_lava.backends.fast import neurons
+from rmp_lava.backends.fast import events, neurons, synapses
 from rmp_lava.backends.fast.batching import Batching
+from rmp_lava.errors import BackendError
 
-made = []
+made, kernels = [], set()
+choose = synapses.Sums._choose_kernel
+events.kernel = None
+
+def kernel_of_a_gpu(sums, source, weight, wanted, largest):
+    try:
+        found = choose(sums, source, weight, "int8-matmul", largest)
+    except BackendError:
+        found = choose(sums, source, weight, "float32", largest)
+    kernels.add(found)
+    return found
 
 def on_a_gpu(model, shape, samples, *, integer, device, largest_input):
     # The choice that is made for a GPU, and tensors of the CPU.
@@ -56,7 +67,8 @@ def check(case, batching):
         batching = Batching(batching.samples, case.steps, 1, batching.block_bytes)
     with patch.object(fast, "choose_batching", lambda *_, **__: batching), \\
             patch("rmp_lava.backends.fast.layers.make_population", on_a_gpu), \\
-            patch("rmp_lava.backends.fast.streams.make_population", on_a_gpu):
+            patch("rmp_lava.backends.fast.streams.make_population", on_a_gpu), \\
+            patch.object(synapses.Sums, "_choose_kernel", kernel_of_a_gpu):
         found = case.run(Fast())
     expected = case.run("reference")
     assert_same_run(found, expected)
@@ -65,6 +77,7 @@ def check(case, batching):
 
 check()
 assert neurons.TritonPopulation in made
+assert "int8-matmul" in kernels or torch.__version__ < "2.6"
 """
 
 

@@ -200,11 +200,12 @@ def networks(
     resets: tuple[str, ...] = ("soft", "soft", "hard"),
     leaky: bool = False,
     late: bool = False,
+    graded: bool = False,
 ) -> SpikingNetwork:
     """Valid networks with convolutions and dense layers, weight exponents, skip paths, biases and every kind of read-out.
 
     `stock` restricts them to what stock neurons with a self-synapse can express; `leaky` adds lava-dl's CUBA neurons, `late`
-    delays and recurrent synapses.
+    delays and recurrent synapses, `graded` messages for several spikes.
     """
     source = _input(draw, integer, stock, encodings, leaky)
     shapes = {INPUT: source.shape}
@@ -235,6 +236,8 @@ def networks(
         if i == count - 1:
             allowed = {"count": resets, "potential": (*resets, "none", "none"), "total": ("soft",)}[readout]
         neurons = _neurons(draw, shape, integer, stock, allowed, leaky and integer)
+        if graded and integer and neurons.reset == "soft" and draw(st.booleans()):
+            neurons = neurons.replace(largest_spike=draw(st.sampled_from([2, 3, 100, 255])))
         name = f"layer{i}"
         layers.append(Layer(name, shape, tuple(synapses), neurons))
         shapes[name] = shape

@@ -21,9 +21,9 @@ def benchmarks(monkeypatch):
     if not (ROOT / "benchmarks").is_dir():
         pytest.skip("benchmarks/ is part of the repository, not of the package")
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import measure, networks, render, run
+    from benchmarks import busy, gpu, measure, networks, render, run
 
-    yield {"measure": measure, "networks": networks, "render": render, "run": run}
+    yield {"busy": busy, "gpu": gpu, "measure": measure, "networks": networks, "render": render, "run": run}
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "resnet20"])
@@ -228,3 +228,36 @@ def test_a_network_of_leaky_relus_keeps_its_accuracy_at_16_steps(benchmarks):
 
     before, after = tasks.scores(*tasks.trained("leaky"))[1]
     assert before > 0.95 and after > before - 0.01
+
+
+@pytest.mark.once
+def test_the_script_for_a_gpu_runs_to_its_end_on_a_cpu_and_finds_what_it_compares_equal(
+    benchmarks, monkeypatch, tmp_path
+):
+    gpu = benchmarks["gpu"]
+    small = gpu.Settings("cpu", True, {"digits-cnn": (3, 2, [4])}, 3, ["digits-soft"], 5.0, 300.0, 64, 0.0625, 1, 0.001)
+    monkeypatch.setattr(gpu, "settings_for", lambda device, quick: small)
+    monkeypatch.setattr(gpu, "PEERS", ())
+    for resume in (False, True):  # the second time nothing is measured
+        gpu.main("cpu", True, resume, tmp_path, None, None)
+    page = (tmp_path / "gpu.md").read_text()
+    assert "**Never run on a GPU.**" in page
+    assert "Every spike, potential and output is the reference's." in page
+    assert "not measured" not in page.lower()
+    row = next(line for line in page.splitlines() if line.startswith("| digits-cnn"))
+    assert row.endswith(" equal |")
+    assert "3 random graphs" in page
+    results = json.loads((tmp_path / "results.json").read_text())
+    results["settings"]["device"] = "cuda"
+    results["measurements"]["equality"]["different"] = ["graph 1 (auto)"]
+    assert "Never run" not in gpu.page(results)
+    assert "**Different: graph 1 (auto).**" in gpu.page(results)
+
+
+@pytest.mark.once
+def test_a_command_is_timed_alone_and_next_to_a_busy_process(benchmarks):
+    busy = benchmarks["busy"]
+    found = busy.measure({"command": ["info", "exports/reference/digits-soft.net"], "processes": 1, "rounds": 1})
+    assert all(len(each) == 1 and each[0] > 0 for each in found.values())
+    with pytest.raises(RuntimeError, match="No such command"):
+        busy.seconds_of(["nothing"])

@@ -36,6 +36,7 @@ from .batching import choose_batching
 from .layers import Prepared
 from .sigma_delta import PreparedSigmaDelta, SigmaDeltaSimulation
 from .simulation import BatchSimulation
+from .synapses import OF_BYTES
 from .windows import WindowSimulation
 
 _T = TypeVar("_T")
@@ -80,11 +81,11 @@ class FastNetwork:
         self._place = _device(options.device)
         if options.confidence is not None:
             output_unit(network)  # refuses a network without a scale, before it runs
-        if options.kernel in ("int8", "events") and network.is_sigma_delta:
+        if options.kernel in OF_BYTES and network.is_sigma_delta:
             raise BackendError(
                 f"kernel {options.kernel!r} sums spikes, and sigma-delta networks send graded messages; choose 'auto'"
             )
-        if options.kernel in ("int8", "events") and not network.is_integer:
+        if options.kernel in OF_BYTES and not network.is_integer:
             raise BackendError(f"kernel {options.kernel!r} is for integer networks; quantise the network first")
         if self._place.type == "cpu" and not network.is_sigma_delta:
             neurons.warn_of_slow_neurons()

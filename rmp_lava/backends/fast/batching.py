@@ -11,12 +11,13 @@ from ...errors import UsageError
 from ...network import SpikingNetwork, histories
 from ...schedule import Schedule
 
-DEFAULT_MEMORY = 2**30
+DEFAULT_MEMORY = {"cpu": 2**30, "cuda": 2**33}
+"""Bytes of a run unless the caller chooses."""
 BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
 """Weighted sums per block: on a CPU they should still be in a cache when the neurons read them."""
 _STEPS_PER_STATE = 4
 """Steps that a block should have, so that states are not fetched from main memory for each step."""
-_WORTHWHILE = 2**20
+_WORTHWHILE = {"cpu": 2**20, "cuda": 2**24}
 """Neurons per batch above which a larger batch is no faster."""
 _STATE_BYTES = 20
 """Per neuron: membrane potential and current, up to eight bytes each, and the spike count."""
@@ -62,19 +63,20 @@ def choose_batching(
     memory: int | None = None,
     step_by_step: bool = False,
 ) -> Batching:
-    """Batches and chunks within `memory` bytes (None: 1 GiB), in addition to the network, images and results.
+    """Batches and chunks within `memory` bytes (None: 1 GiB, on a GPU 8 GiB), in addition to the network, images and results.
 
     Raises
     ------
     UsageError
         If one step of one sample, or its whole window where neurons wait, does not fit into the budget that the user chose.
     """
-    workers = min(threads, samples) if device == "cpu" else 1
-    budget = (DEFAULT_MEMORY if memory is None else memory) // workers
+    kind = device if device in BLOCK_BYTES else "cuda"
+    workers = min(threads, samples) if kind == "cpu" else 1
+    budget = (DEFAULT_MEMORY[kind] if memory is None else memory) // workers
     history = max(histories(network).values())
     sizes = [int(np.prod(network.input.shape)), *(layer.size for layer in network)]
-    block_bytes = BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"])
-    batch = max(1, min(-(-samples // workers), _WORTHWHILE // max(sizes)))
+    block_bytes = BLOCK_BYTES[kind]
+    batch = max(1, min(-(-samples // workers), _WORTHWHILE[kind] // max(sizes)))
     # Neurons that wait send their first message when later layers have received nothing yet: their windows are kept whole.
     least = plan.steps if plan.wait else 1
     steps = least if step_by_step else max(least, min(plan.steps, max(16, min(64, 256 // batch))))

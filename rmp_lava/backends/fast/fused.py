@@ -91,6 +91,21 @@ def _fire_soft(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
 
 
 @compiled
+def _fire_graded(v: np.ndarray, threshold: int32, largest: int32, out: np.ndarray) -> _Fired:
+    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
+    for j in range(len(v)):
+        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
+        saturations = int32(saturations + int32(x != v[j]))
+        low, high = int32(min(low, x)), int32(max(high, x))
+        # Below 2^24, a quotient that is no integer is never rounded up to one.
+        spikes = int32(float32(int32(x - int32(1))) / float32(threshold))
+        spikes = int32(min(largest, max(int32(0), spikes)))
+        out[j] = uint8(spikes)
+        v[j] = int32(x - int32(spikes * threshold))
+    return low, high, saturations
+
+
+@compiled
 def _fire_hard(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
     low, high, saturations = _HIGHEST, _LOWEST, int32(0)
     for j in range(len(v)):
@@ -107,8 +122,9 @@ def _fire_hard(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
 def _count(out: np.ndarray, counts: np.ndarray) -> int32:
     messages = int32(0)
     for j in range(len(out)):
-        counts[j] = int32(counts[j] + out[j])
-        messages = int32(messages + int32(out[j]))
+        sent = int32(out[j] != 0)
+        counts[j] = int32(counts[j] + sent)
+        messages = int32(messages + sent)
     return messages
 
 
@@ -127,6 +143,7 @@ def advance(
     reset: int,
     keep_voltage: float,
     keep_current: float,
+    largest_spike: int32,
 ) -> tuple[np.int64, int32, int32, int32, int32]:
     """Advance some samples of a population by some steps, in place.
 
@@ -136,13 +153,14 @@ def advance(
     v : (samples, neurons) int32 state units
     u : the same, or (samples, 0) for a current without memory that cannot wrap, which equals the input
     bias : (neurons,) int32 state units, or (0,)
-    counts : (samples, neurons) int32, incremented
+    counts : (samples, neurons) int32, incremented by messages
     out : (all steps, samples, neurons) uint8 spikes
     first_step, first_row : first step in `out` and first sample that `a` refers to
-    messages : (steps,) int64 spikes of each step, incremented
+    messages : (steps,) int64 messages of each step, incremented
     threshold : state units
     reset : SOFT, HARD or NONE
     keep_voltage, keep_current : share that a decay leaves, a multiple of 1/4096
+    largest_spike : most spikes that a message stands for; above 1 with SOFT only
 
     Returns
     -------
@@ -174,7 +192,9 @@ def advance(
                     _add_current(block, current)
                 if len(bias):
                     _add(block, bias[first:last])
-                if reset == SOFT:
+                if reset == SOFT and largest_spike > 1:
+                    least, most, saturated = _fire_graded(block, threshold, largest_spike, spikes)
+                elif reset == SOFT:
                     least, most, saturated = _fire_soft(block, threshold, spikes)
                 else:  # no potential exceeds the highest one
                     limit = threshold if reset == HARD else _HIGHEST

@@ -111,8 +111,9 @@ class Prepared:
     def arithmetic(self, synapse: Synapse, steps: int, dtype: torch.dtype, kernel: Kernel) -> Arithmetic:
         """Of a synapse that takes the messages of so many steps together."""
         # A float network's largest input message is unknown.
-        entering = self.network.input.largest_message if self.network.is_integer else 255
-        return Arithmetic(self.device, dtype, kernel, largest=steps * (entering if synapse.source == INPUT else 1))
+        unknown = synapse.source == INPUT and not self.network.is_integer
+        largest = 255 if unknown else self.network.largest_message(synapse.source)
+        return Arithmetic(self.device, dtype, kernel, largest=steps * largest)
 
     @cached_property
     def fan_outs(self) -> dict[str, list[np.ndarray]]:
@@ -242,7 +243,7 @@ class LayerSimulation:
     """One layer of a batch: its neurons' state, and the sums of its synapses.
 
     block_size : Four-byte numbers that one step of one sample takes between sources and neurons.
-    large_inputs : Neuron updates whose input reached +-2^17 weight units.
+    large_inputs : Neuron updates whose input reached +-2^17 weight units; a tensor, for which the host need not wait.
     """
 
     def __init__(self, layer: Layer, prepared: Prepared, samples: int) -> None:
@@ -262,7 +263,7 @@ class LayerSimulation:
         converted = [int(np.prod(each.shape)) for each in sums if not each.takes_bytes]
         self.block_size = max([layer.size, *converted]) * (2 if self.dtype == torch.float64 else 1)
         self.counts_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
-        self.large_inputs = 0
+        self.large_inputs: torch.Tensor | int = 0
 
     def currents(self, streams: Mapping[str, Source], steps: slice, rows: slice) -> torch.Tensor:
         """(steps or 1, samples, neurons) input of some samples in some of the chunk's steps, in weight units.
@@ -290,7 +291,7 @@ class LayerSimulation:
             return torch.zeros((1, rows.stop - rows.start, self.layer.size), dtype=self.dtype, device=self.device)
         if self.counts_large:
             repeated = 1 if len(total) > 1 else steps.stop - steps.start
-            self.large_inputs += int(torch.count_nonzero(total.abs() >= REGISTER_LIMIT)) * repeated
+            self.large_inputs += torch.count_nonzero(total.abs() >= REGISTER_LIMIT) * repeated
         return total
 
     def _current(self, stream: Source, sums: Sums, steps: slice, rows: slice) -> torch.Tensor | None:

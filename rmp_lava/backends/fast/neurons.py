@@ -6,7 +6,7 @@ Both follow `rmp_lava.neuron.step`; in integer networks every spike and state is
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -65,7 +65,8 @@ def make_population(
         return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     if not integer and fused is not None and device.type == "cpu" and not neurons.is_leaky:
         return FusedFloatPopulation(neurons, shape, samples, torch.float32, device, keeps_current)
-    if integer and not wide and not neurons.is_leaky and device.type == "cuda" and triton_kernel() is not None:
+    plain = not neurons.is_leaky and neurons.largest_spike == 1
+    if integer and not wide and plain and device.type == "cuda" and triton_kernel() is not None:
         return TritonPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
     state = torch.int64 if wide else torch.int32 if integer else torch.float32
     return TorchPopulation(neurons, shape, samples, state, device, keeps_current)
@@ -78,7 +79,7 @@ class Population:
     u : The same for currents; (samples, 0) if they have no memory.
     threshold : In the units of v; (neurons,) int64 where they differ.
     bias : (neurons,) in the units of v, or (0,).
-    counts : (samples, neurons) int32: spikes of each neuron so far.
+    counts : (samples, neurons) int32: messages of each neuron so far.
     keeps : () or (neurons,) float64 shares that the decays of current and voltage leave.
     v_range, u_range, waiting_range : As in `rmp_lava.neuron.State`.
     """
@@ -138,7 +139,7 @@ class Population:
         Returns
         -------
         numpy.ndarray
-            (steps,) int64 spikes of all neurons.
+            (steps,) int64 messages of all neurons.
         """
         raise NotImplementedError
 
@@ -235,6 +236,7 @@ class FusedPopulation(Population):
             _RESETS[self.neurons.reset if fires else "none"],
             float(self.keeps[1]),
             float(self.keeps[0]),
+            np.int32(self.neurons.largest_spike),
         )
         self.saturations += int(saturations)
         self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
@@ -286,24 +288,19 @@ class FusedFloatPopulation(Population):
 class TritonPopulation(Population):
     """Integer neurons without leak on a GPU. Never run on one: the tests run the kernel in Triton's interpreter."""
 
-    def __init__(
-        self,
-        neurons: Neurons,
-        shape: tuple[int, ...],
-        samples: int,
-        state: torch.dtype,
-        device: torch.device,
-        keeps_current: bool,
-    ) -> None:
-        super().__init__(neurons, shape, samples, state, device, keeps_current)
-        self._limits: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    @cached_property
+    def _limits(self) -> dict[bool, list[torch.Tensor]]:
+        """What the kernel returned for blocks of steps in which neurons may spike, and may not."""
+        return {True: [], False: []}
 
     def advance(
         self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
     ) -> np.ndarray:
         """As `Population.advance`, but every step counts as active: the host would have to wait for the number of spikes."""
         if currents is not None:
-            currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32).contiguous()
+            if currents.dtype != torch.float32:
+                currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
+            currents = currents.contiguous()
         kernel = triton_kernel()
         assert kernel is not None
         limits = kernel.advance(
@@ -340,8 +337,9 @@ class TorchPopulation(Population):
             out[t] = self._step(current, self.v[rows], self.u[rows], fires)
         if not fires or self.neurons.reset == "none":
             return np.zeros(len(out), dtype=np.int64)
-        self.counts[rows] += out.sum(dim=0, dtype=torch.int32)
-        return out.sum(dim=(1, 2), dtype=torch.int64).cpu().numpy()
+        sent = out if self.neurons.largest_spike == 1 else out != 0
+        self.counts[rows] += sent.sum(dim=0, dtype=torch.int32)
+        return sent.sum(dim=(1, 2), dtype=torch.int64).cpu().numpy()
 
     def _step(self, current: torch.Tensor | None, v: torch.Tensor, u: torch.Tensor, fires: bool) -> torch.Tensor:
         """Advance v and u (rows, neurons), which are views, in place by one step of input in weight units; returns spikes."""
@@ -366,6 +364,8 @@ class TorchPopulation(Population):
         if not fires or self.neurons.reset == "none":
             return torch.zeros((), dtype=torch.uint8, device=v.device)
         spikes = v > self.threshold
+        if self.neurons.largest_spike > 1:
+            spikes = torch.div(v - 1, self.threshold, rounding_mode="floor").clamp_(0, self.neurons.largest_spike)
         if self.neurons.reset == "soft":
             v.sub_(spikes.to(v.dtype), alpha=self.threshold)
         else:

@@ -93,7 +93,7 @@ class BatchSimulation:
     def _advance(self, start: int, stop: int) -> None:
         samples, steps = len(self.rows), stop - start
         self.input.advance(start, stop)
-        potentials: list[np.ndarray] = []
+        potentials: list[torch.Tensor] = []
         for layer in self.network:
             stream, simulation = self.streams[layer.name], self.layers[layer.name]
             assert isinstance(stream, Stream)
@@ -108,7 +108,7 @@ class BatchSimulation:
                 spikes = simulation.population.advance(currents, out, some, rows)
                 stream.activity[some] += spikes
                 if watched:
-                    potentials.append(simulation.population.v.cpu().numpy().copy())
+                    potentials.append(simulation.population.v.clone())
         for each in populations(self.network):
             self.updates[each.name] += each.size * samples * steps
         if "spikes" in self.record:
@@ -116,7 +116,7 @@ class BatchSimulation:
                 self._record_spikes(name, source, start, stop)
         self._read_out(out, potentials, start, stop)
 
-    def _read_out(self, fired: torch.Tensor, potentials: list[np.ndarray], start: int, stop: int) -> None:
+    def _read_out(self, fired: torch.Tensor, potentials: list[torch.Tensor], start: int, stop: int) -> None:
         """Predictions from the read-out's spikes (steps, samples, outputs), and its potentials after each step if needed."""
         counts = None
         if needs_count(self.network):
@@ -124,7 +124,8 @@ class BatchSimulation:
             self.output_counts = so_far[-1]
             counts = so_far.cpu().numpy()
         elapsed = np.arange(start + 1, stop + 1)[:, None, None]
-        scores = output(self.network, counts, np.stack(potentials) if potentials else None, elapsed)
+        after = torch.stack(potentials).cpu().numpy() if potentials else None
+        scores = output(self.network, counts, after, elapsed)
         self._note(start, stop, scores)
 
     def _note(self, start: int, stop: int, scores: np.ndarray) -> None:
@@ -187,7 +188,7 @@ class BatchSimulation:
         if self.input.population is not None:
             self.input.population.report(part, INPUT, 0)  # pixels have at most 16 bits
         for name, simulation in self.layers.items():
-            simulation.population.report(part, name, simulation.large_inputs)
+            simulation.population.report(part, name, int(simulation.large_inputs))
             simulation.large_inputs = 0
             if "waiting" in self.record and simulation.population.waiting_range is not None:
                 part.waiting_ranges[name] = simulation.population.waiting_range

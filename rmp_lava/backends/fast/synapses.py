@@ -6,7 +6,8 @@ Integer networks have three exact kernels. `int8`: oneDNN's 8-bit convolution wi
 that are 8-bit numbers, or even ones twice as large, before the shift by their exponent. `float32`: exact while every partial
 sum stays below 2^24, a bound that follows from the weights. `float64`: exact below 2^53. Real weights are float32. Where a
 pooling was folded into the weights, they are multiplied by sums of messages. Beside these dense sums, `events` adds the weights
-of active neurons only, for the weights that `int8` takes; blocks with few spikes are summed by it.
+of active neurons only, for the weights that `int8` takes; blocks with few spikes are summed by it. A GPU has `int8-matmul`
+in place of `int8`: one product of 8-bit matrices with 32-bit sums for all windows of a block, which no library may round.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _SAFE_MESSAGE = 127
 """CPUs without VNNI add two products of 8-bit numbers in 16 bits."""
 
 _LARGEST_BYTE = 255
-_OF_BYTES = ("int8", "events")
+OF_BYTES = ("int8", "int8-matmul", "events")
+_LEAST_ROWS, _MULTIPLE = 32, 8
+"""Of matrices that PyTorch's 8-bit product takes on a GPU: rows, and what columns are a multiple of."""
 
 
 def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -71,14 +74,14 @@ class Sums:
     exponent : Of the weights.
     shape : Of one set of messages, as the kernels take it.
 
-    kernel : {"int8", "float32", "float64", "float32 matmul", "float64 matmul", "events"}. The kernel in use: matrix products
-        where a convolution is not exact for this shape, and on a GPU.
+    kernel : {"int8", "int8-matmul", "float32", "float64", "float32 matmul", "float64 matmul", "events"}. The kernel in use:
+        matrix products where a convolution is not exact for this shape, and on a GPU.
     events : `EventSums`, for blocks in which they cost less, or None.
 
     Raises
     ------
     BackendError
-        If kernel "int8" is not available for this synapse.
+        If kernel "int8" or "int8-matmul" is wanted and not available for this synapse.
     """
 
     def __init__(
@@ -92,13 +95,13 @@ class Sums:
         self.kernel = self._choose_kernel(source, weight, arithmetic.kernel, arithmetic.largest)
         if arithmetic.kernel in ("auto", "events"):
             self._prepare_events(weight, arithmetic.kernel, arithmetic.largest)
-        if self.kernel in _OF_BYTES:
+        if self.kernel in OF_BYTES:
             del self._weight
 
     @property
     def takes_bytes(self) -> bool:
         """Whether messages have to be uint8."""
-        return self.kernel in _OF_BYTES
+        return self.kernel in OF_BYTES
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         """Sums for each of n sets of messages.
@@ -123,25 +126,25 @@ class Sums:
         name = str(self.dtype).removeprefix("torch.")
         sound = self._is_sound()
         if wanted != "float32":
-            reason = self._prepare_int8(weight, largest) if sound else "oneDNN cannot convolve this shape"
-            if reason is None and not self._is_exact("int8", largest):
+            kernel = "int8-matmul" if wanted == "int8-matmul" or self.device.type != "cpu" else "int8"
+            usable = sound or kernel == "int8-matmul"
+            reason = self._prepare_int8(kernel, weight, largest) if usable else "oneDNN cannot convolve this shape"
+            if reason is None and not self._is_exact(kernel, largest):
                 reason = "it is not exact on this machine"
             if reason is None:
-                return "int8"
-            if wanted == "int8":
-                raise BackendError(f"kernel 'int8' cannot compute synapses from {source!r}: {reason}")
+                return kernel
+            if wanted in ("int8", "int8-matmul"):
+                raise BackendError(f"kernel {wanted!r} cannot compute synapses from {source!r}: {reason}")
         # cuDNN may choose Winograd or FFT convolutions, which round.
         plain = self.device.type == "cpu" and sound
         return name if plain and (weight.dtype.kind == "f" or self._is_exact(name, largest)) else f"{name} matmul"
 
-    def _prepare_int8(self, weight: np.ndarray, largest: int) -> str | None:
-        """Set up the 8-bit kernel, or return why it is not available."""
-        if self.device.type != "cpu":
-            return f"it exists on the CPU only, not on {self.device}"
+    def _prepare_int8(self, kernel: str, weight: np.ndarray, largest: int) -> str | None:
+        """Set up an 8-bit kernel, or return why it is not available."""
         if weight.dtype.kind != "i":
             return "the weights are real numbers"
         if largest > _SAFE_MESSAGE:
-            return "messages are graded, and products of larger ones may saturate on some CPUs"
+            return f"messages are graded, and those above {_SAFE_MESSAGE} may saturate"
         if self.dtype != torch.float32:
             return "its sums can reach 2^24"
         halved, factor = _of_8_bits(weight)
@@ -150,11 +153,15 @@ class Sums:
         self._scales = torch.full((len(weight),), float(factor * self._power))
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
         try:
-            self._packed = self._pack(torch.tensor(halved))
-            self._compute("int8", torch.zeros((1, *self.shape), dtype=torch.uint8))
+            if kernel == "int8":
+                self._packed = self._pack(torch.tensor(halved))
+            else:
+                self._scales = self._scales.to(self.device)
+                self._packed = _padded(self._columns(torch.tensor(halved)).to(self.device), _MULTIPLE)
+            self._compute(kernel, torch.zeros((1, *self.shape), dtype=torch.uint8, device=self.device))
             return None
         except (AttributeError, RuntimeError, NotImplementedError) as error:
-            return f"this PyTorch or CPU does not have it ({str(error).splitlines()[0]})"
+            return f"this PyTorch or processor does not have it ({str(error).splitlines()[0]})"
 
     def _prepare_events(self, weight: np.ndarray, wanted: Kernel, largest: int) -> None:
         """Set up event-driven sums, if they exist for this synapse, and use them for all messages if they are wanted."""
@@ -183,11 +190,14 @@ class Sums:
         largest = min(largest, 255)
         probe = torch.randint(0, largest + 1, (2, *self.shape), generator=random, dtype=torch.uint8)
         probe[0] = largest
+        probe = probe.to(self.device)
         return torch.equal(self._compute(kernel, probe), self._compute("matmul", probe))
 
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
         if kernel == "int8":
             return self._int8(messages)
+        if kernel == "int8-matmul":
+            return self._by_product(messages.contiguous().view(torch.int8))
         if kernel == "events":
             assert self.events is not None
             return self.events(messages)
@@ -203,6 +213,26 @@ class Sums:
 
     def _int8(self, messages: torch.Tensor) -> torch.Tensor:
         """Sums of uint8 messages with the packed weights."""
+        raise NotImplementedError
+
+    def _by_product(self, messages: torch.Tensor) -> torch.Tensor:
+        """The same of int8 messages: what each neuron receives is a row, which is multiplied by a matrix of all weights."""
+        count = self._row_count(len(messages))
+        rows = torch.zeros((max(count, _LEAST_ROWS), len(self._packed)), dtype=torch.int8, device=self.device)
+        self._fill(rows[:count], messages)
+        sums = torch._int_mm(rows, self._packed)[:count, : len(self._scales)]
+        return (sums * self._scales).view(len(messages), -1)
+
+    def _columns(self, weight: torch.Tensor) -> torch.Tensor:
+        """8-bit weights as a matrix with a column for each output channel."""
+        raise NotImplementedError
+
+    def _row_count(self, sets: int) -> int:
+        """Rows of the product for so many sets of messages: one for each column of outputs."""
+        raise NotImplementedError
+
+    def _fill(self, rows: torch.Tensor, messages: torch.Tensor) -> None:
+        """Write messages into rows of zeros, in the order of `_columns`."""
         raise NotImplementedError
 
     def _plain(self, messages: torch.Tensor) -> torch.Tensor:
@@ -221,6 +251,12 @@ def _of_8_bits(weight: np.ndarray) -> tuple[np.ndarray | None, int]:
     if low < -128 * factor or high > 127 * factor or (factor == 2 and (weight & 1).any()):
         return None, factor
     return np.ascontiguousarray(weight // factor, dtype=np.int8), factor
+
+
+def _padded(matrix: torch.Tensor, multiple: int) -> torch.Tensor:
+    """A matrix with further rows and columns of zeros, so that their numbers are multiples."""
+    rows, columns = (-size % multiple for size in matrix.shape)
+    return F.pad(matrix, (0, columns, 0, rows)).contiguous()
 
 
 def make_sums(synapse: Synapse, source_shape: tuple[int, ...], arithmetic: Arithmetic) -> Sums:
@@ -263,6 +299,15 @@ class DenseSums(Sums):
             messages, 1.0, 0, self._packed, self._scales, self._zeros, None, *_PLAIN_RESULT
         )
 
+    def _columns(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.T
+
+    def _row_count(self, sets: int) -> int:
+        return sets
+
+    def _fill(self, rows: torch.Tensor, messages: torch.Tensor) -> None:
+        rows[:, : messages.shape[1]] = messages
+
     def _plain(self, messages: torch.Tensor) -> torch.Tensor:
         return F.linear(messages, self._weight)
 
@@ -287,7 +332,7 @@ class ConvSums(Sums):
         super().__init__(synapse.source, synapse.weight, synapse.exponent, memory_shape(source_shape), arithmetic)
 
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
-        if kernel == "events":
+        if kernel in ("events", "int8-matmul"):
             return super()._compute(kernel, messages)
         height, width, channels = self.shape
         if channels == 1 or height * width == 1:
@@ -322,6 +367,35 @@ class ConvSums(Sums):
         return ops.onednn.qconv2d_pointwise(
             images, 1.0, 0, self._packed, self._scales, self._zeros, None, *self._geometry(), *_PLAIN_RESULT
         )
+
+    def _columns(self, weight: torch.Tensor) -> torch.Tensor:
+        if self.groups != 1:
+            raise NotImplementedError("for convolutions with groups")
+        return weight.permute(2, 3, 1, 0).flatten(0, 2)
+
+    def _output_size(self) -> tuple[int, int]:
+        rows, columns = (
+            (n + 2 * p - extent) // s + 1
+            for n, p, extent, s in zip(self.shape[:2], self.padding, self._extent, self.stride, strict=True)
+        )
+        return rows, columns
+
+    def _row_count(self, sets: int) -> int:
+        height, width = self._output_size()
+        return sets * height * width
+
+    def _fill(self, rows: torch.Tensor, messages: torch.Tensor) -> None:
+        (height, width), channels = self._output_size(), self._channels
+        (vertical, horizontal), (down, right) = self.padding, self.stride
+        images = F.pad(messages.view(-1, *self.shape), (0, 0, horizontal, horizontal, vertical, vertical))
+        windows = rows.view(len(images), height, width, -1)
+        first = 0
+        for top in range(0, self._extent[0], self.dilation[0]):
+            for left in range(0, self._extent[1], self.dilation[1]):
+                windows[..., first : first + channels] = images[
+                    :, top : top + down * (height - 1) + 1 : down, left : left + right * (width - 1) + 1 : right
+                ]
+                first += channels
 
     def _plain(self, images: torch.Tensor) -> torch.Tensor:
         return F.conv2d(images, self._weight, None, self.stride, self.padding, self.dilation, self.groups)

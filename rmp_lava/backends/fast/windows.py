@@ -66,7 +66,10 @@ class WindowSimulation(BatchSimulation):
             currents = simulation.currents(self.streams, some, rows)
             simulation.population.advance_window(currents, out, some, rows, wait)
         simulation.population.advance(None, out, slice(steps - wait, steps), slice(0, samples))
-        stream.activity[:] = out.flatten(1).any(dim=1).cpu().numpy()
+        if self.device.type == "cpu":
+            stream.activity[:] = out.flatten(1).any(dim=1).numpy()
+        else:  # the host does not wait to know
+            stream.activity[:] = 1
         return stream
 
     def _burst_of(self, layer: Layer, simulation: LayerSimulation) -> BurstStream:
@@ -106,7 +109,7 @@ class WindowSimulation(BatchSimulation):
             currents = simulation.currents(self.streams, slice(t, t + 1), everyone) if t < self.plan.steps else None
             simulation.population.advance(currents, out, now, everyone, fires=fires)
             if fires and needs_potential(self.network):
-                potentials.append(simulation.population.v.cpu().numpy().copy())
+                potentials.append(simulation.population.v.clone())
         self.updates[layer.name] += layer.size * len(self.rows) * (stop - start)
         if "spikes" in self.record:
             self._record_spikes(layer.name, stream, start, stop, first=start)

@@ -117,6 +117,7 @@ def _native_population(each: Population, plan: Schedule, lead_in: int, adapters:
         reset_offset=lead_in + each.window.start,
         wait=each.window.wait,
         steps=plan.steps if plan.wait else None,
+        largest_spike=neurons.largest_spike,
     )
     return LavaPopulation(process.a_in, process.s_out, lava_shape(each.shape), process.v)
 
@@ -144,8 +145,9 @@ def _connect_all(
         population = built[name]
         if steps == 0:
             return population
-        # The input's messages may be graded, which neurons cannot relay. A Delay is cheaper, but runs on no neuro-core.
-        if population.a_in is not None and (pulses is not None or adapters.as_on_chip):
+        # Messages may be graded, which neurons cannot relay. A Delay is cheaper, but runs on no neuro-core.
+        single = population.a_in is not None and not network.is_graded
+        if single and (pulses is not None or adapters.as_on_chip):
             return relay(delayed(name, steps - 1))
         process = Delay(shape=population.shape, steps=steps)
         population.s_out.connect(process.s_in)
@@ -160,7 +162,7 @@ def _connect_all(
                 value = apply(synapse, constant[None, None])[0, 0].astype(np.int64)
                 pulses.always(lead_in + when[layer.name].start + 1, value, target)
                 continue
-            largest = network.input.largest_message if synapse.source == INPUT else 1
+            largest = network.largest_message(synapse.source)
             bits = 0 if network.is_integer and largest == 1 and not network.is_sigma_delta else 16
             port = delayed(synapse.source, steps).s_out
             connect_synapse(synapse, port, target, bits, adapters if from_host else None)

@@ -254,7 +254,7 @@ def _collected(network: SpikingNetwork, folder: Path, task: NetworkTask, record:
         return {name: _load(folder, kind, i) for name, i in present.items()}
 
     counts, last, crossing, potentials = (read(kind) for kind in ("counts", "last", "crossing", "membrane"))
-    sent = read("sums") if network.is_sigma_delta else counts
+    sent = read("sums") if network.is_sigma_delta or network.is_graded else counts
     soft = {
         each.name for each in populations(network) if task.implementation == "stock" and each.neurons.reset == "soft"
     }

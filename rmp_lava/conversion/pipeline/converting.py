@@ -28,6 +28,7 @@ from ..balancing import Balancing, candidates_for, usual_waits
 from ..conversion import Conversion
 from ..diagnosis import diagnose_rounding
 from ..divergence import COMPARED_IMAGES, balance_best
+from ..graded import MAX_SPIKE_BITS, graded
 from ..image_encoding import with_encoding
 from ..pooling import unfold_pooling
 from ..quantization import Quantization
@@ -80,6 +81,7 @@ def convert(
     progress: bool = False,
     smallest_change: float = 0.0,
     wait: int | Literal["auto"] = 0,
+    spike_bits: int | None = None,
     **changes: Unpack[BalancingChanges],
 ) -> Conversion:
     """Convert a trained network to an RMP spiking network, without training it further.
@@ -138,6 +140,9 @@ def convert(
     wait : int or "auto"
         Time steps that neurons integrate before they may spike, see `Balancing`. "auto": 0, 1, 2 or T, whichever brings the
         integers closest to the trained network; `rmp_lava.conversion.frontier` shows what each costs.
+    spike_bits : int, optional
+        2..7: RMP neurons send graded spikes of so many bits, each for up to 2^bits - 1 spikes, in a single time step; see
+        `rmp_lava.conversion.graded`. The steps follow, there is no wait, the input is a current, and the reset soft.
     **changes
         Fields of `rmp_lava.conversion.balancing.Balancing` that differ from the method's: thresholds, percentile, alpha, v_init,
         reset, channelwise, calibrate.
@@ -162,6 +167,9 @@ def convert(
     check_choice("neurons", neurons, NeuronKind)
     if neurons == "rmp" and smallest_change:
         raise UsageError("smallest_change is for neurons='sigma-delta', which send changes; leave it out")
+    levels = None if spike_bits is None else _levels(spike_bits, neurons, steps, wait, encoding, quantization, changes)
+    if levels is not None:
+        steps = wait = levels
     images = given(model, np.asarray(images), encoding)
     request = _Request(
         prepared(model, example(images), input_range=input_range, mean=mean, std=std),
@@ -196,7 +204,39 @@ def convert(
     diagnosis = diagnose_rounding(conversion, request)
     if diagnosis is not None:
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
+    if levels is not None:
+        return with_changes(conversion, integer=graded(conversion.integer), steps=1, diagnosis=diagnosis)
     return with_changes(conversion, diagnosis=diagnosis, request=request)
+
+
+def _levels(
+    spike_bits: int,
+    neurons: NeuronKind,
+    steps: int | None,
+    wait: int | Literal["auto"],
+    encoding: TrainedEncoding | None,
+    quantization: Quantization,
+    changes: BalancingChanges,
+) -> int:
+    """The largest graded spike of so many bits; raises `UsageError` for options that it contradicts."""
+    if not isinstance(spike_bits, int) or not 2 <= spike_bits <= MAX_SPIKE_BITS:
+        raise UsageError(f"spike_bits is {spike_bits!r}; graded spikes have 2 to {MAX_SPIKE_BITS} bits")
+    contradicted = {
+        "neurons": neurons != "rmp",
+        "steps": steps is not None,
+        "wait": wait != 0,
+        "reset": changes.get("reset", "soft") != "soft",
+        "encoding": encoding not in (None, "current"),
+        "quantization.for_lava_dl": quantization.for_lava_dl,
+        "quantization.for_board": quantization.for_board,
+    }
+    named = [name for name, given in contradicted.items() if given]
+    if named:
+        raise UsageError(
+            f"spike_bits gives RMP neurons with soft reset one step, a current as input and no wait, and graded spikes run on no "
+            f"board and in no loader of lava-dl; leave out {', '.join(named)}, or spike_bits"
+        )
+    return (1 << spike_bits) - 1
 
 
 @dataclass(frozen=True, eq=False)
