@@ -128,7 +128,18 @@ def check_version(version: str, wheel: Path, source: Path, folder: Path, log: Pa
         step("zoo", command, "zoo")
         step("zoo NAME", command, "zoo", "digits-deep", "--output", "digits-deep.net")
         step("fit", command, "fit", "digits-deep.net")
-        step("report", command, "report", "digits-deep.net", "--output", "report.html")
+        step(
+            "report",
+            command,
+            "report",
+            "digits-deep.net",
+            "--data",
+            "digits",
+            "--samples",
+            "50",
+            "--output",
+            "report.html",
+        )
         step("demo", command, "demo", "--samples", "5")
         step("typed", python, "-c", _TYPED)
         installed = step("files", python, "-c", _FILES)
@@ -199,6 +210,7 @@ def main() -> int:
     digest = contents(wheel)
     kept = stored.get("results", {}) if stored.get("wheel") == digest else {}
     results = {version: [Check(**each) for each in checks] for version, checks in kept.items()}
+    store(digest, results)
     for version in arguments.python or versions():
         if interpreter(version) is None:
             print(f"Python {version} is not on this machine: not run")
@@ -210,11 +222,16 @@ def main() -> int:
         finally:
             if not arguments.keep:
                 shutil.rmtree(folder, ignore_errors=True)
-        written = {name: [asdict(check) for check in checks] for name, checks in results.items()}
-        RESULTS.write_text(json.dumps({"wheel": digest, "results": written}, indent=2) + "\n")
+        store(digest, results)
     good = show(results, sorted({*versions(), *(arguments.python or [])}, key=lambda v: int(v.split(".")[1])))
     print(f"Everything that was printed: {log}")
     return 0 if good else 1
+
+
+def store(digest: str, results: dict[str, list[Check]]) -> None:
+    """Keep the results of this wheel for a later call."""
+    written = {version: [asdict(check) for check in checks] for version, checks in results.items()}
+    RESULTS.write_text(json.dumps({"wheel": digest, "results": written}, indent=2) + "\n", encoding="utf-8")
 
 
 def contents(wheel: Path) -> str:

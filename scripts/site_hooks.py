@@ -41,6 +41,7 @@ PACKAGES = (
     "training.models",
     "hardware",
     "netx",
+    "zoo",
     "errors",
 )
 """Modules of rmp_lava that have a page in the reference, besides the names of rmp_lava itself."""

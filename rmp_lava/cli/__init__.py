@@ -13,7 +13,7 @@ import typer
 from ..choices import LogLevel
 from ..errors import RmpLavaError, RmpLavaWarning
 from ..progress import SHOWN, running
-from . import conversion, hardware, logs, networks, nir, report, selftest, training
+from . import conversion, hardware, logs, networks, nir, report, selftest, training, zoo
 
 app = typer.Typer(
     name="rmp-lava",
@@ -33,6 +33,7 @@ for _command in (
     networks.run,
     networks.upgrade,
     nir.nir,
+    zoo.zoo,
     hardware.fit,
     hardware.estimate,
     hardware.profiles,

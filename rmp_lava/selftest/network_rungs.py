@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from ..errors import NetFileError
 from ..network import SpikingNetwork
 from .execute import Trial
 from .rung import Rung
@@ -15,7 +12,6 @@ DIGITS_STEPS = 8
 """With as many blank steps, in the middle of which stock neurons are reset once more."""
 VGG_STEPS = 6
 """With two blank steps a period of 8, without a second reset; more steps would lower the full network's potentials too far."""
-NET = "digits-deep.net"
 NARROW, FULL = 1 / 16, 1 / 2
 """Widths of VGG-16."""
 REASON = "the definition of the neuron gives these spikes (backend reference); it is independent of Lava and of self-synapses"
@@ -23,13 +19,13 @@ MEANS = "each part passed alone, so the cause is how they work together: the lay
 
 
 def digits() -> Rung:
-    from ..netx import load as load_net
+    from .. import zoo
     from ..training.data import load
 
     return Rung(
         "digits",
         "a trained residual network of ten layers on two digits",
-        Trial(load_net(_net_file()), np.asarray(load("digits").test_images[:2]), DIGITS_STEPS),
+        Trial(zoo.load("digits-deep"), np.asarray(load("digits").test_images[:2]), DIGITS_STEPS),
         REASON,
         MEANS,
         "end the network before this layer and run it again; see docs/loihi.md, traps",
@@ -46,16 +42,6 @@ def vgg16(width: float = NARROW) -> Rung:
         MEANS,
         "run rmp-lava fit on a network of that size; see docs/loihi.md, traps",
     )
-
-
-def _net_file() -> Path:
-    """The network is part of an installed package; in a checkout it is among the exports."""
-    here = Path(__file__).resolve()
-    places = [here.with_name(NET), here.parents[2] / "exports" / "reference" / NET]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise NetFileError(f"the self-test's network {NET} is missing in {here.parent}; install rmp-lava again")
-    return found
 
 
 def _vgg16(width: float) -> SpikingNetwork:

@@ -83,7 +83,8 @@ class TrainedModel:
 def load_trained(target: str, weights: Path | None = None, shape: tuple[int, ...] | None = None) -> TrainedModel:
     """A network from a checkpoint of `train`, a `.pt2` file of `torch.export.save`, ONNX, `package.module:function`, or a `.net`.
 
-    The network that the integers of a `.net` represent is restored, see `rmp_lava.conversion.restore`.
+    A `.net` in analog form (`Conversion.analog`, saved) is the trained network; else the one that its integers represent is
+    restored, see `rmp_lava.conversion.restore`.
 
     Parameters
     ----------
@@ -244,7 +245,7 @@ def _from_net(path: Path) -> TrainedModel:
         if function is not None:  # the file holds weights alone
             how = f"take that, {function} --weights {better}, or move {better} away where that function is lost"
         raise UsageError(f"the trained network of {path} is stored next to it, without rounding errors; {how}")
-    analog = restore(network)
+    analog = network if network.stage == "analog" else restore(network)  # the former holds trained weights as they are
     return TrainedModel(
         name=network.name,
         model=AnalogNetwork(analog),

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import rmp_lava
+from rmp_lava import zoo
+
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.slow
@@ -56,6 +59,23 @@ def test_hardware_profiles_are_shipped(run_installed):
 def test_the_self_test_s_network_is_shipped(run_installed):
     code = "from rmp_lava.selftest.network_rungs import digits; print(digits().subject.network.depth)"
     assert run_installed("-c", code).strip() == "10"
+
+
+def test_the_zoo_is_shipped(run_installed):
+    code = (
+        "from rmp_lava import zoo\n"
+        "for entry in zoo.entries(): print(zoo.path(entry.name).name, zoo.load(entry.name).balanced_steps == entry.steps)"
+    )
+    files = run_installed("-c", code).split()
+    assert files[::2] == [f"{entry.name}.net" for entry in zoo.entries()] and set(files[1::2]) == {"True"}
+
+
+def test_the_licence_and_the_mark_of_types_are_shipped(site):
+    assert (site / "rmp_lava" / "py.typed").is_file()
+    (information,) = site.glob("rmp_lava-*.dist-info")
+    metadata = (information / "METADATA").read_text(encoding="utf-8")
+    assert f"Version: {rmp_lava.__version__}" in metadata and "Classifier: Typing :: Typed" in metadata
+    assert list(information.rglob("LICENSE"))
 
 
 def test_nothing_else_lands_in_site_packages(site):

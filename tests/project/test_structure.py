@@ -32,6 +32,7 @@ FLOORS = [
     {"backends", "processes"},
     {"conversion"},
     {"nir", "sources"},
+    {"zoo"},
     {"selftest"},
     {"plot"},
     {"report"},

@@ -16,7 +16,7 @@ from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import NetFileError, RmpLavaError, UsageError
 from rmp_lava.network import Companion
-from rmp_lava.netx import load
+from rmp_lava.netx import load, save
 from rmp_lava.report.provenance import describe_companions
 from rmp_lava.sources import companions as keep
 from rmp_lava.sources.companions import check_places, save_with_ann
@@ -72,6 +72,12 @@ def test_the_state_dict_is_kept_and_named_as_companion(model, tmp_path):
     )
     assert set(kept.files) == ({"ann", "onnx"} if HAS_ONNX else {"ann"})
     assert len(kept.left_out) == (0 if HAS_ONNX else 1)
+
+
+def test_a_net_file_in_analog_form_is_the_trained_network_itself(model, tmp_path):
+    save(traced(model), tmp_path / "trained.net")
+    target, values = load_trained(str(tmp_path / "trained.net")), torch.rand(3, 1, 8, 8)
+    np.testing.assert_allclose(target.model(values).detach(), model(values).detach(), rtol=1e-4, atol=1e-5)
 
 
 @needs_onnx

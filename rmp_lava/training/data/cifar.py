@@ -58,8 +58,8 @@ def read(download: Download, directory: StrPath | None) -> Dataset:
     title, path = download.title, chosen_path(directory)
     if path is None:
         raise DataError(
-            f"{title} does not come with this package; fetch it with torchvision and name its folder with --data-dir "
-            f"or {DATA_VARIABLE}"
+            f"{title} does not come with this package; name its folder with --data-dir or {DATA_VARIABLE}, or fetch it through "
+            f"torchvision with `rmp-lava zoo --download {download.name} --data-dir FOLDER`"
         )
     if os.path.isfile(path):
         return _read_zip(download, path)

@@ -50,8 +50,9 @@ def _find(directory: StrPath | None) -> list[Path]:
             missing = [name for name in _FILES if name not in files]
             raise DataError(f"Fashion-MNIST in {folder} lacks {', '.join(missing)} (plain or .gz); fetch it again")
     raise DataError(
-        f"Fashion-MNIST was not found in {', '.join(map(str, folders))}; `apt install dataset-fashion-mnist`, or fetch "
-        f"it with torchvision and name its folder with --data-dir or {DATA_VARIABLE}"
+        f"Fashion-MNIST was not found in {', '.join(map(str, folders))}; name its folder with --data-dir or {DATA_VARIABLE}, "
+        "`apt install dataset-fashion-mnist`, or fetch it through torchvision with `rmp-lava zoo --download fashion-mnist "
+        "--data-dir FOLDER`"
     )
 
 
