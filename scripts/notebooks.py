@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -47,7 +48,11 @@ def execute(source: Path) -> nbformat.NotebookNode:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with TemporaryDirectory() as folder:
         client = NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            config=Config({"KernelManager": {"transport": "ipc"}}),
         )
         client.execute(env=environment)
     del notebook.cells[0]
