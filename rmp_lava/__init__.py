@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # type checkers do not see `__getattr__` below
     from .conversion.quantize import quantize as quantize
     from .conversion.rates import compare_rates as compare_rates
     from .conversion.restore import restore as restore
+    from .conversion.tracing.own_layers import register_layer as register_layer
     from .errors import RmpLavaError as RmpLavaError, RmpLavaWarning as RmpLavaWarning
     from .findings import Finding as Finding
     from .hardware import estimate as estimate, map_network as map_network
@@ -55,6 +56,7 @@ _NAMES = {
     "conversion.quantize": ("quantize",),
     "conversion.rates": ("compare_rates",),
     "conversion.restore": ("restore",),
+    "conversion.tracing.own_layers": ("register_layer",),
     "errors": ("RmpLavaError", "RmpLavaWarning"),
     "findings": ("Finding",),
     "hardware": ("estimate", "map_network"),

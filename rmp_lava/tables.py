@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MOST_TITLE_COLUMNS = 100
+ROWS_SHOWN = 16
+"""Of a table as `repr`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Rows of strings under a title; made by `table`.
 
@@ -80,6 +82,12 @@ class Table:
         words = ' class="words"' if all(self.text) else ""
         return f"<table{words}>{title}{head}<tbody>{''.join(body)}</tbody></table>"
 
+    def __repr__(self) -> str:
+        return self.to_text(ROWS_SHOWN)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
     def __rich__(self) -> RichTable:
         """What rich's consoles print."""
         from rich.table import Table as RichTable
@@ -110,7 +118,7 @@ class Tabular:
     """An object that shows itself as the table of its method `table`; as `repr` in at most `rows_shown` rows."""
 
     __slots__ = ()
-    rows_shown: ClassVar[int] = 16
+    rows_shown: ClassVar[int] = ROWS_SHOWN
 
     def table(self) -> Table:
         """What the object shows of itself."""

@@ -16,7 +16,7 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
 EXECUTED = ROOT / "build" / "notebooks"
-SECONDS = 300
+SECONDS = 1800
 """Of each cell, before it is interrupted: they take a few, but other processes may want the cores."""
 _SETUP = "get_ipython().run_line_magic('config', \"InlineBackend.figure_formats = ['png2x']\")"
 
@@ -50,9 +50,11 @@ def execute(source: Path) -> nbformat.NotebookNode:
         client = NotebookClient(
             notebook,
             timeout=SECONDS,
+            startup_timeout=SECONDS,
             kernel_name="python3",
             resources={"metadata": {"path": folder}},
-            config=Config({"KernelManager": {"transport": "ipc"}}),
+            # Sockets in the folder instead of open ports.
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
         )
         client.execute(env=environment)
     del notebook.cells[0]

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import notebooks  # noqa: E402  (found by the path above)
 
+_figures: list[tuple[str, str, list[str]]] = []
+"""Name, title and pictures of each tutorial."""
 _log = logging.getLogger("mkdocs.site_hooks")
 PROJECT = {
     "CHANGELOG.md": "project/changelog.md",
@@ -40,6 +42,7 @@ PACKAGES = (
     "training.train",
     "training.models",
     "hardware",
+    "plot",
     "netx",
     "zoo",
     "errors",
@@ -49,6 +52,7 @@ PACKAGES = (
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
+    _figures.clear()
     for path, page in PROJECT.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
     files.append(File.generated(config, "reference/commands.md", content=commands()))
@@ -63,6 +67,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         title, rest = page.split("\n", 1)
         files.append(File.generated(config, f"tutorials/{name}.md", content=f"{title}\n\n{note}{rest}"))
         files.append(File.generated(config, f"tutorials/{name}.ipynb", content=nbformat.writes(notebook)))
+        _figures.append((name, title.removeprefix("# "), list(pictures)))
         for picture, content in pictures.items():
             files.append(File.generated(config, f"tutorials/{picture}", content=base64.b64decode(content)))
     return files
@@ -70,6 +75,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links into the repository into links into the site; what the site does not have becomes plain text."""
+    markdown = markdown.replace("<!-- figures of the tutorials -->", gallery())
     pages = {page: path for path, page in PROJECT.items()}
     source = pages.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
@@ -107,6 +113,16 @@ def outside(page: str) -> list[str]:
     return [address for address in loaded + styles if re.match(r"(?:[a-z]+:)?//", address)]
 
 
+def gallery() -> str:
+    """The figures of the tutorials, each with its page."""
+    return "\n\n".join(
+        f"### [{title}](tutorials/{name}.py)\n\n"
+        + "\n\n".join(f"![{title}](tutorials/{picture}){{ .figure }}" for picture in pictures)
+        for name, title, pictures in _figures
+        if pictures
+    )
+
+
 def commands() -> str:
     """The reference of the command line, as `--help` has it."""
     from typer.main import get_command
@@ -134,9 +150,8 @@ def commands() -> str:
 def names(name: str) -> str:
     """The reference of a module's public names: those of `__all__`, or all that it defines."""
     module = importlib.import_module(name)
-    public = getattr(module, "__all__", None) or [
-        key for key, value in vars(module).items() if _defined_in(value, name)
-    ]
+    listed = [key for key in getattr(module, "__all__", ()) if not inspect.ismodule(getattr(module, key))]
+    public = listed or [key for key, value in vars(module).items() if _defined_in(value, name)]
     public = sorted((key for key in public if not key.startswith("_")), key=lambda key: (key[0].isupper(), key))
     entries = "".join(f"::: {name}.{key}\n\n" for key in public)
     return f"# {name}\n\n{inspect.cleandoc(module.__doc__ or '')}\n\n{entries}"

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Events
 #
-# An event camera reports changes of brightness, pixel by pixel, with their time and their sign. Here, digits move under such a camera. The
-# network is trained on the mean of the events over time, and runs on the events themselves.
+# An event camera reports changes of brightness, pixel by pixel, with their time and their sign. Here, digits move
+# under such a camera. The network is trained on the mean of the events over time, and runs on the events themselves.
 
 # %%
 import matplotlib.pyplot as plt
@@ -16,7 +16,8 @@ from rmp_lava.training.data import bin_events, frames, load
 # %% [markdown]
 # ## Recordings
 #
-# The camera moves along a small circle around each digit. Where a pixel becomes brighter or darker by a quarter, it sends an event.
+# The camera moves along a small circle around each digit. Where a pixel becomes brighter or darker by a quarter, it
+# sends an event.
 
 # %%
 EVENT = np.dtype([("t", np.int64), ("x", np.int16), ("y", np.int16), ("p", np.int8)])
@@ -44,7 +45,8 @@ print(f"{len(recordings)} recordings of {np.mean([len(events) for events, _ in r
 # %% [markdown]
 # ## Time steps
 #
-# `bin_events` counts the events of each time step and pixel. It takes any indexable data set of (events, label), such as Tonic's.
+# `bin_events` counts the events of each time step and pixel. It takes any indexable data set of (events, label), such
+# as Tonic's.
 
 # %%
 STEPS = 12
@@ -93,4 +95,5 @@ for wait in (0, STEPS):
     print(f"wait {wait:2}: {result.accuracy(test_labels):.2%}, {operations:,.0f} synaptic operations per recording")
 
 # %% [markdown]
-# Recordings of N-MNIST, DVS-Gesture and SHD are read by name where Tonic has downloaded them ([guide](../guides/events.md)).
+# Recordings of N-MNIST, DVS-Gesture and SHD are read by name where Tonic has downloaded them
+# ([guide](../guides/events.md)).

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # A first conversion
 #
-# A trained network becomes spikes, cell by cell: handwritten digits of 8 x 8 pixels, a small convolutional network, and the question how
-# many time steps it needs.
+# A trained network becomes spikes, cell by cell: handwritten digits of 8 x 8 pixels, a small convolutional network,
+# and the question how many time steps it needs.
 
 # %% [markdown]
 # ## A trained network
 #
-# `digits-cnn` has three layers and follows the constraints of the RMP-SNN paper: no bias, no batch normalisation, average pooling.
+# `digits-cnn` has three layers and follows the constraints of the RMP-SNN paper: no bias, no batch normalisation,
+# average pooling.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 
 import rmp_lava
@@ -24,8 +24,9 @@ print(f"{trained.test_accuracy:.2%} of {len(digits.test_images)} test images")
 # %% [markdown]
 # ## One neuron
 #
-# Its input is 30 in each time step, its threshold 100, so it should spike in three of ten steps. A *soft* reset subtracts the threshold at a
-# spike. A *hard* reset sets the membrane potential to zero, and loses what was above the threshold.
+# Its input is 30 in each time step, its threshold 100, so it should spike in three of ten steps. A *soft* reset
+# subtracts the threshold at a spike. A *hard* reset sets the membrane potential to zero, and loses what was above the
+# threshold.
 
 # %%
 from rmp_lava.network import Neurons
@@ -46,7 +47,8 @@ for reset in ("soft", "hard"):
 rmp_lava.check(trained.model, digits.train_images)
 
 # %% [markdown]
-# The paper's method takes the largest input on training images as the threshold of a layer, and sends pixels as Poisson spikes.
+# The paper's method takes the largest input on training images as the threshold of a layer, and sends pixels as
+# Poisson spikes.
 
 # %%
 calibration = digits.train_images[:300]
@@ -62,10 +64,8 @@ paper["soft"]
 # One run gives the accuracy after every step.
 
 # %%
-curves = {
-    f"paper's method, {reset} reset": rmp_lava.run(network, digits.test_images, 128).accuracy_at(digits.test_labels)
-    for reset, network in paper.items()
-}
+runs = {f"{reset} reset": rmp_lava.run(network, digits.test_images, 64) for reset, network in paper.items()}
+rmp_lava.plot.accuracy(runs, digits.test_labels, trained=trained.test_accuracy)
 
 # %% [markdown]
 # The default method needs fewer steps: thresholds of least error, corrected biases, and pixels as currents.
@@ -73,18 +73,17 @@ curves = {
 # %%
 network = rmp_lava.convert(trained.model, calibration, steps=8).integer
 result = rmp_lava.run(network, digits.test_images, 8)
-curves["low latency, T = 8"] = result.accuracy_at(digits.test_labels)
 result
 
 # %%
-figure, axes = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
-for name, accuracy in curves.items():
-    axes.plot(range(1, len(accuracy) + 1), 100 * accuracy, label=name)
-axes.axhline(100 * trained.test_accuracy, color="grey", linewidth=0.8, label="trained network")
-axes.set_xscale("log", base=2)
-axes.set(xlabel="time steps T", ylabel="accuracy (%)", title="Digits, Loihi's integers")
-axes.legend(frameon=False)
-plt.show()
+rmp_lava.plot.accuracy(result, digits.test_labels, trained=trained.test_accuracy)
+
+# %% [markdown]
+# What the neurons do: a column for each image, a band for each layer, a mark for each spike.
+
+# %%
+recorded = rmp_lava.run(network, digits.test_images[:3], 8, record=("spikes",))
+rmp_lava.plot.raster(network, recorded, images=digits.test_images[:3], labels=digits.test_labels[:3])
 
 # %% [markdown]
 # ## Save and load

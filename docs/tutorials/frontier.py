@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Accuracy and energy
 #
-# How many time steps does a network need, and should its neurons wait before they spike? Each choice has an accuracy and a cost. This page
-# measures both, and then estimates the energy on a board.
+# How many time steps does a network need, and should its neurons wait before they spike? Each choice has an accuracy
+# and a cost. This page measures both, and then estimates the energy on a board.
 
 # %%
 import rmp_lava
@@ -25,8 +25,8 @@ conversion.stages(split.validation_images, split.validation_labels)
 # %% [markdown]
 # ## Convert for other time steps and waits
 #
-# A neuron that waits integrates for some steps before it may spike. That costs latency, but no spikes. The table says "yes" where no other
-# choice is as good in everything and better in something.
+# A neuron that waits integrates for some steps before it may spike. That costs latency, but no spikes. The table says
+# "yes" where no other choice is as good in everything and better in something.
 
 # %%
 from rmp_lava.conversion.frontier import frontier
@@ -38,41 +38,40 @@ found
 # %% [markdown]
 # ## The frontier
 #
-# Synaptic operations are what most of the energy of activity goes into. Points at the upper left are better.
+# Synaptic operations stand for the energy of activity. Points at the upper left are better; filled ones are beaten by
+# no other one.
 
 # %%
-import matplotlib.pyplot as plt
+rmp_lava.plot.frontier(found, "energy")
 
-figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
-for wait in (False, True):
-    points = [point for point in found.points if bool(point.wait) == wait]
-    operations = [point.synaptic_operations for point in points]
-    axes.plot(operations, [100 * point.score.accuracy for point in points], "o-", label="wait = T" if wait else "no wait")
-    for point in points:
-        axes.annotate(f"T = {point.steps}", (point.synaptic_operations, 100 * point.score.accuracy), fontsize=8)
-axes.set_xscale("log")
-axes.set(xlabel="synaptic operations per image", ylabel="accuracy (%)", title="Validation images, Loihi's integers")
-axes.legend(frameon=False)
-plt.show()
+# %%
+rmp_lava.plot.frontier(found, "latency")
 
 # %% [markdown]
 # `best` takes the most accurate conversion, or the cheapest or fastest within half a point of it.
 
 # %%
-{aim: (found.points[found.best(aim)].steps, found.points[found.best(aim)].wait) for aim in ("accuracy", "energy", "latency")}
+{
+    aim: (found.points[found.best(aim)].steps, found.points[found.best(aim)].wait)
+    for aim in ("accuracy", "energy", "latency")
+}
 
 # %% [markdown]
 # ## Test images, and energy
 #
-# The choice is made, so test images may be used. Energy is estimated from published coefficients of other people's measurements;
-# nothing here was measured on hardware ([how](../hardware.md#energy-and-time)).
+# The choice is made, so test images may be used. Energy is estimated from published coefficients of other people's
+# measurements; nothing here was measured on hardware ([how](../hardware.md#energy-and-time)).
 
 # %%
 chosen = found.conversions[found.best("energy")]
 result = rmp_lava.run(chosen.integer, digits.test_images, chosen.steps)
 print(f"{result.accuracy(digits.test_labels):.2%} of {result.samples} test images")
-rmp_lava.estimate(chosen.integer, result, "oheo_gulch")
+energy = rmp_lava.estimate(chosen.integer, result, "oheo_gulch")
+energy
+
+# %%
+rmp_lava.plot.energy(energy)
 
 # %% [markdown]
-# The command line does the same: `rmp-lava convert exports/digits-cnn.pt --steps 16 --aim energy`. Where few steps lose too much, `rmp-lava
-# tune` trains the network for them ([guide](../guides/tune.md)).
+# The command line does the same: `rmp-lava convert exports/digits-cnn.pt --steps 16 --aim energy`. Where few steps
+# lose too much, `rmp-lava tune` trains the network for them ([guide](../guides/tune.md)).

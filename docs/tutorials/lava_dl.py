@@ -1,8 +1,9 @@
 # %% [markdown]
 # # A network of lava-dl
 #
-# lava-dl trains spiking networks and exports them as `.net` files. They run here without Lava, message by message as in lava-dl's own
-# loader. This page writes a small file as lava-dl does, reads it, runs it, and moves it to our format.
+# lava-dl trains spiking networks and exports them as `.net` files. They run here without Lava, message by message as
+# in lava-dl's own loader. This page writes a small file as lava-dl does, reads it, runs it, and moves it to our
+# format.
 
 # %% [markdown]
 # ## The file
@@ -39,8 +40,8 @@ write(
 # %% [markdown]
 # ## Read it
 #
-# CUBA neurons have a current and a voltage, which decay, and reset to zero. Everything that the loader of lava-dl would round, cut off or
-# ignore is done in the same way, with a warning.
+# CUBA neurons have a current and a voltage, which decay, and reset to zero. Everything that the loader of lava-dl
+# would round, cut off or ignore is done in the same way, with a warning.
 
 # %%
 import rmp_lava
@@ -51,7 +52,8 @@ network
 # %% [markdown]
 # ## Run it
 #
-# Input is spikes over time, (samples, steps, neurons). Each sample has a window of its own, after which all states are zero.
+# Input is spikes over time, (samples, steps, neurons). Each sample has a window of its own, after which all states
+# are zero.
 
 # %%
 spikes = (rng.random((20, 16, 32)) < 0.15).astype(np.int8)
@@ -59,33 +61,26 @@ result = rmp_lava.run(network, spikes, steps=16, record=("spikes", "potentials")
 result
 
 # %%
-import matplotlib.pyplot as plt
-
-figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.6), layout="constrained", sharex=True)
-shown = {"input": spikes, **result.spikes}
-for each, (name, train) in zip(axes, shown.items(), strict=False):
-    steps, neurons = np.nonzero(train[0].reshape(16, -1))
-    each.plot(steps + 1, neurons, "|", color="black")
-    each.set(title=name, xlabel="step", ylim=(-1, train[0, 0].size))
-axes[0].set_ylabel("neuron")
-plt.show()
+rmp_lava.plot.raster(network, result)
 
 # %% [markdown]
 # ## The call of lava-dl with the same spikes
 #
-# `lava_dl_call` says how to call lava-dl's loader, on Python 3.10 with Lava, so that every spike is the same: windows of T steps are its
-# `reset_interval`.
+# `lava_dl_call` says how to call lava-dl's loader, on Python 3.10 with Lava, so that every spike is the same: windows
+# of T steps are its `reset_interval`.
 
 # %%
 from rmp_lava.netx import lava_dl_call
 
-lava_dl_call(network, 16)
+call = lava_dl_call(network, 16)
+print(call.arguments, *call.notes, sep="\n")
 
 # %% [markdown]
 # ## Move
 #
-# Saved, the file has everything that a run needs, and goes through the same commands as our own: `rmp-lava run`, `report`, `fit`,
-# `estimate`. [For users of lava-dl](../lava-dl.md) lists what runs, what is refused, and what differs.
+# Saved, the file has everything that a run needs, and goes through the same commands as our own: `rmp-lava run`,
+# `report`, `fit`, `estimate`. [For users of lava-dl](../lava-dl.md) lists what runs, what is refused, and what
+# differs.
 
 # %%
 rmp_lava.save(network, "ours.net")

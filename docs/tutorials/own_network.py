@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Bring your own network
 #
-# Any feed-forward `torch.nn.Module`, trained in any way: this one has residual blocks, batch normalisation, maximum pooling, and normalises
-# its own input.
+# Any feed-forward `torch.nn.Module`, trained in any way: this one has residual blocks, batch normalisation, maximum
+# pooling, and normalises its own input.
 
 # %%
 import torch
@@ -38,15 +38,17 @@ class Network(nn.Module):
 # %% [markdown]
 # ## What stands in the way
 #
-# `check` needs the network and some images, and takes seconds. It lists every obstacle at once, each with a remedy. SiLU is one:
+# `check` needs the network and some images, and takes seconds. It lists every obstacle at once, each with a remedy.
+# SiLU is one:
 
 # %%
 digits = load("digits")
 rmp_lava.check(Network(nn.SiLU()), digits.train_images)
 
 # %% [markdown]
-# With ReLU nothing does. What remains are notes: maximum pooling is written with ReLUs, exactly, and costs neurons and time steps.
-# (`rmp_lava.tune(..., replace=["activations"])` would have replaced the SiLU and trained the network again.)
+# With ReLU nothing does. What remains are notes: maximum pooling is written with ReLUs, exactly, and costs neurons
+# and time steps. (`rmp_lava.tune(..., replace=["activations"])` would have replaced the SiLU and trained the network
+# again.)
 
 # %%
 torch.manual_seed(0)
@@ -63,8 +65,7 @@ for _ in range(60):
     optimizer.zero_grad()
     nn.functional.cross_entropy(model(images), labels).backward()
     optimizer.step()
-model.eval();
-
+model.eval()
 # %% [markdown]
 # ## Convert, and measure each stage
 #
@@ -82,6 +83,17 @@ conversion.stages(digits.train_images[500:], digits.train_labels[500:])
 # %%
 conversion.integer
 
+# %%
+rmp_lava.plot.network(conversion.integer)
+
+# %% [markdown]
+# ## Do rates represent the activations?
+#
+# Each neuron's spikes per step, against the activation of the trained network that it stands for.
+
+# %%
+rmp_lava.plot.rates(rmp_lava.compare_rates(conversion.integer, model, digits.test_images[:64], steps=16))
+
 # %% [markdown]
 # ## Save it, load it, run it
 
@@ -95,7 +107,11 @@ result.accuracy(digits.test_labels)
 # ## How many cores it takes
 
 # %%
-rmp_lava.map_network(network, "oheo_gulch")
+mapping = rmp_lava.map_network(network, "oheo_gulch")
+mapping
+
+# %%
+rmp_lava.plot.cores(mapping)
 
 # %% [markdown]
 # For layers and activations that PyTorch does not have, see [Extend](../guides/extend.md).

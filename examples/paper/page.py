@@ -101,6 +101,8 @@ def render(
         "",
         "## Command",
         "",
+        "*Not run by the tests: needs CIFAR-10, and takes hours.*",
+        "",
         "    " + command.replace(" --", " \\\n        --"),
         "",
         *_machines(store, results),

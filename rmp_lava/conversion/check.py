@@ -121,7 +121,7 @@ def examine(
     findings = tuple(dict.fromkeys(findings + analysis.findings)) + tuple(_mixed_sources(analysis.layers))
     if not reading.agrees and not of_severity(findings, "obstacle"):
         found = "does not compute what its layers compute"
-        remedy = "remove forward hooks, randomness, and state that is kept between calls"
+        remedy = "remove forward hooks, randomness, and state that is kept between calls; what register_layer got must be exact"
         findings += (Finding("obstacle", "model", found, remedy),)
     return reading, replace(analysis, findings=findings)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..scores import Score
+from ..tables import Table, table
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class Stages(tuple[Stage, ...]):
     """Stages in the order of the conversion; prints as one line for each."""
 
     __slots__ = ()
+
+    def table(self) -> Table:
+        """A row for each stage."""
+        rows = [(stage.name, str(stage.score), f"{stage.images:,}", stage.note) for stage in self]
+        return table("", ("stage", "reached", "images", ""), rows, text_columns=(0, 3))
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
 
     def __repr__(self) -> str:
         width = max((len(stage.name) for stage in self), default=0)

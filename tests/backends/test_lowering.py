@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import ROOT, blocks
 from strategies import EVERYTHING, assert_same_run
 
 import rmp_lava
@@ -160,38 +161,27 @@ def test_a_reset_in_the_middle_of_the_blank_steps_is_as_predicted(steps):
 
 
 def test_a_users_neuron_program_replaces_ours(tmp_path, monkeypatch):
-    (tmp_path / "own_neuron.py").write_text(OWN_NEURON)
+    (own,) = [block.text for block in blocks(ROOT / "docs/guides/extend.md") if "class Leaky" in block.text]
+    (tmp_path / "own_neuron.py").write_text(own)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     layer = Layer("a", (1,), (Dense(INPUT, np.array([[10]], np.int16)),), Neurons(25))
     network = SpikingNetwork("one", Input((1,), "spikes"), (layer,), "integer", "count")
-    plan, some = schedule(network, 8), np.ones((1, 8, 1), np.uint8)
-    own = Lava(neuron_program="own_neuron:EveryStep", time_limit=60)
-    run = simulator.run(network, some, plan, own, record=("spikes",))
-    assert run.spikes["a"].reshape(-1).tolist() == [1] * 8 and "own_neuron:EveryStep" in run.execution
+    plan, some = schedule(network, 40), np.ones((1, 40, 1), np.uint8)
+    leaky = Lava(neuron_program="own_neuron:Leaky", time_limit=60)
+    run = simulator.run(network, some, plan, leaky, record=("spikes",))
+    v, expected = 0, []
+    for _ in range(40):
+        v += 64 * 10 - (v >> 4)
+        expected.append(int(v > 64 * 25))
+        v -= expected[-1] * 64 * 25
+    native = reference.run(network, some, plan, record=("spikes",))
+    assert run.spikes["a"].reshape(-1).tolist() == expected != native.spikes["a"].reshape(-1).tolist()
+    assert "own_neuron:Leaky" in run.execution
     for program, sentence in [
         ("own_neuron:Missing", "cannot be imported"),
         ("own_neuron", "package.module:ProcessModel"),
         ("no_such_module:X", "cannot be imported"),
-        ("own_neuron:np", "no ProcessModel of rmp_lava.processes.rmp.RMP"),
+        ("own_neuron:CPU", "no ProcessModel of rmp_lava.processes.rmp.RMP"),
     ]:
         with pytest.raises(BackendError, match=sentence):
             simulator.run(network, some, plan, Lava(neuron_program=program, time_limit=60))
-
-
-OWN_NEURON = """
-import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
-from rmp_lava.processes.rmp import RMP
-from rmp_lava.processes.rmp_models import PyRmpModelFixed
-
-
-@implements(proc=RMP, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class EveryStep(PyRmpModelFixed):
-    def run_spk(self):
-        self.a_in.recv()
-        self.s_out.send(np.ones(self.v.shape, dtype=bool))
-"""

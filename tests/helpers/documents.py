@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-NOT_RUN = "*Not run by the tests: "
+NOT_RUN = "*Not run by "
 """Begins the line above a block that no test runs, and gives the reader the reason."""
 
 

@@ -70,13 +70,6 @@ def test_links_in_the_documents_lead_somewhere():
 
 
 @pytest.mark.slow
-def test_example_own_network(tmp_path):
-    output = run_script((ROOT / "examples" / "own_network.py").read_text(encoding="utf-8"), tmp_path)
-    assert "obstacle" in output
-    assert float(re.search(r"([\d.]+)% of 450 test images", output)[1]) > 90
-
-
-@pytest.mark.slow
 @pytest.mark.lava
 def test_example_lava_processes(tmp_path):
     shutil.copy(ROOT / "exports" / "reference" / "digits-soft.net", tmp_path / "digits.net")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -311,22 +310,6 @@ def test_the_summary_shows_the_best_conversion_and_what_was_not_measured(paper):
         "| d | 70.00 | - | - | at every alpha; hard reset stays at chance |",
         "| e | 70.00 | - | - | own thresholds: not at every alpha; soft reset's thresholds: 2.0 to 2.5 times faster |",
     ]
-
-
-@pytest.mark.once
-def test_tutorial_ends_with_its_figure(tmp_path):
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "tutorial.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "soft reset: 29 spikes in 100 steps" in done.stdout and "hard reset: 25 spikes" in done.stdout
-    assert "gives the same predictions: True" in done.stdout
-    assert (tmp_path / "exports" / "tutorial.png").read_bytes()[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize("document", ["docs/guides/paper.md", "docs/results.md"])

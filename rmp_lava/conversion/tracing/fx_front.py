@@ -13,6 +13,7 @@ from torch import fx, nn
 from ...errors import first_line
 from . import modules
 from .calls import Calls, UntraceableError, record
+from .own_layers import own_forward
 
 _NAMED = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm, modules.OneOperation)
 """Modules that make one call, whose name tells more than the function's."""
@@ -49,7 +50,10 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
         path = self.path_of_module(m)
         self.modules[path] = m
-        if self.is_leaf_module(m, path):
+        own = own_forward(m)
+        if own is not None:
+            forward = own
+        elif self.is_leaf_module(m, path):
             return self.create_proxy("call_module", path, args, kwargs)
         outer, self._path = self._path, path
         try:
