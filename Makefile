@@ -15,7 +15,7 @@ PYTEST := python -m pytest -n $(WORKERS)
 test test-fast test-core test-slow: export OMP_NUM_THREADS = 1
 
 help:
-	@echo 'make demo                         run the demo'
+	@echo 'make demo                         run the demo: a minute, after an installation of two to six'
 	@echo 'make check                        format, lint, types and the fast tests (Python 3.11 or newer, without Lava): a minute'
 	@echo 'make format                       format the code and mend what the linter can'
 	@echo 'make test                         run every test (Python 3.10 with Lava): minutes'
@@ -27,11 +27,13 @@ help:
 	@echo 'make release-check                build wheel and sdist, and use them in fresh environments (PYTHON=3.12: of one version)'
 	@echo 'make clean                        remove the environments and everything else that was generated'
 	@echo
-	@echo 'Each target installs what it needs on the first call; the first install takes several GB.'
+	@echo 'Each target installs what it needs on the first call; the first install takes several GB (TORCH=cpu: fewer, for no GPU).'
 	@echo 'Tests run in two processes; more with WORKERS=8.'
 
 demo:
 	@$(ENV) lava rmp-lava demo
+	@echo
+	@echo 'To use rmp-lava yourself: source .venv/bin/activate; then rmp-lava --help'
 
 check: check-format check-lint check-types test-fast
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import operator
 import platform
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .errors import RmpLavaError
 from .findings import Finding
+from .machine import versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +21,19 @@ if TYPE_CHECKING:
     from .network import SpikingNetwork
     from .results import Run
 
+EXTRAS = {
+    "fast": "compiled neurons",
+    "lava": "Lava's simulator and lava-dl",
+    "onnx": "ONNX files",
+    "nir": "writing NIR files",
+    "safetensors": "weights in .safetensors",
+    "report": "the HTML page",
+    "events": "N-MNIST, DVS-Gesture, SHD",
+    "cluster": "sweeps on several machines",
+    "benchmarks": "pictures of the benchmarks",
+    "docs": "the documentation site and its notebooks",
+}
+"""What each extra is for; `dev` is for developers of this package."""
 _LAVA_DL = "lava-dl (its loader, optional)"
 
 
@@ -26,6 +42,7 @@ def diagnose() -> list[Finding]:
     return [
         Finding("ok", "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *[_library(name) for name in ("torch", "numpy", "h5py")],
+        *extras(_requirements()),
         _attempt("conversion and backends reference, fast", _try_core),
         _attempt("data set digits", lambda: _try_data("digits")),
         _attempt("data set fashion-mnist", lambda: _try_data("fashion-mnist")),
@@ -42,6 +59,42 @@ def _library(name: str) -> Finding:
         return Finding("ok", name, importlib.metadata.version(name))
     except Exception as error:  # a broken library can raise anything at import
         return Finding("obstacle", name, f"cannot be imported ({error})", f"pip install --force-reinstall {name}")
+
+
+def _requirements() -> list[str]:
+    """What this package requires as it is installed; none where it is not."""
+    try:
+        return importlib.metadata.requires("rmp-lava") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def extras(requirements: Iterable[str]) -> list[Finding]:
+    """One finding for each extra that requirements name and this Python can have: its packages, and what is missing."""
+    found: dict[str, list[str]] = {}
+    for requirement in requirements:
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
+        if extra and extra[1] != "dev" and _meant_for(requirement, sys.version_info[:2]):
+            found.setdefault(extra[1], []).append(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
+    return [_extra(name, packages) for name, packages in found.items()]
+
+
+def _extra(name: str, packages: list[str]) -> Finding:
+    present = versions(packages)
+    missing = [package for package in packages if package not in present]
+    part = f"extra [{name}]" + (f": {EXTRAS[name]}" if name in EXTRAS else "")
+    if not missing:
+        return Finding("ok", part, ", ".join(" ".join(each) for each in present.items()))
+    return Finding(
+        "information", part, f"not installed: {', '.join(missing)}", f"pip install '.[{name}]' in the checkout"
+    )
+
+
+def _meant_for(requirement: str, version: tuple[int, int]) -> bool:
+    """Whether a requirement's conditions on Python's version hold."""
+    compare = {">=": operator.ge, "<": operator.lt, "==": operator.eq}
+    conditions = re.findall(r"python_version (>=|<|==) ['\"](\d+)\.(\d+)['\"]", requirement)
+    return all(compare[how](version, (int(major), int(minor))) for how, major, minor in conditions)
 
 
 def _attempt(part: str, trial: Callable[[], str]) -> Finding:

@@ -15,6 +15,7 @@ from .network import INPUT, SpikingNetwork
 from .network.values import Value
 from .neuron import Range
 from .readout import output_unit
+from .registers import MAX_STATE
 from .schedule import Schedule
 from .scores import Score, agreement, has_pixels, score
 from .tables import Table, Tabular, table
@@ -181,14 +182,26 @@ class Run(Tabular, Value):
         return {name: float(operations.mean()) for name, operations in self.synaptic_operations.items()}
 
     def limits_reached(self) -> str:
-        """Layers that overflowed, and how often; empty if none did."""
-        found = [f"layer {name!r}: {count:,} saturated updates" for name, count in self.saturations.items() if count]
+        """Layers that overflowed, and how often; empty if none did.
+
+        Updates at the lower limit alone are one entry, as they rarely matter: neurons so far below their threshold do not
+        fire soon.
+        """
+        saturated = {name: count for name, count in self.saturations.items() if count}
+        low = {name for name in saturated if self._at_lower_limit_only(name)}
+        found = [f"layer {name!r}: {count:,} saturated updates" for name, count in saturated.items() if name not in low]
+        if low:
+            found.append(f"{sum(saturated[name] for name in low):,} updates at the lower limit, which rarely matters")
         found += [
             f"layer {name!r}: {count:,} inputs beyond the register"
             for name, count in self.large_inputs.items()
             if count
         ]
         return ", ".join(found)
+
+    def _at_lower_limit_only(self, name: str) -> bool:
+        highest = self.potential_ranges[name][1] if name in self.potential_ranges else MAX_STATE
+        return self.implementation == "native" and highest < MAX_STATE
 
     def spikes_per_neuron(self, network: SpikingNetwork) -> dict[str, float]:
         """Layer name -> spikes per neuron and sample."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table as RichTable
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -88,8 +89,8 @@ class Table:
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    def __rich__(self) -> RichTable:
-        """What rich's consoles print."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable]:
+        """What rich's consoles print: words of heads, and numbers, are not broken where the console is wide enough for that."""
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -101,11 +102,19 @@ class Table:
             show_header=any(self.columns),
             min_width=min(len(self.title), _MOST_TITLE_COLUMNS),
         )
-        for column, text in zip(self.columns, self.text, strict=True):
-            result.add_column(column, justify="left" if text else "right", overflow="fold")
+        least = [self._longest_word(i) for i in range(len(self.columns))]
+        fits = sum(least) + 3 * len(least) + 1 <= options.max_width
+        for column, text, width in zip(self.columns, self.text, least, strict=True):
+            justify: Literal["left", "right"] = "left" if text else "right"
+            result.add_column(column, justify=justify, overflow="fold", min_width=width if fits else None)
         for number, row in enumerate(self.rows, 2):
             result.add_row(*map(Text, row), end_section=self.total and number == len(self.rows))
-        return result
+        yield result
+
+    def _longest_word(self, column: int) -> int:
+        """Characters of the longest word of a column's head, and of its cells if they are numbers."""
+        cells = [] if self.text[column] else [row[column] for row in self.rows]
+        return max((len(word) for text in (self.columns[column], *cells) for word in text.split()), default=0)
 
     def _shortened(self, max_rows: int | None) -> list[tuple[str, ...]]:
         if max_rows is None or len(self.rows) <= max_rows:

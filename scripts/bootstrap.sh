@@ -4,7 +4,8 @@
 #        scripts/bootstrap.sh peers COMMAND [ARG...]  the libraries that benchmarks/ compares with, in .venv-peers
 #        scripts/bootstrap.sh find VERSION...         path of the first version at hand
 # Runs COMMAND from the environment and installs that environment first where
-# it is missing or out of date. $PYTHON chooses the interpreter.
+# it is missing or out of date. $PYTHON chooses the interpreter. TORCH=cpu takes
+# PyTorch's CPU build from pytorch.org, where there is no GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -134,19 +135,41 @@ inputs $(cat pyproject.toml "$constraints" | cksum)"
         "$python" -m venv "$venv" || die "Python $version at $python could not create $venv."
     fi
 
-    say "Installing $what into $venv: up to several GB, a few minutes, on the first call only."
+    say "Installing $what into $venv, on the first call only: ${size:-several GB}, two to six minutes with a fast connection."
+    if [ "${TORCH:-}" != cpu ] && [ "$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then
+        say "There is no GPU here: the same command with TORCH=cpu in front installs PyTorch's CPU build, which is several GB smaller."
+    fi
     rm -f "$stamp"
     touch "$venv/.installing"
     # The build backends go first: with no isolated build, the constraints hold for them.
     pip_install "${backends[@]}"
+    case ${TORCH:-} in
+        "") ;;
+        cpu) pip_install --index-url https://download.pytorch.org/whl/cpu torch ;;
+        *) die "TORCH is $TORCH; it may be cpu, or empty for the build of the package index." ;;
+    esac
     pip_install --no-build-isolation "${packages[@]}"
     rm "$venv/.installing"
     say "$wanted" >"$stamp"
-    say "The environment $venv is ready."
+    say "The environment $venv is ready; to work in it: source $venv/bin/activate"
 }
 
+# pip is silent, or prints thousands of lines; instead, a line every half minute says how much is there.
 pip_install() {
-    "$venv/bin/python" -m pip --disable-pip-version-check --no-input install -qq --constraint "$constraints" "$@" ||
+    local pip started=$SECONDS said=$SECONDS status=0
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-input install -qq --constraint "$constraints" "$@" &
+    pip=$!
+    trap 'kill "$pip" 2>/dev/null; exit 130' INT TERM
+    while kill -0 "$pip" 2>/dev/null; do
+        sleep 1
+        if [ $((SECONDS - said)) -ge 30 ]; then
+            said=$SECONDS
+            say "  downloading and installing since $((SECONDS - started)) s; $venv has $(du -sh "$venv" 2>/dev/null | cut -f 1)"
+        fi
+    done
+    wait "$pip" || status=$?
+    trap - INT TERM
+    [ "$status" = 0 ] ||
         die "The installation into $venv stopped with the error above; it needs a network connection, and running the same command again retries."
 }
 

@@ -42,9 +42,9 @@ def check(
     std: options.Std = None,
     json_path: options.Json = None,
 ) -> None:
-    """List every obstacle to converting a network, and what conversion will change.
+    """List every obstacle to converting a network.
 
-    Exits with code 2 if there is an obstacle.
+    Also says what conversion will change. Exits with code 2 if there is an obstacle.
     """
     import numpy as np
 
@@ -319,10 +319,10 @@ def tune(
     seed: options.Seed = 0,
     json_path: options.Json = None,
 ) -> None:
-    """Fine-tune a trained network for few time steps and 8-bit weights, and write a .net file.
+    """Fine-tune a trained network for few time steps.
 
-    Trains through the spikes, or with --wait T through levels, on the training images. Writes NAME.tune.pt next to the output
-    after each epoch.
+    Also for 8-bit weights; writes a .net file. Trains through the spikes, or with --wait T through levels, on the training
+    images. Writes NAME.tune.pt next to the output after each epoch.
     """
     from ..sources.targets import check_target
 

@@ -180,7 +180,10 @@ def estimate(
     implementation: options.Implementation = "native",
     compare: Annotated[
         list[Path] | None,
-        typer.Option(help="Another .net file, such as one of sigma-delta neurons, to compare with; may be repeated."),
+        typer.Option(
+            help="Another .net file, such as one of sigma-delta neurons, to compare with; may be repeated.",
+            callback=options.check_nets,
+        ),
     ] = None,
     seed: options.SpikeSeed = 0,
     json_path: options.Json = None,

@@ -38,7 +38,10 @@ def info(
     num_layers: options.NumLayers = None,
     json_path: options.Json = None,
 ) -> None:
-    """Show the content of a .net file, and how lava-dl's loader runs it with identical spikes."""
+    """Show the content of a .net file.
+
+    Also shows how lava-dl's loader runs it with identical spikes, or why it cannot.
+    """
     from .. import netx
     from ..report.provenance import describe_companions, provenance_tables
     from ..report.tables import WIDE, network_table
@@ -265,7 +268,10 @@ def upgrade(
     num_layers: options.NumLayers = None,
     json_path: options.Json = None,
 ) -> None:
-    """Write a .net file, of lava-dl or of an earlier version, in the present format."""
+    """Write a .net file in the present format.
+
+    Takes files of lava-dl and of earlier versions.
+    """
     from .. import netx
 
     network = options.loaded(net, input_shape, input_message_bits, num_layers)

@@ -42,10 +42,10 @@ def nir(
     profile: options.Profile = "loihi2",
     json_path: options.Json = None,
 ) -> None:
-    """Exchange networks with other libraries through NIR files: .nir to .net, or .net to .nir.
+    """Exchange networks with other libraries by NIR files.
 
-    Takes feed-forward networks of integrate-and-fire neurons, whose spikes stay the same, and of leaky ones, whose numbers are
-    rounded to Loihi's integers.
+    From .nir to .net, or from .net to .nir. Takes feed-forward networks of integrate-and-fire neurons, whose spikes stay the
+    same, and of leaky ones, whose numbers are rounded to Loihi's integers.
     """
     from .. import netx
     from ..conversion.quantize import quantize

@@ -72,6 +72,13 @@ def check_model(name: str) -> str:
     return name
 
 
+def check_nets(paths: list[Path] | None) -> list[Path] | None:
+    """Refuse missing .net files, likewise."""
+    for path in paths or ():
+        _check_net(path)
+    return paths
+
+
 def _check_net(path: Path) -> Path:
     if not path.is_file():
         raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")

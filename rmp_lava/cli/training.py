@@ -36,7 +36,7 @@ def train(
         str,
         typer.Argument(help=f"One of {listed(ModelName)}.", metavar="MODEL", callback=options.check_model),
     ],
-    output: Annotated[Path | None, typer.Option(help="The checkpoint; exports/MODEL.pt if omitted.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The checkpoint.", show_default="exports/MODEL.pt")] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -47,15 +47,17 @@ def train(
     ] = None,
     data_dir: options.DataDirectory = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training images; the model's recipe if omitted.")
+        int | None, typer.Option(help="Passes over the training images.", show_default="the recipe's")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images per optimizer step; the model's recipe if omitted.")
+        int | None, typer.Option(help="Images per optimizer step.", show_default="the recipe's")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Initial learning rate; the model's recipe if omitted.")
+        float | None, typer.Option(help="Initial learning rate.", show_default="the recipe's")
     ] = None,
-    width: Annotated[float | None, typer.Option(help="Factor on the number of channels, up to 4.")] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Factor on the number of channels, up to 4.", show_default="1")
+    ] = None,
     batch_norm: Annotated[
         bool, typer.Option("--batch-norm", help="Use batch normalisation; the paper's networks have none.")
     ] = False,
@@ -69,17 +71,18 @@ def train(
     levels: Annotated[
         int | None,
         typer.Option(
-            help="Round activations to this many levels, for conversion to few time steps; requires a normalisation."
+            help="Round activations to this many levels, for conversion to few time steps; requires a normalisation.",
+            show_default="not rounded",
         ),
     ] = None,
     augmentation: Annotated[
-        Augmentation | None, typer.Option(help="Augmentation of the training images; the model's recipe if omitted.")
+        Augmentation | None, typer.Option(help="Augmentation of the training images.", show_default="the recipe's")
     ] = None,
     mixing: Annotated[
-        Mixing | None, typer.Option(help="Mixing of training images and labels; the model's recipe if omitted.")
+        Mixing | None, typer.Option(help="Mixing of training images and labels.", show_default="the recipe's")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Precision of the layers' arithmetic; the model's recipe if omitted.")
+        Precision | None, typer.Option(help="Precision of the layers' arithmetic.", show_default="the recipe's")
     ] = None,
     start_from: Annotated[
         Path | None,
@@ -90,9 +93,22 @@ def train(
     device: options.Device = "cpu",
     json_path: options.Json = None,
 ) -> None:
-    """Train a network, by default under the paper's constraints (no normalisation, no bias).
+    """Train a network.
 
-    On several GPUs: torchrun --nproc-per-node N -m rmp_lava train ... --device cuda
+    By default under the paper's constraints, without normalisation and bias. On several GPUs:
+
+    torchrun --nproc-per-node N -m rmp_lava train ... --device cuda
+
+    Recipes: epochs, images per step and learning rate; with normalisation in brackets.
+
+    \b
+    digits-cnn        80   32  0.005
+    fashion-cnn       15  128  0.002
+    nmnist-cnn        15  128  0.002
+    vgg16-cifar       60  128  0.0005  (50  250  0.03)
+    resnet20-cifar    60  128  0.0005  (50  250  0.03)
+    vgg16-imagenet    90  256  0.0003  (90  256  0.1)
+    resnet34-imagenet 90  256  0.0003  (90  256  0.1)
     """
     from ..tables import table
     from ..training.data import load

@@ -150,7 +150,7 @@ def train_replaced(
         settings.epochs,
         math.ceil(len(data[0]) / settings.batch_size),
         epoch,
-        label="training after the replacement",
+        label="training after the replacement, batches",
         shown=progress,
         save=None,
         on_epoch=None,

@@ -214,7 +214,7 @@ def _run(
         settings.epochs,
         math.ceil(len(data[0]) / settings.batch_size),
         tune_epoch,
-        label=f"tuning for {settings.steps} steps",
+        label=f"tuning for {settings.steps} time steps, batches",
         shown=progress,
         save=None if path is None else lambda: session.save(path, state, settings),
         on_epoch=on_epoch,

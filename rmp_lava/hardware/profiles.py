@@ -185,7 +185,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ProfileError(f"{path} cannot be read ({error.strerror})") from None
+        raise ProfileError(
+            f"{path} cannot be read ({error.strerror}); correct the path, or name a profile that `rmp-lava profiles` lists"
+        ) from None
     except (ValueError, RecursionError) as error:
         # Invalid TOML or UTF-8, numbers of thousands of digits, or brackets nested thousands deep.
         raise ProfileError(f"{path} is not valid TOML ({error})") from None

@@ -10,7 +10,6 @@ from ..backends import Reference, run
 from ..errors import DataError, UsageError
 from ..files import StrPath, write_atomically
 from ..network import SpikingNetwork
-from ..registers import MAX_STATE
 from ..results import Run
 from ..scores import Score
 from ..words import percent
@@ -38,7 +37,7 @@ def describe_run(result: Run, what: str, score: Score | None) -> list[str]:
         )
     saturation = result.limits_reached()
     if saturation:
-        lines.append(f"Limits reached: {saturation}{_harmless(result)}")
+        lines.append(f"Limits reached: {saturation}")
     if result.implementation == "stock":
         lines.append(f"Stock neurons: {_crossing(result)}")
     return lines
@@ -52,16 +51,6 @@ def write_arrays(path: StrPath, result: Run) -> None:
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     write_atomically(path, content.getvalue(), DataError)
-
-
-def _harmless(result: Run) -> str:
-    """A remark if potentials saturated at the lower limit only."""
-    highest = [result.potential_ranges[name][1] for name, count in result.saturations.items() if count]
-    if any(result.large_inputs.values()) or not highest or max(highest) >= MAX_STATE:
-        return ""
-    return (
-        "; all at the lower limit, which rarely matters: neurons so far below their threshold do not fire soon anyway"
-    )
 
 
 def _crossing(result: Run) -> str:

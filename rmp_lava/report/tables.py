@@ -180,7 +180,7 @@ def fidelity_table(layers: Sequence[LayerFidelity], *, weights: bool = True) -> 
     """
     known = [(layer.image_correlation, i) for i, layer in enumerate(layers) if layer.image_correlation is not None]
     lowest = layers[min(known)[1]] if known else None
-    marks = (("loss begins", begins_at(layers)), ("lowest", lowest))
+    marks = (("loss begins", begins_at(layers)), ("lowest over images", lowest))
     rows = []
     for layer in layers:
         correlations = (layer.correlation, layer.image_correlation)

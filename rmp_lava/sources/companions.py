@@ -104,7 +104,7 @@ def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, 
     """
     contents, left_out = {}, []
     makers = {"ann": lambda: _ann(target), "onnx": lambda: _onnx(target.model, network.input.shape)}
-    if target.kind == "onnx":
+    if target.kind == "onnx" or importlib.util.find_spec("onnx") is None:  # optional: `doctor` says how to get it
         del makers["onnx"]
     for key, make in makers.items():
         try:
@@ -201,10 +201,6 @@ class _Plain(nn.Module):
 
 def _onnx(model: Model, shape: tuple[int, ...]) -> tuple[str, bytes]:
     """Suffix and content of the ONNX file: input "image", output "logits", any number of images where possible."""
-    if importlib.util.find_spec("onnx") is None:
-        raise _LeftOutError(
-            'ONNX is left out, because the package onnx is missing; install it with: pip install ".[onnx]"'
-        )
     state = model.state_dict if isinstance(model, ExportedProgram) else model.state_dict()
     like = next((v for v in state.values() if torch.is_tensor(v) and v.is_floating_point()), torch.zeros(()))
     batch = batch_of(model) if isinstance(model, ExportedProgram) else None

@@ -202,7 +202,7 @@ def _run(
         epochs,
         steps,
         run_epoch,
-        label=f"training {settings.model}",
+        label=f"training {settings.model}, batches",
         shown=progress,
         save=None if path is None else lambda: session.save(path, state, settings, _description(dataset)),
         on_epoch=on_epoch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from rmp_lava import cli
+from rmp_lava import cli, doctor
 from rmp_lava.backends.lava import simulator
 from rmp_lava.netx import load, save
 
@@ -474,6 +475,23 @@ def test_wrong_usage_is_exit_code_2():
     ):
         found = child("-m", "rmp_lava", *arguments)
         assert found.returncode == 2 and "Error" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_doctor_says_of_each_extra_what_is_missing():
+    project = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
+    named = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    assert set(re.findall(r"^(\w+) = \[", named, re.MULTILINE)) == {*doctor.EXTRAS, "dev"}
+    requirements = [
+        "numpy>=1; python_version >= '3.8' and extra == 'fast'",
+        'nosuch-package>=2; extra == "cluster"',
+        "h5py; extra == 'cluster'",
+        "nosuch; python_version < '3.8' and extra == 'lava'",
+        "nosuch; extra == 'dev'",
+        "torch>=2.3",
+    ]
+    fast, cluster = doctor.extras(requirements)
+    assert fast.severity == "ok" and fast.where == "extra [fast]: compiled neurons" and "numpy " in fast.found
+    assert cluster.sentence().endswith("not installed: nosuch-package; pip install '.[cluster]' in the checkout")
 
 
 def test_doctor_prints_commands_unchanged(call):

@@ -384,8 +384,10 @@ def test_table_marks_the_worst_row_and_says_what_is_not_known():
     assert rows["conv1"] == ["conv1", "0.9996", "0.9910", "12.3 %", "50.0 %", "25.0 %", "1.23 %", ""]
     assert rows["conv2"][-2:] == ["–", "loss begins"]
     assert rows["conv3"][1:4] == ["–", "–", "–"]
-    assert rows["dense"][1:] == ["0.5000", "0.6000", "90.0 %", "–", "–", "1.00 %", "lowest"]
-    assert fidelity_table([LayerFidelity("a", 0.1, 0.2, 1.0, 0.0, 0.0)]).rows[0][-1] == "loss begins, lowest"
+    assert rows["dense"][1:] == ["0.5000", "0.6000", "90.0 %", "–", "–", "1.00 %", "lowest over images"]
+    assert (
+        fidelity_table([LayerFidelity("a", 0.1, 0.2, 1.0, 0.0, 0.0)]).rows[0][-1] == "loss begins, lowest over images"
+    )
     assert fidelity_table([LayerFidelity("a", 1.0, None, None, 0.0, 0.0)]).rows[0][-1] == ""
     # The page shows neither weights nor marks.
     assert [row[:6] for row in map(list, rows.values())] == [

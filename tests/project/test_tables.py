@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
+from rich.console import Console
+
 from rmp_lava.findings import Finding, grouped
 from rmp_lava.tables import table
 
@@ -49,3 +53,16 @@ def test_findings_that_differ_in_names_and_amounts_are_one_row():
         ("i", "converts for 8 steps", ""),
         ("j", "converts for 9 steps", ""),
     ]
+
+
+def test_words_of_heads_and_numbers_are_whole_at_80_columns_and_no_line_is_wider():
+    heads = ("layer", "correlation", "over images", "error", "silent", "always on", "weight error", "")
+    rows = [
+        ("a.layer.with.a.long.name", "0.9859", "0.9666", "14.4 %", "4.6 %", "5.4 %", "0.59 %", "lowest over images")
+    ]
+    for width in (80, 30):
+        page = StringIO()
+        Console(file=page, width=width).print(table("Rates", heads, rows))
+        assert max(map(len, page.getvalue().splitlines())) <= width
+        whole = all(word in page.getvalue() for word in (*" ".join(heads).split(), *rows[0][1:4]))
+        assert whole == (width == 80)

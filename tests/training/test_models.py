@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from rmp_lava.choices import ModelName, options
 from rmp_lava.cli import app
+from rmp_lava.cli.training import train
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
@@ -361,3 +362,11 @@ def test_only_constrained_forms_must_keep_the_constraints(monkeypatch):
 
 def test_the_command_line_knows_every_network():
     assert options(ModelName) == tuple(MODELS)
+    told = [" ".join(line.split()) for line in (train.__doc__ or "").splitlines()]
+    for name, spec in MODELS.items():
+        recipes = [
+            f"{each.epochs} {each.batch_size} {each.learning_rate:g}"
+            for each in (spec.recipe, spec.normalised_recipe)
+            if each
+        ]
+        assert " ".join([name, recipes[0], *(f"({each})" for each in recipes[1:])]) in told
