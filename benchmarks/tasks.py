@@ -3,7 +3,8 @@
     python -m benchmarks.conversion --tasks [--only vgg,u_net]
 
 Classification of digits with maximum pooling, with leaky ReLUs, and of their rows by one-dimensional convolutions; segmentation
-of shapes by a U-Net with a skip connection and a transposed convolution; reconstruction of digits by an autoencoder.
+of shapes by a U-Net with a skip connection and a transposed convolution; reconstruction of digits by an autoencoder; classes of
+digits as an event camera sees them that moves along a triangle.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from torch import nn
 from torch.nn import functional
 
 import rmp_lava
-from rmp_lava.training.data import load
+from rmp_lava.choices import TrainedEncoding
+from rmp_lava.training.data import bin_events, frames, load
 
-_WAYS = ((16, 0), (16, 16), (64, 0))
+_WAYS = ((16, 0), (16, 16), (32, 0))
 """T and wait."""
 _CALIBRATION = 256
 HEAD = (
@@ -42,6 +44,8 @@ class Task:
     test_images: np.ndarray
     test_targets: np.ndarray
     loss: Loss
+    events: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
+    """Training and test events, int8 (N, T, *shape), for T steps; images are their means."""
 
 
 @functools.cache
@@ -57,6 +61,51 @@ def reconstruction() -> Task:
     task = digits()
     images, others = (each.reshape(len(each), -1) for each in (task.images, task.test_images))
     return Task("pixels of digits", task.images, images, task.test_images, others, functional.mse_loss)
+
+
+@functools.cache
+def event_digits() -> Task:
+    task = digits()
+    train, test = (_recordings(each[:, 0], labels) for each, labels in
+                   ((task.images, task.targets), (task.test_images, task.test_targets)))  # fmt: skip
+
+    def events(steps: int) -> tuple[np.ndarray, np.ndarray]:
+        return bin_events(train, steps, shape=(2, 8, 8))[0], bin_events(test, steps, shape=(2, 8, 8))[0]
+
+    means = (frames(each) for each in events(_WAYS[0][0]))
+    return Task(
+        "classes of digits from events", next(means), task.targets, next(means), task.test_targets, task.loss, events
+    )
+
+
+_MOMENTS, _CHANGE = 48, 0.15
+"""Points of the camera's way, and the change of brightness that makes an event."""
+
+
+def _recordings(images: np.ndarray, labels: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """(events, label) of a camera that moves by a pixel along three sides, as N-MNIST's does; images (N, 8, 8) in [0, 1]."""
+    x, y = (
+        np.interp(np.arange(_MOMENTS), np.linspace(0, _MOMENTS - 1, 4), ends) for ends in ([0, 1, -1, 0], [0, 1, 1, 0])
+    )
+    seen, made = images, [[] for _ in images]  # type: tuple[np.ndarray, list[list[np.ndarray]]]
+    for t in range(_MOMENTS):
+        moved = _shifted(_shifted(images, y[t], 1), x[t], 2)
+        count = np.trunc((moved - seen) / _CHANGE)
+        seen = seen + _CHANGE * count
+        for n, row, column in np.argwhere(count):
+            number = int(abs(count[n, row, column]))
+            event = np.array([(t, column, row, count[n, row, column] > 0)], _EVENT)
+            made[n].append(np.repeat(event, number))
+    return [(np.concatenate(each), int(label)) for each, label in zip(made, labels, strict=True)]
+
+
+def _shifted(images: np.ndarray, way: float, axis: int) -> np.ndarray:
+    """Images moved by up to a pixel along an axis, between pixels by a mean of both."""
+    moved = np.roll(images, int(np.sign(way)), axis)  # the border of digits is nearly empty
+    return abs(way) * moved + (1 - abs(way)) * images
+
+
+_EVENT = [("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "?")]
 
 
 @functools.cache
@@ -93,6 +142,12 @@ def leaky() -> nn.Module:
     act = nn.LeakyReLU(0.1)
     body = [_conv(1, 16, act), _conv(16, 16, act), nn.AvgPool2d(2), _conv(16, 32, act), nn.AvgPool2d(2)]
     return nn.Sequential(*body, nn.Flatten(), nn.Linear(128, 64), act, nn.Linear(64, 10))
+
+
+def events() -> nn.Module:
+    relu = nn.ReLU()
+    body = [_conv(2, 16, relu), _conv(16, 16, relu), nn.AvgPool2d(2), _conv(16, 32, relu), nn.AvgPool2d(2)]
+    return nn.Sequential(*body, nn.Flatten(), nn.Linear(128, 10))
 
 
 def rows() -> nn.Module:
@@ -135,6 +190,7 @@ _TASKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Task], int]] = {
     "rows": (rows, digits, 20),
     "u_net": (UNet, shapes, 15),
     "autoencoder": (autoencoder, reconstruction, 60),
+    "events": (events, event_digits, 15),
 }
 """Networks with their tasks and epochs of training."""
 NAMES = tuple(_TASKS)
@@ -164,8 +220,10 @@ def scores(model: nn.Module, task: Task, steps: int = 16, wait: int = 0) -> tupl
     These are shares of images or pixels that are classified correctly, or the error of a reconstruction as a share of the pixels'
     standard deviation.
     """
-    conversion = rmp_lava.convert(model, task.images[:_CALIBRATION], steps=steps, wait=wait)
-    stages = conversion.stages(task.test_images, task.test_targets)
+    images, test = (task.images, task.test_images) if task.events is None else task.events(steps)
+    encoding: TrainedEncoding | None = None if task.events is None else "spikes"
+    conversion = rmp_lava.convert(model, images[:_CALIBRATION], steps=steps, wait=wait, encoding=encoding)
+    stages = conversion.stages(test, task.test_targets)
     found = [stage.score for stage in (stages[0], stages[-1])]
     return conversion, [float(s.error if s.accuracy is None else s.accuracy) for s in found]  # type: ignore[arg-type]
 
@@ -174,7 +232,10 @@ def row(name: str) -> str:
     """A row of the table."""
     started = time.perf_counter()
     model, task = trained(name)
-    found = [scores(model, task, *way)[1] for way in _WAYS]
+    # A network that was trained on the means of events keeps their number of steps.
+    ways = [way for way in _WAYS if task.events is None or way[0] == _WAYS[0][0]]
+    found = [scores(model, task, *way)[1] for way in ways]
     seconds = time.perf_counter() - started
-    shares = " | ".join(f"{100 * each:.2f} %" for each in (found[0][0], *(integer for _, integer in found)))
+    measured = (found[0][0], *(integer for _, integer in found))
+    shares = " | ".join([f"{100 * each:.2f} %" for each in measured] + ["-"] * (len(_WAYS) - len(ways)))
     return f"| {name} | {task.name} | {shares} | {seconds:.0f} s |"

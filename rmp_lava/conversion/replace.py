@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from torch import nn
 
 from ..choices import Augmentation, Precision
+from ..files import StrPath
 from ..progress import Progress
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord, evaluate, run_epochs
-from ..training.resume import check_settings, plain_history
+from ..training.resume import check_checkpoint_path, check_settings, plain_history
+from . import replace_session as session
 from .distillation import Labelled, run_epoch
 from .replacement import Change
 from .tracing.undisturbed import plain_copy
+from .tune_session import checksum
 
 _SMALL_BATCHES = 100
 
@@ -101,6 +105,9 @@ def train_replaced(
     settings: ReplaceSettings,
     *,
     validation: Labelled | None = None,
+    checkpoint_path: StrPath | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
     progress: bool = False,
 ) -> Replacement:
     """Train a network whose operations were replaced to give the labels and the original's outputs.
@@ -116,14 +123,29 @@ def train_replaced(
     settings : ReplaceSettings
     validation : tuple of (images, labels), optional
         To measure accuracies on; else the training images are.
+    checkpoint_path : str or Path, optional
+        Written after each epoch.
+    resume : bool
+        Continue from the checkpoint.
+    on_epoch : callable, optional
+        Called after each epoch, once the checkpoint is written.
     progress : bool
         Show on standard error how far it is, see `rmp_lava.progress`.
 
     Raises
     ------
     UsageError
-        If the training diverges.
+        If the training diverges, or the checkpoint comes from other arguments.
+    CheckpointError
+        If the checkpoint cannot be read or written.
     """
+    made_with = asdict(settings) | {
+        "network": session.weights_checksum(model),
+        "data": checksum(*data),
+        "validation": None if validation is None else checksum(*validation),
+        "changes": [list(vars(change).values()) for change in changes],
+    }
+    check_checkpoint_path(checkpoint_path, resume)
     teacher = plain_copy(model).to(settings.device)
     student.to(settings.device)
     measured = data if validation is None else validation
@@ -134,6 +156,9 @@ def train_replaced(
     original, before = accuracy(teacher), accuracy(student)
     optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
     history: list[EpochRecord] = []
+    if resume and checkpoint_path is not None:
+        history = session.resume(checkpoint_path, student, optimizer, made_with)
+        student.eval()
 
     def is_finite() -> bool:
         return all(bool(parameter.isfinite().all()) for parameter in student.parameters())
@@ -141,7 +166,11 @@ def train_replaced(
     def epoch(bar: Progress) -> EpochRecord:
         student.train()
         trained = (student, teacher if settings.distill else None, optimizer)
-        loss, training = run_epoch(*trained, settings, data, history, bar, is_finite, "training after the replacement")
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed + len(history))  # of dropout, so that a resumed training draws the same
+            loss, training = run_epoch(
+                *trained, settings, data, history, bar, is_finite, "training after the replacement"
+            )
         student.eval()
         return EpochRecord(len(history) + 1, loss, training, None if validation is None else accuracy(student))
 
@@ -152,8 +181,10 @@ def train_replaced(
         epoch,
         label="training after the replacement, batches",
         shown=progress,
-        save=None,
-        on_epoch=None,
+        save=None
+        if checkpoint_path is None
+        else lambda: session.save(checkpoint_path, student, optimizer, history, made_with),
+        on_epoch=on_epoch,
     )
     where = "training images" if validation is None else "held-out images"
     after = history[-1].validation_accuracy

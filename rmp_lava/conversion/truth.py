@@ -23,6 +23,7 @@ _ENDINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda outputs: outputs,
     "softmax": lambda outputs: outputs.softmax(dim=1),
     "log_softmax": lambda outputs: outputs.log_softmax(dim=1),
+    "normalize": functional.normalize,
     "sigmoid": torch.sigmoid,
     "log_sigmoid": functional.logsigmoid,
     "tanh": torch.tanh,

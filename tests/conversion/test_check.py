@@ -130,14 +130,6 @@ class InsideSoftmax(nn.Module):
         return self.head(self.norm(self.softmax(self.gate(functional.relu(self.conv(x))))).flatten(1))
 
 
-def linear_twice() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(5), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU(),
-        nn.AvgPool2d(2, 2, 1, count_include_pad=False), nn.AvgPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(16, 2),
-    )  # fmt: skip
-
-
 def broken() -> nn.Sequential:
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.PReLU(), nn.ConvTranspose2d(4, 2, 2, 2), nn.Hardtanh(), nn.PixelShuffle(1), nn.Dropout(),
@@ -202,13 +194,6 @@ UNSUITABLE = {
         images(3, 8, 8),
         [("softmax", "softmax inside"), ("norm", "statistics of each batch")],
     ),
-    "linear layers that cannot be joined": (
-        linear_twice,
-        images(3, 8, 8),
-        [
-            ("4", "'reflect'"),
-        ],
-    ),
     "everything": (
         broken,
         images(3, 8, 8),
@@ -263,11 +248,13 @@ SINGLE = {
         lambda x: functional.avg_pool2d(x * torch.rand(6, 6), 2),
         "multiplies each pixel by another factor",
     ),
-    "padding with ones": (lambda x: functional.pad(x, (1, 1, 1, 1), value=1.0), "pads with 1"),
-    "padding by reflection": (lambda x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "pads with 'reflect'"),
     "comparison": (lambda x: (x > 0.5).float(), "(gt) is not supported"),
-    "stack": (lambda x: torch.stack([x, x], 1).flatten(1, 2), "(flatten) is not supported"),
-    "along height": (lambda x: torch.cat([x, x], 2), "concatenates along axis 2"),
+    "stack": (lambda x: torch.stack([x, x]).flatten(0, 1), "(flatten) is not supported"),
+    "along the batch": (lambda x: torch.cat([x, x]), "makes one batch of several"),
+    "constants of each image": (
+        lambda x: torch.cat([x, torch.arange(4.0).view(2, 2, 1, 1).expand(2, 2, 6, 6)], 1),
+        "from image to image",
+    ),
     "unknown weights": (lambda x: functional.conv2d(x[:1], x[:, :, :3, :3]).flatten(1), "depend on the input"),
     "division": (lambda x: 1 / (x + 1), "(div) multiplies two activations"),
     "randomness": (lambda x: x + torch.randn_like(x), "(randn_like) is not supported"),

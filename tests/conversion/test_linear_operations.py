@@ -139,6 +139,64 @@ def test_rows_of_features_stay_convolutions():
     assert all(isinstance(synapse, Conv) for layer in network.layers[:-1] for synapse in layer.synapses)
 
 
+# Borders and parts of any kind
+
+BORDERS = {
+    "reflected": lambda: nn.ReflectionPad2d((2, 1, 0, 3)),
+    "repeated": lambda: nn.ReplicationPad2d(2),
+    "from the other side": lambda: Function(lambda x: functional.pad(x, (1, 2, 2, 0), mode="circular")),
+    "constant": lambda: nn.ConstantPad2d((1, 0, 2, 1), -0.5),
+    "of a convolution": lambda: nn.Conv2d(3, 2, 3, padding=1, stride=2, padding_mode="reflect"),
+    "of rows": lambda: nn.Sequential(
+        nn.Flatten(2), nn.ReflectionPad1d(3), nn.Conv1d(3, 2, 5, padding=2, padding_mode="replicate")
+    ),
+    "of constant rows": lambda: nn.Sequential(nn.Flatten(2), nn.ConstantPad1d((2, 0), 0.25)),
+    "of channels": lambda: Function(lambda x: functional.pad(x, (0, 0, 0, 1, 1, 0), value=1.0)),
+    "of what is no image": lambda: nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1)),
+}
+PARTS = {
+    "along height": lambda x: torch.cat([x, 1 - x[:, :, :2]], 2),
+    "of rows": lambda x: torch.cat([x.flatten(2), x[:, :, 0]], 2),
+    "and constants": lambda x: torch.cat([x, torch.linspace(-1, 1, 4).expand(len(x), 1, 4, 4)], 1),
+    "and a constant": lambda x: torch.cat([torch.ones(len(x), 1), x.flatten(1)], 1),
+    "and coordinates as the image": lambda x: torch.cat([x, torch.arange(4).expand(len(x), 1, 4, 4).to(x)], 1),
+    "stacked": lambda x: torch.stack([x, 1 - x], 2).flatten(1, 2),
+    "stacked and averaged": lambda x: torch.stack([x, 1 - x], 1).mean(2),
+    "stacked at the end": lambda x: torch.stack([x, -x, x * x.new_tensor(2.0)], -1).sum(-1),
+    "averaged in groups": lambda x: x.unflatten(2, (2, 2)).mean((1, 3)),
+    "spread over the image": lambda x: x + x.mean((2, 3), keepdim=True),
+}
+
+
+@pytest.mark.parametrize("rectified", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.once])])
+@pytest.mark.parametrize("name", BORDERS)
+def test_borders(name, rectified):
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    before = nn.Sequential(conv, nn.ReLU()) if rectified else conv
+    traced(Head(BORDERS[name](), (2, 4, 4), before), (2, 4, 4))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_that_become_one_tensor(name):
+    traced(Head(Function(PARTS[name]), (2, 4, 4), nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU())), (2, 4, 4))
+
+
+def test_a_reflected_border_costs_neurons_of_its_own_size_only():
+    model = Head(
+        nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), (2, 6, 6), nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+    )
+    network = traced(model, (2, 6, 6))
+    assert sorted(layer.size for layer in network.layers) == [3, 12, 12, 16, 16, 72]
+    found = [f.remedy for f in check(model, torch.rand(2, 2, 6, 6)).information if "own pixels" in f.found]
+    assert found == ["the border is held by 56 neurons; zeros need none, after training with them"]
+
+
+def test_repeated_pixels_need_no_neurons():
+    body = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Upsample(scale_factor=2), nn.ReLU(), nn.MaxPool2d(2))
+    network = traced(Head(body, (1, 6, 6)), (1, 6, 6))
+    assert [layer.size for layer in network.layers] == [72, 3]
+
+
 # Average pooling by different numbers of pixels
 
 
@@ -198,6 +256,10 @@ def test_matrices_that_would_be_enormous_are_refused(monkeypatch):
             "(ConvTranspose2d) would be a matrix of 32,768 weights; at most 1,000 are made",
         ),
         (Function(lambda x: x.transpose(2, 3) + x), "calculates with pixels that 'body.transpose' has rearranged"),
+        (
+            nn.Sequential(Function(lambda x: x.transpose(2, 3)), nn.MaxPool2d(2)),
+            "(max_pool2d) compares 128 elements that are no image one by one, which makes matrices too large",
+        ),
     ]:
         obstacles = check(Head(after, (1, 8, 8), body), torch.rand(2, 1, 8, 8)).obstacles
         assert [f.found for f in obstacles] == [found]

@@ -13,9 +13,10 @@ from traced import Function
 
 from rmp_lava import tune
 from rmp_lava.conversion.check import check
+from rmp_lava.conversion.replace import ReplaceSettings, train_replaced
 from rmp_lava.conversion.replacement import ClippedReLU, replaced
 from rmp_lava.conversion.tracing.prepared import prepared
-from rmp_lava.errors import ConversionError, UsageError
+from rmp_lava.errors import CheckpointError, ConversionError, UsageError
 from rmp_lava.training.data import load
 
 IMAGES = np.random.default_rng(0).random((4, 2, 6, 6), dtype=np.float32)
@@ -171,3 +172,62 @@ def test_training_restores_what_replacing_loses():
     assert found.trained_accuracy > found.original_accuracy - 0.02
     assert conversion.stages(*held_out)[-1].score.accuracy > found.original_accuracy - 0.03
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in kept.items()) and model.training
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_a_training_after_a_replacement_is_resumed(tmp_path):
+    torch.manual_seed(0)
+    digits = load("digits")
+    layers = [
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.SiLU(),
+        nn.Dropout(),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+    ]
+    model, data = nn.Sequential(*layers).eval(), (digits.train_images[:128], digits.train_labels[:128])
+    settings = ReplaceSettings(2, 1e-3, 32, "none", "float32", 0, "cpu", True)
+
+    def train(**options):
+        student, changes = replaced(model, ["activations"], data[0])
+        return train_replaced(model, student, changes, data, settings, **options)
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "a.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint_path=path, on_epoch=interrupt)
+    whole, seen = train(), []
+    resumed = train(checkpoint_path=path, resume=True, on_epoch=seen.append)
+    assert len(seen) == 1 and resumed.history == whole.history
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+    finished = train(checkpoint_path=path, resume=True, on_epoch=seen.append)
+    assert len(seen) == 1 and finished.trained_accuracy == whole.trained_accuracy
+    data = (data[0], data[1][::-1].copy())
+    with pytest.raises(UsageError, match="was made with other images or labels"):
+        train(checkpoint_path=path, resume=True)
+    path.write_bytes(b"PK")
+    with pytest.raises(CheckpointError):
+        train(checkpoint_path=path, resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_replacements_are_trained_on_events_once(tmp_path):
+    random = np.random.default_rng(0)
+    events, labels = random.integers(0, 3, (40, 4, 2, 6, 6)).astype(np.int8), np.arange(40) % 3
+    model = network(nn.SiLU(), nn.AdaptiveAvgPool2d(1))
+    options = {"steps": 4, "encoding": "spikes", "replace": ["activations"], "replace_epochs": 2, "epochs": 1}
+    path = tmp_path / "a.tune.pt"
+    first = tune(model, events, labels, **options, checkpoint_path=path)
+    path.unlink()  # as if the tuning had been interrupted in its first epoch
+    written = (tmp_path / "a.replaced.pt").read_bytes()
+    again = tune(model, events, labels, **options, checkpoint_path=path, resume=True)
+    assert (
+        tmp_path / "a.replaced.pt"
+    ).read_bytes() == written and again.replacement.history == first.replacement.history
+    assert again.integer == first.integer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def poolings(draw):
 
 
 @settings(max_examples=examples(80))
-@given(poolings(), st.sampled_from(["image", "rectified", "signed", "concatenated"]))
+@given(poolings(), st.sampled_from(["image", "rectified", "signed", "concatenated", "resized", "repeated", "dense"]))
 def test_maximum_pooling_of_any_kind(case, before):
     pool, shape = case
     torch.manual_seed(0)
@@ -58,6 +60,10 @@ def test_maximum_pooling_of_any_kind(case, before):
         "signed": conv,
         "rectified": nn.Sequential(conv, nn.ReLU()),
         "concatenated": Both(nn.Sequential(conv, nn.ReLU()), nn.Conv2d(2, 2, 1)),
+        # No images any more: pixels are picked one by one.
+        "resized": nn.Upsample(scale_factor=2, mode="bilinear"),
+        "repeated": nn.Sequential(conv, nn.Upsample(scale_factor=2)),
+        "dense": nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), math.prod(shape)), nn.Unflatten(1, shape)),
     }
     traced(Head(pool, shape, modules[before]), shape)
 
@@ -92,6 +98,11 @@ ACTIVATIONS = {
     "largest of channels": lambda: Function(lambda x: x.max(1)[0]),
     "smallest of channels": lambda: Function(lambda x: x.min(dim=1).values),
     "largest pixel": lambda: Function(lambda x: x.amax((2, 3))),
+    "largest of pairs": lambda: Function(lambda x: x.unflatten(2, (3, 2)).amax(3)),
+    "smallest of a stack": lambda: Function(lambda x: torch.stack([x, 0.3 - x, 2 * x], 1).min(1)[0]),
+    "largest of two images": lambda: Function(lambda x: torch.stack([x[:, :, :3], x[:, :, 3:]]).max(0)[0]),
+    "largest of each row of features": lambda: Function(lambda x: x.flatten(2).max(2)[0]),
+    "less its largest pixel": lambda: Function(lambda x: functional.relu(x) - x.amax((2, 3), keepdim=True)),
     "smallest row": lambda: Function(lambda x: x.amin(2, keepdim=True)),
     "global": lambda: nn.AdaptiveMaxPool2d(1),
     "adaptive": lambda: nn.AdaptiveMaxPool2d((3, 2)),
@@ -290,7 +301,11 @@ class Constructions(nn.Module):
         super().__init__()
         torch.manual_seed(3)
         self.stem, self.leaky = nn.Conv2d(1, 3, 3, padding=1), nn.PReLU(3)
-        self.up, self.across, self.out = nn.ConvTranspose2d(3, 2, 2, 2), nn.Conv1d(4, 3, 3), nn.Linear(72 + 48 + 12, 3)
+        self.up, self.across, self.out = (
+            nn.ConvTranspose2d(3, 2, 2, 2),
+            nn.Conv1d(4, 3, 3),
+            nn.Linear(72 + 48 + 12 + 27, 3),
+        )
 
     def forward(self, x):
         x = self.leaky(self.stem(x))
@@ -300,7 +315,10 @@ class Constructions(nn.Module):
         )
         pooled = functional.adaptive_max_pool2d(x, 4)
         z = self.across(functional.softshrink(x, 0.05).amax(2).repeat(1, 2, 1)[:, :4]).clamp(-0.2, 0.2)
-        return self.out(torch.cat([y.abs().flatten(1), pooled.flatten(1), z.flatten(1)], 1))
+        bordered = functional.max_pool2d(
+            functional.pad(functional.interpolate(x, (4, 4), mode="bilinear"), (1, 1, 1, 1), "reflect"), 2
+        )
+        return self.out(torch.cat([y.abs().flatten(1), pooled.flatten(1), z.flatten(1), bordered.flatten(1)], 1))
 
 
 @pytest.mark.slow

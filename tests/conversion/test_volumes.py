@@ -57,4 +57,4 @@ def test_what_volumes_cannot_be():
     assert finding.found == "(avg_pool3d) divides windows by different numbers of voxels"
     layers = (nn.Conv3d(2, 4, 3, padding=1, padding_mode="circular"), nn.ReLU(), nn.Flatten(), nn.Linear(480, 2))
     (finding,) = check(nn.Sequential(*layers), VOLUMES).obstacles
-    assert "use nn.Conv3d with zeros" in finding.remedy
+    assert "use the padding of nn.Conv3d, with zeros" in finding.remedy

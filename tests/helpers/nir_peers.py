@@ -1,7 +1,8 @@
 """Networks of other libraries: their NIR graphs, and the spikes that the libraries compute.
 
 The tests run snnTorch, which is small. `python tests/helpers/nir_peers.py` writes to tests/nir/recorded what the larger ones
-give, for machines without them: recorded with sinabs 3.1.3, spikingjelly 2.0.0, nirtorch 2.6 and nir 1.0.8.
+give, for machines without them: recorded with sinabs 3.1.3, spikingjelly 2.0.0, nirtorch 2.6 and nir 1.0.8, and with norse 1.1.0,
+nirtorch 2.0.2 and nir 1.0.4.
 
 Weights are multiples of 1/64, so that sums are exact in any order. Thresholds are off that grid, also after many subtractions:
 sinabs and SpikingJelly spike at the threshold, we above it.
@@ -9,6 +10,7 @@ sinabs and SpikingJelly spike at the threshold, we above it.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -125,11 +127,32 @@ def spikingjelly() -> tuple[Any, np.ndarray]:
         return graph, torch.stack([model(given[:, t]) for t in range(STEPS)], 1).numpy()
 
 
+def norse() -> tuple[Any, np.ndarray]:
+    """`IAFCell`, which resets to a value. Of norse's exporter only linear layers can be written to a file."""
+    from norse.torch import IAFCell, SequentialState, to_nir
+    from norse.torch.functional.iaf import IAFParameters
+
+    def iaf(threshold: float) -> nn.Module:
+        return IAFCell(IAFParameters(v_th=torch.tensor(threshold)))
+
+    layers = (nn.Linear(128, 24), iaf(8 * FIRST), nn.Linear(24, 12), iaf(SECOND), nn.Linear(12, 6), iaf(THIRD))
+    model = _exact(SequentialState(*layers))
+    given = spikes().flatten(2)
+    graph = to_nir(model, given[0, 0])
+    state, found = None, []
+    with torch.no_grad():
+        for t in range(STEPS):
+            output, state = model(given[:, t], state)
+            found.append(output)
+    return graph, torch.stack(found, 1).numpy()
+
+
 PEERS = {
     "snntorch-subtract": (snntorch, "soft"),
     "snntorch-zero": (lambda: snntorch("zero"), "hard"),
     "sinabs": (sinabs, "soft"),
     "spikingjelly": (spikingjelly, "hard"),
+    "norse": (norse, "hard"),
 }
 """What makes a graph and spikes, and the reset that `from_nir` has to be told."""
 
@@ -137,9 +160,11 @@ PEERS = {
 def record() -> None:
     import nir
 
-    for name, make in (("sinabs", sinabs), ("spikingjelly", spikingjelly)):
-        graph, found = make()
-        graph.infer_types()  # without the shapes that it finds, nir cannot write sinabs' convolutions
+    chosen = sys.argv[1:] or ["sinabs", "spikingjelly", "norse"]
+    for name in chosen:
+        graph, found = PEERS[name][0]()
+        if name != "norse":
+            graph.infer_types()  # without the shapes that it finds, nir cannot write those of sinabs
         nir.write(RECORDED / f"{name}.nir", graph)
         np.save(RECORDED / f"{name}.npy", np.packbits(found.astype(bool)))
         print(f"{name}: {int(found.sum())} spikes")

@@ -15,7 +15,8 @@ from rmp_lava.nir import from_nir, load_nir
 
 
 def outputs(network) -> np.ndarray:
-    result = run(network, spikes().numpy(), STEPS, "reference", record=("spikes",))
+    given = spikes().reshape(SAMPLES, STEPS, *network.input.shape)
+    result = run(network, given.numpy(), STEPS, "reference", record=("spikes",))
     return result.spikes[network.output.name]
 
 
@@ -46,7 +47,7 @@ def test_leaky_neurons_are_those_of_the_library_but_for_rounding(synaptic):
     assert (found != expected).mean() < 0.006  # 8-bit weights, decays of 1/4096
 
 
-@pytest.mark.parametrize(("name", "reset"), [("sinabs", "soft"), ("spikingjelly", None)])
+@pytest.mark.parametrize(("name", "reset"), [("sinabs", "soft"), ("spikingjelly", None), ("norse", None)])
 def test_spikes_are_those_that_the_library_computed(name, reset):
     network = load_nir(RECORDED / f"{name}.nir", reset=reset)
     recorded = np.unpackbits(np.load(RECORDED / f"{name}.npy"), count=SAMPLES * STEPS * network.output.size)

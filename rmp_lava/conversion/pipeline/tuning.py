@@ -124,7 +124,7 @@ def tune(
         `rmp_lava.conversion.replacement`. The copy is trained for `replace_epochs` epochs, with `REPLACE_RATE` times the learning
         rate and the original as teacher; `Conversion.replacement` has its accuracies.
     replace_epochs : int
-        Of that training, which is not in the checkpoint: it is repeated where a tuning is resumed.
+        Of that training, whose checkpoint NAME.replaced.pt lies next to NAME.tune.pt.
     epochs, learning_rate, batch_size, augmentation, precision, device, checkpoint_path, resume, on_epoch
         As `rmp_lava.conversion.tune.tune` takes them.
     encoding : {"current", "spikes"}
@@ -162,7 +162,10 @@ def tune(
     check_settings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     check_settings(epochs=replace_epochs)
     check_settings(augmentation=augmentation, precision=precision, device=device)
-    if resume and not (checkpoint_path and checkpoint_path.is_file()):
+    replaced_path = checkpoint_path and checkpoint_path.with_suffix("").with_suffix(".replaced.pt")
+    resumes_replacement = bool(resume and replace and replaced_path and replaced_path.is_file())
+    resumes_tuning = bool(resume and checkpoint_path and checkpoint_path.is_file())
+    if resume and not (resumes_tuning or resumes_replacement):
         raise UsageError(
             f"checkpoint {checkpoint_path} does not exist, so there is nothing to resume; leave resume out"
         )
@@ -210,7 +213,15 @@ def tune(
         measured = None if validation is None else (frames(validation[0]), validation[1])
         settings = ReplaceSettings(replace_epochs, REPLACE_RATE * learning_rate, *how)
         replacement = train_replaced(
-            model, student, changes, (frames(images), labels), settings, validation=measured, progress=progress
+            model,
+            student,
+            changes,
+            (frames(images), labels),
+            settings,
+            validation=measured,
+            checkpoint_path=replaced_path,
+            resume=resumes_replacement,
+            progress=progress,
         )
         made["replaced"] = replacement.summary()
         source = analog.input
@@ -241,7 +252,7 @@ def tune(
         teacher=analog if distill else None,
         progress=progress,
         checkpoint_path=checkpoint_path,
-        resume=resume,
+        resume=resumes_tuning,
         device=device,
         on_epoch=on_epoch,
     )

@@ -19,6 +19,7 @@ from . import (  # noqa: F401 (all but two register their rules)
     expressions,
     max_pooling,
     operations,
+    padding,
     rounding,
     rows,
     shapes,
@@ -160,7 +161,7 @@ class _Walk(Builder):
             return
         self.logits = calls.again(self.substitutes) if self.substitutes else self.tensor(output)
         try:
-            self._append("output", _ordered(x), None)
+            self._append("output", expressions.ordered(x), None)
         except (ObstacleError, NotComposableError):
             text = "returns elements in an order that no layer can produce"
             self._add("obstacle", "model", text, "return (N, classes)")
@@ -271,16 +272,6 @@ class _Walk(Builder):
 
 def _limits(clip: np.ndarray) -> str:
     return f"{clip:g}" if clip.ndim == 0 else f"{clip.min():g} to {clip.max():g}, depending on the channel"
-
-
-def _ordered(x: Expression) -> Expression:
-    """The outputs in the order of PyTorch."""
-    try:
-        return expressions.aligned(x)
-    except NotComposableError:
-        if not expressions.is_small_as_matrix(x):
-            raise
-        return expressions.in_order(x)
 
 
 def _same_elements(target: torch.Tensor, other: torch.Tensor) -> bool:

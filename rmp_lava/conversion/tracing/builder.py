@@ -19,7 +19,7 @@ from . import expressions
 from .calls import Call, Calls, Ref
 from .dead import compact
 from .expressions import Expression
-from .maps import NotComposableError
+from .maps import Convolution, NotComposableError
 from .operation_kinds import Operations, key
 from .prepared import Prepared
 from .remedies import ObstacleError, obstacle
@@ -128,16 +128,23 @@ class Builder:
             return replace(expressions.aligned(x), notes=(*x.notes, note))
         except NotComposableError:
             self.give_up_silently(*(self.values(part) for part in call.args if isinstance(part, Ref)))
-        if not expressions.is_small_as_matrix(x):
+        try:
+            return replace(expressions.in_order(x), notes=(*x.notes, note))
+        except NotComposableError:
             raise ObstacleError(
                 f"calculates with pixels that {x.moved!r} has rearranged",
                 "keep the order (N, channels, height, width), and flatten right before a linear layer",
-            )
-        return replace(expressions.in_order(x), notes=(*x.notes, note))
+            ) from None
 
     def image(self, call: Call) -> Expression:
         """The first argument, which must be an image (N, channels, height, width)."""
-        x = self.straight(call, call.argument(0, "input"))
+        x = self.take(call, call.argument(0, "input"))
+        if x.order is not None:
+            note = expressions.Note(x.moved, "picks or moves elements")
+            try:
+                x = replace(expressions.aligned(x), notes=(*x.notes, note))
+            except NotComposableError:
+                pass
         is_rows = len(x.view) == 2 and x.shape == (x.view[0], 1, x.view[1])
         if is_rows or len(x.view) == 4 and x.shape == (x.view[0] * x.view[1], *x.view[2:]):  # or volumes
             return replace(x, view=x.shape)
@@ -158,8 +165,13 @@ class Builder:
             index = np.broadcast_to(np.arange(math.prod(x.view)).reshape(x.view), view)
         except ValueError:
             return x
+        if len(view) == 3 and x.view == x.shape == (view[0], 1, 1):
+            kernel = (view[1], view[2])
+            start = (view[1] - 1, view[2] - 1)
+            spread = Convolution(np.ones((view[0], 1, *kernel)), x.shape, kernel, start=start, groups=view[0])
+            return self.composed(call, x, lambda x: expressions.convolved(x, spread))
         try:
-            return expressions.aligned(expressions.rearranged(x, index.reshape(-1), view))
+            return expressions.picked(x, index)
         except NotComposableError:
             raise ObstacleError(
                 f"adds a tensor of shape (N, {', '.join(map(str, x.view))}) to every pixel of a larger one",

@@ -113,6 +113,8 @@ _QUERIES = {"size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "
             "isinstance", "type", "is_complex", "element_size", "is_sparse", "is_quantized", "assert",
             "assert_tensor_metadata"}  # fmt: skip
 _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "new_tensor"}
+_LIKE = {"to", "type_as", "expand_as", "view_as", "reshape_as"}
+"""What takes only the shape or the type of its second argument."""
 _KEYWORDS = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
 """NumPy's names of arguments, which PyTorch accepts as well."""
 _TRUSTED = {"torch", "_operator", "operator", "builtins", "math"}
@@ -180,6 +182,8 @@ def record(
         if query and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
             continue
         if op in _CONSTANTS or not any(n in refs for n in node.all_input_nodes):
+            continue
+        if op in _LIKE and node.args and node.args[0] not in refs:
             continue
         args, kwargs = (map_arg(part, lambda n: refs.get(n, values[n])) for part in (node.args, node.kwargs))
         passed = (tuple(args), dict(kwargs))

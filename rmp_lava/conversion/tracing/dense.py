@@ -7,6 +7,7 @@ rearranged pixels. All of them are matrices from the elements that they read to 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -56,15 +57,19 @@ def as_matrix(builder: Builder, call: Call) -> Expression:
     builder.give_up_silently(x)
     if call.result.shape[0] != value.shape[0]:
         raise ObstacleError("combines different images of a batch, or picks one", "process each image by itself")
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        args, kwargs = tree_map(lambda leaf: images if isinstance(leaf, Ref) else leaf, call.given)
+        return call.run(*args, **kwargs).reshape(len(images), outputs)
+
+    copied = None if call.op.startswith(_WEIGHTED) else _copied(run, value[:1])
+    if copied is not None:
+        return replace(expressions.rearranged(x, copied, view), moved=call.layer)
     if inputs * outputs > LARGEST:
         raise ObstacleError(
             f"({call.op}) would be a matrix of {inputs * outputs:,} weights; at most {LARGEST:,} are made",
             "use fewer channels or smaller images there",
         )
-
-    def run(images: torch.Tensor) -> torch.Tensor:
-        args, kwargs = tree_map(lambda leaf: images if isinstance(leaf, Ref) else leaf, call.given)
-        return call.run(*args, **kwargs).reshape(len(images), outputs)
 
     nothing = torch.zeros_like(value[:1])
     bias = run(nothing.clone())
@@ -83,3 +88,11 @@ def as_matrix(builder: Builder, call: Call) -> Expression:
         y = replace(y, labels=((2, call.layer),))
     builder.inform(call.layer, "is no convolution of an image", f"a matrix of {inputs * outputs:,} weights")
     return replace(y, view=view)
+
+
+def _copied(run: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> np.ndarray | None:
+    """For each element of the result, the one of the image that it is a copy of; None if there is another one."""
+    values = np.sort(np.random.default_rng(0).random(image.numel(), dtype=np.float32))
+    result = run(torch.from_numpy(values).to(image).reshape(image.shape))[0].cpu().float().numpy()
+    index = np.searchsorted(values, result).clip(max=len(values) - 1)
+    return index if len(np.unique(values)) == len(values) and (values[index] == result).all() else None

@@ -5,6 +5,8 @@ Softmax, sigmoid and their like keep the order of the outputs; an arg max tells 
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 from torch.utils._pytree import tree_leaves
@@ -28,6 +30,7 @@ _MEANING = {
     "softplus": ("is a softplus at the end", "they have its order"),
     "log": ("is a logarithm at the end", "they have its order"),
     "exp": ("is an exponential at the end", "they have its order"),
+    "normalize": ("is a normalisation at the end", _LOGITS),
     "argmax": ("is an arg max at the end", "the prediction is the index of the largest"),
 }
 AT_THE_END = frozenset(map(key, (*_MEANING, *MOVES, *COPIES)))
@@ -81,7 +84,21 @@ def softmax(builder: Builder, call: Call) -> Expression:
     return _left_out(builder, call)
 
 
-@rule(*(name for name in _MEANING if name not in ("softmax", "log_softmax", "argmax")))
+@rule("normalize")
+def normalised(builder: Builder, call: Call) -> Expression:
+    """normalize(input, p, dim): outputs divided by a positive number."""
+    if not builder.at_the_end:
+        raise obstacle(call.op)
+    _check_axis(
+        builder,
+        replace(call, args=(call.args[0], call.argument(2, "dim", 1)), kwargs={}),
+        "a normalisation",
+        "remove it",
+    )
+    return _left_out(builder, call)
+
+
+@rule(*(name for name in _MEANING if name not in ("softmax", "log_softmax", "normalize", "argmax")))
 def monotonic(builder: Builder, call: Call) -> Expression:
     """A function that increases with each element."""
     before = builder.producer(call.args[0]) if call.args and isinstance(call.args[0], Ref) else None
@@ -96,7 +113,10 @@ def largest(builder: Builder, call: Call) -> Expression | tuple[Any, ...]:
     """argmax(input, dim), or the indices of max(input, dim) at the end; other forms of max."""
     if call.op == "max" and not isinstance(call.result, tuple):
         return RULES["maximum"](builder, call)
-    if call.op == "max" and not builder.at_the_end:
+    of_outputs = (
+        call.op == "argmax" or len(builder.tensor(call.args[0]).shape) == 2 and call.argument(1, "dim") in (1, -1)
+    )
+    if call.op == "max" and not (builder.at_the_end and (of_outputs or builder.reads(_INDICES))):
         return RULES["amax"](builder, call)
     if not builder.at_the_end:
         raise obstacle(call.op)
@@ -117,5 +137,6 @@ def after_decision(builder: Builder, call: Call, value: Any) -> Any:
 
 def _check_axis(builder: Builder, call: Call, what: str, remedy: str) -> None:
     x, dim = builder.values(call.argument(0, "input")), call.argument(1, "dim")
-    if not isinstance(x, Expression) or dim is None or int(dim) % (1 + len(x.view)) != 1:
+    # Axes of one element before that of the classes change nothing.
+    if not isinstance(x, Expression) or dim is None or math.prod(x.view[: int(dim) % (1 + len(x.view)) - 1]) != 1:
         raise ObstacleError(f"is {what} over another axis than the classes", remedy)

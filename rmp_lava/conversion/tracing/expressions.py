@@ -260,6 +260,22 @@ def concatenated(parts: list[Expression], view: Shape) -> Expression:
     return Expression(shape, tuple(terms), view, bias, None, labels, notes)
 
 
+def joined(parts: list[Expression], axis: int) -> Expression:
+    """Concatenate along any axis of the view; no part is reordered, and the views differ in that axis only."""
+    sizes = [math.prod(x.view) for x in parts]
+    starts = np.cumsum([0, *sizes])
+    numbers = [start + np.arange(n).reshape(x.view) for start, n, x in zip(starts, sizes, parts, strict=False)]
+    index = np.concatenate(numbers, axis)
+    return rearranged(concatenated(parts, (sum(sizes),)), index.reshape(-1), index.shape)
+
+
+def constant(value: np.ndarray) -> Expression:
+    """A tensor that does not depend on the image; value float64 of its view."""
+    view = value.shape
+    shape = view if len(view) in (1, 3) else (view[0], 1, view[1]) if len(view) == 2 else (value.size,)
+    return Expression(shape, (), view, value.reshape(shape))
+
+
 def split(x: Expression) -> list[Expression]:
     """The parts that an image is a concatenation of, along its channels: no term reaches into two of them."""
     pixels = math.prod(x.shape[1:])
@@ -342,15 +358,31 @@ def multiplied(x: Expression, weight: np.ndarray) -> Expression:
 
 
 def in_order(x: Expression) -> Expression:
-    """The same tensor without `order`, by a matrix that moves its elements; its terms are flat."""
-    return replace(multiplied(x, np.eye(math.prod(x.view))), view=x.view)
+    """The same tensor without `order`, by matrices that move its elements; its terms are flat.
+
+    Raises
+    ------
+    NotComposableError
+        If the matrices would be too large.
+    """
+    if not _is_small_as_matrix(x):
+        raise NotComposableError
+    flat = flattened(replace(x, order=None))
+    return flat if x.order is None else chosen(flat, x.order)
 
 
-def is_small_as_matrix(x: Expression) -> bool:
-    """Whether `in_order` makes matrices of acceptable size."""
-    elements = math.prod(x.view)
+def ordered(x: Expression) -> Expression:
+    """The same tensor without `order`: as `aligned` gives it, else `in_order`, whose errors it raises."""
+    try:
+        return aligned(x)
+    except NotComposableError:
+        return in_order(x)
+
+
+def _is_small_as_matrix(x: Expression) -> bool:
+    """Whether matrices that move the elements of x are of acceptable size."""
     sources = sum(math.prod(term.linear.source_shape) for term in x.terms)
-    return elements * max(elements, math.prod(x.shape), sources) <= maps.LARGEST_MATRIX // 4
+    return math.prod(x.view) * sources <= maps.LARGEST_MATRIX // 2
 
 
 def makes_enormous_matrix(x: Expression, weight: np.ndarray) -> bool:
@@ -375,6 +407,11 @@ def rearranged(x: Expression, index: np.ndarray, view: Shape) -> Expression:
     order = index if x.order is None else x.order[index]
     same = order.size == math.prod(x.shape) and np.array_equal(order, np.arange(order.size))
     return replace(x, view=view, order=None if same else order)
+
+
+def picked(x: Expression, index: np.ndarray) -> Expression:
+    """The elements `index` of the view, in its shape and without `order`; raises as `in_order` does."""
+    return ordered(rearranged(x, index.reshape(-1), index.shape))
 
 
 def varies_by_pixel(x: Expression) -> bool:

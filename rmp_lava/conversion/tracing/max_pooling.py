@@ -1,44 +1,109 @@
 """Rules of maximum pooling: a tree of comparisons over each window, first along its rows, then along its columns.
 
 A window of k pixels takes ceil(log2(k)) layers of neurons. Windows that overlap share the comparisons that they have in
-common wherever the stride allows.
+common wherever the stride allows. Of tensors that are no images, as behind an upsampling, the pixels of each window are picked
+one by one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from . import expressions, rewriting
 from .axis import Axis, adaptive_windows
-from .builder import Builder
+from .builder import Builder, NotAnImageError
 from .calls import Call
 from .expressions import Expression
-from .maps import Pair
+from .maps import NotComposableError, Pair
 from .remedies import ObstacleError
 from .rules import RULES, pair, rule
+from .shapes import combined, reduced_axes, structural_axes
 
 CHEAPER = "`tune --replace max-pooling` needs none"
+_NOTHING = ("is maximum pooling with windows of nothing but padding", "use less padding")
 
 
 @rule("max_pool2d")
 def maximum_pooling(builder: Builder, call: Call) -> Expression:
     """max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)."""
-    x = builder.image(call)
+    try:
+        x = builder.image(call)
+    except NotAnImageError:
+        return over_windows(builder, call)
     kernel = pair(call.argument(1, "kernel_size"))
     stride = pair(call.argument(2, "stride") or kernel)
     padding, dilation = pair(call.argument(3, "padding", 0)), pair(call.argument(4, "dilation", 1))
     result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
     if not bool(result.isfinite().all()):
-        raise ObstacleError("is maximum pooling with windows of nothing but padding", "use less padding")
+        raise ObstacleError(*_NOTHING)
     size = pair(result.shape[2:])
 
     def pool() -> Expression:
         return pooled(builder, call, x, kernel, stride, padding, dilation, size)
 
     return rewriting.reported(builder, call, x, "is maximum pooling", CHEAPER, pool)
+
+
+def over_windows(builder: Builder, call: Call) -> Expression:
+    """Maximum pooling, adaptive or not, of a tensor that is no image: one axis after the other, pixel by pixel."""
+    x = builder.take(call, call.argument(0, "input"))
+    builder.give_up_silently(x)
+    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    count = int(call.op[-2])
+    axes = range(len(x.view) - count, len(x.view))
+    windows = [_windows(call, axis - axes[0], x.view[axis], result.shape[1 + axis]) for axis in axes]
+    if not all(window for along in windows for window in along):
+        raise ObstacleError(*_NOTHING)
+
+    def pool() -> Expression:
+        y = x
+        try:
+            for axis, along in zip(axes, windows, strict=True):
+                y = _picked(builder, call, y, axis, along)
+        except NotComposableError:
+            elements = math.prod(x.view)
+            raise ObstacleError(
+                f"({call.op}) compares {elements:,} elements that are no image one by one, which makes matrices too large",
+                "use fewer channels or smaller images there, or put the pooling before what rearranges them",
+            ) from None
+        return y
+
+    return rewriting.reported(builder, call, x, "is maximum pooling", CHEAPER, pool)
+
+
+def _windows(call: Call, place: int, length: int, count: int) -> list[list[int]]:
+    """The pixels of each window along the axis `place` of those that are pooled, without padding."""
+    if call.op.startswith("adaptive"):
+        return [list(range(*ends)) for ends in adaptive_windows(length, count)]
+
+    def along(value: Any) -> int:
+        return int(value if isinstance(value, int) else value[min(place, len(value) - 1)])
+
+    k = along(call.argument(1, "kernel_size"))
+    s, p = along(call.argument(2, "stride") or k), along(call.argument(3, "padding", 0))
+    d = along(call.argument(4, "dilation", 1))
+    all_places = ([i * s - p + u * d for u in range(k)] for i in range(count))
+    return [[place for place in places if 0 <= place < length] for places in all_places]
+
+
+def _picked(builder: Builder, call: Call, x: Expression, axis: int, windows: list[list[int]]) -> Expression:
+    """Maxima of windows along an axis of the view; raises `NotComposableError` where the tensor is too large."""
+    numbers = np.arange(math.prod(x.view)).reshape(x.view)
+    parts: dict[bytes, Expression] = {}
+    for i in range(max(map(len, windows))):
+        places = [window[min(i, len(window) - 1)] for window in windows]
+        index = numbers.take(places, axis)
+        part = expressions.rearranged(x, index.reshape(-1), index.shape)
+        # Pixels that an upsampling has repeated need no comparison.
+        parts[b"" if part.order is None else part.order.tobytes()] = part
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return rewriting.largest(builder, call, [expressions.ordered(part) for part in parts.values()])
 
 
 def pooled(
@@ -51,7 +116,10 @@ def pooled(
 @rule("adaptive_max_pool2d")
 def adaptive_maximum_pooling(builder: Builder, call: Call) -> Expression:
     """adaptive_max_pool2d(input, output_size)."""
-    x = builder.image(call)
+    try:
+        x = builder.image(call)
+    except NotAnImageError:
+        return over_windows(builder, call)
     result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
     size = pair(result.shape[2:])
     even = all(n % m == 0 for n, m in zip(x.shape[1:], size, strict=True))
@@ -67,31 +135,39 @@ def adaptive_maximum_pooling(builder: Builder, call: Call) -> Expression:
 
 @rule("amax", "amin", "min")
 def largest(builder: Builder, call: Call) -> Expression:
-    """amax(input, dim, keepdim), amin, and the values of max(input, dim) and min: over axes of an image."""
+    """amax(input, dim, keepdim), amin, and the values of max(input, dim) and min."""
     if call.op == "min" and not isinstance(call.result, tuple):
         return RULES["minimum"](builder, call)
-    x = builder.straight(call, call.argument(0, "input"))
-    dims = call.argument(1, "dim", ())
-    dims = [dims] if isinstance(dims, int) else list(dims) or range(1 + len(x.view))
-    axes = {int(dim) % (1 + len(x.view)) - 1 for dim in dims}
-    if -1 in axes:
-        raise ObstacleError("combines different images of a batch", "process each image by itself")
-    if len(x.shape) != len(x.view) or len(x.shape) not in (1, 3):
-        builder.give_up_silently(x)
-        raise ObstacleError("is the maximum over parts of axes", "take the maximum over axes of an image")
+    parts, ref = combined(builder, call), call.argument(0, "input")
     result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    sign = np.array(-1.0 if call.op in ("amin", "min") else 1.0)
+    x = builder.straight(call, ref) if parts is None else parts[0]
 
     def reduce() -> Expression:
-        y = rewriting.negative(x) if call.op in ("amin", "min") else x
-        for axis in (1, 2):
-            if axis in axes and y.shape[axis] > 1:
-                y = _along(builder, call, y, axis, k=y.shape[axis], s=1, d=1, n=1)
-        if 0 in axes and y.shape[0] > 1:
-            y = _over_channels(builder, call, y)
-        y = rewriting.negative(y) if call.op in ("amin", "min") else y
-        return replace(y, view=tuple(result.shape[1:]))
+        if parts is not None:
+            y = rewriting.largest(builder, call, [expressions.scaled(part, sign) for part in parts])
+        else:
+            y = _over_axes(builder, call, expressions.scaled(x, sign))
+        return replace(expressions.scaled(y, sign), view=tuple(result.shape[1:]))
 
     return rewriting.reported(builder, call, x, "is a maximum over axes", "averages need none", reduce)
+
+
+def _over_axes(builder: Builder, call: Call, x: Expression) -> Expression:
+    axes = reduced_axes(call, 1 + len(x.view))
+    structure = structural_axes(x) if len(x.shape) in (1, 3) else None
+    if structure is None:
+        try:
+            for axis in axes:
+                x = _picked(builder, call, x, axis, [list(range(x.view[axis]))])
+        except NotComposableError:
+            raise ObstacleError("is the maximum over parts of axes", "take the maximum over axes of an image") from None
+        return x
+    over = {structure[axis] for axis in axes}
+    for axis in (1, 2):
+        if axis in over:
+            x = _along(builder, call, x, axis, k=x.shape[axis], s=1, d=1, n=1)
+    return _over_channels(builder, call, x) if 0 in over else x
 
 
 def _over_channels(builder: Builder, call: Call, x: Expression) -> Expression:

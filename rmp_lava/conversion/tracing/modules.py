@@ -19,18 +19,8 @@ Lowered = tuple[str, tuple]
 _Norm = nn.modules.batchnorm._NormBase
 
 
-def _conv(m: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Any) -> Lowered:
-    if m.padding_mode != "zeros":
-        return "Conv2d", (x, m.padding_mode)
-    return "conv2d", (x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
-
-
-def _conv1d(m: nn.Conv1d, x: Any) -> Lowered | None:
-    return ("conv1d", _conv(m, x)[1]) if m.padding_mode == "zeros" else None
-
-
-def _conv3d(m: nn.Conv3d, x: Any) -> Lowered | None:
-    return ("conv3d", _conv(m, x)[1]) if m.padding_mode == "zeros" else None
+def _conv(op: str) -> Callable[[Any, Any], Lowered]:
+    return lambda m, x: (op, (x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups))
 
 
 def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
@@ -49,9 +39,9 @@ def _dropout(m: Any, x: Any) -> Lowered:
 
 
 _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
-    nn.Conv2d: _conv,
-    nn.Conv1d: _conv1d,
-    nn.Conv3d: _conv3d,
+    nn.Conv2d: _conv("conv2d"),
+    nn.Conv1d: _conv("conv1d"),
+    nn.Conv3d: _conv("conv3d"),
     nn.Linear: lambda m, x: ("linear", (x, m.weight, m.bias)),
     nn.ReLU: lambda m, x: ("relu", (x,)),
     nn.ReLU6: lambda m, x: ("relu6", (x,)),
@@ -106,13 +96,16 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
         "max_pool2d",
         (x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices),
     ),
+    nn.AdaptiveMaxPool3d: lambda m, x: ("adaptive_max_pool3d", (x, m.output_size, m.return_indices)),
     nn.AdaptiveMaxPool2d: lambda m, x: ("adaptive_max_pool2d", (x, m.output_size, m.return_indices)),
     nn.Flatten: lambda m, x: ("flatten", (x,)),
     nn.Unflatten: lambda m, x: ("unflatten", (x,)),
     nn.ChannelShuffle: lambda m, x: ("channel_shuffle", (x,)),
     nn.Identity: lambda m, x: ("identity", (x,)),
-    nn.ZeroPad2d: lambda m, x: ("pad", (x, m.padding)),
+    nn.ConstantPad1d: lambda m, x: ("pad", (x, m.padding, "constant", m.value)),
     nn.ConstantPad2d: lambda m, x: ("pad", (x, m.padding, "constant", m.value)),
+    nn.ZeroPad1d: lambda m, x: ("pad", (x, m.padding)),
+    nn.ZeroPad2d: lambda m, x: ("pad", (x, m.padding)),
     nn.Softmax: lambda m, x: ("softmax", (x, m.dim)),
     nn.LogSoftmax: lambda m, x: ("log_softmax", (x, m.dim)),
     nn.Softmax2d: lambda m, x: ("softmax", (x, 1)),
@@ -137,6 +130,8 @@ def is_leaf(module: nn.Module) -> bool:
         return True
     forward = type(module).forward
     if isinstance(module, _ConvNd):
+        if module.padding_mode != "zeros":  # it calls a padding first
+            return False
         home = next(c for c in type(module).__mro__ if c.__module__.startswith("torch.nn.modules"))
         if getattr(type(module), "_conv_forward", None) is not getattr(home, "_conv_forward", None):
             return False

@@ -22,12 +22,6 @@ from .rules import RULES, constant, number, pair, rule
 _PIXEL_UNITS = (1 / 255, 1 / 256)
 
 
-@rule("Conv2d")
-def padded_convolution(builder: Builder, call: Call) -> Expression:
-    """A `Conv2d` that pads with other values than zeros, as `modules` records it."""
-    raise ObstacleError(f"(Conv2d) pads with {call.args[1]!r}", "use padding_mode='zeros' and train again")
-
-
 @rule("conv2d")
 def convolution(builder: Builder, call: Call) -> Expression:
     """conv2d(input, weight, bias, stride, padding, dilation, groups)."""
@@ -215,7 +209,9 @@ def rectify(builder: Builder, call: Call) -> Expression:
         low, high = call.argument(1, "min"), call.argument(2, "max")
     bottom = np.array(-math.inf) if low is None else constant(low, call)
     top = np.array(math.inf) if high is None else constant(high, call)
-    return rewriting.between(builder, call, builder.straight(call, call.argument(0, "input")), bottom, top)
+    # Where all elements have the same bounds, their order does not matter.
+    operand = builder.take if bottom.size == top.size == 1 else builder.straight
+    return rewriting.between(builder, call, operand(call, call.argument(0, "input")), bottom, top)
 
 
 @rule("threshold")

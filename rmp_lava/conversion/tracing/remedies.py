@@ -26,9 +26,9 @@ SWAP_GATE = (
 
 _UNSUPPORTED = (
     (
-        "is maximum pooling over random or adaptive windows",
-        "use nn.MaxPool2d on the image (N, channels, height, width), or nn.MaxPool3d on volumes",
-        "adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d",
+        "is maximum pooling over random windows",
+        "use nn.MaxPool2d on images (N, channels, height, width), or nn.MaxPool3d on volumes",
+        "fractional_max_pool2d fractional_max_pool3d",
     ),
     (
         "is an order of activations",
@@ -70,9 +70,9 @@ _UNSUPPORTED = (
         "embedding embedding_bag",
     ),
     (
-        "is a transposed convolution in three dimensions, or one that pads with other values than zeros",
-        "use nn.Conv3d with zeros, or two-dimensional ones on images (N, channels, height, width)",
-        "conv3d conv_transpose3d",
+        "is a transposed convolution in three dimensions",
+        "use nn.Conv3d, or two-dimensional ones on images (N, channels, height, width)",
+        "conv_transpose3d",
     ),
     (
         "moves pixels to places that depend on activations",
@@ -80,10 +80,9 @@ _UNSUPPORTED = (
         "grid_sample max_unpool1d max_unpool2d max_unpool3d",
     ),
     (
-        "pads with values other than zero",
-        "pad with zeros and train again",
-        "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
-        "circular_pad1d circular_pad2d circular_pad3d",
+        "pads volumes",
+        "use the padding of nn.Conv3d, with zeros; other values need training again",
+        "reflection_pad3d replication_pad3d circular_pad3d constant_pad3d zero_pad3d",
     ),
     ("reads the value of an activation into Python", "compute with tensors only", "item tolist bool float"),
 )

@@ -1,22 +1,17 @@
 """Rules of one-dimensional convolutions and poolings: rows of features (channels, length) as images of height 1.
 
-Features that are no such image, as after a linear layer, take a matrix, and a maximum picks the pixels of its windows one by one.
+Features that are no such image, as after a linear layer, take a matrix.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from . import dense, expressions, max_pooling, rewriting
-from .axis import adaptive_windows
+from . import dense, max_pooling
 from .builder import Builder, NotAnImageError
 from .calls import Call, Ref
 from .expressions import Expression
-from .remedies import ObstacleError
 from .rules import RULES, rule
 
 
@@ -33,37 +28,10 @@ def linear_row(builder: Builder, call: Call) -> Expression:
 def largest_of_row(builder: Builder, call: Call) -> Expression:
     """max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode) and adaptive_max_pool1d(input, output_size)."""
     try:
-        return _as_image(builder, call)
+        builder.image(call)
     except NotAnImageError:
-        pass
-    x = builder.straight(call, call.argument(0, "input"))
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
-    *front, length = x.view
-    windows = _windows(call, length, result.shape[-1])
-    if not all(windows):
-        raise ObstacleError("is maximum pooling with windows of nothing but padding", "use less padding")
-    numbers = np.arange(math.prod(x.view)).reshape(x.view)
-
-    def pool() -> Expression:
-        picked = []
-        for i in range(max(map(len, windows))):
-            places = [window[min(i, len(window) - 1)] for window in windows]
-            index = numbers[..., places]
-            picked.append(expressions.in_order(expressions.rearranged(x, index.reshape(-1), (*front, len(windows)))))
-        return rewriting.largest(builder, call, picked)
-
-    return rewriting.reported(builder, call, x, "is maximum pooling", max_pooling.CHEAPER, pool)
-
-
-def _windows(call: Call, length: int, count: int) -> list[list[int]]:
-    """The pixels of each window, without padding."""
-    if call.op == "adaptive_max_pool1d":
-        return [list(range(*ends)) for ends in adaptive_windows(length, count)]
-    k = _single(call.argument(1, "kernel_size"))
-    s, p = _single(call.argument(2, "stride") or k), _single(call.argument(3, "padding", 0))
-    d = _single(call.argument(4, "dilation", 1))
-    all_places = ([i * s - p + u * d for u in range(k)] for i in range(count))
-    return [[place for place in places if 0 <= place < length] for places in all_places]
+        return max_pooling.over_windows(builder, call)
+    return _as_image(builder, call)
 
 
 def _as_image(builder: Builder, call: Call) -> Expression:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -13,40 +14,89 @@ from .border_averages import averaged, unevenly_averaged
 from .builder import Builder, NotAnImageError
 from .calls import Call, Ref
 from .expressions import Expression, Note
-from .maps import Convolution, Pair
+from .maps import Convolution, NotComposableError, Pair
 from .operation_kinds import COPIES, MOVES
 from .remedies import ObstacleError, obstacle
-from .rules import number, pair, rule
+from .rules import constant, pair, rule
+
+_MOST_PARTS = 64
+"""Parts of a tensor that are added or compared one by one."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Tensors of equal shape along a new axis, counted with the batch axis; only their sum or mean can follow."""
+    """Tensors of equal shape along a new axis in front of the batch; only their sum, mean or maximum can follow."""
 
     parts: tuple[Expression, ...]
-    axis: int
 
 
 @rule("stack")
-def stack(builder: Builder, call: Call) -> Stack:
+def stack(builder: Builder, call: Call) -> Stack | Expression:
     """stack(tensors, dim)."""
-    refs, axis = call.argument(0, "tensors"), int(call.argument(1, "dim", 0)) % call.result.ndim
-    if isinstance(refs, Ref) or not all(isinstance(ref, Ref) for ref in refs):
+    axis = int(call.argument(1, "dim", 0)) % call.result.ndim - 1
+    parts = _parts(builder, call)
+    if axis < 0:
+        return Stack(tuple(parts))
+    views = [(*x.view[:axis], 1, *x.view[axis:]) for x in parts]
+    apart = [replace(x, view=view) for x, view in zip(parts, views, strict=True)]
+    return replace(expressions.joined(apart, axis), moved=call.layer)
+
+
+def _parts(builder: Builder, call: Call) -> list[Expression]:
+    """The tensors that become one: activations, and constants."""
+    given, parts = call.argument(0, "tensors"), []
+    if isinstance(given, Ref):  # all parts of a tensor that was split
         raise obstacle(call.op)
-    return Stack(tuple(builder.straight(call, ref) for ref in refs), axis)
+    for value in given:
+        if isinstance(value, Ref):
+            parts.append(builder.straight(call, value))
+            continue
+        values = constant(value, call)
+        if (values != values[:1]).any():
+            raise ObstacleError("adds constants that differ from image to image", "use one for all images")
+        parts.append(expressions.constant(values[0]))
+    return parts
 
 
-def _combined(builder: Builder, call: Call, stacked: Stack) -> Expression:
-    dims = call.argument(1, "dim")
-    dims = [dims] if isinstance(dims, int) else dims
-    ndim = 2 + len(stacked.parts[0].view)
-    if dims is None or [int(dim) % ndim for dim in dims] != [stacked.axis] or call.argument(2, "keepdim", False):
+def combined(builder: Builder, call: Call) -> tuple[Expression, ...] | None:
+    """The tensors that a sum, mean or maximum combines, each of the shape of the result: stacked ones, or parts of one.
+
+    None where they are many, or the combined axes are those of an image.
+
+    Raises
+    ------
+    ObstacleError
+        If images of a batch are combined.
+    """
+    ref = call.argument(0, "input")
+    axes = reduced_axes(call, builder.tensor(ref).ndim)
+    stacked = builder.values(ref)
+    if isinstance(stacked, Stack):
+        if axes == [-1] and not call.argument(2, "keepdim", False):
+            return stacked.parts
         builder.give_up_silently(*stacked.parts)
         raise ObstacleError("combines stacked tensors along other axes", "sum or average over the stacked axis only")
-    total = stacked.parts[0]
-    for part in stacked.parts[1:]:
-        total = expressions.added(total, part)
-    return total if call.op == "sum" else expressions.scaled(total, np.array(1 / len(stacked.parts)))
+    if -1 in axes:
+        raise ObstacleError("combines different images of a batch", "process each image by itself")
+    x = builder.straight(call, ref)
+    builder.give_up_silently(x)
+    structure, sizes = structural_axes(x), [x.view[axis] for axis in axes]
+    of_image = len(x.shape) == 3 and structure is not None and all(structure[axis] != 0 for axis in axes)
+    if of_image or math.prod(sizes) > _MOST_PARTS:
+        return None
+    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    numbers = np.moveaxis(np.arange(math.prod(x.view)).reshape(x.view), axes, range(len(axes)))
+    try:
+        return tuple(expressions.picked(x, numbers[i].reshape(result.shape[1:])) for i in np.ndindex(*sizes))
+    except NotComposableError:
+        return None
+
+
+def reduced_axes(call: Call, ndim: int) -> list[int]:
+    """The axes that the call combines, without the batch, which is -1."""
+    dims = call.argument(1, "dim")
+    dims = range(ndim) if dims is None or dims == () else [dims] if isinstance(dims, int) else dims
+    return sorted(int(dim) % ndim - 1 for dim in dims)
 
 
 @rule("pixel_unshuffle")
@@ -97,21 +147,17 @@ def adaptive_pooling(builder: Builder, call: Call) -> Expression:
 
 @rule("mean", "sum")
 def mean(builder: Builder, call: Call) -> Expression:
-    """mean(input, dim) or sum(input, dim) of an image."""
-    stacked = builder.values(call.argument(0, "input"))
-    if isinstance(stacked, Stack):
-        return _combined(builder, call, stacked)
+    """mean(input, dim) or sum(input, dim)."""
+    parts = combined(builder, call)
+    if parts is not None:
+        total = functools.reduce(expressions.added, parts)
+        return total if call.op == "sum" else expressions.scaled(total, np.array(1 / len(parts)))
     x = builder.straight(call, call.argument(0, "input"))
-    dims = call.argument(1, "dim")
-    dims = range(1 + len(x.view)) if dims is None else [dims] if isinstance(dims, int) else dims
-    view_axes = {int(dim) % (1 + len(x.view)) - 1 for dim in dims}
-    if -1 in view_axes:
-        raise ObstacleError("combines different images of a batch", "process each image by itself")
-    builder.give_up_silently(*([x] if len(x.view) not in (1, 3) else []))
-    axes = _structural_axes(x)
-    over = {axes[axis] for axis in view_axes if x.view[axis] > 1}
+    axes = structural_axes(x)
+    if axes is None:
+        raise NotAnImageError("averages over parts of axes", "average over height and width of an image")
+    over = {axes[axis] for axis in reduced_axes(call, 1 + len(x.view))} - {None}
     if len(x.shape) != 3 or 0 in over:
-        builder.give_up_silently(x)
         raise NotAnImageError("averages over channels", "average over height and width only, or use a convolution")
     height, width = x.shape[1:]
     kernel = (height if 1 in over else 1, width if 2 in over else 1)
@@ -121,13 +167,14 @@ def mean(builder: Builder, call: Call) -> Expression:
     return replace(y, view=tuple(call.result.shape[1:]))
 
 
-def _structural_axes(x: Expression) -> dict[int, int]:
-    """For each axis of the view with more than one element, the corresponding axis of the terms' shape."""
+def structural_axes(x: Expression) -> dict[int, int | None] | None:
+    """For each axis of the view the axis of the terms' shape, None for those of one element; None if they do not correspond."""
     seen = [axis for axis, n in enumerate(x.view) if n > 1]
     inner = [axis for axis, n in enumerate(x.shape) if n > 1]
     if [x.view[axis] for axis in seen] != [x.shape[axis] for axis in inner]:
-        raise NotAnImageError("averages over parts of axes", "average over height and width of an image")
-    return dict(zip(seen, inner, strict=True))
+        return None
+    found: dict[int, int | None] = dict.fromkeys(range(len(x.view)))
+    return found | dict(zip(seen, inner, strict=True))
 
 
 def _pooled(
@@ -143,47 +190,16 @@ def _pooled(
     return replace(y, labels=(*x.labels, (1, call.layer)), notes=notes, hold=call.layer if keep else "")
 
 
-@rule("pad", "constant_pad_nd")
-def pad(builder: Builder, call: Call) -> Expression:
-    """pad(input, pad, mode, value): zeros around an image, or channels of zeros; negative numbers crop."""
-    x = builder.image(call)
-    mode, value = call.argument(2, "mode", "constant"), call.argument(3, "value", None)
-    if call.op == "constant_pad_nd":
-        mode, value = "constant", call.argument(2, "value", 0)
-    if mode != "constant" or value and number(value, call):
-        how = f"{mode!r}" if mode != "constant" else f"{value:g}"
-        raise ObstacleError(f"pads with {how}", "pad with zeros and train again")
-    widths = [int(n) for n in call.argument(1, "pad")]
-    widths = [widths[0]] * 4 if len(widths) == 1 else widths + [0] * (6 - len(widths))
-    left, _, top, _, front, back, *rest = widths + [0] * (6 - len(widths))
-    if any(rest) or front < 0 or back < 0:
-        raise ObstacleError("pads the batch, or removes channels", "pad height, width or channels with zeros")
-    channels, size = x.shape[0], pair(call.result.shape[2:])
-    conv = Convolution(np.ones((channels, 1, 1, 1)), x.shape, size, start=(top, left), groups=channels)
-    y = builder.composed(call, x, lambda x: expressions.convolved(x, conv)) if size != x.shape[1:] else x
-    y = replace(y, labels=x.labels, notes=(*y.notes, Note(call.layer, "pads with zeros")))
-    if front or back:
-        none = [Expression((n, *size), (), (n, *size)) for n in (front, back)]
-        y = expressions.concatenated([none[0], y, none[1]], tuple(call.result.shape[1:]))
-    return y
-
-
 @rule("cat")
 def concatenate(builder: Builder, call: Call) -> Expression:
-    """cat(tensors, dim) along channels or features."""
-    refs, dim = call.argument(0, "tensors"), int(call.argument(1, "dim", 0))
-    if isinstance(refs, Ref):  # all parts of a tensor that was split
-        raise obstacle("cat")
-    if dim % call.result.ndim != 1 or not all(isinstance(ref, Ref) for ref in refs):
-        raise ObstacleError(
-            f"concatenates along axis {dim}, or with constants", "concatenate activations along axis 1 (channels)"
-        )
-    parts = [builder.straight(call, ref) for ref in refs]
-    view = tuple(call.result.shape[1:])
-    if len(view) not in (1, 2, 3):
-        builder.give_up_silently(*parts)
-        raise ObstacleError("concatenates tensors that are not images", "concatenate images, or flat features")
-    return expressions.concatenated(parts, view)
+    """cat(tensors, dim)."""
+    axis = int(call.argument(1, "dim", 0)) % call.result.ndim - 1
+    if axis < 0:
+        raise ObstacleError("makes one batch of several", "process each image by itself")
+    parts = _parts(builder, call)
+    if axis == 0:
+        return expressions.concatenated(parts, tuple(call.result.shape[1:]))
+    return replace(expressions.joined(parts, axis), moved=call.layer)
 
 
 @rule(*COPIES)

@@ -59,9 +59,12 @@ def average(builder: Builder, call: Call) -> Expression:
     return _convolved(builder, call, weight, None, stride, padding, (1, 1, 1), view[0])
 
 
-@rule("max_pool3d")
+@rule("max_pool3d", "adaptive_max_pool3d")
 def maximum(builder: Builder, call: Call) -> Expression:
-    """max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode): over planes, then within them."""
+    """max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode) over planes, then within them; adaptive_max_pool3d."""
+    x = builder.values(call.argument(0, "input"))
+    if call.op.startswith("adaptive") or not _is_volume(x):
+        return max_pooling.over_windows(builder, call)
     (channels, depth, *_), x = _view(builder, call), builder.image(call)
     kernel = _triple(call.argument(1, "kernel_size"))
     stride, padding = _triple(call.argument(2, "stride") or kernel), _triple(call.argument(3, "padding", 0))
@@ -130,13 +133,17 @@ def _view(builder: Builder, call: Call) -> tuple[int, ...]:
     x = builder.values(call.argument(0, "input"))
     if not isinstance(x, Expression):
         raise obstacle(call.op)
-    if len(x.view) != 4 or x.shape != (x.view[0] * x.view[1], *x.view[2:]):
+    if not _is_volume(x):
         builder.give_up_silently(x)
         raise ObstacleError(
             f"takes a tensor of shape (N, {', '.join(map(str, x.view))}) that has been no volume before",
             "keep volumes as (N, channels, depth, height, width) up to the first linear layer",
         )
     return x.view
+
+
+def _is_volume(x: Any) -> bool:
+    return isinstance(x, Expression) and len(x.view) == 4 and x.shape == (x.view[0] * x.view[1], *x.view[2:])
 
 
 def _triple(value: Any) -> tuple[int, ...]:
