@@ -178,13 +178,7 @@ def estimate(
     samples: Annotated[int, typer.Option(help=f"{options.SAMPLES}.")] = _SAMPLES,
     steps: options.Steps = None,
     implementation: options.Implementation = "native",
-    compare: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Another .net file, such as one of sigma-delta neurons, to compare with; may be repeated.",
-            callback=options.check_nets,
-        ),
-    ] = None,
+    compare: options.Compare = None,
     seed: options.SpikeSeed = 0,
     json_path: options.Json = None,
 ) -> None:
@@ -197,7 +191,7 @@ def estimate(
     from ..backends import run as run_network
     from ..hardware import estimate as make_estimate, load_profile, map_network
     from ..report import hardware as report
-    from ..report.costs import Costs, costs_table
+    from ..report.costs import Costs, costs_table, measured_costs
     from ..report.runs import steps_for
     from ..schedule import schedule
     from ..sources.images import images_for
@@ -225,11 +219,7 @@ def estimate(
         summary |= result.score(network, truth).figures
     if compare:
         runs = [Costs(network, result, found, truth)]
-        for path in compare:
-            other = netx.load(path)
-            own = steps_for(other, None)
-            ran = run_network(other, values, own, "fast", seed=seed, progress=True)
-            runs.append(Costs(other, ran, make_estimate(other, ran, chosen, map_network(other, chosen)), truth))
+        runs += [measured_costs(netx.load(path), values, truth, chosen, seed=seed) for path in compare]
         console.print(costs_table(runs))
         summary["compared"] = [each.summary() for each in runs]
     write_json(json_path, summary)

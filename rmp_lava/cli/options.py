@@ -221,6 +221,13 @@ WeightBits = Annotated[
     ),
 ]
 Profile = Annotated[str, typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")]
+Compare = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Another .net file, such as one of sigma-delta neurons, to compare with; may be repeated.",
+        callback=check_nets,
+    ),
+]
 Compiler = Annotated[
     choices.Compiler | None,
     typer.Option(help="Compiler whose rules place the network.", show_default="the profile's"),

@@ -28,6 +28,7 @@ def report(
     samples: options.Samples = None,
     steps: options.Steps = None,
     profile: options.Profile = "oheo_gulch",
+    compare: options.Compare = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG and PNG files.")] = None,
     seed: options.SpikeSeed = 0,
 ) -> None:
@@ -61,6 +62,7 @@ def report(
         what=what,
         net=net,
         profile=profile,
+        compare=[netx.load(path) for path in compare or ()],
         seed=seed,
         arguments=("rmp-lava", *sys.argv[1:]),
     )

@@ -266,7 +266,8 @@ def _read_layer(group: Group, kind: str, name: str, before: str, notes: _Notes) 
     late = kind == "dense_rec" or any(synapse.longest_delay for synapse in synapses)
     if isinstance(neurons, SigmaDelta) and late:
         raise group.fail(
-            f"layer {name!r} has recurrent synapses or delays between sigma-delta neurons, which are not here; train without"
+            f"layer {name!r} has recurrent synapses or delays between sigma-delta neurons, which are not here; run it "
+            "in lava-dl, or train without them"
         )
     if kind == "dense_rec" and not isinstance(neurons, SigmaDelta) and _subtracts_threshold(synapses, neurons):
         return Layer(name, shape, synapses[:1], Neurons(neurons.threshold, "soft"))

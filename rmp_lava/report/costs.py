@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..hardware import Estimate
+from ..backends import run
+from ..hardware import Estimate, Profile, estimate, map_network
 from ..network import SpikingNetwork
 from ..results import Run
 from ..tables import Table, table
 from ..words import count, quantity
+from .runs import steps_for
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,11 @@ class Costs:
         run, found = self.run, self.estimate
         return {
             "network": self.network.name,
-            "neurons": "sigma-delta" if self.network.is_sigma_delta else "spiking",
+            "neurons": "sigma-delta"
+            if self.network.is_sigma_delta
+            else "graded"
+            if self.network.is_graded
+            else "spiking",
             "steps": run.schedule.steps,
             "latency": run.schedule.latency,
             "score": None if self.truth is None else run.score(self.network, self.truth).summary(),
@@ -38,6 +44,14 @@ class Costs:
             "latency_seconds": found.latency_seconds,
             "dynamic_energy": found.dynamic,
         }
+
+
+def measured_costs(
+    network: SpikingNetwork, images: np.ndarray, truth: np.ndarray | None, profile: Profile, *, seed: int = 0
+) -> Costs:
+    """Run a network on images for the time steps that it was made for."""
+    result = run(network, images, steps_for(network, None), seed=seed, progress=True)
+    return Costs(network, result, estimate(network, result, profile, map_network(network, profile)), truth)
 
 
 def costs_table(runs: Sequence[Costs]) -> Table:

@@ -148,6 +148,17 @@ def digits_page(converted_digits) -> Reader:
     return Reader((converted_digits / "d.html").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
+def test_other_forms_of_the_network_are_compared_on_the_same_images(tmp_path, images):
+    waiting = small(wait=6)
+    other = waiting.replace(name="other", wait=0)
+    found = make(waiting, tmp_path, images, np.arange(7) % 4, compare=[other])
+    section = next(each for each in found.sections if each.key == "comparison")
+    rows = section.sheets[0].table.rows
+    assert [row[0] for row in rows] == ["small", "other"]
+    assert [row[6].split(",")[0] for row in rows] == ["21 steps", "9 steps"]  # the read-out does not wait
+
+
 # One file
 
 

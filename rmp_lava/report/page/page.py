@@ -21,8 +21,9 @@ from ...network import SpikingNetwork
 from ...plot.style import Palette, palette
 from ...tables import printable
 from ...words import plural
+from ..costs import Costs, measured_costs
 from . import layers, sections
-from .hardware import cores_section, energy_section, hardware_facts
+from .hardware import comparison_section, cores_section, energy_section, hardware_facts
 from .measure import measure
 from .parts import Fact, Picture, Section, Sheet
 from .provenance import provenance_section
@@ -59,6 +60,7 @@ def make_page(
     what: str = "",
     net: Path | None = None,
     profile: str | Profile = "oheo_gulch",
+    compare: Sequence[SpikingNetwork] = (),
     seed: int = 0,
     arguments: Sequence[str] = (),
 ) -> Page:
@@ -81,6 +83,8 @@ def make_page(
         The `.net` file that the network was read from; its name and SHA-256 are shown.
     profile : str or Profile
         Hardware profile of the core map and the energy estimate.
+    compare : sequence of SpikingNetwork
+        Other forms of the network, such as one of sigma-delta neurons, to run on the same images for their own T.
     seed : int
         Of the Poisson encoding.
     arguments : sequence of str
@@ -96,6 +100,7 @@ def make_page(
     measured = measure(network, images, labels, what, steps, trained, seed=seed)
     hardware = estimate(network, measured.result, mapping.profile, mapping)
     colours = palette([layer.name for layer in network])
+    others = [measured_costs(each, images, labels, mapping.profile, seed=seed) for each in compare]
     found = [
         sections.network_section(measured),
         sections.accuracy_section(measured),
@@ -106,6 +111,7 @@ def make_page(
         layers.quantisation_section(measured),
         cores_section(mapping),
         energy_section(hardware),
+        *([comparison_section(Costs(network, measured.result, hardware, labels), others)] if others else ()),
         provenance_section(measured, net, shlex.join(arguments)),
     ]
     facts = sections.facts(measured) + hardware_facts(hardware)
