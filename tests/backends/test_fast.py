@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -405,3 +406,15 @@ def test_threads_change_nothing(monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert_same_run(*found)
+
+
+def test_a_missing_numba_is_warned_of_once(monkeypatch):
+    monkeypatch.setattr(fast.neurons, "fused", None)
+    monkeypatch.setattr(fast.neurons, "WHY_NOT_COMPILED", "No module named 'numba'")
+    fast.neurons.warn_of_slow_neurons.cache_clear()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            fast.neurons.warn_of_slow_neurons()
+    (warning,) = found
+    assert "(No module named 'numba')" in str(warning.message) and "pip install numba" in str(warning.message)

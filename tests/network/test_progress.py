@@ -143,3 +143,16 @@ def test_libraries_quiet_levels_and_further_processes_write_nothing(call):
 @pytest.mark.once
 def test_work_within_work_that_is_shown_is_shown():
     assert any("outer: 0 of 1" in line and "; counting: " in line for line in lines_of("inside()"))
+
+
+@pytest.mark.once
+def test_a_cell_of_a_notebook_shows_one_line_and_its_last_state():
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: extra [docs]")
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: extra [docs]")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed: extra [docs]")
+    work = PROGRAM.format(call="work(shown=True); work(shown=True)")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(work), nbformat.v4.new_code_cell("work()")])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (shown,) = notebook.cells[0].outputs
+    assert re.fullmatch(r"counting: 10 of 10 after \d+ s, about 0 s left", shown.data["text/plain"])
+    assert notebook.cells[1].outputs == []

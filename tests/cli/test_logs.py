@@ -1,0 +1,92 @@
+"""The log of a command: its level, its file, and what reaches standard error."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import warnings
+
+import pytest
+
+from rmp_lava import cli, hardware
+from rmp_lava.cli.logs import first
+from rmp_lava.errors import RmpLavaWarning
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Call the command line in this process: (exit code, standard error)."""
+    log = logging.getLogger("rmp_lava")
+    before = (log.level, list(log.handlers), log.propagate)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+            warnings.simplefilter("always")
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr().err
+
+    yield run
+    for handler in log.handlers:
+        handler.close()
+    log.setLevel(before[0])
+    log.handlers, log.propagate = before[1], before[2]
+
+
+def test_a_file_gets_what_was_called_found_and_failed(call, tmp_path):
+    path = tmp_path / "logs" / "a.log"
+    assert call("profiles", "loihi2", "--log-file", path) == (0, "")
+    assert call(f"--log-file={path}", "fit", "none.net")[0] == 2
+    lines = path.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ rmp_lava[\w.]*: ", line) for line in lines)
+    said = [line.split(": ", 1)[1] for line in lines]
+    assert said[0] == f"rmp-lava profiles loihi2 --log-file {path}" and said[1].startswith("rmp-lava profiles took ")
+    assert said[-1].startswith("none.net does not exist") and " ERROR " in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        (None, ["warning: careful"]),
+        ("error", []),
+        ("info", ["info: a detail", "warning: careful"]),
+        ("debug", ["debug: a trifle", "info: a detail", "warning: careful"]),
+    ],
+)
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_standard_error_gets_what_the_level_allows(call, monkeypatch, level, shown, way):
+    def speak(name):
+        log = logging.getLogger("rmp_lava.hardware")
+        log.debug("a trifle")
+        log.info("a %s", "detail")
+        warnings.warn("careful", RmpLavaWarning, stacklevel=2)
+        return load_profile(name)
+
+    load_profile = hardware.load_profile
+    monkeypatch.setattr(hardware, "load_profile", speak)
+    if level is not None and way == "variable":
+        monkeypatch.setenv("RMP_LAVA_LOG", level)
+    code, text = call("profiles", "loihi2", *(["--log-level", level] if level and way == "option" else []))
+    assert code == 0 and text.splitlines() == shown
+
+
+def test_a_log_that_cannot_be_written_and_an_unknown_level_are_refused(call, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, text = call("profiles", "--log-file", tmp_path / "file" / "a.log")
+    assert code == 2 and text.startswith("error: ") and "cannot be written" in text
+    code, text = call("profiles", "--log-level", "loud")
+    assert code == 2 and "'debug', 'info', 'warning', 'error'" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "parsed"),
+    [
+        ("run a.net --log-level debug --steps 3", "--log-level debug run a.net --steps 3"),
+        ("run a.net --log-file=x.log", "--log-file=x.log run a.net"),
+        ("--log-file x.log run -- --log-level", "--log-file x.log run -- --log-level"),
+        ("run --log-level", "--log-level run"),
+    ],
+)
+def test_options_of_the_log_may_follow_the_command(given, parsed):
+    assert first(given.split()) == parsed.split()
