@@ -21,7 +21,7 @@ from .layer_fidelity import LayerFidelity, first_loss
 from .outputs import analog_outputs
 from .replace import Replacement
 from .sigma_delta import with_8_bits
-from .stages import Stage, Stages
+from .stages import Stage, Stages, cost_of
 from .tracing.reading import Model
 from .truth import truth_of
 
@@ -195,22 +195,24 @@ class Conversion(Tabular):
         frames = mean_frames(images) if self.integer.input.encoding == "spikes" else images
         truth = truth_of(self.model, None if self.tuning else self.analog, frames, labels, shape)
         restored = isinstance(self.model, AnalogNetwork)
-        scores = [("restored ANN" if restored else "trained ANN", truth.trained_score, "")]
+        scores = [("restored ANN" if restored else "trained ANN", truth.trained_score)]
         if truth.folded is not None:
-            scores.append(("folded", truth.score(truth.folded), ""))
+            scores.append(("folded", truth.score(truth.folded)))
         if self.integer.is_sigma_delta:
-            scores.append(("8-bit ANN", truth.score(analog_outputs(with_8_bits(self.analog), frames)), ""))
+            scores.append(("8-bit ANN", truth.score(analog_outputs(with_8_bits(self.analog), frames))))
             forms = [("sigma-delta", self.integer)]
         else:
             limited = analog_outputs(clipped(self.analog, self.floating), frames)
-            scores.append((f"clipped{tuned}", truth.score(limited), ""))
+            scores.append((f"clipped{tuned}", truth.score(limited)))
             forms = [("float SNN", self.floating), ("integer SNN", self.integer)]
+        stages = [Stage(name, len(images), found) for name, found in scores]
         for form, network in forms:
             # Graded spikes take one step for all that the network waited for.
             steps = network.wait if self.integer.is_graded and network.wait else self.steps
             result = run(network, images, steps, seed=self.seed, strict=strict, progress=progress)
-            scores.append((f"{form}{tuned}", truth.score_of_run(result, network), result.limits_reached()))
-        return Stages(Stage(name, len(images), found, note) for name, found, note in scores)
+            reached = truth.score_of_run(result, network)
+            stages.append(Stage(f"{form}{tuned}", len(images), reached, result.limits_reached(), cost_of(result)))
+        return Stages(stages)
 
     def layer_fidelity(self, images: np.ndarray, *, progress: bool = False) -> tuple[LayerFidelity, ...]:
         """How closely the firing rates of each integer layer match the trained activations; no labels are needed.

@@ -11,7 +11,7 @@ from typing import Any
 from ..choices import ScoreKind, options
 from ..conversion.layer_fidelity import LayerFidelity
 from ..conversion.points import Point, points_table
-from ..conversion.stages import Stage
+from ..conversion.stages import Cost, Stage
 from ..network import Companion
 from ..scores import Score
 from ..sources.kept import state_of
@@ -51,10 +51,16 @@ def kept_layer_fidelity(provenance: Mapping[str, Any]) -> list[LayerFidelity]:
 def kept_stages(provenance: Mapping[str, Any]) -> tuple[Stage, ...]:
     """Stages measured at the conversion; in files of earlier versions each has an accuracy, and no kind of score."""
     return tuple(
-        Stage(entry["name"], entry["images"], score, str(entry.get("note") or ""))
+        Stage(entry["name"], entry["images"], score, str(entry.get("note") or ""), _kept_cost(entry))
         for entry in _entries(provenance, "stages")
         if isinstance(entry.get("name"), str) and type(entry.get("images")) is int and (score := _kept_score(entry))
     )
+
+
+def _kept_cost(entry: Mapping[str, Any]) -> Cost | None:
+    """None in files of earlier versions, and for networks that were not simulated."""
+    figures = [entry.get(name) for name in Cost._fields]
+    return Cost(*figures) if all(map(is_number, figures)) else None
 
 
 def kept_frontier(provenance: Mapping[str, Any]) -> tuple[Point, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from ..conversion.layer_fidelity import LayerFidelity, begins_at
-from ..conversion.stages import Stage
+from ..conversion.stages import Cost, Stage
 from ..network import Conv, Layer, SigmaDelta, SpikingNetwork, Synapse
 from ..network.values import extent
 from ..registers import MAX_STATE, to_weight_units
@@ -165,11 +165,20 @@ def curve_table(curves: Mapping[str, np.ndarray]) -> Table:
 def stage_table(stages: Iterable[Stage], steps: int | None) -> Table:
     """What each form of the network reaches on its way to integers; `steps` is T if known."""
     stages = list(stages)
-    rows = [(s.name, s.note or "none", f"{s.images:,}", str(s.score)) for s in stages]
+    costs = any(s.cost for s in stages)
+    rows = [
+        (s.name, s.note or "none", f"{s.images:,}", str(s.score), *(_cost(s.cost) if costs else ())) for s in stages
+    ]
     known = "" if steps is None else f", T = {steps}"
     title = stages[0].score.title if stages else "Accuracy"
-    columns = ("stage", "limits reached", "images", "accuracy" if title == "Accuracy" else "reached")
+    columns = ["stage", "limits reached", "images", "accuracy" if title == "Accuracy" else "reached"]
+    columns += ["messages", "synaptic operations", "latency, steps"] if costs else []
     return table(f"{title} on validation images{known}", columns, rows, text_columns=2)
+
+
+def _cost(cost: Cost | None) -> tuple[str, ...]:
+    """Of an image; dashes for a network that was not simulated."""
+    return ("-",) * 3 if cost is None else (count(cost.messages), count(cost.synaptic_operations), f"{cost.latency:,}")
 
 
 def fidelity_table(layers: Sequence[LayerFidelity], *, weights: bool = True) -> Table:

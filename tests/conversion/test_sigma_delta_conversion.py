@@ -101,6 +101,8 @@ def test_stages_compare_with_eight_bits():
     stages = conversion.measure(IMAGES).stages
     assert [stage.name for stage in stages] == ["trained ANN", "folded", "8-bit ANN", "sigma-delta"]
     assert stages[-1].score.correlation > 0.99
+    assert [stage.cost is None for stage in stages] == [True, True, True, False]
+    assert stages[-1].cost.latency == conversion.steps
 
 
 @pytest.mark.parametrize(

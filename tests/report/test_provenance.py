@@ -12,7 +12,7 @@ from rmp_lava.conversion.stages import Stage
 from rmp_lava.encoding import make_input
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.report.provenance import flattened, kept_layer_fidelity, kept_stages, provenance_tables
-from rmp_lava.report.tables import console, network_table
+from rmp_lava.report.tables import console, network_table, stage_table
 from rmp_lava.scores import Score
 
 GATE = {
@@ -140,3 +140,13 @@ def test_stages_of_every_kind_are_read_and_those_of_earlier_versions():
     text = shown({"stages": stages[1:]})
     assert "Segmentation on validation images, T = 4" in text
     assert "pixels 90.00 %, mean IoU 75.00 %" in text and "error 3.0 %, correlation 0.9990" in text
+
+
+def test_what_a_stage_costs_is_shown_where_the_file_has_it():
+    cost = {"messages": 12.5, "synaptic_operations": 4321.0, "latency": 21}
+    stages = kept_stages({"stages": [STAGE, STAGE | {"name": "integer SNN"} | cost]})
+    assert [stage.cost and stage.cost._asdict() for stage in stages] == [None, cost]
+    made = stage_table(stages, 4)
+    assert [row[4:] for row in made.rows] == [("-", "-", "-"), ("12.5", "4,321", "21")]
+    assert len(stage_table(stages[:1], 4).columns) == 4
+    assert stages[1].summary() == STAGE | {"name": "integer SNN", "kind": "classification"} | cost
