@@ -59,7 +59,7 @@ def kept_stages(provenance: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 def _kept_cost(entry: Mapping[str, Any]) -> Cost | None:
     """None in files of earlier versions, and for networks that were not simulated."""
-    figures = [entry.get(name) for name in Cost._fields]
+    figures: list[Any] = [entry.get(name) for name in Cost._fields]
     return Cost(*figures) if all(map(is_number, figures)) else None
 
 
