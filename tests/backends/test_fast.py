@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from profiles import examples
 from strategies import assert_same_run, cases, seeds
 
@@ -123,11 +123,19 @@ def convolutions(draw):
 
 # oneDNN crashes where a window sees padding only, and is wrong for some single windows (torch 2.3 to 2.13).
 @settings(max_examples=examples(300))
-@given(convolutions(), st.sampled_from(["auto", "float32"]), st.sampled_from([torch.float32, torch.float64]))
+@given(
+    convolutions(),
+    st.sampled_from(["auto", "float32", "int8-matmul"]),
+    st.sampled_from([torch.float32, torch.float64]),
+)
 def test_sums_are_exact_for_every_shape(convolution, kernel, dtype):
     images, synapse = convolution
     shape = (images.shape[3], *images.shape[1:3])
-    sums = synapses.make_sums(synapse, shape, synapses.Arithmetic(torch.device("cpu"), dtype, kernel, largest=1))
+    try:
+        sums = synapses.make_sums(synapse, shape, synapses.Arithmetic(torch.device("cpu"), dtype, kernel, largest=1))
+    except BackendError as error:  # float64, groups, PyTorch 2.3
+        assert "kernel 'int8-matmul' cannot compute" in str(error)
+        assume(False)
     found = sums(torch.from_numpy(images))
     # Pixel by pixel and in integers: independent of every convolution.
     (ph, pw), (sh, sw), (dh, dw) = synapse.padding, synapse.stride, synapse.dilation

@@ -56,7 +56,7 @@ class Arithmetic:
     """What weighted sums are computed with.
 
     dtype : Of the sums: float32, or float64 where float32 is not exact.
-    kernel : {"auto", "int8", "float32", "events"}, as `options.Fast` has it.
+    kernel : As `options.Fast` has it.
     largest : Largest message: 1 for spikes.
     """
 
