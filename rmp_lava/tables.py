@@ -1,12 +1,18 @@
-"""A table as data, and its renderers: plain text for `repr`, HTML for notebooks and the report, rich for terminals."""
+"""A table as data, and its renderers: text for `repr`, HTML for notebooks and the report, rich for terminals, CSV, LaTeX."""
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, ClassVar, Literal
+=======
+from typing import TYPE_CHECKING, Any, ClassVar
+>>>>>>> d27af89 (Report: two networks on one page, files and JSON of all figures and tables, values under the pointer)
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -16,6 +22,32 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MOST_TITLE_COLUMNS = 100
 ROWS_SHOWN = 16
 """Of a table as `repr`."""
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+"""Beginnings of cells that spreadsheets run."""
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "−": "$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "µ": r"$\mu$",
+    "α": r"$\alpha$",
+    "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "\N{REPLACEMENT CHARACTER}": "?",
+} | {each: f"\\{each}" for each in "{}$&#_%"}
+"""Character -> what LaTeX shows as it, with any engine and without a package."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,8 +121,43 @@ class Table:
     def _repr_html_(self) -> str:
         return self.to_html()
 
+<<<<<<< HEAD
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable]:
         """What rich's consoles print: words of heads, and numbers, are not broken where the console is wide enough for that."""
+=======
+    def to_csv(self) -> str:
+        """Comma-separated values, as `csv_of` writes them."""
+        return csv_of(self.columns, self.rows)
+
+    def to_latex(self) -> str:
+        """A `tabular` of the package booktabs, under the title as a comment; every cell is text, whatever it holds."""
+
+        def line(cells: Iterable[str]) -> str:
+            return " & ".join(map(latex, cells)) + r" \\"
+
+        rows = [line(row) for row in self.rows]
+        if self.total and rows:
+            rows.insert(-1, r"\midrule")
+        heads = [line(self.columns), r"\midrule"] if any(self.columns) else []
+        columns = "".join("l" if text else "r" for text in self.text)
+        comment = " ".join(f"{self.title} (needs \\usepackage{{booktabs}})".split())
+        lines = [
+            f"% {printable(comment)}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            *heads,
+            *rows,
+            r"\bottomrule",
+        ]
+        return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"columns": list(self.columns), "rows": [list(row) for row in self.rows]}
+
+    def __rich__(self) -> RichTable:
+        """What rich's consoles print."""
+>>>>>>> d27af89 (Report: two networks on one page, files and JSON of all figures and tables, values under the pointer)
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -156,6 +223,34 @@ def table(
     of_text = range(text_columns) if isinstance(text_columns, int) else text_columns
     cells = tuple(tuple(str(cell) for cell in row) for row in rows)
     return Table(title, heads, cells, tuple(i in of_text for i in range(len(heads))), total)
+
+
+def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Comma-separated values (RFC 4180) under a line of heads; text that a spreadsheet would run gets an apostrophe before it."""
+
+    def safe(cell: object) -> object:
+        if not isinstance(cell, str):
+            return cell
+        text = printable(cell)
+        return f"'{text}" if len(text) > 1 and _FORMULA.match(text) and not _is_number(text) else text
+
+    content = io.StringIO()
+    writer = csv.writer(content)
+    writer.writerows([safe(cell) for cell in row] for row in (columns, *rows))
+    return content.getvalue()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ""))
+    except ValueError:
+        return False
+    return True
+
+
+def latex(text: str) -> str:
+    """Text as LaTeX shows it, in one line."""
+    return "".join(_LATEX.get(each, each) for each in " ".join(printable(text).split()))
 
 
 def printable(text: object) -> str:

@@ -11,15 +11,18 @@ import typer
 from ..errors import CheckpointError, UsageError
 from ..files import check_writable
 from . import options
+from .output import console_for, write_json
 
 if TYPE_CHECKING:
     from ..conversion.tracing.reading import Model
+    from ..report.page.page import Page
 
 _PACKAGES = ("matplotlib", "jinja2")
 
 
 def report(
     net: options.Net,
+    other: Annotated[Path | None, typer.Argument(help="Another .net file, to compare the two side by side.")] = None,
     output: Annotated[Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.")] = None,
     data: options.TestData = None,
     images: options.TestImages = None,
@@ -29,25 +32,46 @@ def report(
     steps: options.Steps = None,
     profile: options.Profile = "oheo_gulch",
     compare: options.Compare = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG and PNG files.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for figures (SVG, PDF, PNG, CSV) and tables (CSV, LaTeX).")
+    ] = None,
     seed: options.SpikeSeed = 0,
+    json_path: options.Json = None,
 ) -> None:
     """Write one HTML page on a network.
 
     The page shows the network, its activity and accuracy on images, conversion losses, and estimated cores, energy and time
-    on a chip. It is self-contained: it needs no network access and no other file.
+    on a chip. It is self-contained: it needs no network access and no other file. With two networks, it shows where they differ.
     """
-    output = output or net.with_suffix(".html")
+    stem = net.stem if other is None else f"{net.stem}-and-{other.stem}"
+    output = output or net.with_name(f"{stem}.html")
     _check(output, figures)
     from .. import netx
-    from ..report.page.page import make_page, write_page
+    from ..report.page.comparison import make_comparison
+    from ..report.page.page import make_page
     from ..report.runs import steps_for
-    from ..report.tables import console
     from ..sources.images import images_for
     from ..sources.models import load_kept
 
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
+    if other is not None:
+        second = netx.load(other)
+        page = make_comparison(
+            network,
+            second,
+            values,
+            truth,
+            steps=(steps_for(network, steps), steps_for(second, steps)),
+            names=(net.stem, other.stem),
+            what=what,
+            nets=(net, other),
+            profile=profile,
+            seed=seed,
+            arguments=("rmp-lava", *sys.argv[1:]),
+        )
+        _write(page, output, figures, json_path)
+        return
     trained: Model | str
     try:
         trained = load_kept(net, network).model
@@ -66,10 +90,18 @@ def report(
         seed=seed,
         arguments=("rmp-lava", *sys.argv[1:]),
     )
+    _write(page, output, figures, json_path)
+
+
+def _write(page: Page, output: Path, figures: Path | None, json_path: Path | None) -> None:
+    from ..report.page.page import write_page
+
     written = write_page(page, output, figures)
-    console().print(f"Report: {written[0]}")
+    console = console_for(json_path)
+    console.print(f"Report: {written[0]}")
     if figures is not None:
-        console().print(f"Figures: {len(written) - 1} files in {figures}")
+        console.print(f"Figures and tables: {len(written) - 1} files in {figures}")
+    write_json(json_path, page.summary())
 
 
 def _check(output: Path, figures: Path | None) -> None:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from ..errors import UsageError
 from ..words import label, percent
 from .core_map import boxes
-from .style import MUTED, WIDE, drawing, dressed, figure_of, is_wide, note, palette, panel, sheet, width_of
+from .style import MUTED, WIDE, drawing, dressed, figure_of, is_wide, note_on, palette, panel, sheet, width_of
 
 if TYPE_CHECKING:
     from ..conversion.rates import LayerRates, Rates
@@ -111,7 +111,7 @@ def _cloud(axes: Axes, each: LayerRates, colour: str) -> None:
     axes.set_title(known, loc="right", pad=3, fontsize=7.5, color=MUTED)
     text = f"{label(each.layer.name, 80)}: correlation {known}, error {percent(found.error)}"
     text += "" if found.silent is None else f", silent {percent(found.silent)}"
-    note(axes.axvspan(*limits, color="none"), text)
+    note_on(axes, text, across=limits)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(3) if each.integrates else FixedLocator((0, 0.5, 1)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))

@@ -127,17 +127,15 @@ def _draw(axes: Axes, mapping: Mapping, colours: list[str], found: Squares, corn
     axes.add_patch(PathPatch(boxes(corners, inner, inner), facecolor="none", edgecolor=RULE, lw=0.5))
     for i, (layer, colour) in enumerate(zip(mapping.layers, colours, strict=True)):
         own = corners[: len(taken)][taken == i]
-        frame = PathPatch(boxes(own, inner, inner), facecolor=colour, edgecolor=colour, lw=0.5, alpha=0.28)
-        axes.add_patch(frame)
-        scarcest = f"{percent(load(layer))} of {RESOURCES[layer.binding]} on average"
-        text = f"{label(layer.name, 80)}: {plural(layer.cores, 'core')}, {scarcest}" if layer.fits else ""
-        note(frame, text)
+        frame = boxes(own, inner, inner)
+        axes.add_patch(PathPatch(frame, facecolor=colour, edgecolor=colour, lw=0.5, alpha=0.28))
         if len(own) and found.each == 1:
             _number(axes, i + 1, own[0], inner, load(layer))
         level = inner * max(load(layer), 0.03)
-        filled = PathPatch(boxes(own + (0, inner - level), inner, level), facecolor=colour, lw=0)
-        axes.add_patch(filled)
-        note(filled, text)
+        axes.add_patch(PathPatch(boxes(own + (0, inner - level), inner, level), facecolor=colour, lw=0))
+        above = axes.add_patch(PathPatch(frame, color="none", zorder=10))
+        scarcest = f"{percent(load(layer))} of {RESOURCES[layer.binding]} on average"
+        note(above, f"{label(layer.name, 80)}: {plural(layer.cores, 'core')}, {scarcest}")
 
 
 def _number(axes: Axes, number: int, corner: np.ndarray, side: float, filled: float) -> None:

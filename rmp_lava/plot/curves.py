@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..results import Run
 from ..scores import Score
 from ..words import label, percent, quantity, wilson
-from .style import INK, LINES, MUTED, RULE, TERMS, WIDE, drawing, figure_of, note, plain, width_of
+from .style import INK, LINES, MUTED, RULE, TERMS, WIDE, drawing, figure_of, note, note_on, plain, width_of
 
 if TYPE_CHECKING:
     from ..conversion.frontier import Frontier
@@ -124,7 +124,7 @@ def _note_steps(axes: Axes, shares: Mapping[str, np.ndarray], trained: float | N
             if step <= len(share)
         ]
         texts += [] if trained is None else [f"trained network {percent(trained, 2)}"]
-        note(axes.axvspan(step - 0.5, step + 0.5, color="none"), f"T = {step}: {', '.join(texts)}")
+        note_on(axes, f"T = {step}: {', '.join(texts)}", across=(step - 0.5, step + 0.5))
 
 
 def _time_axis(axes: Axes, steps: int) -> None:

@@ -11,7 +11,7 @@ from matplotlib.path import Path as Outline
 
 from ..network import INPUT, SpikingNetwork
 from ..words import label, shape, synapses
-from .style import INK, MUTED, PAPER, RULE, WIDE, drawing, figure_of, is_wide, note, palette, sheet, width_of
+from .style import INK, MUTED, PAPER, RULE, WIDE, drawing, figure_of, is_wide, note_on, palette, sheet, width_of
 
 _ENCODINGS = {
     "poisson": "Poisson spikes",
@@ -98,11 +98,10 @@ def _words(axes: Axes, network: SpikingNetwork, ys: list[float], x: float, width
         rows.append((label(layer.name), synapses(layer), shape(layer.shape), f"{layer.size:,}", f"{stored:,}"))
     for y, layer in zip(ys[1:], network, strict=True):
         half = (ys[1] - ys[0]) / 2
-        row = axes.axhspan(y - half, y + half, color="none")
         sources = ", ".join(label(s.source, 40) for s in layer.synapses)
         neurons = layer.neurons
         of = "integrates" if neurons.reset == "none" else f"{neurons.reset} reset"
-        note(row, f"{label(layer.name, 80)}: {synapses(layer)} from {sources}; {of}")
+        note_on(axes, f"{label(layer.name, 80)}: {synapses(layer)} from {sources}; {of}", down=(y - half, y + half))
     if not wide:
         for y, (name, kind, form, size, weights) in zip(ys, rows, strict=True):
             axes.text(x, y - 0.005, f"{name}  ", va="bottom", fontsize=8.5)

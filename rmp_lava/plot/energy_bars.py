@@ -64,7 +64,8 @@ def energy(estimate: Estimate, *, ax: Axes | None = None, width: float = WIDE) -
             lengths = np.array([layer.parts.get(key, 0.0) for layer in layers])
             bars = axes.barh(range(len(layers)), lengths, left=ends, height=0.68, color=_COLOURS[key])
             for bar, layer, length in zip(bars, layers, lengths, strict=True):
-                note(bar, f"{layer.name}: {COEFFICIENTS[key]} {quantity(float(length), 'J')}")
+                if key in layer.parts:
+                    note(bar, f"{layer.name}: {COEFFICIENTS[key]} {quantity(float(length), 'J')}")
             ends += lengths
         axes.bar_label(bars, [quantity(float(end), "J") for end in ends], padding=3, fontsize=7)
         axes.set_xlim(0, (1.16 if wide else 1.3) * ends.max() or 1)

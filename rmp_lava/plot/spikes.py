@@ -16,7 +16,7 @@ from ..network.populations import spread
 from ..results import Run
 from ..scores import has_pixels
 from ..words import label, plural
-from .style import INK, RULE, WIDE, drawing, figure_of, note, palette, panel, sheet, width_of
+from .style import INK, RULE, WIDE, drawing, figure_of, note_on, palette, panel, sheet, width_of
 
 SAMPLES = 3
 _ROWS = 260
@@ -139,10 +139,10 @@ def _bands(
     )
     for name, which in shown.items():
         step, neuron = np.nonzero(sent(spikes, name, which)[place])
-        band = axes.axhspan(y, y + len(which), color="none")
         whole = int(np.count_nonzero(spikes[name][place]))
         what = plural(whole, "message" if network.is_sigma_delta else "spike")
-        note(band, f"{label(name, 80)}, sample {number + 1}: {what} of {plural(spikes[name][place][0].size, 'neuron')}")
+        of = plural(spikes[name][place][0].size, "neuron")
+        note_on(axes, f"{label(name, 80)}, sample {number + 1}: {what} of {of}", down=(y, y + len(which)))
         if len(step):
             ends = np.array([step + 1.0, y + neuron + 0.08, step + 1.0, y + neuron + 0.92]).T.reshape(-1, 2)
             lines = Outline(ends, np.tile([Outline.MOVETO, Outline.LINETO], len(step)))

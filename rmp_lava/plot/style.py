@@ -96,7 +96,18 @@ def note(artist: Artist, text: str) -> None:
     if isinstance(figure, Drawing):
         key = f"note{len(figure.notes)}"
         artist.set_gid(key)
-        figure.notes[key] = text
+        figure.notes[key] = " ".join(text.split())
+
+
+def note_on(
+    axes: Axes, text: str, *, across: tuple[float, float] | None = None, down: tuple[float, float] | None = None
+) -> None:
+    """The same for a part of axes, from the top to the bottom or from the left to the right, on which nothing is drawn."""
+    how: dict[str, Any] = {"color": "none", "zorder": 10}
+    if across is not None:
+        note(axes.axvspan(*across, **how), text)
+    if down is not None:
+        note(axes.axhspan(*down, **how), text)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,29 @@ def test_a_page_opens_without_errors_requests_and_barriers(browser, page, mode):
     tab.close()
 
 
+def test_data_are_downloaded_without_a_request(browser, page, tmp_path):
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
+    tab = browser.open(page)
+    tab.evaluate("document.querySelector('#accuracy .file').click()")
+    for _ in range(100):
+        if (tmp_path / "accuracy.csv").exists():
+            break
+        tab.evaluate("new Promise(done => setTimeout(done, 50))")
+    assert (tmp_path / "accuracy.csv").read_text().startswith("T,accuracy,low,high\n1,")
+    assert not tab.errors and not tab.requests
+
+
+def test_the_pointer_shows_values(browser, page):
+    tab = browser.open(page)
+    place = "e => { const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] }"
+    over = "([x, y]) => document.elementFromPoint(x, y)?.closest('g[id*=note]')?.querySelector('title').textContent"
+    for section in ("network", "accuracy", "raster", "rates", "activity", "cores", "energy"):
+        mark = f"document.querySelector('#{section} .wide g[id*=note] path')"
+        tab.evaluate(f"{mark}.scrollIntoView({{block: 'center'}})")
+        own = tab.evaluate(f"{mark}.closest('g[id*=note]').querySelector('title').textContent")
+        assert own and tab.evaluate(f"({over})(({place})({mark}))"), section
+
+
 def test_dark_pages_are_dark(browser, page):
     background = "getComputedStyle(document.body).backgroundColor"
     assert [browser.open(page, dark=dark).evaluate(background) for dark in (False, True)] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -139,7 +140,8 @@ def converted_digits(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
     assert run_main("train", "digits-cnn", "--epochs", 2, "--output", folder / "d.pt") == 0
     assert run_main("convert", folder / "d.pt", "--steps", 8, "--calibration", 50, "--validation", 50) == 0
-    assert run_main("report", folder / "d.net", "--samples", 40, "--figures", folder / "figures") == 0
+    options = ("--samples", 40, "--figures", folder / "figures", "--json", folder / "d.json")
+    assert run_main("report", folder / "d.net", *options) == 0
     return folder
 
 
@@ -167,7 +169,9 @@ def assert_no_outside_links(reader: Reader) -> None:
     assert not forbidden & {tag for tag, _ in reader.tags}
     assert not [key for _, given in reader.tags for key in given if key.startswith("on")]
     for link in reader.links:
-        assert link.startswith("#") or link.startswith("data:image/png;base64,"), link
+        assert link.startswith(("#", "data:image/png;base64,", "data:text/csv;base64,", "data:text/x-tex;base64,")), (
+            link
+        )
         assert not link.startswith("#") or link[1:] in reader.ids, link
     style = " ".join(reader.styles)
     assert "@import" not in style and "expression(" not in style
@@ -416,12 +420,41 @@ def test_a_raster_draws_few_spikes_of_a_busy_network():
 
 def test_figures_are_written_as_svg_with_text_and_as_png(converted_digits):
     folder = converted_digits / "figures"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{f}.{s}" for f in FIGURES for s in ("svg", "png"))
+    pictures = {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "pdf", "png", "csv")}
+    found = {path.name for path in folder.iterdir()}
+    assert pictures <= found and all("-table" in name and name.endswith((".csv", ".tex")) for name in found - pictures)
     for name in FIGURES:
         root = ElementTree.parse(folder / f"{name}.svg").getroot()
         assert any(element.tag.endswith("}text") for element in root.iter()), name
         assert "var(" not in (folder / f"{name}.svg").read_text(encoding="utf-8")
         assert (folder / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (folder / f"{name}.pdf").read_bytes()[:5] == b"%PDF-"
+        assert any(element.tag.endswith("}title") for element in root.iter()), name  # under the pointer
+
+
+def test_data_of_a_figure_are_those_of_the_run(converted_digits):
+    from rmp_lava.sources.images import images_for
+
+    network = load(converted_digits / "d.net")
+    images, labels, _ = images_for(network, None, None, None, None, 40)
+    result = run(network, images, 8, record=("spikes",))
+    folder = converted_digits / "figures"
+    (_, *accuracy), (_, *raster) = (
+        list(csv.reader((folder / f"{n}.csv").open(newline=""))) for n in ("accuracy", "raster")
+    )
+    assert [float(row[1]) for row in accuracy] == result.accuracy_at(labels).tolist()
+    classes = [int(labels[int(row[0]) - 1]) for row in raster]
+    assert len(set(classes)) == 3
+    for sample, layer, neuron, steps in raster:
+        fired = result.spikes[layer][int(sample) - 1].reshape(8, -1)[:, int(neuron)]
+        assert steps.split() == [str(step) for step in np.flatnonzero(fired) + 1]
+    read = json.loads((converted_digits / "d.json").read_text())
+    shown = {figure["key"]: figure for section in read["sections"] for figure in section["figures"]}
+    assert (
+        sorted(shown) == FIGURES
+        and [row[1] for row in shown["accuracy"]["rows"]] == result.accuracy_at(labels).tolist()
+    )
+    assert {"Accuracy", "Energy"} <= {fact["name"] for fact in read["facts"]}
 
 
 def test_every_colour_is_defined_for_light_and_dark_backgrounds(converted_digits):
@@ -449,7 +482,7 @@ def test_settings_of_the_users_matplotlib_change_nothing():
 
     with matplotlib.rc_context({"svg.fonttype": "path", "text.usetex": False, "font.size": 30}):
         before = dict(matplotlib.rcParams)
-        drawn = parts.picture("k", "t", "c", lambda width: plot.network(small(), width=width))
+        drawn = parts.picture("k", "t", "c", lambda width: plot.network(small(), width=width), parts.Data((), ()))
         assert b">stored<" not in svg.to_svg(drawn.wide) and b"weights" in svg.to_svg(drawn.wide)
         assert dict(matplotlib.rcParams) == before
 
@@ -482,8 +515,7 @@ def test_cores_of_a_network_that_does_not_fit_are_those_of_the_layers_that_do(tm
     ],
 )
 def test_the_headline_names_the_images(what, sentence):
-    network = small()
-    assert sentence in Reader(page.render(network, (), (), style.palette(["a", "b", "c"]), what)).words
+    assert sentence in Reader(page.Page("n", "", what, (), ()).html).words
 
 
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1, max_size=4), min_size=1, max_size=12))
@@ -635,7 +667,7 @@ def test_missing_packages_are_named_before_anything_runs(converted_digits, tmp_p
 
 
 def test_a_page_that_cannot_be_written_leaves_the_older_one(converted_digits, tmp_path, monkeypatch):
-    made = page.Page("new", ())
+    made = page.Page("new", "", "", (), ())
     (tmp_path / "p.html").write_text("old")
     monkeypatch.setattr(
         "rmp_lava.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from html.parser import HTMLParser
 
@@ -47,6 +48,25 @@ def test_numbers_are_aligned_right_and_a_sum_is_set_off():
     assert NUMBERS.to_html().count('class="text"') == 4 and '<tr class="total"><th scope="row"' in NUMBERS.to_html()
     rules = [line for line in on_terminal(NUMBERS).splitlines() if line.startswith("├")]
     assert len(rules) == 1
+
+
+def test_comma_separated_cells_are_read_as_they_were_and_run_nothing():
+    cells = ("a,b", '"', "line\nbreak", "−3 … 5", "-1.5", "-", "=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-x")
+    read = list(csv.reader(io.StringIO(table("", ("head", "b"), [(cell, 0) for cell in cells]).to_csv(), newline="")))
+    assert read[0] == ["head", "b"] and [row[0] for row in read[1:7]] == list(cells[:6])
+    assert [row[0] for row in read[7:]] == [f"'{cell}" for cell in cells[6:]]
+
+
+def test_latex_has_a_row_per_row_and_shows_every_sign():
+    lines = NUMBERS.to_latex().splitlines()
+    assert lines[1:5] == [r"\begin{tabular}{lr}", r"\toprule", r"name & value \\", r"\midrule"]
+    assert lines[5:] == [r"a & 1 \\", r"b & 20 \\", r"\midrule", r"all & 21 \\", r"\bottomrule", r"\end{tabular}"]
+    evil = table("two\nlines", ("",), [(r"\input{x} $&#_%~^<>|" + "\n−µ",)]).to_latex()
+    assert evil.splitlines()[0] == r"% two lines (needs \usepackage{booktabs})"
+    shown = (
+        r"\textbackslash{}input\{x\} \$\&\#\_\%\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}\textbar{}"
+    )
+    assert evil.splitlines()[3] == shown + r" $-$$\mu$ \\"
 
 
 def test_cells_are_text_whatever_they_hold():

@@ -24,6 +24,7 @@ from ..hardware import (
     steps_table,
     unknown_figures,
 )
+from .data import cores_data, energy_data
 from .parts import Fact, Section, Sheet, picture
 
 
@@ -76,7 +77,7 @@ def cores_section(mapping: Mapping) -> Section:
         mapping_table(mapping, wide=False),
         [layer.demand.origin or layer.name for layer in mapping.layers],
     )
-    shown = picture("cores", "Cores", caption, lambda width: plot.cores(mapping, width=width))
+    shown = picture("cores", "Cores", caption, lambda width: plot.cores(mapping, width=width), cores_data(mapping))
     sheets = [cores]
     differing = compilers_table(mapping)
     if differing is not None:
@@ -111,7 +112,9 @@ def energy_section(found: Estimate) -> Section:
     )
     if found.total is None:
         caption += " Static power is unknown and not included."
-    shown = picture("energy", "Energy and time", caption, lambda width: plot.energy(found, width=width))
+    shown = picture(
+        "energy", "Energy and time", caption, lambda width: plot.energy(found, width=width), energy_data(found)
+    )
     return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples))
 
 

@@ -12,6 +12,7 @@ from ...registers import REGISTER_LIMIT, STATE_SHIFT
 from ...words import count, plural
 from ..provenance import kept_layer_fidelity
 from ..tables import activity_table, fidelity_table, quantisation_table
+from .data import activity_data, rates_data
 from .measure import Measured
 from .parts import Section, Sheet, picture
 
@@ -32,7 +33,7 @@ def rates_section(measured: Measured) -> Section:
     )
     if len(spiking) < len(rates.layers):
         caption += "The read-out is in units of the trained network’s outputs."
-    drawn = picture("rates", title, caption.strip(), lambda width: plot.rates(rates, width=width))
+    drawn = picture("rates", title, caption.strip(), lambda width: plot.rates(rates, width=width), rates_data(rates))
     layers = [each.fidelity for each in rates.layers]
     sheet = _fidelity(layers, f"{plural(rates.images, 'image')} of the report.")
     return Section("rates", title, (rates.remark,) if rates.remark else (), (drawn,), (sheet,))
@@ -55,7 +56,13 @@ def activity_section(measured: Measured) -> Section:
         f"Spikes per neuron, and synaptic operations that the layer receives, per inference of T = {measured.steps} steps; "
         f"mean of {samples}."
     )
-    drawn = picture("activity", title, caption, lambda width: plot.activity(network, result, width=width))
+    drawn = picture(
+        "activity",
+        title,
+        caption,
+        lambda width: plot.activity(network, result, width=width),
+        activity_data(network, result),
+    )
     sheet = Sheet(
         "Per inference. A synaptic operation is an incoming message times a non-zero weight that it meets, exact at the borders "
         f"of convolutions. The input sends {count(result.spike_counts[INPUT] / result.samples)} messages. Mean of {samples}.",

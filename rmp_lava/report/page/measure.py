@@ -71,7 +71,7 @@ class Measured:
     @property
     def classifies(self) -> bool:
         """Whether the prediction of a sample is one of several outputs."""
-        return _classifies(self.network, self.score)
+        return classifies(self.network, self.score)
 
     @property
     def steps(self) -> int:
@@ -103,12 +103,13 @@ def measure(
         rates = Rates(missing=trained)
     else:
         rates = compare_rates(network, trained, images, labels, steps=steps, seed=seed)
-    classes = labels if _classifies(network, score) else None
+    classes = labels if classifies(network, score) else None
     raster = _raster(network, images, classes, steps, seed)
     return Measured(network, result, score, classes, what, raster, rates, seed)
 
 
-def _classifies(network: SpikingNetwork, score: Score | None) -> bool:
+def classifies(network: SpikingNetwork, score: Score | None) -> bool:
+    """Whether outputs that reached this score, if it is known, tell classes of images apart."""
     shape = network.output.shape
     return shape[0] > 1 and not has_pixels(shape) and (score is None or score.kind == "classification")
 

@@ -11,6 +11,7 @@ from ...scores import Score
 from ...words import count, digits, percent, plural, wilson
 from ..provenance import kept_frontier, kept_stages
 from ..tables import stage_table
+from .data import accuracy_data, network_data, raster_data
 from .measure import Measured
 from .parts import Fact, Section, Sheet, picture
 
@@ -63,7 +64,9 @@ def network_section(measured: Measured) -> Section:
     caption += f", and arcs are the {skips} that reach a layer in addition to its first one." if skips else "."
     if not skips and not network.is_chain:
         caption = "Layers from the input, at the top, to the read-out; lines and arcs are synapses."
-    drawn = picture("network", "Network", caption, lambda width: plot.network(network, width=width))
+    drawn = picture(
+        "network", "Network", caption, lambda width: plot.network(network, width=width), network_data(network)
+    )
     return Section("network", "Network", (text,), (drawn,))
 
 
@@ -109,8 +112,13 @@ def accuracy_section(measured: Measured) -> Section:
     caption += f" ({measured.what}), with the 95 % interval (Wilson) of {plural(result.samples, 'sample')}."
     if trained is not None:
         caption += f" The dashed line is the trained network on the same images, {percent(trained)}."
+    labels = measured.labels
     drawn = picture(
-        "accuracy", title, caption, lambda width: plot.accuracy(result, measured.labels, trained=trained, width=width)
+        "accuracy",
+        title,
+        caption,
+        lambda width: plot.accuracy(result, labels, trained=trained, width=width),
+        accuracy_data(result, labels),
     )
     return Section("accuracy", title, (text,) if text else (), (drawn,))
 
@@ -160,5 +168,6 @@ def raster_section(measured: Measured) -> Section:
         lambda width: plot.raster(
             network, raster.result, samples=chosen, images=raster.images, titles=titles, width=width
         ),
+        raster_data(network, raster),
     )
     return Section("raster", "Spikes", pictures=(shown_raster,))

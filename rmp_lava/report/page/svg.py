@@ -1,4 +1,4 @@
-"""Pictures as files and inside the page, where colours are CSS variables, ids are unique and no link leads outside."""
+"""Figures as files and inside the page, where colours are CSS variables, ids are unique and no link leads outside."""
 
 from __future__ import annotations
 
@@ -6,28 +6,47 @@ import io
 import re
 from typing import Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from ...plot.style import PAPER, Palette, drawing
+from ...plot.style import PAPER, Drawing, Palette, drawing
+from ...tables import printable
 
 _PNG_DPI = 200
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _NOTHING = {key: None for key in ("Date", "Creator", "Format", "Type")}
 _DROPPED = ("metadata", "style")
+_NOTE = re.compile(r'<g id="(note\d+)">')
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _LONG_NUMBER = re.compile(r"(\d+\.\d\d)\d+")
 
 
 def to_svg(figure: Figure) -> bytes:
-    """An SVG file on white, with text as text."""
-    return _saved(figure, format="svg", metadata=_NOTHING, facecolor=PAPER)
+    """An SVG file on white, with text as text and the notes of `rmp_lava.plot` under the pointer."""
+    return _svg(figure, facecolor=PAPER)
 
 
 def to_png(figure: Figure) -> bytes:
     """A PNG file on white."""
     return _saved(figure, format="png", metadata={"Software": None}, facecolor=PAPER, dpi=_PNG_DPI)
+
+
+def to_pdf(figure: Figure) -> bytes:
+    """A PDF file of one page, with text as text."""
+    return _saved(figure, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+
+def _svg(figure: Figure, **options: Any) -> bytes:
+    """With a title in each element that has a note, which browsers show under the pointer; also where nothing is painted."""
+
+    def titled(found: re.Match[str]) -> str:
+        return f'<g id="{found[1]}" pointer-events="all"><title>{escape(printable(notes[found[1]]))}</title>'
+
+    content = _saved(figure, format="svg", metadata=_NOTHING, **options)
+    notes = figure.notes if isinstance(figure, Drawing) else {}
+    return _NOTE.sub(titled, content.decode("utf-8")).encode("utf-8") if notes else content
 
 
 def _saved(figure: Figure, **options: Any) -> bytes:
@@ -47,7 +66,7 @@ def inline(figure: Figure, palette: Palette, prefix: str, title: str) -> Markup:
     title : str
         For screen readers.
     """
-    root = ElementTree.fromstring(_saved(figure, format="svg", metadata=_NOTHING, transparent=True))
+    root = ElementTree.fromstring(_svg(figure, transparent=True))
     _clean(root, palette, prefix)
     width = f"width: {figure.get_figwidth() * 96:.0f}px"
     root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": title, "style": width}

@@ -1,0 +1,89 @@
+"""Two networks on one page: the differences that it lists are those of their weights and spikes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+from rmp_lava import run
+from rmp_lava.encoding import make_input
+from rmp_lava.errors import UsageError
+from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.report.page import comparison
+from rmp_lava.report.page.comparison import make_comparison
+
+IMAGES = np.random.default_rng(1).random((6, 3), dtype=np.float32)
+LABELS = np.array([0, 1, 0, 1, 0, 1])
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def first() -> SpikingNetwork:
+    weights = np.random.default_rng(0).integers(-50, 90, (2, 4, 4)).astype(np.int16)
+    layers = (
+        Layer("a", (4,), (Dense(INPUT, weights[0][:, :3]),), Neurons(2000)),
+        Layer("b", (2,), (Dense("a", weights[1][:2]),), Neurons(90, reset="none")),
+    )
+    return SpikingNetwork("n", make_input("current", (3,), levels=15), layers, "integer", balanced_steps=STEPS)
+
+
+@pytest.fixture(scope="module")
+def second(first) -> SpikingNetwork:
+    """Two weights of the first layer, and its threshold, are others."""
+    layer = first["a"]
+    weight = layer.synapses[0].weight.copy()
+    weight[0, :2] += 60
+    changed = layer.replace(synapses=(layer.synapses[0].replace(weight=weight),), neurons=Neurons(1900))
+    return first.replace(name="m", layers=(changed, first["b"]))
+
+
+def tables(page) -> dict[str, list[tuple[str, ...]]]:
+    return {name: list(sheet.table.rows) for section in page.sections for name, sheet in section.named_sheets()}
+
+
+def test_differences_are_those_of_the_weights_and_spikes(first, second):
+    page = make_comparison(first, second, IMAGES, LABELS, steps=(STEPS, STEPS))
+    found = tables(page)
+    assert found["layers-table"][0][3:] == ("2,000", "1,900", "2", "60.0") and found["layers-table"][1][-2:] == ("0", "0")
+    runs = [run(network, IMAGES, STEPS, record={"spikes"}) for network in (first, second)]
+    differ = runs[0].spikes["a"] != runs[1].spikes["a"]
+    assert differ.any()
+    every = sum(int(each.spikes["a"].sum()) for each in runs)
+    step = str(np.flatnonzero(differ.any(axis=(0, 2)))[0] + 1)
+    assert found["spikes-table"][0][-3:] == (str(differ.sum()), f"{100 * differ.sum() / every:.1f} %", step)
+    right = [each.predictions == LABELS for each in runs]
+    cells = [(r & s).sum() for r in (right[0], ~right[0]) for s in (right[1], ~right[1])]
+    assert [int(row[1]) for row in found["predictions-table"]] == cells
+    (picture,) = page.pictures
+    shares = [row[2] for row in picture.data.rows]
+    assert shares == [share for each in runs for share in each.accuracy_at(LABELS)]
+    assert "× " in page.html and page.summary()["facts"][0]["name"] == "Accuracy"
+
+
+def test_a_network_does_not_differ_from_itself(first):
+    page = make_comparison(first, first, IMAGES, steps=(STEPS, STEPS))
+    text = {section.key: " ".join((*section.text, section.missing)) for section in page.sections}
+    assert text["layers"].strip() == "Shapes, thresholds and weights of all layers are the same."
+    assert (
+        text["spikes"].strip() == "All of these spikes are the same."
+        and "0 are predicted differently" in text["predictions"]
+    )
+    assert page.title == "n (first) and n (second)" and "needs labels" in text["accuracy"]
+
+
+def test_networks_of_other_images_are_not_compared(first):
+    other = first.replace(
+        input=make_input("current", (4,), levels=15),
+        layers=(first["a"].replace(synapses=(Dense(INPUT, np.ones((4, 4), np.int16)),)), first["b"]),
+    )
+    with pytest.raises(UsageError, match=r"shape \(3,\) and \(4,\); only networks for the same images"):
+        make_comparison(first, other, IMAGES, steps=(STEPS, STEPS))
+
+
+def test_chance_is_mcnemars():
+    # Of 10 samples on which one alone is right, 1 and 9: 2 (1 + 10) / 2^10.
+    assert "p = 0.021" in comparison._mcnemar(1, 9) and "more than chance" in comparison._mcnemar(1, 9)
+    assert "p = 1)" in comparison._mcnemar(3, 3) and "same samples" in comparison._mcnemar(0, 0)
