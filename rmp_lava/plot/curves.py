@@ -20,6 +20,7 @@ from .style import INK, LINES, MUTED, RULE, TERMS, WIDE, drawing, figure_of, not
 
 if TYPE_CHECKING:
     from ..conversion.frontier import Frontier
+    from ..conversion.points import Point
     from ..hardware import Estimate
 
 _LOG_FROM = 32
@@ -139,7 +140,7 @@ def _time_axis(axes: Axes, steps: int) -> None:
 
 
 def frontier(
-    found: Frontier,
+    found: Frontier | Sequence[Point],
     cost: Cost = "energy",
     *,
     estimates: Sequence[Estimate] | None = None,
@@ -152,8 +153,8 @@ def frontier(
 
     Parameters
     ----------
-    found : Frontier
-        As `rmp_lava.conversion.frontier.frontier` returns it.
+    found : Frontier or sequence of Point
+        As `rmp_lava.conversion.frontier.frontier` returns it, or as a file of a network keeps it.
     cost : {"energy", "latency"}
         Without estimates, energy is synaptic operations per image, and latency is time steps.
     estimates : sequence of Estimate, optional
@@ -169,7 +170,7 @@ def frontier(
         If the cost is another, or there is not one estimate per point.
     """
     check_choice("cost", cost, Cost)
-    points = found.points
+    points = found if isinstance(found, Sequence) else found.points
     if estimates is not None and len(estimates) != len(points):
         raise UsageError(
             f"there are {len(estimates)} estimates for {len(points)} points; give one for each, in their order"

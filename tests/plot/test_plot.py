@@ -78,6 +78,7 @@ def settings() -> dict[str, object]:
     }  # reading that imports pyplot
 
 
+@pytest.mark.once
 def test_nothing_of_the_users_matplotlib_changes_and_pyplot_is_not_asked(draws, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
     with matplotlib.rc_context({"font.size": 30, "xtick.labelsize": 30, "axes.facecolor": "red"}):

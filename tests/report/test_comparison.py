@@ -47,7 +47,10 @@ def tables(page) -> dict[str, list[tuple[str, ...]]]:
 def test_differences_are_those_of_the_weights_and_spikes(first, second):
     page = make_comparison(first, second, IMAGES, LABELS, steps=(STEPS, STEPS))
     found = tables(page)
-    assert found["layers-table"][0][3:] == ("2,000", "1,900", "2", "60.0") and found["layers-table"][1][-2:] == ("0", "0")
+    assert found["layers-table"][0][3:] == ("2,000", "1,900", "2", "60.0") and found["layers-table"][1][-2:] == (
+        "0",
+        "0",
+    )
     runs = [run(network, IMAGES, STEPS, record={"spikes"}) for network in (first, second)]
     differ = runs[0].spikes["a"] != runs[1].spikes["a"]
     assert differ.any()

@@ -316,6 +316,16 @@ def test_malformed_stages_are_not_shown(tmp_path, images, stages):
     assert "stages" in reader.missing
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(("latency", "drawn"), [(5, True), (1e300, False)])
+def test_points_of_the_frontier_are_drawn_if_a_conversion_can_reach_them(tmp_path, images, latency, drawn):
+    point = {"steps": 4, "wait": 0, "spikes": 9, "synaptic_operations": 99, "period": 4}
+    points = [point | {"latency": n, "score": {"kind": "classification", "accuracy": 0.5}} for n in (latency, 6)]
+    stages = [{"name": "integer", "images": 3, "accuracy": 0.5}]
+    made = make(small(provenance={"stages": stages, "frontier": points}), tmp_path, images)
+    assert ("frontier" in made.figures) == drawn and Reader(made.html).figures["stages"].count("table") == 2
+
+
 # What is shown is what was run
 
 

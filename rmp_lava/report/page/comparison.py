@@ -156,32 +156,29 @@ def _ratio(first: float | None, second: float | None) -> str:
 
 
 def _side_by_side(compared: _Compared) -> Section:
-    first, second = (each.summary() for each in compared.costs)
-    rows: list[tuple[str, ...]] = []
-
-    def add(name: str, one: object, other: object, ratio: str = "") -> None:
-        rows.append((name, str(one), str(other), ratio))
-
-    def number(name: str, one: float | None, other: float | None, unit: str = "") -> None:
-        written = [quantity(each, unit) if unit else count(each) for each in (one, other)]
-        add(name, *written, _ratio(one, other))
-
-    one, other = compared.networks
-    if compared.costs[0].truth is not None:
-        add("reached", *(each.run.score(each.network, each.truth) for each in compared.costs))
-    add("neurons are", first["neurons"], second["neurons"])
-    number("T", first["steps"], second["steps"])
-    number("wait", one.wait, other.wait)
-    number("latency, steps", first["latency"], second["latency"])
-    number("layers", len(one.layers), len(other.layers))
-    number("neurons", one.neuron_count, other.neuron_count)
-    number("stored weights", one.parameter_count, other.parameter_count)
-    number("messages", first["messages"], second["messages"])
-    number("synaptic operations", first["synaptic_operations"], second["synaptic_operations"])
-    mappings = [each.estimate.mapping for each in compared.costs]
-    add("cores", *map(cores_taken, mappings), _ratio(*(each.cores for each in mappings)))
-    number("dynamic energy", first["dynamic_energy"], second["dynamic_energy"], "J")
-    number("latency", first["latency_seconds"], second["latency_seconds"], "s")
+    one, other = compared.costs
+    first, second = one.summary(), other.summary()
+    figures: tuple[tuple[str, float | None, float | None, str], ...] = (
+        ("T", first["steps"], second["steps"], ""),
+        ("wait", one.network.wait, other.network.wait, ""),
+        ("latency, steps", first["latency"], second["latency"], ""),
+        ("layers", len(one.network.layers), len(other.network.layers), ""),
+        ("neurons", one.network.neuron_count, other.network.neuron_count, ""),
+        ("stored weights", one.network.parameter_count, other.network.parameter_count, ""),
+        ("messages", first["messages"], second["messages"], ""),
+        ("synaptic operations", first["synaptic_operations"], second["synaptic_operations"], ""),
+        ("dynamic energy", first["dynamic_energy"], second["dynamic_energy"], "J"),
+        ("latency", first["latency_seconds"], second["latency_seconds"], "s"),
+    )
+    rows: list[tuple[str, ...]] = [("neurons are", first["neurons"], second["neurons"], "")]
+    if one.truth is not None and other.truth is not None:
+        scores = (each.run.score(each.network, truth) for each, truth in ((one, one.truth), (other, other.truth)))
+        rows.insert(0, ("reached", *map(str, scores), ""))
+    for name, a, b, unit in figures:
+        written = [quantity(each, unit) if unit else count(each) for each in (a, b)]
+        rows.append((name, *written, _ratio(a, b)))
+    mappings = [each.estimate.mapping for each in (one, other)]
+    rows.insert(-2, ("cores", *map(cores_taken, mappings), _ratio(mappings[0].cores, mappings[1].cores)))
     sheet = Sheet(
         "Per inference, on the same images. Cores, energy and latency in seconds are estimated; the last column is the second "
         "network’s figure over the first one’s.",

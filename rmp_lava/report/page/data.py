@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ...conversion.points import Point
 from ...conversion.rates import Rates
 from ...hardware import Estimate, Mapping
 from ...hardware.energy import COEFFICIENTS
@@ -39,6 +42,17 @@ def accuracy_data(result: Run, labels: np.ndarray | None) -> Data:
     share = result.accuracy_at(result.predictions if labels is None else labels)
     rows = [(t, value, *wilson(value, result.samples)) for t, value in enumerate(share.tolist(), 1)]
     return Data(("T", "agreement" if labels is None else "accuracy", "low", "high"), rows)
+
+
+def frontier_data(points: Sequence[Point]) -> Data:
+    """A row per conversion."""
+    figures = tuple(dict.fromkeys(name for point in points for name in point.score.figures))
+    columns = ("steps", "wait", "spikes", "synaptic_operations", "latency", "period")
+    rows = [
+        (*(getattr(point, name) for name in columns), *(point.score.figures.get(name) for name in figures))
+        for point in points
+    ]
+    return Data(("T", *columns[1:], *figures), rows)
 
 
 def raster_data(network: SpikingNetwork, raster: Raster) -> Data:

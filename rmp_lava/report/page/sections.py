@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ... import plot
-from ...conversion.points import points_table
+from ...conversion.points import Point, points_table
 from ...plot.spikes import neurons_shown, prediction_of
 from ...scores import Score
 from ...words import count, digits, percent, plural, wilson
 from ..provenance import kept_frontier, kept_stages
 from ..tables import stage_table
-from .data import accuracy_data, network_data, raster_data
+from .data import accuracy_data, frontier_data, network_data, raster_data
 from .measure import Measured
 from .parts import Fact, Section, Sheet, picture
 
+_LARGEST = 1e15
 _READOUTS = {"count": "spike count", "potential": "membrane potential", "total": "integrated input"}
 _RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
 
@@ -81,14 +82,34 @@ def stage_section(measured: Measured) -> Section:
         )
     what = stages[0].score.title
     caption = f"{what} of each form of the network on the same validation images, measured when it was converted."
-    sheets = [Sheet(caption, stage_table(stages, None))]
+    sheets, drawn = [Sheet(caption, stage_table(stages, None))], []
     if points := kept_frontier(measured.network.provenance):
         caption = (
             "Conversions of the same network for other numbers of time steps T and waits; each that no other one beats "
         )
         caption += "in everything is on the frontier."
         sheets.append(Sheet(caption, points_table(points)))
-    return Section("stages", title, sheets=tuple(sheets))
+        if all(map(_can_be_drawn, points)):
+            caption = (
+                "What these conversions reach against their latency. The number at a mark is T; filled marks are those that no "
+                "other one beats in both, and the line joins them."
+            )
+            drawn.append(
+                picture(
+                    "frontier",
+                    "Conversions for other T and waits",
+                    caption,
+                    lambda width: plot.frontier(points, "latency", width=width),
+                    frontier_data(points),
+                )
+            )
+    return Section("stages", title, (), tuple(drawn), tuple(sheets))
+
+
+def _can_be_drawn(point: Point) -> bool:
+    """Whether the figures of a file, which may be any numbers, are such that a conversion reaches."""
+    values = (*point.score.figures.values(), point.latency, point.synaptic_operations, point.spikes)
+    return all(abs(value) < _LARGEST for value in values) and point.latency >= 0
 
 
 def accuracy_section(measured: Measured) -> Section:
