@@ -8,11 +8,7 @@ import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-<<<<<<< HEAD
-from typing import TYPE_CHECKING, ClassVar, Literal
-=======
-from typing import TYPE_CHECKING, Any, ClassVar
->>>>>>> d27af89 (Report: two networks on one page, files and JSON of all figures and tables, values under the pointer)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -121,10 +117,6 @@ class Table:
     def _repr_html_(self) -> str:
         return self.to_html()
 
-<<<<<<< HEAD
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable]:
-        """What rich's consoles print: words of heads, and numbers, are not broken where the console is wide enough for that."""
-=======
     def to_csv(self) -> str:
         """Comma-separated values, as `csv_of` writes them."""
         return csv_of(self.columns, self.rows)
@@ -155,9 +147,8 @@ class Table:
         """Plain values for JSON."""
         return {"columns": list(self.columns), "rows": [list(row) for row in self.rows]}
 
-    def __rich__(self) -> RichTable:
-        """What rich's consoles print."""
->>>>>>> d27af89 (Report: two networks on one page, files and JSON of all figures and tables, values under the pointer)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable]:
+        """What rich's consoles print: words of heads, and numbers, are not broken where the console is wide enough for that."""
         from rich.table import Table as RichTable
         from rich.text import Text
 

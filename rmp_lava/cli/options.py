@@ -79,13 +79,16 @@ def check_nets(paths: list[Path] | None) -> list[Path] | None:
     return paths
 
 
-def _check_net(path: Path) -> Path:
-    if not path.is_file():
+def _check_net(path: Path | None) -> Path | None:
+    if path is not None and not path.is_file():
         raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
     return path
 
 
 Net = Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.", callback=_check_net)]
+OtherNet = Annotated[
+    Path | None, typer.Argument(help="Another .net file, to compare the two side by side.", callback=_check_net)
+]
 InputShape = Annotated[
     str | None,
     typer.Option(

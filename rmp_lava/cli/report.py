@@ -22,7 +22,7 @@ _PACKAGES = ("matplotlib", "jinja2")
 
 def report(
     net: options.Net,
-    other: Annotated[Path | None, typer.Argument(help="Another .net file, to compare the two side by side.")] = None,
+    other: options.OtherNet = None,
     output: Annotated[Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.")] = None,
     data: options.TestData = None,
     images: options.TestImages = None,
@@ -46,6 +46,8 @@ def report(
     stem = net.stem if other is None else f"{net.stem}-and-{other.stem}"
     output = output or net.with_name(f"{stem}.html")
     _check(output, figures)
+    if other is not None and compare:
+        raise UsageError(f"{other} is the network to compare with, so --compare has no place; leave out one of them")
     from .. import netx
     from ..report.page.comparison import make_comparison
     from ..report.page.page import make_page

@@ -47,10 +47,16 @@ class Costs:
 
 
 def measured_costs(
-    network: SpikingNetwork, images: np.ndarray, truth: np.ndarray | None, profile: Profile, *, seed: int = 0
+    network: SpikingNetwork,
+    images: np.ndarray,
+    truth: np.ndarray | None,
+    profile: Profile,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> Costs:
-    """Run a network on images for the time steps that it was made for."""
-    result = run(network, images, steps_for(network, None), seed=seed, progress=True)
+    """Run a network on images for so many time steps, or for those that it was made for."""
+    result = run(network, images, steps_for(network, steps), seed=seed, progress=True)
     return Costs(network, result, estimate(network, result, profile, map_network(network, profile)), truth)
 
 

@@ -449,9 +449,8 @@ def test_data_of_a_figure_are_those_of_the_run(converted_digits):
     images, labels, _ = images_for(network, None, None, None, None, 40)
     result = run(network, images, 8, record=("spikes",))
     folder = converted_digits / "figures"
-    (_, *accuracy), (_, *raster) = (
-        list(csv.reader((folder / f"{n}.csv").open(newline=""))) for n in ("accuracy", "raster")
-    )
+    read = [(folder / f"{name}.csv").read_text(encoding="utf-8").splitlines() for name in ("accuracy", "raster")]
+    (_, *accuracy), (_, *raster) = map(list, map(csv.reader, read))
     assert [float(row[1]) for row in accuracy] == result.accuracy_at(labels).tolist()
     classes = [int(labels[int(row[0]) - 1]) for row in raster]
     assert len(set(classes)) == 3
@@ -653,7 +652,7 @@ def error(capsys):
 def test_errors_are_one_sentence(converted_digits, tmp_path, error):
     net = converted_digits / "d.net"
     assert "name a file that ends in .html" in error("report", net, "--output", tmp_path / "d.net")
-    assert "pass one of them" in error("report", net, "--data", "digits", "--images", "x.npy")
+    assert "pass one of them" in error("report", net, "--data", "digits", "--images", net)
     assert "profile" in error("report", net, "--samples", 2, "--profile", "loihi9")
     assert "at least 1" in error("report", net, "--samples", 0)
     (tmp_path / "folder.html").mkdir()
@@ -672,7 +671,7 @@ def test_missing_packages_are_named_before_anything_runs(converted_digits, tmp_p
 
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "jinja2" else find(name, *more))
-    text = error("report", tmp_path / "not-there.net")
+    text = error("report", converted_digits / "d.net")
     assert "needs jinja2" in text and ".[report]" in text
 
 

@@ -15,12 +15,12 @@ from ...backends import run
 from ...encoding import shaped
 from ...errors import UsageError
 from ...files import sha256_of
-from ...hardware import Profile, estimate, load_profile, map_network
+from ...hardware import Profile, load_profile
 from ...network import Layer, SpikingNetwork
 from ...results import Run
 from ...tables import table
 from ...words import count, digits, label, percent, plural, quantity, shape
-from ..costs import Costs
+from ..costs import Costs, measured_costs
 from ..hardware import cores_taken
 from ..tables import curve_table
 from .data import accuracy_data
@@ -103,11 +103,10 @@ def make_comparison(
     chosen = load_profile(profile)
     names = _told_apart(names or (first.name, second.name))
     what = what or plural(len(images), "image")
-    costs = []
-    for network, its_steps in zip((first, second), steps, strict=True):
-        result = run(network, shaped(np.asarray(images), network.input), its_steps, seed=seed, progress=True)
-        found = estimate(network, result, chosen, map_network(network, chosen))
-        costs.append(Costs(network, result, found, labels))
+    costs = [
+        measured_costs(network, images, labels, chosen, steps=its, seed=seed)
+        for network, its in zip((first, second), steps, strict=True)
+    ]
     scores = [None if labels is None else each.run.score(each.network, labels) for each in costs]
     same = first.output.shape == second.output.shape and all(
         classifies(each.network, score) for each, score in zip(costs, scores, strict=True)

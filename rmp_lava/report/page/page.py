@@ -136,11 +136,7 @@ def make_page(
     what = what or plural(len(images), "image")
     measured = measure(network, images, labels, what, steps, trained, seed=seed)
     hardware = estimate(network, measured.result, mapping.profile, mapping)
-<<<<<<< HEAD
-    colours = palette([layer.name for layer in network])
     others = [measured_costs(each, images, labels, mapping.profile, seed=seed) for each in compare]
-=======
->>>>>>> d27af89 (Report: two networks on one page, files and JSON of all figures and tables, values under the pointer)
     found = [
         sections.network_section(measured),
         sections.accuracy_section(measured),
