@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar, TaskID
 
-FIRST = 5.0
-"""Seconds after which work says that it goes on. A command that takes longer than twice that has said so in time."""
+FIRST = 3.0
+"""Seconds after which work says that it goes on. Few, as importing PyTorch can keep other threads waiting as long again."""
 EVERY = 30.0
 """Seconds between two lines."""
 LONG = 10.0

@@ -175,7 +175,10 @@ def run(
     num_layers: options.NumLayers = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Also write outputs, every spike and final potentials of each layer to this .npz file."),
+        typer.Option(
+            help="Also write outputs, every spike and final potentials of each layer to this .npz file.",
+            callback=lambda path: path and options.check_result(path, ".npz"),
+        ),
     ] = None,
     json_path: options.Json = None,
 ) -> None:

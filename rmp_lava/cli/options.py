@@ -40,8 +40,16 @@ def loaded(net: Path, input_shape: str | None, input_message_bits: int, num_laye
 
 
 def _check_json(path: Path | None) -> Path | None:
-    if path is not None and str(path) != "-":
-        check_writable(path, UsageError)
+    return path if path is None or str(path) == "-" else check_result(path, ".json")
+
+
+def check_result(path: Path, suffix: str) -> Path:
+    """Check before long work that a result can be written, and does not replace a file of another kind."""
+    if path.suffix != suffix and path.is_file() and not (suffix == ".json" and _begins_as_json(path)):
+        raise UsageError(
+            f"{path} exists and is not named as a {suffix} file, so it is not replaced; choose another path"
+        )
+    check_writable(path, UsageError)
     return path
 
 
@@ -56,6 +64,11 @@ def _check_file(path: Path | None) -> Path | None:
     if path is not None and not path.is_file():
         raise UsageError(f"{path} does not exist or is not a file; correct the path")
     return path
+
+
+def _begins_as_json(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) in (b"", b"{")
 
 
 def check_data(name: str | None) -> str | None:

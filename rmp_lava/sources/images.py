@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..conversion.calibration import THRESHOLD_IMAGES
 from ..encoding import check_images, event_counts, make_input, shaped
-from ..errors import DataError, UsageError, first_line
+from ..errors import DataError, RmpLavaWarning, UsageError, first_line
 from ..network import SpikingNetwork
 from ..scores import UNLABELLED, check_classes
 from ..training.data import VALIDATION_FRACTION, Dataset, as_float, draw, load, split_validation
@@ -230,6 +231,13 @@ def _labels(path: Path, count: int) -> np.ndarray:
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             raise DataError(f"labels of {path} contain NaN or infinity; targets of a regression are finite numbers")
+        if labels.ndim == 2 and labels.shape[1] > 1 and _are_one_hot(labels):
+            warnings.warn(
+                f"labels of {path} are targets of a regression, as floats are, but each row has a single 1; for classes, save "
+                "labels.argmax(axis=1)",
+                RmpLavaWarning,
+                stacklevel=2,
+            )
         return labels
     if labels.dtype.kind not in "iub":
         raise DataError(
@@ -240,6 +248,10 @@ def _labels(path: Path, count: int) -> np.ndarray:
     if count and not 0 <= int(labels.min()) <= int(labels.max()) < 2**63:
         raise DataError(f"labels of {path} are not all integers from 0; give each image the index of its class")
     return np.asarray(labels, dtype=np.int64)
+
+
+def _are_one_hot(labels: np.ndarray) -> bool:
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
 def _count_classes(labels: np.ndarray) -> int:

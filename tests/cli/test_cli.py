@@ -336,6 +336,8 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("check", "mine:made", "--shape", "3"), "such as: def trained(): return made"),
         (("check", "needing:net"), "'no_such_package', which it imports, is not installed"),
         (("check", "."), "is a folder; pass a checkpoint of `rmp-lava train`"),
+        (("run", "d.net", "--json", "d.pt"), "d.pt exists and is not named as a .json file, so it is not replaced"),
+        (("run", "d.net", "--output", "d.pt"), "d.pt exists and is not named as a .npz file, so it is not replaced"),
         (("check", "notes.txt"), "is no trained network that can be read"),
         (("check", "json:loads", "--shape", "3"), "json:loads() failed (TypeError"),
         (("check", "os:getcwd", "--shape", "3"), "must return a torch.nn.Module"),

@@ -18,6 +18,7 @@ from rmp_lava.cli.finish import load
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.tracing.export_front import shape_of
 from rmp_lava.errors import CheckpointError, UsageError
+from rmp_lava.sources.images import load_images
 from rmp_lava.sources.models import load_trained, parse_shape, shape_for
 from rmp_lava.sources.program_file import read_program
 from rmp_lava.training.checkpoint import save_checkpoint
@@ -311,3 +312,16 @@ def test_torchscript_files_are_refused_with_what_to_pass_instead(tmp_path):
         torch.jit.script(nn.Linear(4, 2)).save(tmp_path / "script.pt")
     with pytest.raises(UsageError, match=r"script.pt is TorchScript, .*torch.onnx.export\(torch.jit.load"):
         load_trained(str(tmp_path / "script.pt"))
+
+
+@pytest.mark.parametrize(("value", "warned"), [(1.0, True), (0.5, False)])
+def test_one_hot_rows_of_floats_are_taken_as_targets_with_a_warning(tmp_path, value, warned):
+    rows = np.zeros((4, 3))
+    rows[:, 1] = value
+    np.save(tmp_path / "x.npy", np.zeros((4, 1, 2, 2), np.float32))
+    np.save(tmp_path / "y.npy", rows)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        split = load_images(None, None, tmp_path / "x.npy", tmp_path / "y.npy", (1, 2, 2))
+    assert split.train_labels.dtype.kind == "f"
+    assert [str(each.message).rpartition("save ")[2] for each in found] == ["labels.argmax(axis=1)"] * warned
