@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..choices import LogLevel
 from ..errors import UsageError
@@ -14,7 +14,13 @@ from ..files import check_writable
 ROOT = "rmp_lava"
 
 
-class _StandardError(logging.StreamHandler[TextIO]):
+if TYPE_CHECKING:
+    _Handler = logging.StreamHandler[TextIO]
+else:  # Python 3.10 does not take an index here
+    _Handler = logging.StreamHandler
+
+
+class _StandardError(_Handler):
     """Writes to what standard error is at the time; not what is there already."""
 
     def __init__(self) -> None:
