@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -69,17 +70,14 @@ def execute(source: Path) -> nbformat.NotebookNode:
 
 
 def _key(source: Path) -> str:
-    """Of all that decides the outputs: this file, the tutorial, the package and the versions around it."""
+    """Of all that decides the outputs: how it is executed, the tutorial, the package and the versions around it."""
     import torch
 
-    files = [
-        Path(__file__),
-        source,
-        *sorted((ROOT / "rmp_lava").rglob("*.py")),
-        *sorted((ROOT / "hw_profiles").glob("*.toml")),
-    ]
+    files = [source, *sorted((ROOT / "rmp_lava").rglob("*.py")), *sorted((ROOT / "hw_profiles").glob("*.toml"))]
     sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return hashlib.sha256("\n".join([sys.version, torch.__version__, *sums]).encode()).hexdigest()
+    return hashlib.sha256(
+        "\n".join([sys.version, torch.__version__, inspect.getsource(execute), *sums]).encode()
+    ).hexdigest()
 
 
 def to_markdown(notebook: nbformat.NotebookNode, name: str) -> tuple[str, dict[str, str]]:
@@ -100,7 +98,8 @@ def to_markdown(notebook: nbformat.NotebookNode, name: str) -> tuple[str, dict[s
                 parts.append(f'![Figure {len(pictures)}]({file}){{ .figure width="{width}" }}')
             elif "text/html" in output.data:
                 # An element of blank lines would end the block of HTML.
-                lines = [line for line in output.data["text/html"].splitlines() if line.strip()]
+                shown = output.data["text/html"].replace("<table>", '<table class="numbers">')
+                lines = [line for line in shown.splitlines() if line.strip()]
                 parts.append('<div class="output">\n' + "\n".join(lines) + "\n</div>")
             else:
                 parts.append(_text(output.data["text/plain"]))

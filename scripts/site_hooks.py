@@ -30,6 +30,7 @@ _log = logging.getLogger("mkdocs.site_hooks")
 PROJECT = {
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
     "exports/README.md": "project/reference-networks.md",
 }
 """Documents that lie outside docs/, and their pages."""

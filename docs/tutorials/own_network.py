@@ -65,7 +65,7 @@ for _ in range(60):
     optimizer.zero_grad()
     nn.functional.cross_entropy(model(images), labels).backward()
     optimizer.step()
-model.eval()
+model = model.eval()
 # %% [markdown]
 # ## Convert, and measure each stage
 #
