@@ -135,7 +135,7 @@ def commands() -> str:
         "Made from `rmp-lava COMMAND --help`. Errors of the user are one sentence on standard error, and exit code 2.\n",
     ]
     for name, command in get_command(app).commands.items():
-        parts += [f"## {name}\n", inspect.cleandoc(command.help or ""), ""]
+        parts += [f"## {name}\n", _paragraphs(command.help or ""), ""]
         context = command.context_class(command, info_name=f"rmp-lava {name}")
         usage = command.get_usage(context).removeprefix("Usage: ")
         parts += [f"```sh\n{' '.join(usage.split())}\n```\n", "| option | meaning |", "|---|---|"]
@@ -146,6 +146,14 @@ def commands() -> str:
                 parts.append(f"| `{left}` | {html.escape(meaning).replace('*', '&#42;')} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _paragraphs(text: str) -> str:
+    """Help as Markdown; a paragraph that Click does not wrap, which begins with a backspace, is a block."""
+    return "\n\n".join(
+        f"```text\n{part[1:].strip(chr(10))}\n```" if part.startswith("\b") else part
+        for part in inspect.cleandoc(text).split("\n\n")
+    )
 
 
 def names(name: str) -> str:
