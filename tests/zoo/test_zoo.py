@@ -71,7 +71,7 @@ def test_the_list_has_a_line_for_each_network(call):
     code, output, _ = call()
     assert code == 0
     lines = [line for line in output.splitlines() if any(f" {name} " in line for name in NAMES)]
-    assert len(lines) == len(NAMES) >= 5
+    assert len(lines) == len(NAMES) >= 6
     assert "98.22 %" in next(line for line in lines if "digits-deep" in line)
     found = json.loads(call("--json", "-")[1])
     assert [each["name"] for each in found["networks"]] == NAMES
@@ -89,10 +89,10 @@ def test_a_network_is_shown_and_written(call, tmp_path):
 @pytest.mark.slow
 def test_trained_weights_convert_again(call, tmp_path):
     path = tmp_path / "trained.net"
-    assert call("digits-soft", "--trained", "--output", path)[0] == 0
+    assert call("fashion-lenet", "--trained", "--output", path)[0] == 0
     model = rmp_lava.load_trained(str(path)).model
-    images = np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32)
-    assert rmp_lava.convert(model, images, steps=2, wait=2).integer.input.shape == (1, 8, 8)
+    images = np.random.default_rng(0).random((4, 1, 28, 28), dtype=np.float32)
+    assert rmp_lava.convert(model, images, steps=2, wait=2).integer.input.shape == (1, 28, 28)
 
 
 @pytest.mark.parametrize(
