@@ -25,6 +25,8 @@ _FEWEST, _MOST = 4, 24
 """Neurons drawn of a layer."""
 _PICTURE = 0.62
 """Inches per side of an image."""
+_LETTER = 0.065
+"""Inches across of a letter above a column."""
 
 
 def neurons_shown(network: SpikingNetwork, spikes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -102,10 +104,13 @@ def raster(
     rows = sum(len(which) for which in shown.values())
     gap = 1.5 if rows > 100 else 2.5
     body = min(6.4, 0.045 * rows + 0.06 * len(shown))
-    head = (_PICTURE if pictures else 0) + (0.2 if any(titles) else 0.04)
     width = width_of(ax, width)
     left = 0.15 + 0.07 * max((len(label(name, 14)) for name in shown), default=0)
     column = (width - left - 0.08) / len(chosen)
+    if _LETTER * max(map(len, titles), default=0) > column - 0.1:
+        titles = [title.replace(", ", ",\n") for title in titles]
+    lines = max((title.count("\n") + 1 for title in titles if title), default=0)
+    head = (_PICTURE if pictures else 0) + 0.04 + 0.15 * lines
     steps = max((len(found[0]) for found in spikes.values()), default=1)
     with drawing():
         on = sheet(ax, width, body + head + 0.42)
@@ -181,7 +186,7 @@ def _head(on: Axes, image: np.ndarray | None, title: str, x: float, column: floa
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         top += side + 0.03
-    on.text(x, top, title, va="top")
+    on.text(x, top, title, va="top", fontsize=6.5 if "\n" in title else None)
 
 
 def prediction_of(network: SpikingNetwork, result: Run, sample: int, labels: np.ndarray | None) -> str:

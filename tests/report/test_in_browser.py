@@ -52,7 +52,8 @@ def test_a_page_opens_without_errors_requests_and_barriers(browser, page, mode):
     assert "phone" in mode or tab.evaluate(cut) == 0  # on a phone, wide tables are scrolled
     small = "[...document.querySelectorAll('svg text')].filter(e => e.getClientRects()[0]?.height < 7).length"
     assert tab.evaluate(small) == 0
-    assert not tab.violations()
+    if mode in ("light", "dark-phone"):  # both sets of colours, both layouts
+        assert not tab.violations()
     tab.close()
 
 
