@@ -114,7 +114,7 @@ def test_known_data_sets_say_what_they_need(tmp_path, monkeypatch):
 
 
 def test_spoken_digits_are_read_by_tonic(tmp_path):
-    pytest.importorskip("tonic", reason="Tonic is not installed")
+    pytest.importorskip("tonic", reason="Tonic is not installed: it needs Python 3.11 or newer")
     import h5py
 
     folder = tmp_path / "SHD"
