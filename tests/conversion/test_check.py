@@ -248,7 +248,7 @@ SINGLE = {
         lambda x: functional.avg_pool2d(x * torch.rand(6, 6), 2),
         "multiplies each pixel by another factor",
     ),
-    "comparison": (lambda x: (x > 0.5).float(), "(gt) is not supported"),
+    "comparison": (lambda x: (x > 0.5).float(), "(gt) compares activations"),
     "stack": (lambda x: torch.stack([x, x]).flatten(0, 1), "(flatten) is not supported"),
     "along the batch": (lambda x: torch.cat([x, x]), "makes one batch of several"),
     "constants of each image": (
@@ -257,7 +257,7 @@ SINGLE = {
     ),
     "unknown weights": (lambda x: functional.conv2d(x[:1], x[:, :, :3, :3]).flatten(1), "depend on the input"),
     "division": (lambda x: 1 / (x + 1), "(div) multiplies two activations"),
-    "randomness": (lambda x: x + torch.randn_like(x), "(randn_like) is not supported"),
+    "randomness": (lambda x: x + torch.randn_like(x), "(randn_like) draws random numbers"),
 }
 
 

@@ -75,6 +75,16 @@ REMEDIES = {
     ),
     "softmax inside": (nn.Softmax(1), "remove it", nn.Identity()),
     "product of activations": (Softened(True), "use a residual addition", Softened(False)),
+    "noise": (
+        Fn(lambda x: x + torch.randn_like(x)),
+        "if self.training",
+        Fn(lambda x, training=False: x + torch.randn_like(x) if training else x),
+    ),
+    "steps": (
+        Fn(lambda x: torch.heaviside(x - 0.5, torch.ones(()))),
+        "use ReLU, LeakyReLU, clamp",
+        Fn(lambda x: torch.clamp(x, 0, 0.5)),
+    ),
     "always dropping": (
         Fn(functional.dropout),
         "training=self.training",

@@ -63,6 +63,16 @@ _UNSUPPORTED = (
         "layer_norm native_layer_norm group_norm native_group_norm instance_norm instance_norm1d instance_norm2d "
         "instance_norm3d local_response_norm cross_map_lrn2d rms_norm normalize norm std var var_mean",
     ),
+    (
+        "draws random numbers",
+        "add noise in training only: if self.training",
+        "rand_like randn_like randint_like bernoulli normal rand randn randint",
+    ),
+    (
+        "compares activations",
+        "use ReLU, LeakyReLU, clamp, or torch.maximum, which are written with ReLUs",
+        "gt lt ge le eq ne greater less greater_equal less_equal where masked_fill heaviside",
+    ),
     ("is a recurrent layer", _STATE, "lstm gru rnn lstm_cell gru_cell rnn_cell rnn_base rnn_tanh rnn_relu"),
     (
         "is an embedding of integers",
