@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,9 @@ class Data:
         return csv_of(self.columns, self.rows)
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"columns": list(self.columns), "rows": [list(row) for row in self.rows]}
+        """Plain values for JSON, which has no infinity."""
+        finite = [[None if isinstance(x, float) and not math.isfinite(x) else x for x in row] for row in self.rows]
+        return {"columns": list(self.columns), "rows": finite}
 
 
 @dataclass(frozen=True)
