@@ -41,6 +41,7 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
         else:
             kind = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
             kind = kind if wide else kind.partition(" (")[0]
+            kind += f", graded to {neurons.largest_spike}" if neurons.largest_spike > 1 else ""
         first = layer.synapses[0]
         synapses = f"conv {shape(first.weight.shape[2:])}" if isinstance(first, Conv) else "dense"
         weights = sum(s.weight.size for s in layer.synapses)

@@ -17,6 +17,7 @@ from rmp_lava.hardware import map_network
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
 from rmp_lava.netx import lava_dl_loader
 from rmp_lava.neuron import initial_state, step
+from rmp_lava.report.tables import network_table
 
 IMAGES = np.random.default_rng(0).random((40, 2, 8, 8), dtype=np.float32)
 
@@ -75,6 +76,7 @@ def test_conversion_with_spike_bits_measures_both_forms(tmp_path):
     real, integer = (stage.score.correlation for stage in stages[-2:])
     assert integer > real - 0.02
     network = conversion.integer
+    assert "RMP (soft reset), graded to 7" in {row[2] for row in network_table(network, wide=True).rows}
     path = rmp_lava.save(network, tmp_path / "graded.net")
     assert rmp_lava.load(path) == network
     assert "graded spikes" in " ".join(lava_dl_loader.lava_dl_obstacles(network))

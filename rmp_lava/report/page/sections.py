@@ -50,9 +50,8 @@ def _reached(score: Score, trained: Score | None) -> Fact:
 def network_section(measured: Measured) -> Section:
     """Layers, shapes and connections."""
     network = measured.network
-    kinds = sorted(
-        {layer.neurons.kind if network.is_sigma_delta else _RESETS[layer.neurons.reset] for layer in network.layers}
-    )
+    own = network.is_sigma_delta or network.is_graded
+    kinds = sorted({layer.neurons.kind if own else _RESETS[layer.neurons.reset] for layer in network.layers})
     numbers = "Loihi’s integers" if network.is_integer else "real numbers"
     skips = sum(len(layer.synapses) - 1 for layer in network)
     text = (
