@@ -69,7 +69,7 @@ def simulate(
     blocks = range(0, len(data.test), BLOCK)
     settings = settings | data.calibrated | {"steps": steps, "seed": seed, "block": BLOCK}
     parts = []
-    with Progress(key, len(blocks)) as bar:
+    with Progress(key, len(blocks), shown=True) as bar:
         for number, first in enumerate(blocks):
             some = slice(first, first + BLOCK)
             # Each block gets its own seed; otherwise all would have the same Poisson noise.

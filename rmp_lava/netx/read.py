@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +31,8 @@ from .lava_dl import Call, convolution, read_lava_dl, shape_of
 from .neurons import read_sigma_delta
 from .untrusted import Group, opened
 from .version1 import stage_of, upgraded
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 3
 MAX_LAYERS = 10_000
@@ -85,6 +88,7 @@ def load(
         Where lava-dl's loader ignores, rounds or clips something in a file of lava-dl.
     """
     path, call = Path(path), Call(input_shape, input_message_bits, num_layers)
+    log.debug("reading %s", path)
     try:
         with opened(path) as root:
             header = _read_header(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,8 @@ from ..files import StrPath, write_atomically
 from ..network import NO_MEMORY, Conv, Dense, Layer, Neurons, SigmaDelta, SpikingNetwork, Synapse
 from .lava_dl_loader import lava_dl_obstacles, self_synapse
 from .read import FORMAT_VERSION, TYPED_FIELDS, load
+
+log = logging.getLogger(__name__)
 
 _LARGEST_CHUNK = 2**26
 """Bytes of weights that are one chunk; the several that HDF5 would choose compress less, by up to a fifth."""
@@ -52,9 +55,11 @@ def save(network: SpikingNetwork, path: StrPath, *, for_lava_dl: bool = False) -
         raise NetFileError(f"network {network.name!r} cannot run in lava-dl's loader: {'; '.join(obstacles)}")
     has_soft_layer = any(layer.neurons.reset == "soft" for layer in network) and not network.is_sigma_delta
     stock = not obstacles and (for_lava_dl or not has_soft_layer)
-    return write_atomically(
+    written = write_atomically(
         path, _file_image(network, stock), NetFileError, verify=lambda part: _compare(part, network)
     )
+    log.info("wrote %r to %s, %d layers, %s", network.name, path, len(network.layers), network.stage)
+    return written
 
 
 def _compare(path: Path, network: SpikingNetwork) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ from .onnx.network import read_network
 from .program_file import read_program
 from .state_dict import is_state, load_weights, read_weights
 from .targets import check_target, modules_of_folder, names_function
+
+log = logging.getLogger(__name__)
 
 EXPORTS = Path("exports")
 
@@ -100,6 +103,7 @@ def load_trained(target: str, weights: Path | None = None, shape: tuple[int, ...
         If the target is invalid or unreadable, or the weights do not fit it.
     """
     check_target(target)
+    log.info("reading the trained network %s", target)
     if names_function(target):
         return _from_function(target, weights)
     if weights is not None:

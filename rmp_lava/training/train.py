@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ from .models import ModelSpec, Option, model_spec
 from .recipe import Recipe
 from .resume import check_checkpoint_path
 from .session import Settings, State
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +146,7 @@ def train(
             session.resume(checkpoint_path, state, settings)
         if not processes.leads:
             checkpoint_path, progress, on_epoch = None, False, None
+        log.info("training on %s: %s", dataset.name, settings)
         return _run(dataset, state, settings, processes, checkpoint_path, progress, on_epoch)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import subprocess
 import sys
 import warnings
 
@@ -90,3 +92,27 @@ def test_a_log_that_cannot_be_written_and_an_unknown_level_are_refused(call, tmp
 )
 def test_options_of_the_log_may_follow_the_command(given, parsed):
     assert first(given.split()) == parsed.split()
+
+
+COMMAND = """
+import sys, rmp_lava.progress as progress
+progress.FIRST, progress.EVERY, progress.LONG, progress._TICK = 0.1, 0.3, 0.0, 0.05
+from rmp_lava.cli import main
+main()
+"""
+
+
+@pytest.mark.once
+def test_a_command_with_standard_error_in_a_file_says_that_it_works_how_far_it_is_and_how_long_it_took(tmp_path):
+    arguments = ["train", "digits-cnn", "--epochs", "6", "--output", "d.pt", "--json", "-"]
+    with (tmp_path / "said").open("w") as said:
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, stderr=said, cwd=tmp_path, timeout=300
+        )
+    lines = (tmp_path / "said").read_text().splitlines()
+    assert done.returncode == 0 and json.loads(done.stdout)["epochs"] == 6
+    assert lines[0].startswith("rmp-lava train: at work for ")  # PyTorch is being imported
+    assert any(
+        re.fullmatch(r"training digits-cnn, batches: \d+ of 228 after \d+ s, about \d+ s left", line) for line in lines
+    )
+    assert re.fullmatch(r"rmp-lava train took \d+ s", lines[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace as with_changes
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..balancing import BalancingChanges
+
+
+log = logging.getLogger(__name__)
 
 
 def convert(
@@ -312,6 +316,14 @@ class _Request:
         progress = self.progress
         corrected = analog if candidates[0].calibrate == "bias" else None
         integers = Quantizer(images, steps, quantization, profile, corrected, seed)
+        log.info(
+            "converting %r: %d layers, T = %d, %d images, %s",
+            self.name,
+            len(analog.layers),
+            steps,
+            len(images),
+            candidates,
+        )
         floating = balance_best(
             analog, images, steps, candidates, integers=integers, profile=profile, seed=seed, progress=progress
         )
