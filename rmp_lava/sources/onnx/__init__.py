@@ -1,1 +1,2 @@
-"""Read ONNX files as PyTorch networks: `file` checks what a file holds, `operators` are the operators, `network` the graph."""
+"""Read ONNX files as PyTorch networks: `file` checks what a file holds, `node` reads a node, `operators` and `moving` are the
+operators, `network` the graph."""

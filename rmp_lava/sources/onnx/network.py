@@ -19,7 +19,8 @@ from ...conversion.tracing.modules import OneOperation
 from ...errors import CheckpointError, UsageError, abridged, first_line
 from ...training.torch_file import MAX_BYTES
 from .file import dtype_of, read_proto, tensor_of
-from .operators import ANY_LAYOUT, OF_CONSTANTS, OPERATORS, UNCHANGED, Function, Node
+from .node import Function, Node
+from .operators import ANY_LAYOUT, OF_CONSTANTS, OPERATORS, UNCHANGED
 
 _BATCH = 3
 """Images with which shapes are computed, where a file takes any number."""

@@ -1,7 +1,8 @@
 """ONNX's operators as functions of PyTorch that `rmp_lava.conversion.tracing` knows.
 
-A function of this module gets a `Node` and returns what to apply to its operands. Operators that spiking networks cannot compute
-are read as well, so that `check` lists them with their remedies. Source: ONNX's Operators.md, operator sets 7 to 24.
+A function gets a `Node` and returns what to apply to its operands. Those that only move elements are in `moving`. Operators that
+spiking networks cannot compute are read as well, so that `check` lists them with their remedies. Source: ONNX's Operators.md,
+operator sets 7 to 24.
 """
 
 from __future__ import annotations
@@ -13,120 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
+from . import moving
 from .file import dtype_of, tensor_of
-
-Function = Callable[..., Any]
-
-
-class Node:
-    """One node of a graph while it is read.
-
-    Attributes
-    ----------
-    op : str
-        Operator.
-    operands : list of torch.Tensor or None
-        What the function is applied to, in ONNX's order: constants, and tensors on device "meta" that depend on the image; None
-        where the graph leaves one out. An operator's function may replace a constant, or remove operands that it has read.
-    opset : int
-        Version of the operators.
-    outputs : int
-        Number of results that the graph names.
-    order : tuple of int
-        For each axis that the graph speaks of, the operands' axis: they have channels first also where the graph has them last.
-    """
-
-    def __init__(
-        self, proto: Any, operands: Sequence[Tensor | None], opset: int, order: tuple[int, ...] | None = None
-    ) -> None:
-        from onnx import helper
-
-        self.op: str = proto.op_type
-        self.operands = list(operands)
-        self.opset = opset
-        self.outputs = len(proto.output)
-        self.order = order or tuple(
-            range(self.operands[0].ndim if self.operands and self.operands[0] is not None else 0)
-        )
-        self._attributes = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
-
-    @property
-    def image(self) -> Tensor:
-        """The first operand."""
-        if not self.operands or self.operands[0] is None:
-            raise ValueError("it has no input")
-        return self.operands[0]
-
-    @property
-    def axes(self) -> int:
-        """Number of axes after batch and channels."""
-        return self.image.ndim - 2
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute, which counts as read from then on."""
-        value = self._attributes.pop(name, default)
-        if isinstance(value, bytes):
-            return value.decode()
-        # Written as float32: the shortest decimal number is the one that was meant, such as 0.01.
-        return float(str(np.float32(value))) if isinstance(value, float) else value
-
-    def unread(self) -> list[str]:
-        """Names of attributes that no one has asked for."""
-        return list(self._attributes)
-
-    def constant(self, position: int) -> Tensor | None:
-        """An operand that must not depend on the image; None if it is left out."""
-        value = self.operands[position] if position < len(self.operands) else None
-        if value is not None and value.is_meta:
-            raise ValueError(f"its input {position + 1} depends on the image, but only constants are supported there")
-        return value
-
-    def numbers(self, name: str, position: int | None = None) -> list[int] | None:
-        """Integers from an attribute, or, in newer operator sets, from a constant operand, which is taken away."""
-        value = self.attribute(name)
-        if value is None and position is not None and (tensor := self.constant(position)) is not None:
-            self.operands[position] = None
-            return [int(n) for n in tensor.reshape(-1).tolist()]
-        return None if value is None else [int(n) for n in value]
-
-    def number(self, name: str, position: int, default: float | None) -> float | None:
-        """The same for a single real number."""
-        value = self.attribute(name)
-        if value is None and (tensor := self.constant(position)) is not None:
-            self.operands[position] = None
-            return float(tensor.reshape(()))
-        return default if value is None else float(value)
-
-    def axis(self, default: int) -> int:
-        """The attribute `axis`, as an axis of the operands."""
-        return self.order[int(self.attribute("axis", default)) % self.image.ndim]
-
-    def padding(self, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
-        """Padding (before, after) each axis of an image, from `pads` or `auto_pad`."""
-        pads, auto = self.numbers("pads"), self.attribute("auto_pad", "NOTSET")
-        if auto == "NOTSET":
-            pads = pads or [0] * 2 * len(kernel)
-            if len(pads) != 2 * len(kernel) or min(pads) < 0:
-                raise ValueError(f"its pads are {pads}")
-            return list(zip(pads[: len(kernel)], pads[len(kernel) :], strict=True))
-        if auto == "VALID":
-            return [(0, 0)] * len(kernel)
-        if auto not in ("SAME_UPPER", "SAME_LOWER"):
-            raise ValueError(f"its auto_pad is {auto!r}")
-        found = []
-        for n, k, s, d in zip(self.image.shape[2:], kernel, stride, dilation, strict=True):
-            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-            less, more = total // 2, total - total // 2
-            found.append((less, more) if auto == "SAME_UPPER" else (more, less))
-        return found
-
-
-def _flat(padding: Sequence[tuple[int, int]]) -> list[int]:
-    """Padding of axes in the order of `torch.nn.functional.pad`: from the last axis."""
-    return [n for pair in reversed(padding) for n in pair]
+from .node import Function, Node, flat, identity
 
 
 def _convolution(node: Node) -> Function:
@@ -146,7 +38,7 @@ def _convolution(node: Node) -> Function:
     if all(before == after for before, after in padding):
         same = [before for before, _ in padding]
         return lambda x, weight, bias=None: convolve(x, weight, bias, stride, same, dilation, groups)
-    wide = _flat(padding)
+    wide = flat(padding)
     return lambda x, weight, bias=None: convolve(
         functional.pad(x, wide), weight, bias, stride, [0] * axes, dilation, groups
     )
@@ -174,7 +66,7 @@ def _transposed_convolution(
     if all(before == after >= 0 for before, after in padding):
         same = [before for before, _ in padding]
         return lambda x, weight, bias=None: convolve(x, weight, bias, stride, same, extra, groups, dilation)
-    crop = _flat([(-before, -after) for before, after in padding])
+    crop = flat([(-before, -after) for before, after in padding])
     return lambda x, weight, bias=None: functional.pad(
         convolve(x, weight, bias, stride, [0] * axes, extra, groups, dilation), crop
     )
@@ -203,7 +95,7 @@ def _pooling(node: Node) -> Function:
     if all(first == last for first, last in padding):
         return lambda x: pool(x, before, ceil)
     if counts:
-        wide = _flat(padding)
+        wide = flat(padding)
         return lambda x: pool(functional.pad(x, wide), [0] * axes, ceil)
     # PyTorch pads both sides equally, but its ceil_mode lets windows reach beyond the end, where they find nothing as well.
     sizes = [
@@ -290,7 +182,7 @@ def _local_response_norm(node: Node) -> Function:
 def _clip(node: Node) -> Function:
     low, high = node.number("min", 1, None), node.number("max", 2, None)
     if low is None and high is None:
-        return _identity
+        return identity
     return lambda x: torch.clamp(x, low, high)
 
 
@@ -353,214 +245,19 @@ def _mean(node: Node) -> Function:
     return lambda first, *others: functools.reduce(torch.add, others, first) / count
 
 
-def _identity(x: Tensor) -> Tensor:
-    return x
-
-
 def _dropout(node: Node) -> Function:
     """Nothing while a network is used; its second result is a mask that nothing reads then."""
     for name in ("ratio", "seed", "is_test"):
         node.attribute(name)
     del node.operands[1:]
-    return _identity
-
-
-def _concat(node: Node) -> Function:
-    axis = node.axis(1)
-    return lambda *parts: torch.cat(parts, axis)
-
-
-def _flatten(node: Node) -> Function:
-    axis = int(node.attribute("axis", 1))
-    if axis not in (1, 1 - node.image.ndim):
-        raise ValueError(f"it flattens from axis {axis}, which does not keep the images of a batch apart")
-    return lambda x: torch.flatten(x, 1)
-
-
-def _reshape(node: Node) -> Function:
-    x, target, keeps_zero = node.image, node.numbers("shape", 1) or [], bool(node.attribute("allowzero", 0))
-    wanted = [x.shape[i] if n == 0 and not keeps_zero else n for i, n in enumerate(target)]
-    return _reshaped(x, tuple(x.reshape(wanted).shape))
-
-
-def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Function:
-    if not x.is_meta:
-        return lambda x: x.reshape(shape)
-    if shape[:1] != x.shape[:1]:
-        raise ValueError(
-            f"it makes {shape} of {tuple(x.shape)}, which does not keep the images of a batch apart; export the network with a "
-            "batch of any size"
-        )
-    each = shape[1:]
-    return lambda x: torch.reshape(x, (x.shape[0], *each))
-
-
-def _squeeze(node: Node) -> Function:
-    x = node.image
-    axes = node.numbers("axes", 1)
-    kept = 1 if x.is_meta else 0  # a batch of one image is a batch
-    chosen = [i for i, n in enumerate(x.shape) if n == 1 and i >= kept] if axes is None else [a % x.ndim for a in axes]
-    return _reshaped(x, tuple(n for i, n in enumerate(x.shape) if i not in chosen))
-
-
-def _unsqueeze(node: Node) -> Function:
-    axes = node.numbers("axes", 1) or []
-    shape = list(node.image.shape)
-    for axis in sorted(a % (len(shape) + len(axes)) for a in axes):
-        shape.insert(axis, 1)
-    return _reshaped(node.image, tuple(shape))
-
-
-def _transpose(node: Node) -> Function:
-    order = node.numbers("perm") or list(reversed(range(node.image.ndim)))
-    return lambda x: x.permute(order)
-
-
-def _slice(node: Node) -> Function:
-    starts, ends = node.numbers("starts", 1) or [], node.numbers("ends", 2) or []
-    axes = node.numbers("axes", 3) or list(range(len(starts)))
-    steps = node.numbers("steps", 4) or [1] * len(starts)
-    parts, backwards = [slice(None)] * node.image.ndim, []
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        axis %= node.image.ndim
-        if step > 0:
-            parts[axis] = slice(start, end, step)
-        else:
-            backwards.append((axis, torch.tensor(range(node.image.shape[axis])[start:end:step], dtype=torch.int64)))
-    chosen = tuple(parts)
-    return lambda x: functools.reduce(lambda y, each: torch.index_select(y, *each), backwards, x[chosen])
-
-
-def _split(node: Node) -> Function:
-    axis, sizes = node.axis(0), node.numbers("split", 1)
-    node.attribute("num_outputs")
-    n = node.image.shape[axis]
-    if sizes is None:
-        each = -(-n // node.outputs)
-        sizes = [min(each, n - i * each) for i in range(node.outputs)]
-    return lambda x: torch.split(x, sizes, axis)
-
-
-def _gather(node: Node) -> Function:
-    index, axis = node.constant(1), node.axis(0)
-    if index is None or index.ndim > 1:
-        raise ValueError("its indices are not one number or a list of numbers")
-    node.operands[1] = None
-    if index.ndim == 0:
-        chosen = int(index)
-        return lambda x: torch.select(x, axis, chosen)
-    several = index % node.image.shape[axis]
-    return lambda x: torch.index_select(x, axis, several.to(x.device))
-
-
-def _pad(node: Node) -> Function:
-    mode = node.attribute("mode", "constant")
-    mode = {"edge": "replicate", "wrap": "circular"}.get(mode, mode)
-    pads = node.numbers("pads", 1) or []
-    value, axes = node.number("value", 2, 0.0), node.numbers("axes", 3)
-    x = node.image
-    chosen = [node.order[axis % x.ndim] for axis in (range(x.ndim) if axes is None else axes)]
-    padding = [(0, 0)] * x.ndim
-    for axis, first, last in zip(chosen, pads[: len(chosen)], pads[len(chosen) :], strict=True):
-        padding[axis] = (first, last)
-    first_axis = next((i for i, widths in enumerate(padding) if any(widths)), x.ndim)
-    if first_axis == x.ndim:
-        return _identity
-    wide = _flat(padding[min(first_axis, 2) :])
-    given = value if mode == "constant" else None
-    return lambda x: functional.pad(x, wide, mode, given)
-
-
-def _expand(node: Node) -> Function:
-    x, target = node.image, node.numbers("shape", 1) or []
-    shape = torch.broadcast_shapes(tuple(x.shape), tuple(target))
-    if x.is_meta and (len(shape) != x.ndim or shape[0] != x.shape[0]):
-        raise ValueError(
-            f"it expands {tuple(x.shape)} to {tuple(shape)}, which does not keep the images of a batch apart"
-        )
-    each = (-1, *shape[1:]) if x.is_meta else shape
-    return lambda x: x.expand(each)
-
-
-def _resize(node: Node) -> Function:
-    x = node.image
-    mode = node.attribute("mode", "nearest")
-    where = node.attribute("coordinate_transformation_mode", "asymmetric" if node.op == "Upsample" else "half_pixel")
-    nearest = node.attribute("nearest_mode", "floor" if node.op == "Upsample" else "round_prefer_floor")
-    cubic, aspect = node.attribute("cubic_coeff_a", -0.75), node.attribute("keep_aspect_ratio_policy", "stretch")
-    node.attribute("exclude_outside"), node.attribute("extrapolation_value")
-    axes, antialias = node.numbers("axes"), node.attribute("antialias", 0)
-    first = 1 if node.op == "Upsample" else 2
-    scales = node.attribute("scales")
-    if scales is None and (given := node.constant(first)) is not None and given.numel():
-        scales = given.reshape(-1).tolist()
-    wanted = node.constant(3)
-    sizes = None if wanted is None else wanted.reshape(-1).tolist()
-    del node.operands[1:]
-    chosen = list(range(x.ndim)) if axes is None else [axis % x.ndim for axis in axes]
-    shape = list(x.shape)
-    for axis, n in zip(chosen, scales if sizes is None else sizes, strict=True):
-        size = n if sizes is not None else x.shape[axis] * n
-        if size != int(size):
-            raise ValueError(f"it scales {x.shape[axis]} pixels by {n}, which is no whole number of pixels")
-        shape[axis] = int(size)
-    methods = {
-        ("nearest", "asymmetric", "floor"): ("nearest", None),
-        ("nearest", "half_pixel", "round_prefer_floor"): ("nearest-exact", None),
-        ("linear", "half_pixel"): ("linear", False),
-        ("linear", "pytorch_half_pixel"): ("linear", False),
-        ("linear", "align_corners"): ("linear", True),
-        ("cubic", "half_pixel"): ("cubic", False),
-        ("cubic", "pytorch_half_pixel"): ("cubic", False),
-        ("cubic", "align_corners"): ("cubic", True),
-    }
-    method = methods.get((mode, where, nearest) if mode == "nearest" else (mode, where))
-    whole = all(m % n == 0 for n, m in zip(x.shape, shape, strict=True))
-    if (
-        mode == "nearest"
-        and whole
-        and nearest in ("floor", "round_prefer_floor")
-        and where in ("asymmetric", "half_pixel")
-    ):
-        method = ("nearest", None) if (where, nearest) != ("asymmetric", "round_prefer_floor") else None
-    kept = shape[:2] == list(x.shape[:2]) and aspect == "stretch" and not antialias and cubic == -0.75
-    if method is None or not kept or node.axes not in (1, 2):
-        raise ValueError(f"it resizes {tuple(x.shape)} to {tuple(shape)} with mode {mode!r}, {where!r} and {nearest!r}")
-    name, corners = method
-    names = {"linear": ("linear", "bilinear"), "cubic": ("bicubic", "bicubic")}
-    name, size = names.get(name, (name, name))[node.axes - 1], shape[2:]
-    return lambda x: functional.interpolate(x, size=size, mode=name, align_corners=corners)
-
-
-def _depth_to_space(node: Node) -> Function:
-    size, mode = int(node.attribute("blocksize")), node.attribute("mode", "DCR")
-    if mode == "CRD":
-        return lambda x: functional.pixel_shuffle(x, size)
-    _, channels, height, width = node.image.shape
-    parts = (size, size, channels // size**2, height, width)
-    return lambda x: (
-        x.reshape(x.shape[0], *parts)
-        .permute(0, 3, 4, 1, 5, 2)
-        .reshape(x.shape[0], channels // size**2, height * size, width * size)
-    )
-
-
-def _space_to_depth(node: Node) -> Function:
-    size = int(node.attribute("blocksize"))
-    _, channels, height, width = node.image.shape
-    parts = (channels, height // size, size, width // size, size)
-    return lambda x: (
-        x.reshape(x.shape[0], *parts)
-        .permute(0, 3, 5, 1, 2, 4)
-        .reshape(x.shape[0], channels * size**2, height // size, width // size)
-    )
+    return identity
 
 
 def _reduce(function: Function) -> Callable[[Node], Function]:
     def read(node: Node) -> Function:
         axes, keeps = node.numbers("axes", 1), bool(node.attribute("keepdims", 1))
         if node.attribute("noop_with_empty_axes", 0) and not axes:
-            return _identity
+            return identity
         chosen = [node.order[axis % node.image.ndim] for axis in axes or range(node.image.ndim)]
         return lambda x: function(x, chosen, keeps)
 
@@ -577,7 +274,7 @@ def _argmax(node: Node) -> Function:
 def _cast(node: Node) -> Function:
     dtype = dtype_of(int(node.attribute("to")))
     node.attribute("saturate")
-    return (lambda x: x.to(dtype)) if node.image.dtype != dtype else _identity
+    return (lambda x: x.to(dtype)) if node.image.dtype != dtype else identity
 
 
 def _quantise(node: Node) -> Function:
@@ -629,10 +326,11 @@ OPERATORS: dict[str, Callable[[Node], Function]] = {
     "Add": _elementwise(torch.add), "Sub": _elementwise(torch.sub), "Mul": _elementwise(torch.mul),
     "Div": _divide, "Pow": _elementwise(torch.pow), "Sum": _elementwise(torch.add),
     "Max": _elementwise(torch.maximum), "Min": _elementwise(torch.minimum), "Mean": _mean,
-    "Identity": _of(lambda x: x), "Concat": _concat, "Flatten": _flatten, "Reshape": _reshape, "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Slice": _slice, "Split": _split, "Gather": _gather, "Pad": _pad,
-    "Expand": _expand, "Resize": _resize, "Upsample": _resize, "DepthToSpace": _depth_to_space,
-    "SpaceToDepth": _space_to_depth, "ReduceMean": _reduce(torch.mean), "ReduceSum": _reduce(torch.sum),
+    "Identity": _of(lambda x: x), "Concat": moving.concat, "Flatten": moving.flatten, "Reshape": moving.reshape,
+    "Squeeze": moving.squeeze, "Unsqueeze": moving.unsqueeze, "Transpose": moving.transpose, "Slice": moving.slice_,
+    "Split": moving.split, "Gather": moving.gather, "Pad": moving.pad, "Expand": moving.expand, "Resize": moving.resize,
+    "Upsample": moving.resize, "DepthToSpace": moving.depth_to_space, "SpaceToDepth": moving.space_to_depth,
+    "ReduceMean": _reduce(torch.mean), "ReduceSum": _reduce(torch.sum),
     "ReduceMax": _reduce(torch.amax), "ReduceMin": _reduce(torch.amin), "ArgMax": _argmax, "Cast": _cast,
     "QuantizeLinear": _quantise, "DequantizeLinear": _dequantise,
 } | {
