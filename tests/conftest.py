@@ -61,6 +61,7 @@ def browser() -> Iterator[Browser]:
     command = find()
     if command is None:
         pytest.skip(MISSING)
+    pytest.importorskip("axe_core_python")
     with Browser(command) as opened:
         yield opened
 

@@ -5,7 +5,7 @@
         tab.errors, tab.requests, tab.evaluate("document.title"), tab.screenshot(path), tab.violations()
 
 The protocol needs no package, and no driver that has to fit the browser's release. Nothing that a page asks for leaves the
-machine: every name is resolved to nothing.
+machine: no name is resolved but 127.0.0.1, where a test may serve pages.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Browser:
             "--disable-background-networking",
             "--disable-extensions",
             "--force-color-profile=srgb",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         ]
         # It reads from file descriptor 3 and writes to 4.
@@ -78,7 +78,7 @@ class Browser:
     def open(
         self, page: Path | str, *, width: int = 1200, height: int = 900, dark: bool = False, media: str = "screen"
     ) -> Tab:
-        """Load a page, a file or an address; below 500 pixels as on a phone."""
+        """Load a page, a file or an address; below 500 pixels as on a phone. RuntimeError if it is not there."""
         address = page.resolve().as_uri() if isinstance(page, Path) else page
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -90,7 +90,9 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         tab.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        tab.call("Page.navigate", url=address)
+        failed = tab.call("Page.navigate", url=address).get("errorText")
+        if failed:
+            raise RuntimeError(f"{address}: {failed}")
         self._until(lambda: tab.loaded)
         return tab
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -35,3 +39,31 @@ def test_the_site_has_every_document_command_and_public_name():
     assert hooks.commands().count("\n## ") == len(app.registered_commands)
     public = {name for name in rmp_lava.__all__ if not inspect.ismodule(getattr(rmp_lava, name))} - {"__version__"}
     assert set(re.findall("^::: rmp_lava\\.(\\w+)$", hooks.names("rmp_lava"), re.MULTILINE)) == public
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of the site, as `make docs-serve` serves it."""
+    folder = ROOT / "build" / "site"
+    if not (folder / "index.html").is_file():
+        pytest.skip("the site is not built (`make docs`)")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("page", ["index.html", "report.html", "gallery.html"])
+def test_pages_of_the_site_open_without_errors_outside_requests_and_barriers(browser, site, page, width):
+    tab = browser.open(site + page, width=width)
+    assert not tab.errors and [each for each in tab.requests if not each.startswith(site)] == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    # The theme's search has no name for those who do not see it.
+    assert [each for each in tab.violations() if not each.startswith("aria-dialog-name")] == []
+    tab.close()
