@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,16 +18,17 @@ import rmp_lava
 from rmp_lava.errors import UsageError
 from rmp_lava.files import check_writable, write_atomically
 from rmp_lava.report.tables import console
+from rmp_lava.study.cluster import Cluster, pool
+from rmp_lava.study.pool import InProcess
+from rmp_lava.study.store import Store
 
 from . import figures, page
 from .commands import called, chosen
-from .curves import BLOCK
-from .dataset import Images, Trained, load_images, load_network, trained_accuracy
+from .lab import BLOCK, Lab, Trained, load_network
 from .latency import CONVERSIONS, measure_latency
 from .lossless import measure_lossless
 from .neuron import measure_neuron
 from .resets import ALPHAS, THRESHOLDS, measure_resets
-from .store import Store
 from .tables import write_csv
 from .waiting import WAITS, measure_waiting
 
@@ -100,7 +102,9 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of measurements, tables and figures.")] = Path("exports/paper"),
     results_page: Annotated[Path | None, typer.Option("--page", help="Also write this Markdown page.")] = None,
     notes: Annotated[Path | None, typer.Option(help="Markdown file that the page starts with.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Repeat measurements that exist already.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Where jobs run, as for `rmp-lava sweep`; this process if omitted.")
+    ] = None,
 ) -> None:
     """Reproduce the experiments of the RMP-SNN paper in Loihi's integers. Continues an interrupted run."""
     conversions = chosen(conversion, tuple(CONVERSIONS), "conversion")
@@ -113,40 +117,39 @@ def main(
         raise UsageError(f"notes file {notes} does not exist; name a Markdown file")
     for place in (output / "results.json", *([results_page] if results_page else [])):
         check_writable(place)
-    work = _Work(Store(output, again), output, console())
-    results: dict[str, Any] = {"networks": {}}
-    if "neuron" in wanted[None]:
-        results["neuron"] = measure_neuron(work.store)
-        work.drawn += figures.draw_neuron(results["neuron"], output)
-    data = load_images(networks, data_dir, images, calibration) if networks else None
-    for trained in networks:
-        result = results["networks"][trained.name] = {"identity": trained.identity | data.identity}
-        result["trained"] = trained_accuracy(work.store, trained, data)
-        accuracy = result["trained"]["accuracy"]
-        work.out.print(f"{trained.name}: {accuracy:.2%} of {len(data.test):,} test images ({data.source})")
-        if "waiting" in wanted[trained.name]:
+    with ExitStack() as stack:
+        workers = InProcess(output)
+        if cluster is not None:
+            workers, dashboard = stack.enter_context(pool(cluster, Cluster(), output))
+            print(f"Dashboard: {dashboard}", file=sys.stderr)
+        work = _Work(Lab(Store(output), workers, data_dir, images, calibration), output, console())
+        results: dict[str, Any] = {"networks": {}}
+        if "neuron" in wanted[None]:
+            results["neuron"] = measure_neuron(work.lab.store)
+            work.drawn += figures.draw_neuron(results["neuron"], output)
+        for trained in networks:
+            result = results["networks"][trained.name] = _trained(work, trained)
             nets = tuned_nets.get(trained.name, ())
-            options = {"waits": tuple(wait or WAITS), "some": waiting_images // BLOCK * BLOCK, "tuned": nets}
-            result["waiting"] = _waiting(work, trained, data, accuracy, few_steps or FEW_STEPS, **options)
-        here, nets = conversions if "latency" in wanted[trained.name] else (), tuned_nets.get(trained.name, ())
-        if here or (nets and "tuned" in wanted[trained.name]):
-            result["latency"] = _latency(work, trained, data, accuracy, few_steps or FEW_STEPS, here, nets)
-        for experiment in ("lossless", "settled"):
-            if experiment in wanted[trained.name]:
-                some = data.first(lossless_images)
-                result[experiment] = _lossless(work, trained, some, lossless_steps, experiment)
-        if "resets" in wanted[trained.name]:
-            some = data.first(reset_images)
-            options = {"alphas": tuple(alpha or ALPHAS), "encoding": reset_encoding, "thresholds": thresholds}
-            result["resets"] = _resets(work, trained, some, reset_steps, **options)
-        _write_results(output, results)
+            if "waiting" in wanted[trained.name]:
+                options = {"waits": tuple(wait or WAITS), "some": waiting_images // BLOCK * BLOCK, "tuned": nets}
+                result["waiting"] = _waiting(work, trained, few_steps or FEW_STEPS, **options)
+            here = conversions if "latency" in wanted[trained.name] else ()
+            if here or (nets and "tuned" in wanted[trained.name]):
+                result["latency"] = _latency(work, trained, few_steps or FEW_STEPS, here, nets)
+            for experiment in ("lossless", "settled"):
+                if experiment in wanted[trained.name]:
+                    result[experiment] = _lossless(work, trained, lossless_steps, experiment, lossless_images)
+            if "resets" in wanted[trained.name]:
+                options = {"alphas": tuple(alpha or ALPHAS), "encoding": reset_encoding, "thresholds": thresholds}
+                result["resets"] = _resets(work, trained, reset_steps, images=reset_images, **options)
+            _write_results(output, results)
     _write_results(output, results)
     if results_page is not None:
         command = "python -m examples.paper " + shlex.join(sys.argv[1:])
         # The page shows copies of the pictures next to it, because exports/ is not under version control.
         pictures = [path for path in work.drawn if path.suffix == ".png"]
         copies = [_copied(path, results_page.parent / f"results-{path.name}") for path in pictures]
-        text = page.render(work.store, results, command, copies, results_page, notes)
+        text = page.render(work.lab.store, results, command, copies, results_page, notes)
         write_atomically(results_page, text.encode())
     written = f"{len(work.drawn)} figures, results.json and tables in {output}"
     work.out.print(written + (f"; {results_page}" if results_page else ""))
@@ -154,55 +157,58 @@ def main(
 
 @dataclass
 class _Work:
-    """The store of measurements, the folder of figures, the console, and the figures drawn so far."""
+    """What measures, the folder of figures, the console, and the figures drawn so far."""
 
-    store: Store
+    lab: Lab
     folder: Path
     out: Console
     drawn: list[Path] = field(default_factory=list)
 
 
+def _trained(work: _Work, trained: Trained) -> dict[str, Any]:
+    """Identity and accuracy of a trained network."""
+    plan, source = work.lab.plan(trained), work.lab.source(trained)
+    accuracy = work.lab.accuracy(trained)
+    work.out.print(f"{trained.name}: {accuracy:.2%} of {plan.images:,} test images ({source})")
+    identity = {"images": plan.images, "calibration": work.lab.calibration}
+    return {"identity": identity, "trained": {"accuracy": accuracy, "source": source, "training": trained.training}}
+
+
 def _latency(
-    work: _Work,
-    trained: Trained,
-    data: Images,
-    accuracy: float,
-    steps: Sequence[int],
-    conversions: Sequence[str],
-    tuned: Sequence[Path],
+    work: _Work, trained: Trained, steps: Sequence[int], conversions: Sequence[str], tuned: Sequence[Path]
 ) -> list[dict[str, Any]]:
+    accuracy = work.lab.accuracy(trained)
+
     def show(row: dict[str, Any]) -> None:
         work.out.print(_row_sentence(row["steps"], row["accuracy"], accuracy, row["conversion"]))
 
-    rows = measure_latency(work.store, trained, data, steps, conversions=conversions, tuned=tuned, on_row=show)
+    rows = measure_latency(work.lab, trained, steps, conversions=conversions, tuned=tuned, on_row=show)
     work.drawn += figures.draw_latency(trained.name, accuracy, rows, work.folder)
     path = work.folder / f"{trained.name}-latency.csv"
     write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
     return rows
 
 
-def _waiting(
-    work: _Work, trained: Trained, data: Images, accuracy: float, steps: Sequence[int], **options: Any
-) -> list[dict[str, Any]]:
+def _waiting(work: _Work, trained: Trained, steps: Sequence[int], **options: Any) -> list[dict[str, Any]]:
     def show(row: dict[str, Any]) -> None:
         name = f"{row['conversion']}, {row['form']}, wait {row['wait']}"
         work.out.print(_row_sentence(row["steps"], row["accuracy"], row["trained"], name))
 
-    rows = measure_waiting(work.store, trained, data, steps, **options, on_row=show)
-    work.drawn += figures.draw_waiting(trained.name, accuracy, rows, work.folder)
+    rows = measure_waiting(work.lab, trained, steps, **options, on_row=show)
+    work.drawn += figures.draw_waiting(trained.name, work.lab.accuracy(trained), rows, work.folder)
     return rows
 
 
-def _lossless(work: _Work, trained: Trained, data: Images, steps: int, experiment: str) -> dict[str, Any]:
-    curve = measure_lossless(work.store, trained, data, steps, experiment)
+def _lossless(work: _Work, trained: Trained, steps: int, experiment: str, images: int | None) -> dict[str, Any]:
+    curve = measure_lossless(work.lab, trained, steps, experiment, images)
     name = "paper's recipe, current" if experiment == "lossless" else "thresholds of least error, current"
     work.out.print(_row_sentence(steps, curve["accuracy"][-1], curve["trained"], name))
     _write_curves(work.folder / f"{trained.name}-{experiment}.csv", {"accuracy": curve})
     return curve
 
 
-def _resets(work: _Work, trained: Trained, data: Images, steps: int, **options: Any) -> dict[str, Any]:
-    measured = measure_resets(work.store, trained, data, steps, **options)
+def _resets(work: _Work, trained: Trained, steps: int, **options: Any) -> dict[str, Any]:
+    measured = measure_resets(work.lab, trained, steps, **options)
     work.drawn += figures.draw_resets(trained.name, measured, work.folder)
     work.drawn += figures.draw_activity(trained.name, measured, work.folder)
     _write_curves(work.folder / f"{trained.name}-resets.csv", measured["curves"])

@@ -30,11 +30,11 @@ import typer
 from rmp_lava.errors import UsageError
 from rmp_lava.files import check_writable, sha256_of
 from rmp_lava.report.tables import console
+from rmp_lava.study.store import Store
 from rmp_lava.tables import table
 from rmp_lava.words import percent
 
 from .commands import called, chosen
-from .store import Store
 
 NETWORKS = {
     "vgg16-cifar": "cifar100",

@@ -9,14 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import rmp_lava
-from rmp_lava.files import sha256_of
+from rmp_lava.study.sweep import Row
 
-from .curves import Curve, simulate
-from .dataset import Images, Trained
-from .store import Store
+from .lab import Lab, Trained
 
 CONVERSIONS = {
     "current": {"encoding": "current"},
@@ -31,9 +27,8 @@ SEEDS = (0, 1, 2)
 
 
 def measure_latency(
-    store: Store,
+    lab: Lab,
     trained: Trained,
-    data: Images,
     steps: Sequence[int],
     *,
     conversions: Sequence[str] = tuple(CONVERSIONS),
@@ -53,47 +48,29 @@ def measure_latency(
     """
     rows: list[dict[str, Any]] = []
 
-    def add(name: str, count: int, curves: list[Curve]) -> None:
-        rows.append(_row(name, count, curves))
-        on_row(rows[-1])
+    def add(name: str, found: list[Row]) -> None:
+        for row in found:
+            rows.append(_row(name, row))
+            on_row(rows[-1])
 
     for path in tuned:
-        network = rmp_lava.load(path)
-        own = network.balanced_steps
-        for count in sorted({own, *(count for count in steps if count > own)}):
-            key = f"{trained.name}/latency/{path.stem}-{count}"
-            curve = simulate(store, key, network, data, count, {"net": sha256_of(path)})
-            add(f"tuned for {own} steps", count, [curve])
+        own = rmp_lava.load(path).balanced_steps
+        counts = sorted({own, *(count for count in steps if count > own)})
+        name = f"tuned for {own} steps"
+        add(name, lab.rows(trained, name, nets=[path], only_nets=True, steps=counts))
     for count in steps:
         for name in conversions:
-            key = f"{trained.name}/latency/{name.replace(' ', '-').replace(',', '')}-{count}"
-            network, identity = store.network(
-                f"{key}/network",
-                trained.identity | data.calibrated | {"options": CONVERSIONS[name], "steps": count},
-                lambda name=name, count=count: _convert(trained, data, CONVERSIONS[name], count),
-            )
-            seeds = SEEDS if network.input.encoding == "poisson" else SEEDS[:1]
-            curves = [
-                simulate(store, f"{key}/seed-{seed}", network, data, count, identity, seed=seed) for seed in seeds
-            ]
-            add(name, count, curves)
+            add(name, lab.rows(trained, name, steps=count, seed=SEEDS, **CONVERSIONS[name]))
     return rows
 
 
-def _convert(trained: Trained, data: Images, options: dict[str, Any], steps: int) -> rmp_lava.SpikingNetwork:
-    return rmp_lava.convert(
-        trained.model, data.calibration, steps=steps, name=trained.name, progress=True, **options
-    ).integer
-
-
-def _row(name: str, steps: int, curves: list[Curve]) -> dict[str, Any]:
-    accuracies = [curve.at(steps) for curve in curves]
+def _row(name: str, row: Row) -> dict[str, Any]:
     return {
         "conversion": name,
-        "steps": steps,
-        "accuracy": float(np.mean(accuracies)),
-        "spread": float(np.std(accuracies, ddof=1)) if len(curves) > 1 else None,
-        "seeds": len(curves),
-        "spikes": float(np.mean([curve.spikes for curve in curves])),
-        "operations": float(np.mean([curve.operations for curve in curves])),
+        "steps": row.steps,
+        "accuracy": float(row.mean[-1]),
+        "spread": None if row.spread is None else float(row.spread[-1]),
+        "seeds": len(row.accuracy),
+        "spikes": row.spikes,
+        "operations": row.operations,
     }

@@ -13,8 +13,7 @@ import numpy as np
 
 from rmp_lava.network import Neurons
 from rmp_lava.neuron import initial_state, step
-
-from .store import Store
+from rmp_lava.study.store import Store
 
 WEIGHT = 1000
 """V_in: the weight of the only synapse."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .store import Store
+from rmp_lava.study.store import Store
+
 from .tables import (
     MANY_STEPS,
     costs_table,
@@ -105,7 +106,7 @@ def render(
         "",
         "    " + command.replace(" --", " \\\n        --"),
         "",
-        *_machines(store, results),
+        *_machines(store),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -194,15 +195,14 @@ def _training(training: dict[str, Any]) -> str:
     )
 
 
-def _machines(store: Store, results: dict[str, Any]) -> list[str]:
+def _machines(store: Store) -> list[str]:
     """One line for each machine and set of versions among the measurements."""
     found = {}
-    for name in ["neuron", *results["networks"]]:
-        for content in store.everything(name).values():
-            machine, versions = content["machine"], content["versions"]
-            packages = ", ".join(f"{package} {versions[package]}" for package in versions)
-            cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
-            found[f"- {machine['cpu']}, {cores} ({', '.join(machine['instruction_sets'])}); {packages}"] = 0
+    for content in store.everything().values():
+        machine, versions = content["machine"], content["versions"]
+        packages = ", ".join(f"{package} {versions[package]}" for package in versions)
+        cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+        found[f"- {machine['cpu']}, {cores} ({', '.join(machine['instruction_sets'])}); {packages}"] = 0
     return list(found)
 
 

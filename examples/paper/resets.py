@@ -12,31 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from rmp_lava.conversion.pipeline import convert
-from rmp_lava.conversion.quantize import quantize
-from rmp_lava.network import Layer, SpikingNetwork
+from rmp_lava.study.sweep import Row
 
-from .curves import Curve, simulate
-from .dataset import Images, Trained, trained_accuracy
-from .store import Store
+from .lab import Lab, Trained, curve
 
 ALPHAS = (1.0, 0.7, 0.5, 0.3)
 THRESHOLDS = {"own": "hard", "soft": "shared"}
-"""Thresholds of hard reset, balanced with its own spikes or those of soft reset -> prefix of the names of its curves."""
+"""Thresholds of hard reset, balanced with its own spikes or those of soft reset -> `reset` of the grid."""
 SHARES = (0.5, 0.75, 0.9, 0.95)
 """Shares of the trained network's accuracy at which the resets are compared."""
-BALANCED_OVER = 256
-"""Time steps over which the largest input sums are searched; Poisson spikes reach deep layers late."""
-BALANCED_IMAGES = 64
-"""Calibration images that are simulated for `BALANCED_OVER` steps."""
+BALANCING = {"method": "paper", "balanced_steps": 256, "calibration": 64}
+"""Time steps over which the largest input sums are searched, as Poisson spikes reach deep layers late; and images for it."""
 
 
 def measure_resets(
-    store: Store,
+    lab: Lab,
     trained: Trained,
-    data: Images,
     steps: int,
     *,
+    images: int | None = None,
     alphas: tuple[float, ...] = ALPHAS,
     encoding: str = "poisson",
     thresholds: tuple[str, ...] = tuple(THRESHOLDS),
@@ -51,73 +45,30 @@ def measure_resets(
         "images": how many; "encoding"; "trained": accuracy of the trained network on them; "curves": name -> JSON values of the
         curve; "pairs": for each alpha one entry for each kind of thresholds, see `compare`.
     """
-    accuracy = trained_accuracy(store, trained, data)["accuracy"]
-    curves: dict[str, Curve] = {}
-    folder = f"{trained.name}/resets-{encoding}"
-    pairs = []
-    chance = float(np.bincount(data.labels).max() / len(data.labels))
-
-    def balanced(alpha: float, reset: str) -> tuple[SpikingNetwork, dict[str, Any]]:
-        settings = {"alpha": alpha, "reset": reset, "over": BALANCED_OVER, "of": BALANCED_IMAGES}
-        return store.network(
-            f"{folder}/{reset}-{alpha:g}/network",
-            trained.identity | data.calibrated | settings,
-            lambda: _convert(trained, data, alpha, reset, encoding),
-        )
-
-    def simulated(name: str, network: SpikingNetwork, identity: dict[str, Any]) -> Curve:
-        curves[name] = simulate(store, f"{folder}/{name}", network, data, steps, identity)
-        return curves[name]
-
-    for alpha in alphas:
-        floating, identity = balanced(alpha, "soft")
-        soft_network = quantize(floating, steps=steps)
-        soft = simulated(f"soft-{alpha:g}-integer", soft_network, identity)
-        if alpha == alphas[0]:
-            simulated(f"soft-{alpha:g}-float", floating, identity)
-        for kind in thresholds:
-            name = f"{THRESHOLDS[kind]}-{alpha:g}-integer"
-            if kind == "own":
-                floating, own = balanced(alpha, "hard")
-                hard = simulated(name, quantize(floating, steps=steps), own)
-            else:
-                hard = simulated(name, with_hard_reset(soft_network), identity | {"then": "hard"})
-            pairs.append({"thresholds": kind} | compare(alpha, soft, hard, accuracy, chance))
+    options = BALANCING | {"images": images, "steps": steps, "encoding": encoding}
+    resets = ("soft", *(THRESHOLDS[kind] for kind in thresholds))
+    found = lab.rows(trained, "resets", alpha=alphas, reset=resets, **options)
+    found += lab.rows(trained, "soft reset in float", alpha=alphas[0], reset="soft", form="float", **options)
+    rows = {f"{row.axes['reset']}-{row.axes['alpha']:g}-{row.axes['form']}": row for row in found}
+    accuracy, shown = found[0].trained, lab.plan(trained, images=images).labels
+    chance = float(np.bincount(shown).max() / len(shown))
     return {
-        "images": len(data.test),
+        "images": found[0].images,
         "encoding": encoding,
         "trained": accuracy,
-        "curves": {name: curve.plain() for name, curve in curves.items()},
-        "pairs": pairs,
+        "curves": {name: curve(row) for name, row in rows.items()},
+        "pairs": [
+            {"thresholds": kind}
+            | compare(
+                alpha, rows[f"soft-{alpha:g}-integer"], rows[f"{THRESHOLDS[kind]}-{alpha:g}-integer"], accuracy, chance
+            )
+            for alpha in alphas
+            for kind in thresholds
+        ],
     }
 
 
-def with_hard_reset(network: SpikingNetwork) -> SpikingNetwork:
-    """The same integer network with hard reset, except for a read-out that integrates."""
-
-    def change(layer: Layer) -> Layer:
-        if layer.neurons.reset != "soft" or (layer is network.output and network.integrates):
-            return layer
-        return layer.replace(neurons=layer.neurons.replace(reset="hard"))
-
-    return network.map_layers(change)
-
-
-def _convert(trained: Trained, data: Images, alpha: float, reset: str, encoding: str) -> SpikingNetwork:
-    return convert(
-        trained.model,
-        data.calibration[:BALANCED_IMAGES],
-        steps=BALANCED_OVER,
-        method="paper",
-        alpha=alpha,
-        reset=reset,
-        encoding=encoding,
-        name=trained.name,
-        progress=True,
-    ).floating
-
-
-def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: float = 0.0) -> dict[str, Any]:
+def compare(alpha: float, soft: Row, hard: Row, trained: float, chance: float = 0.0) -> dict[str, Any]:
     """The time step at which soft reset reaches the best accuracy of hard reset.
 
     `chance` is the accuracy of always predicting the same class. A curve that never exceeds it has no step of best accuracy.
@@ -131,10 +82,10 @@ def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: floa
         accuracy, which depends less on noise than the best of many steps; "soft_best": of all steps;
         "soft_rate", "hard_rate": spikes per neuron and step, the mean over layers.
     """
-    best = float(hard.accuracy.max())
+    best = float(hard.mean.max())
     better_than_chance = float(np.nextafter(chance, 1))
-    hard_steps = hard.first_reaching(best) if best > chance else None
-    soft_steps = soft.first_reaching(max(best, better_than_chance))
+    hard_steps = _first(hard, best) if best > chance else None
+    soft_steps = _first(soft, max(best, better_than_chance))
     return {
         "alpha": alpha,
         "hard_best": best,
@@ -142,13 +93,18 @@ def compare(alpha: float, soft: Curve, hard: Curve, trained: float, chance: floa
         "soft_steps": soft_steps,
         "step_ratio": _ratio(hard_steps, soft_steps),
         "step_ratio_at": {
-            f"{share:g}": _ratio(hard.first_reaching(share * trained), soft.first_reaching(share * trained))
-            for share in SHARES
+            f"{share:g}": _ratio(_first(hard, share * trained), _first(soft, share * trained)) for share in SHARES
         },
-        "soft_best": float(soft.accuracy.max()),
+        "soft_best": float(soft.mean.max()),
         "soft_rate": sum(soft.rates.values()) / len(soft.rates),
         "hard_rate": sum(hard.rates.values()) / len(hard.rates),
     }
+
+
+def _first(row: Row, accuracy: float) -> int | None:
+    """The first time step with at least this accuracy, None if there is none."""
+    reached = np.flatnonzero(row.mean >= accuracy)
+    return int(reached[0]) + 1 if len(reached) else None
 
 
 def _ratio(hard_steps: int | None, soft_steps: int | None) -> float | None:

@@ -6,22 +6,21 @@ computes whole windows, so these run on all test images; the others on the first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import rmp_lava
-from rmp_lava import Conversion, SpikingNetwork
 from rmp_lava.conversion.analog import AnalogNetwork
-from rmp_lava.conversion.fidelity import clipped
-from rmp_lava.files import sha256_of
-from rmp_lava.training.loop import evaluate
+from rmp_lava.conversion.fidelity import clipped as with_clipping
+from rmp_lava.conversion.outputs import trained_outputs
+from rmp_lava.study.jobs import Job, conversion, shown
+from rmp_lava.study.store import NET
+from rmp_lava.study.study import WHOLE
+from rmp_lava.study.sweep import Row
 
-from .curves import BLOCK, simulate
-from .dataset import Images, Trained, trained_accuracy
-from .store import Store
+from .lab import BLOCK, Lab, Trained
 
 WAITS = (0, 1, 2)
 """As well as T."""
@@ -29,12 +28,12 @@ UNTUNED = "untuned"
 FORMS = ("clipped", "float", "integer")
 """Of an untuned network. Clipped: the trained network with activations that are cut off where a rate is 1, for wait = T only."""
 PROFILE = "loihi2"
+_RANGE = ("first", "images", "test", "preparation")
 
 
 def measure_waiting(
-    store: Store,
+    lab: Lab,
     trained: Trained,
-    data: Images,
     steps: Sequence[int],
     *,
     waits: Sequence[int] = WAITS,
@@ -51,90 +50,76 @@ def measure_waiting(
         (the difference on the first `some` images). With spikes also "spikes" and "operations" per image, and of integers
         "latency" in time steps and "energy" in J per inference (low, value, high).
     """
+    names = {path.name: f"tuned for {rmp_lava.load(path).balanced_steps} steps" for path in tuned}
+    common = {"form": ("float", "integer"), "nets": tuned}
+    whole = lab.rows(trained, "waiting for T", steps=sorted(steps), wait=WHOLE, **common)
+    first = []
+    for count in sorted(steps):
+        some_waits = [*(wait for wait in sorted(waits) if wait < count), count]
+        first += lab.rows(trained, f"waiting, T = {count}", images=some, steps=count, wait=some_waits, **common)
+    of_first, of_all = lab.accuracy(trained, some), lab.accuracy(trained)
     rows: list[dict[str, Any]] = []
-    first = data.first(some)
 
-    def add(name: str, form: str, cell: _Cell, found: dict[str, Any]) -> None:
-        on = {"steps": cell.steps, "wait": cell.wait, "images": len(cell.images.test)}
-        accuracies = {
-            "trained": _trained(store, trained, cell.images),
-            "lost": _trained(store, trained, first) - found.pop("first"),
-        }
-        rows.append({"conversion": name, "form": form, **on, **accuracies, **found})
+    def add(name: str, form: str, row: Row, before: float, **found: Any) -> None:
+        on = {"steps": row.steps, "wait": row.axes["wait"], "images": row.images}
+        trained_on_them = of_all if row.axes["wait"] == row.steps else of_first
+        rows.append(
+            {"conversion": name, "form": form, **on, "trained": trained_on_them, "lost": of_first - before} | found
+        )
         on_row(rows[-1])
 
-    for count in sorted(steps):
-        for wait in sorted({*(wait for wait in waits if wait < count), count}):
-            cell = _Cell(store, trained, data if wait == count else first, first, count, wait)
-            for form in FORMS:
-                if form != "clipped" or wait == count:
-                    add(UNTUNED, form, cell, cell.clipped() if form == "clipped" else cell.untuned(form))
-            for path in tuned:
-                network = rmp_lava.load(path)
-                name, identity = f"tuned for {network.balanced_steps} steps", {"net": sha256_of(path), "wait": wait}
-                network = network.replace(wait=wait, balanced_steps=count)
-                add(name, "integer", cell, cell.simulated(path.stem, network, identity))
+    for early in first:
+        count, wait = early.steps, early.axes["wait"]
+        row = next(each for each in whole if _same(each, early)) if wait == count else early
+        form = row.axes.get("form", "integer")
+        if wait == count and form == "float":
+            accuracies = _clipped(lab, trained, count, some)
+            add(UNTUNED, "clipped", row, accuracies.pop("first"), **accuracies)
+        found = {"accuracy": float(row.mean[-1]), "spikes": row.spikes, "operations": row.operations}
+        found |= _cost(lab, trained, row, tuned) if form == "integer" else {}
+        add(names.get(row.network, UNTUNED), form, row, float(early.mean[-1]), **found)
     return rows
 
 
-def _trained(store: Store, trained: Trained, images: Images) -> float:
-    accuracy: float = trained_accuracy(store, trained, images)["accuracy"]
-    return accuracy
+def _same(one: Row, other: Row) -> bool:
+    return (one.network, one.axes) == (other.network, other.axes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Cell:
-    """One T and wait, the images to measure it on, and the first of these."""
+def _clipped(lab: Lab, trained: Trained, steps: int, some: int) -> dict[str, float]:
+    """Accuracy of the trained network with activations cut off where a rate is 1, on all images and on the first ones."""
+    plan = lab.plan(trained, steps=steps, wait=WHOLE, form="float")
+    made = plan.network(plan.points[0])
+    parts = plan.trained(trained.name)
+    jobs = [Job(clipped, made.settings | part.settings, part.places, part.about, part.units) for part in parts]
+    right = [result["correct"] for result in lab.each(jobs)]
+    counts = [part.settings["images"] for part in parts]
+    first = sum(part.settings["first"] < some for part in parts)
+    return {"accuracy": sum(right) / sum(counts), "first": sum(right[:first]) / sum(counts[:first])}
 
-    store: Store
-    trained: Trained
-    images: Images
-    first: Images
-    steps: int
-    wait: int
 
-    @property
-    def key(self) -> str:
-        return f"{self.trained.name}/waiting/{self.steps}-{self.wait}"
+def clipped(settings: Mapping[str, Any], places: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A job: images of a range that the clipped network classifies correctly."""
+    made = conversion({name: value for name, value in settings.items() if name not in _RANGE}, places)
+    images, labels = shown(settings, places)
+    outputs = trained_outputs(AnalogNetwork(with_clipping(made.analog, made.floating)), images)
+    return {"correct": int((outputs.argmax(axis=1) == labels).sum())}
 
-    @cached_property
-    def conversion(self) -> Conversion:
-        model, images = self.trained.model, self.images.calibration
-        return rmp_lava.convert(model, images, steps=self.steps, wait=self.wait, name=self.trained.name, progress=True)
 
-    def network(self, form: str) -> tuple[SpikingNetwork, dict[str, Any]]:
-        settings = self.trained.identity | self.images.calibrated | {"steps": self.steps, "wait": self.wait}
-        networks = {"float": lambda: self.conversion.floating, "integer": lambda: self.conversion.integer}
-        return self.store.network(f"{self.key}/{form}/network", settings, networks[form])
+def _cost(lab: Lab, trained: Trained, row: Row, tuned: Sequence[Path]) -> dict[str, Any]:
+    """Energy and latency of an inference of integers, estimated from the first images."""
+    nets = [path for path in tuned if path.name == row.network]
+    plan = lab.plan(trained, images=BLOCK, nets=nets, only_nets=bool(nets), steps=row.steps, wait=row.axes["wait"])
+    (point,) = plan.points
+    made, net = plan.net(point) or lab.made(plan.network(point))
+    (simulation,) = plan.simulations(point, made, net)
+    job = replace(simulation, function=energy, settings=simulation.settings | {"profile": PROFILE})
+    return lab.each([job])[0]
 
-    def untuned(self, form: str) -> dict[str, Any]:
-        return self.simulated(form, *self.network(form))
 
-    def clipped(self) -> dict[str, Any]:
-        """Accuracy of the trained network with activations that are cut off where a rate is 1."""
-
-        def measure() -> dict[str, Any]:
-            network = AnalogNetwork(clipped(self.conversion.analog, self.conversion.floating))
-            parts = {"accuracy": self.images, "first": self.first}
-            return {name: evaluate(network, some.test, some.labels) for name, some in parts.items()}
-
-        return self.store.once(
-            f"{self.key}/clipped",
-            self.network("float")[1] | self.images.identity | {"first": len(self.first.test)},
-            measure,
-        )
-
-    def simulated(self, name: str, network: SpikingNetwork, identity: dict[str, Any]) -> dict[str, Any]:
-        key, some = f"{self.key}/{name}", self.images.test[:BLOCK]
-        curve, first = (
-            simulate(self.store, key, network, images, self.steps, identity) for images in (self.images, self.first)
-        )
-
-        def measure() -> dict[str, Any]:
-            found = rmp_lava.estimate(network, rmp_lava.run(network, some, self.steps), PROFILE)
-            return {"energy": found.dynamic_between.summary(), "latency": found.latency}
-
-        settings = identity | self.images.identity | {"steps": self.steps, "profile": PROFILE, "some": len(some)}
-        cost = self.store.once(f"{key}/energy", settings, measure) if network.is_integer else {}
-        accuracies = {"accuracy": curve.at(self.steps), "first": first.at(self.steps)}
-        return accuracies | {"spikes": curve.spikes, "operations": curve.operations} | cost
+def energy(settings: Mapping[str, Any], places: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A job: "energy" in J per inference (low, value, high), and "latency" in time steps."""
+    network = rmp_lava.load(places[NET])
+    network = network.replace(wait=settings.get("wait", network.wait))
+    images, _ = shown(settings, places)
+    found = rmp_lava.estimate(network, rmp_lava.run(network, images, settings["steps"]), settings["profile"])
+    return {"energy": found.dynamic_between.summary(), "latency": found.latency}

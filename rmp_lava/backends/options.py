@@ -56,6 +56,8 @@ class Fast:
     confidence : float or None
         Stop a sample once its prediction has this probability, 0 < confidence <= 1: the softmax of the read-out per step,
         in units of the trained network's outputs. `Run.steps_used` holds the steps that each sample took. None: never.
+    first_sample : int
+        Index of the first sample, for Poisson spikes: a run of samples 250 .. 499 draws those that a run of all of them draws.
 
     Raises
     ------
@@ -69,9 +71,12 @@ class Fast:
     kernel: Kernel = "auto"
     memory: int | None = None
     confidence: float | None = None
+    first_sample: int = 0
 
     def __post_init__(self) -> None:
         check_choice("kernel", self.kernel, Kernel)
+        if not isinstance(self.first_sample, Integral) or self.first_sample < 0:
+            raise UsageError(f"first_sample is {self.first_sample}; it must be an integer of 0 or more")
         if self.memory is not None and (not isinstance(self.memory, Integral) or self.memory < 1):
             raise UsageError(f"memory is {self.memory}; allowed are positive integers (bytes)")
         if self.confidence is not None and not (isinstance(self.confidence, Real) and 0 < self.confidence <= 1):

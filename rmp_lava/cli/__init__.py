@@ -13,7 +13,7 @@ import typer
 from ..choices import LogLevel
 from ..errors import RmpLavaError, RmpLavaWarning
 from ..progress import SHOWN, running
-from . import conversion, hardware, logs, networks, nir, report, selftest, training, zoo
+from . import conversion, hardware, logs, networks, nir, report, selftest, study, training, zoo
 
 app = typer.Typer(
     name="rmp-lava",
@@ -38,6 +38,7 @@ for _command in (
     hardware.estimate,
     hardware.profiles,
     report.report,
+    study.sweep,
     networks.doctor,
     selftest.selftest,
 ):

@@ -7,6 +7,7 @@
     rmp_lava.plot.network(network)                              # layers and synapses
     rmp_lava.plot.cores(rmp_lava.map_network(network, "oheo_gulch"))
     rmp_lava.plot.energy(rmp_lava.estimate(network, result, "oheo_gulch"))
+    rmp_lava.plot.study(rows)                                   # accuracy of a study's rows against T, with spread
     rmp_lava.plot.frontier(found, "latency")                    # conversions for several (T, wait)
 
 Each returns a matplotlib figure, which a notebook shows and `savefig` writes; with `ax`, it draws into given axes. None of them
@@ -31,5 +32,6 @@ from .curves import accuracy, frontier
 from .diagram import network
 from .energy_bars import energy
 from .spikes import raster
+from .studies import study
 
-__all__ = ["accuracy", "activity", "cores", "energy", "frontier", "network", "raster", "rates"]
+__all__ = ["accuracy", "activity", "cores", "energy", "frontier", "network", "raster", "rates", "study"]

@@ -88,7 +88,7 @@ def accuracy(
         bottom = 10 * max(0, math.floor(10 * lowest - 0.5))
         axes.set_ylim(bottom, 100 * top + 0.06 * (100 * top - bottom))
         _name_ends(axes, ends, single=len(runs) == 1)
-        _time_axis(axes, longest)
+        time_axis(axes, longest)
         axes.set_xlabel("T, time steps")
         axes.set_ylabel("agreement (%)" if labels is None else "accuracy (%)")
         axes.grid(axis="y", color=RULE, linewidth=0.5)
@@ -128,7 +128,8 @@ def _note_steps(axes: Axes, shares: Mapping[str, np.ndarray], trained: float | N
         note_on(axes, f"T = {step}: {', '.join(texts)}", across=(step - 0.5, step + 0.5))
 
 
-def _time_axis(axes: Axes, steps: int) -> None:
+def time_axis(axes: Axes, steps: int) -> None:
+    """An axis of time steps from 1, logarithmic if they are many."""
     if steps > _LOG_FROM:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:g}"))

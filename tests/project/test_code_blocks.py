@@ -94,8 +94,9 @@ def folder(tmp_path_factory) -> Path:
     messages = rng.integers(0, 2, (8, 16, 2, 16, 16)).astype(np.int8)
     np.save(here / "messages.npy", messages)
     np.save(here / "spikes.npy", messages)
-    toml = [block.text for page in PAGES.values() for block in page if block.language == "toml"]
-    (here / "my_board.toml").write_text(toml[0])
+    for name, document in (("my_board.toml", "docs/hardware.md"), ("study.toml", "docs/guides/clusters.md")):
+        text = next(block.text for block in PAGES[document] if block.language == "toml")
+        (here / name).write_text(text)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)

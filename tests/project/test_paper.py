@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import re
 import subprocess
@@ -15,7 +14,8 @@ import pytest
 import typer
 
 import rmp_lava
-from rmp_lava.errors import DataError, UsageError
+from rmp_lava.errors import UsageError
+from rmp_lava.study.sweep import Row
 from rmp_lava.training.checkpoint import load_model, save_checkpoint
 from rmp_lava.training.data import load
 from rmp_lava.training.train import train
@@ -34,9 +34,9 @@ def trained_digits(tmp_path_factory) -> Path:
 @pytest.fixture
 def paper(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
-    from examples.paper import curves, dataset, neuron, resets, store
+    from examples.paper import lab, neuron, resets
 
-    return {"curves": curves, "dataset": dataset, "neuron": neuron, "resets": resets, "store": store}
+    return {"lab": lab, "neuron": neuron, "resets": resets}
 
 
 def call(*arguments: object, folder: Path) -> subprocess.CompletedProcess:
@@ -60,6 +60,13 @@ def refused(paper, monkeypatch, capsys):
     return call_in_process
 
 
+def made(folder: Path, **axes: object) -> rmp_lava.SpikingNetwork:
+    """The only network of a store that was made with these values."""
+    about = {path: json.loads(path.read_text())["about"] for path in folder.glob("network/*.json")}
+    (path,) = (path for path, values in about.items() if values.items() >= axes.items())
+    return rmp_lava.load(path.with_suffix(".net"))
+
+
 SMALL = ("--images", 60, "--calibration", 40, "--reset-steps", 24, "--reset-images", 50, "--alpha", 1)
 SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--conversion", "poisson", "--few-steps", 4)
 SMALL += ("--waiting-images", 250)
@@ -76,11 +83,11 @@ def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path
     model, _ = load_model(trained_digits)
     digits = load("digits")
     shown = np.random.default_rng(1).permutation(len(digits.test_images))[:50]
-    network = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "hard-1" / "network.net"), steps=24)
+    network = made(out, reset="hard", form="integer")
     again = rmp_lava.run(network, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
     np.testing.assert_allclose(results["resets"]["curves"]["hard-1-integer"]["accuracy"], again)
     # With soft reset's thresholds, too: the same integers, reset to zero.
-    soft = rmp_lava.quantize(rmp_lava.load(out / "digits" / "resets-poisson" / "soft-1" / "network.net"), steps=24)
+    soft = made(out, reset="soft", alpha=1.0, form="integer")
     *hidden, last = soft.layers  # whose total is read out, which integrates
     hard = soft.replace(layers=(*(each.replace(neurons=each.neurons.replace(reset="hard")) for each in hidden), last))
     shared = rmp_lava.run(hard, digits.test_images[shown], 24).accuracy_at(digits.test_labels[shown])
@@ -94,7 +101,7 @@ def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path
     shown, many = np.random.default_rng(1).permutation(len(digits.test_images))[:55], {}
     assert "55 test images, drawn at random; trained network" in text
     for experiment in ("lossless", "settled"):
-        network = rmp_lava.load(out / "digits" / experiment / "network.net")
+        network = made(out, balanced_steps={"lossless": 64, "settled": 256}[experiment], steps=16)
         again = rmp_lava.run(network, digits.test_images[shown], 16).accuracy_at(digits.test_labels[shown])
         np.testing.assert_allclose(results[experiment]["accuracy"], again)
         assert f"| accuracy (%) | {100 * again[7]:.2f} | {100 * again[15]:.2f} |" in text
@@ -115,15 +122,15 @@ def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path
         assert f"(results-{name}.png)" in text
     # Neurons that wait: the kept integers, on all images.
     shown = np.random.default_rng(1).permutation(len(digits.test_images))[:60]
-    network = rmp_lava.load(out / "digits" / "waiting" / "4-4" / "integer" / "network.net")
+    network = made(out, steps=4, wait=4, form="integer")
     again = rmp_lava.run(network, digits.test_images[shown], 4)
     assert network.wait == 4 and waited["accuracy"] == pytest.approx(again.accuracy(digits.test_labels[shown]))
     assert waited["operations"] == pytest.approx(sum(again.operations_per_sample.values()))
     assert f"| untuned | integers | T | {100 * waited['accuracy']:.2f} (" in text
     # Once more: nothing is measured again, and the page is the same.
-    before = {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
     assert call("--network", f"digits={trained_digits}", *SMALL, "--page", page, folder=tmp_path).returncode == 0
-    assert before == {path: path.stat().st_mtime_ns for path in (out / "digits").rglob("*.json")}
+    assert before == {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
     assert page.read_text() == text
 
 
@@ -174,19 +181,7 @@ def test_a_training_that_is_not_finished_is_refused(paper, trained_digits, tmp_p
     metadata = metadata | {"epochs": 400, "epochs_done": 41}
     save_checkpoint(tmp_path / "a.pt", model_name="digits-cnn", model=model, metadata=metadata)
     with pytest.raises(UsageError, match="a.pt holds 41 of 400 epochs; finish its training"):
-        paper["dataset"].load_network("a", tmp_path / "a.pt")
-
-
-def test_other_test_images_are_other_measurements(paper, trained_digits, tmp_path):
-    trained = paper["dataset"].load_network("digits", trained_digits)
-    data = paper["dataset"].load_images([trained], None, 20, 40)
-    store = paper["store"].Store(tmp_path)
-    network = rmp_lava.convert(trained.model, data.calibration, steps=4).integer
-    other = dataclasses.replace(data, labels=(data.labels + 1) % 10)
-    curves = [paper["curves"].simulate(store, "x", network, each, 4, {}) for each in (data, other)]
-    assert curves[0].accuracy[-1] > 0.8 > 0.2 > curves[1].accuracy[-1]
-    before, after = (paper["dataset"].trained_accuracy(store, trained, each)["accuracy"] for each in (data, other))
-    assert before > 0.8 > 0.2 > after
+        paper["lab"].load_network("a", tmp_path / "a.pt")
 
 
 def test_experiments_of_all_networks_and_of_one(paper):
@@ -198,50 +193,6 @@ def test_experiments_of_all_networks_and_of_one(paper):
         "b": {"neuron", "latency", "tuned"},
     }
     assert _wanted(None, ["a"]) == {None: set(EXPERIMENTS), "a": set(EXPERIMENTS)}
-
-
-def test_a_measurement_is_made_once_for_the_same_settings(paper, tmp_path):
-    store, made = paper["store"].Store(tmp_path), []
-    for settings in ({"steps": 8}, {"steps": 8}, {"steps": 16}, {"steps": 16}):
-        result = store.once("a/b", settings, lambda settings=settings: made.append(1) or {"is": settings["steps"]})
-        assert result == {"is": settings["steps"]}
-    assert len(made) == 2
-    forced = paper["store"].Store(tmp_path, again=True)
-    for _ in range(2):  # again means once more, not each time
-        forced.once("a/b", {"steps": 16}, lambda: made.append(1) or {})
-    assert len(made) == 3
-    (tmp_path / "a" / "b.json").write_text("{")
-    with pytest.raises(DataError, match="b.json is damaged; delete it"):
-        store.once("a/b", {"steps": 16}, dict)
-
-
-def test_an_interrupted_simulation_goes_on_with_the_next_block(paper, trained_digits, tmp_path, monkeypatch):
-    curves, store = paper["curves"], paper["store"].Store(tmp_path)
-    monkeypatch.setattr(curves, "BLOCK", 20)
-    trained = paper["dataset"].load_network("digits", trained_digits)
-    data = paper["dataset"].load_images([trained], None, 60, 40)
-    network = rmp_lava.convert(trained.model, data.calibration, steps=4).integer
-    ran, run = [], rmp_lava.run
-
-    def interrupted(*arguments, **options):
-        ran.append(options["seed"])
-        if len(ran) == 2:
-            raise KeyboardInterrupt
-        return run(*arguments, **options)
-
-    monkeypatch.setattr(rmp_lava, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        curves.simulate(store, "x", network, data, 6, {})
-    curve = curves.simulate(store, "x", network, data, 6, {})
-    assert ran == [0, 1, 1, 2]
-    whole = run(network, data.test, 6)
-    np.testing.assert_allclose(curve.accuracy, whole.accuracy_at(data.labels))
-    assert curve.spikes * 60 == pytest.approx(sum(n for name, n in whole.spike_counts.items() if name != "input"))
-    # Other numbers of images measure only the blocks that are not there: a fourth one, of 10 images.
-    assert curves.simulate(store, "x", network, data.first(40), 6, {}).images == 40 and ran == [0, 1, 1, 2]
-    more = paper["dataset"].load_images([trained], None, 70, 40)
-    again = paper["store"].Store(tmp_path)
-    assert curves.simulate(again, "x", network, more, 6, {}).images == 70 and ran == [0, 1, 1, 2, 3]
 
 
 @pytest.mark.once
@@ -256,7 +207,7 @@ def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):
 
 def test_the_speedup_is_counted_to_the_first_step_with_this_accuracy(paper):
     def curve(*accuracy: float):
-        return paper["curves"].Curve(np.array(accuracy), 10, {"a": 0.1}, 0.0, 0.0, 0)
+        return Row("a", {}, (accuracy,), None, 10, 0.0, 0.0, {"a": 0.1}, 0.0)
 
     hard = curve(0.1, 0.2, 0.6, 0.5)
     pair = paper["resets"].compare(0.5, curve(0.1, 0.7, 0.7, 0.5), hard, 0.79)

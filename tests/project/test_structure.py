@@ -33,6 +33,7 @@ FLOORS = [
     {"conversion"},
     {"nir", "sources"},
     {"zoo"},
+    {"study"},
     {"selftest"},
     {"plot"},
     {"report"},

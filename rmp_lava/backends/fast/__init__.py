@@ -156,9 +156,8 @@ class FastNetwork:
                     if stopped.is_set():
                         raise _Stopped
 
-                encoder = Encoder(
-                    network.input, images[first : first + batching.samples], plan.steps, seed=seed, first_sample=first
-                )
+                some, index = images[first : first + batching.samples], options.first_sample + first
+                encoder = Encoder(network.input, some, plan.steps, seed=seed, first_sample=index)
                 return [(first + rows, part) for rows, part in begin(encoder, plan, batching, record).run(ended)]
 
             found = [part for parts in _in_threads(simulate, batches, batching.workers) for part in parts]

@@ -1,0 +1,271 @@
+"""Jobs on Dask's workers: processes of this machine, those of a running scheduler, or jobs of a batch system such as SLURM.
+
+Dask distributes jobs, and executes those of a lost worker again. Workers write to the store themselves, so it lies on a file
+system that all of them share. Scheduler and workers trust each other: whoever reaches their ports can run code there.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import warnings
+from asyncio import CancelledError as AsyncCancelledError
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BackendError, BackendUnavailableError, UsageError, first_line
+from ..threads import usable_cores
+from .jobs import Job, Outcome, execute
+
+BATCH_SYSTEMS = {name.lower(): f"{name}Cluster" for name in ("SLURM", "PBS", "LSF", "SGE", "HTCondor", "OAR", "Moab")}
+"""As users name them -> class of dask-jobqueue."""
+PLACES = f"local, local:N, tcp://HOST:PORT, tls://HOST:PORT, or {', '.join(BATCH_SYSTEMS)}"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What each worker is given, the table [cluster] of a study.
+
+    Parameters
+    ----------
+    workers : int or None
+        Processes; None: as many as the cores allow on this machine, 1 in a batch system.
+    threads : int
+        Of PyTorch in each process, also without a cluster.
+    memory : str or None
+        Of each worker, such as "4GB"; Dask restarts a worker that takes more. None: an equal share of this machine; batch systems
+        need it, here or in Dask's configuration.
+    queue, account, walltime, interface : str or None
+        Of a batch system, such as walltime "02:00:00"; None: as in Dask's configuration (jobqueue.yaml).
+    directives, prologue : tuple of str
+        Further lines of its job script: directives such as "--constraint=cpu", and commands before the worker starts.
+
+    Raises
+    ------
+    UsageError
+        If a number is below 1.
+    """
+
+    workers: int | None = None
+    threads: int = 1
+    memory: str | None = None
+    queue: str | None = None
+    account: str | None = None
+    walltime: str | None = None
+    interface: str | None = None
+    directives: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in (("workers", self.workers), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} of [cluster] is {value}; give at least 1")
+
+
+class DaskPool:
+    """Workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    folder : Path
+        Of the store, as the workers see it.
+    threads : int
+        Of PyTorch in each worker.
+    expected : int
+        Workers that were asked for.
+    """
+
+    def __init__(self, client: Any, folder: Path, threads: int, expected: int = 1) -> None:
+        from distributed import as_completed
+
+        self._client, self._arguments, self._expected = client, (str(folder.resolve()), threads), expected
+        self._jobs: dict[str, Job] = {}
+        self._completed = as_completed(loop=client.loop)
+
+    @property
+    def workers(self) -> int:
+        """Processes that were asked for, or more that are there."""
+        return max(self._expected, self.present)
+
+    @property
+    def present(self) -> int:
+        """Processes that are there at present."""
+        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def submit(self, job: Job) -> None:
+        """Send a job to the scheduler."""
+        with _connected():
+            future = self._client.submit(execute, job, *self._arguments, key=job.key, pure=False)
+        self._jobs[future.key] = job
+        self._completed.add(future)
+
+    def finished(self) -> Iterator[tuple[Job, Outcome]]:
+        """Jobs as workers finish them.
+
+        Raises
+        ------
+        BackendError
+            If the scheduler is lost; what workers finished is in the store.
+        """
+        for future in self._completed:
+            job = self._jobs[future.key]
+            with _connected():
+                error = future.exception()
+                outcome = future.result() if error is None else Outcome(None, _reason(error))
+            yield job, outcome
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Nothing that asks the scheduler fails for another reason than that it is gone: jobs return their errors."""
+    try:
+        yield
+    except (Exception, AsyncCancelledError) as error:
+        raise BackendError(
+            "the connection to the scheduler is lost; what was measured is kept, so call again with --resume "
+            f"({type(error).__name__})"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    from distributed import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return (
+            "all workers that tried it died, the last one was "
+            f"{error.last_worker.address}; give workers more memory, or measure fewer images in a job"
+        )
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+@contextmanager
+def pool(place: str, options: Cluster, folder: Path) -> Iterator[tuple[DaskPool, str]]:
+    """Workers at a place of `PLACES`, and the address of their dashboard; those that were started for it end afterwards.
+
+    Raises
+    ------
+    UsageError
+        If the place is not one of them.
+    BackendUnavailableError
+        If Dask is missing, or the scheduler cannot be reached.
+    """
+    workers = expected_workers(place, options)
+    distributed = _dask()
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is said in one sentence
+    with ExitStack() as stack:
+        if place in BATCH_SYSTEMS:
+            started = stack.enter_context(_batch(place, options))
+            started.scale(jobs=workers)
+        else:
+            started = stack.enter_context(_local(workers, options)) if place.startswith("local") else place
+        try:
+            client = stack.enter_context(distributed.Client(started, timeout="20s", set_as_default=False))
+        except (OSError, TimeoutError, ValueError) as error:
+            raise BackendUnavailableError(
+                f"no scheduler answers at {place} ({first_line(error)}); start one with `dask scheduler`, and workers with "
+                f"`dask worker {place} --nthreads 1`"
+            ) from None
+        yield DaskPool(client, folder, options.threads, workers), client.dashboard_link
+
+
+def expected_workers(place: str, options: Cluster) -> int:
+    """How many processes a place would have, without starting any; 1 where a running scheduler knows.
+
+    Raises
+    ------
+    UsageError
+        If the place is not one of `PLACES`.
+    """
+    kind, _, rest = place.partition(":")
+    if kind == "local" and (not rest or rest.isdecimal() and int(rest)):
+        return int(rest) if rest else options.workers or max(1, usable_cores() // options.threads)
+    if kind in ("tcp", "tls") or place in BATCH_SYSTEMS:
+        return options.workers or 1
+    raise UsageError(f"--cluster is {place!r}; choose {PLACES}")
+
+
+def job_script(place: str, options: Cluster) -> str:
+    """The script that a batch system would run for each worker; nothing is submitted.
+
+    Raises
+    ------
+    UsageError
+        If the place is no batch system, or something is missing that it needs.
+    """
+    if place not in BATCH_SYSTEMS:
+        raise UsageError(f"--print-script is for batch systems, not for {place!r}; choose {', '.join(BATCH_SYSTEMS)}")
+    with _batch(place, options) as cluster:
+        script: str = cluster.job_script()
+        return script
+
+
+@contextmanager
+def _local(workers: int, options: Cluster) -> Iterator[Any]:
+    distributed = _dask()
+    environment = {name: str(options.threads) for name in _THREADS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a port that is taken: another one is found
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,  # jobs at once; PyTorch's threads belong to the process
+            memory_limit=options.memory or "auto",
+            env=environment,
+            dashboard_address="127.0.0.1:0",
+        )
+    with cluster:
+        yield cluster
+
+
+@contextmanager
+def _batch(kind: str, options: Cluster) -> Iterator[Any]:
+    _dask()
+    import dask_jobqueue
+
+    given: dict[str, Any] = {
+        "memory": options.memory,
+        "queue": options.queue,
+        "account": options.account,
+        "walltime": options.walltime,
+        "interface": options.interface,
+        "job_extra_directives": list(options.directives) or None,
+    }
+    threads = [f"export {name}={options.threads}" for name in _THREADS]
+    given = {name: value for name, value in given.items() if value is not None}
+    if kind == "slurm":
+        given["job_cpu"] = options.threads
+    try:
+        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[kind])(
+            cores=1,  # jobs at once; PyTorch's threads belong to the process
+            processes=1,
+            job_script_prologue=[*threads, *options.prologue],
+            python=sys.executable,
+            **given,
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{kind} cannot be used ({first_line(error)}); give memory, walltime and queue in [cluster] of the study, or in "
+            "Dask's configuration"
+        ) from None
+    with cluster:
+        yield cluster
+
+
+def _dask() -> Any:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue  # noqa: F401 - one extra has both
+        import distributed
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"--cluster needs Dask ({first_line(error)}); install it with: pip install '.[cluster]'"
+        ) from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)  # dask_jobqueue makes Ctrl-C a successful exit
+    return distributed

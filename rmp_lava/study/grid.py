@@ -1,0 +1,208 @@
+"""Points of a study's grid, and the jobs that measure them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..conversion.balancing import candidates_for
+from ..errors import RmpLavaError, UsageError
+from ..files import sha256_of
+from ..netx import load
+from .jobs import (
+    Job,
+    dataset,
+    identified,
+    images_fingerprint,
+    loaded,
+    network,
+    simulation,
+    test_order,
+    trained,
+)
+from .store import NET
+from .study import CONVERSION, OF_NETS, SEEDS, SHARED, WHOLE, Study
+
+_BALANCING = ("thresholds", "percentile", "alpha", "v_init", "channelwise", "calibrate", "reset", "wait")
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One combination of values for one network.
+
+    Parameters
+    ----------
+    network : str
+        Its name in the study.
+    axes : mapping
+        Axis -> value; of a spiking network those of `OF_NETS`.
+    """
+
+    network: str
+    axes: Mapping[str, Any]
+
+    @property
+    def without_seeds(self) -> tuple[Any, ...]:
+        """What points have in common that differ in their seeds only; may be hashed."""
+        return self.network, *((axis, value) for axis, value in self.axes.items() if axis not in SEEDS)
+
+
+def points(study: Study) -> tuple[list[Point], int]:
+    """All combinations, and how many were left out: neurons that wait for more than T steps, or with hard reset.
+
+    Raises
+    ------
+    UsageError
+        If a conversion would refuse a combination.
+    """
+    found, left_out, seen = [], 0, set()
+    for name in (*study.networks, *study.nets):
+        axes = {axis: values for axis, values in study.grid.items() if name in study.networks or axis in OF_NETS}
+        for values in itertools.product(*axes.values()):
+            own = dict(zip(axes, values, strict=True))
+            if own.get("wait") == WHOLE:
+                own["wait"] = own["steps"]
+            if own.get("wait", 0) and (own["wait"] > own["steps"] or own.get("reset") in ("hard", SHARED)):
+                left_out += 1
+                continue
+            if name in study.networks:
+                _check(own)
+            if repr((name, own)) not in seen:  # wait = T, and a number that is T
+                seen.add(repr((name, own)))
+                found.append(Point(name, own))
+    return found, left_out
+
+
+def _check(axes: Mapping[str, Any]) -> None:
+    try:
+        changes = {name: axes[name] for name in _BALANCING if name in axes}
+        if changes.get("reset") == SHARED:
+            changes["reset"] = "soft"
+        candidates_for(axes.get("method", "low-latency"), **changes)
+    except (RmpLavaError, TypeError) as error:
+        raise UsageError(f"{error} (with {', '.join(f'{name} {value!r}' for name, value in axes.items())})") from None
+    if axes.get("wait") and axes.get("balanced_steps", axes["steps"]) != axes["steps"]:
+        raise UsageError(
+            "balanced_steps and wait are both given; neurons that wait are balanced for the T that they run for"
+        )
+
+
+class Plan:
+    """Makes the jobs of a study; reads the networks and the data set to identify them.
+
+    Raises `UsageError` or `DataError` if one of them cannot be used.
+    """
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        self.study, self.folder = study, folder.resolve()
+        self.points, self.left_out = points(study)
+        self._identities, sets = {}, {study.data}
+        for name, source in study.networks.items():
+            target, self._identities[name] = loaded(source.target, source.weights)
+            sets |= {study.data or target.dataset}
+        self._nets = {}
+        for name, net in study.nets.items():
+            spiking = load(net)
+            self._nets[name] = ({NET: sha256_of(net), "encoding": spiking.input.encoding}, str(Path(net).resolve()))
+            sets |= {study.data or spiking.dataset}
+        if len(sets := sets - {None}) != 1:
+            found = ", ".join(sorted(map(str, sets))) or "unknown ones"
+            raise UsageError(f"the networks were trained on {found}; give data, the one data set of the study")
+        self.data: str = str(sets.pop())
+        directory = study.data_dir
+        self._places = {"data": self.data, "data_dir": None if directory is None else str(Path(directory).resolve())}
+        self._ranges = self._identified_ranges()
+
+    @property
+    def images(self) -> int:
+        """Test images of each point."""
+        return sum(each["images"] for each in self._ranges)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of these, int64."""
+        data = dataset(self.data, self._places["data_dir"])
+        first = self._ranges[0]["first"]
+        labels: np.ndarray = data.test_labels[test_order(len(data.test_labels))[first : first + self.images]]
+        return labels
+
+    def _identified_ranges(self) -> list[dict[str, int]]:
+        data = dataset(self.data, self._places["data_dir"])
+        if data.takes_events:
+            raise UsageError(f"data set {self.data!r} holds events, which a study cannot run yet; use `rmp-lava run`")
+        available, (start, end) = len(data.test_images), self.study.images
+        end = available if end == -1 else end
+        if end > available:
+            raise UsageError(f"images end at {end}, but data set {self.data!r} has {available:,} test images")
+        order, ranges = test_order(available), []
+        for first in range(start, end, self.study.block):
+            some = order[first : min(end, first + self.study.block)]
+            test = identified(data.test_images[some], data.test_labels[some])
+            ranges.append({"first": first, "images": len(some), "test": test})
+        return ranges
+
+    def network(self, point: Point) -> Job | None:
+        """The job that makes the network of a point; None if it is there already."""
+        if point.network in self._nets:
+            return None
+        axes, shared = point.axes, point.axes.get("reset") == SHARED
+        options = {name: axes[name] for name in CONVERSION if name in axes} | dict(self.study.preparation)
+        if shared:
+            options["reset"] = "soft"
+        balanced = axes.get("balanced_steps", axes["steps"])
+        settings = {
+            "rmp_lava": __version__,
+            "trained": self._identities[point.network],
+            "data": images_fingerprint(self.data, self._places["data_dir"]),
+            "calibration": self.study.calibration,
+            "options": options,
+            "balanced_steps": balanced,
+            "steps": axes["steps"] if axes["form"] == "integer" else balanced,
+            "seed": axes.get("calibration_seed", 0),
+            "form": axes["form"],
+        }
+        about = {"network": point.network} | {name: value for name, value in axes.items() if name != "seed"}
+        return Job(network, settings, self._source(point.network), about)
+
+    def simulations(self, point: Point, made: Mapping[str, Any], net: str) -> list[Job]:
+        """The jobs that simulate the network of a point: the result of its job, and its file."""
+        axes = point.axes
+        settings = {
+            NET: made[NET],
+            "steps": axes["steps"],
+            "seed": axes["seed"] if made["encoding"] == "poisson" else 0,
+        }
+        if axes.get("reset") in ("hard", SHARED):
+            settings["reset"] = "hard"
+        if point.network in self._nets and "wait" in axes:
+            settings["wait"] = axes["wait"]
+        about = {"network": point.network, **axes}
+        return [
+            Job(simulation, settings | each, self._places | {"net": net}, about, axes["steps"] * each["images"])
+            for each in self._ranges
+        ]
+
+    def trained(self, name: str) -> list[Job]:
+        """The jobs that measure a trained network; none for a spiking one."""
+        if name in self._nets:
+            return []
+        settings = {"trained": self._identities[name], "preparation": dict(self.study.preparation)}
+        return [
+            Job(trained, settings | each, self._source(name), {"network": name}, each["images"])
+            for each in self._ranges
+        ]
+
+    def net(self, point: Point) -> tuple[Mapping[str, Any], str] | None:
+        """Identity and file of a spiking network that was given; None for those that are made."""
+        return self._nets.get(point.network)
+
+    def _source(self, name: str) -> dict[str, Any]:
+        source = self.study.networks[name]
+        own = {"target": source.target, "weights": source.weights, "preparation": dict(self.study.preparation)}
+        return self._places | own

@@ -1,0 +1,315 @@
+"""Jobs: plain settings in, plain values out, executed in any process that sees the store and the data.
+
+A job's settings determine its outcome, and a hash of them is its name. Places say where files are; they may differ from machine
+to machine. Simulations are of a range of images with the Poisson spikes that these images have in a run of all of them, so
+counts of ranges add up to those of that run, whoever computes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..backends import Fast, PreparedNetwork, prepare
+from ..conversion.conversion import Conversion
+from ..conversion.outputs import trained_outputs
+from ..conversion.pipeline import convert
+from ..conversion.quantization import Quantization
+from ..conversion.quantize import quantize
+from ..conversion.tracing.prepared import prepared
+from ..errors import DataError, RmpLavaError
+from ..files import sha256_of
+from ..network import INPUT, Layer, SpikingNetwork
+from ..netx import load, save
+from ..sources.images import ImageSplit, from_dataset
+from ..sources.models import TrainedModel, load_trained
+from ..training.data import Dataset, as_float, load as load_dataset
+from ..training.data.lazy_images import Images, checksum
+from .store import NET, Store
+
+Values = Mapping[str, Any]
+"""JSON values."""
+QUANTIZATION = ("profile", "threshold_form", "weight_bits")
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement.
+
+    Parameters
+    ----------
+    function : callable
+        Of settings, places and the path, without suffix, at which it may store a file; returns JSON values. Its module has to be
+        importable wherever it is executed.
+    settings : mapping
+        JSON values that determine the outcome.
+    places : mapping
+        JSON values that do not: paths.
+    about : mapping
+        What people want to know of it, and estimates compare.
+    units : int
+        Its size, in which durations of similar jobs compare.
+    """
+
+    function: Callable[[Values, Values, Path], dict[str, Any]]
+    settings: Values
+    places: Values = field(default_factory=dict)
+    about: Values = field(default_factory=dict)
+    units: int = 1
+
+    @property
+    def kind(self) -> str:
+        """The function's name."""
+        return self.function.__name__
+
+    @property
+    def key(self) -> str:
+        """Kind and hash of the settings: a path in a store."""
+        text = json.dumps(dict(self.settings), sort_keys=True)
+        return f"{self.kind}/{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+    def __str__(self) -> str:
+        return f"{self.kind} of " + ", ".join(f"{name} {value}" for name, value in self.about.items())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: the whole measurement, or an error of one sentence, and its traceback if it is a defect."""
+
+    content: dict[str, Any] | None
+    error: str = ""
+    trace: str = ""
+
+
+def execute(job: Job, folder: str, threads: int) -> Outcome:
+    """Execute a job, unless the store has its measurement; errors are part of the outcome.
+
+    Parameters
+    ----------
+    folder : str
+        Of the store. What was measured is there when this returns, even if nobody waits for it any more.
+    threads : int
+        Of PyTorch. Always as many, because sums of real numbers depend on how they are divided.
+    """
+    store = Store(Path(folder))
+    try:
+        with _ONE_AT_A_TIME, _exactly(threads):  # PyTorch's threads are those of the process
+            path = store.path(job.key).with_suffix("")
+            log = {"about": dict(job.about), "units": job.units}
+            measure = partial(job.function, job.settings, job.places, path)
+            return Outcome(store.measure(job.key, job.settings, measure, **log))
+    except RmpLavaError as error:
+        return Outcome(None, str(error))
+    except Exception as error:  # one job that fails must not end the others
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome(None, reason, traceback.format_exc())
+
+
+def network(settings: Values, places: Values, path: Path) -> dict[str, Any]:
+    """Convert a trained network, and write it to PATH.net: integers, or real numbers for form "float"."""
+    found = conversion(settings, places)
+    made, steps = found.floating, settings["steps"]
+    if settings["form"] == "integer":
+        if steps == found.steps:
+            made = found.integer
+        else:  # balanced over other steps than it runs
+            how = {name: value for name, value in settings["options"].items() if name in QUANTIZATION}
+            made = quantize(made, steps=steps, **how)
+    save(made, path.with_suffix(".net"))
+    return {NET: sha256_of(path.with_suffix(".net")), "encoding": made.input.encoding}
+
+
+def conversion(settings: Values, places: Values) -> Conversion:
+    """The conversion of a job that makes a network; kept for its other form."""
+    return _conversion(json.dumps([dict(settings) | {"form": None, "steps": None}, dict(places)]))
+
+
+def simulation(settings: Values, places: Values, path: Path) -> dict[str, Any]:
+    """Simulate a network on a range of images.
+
+    Returns
+    -------
+    dict
+        "images"; "correct": of them, after 1 .. T steps; "messages": layer name -> their number; "neurons": layer name -> how
+        many of it spike; "operations"; "saturated": updates at the limits of a register; "execution".
+    """
+    loaded = _network(places["net"], settings["net"])
+    first = settings["first"] if loaded.input.encoding == "poisson" else 0  # one preparation for all ranges
+    ready = _ready(places["net"], settings["net"], settings.get("wait"), settings.get("reset"), first)
+    images, labels = shown(settings, places)
+    result = ready.run(images, settings["steps"], seed=settings["seed"])
+    at = result.accuracy_at(labels)  # refuses labels that do not fit
+    return {
+        "images": len(images),
+        "correct": np.rint(at * len(images)).astype(int).tolist(),
+        "messages": {name: count for name, count in result.spike_counts.items() if name != INPUT},
+        "neurons": {each.name: each.size for each in loaded if each.neurons.reset != "none"},
+        "operations": int(sum(each.sum() for each in result.synaptic_operations.values())),
+        "saturated": int(sum(result.saturations.values())),
+        "execution": result.execution,
+    }
+
+
+def trained(settings: Values, places: Values, path: Path) -> dict[str, Any]:
+    """Images of a range that the trained network classifies correctly: "images", "correct"."""
+    target = trained_model(places["target"], places["weights"], settings["trained"])
+    images, labels = shown(settings, places)
+    how = {name: _number(places["preparation"].get(name)) for name in ("input_range", "mean", "std")}
+    outputs = trained_outputs(prepared(target.model, images[:2], **how), images)
+    return {"images": len(images), "correct": int((outputs.argmax(axis=1) == labels).sum())}
+
+
+def identity(target: TrainedModel) -> dict[str, str]:
+    """What tells a trained network from others: kind -> SHA-256 of its file, or of its weights where a function returned it."""
+    if target.kind != "function" and target.path is not None:
+        return {target.kind: sha256_of(target.path)}
+    digest = hashlib.sha256()
+    state = target.model.state_dict
+    for name, value in sorted((state() if callable(state) else state).items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return {"function": digest.hexdigest()}
+
+
+def trained_model(target: str, weights: str | None, expected: Mapping[str, str]) -> TrainedModel:
+    """The trained network of a job; raises `DataError` if it is not the one that the job is about."""
+    found, made = loaded(target, weights)
+    if made != expected:
+        raise DataError(
+            f"network {target} is another one here than where the study was read: it has changed, or its function does not "
+            "always return the same weights"
+        )
+    return found
+
+
+@lru_cache(maxsize=2)
+def loaded(target: str, weights: str | None) -> tuple[TrainedModel, dict[str, str]]:
+    """A trained network and its identity, kept for the next job."""
+    found = load_trained(target, None if weights is None else Path(weights))
+    return found, identity(found)
+
+
+@lru_cache(maxsize=1)
+def dataset(name: str, directory: str | None) -> Dataset:
+    """A data set, kept for the next job."""
+    return load_dataset(name, directory)
+
+
+@lru_cache(maxsize=1)
+def split(name: str, directory: str | None, validation_fraction: float) -> ImageSplit:
+    """The training part of a data set, divided as in the network's training."""
+    return from_dataset(dataset(name, directory), validation_fraction)
+
+
+def test_order(count: int) -> np.ndarray:
+    """(count,) indices of test images in the order in which all studies take them: a random one, as data sets may be sorted."""
+    return np.random.default_rng(1).permutation(count)
+
+
+def identified(images: Images, labels: np.ndarray) -> int:
+    """CRC-32 of images and their labels."""
+    return checksum(labels, checksum(images))
+
+
+def shown(settings: Values, places: Values) -> tuple[np.ndarray, np.ndarray]:
+    """The test images that a job is about, as float32, and their labels."""
+    data = dataset(places["data"], places["data_dir"])
+    some = test_order(len(data.test_images))[settings["first"] : settings["first"] + settings["images"]]
+    images, labels = data.test_images[some], data.test_labels[some]
+    if identified(images, labels) != settings["test"]:
+        raise DataError(
+            f"test images {settings['first']} and following of data set {data.located} are others here than where the study was "
+            "read; let all workers read the same files"
+        )
+    return as_float(images), labels
+
+
+@lru_cache(maxsize=1)
+def _conversion(described: str) -> Conversion:
+    settings, places = json.loads(described)
+    target = trained_model(places["target"], places["weights"], settings["trained"])
+    images = split(places["data"], places["data_dir"], target.validation_fraction)
+    if images_fingerprint(places["data"], places["data_dir"]) != settings["data"]:
+        raise DataError(
+            f"data set {images.what} is another one here than where the study was read; let all workers read it"
+        )
+    some, labels = images.calibration(settings["calibration"], settings["seed"])
+    options = dict(settings["options"])
+    quantization = Quantization(**{name: options.pop(name) for name in QUANTIZATION if name in options})
+    return convert(
+        target.model,
+        some,
+        labels=labels,
+        steps=settings["balanced_steps"],
+        seed=settings["seed"],
+        shuffle=False,  # drawn at random
+        quantization=quantization,
+        name=target.name,
+        class_names=images.class_names,
+        classes=images.classes,
+        dataset=images.dataset,
+        validation_fraction=images.validation_fraction,
+        provenance=target.provenance | images.provenance,
+        **{name: _number(value) for name, value in options.items()},
+    )
+
+
+@lru_cache(maxsize=1)
+def images_fingerprint(name: str, directory: str | None) -> int:
+    """CRC-32 of a data set's training images and labels."""
+    return dataset(name, directory).fingerprint
+
+
+@lru_cache(maxsize=1)
+def _ready(net: str, sha256: str, wait: int | None, reset: str | None, first: int) -> PreparedNetwork:
+    loaded = _network(net, sha256)
+    if wait is not None:
+        loaded = loaded.replace(wait=wait)
+    return prepare(with_hard_reset(loaded) if reset == "hard" else loaded, Fast(first_sample=first))
+
+
+@lru_cache(maxsize=1)
+def _network(net: str, sha256: str) -> SpikingNetwork:
+    if not Path(net).is_file() or sha256_of(net) != sha256:
+        raise DataError(
+            f"network {net} is missing or has changed; keep the store on a file system that all workers share"
+        )
+    return load(net)
+
+
+def with_hard_reset(network: SpikingNetwork) -> SpikingNetwork:
+    """The same network with hard reset, except for a read-out that integrates."""
+
+    def change(layer: Layer) -> Layer:
+        if layer.neurons.reset != "soft" or (layer is network.output and network.integrates):
+            return layer
+        return layer.replace(neurons=layer.neurons.replace(reset="hard"))
+
+    return network.map_layers(change)
+
+
+def _number(value: Any) -> Any:
+    """Lists of a file as the tuples that functions take."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+@contextmanager
+def _exactly(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
