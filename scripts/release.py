@@ -1,11 +1,11 @@
 """Check a release: build wheel and source distribution, and install both into fresh environments outside the checkout.
 
-python scripts/release.py                        every version of Python at hand, of those that pyproject.toml names
+python scripts/release.py                        every supported version of Python that has not passed with the same wheel
 python scripts/release.py --python 3.12          one of them; results of the others are kept
 
 Needs an index of packages. Each environment is deleted after its checks, unless --keep is given. Prints a table, and exits with
-code 1 if anything failed or a version was left out. `pip` takes its usual variables: with PIP_CONSTRAINT the environments have
-the pins of a file instead of the newest releases.
+code 1 if a version that was asked for failed or is missing. `pip` takes its usual variables: with PIP_CONSTRAINT the
+environments have the pins of a file instead of the newest releases.
 """
 
 from __future__ import annotations
@@ -168,23 +168,19 @@ for file in sorted(importlib.metadata.files("rmp-lava"), key=str):
 """
 
 
-def show(results: dict[str, list[Check]], wanted: list[str]) -> bool:
-    """Print a line for each version; whether all passed."""
-    good = True
+def show(results: dict[str, list[Check]], wanted: list[str]) -> None:
+    """Print a line for each version."""
     print(f"{'Python':8} {'result':8} {'checks':>6} {'time':>7}  what it ran with, or what failed")
     for version in wanted:
         checks = results.get(version)
         if not checks:
-            good = False
             print(f"{version:8} {'not run':8}")
             continue
         failed = next((check for check in checks if not check.passed), None)
-        good &= failed is None
         said = next((check.said for check in checks if check.what == "versions"), "")
         line = said if failed is None else f"{failed.what}: {failed.said}"
         seconds = sum(check.seconds for check in checks)
         print(f"{version:8} {'passed' if failed is None else 'FAILED':8} {len(checks):6} {seconds:5.0f} s  {line}")
-    return good
 
 
 def main() -> int:
@@ -211,7 +207,10 @@ def main() -> int:
     kept = stored.get("results", {}) if stored.get("wheel") == digest else {}
     results = {version: [Check(**each) for each in checks] for version, checks in kept.items()}
     store(digest, results)
-    for version in arguments.python or versions():
+    asked = arguments.python or versions()
+    for version in asked:
+        if version in results and not arguments.python and all(check.passed for check in results[version]):
+            continue
         if interpreter(version) is None:
             print(f"Python {version} is not on this machine: not run")
             continue
@@ -223,9 +222,9 @@ def main() -> int:
             if not arguments.keep:
                 shutil.rmtree(folder, ignore_errors=True)
         store(digest, results)
-    good = show(results, sorted({*versions(), *(arguments.python or [])}, key=lambda v: int(v.split(".")[1])))
+    show(results, sorted({*versions(), *asked}, key=lambda version: int(version.split(".")[1])))
     print(f"Everything that was printed: {log}")
-    return 0 if good else 1
+    return 0 if all(version in results and all(check.passed for check in results[version]) for version in asked) else 1
 
 
 def store(digest: str, results: dict[str, list[Check]]) -> None:
