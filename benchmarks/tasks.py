@@ -222,7 +222,10 @@ def scores(model: nn.Module, task: Task, steps: int = 16, wait: int = 0) -> tupl
     """
     images, test = (task.images, task.test_images) if task.events is None else task.events(steps)
     encoding: TrainedEncoding | None = None if task.events is None else "spikes"
-    conversion = rmp_lava.convert(model, images[:_CALIBRATION], steps=steps, wait=wait, encoding=encoding)
+    targets = task.targets[:_CALIBRATION]
+    conversion = rmp_lava.convert(
+        model, images[:_CALIBRATION], steps=steps, wait=wait, encoding=encoding, labels=targets
+    )
     stages = conversion.stages(test, task.test_targets)
     found = [stage.score for stage in (stages[0], stages[-1])]
     return conversion, [float(s.error if s.accuracy is None else s.accuracy) for s in found]  # type: ignore[arg-type]

@@ -52,6 +52,10 @@ class Request(Protocol):
     @property
     def quantization(self) -> Quantization: ...
 
+    @property
+    def has_real_targets(self) -> bool:
+        """Whether outputs are real values rather than scores of classes, as far as labels tell."""
+
     def again(self, **changed: Any) -> Converted:
         """The conversion with other parameters of `rmp_lava.convert`."""
 
@@ -119,7 +123,7 @@ def _noticeable(images: np.ndarray) -> float:
 
 def diagnose_rounding(conversion: Converted, request: Request) -> Diagnosis | None:
     """What rounding to integers loses, or None if it loses less than `NOTICEABLE`."""
-    trained = TrainedOutputs(conversion.analog, request.some_images())
+    trained = TrainedOutputs(conversion.analog, request.some_images(), real=request.has_real_targets)
     before, after = (
         trained.agreement(each, conversion.steps, seed=conversion.seed)
         for each in (conversion.floating, conversion.integer)
@@ -134,7 +138,7 @@ def diagnose_rounding(conversion: Converted, request: Request) -> Diagnosis | No
 
 def diagnose_rates(conversion: Converted, request: Request) -> Diagnosis | None:
     """What spikes over T time steps lose, before any rounding, or None if they lose less than `NOTICEABLE`."""
-    trained = TrainedOutputs(conversion.analog, request.some_images())
+    trained = TrainedOutputs(conversion.analog, request.some_images(), real=request.has_real_targets)
     steps, seed = conversion.steps, conversion.seed
     after = trained.agreement(conversion.floating, steps, seed=seed)
     if 1 - after <= _noticeable(trained.images):

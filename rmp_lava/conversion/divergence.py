@@ -35,27 +35,30 @@ class TrainedOutputs:
         Float, in analog form.
     images : numpy.ndarray
         Training images (never test images), as `rmp_lava.run` takes them; the first `COMPARED_IMAGES` are used.
+    real : bool
+        Whether the outputs are real values, as of an autoencoder, rather than scores of classes. A single output always is.
     """
 
-    def __init__(self, analog: SpikingNetwork, images: np.ndarray) -> None:
+    def __init__(self, analog: SpikingNetwork, images: np.ndarray, *, real: bool = False) -> None:
         self.images = images[:COMPARED_IMAGES]
         output = analog.output.name
         found = [value for _, name, value in activations(analog, self.images) if name == output]
         self.outputs = torch.cat(found).flatten(1).double()
+        self.real = real or self.outputs.shape[1] == 1
 
     def agreement(self, network: SpikingNetwork, steps: int, *, seed: int = 0) -> float:
-        """Share of images, or pixels, with the trained network's prediction after T steps; of a single output, 1 minus its error.
+        """Share of images, or pixels, with the trained network's prediction after T steps; of real outputs, 1 minus their error.
 
         See `rmp_lava.scores.Score` for the error.
         """
         found = run(network, self.images, steps, seed=seed).agreement(network, self.outputs.numpy())
-        return 1 - (found.error or 0.0) if found.accuracy is None else found.accuracy
+        return 1 - (found.error or 0.0) if self.real or found.accuracy is None else found.accuracy
 
     def divergence(self, network: SpikingNetwork, steps: int, *, seed: int = 0) -> float:
         """Distance of a balanced or integer network's outputs after T steps from the trained network's; 0 if they are equal.
 
         The mean Kullback-Leibler divergence of their softmax, in nats: the loss of distillation (Hinton, Vinyals, Dean, 2015),
-        which weights differences that could change a decision. For a single output, the mean squared difference over the mean
+        which weights differences that could change a decision. For real outputs, the mean squared difference over the mean
         square.
 
         Raises
@@ -70,7 +73,7 @@ class TrainedOutputs:
             )
         result = run(network, self.images, steps, seed=seed)
         outputs, expected = torch.from_numpy(result.in_trained_units(network)), self.outputs  # (N, outputs)
-        if expected.shape[1] == 1:
+        if self.real:
             return float((expected - outputs).square().mean() / expected.square().mean())
         expected, outputs = expected.log_softmax(dim=1), outputs.log_softmax(dim=1)
         return float((expected.exp() * (expected - outputs)).sum(dim=1).mean())
@@ -87,6 +90,7 @@ def balance_best(
     candidates: Sequence[Balancing],
     *,
     integers: Integers = quantize,
+    real: bool = False,
     profile: str | Profile = "loihi2",
     seed: int = 0,
     progress: bool = False,
@@ -105,6 +109,8 @@ def balance_best(
         A single one, or those that are the same for this network, are applied without a comparison.
     integers : callable
         Quantises a balanced network as it will be quantised.
+    real : bool
+        Whether outputs are real values, see `TrainedOutputs`.
 
     Returns
     -------
@@ -120,7 +126,7 @@ def balance_best(
     candidates = _distinct(candidates, network)
     if len(candidates) == 1:
         return balance(network, images, steps, candidates[0], profile=profile, seed=seed, progress=progress)
-    trained = TrainedOutputs(network, images)
+    trained = TrainedOutputs(network, images, real=real)
     differ = [name for name in vars(candidates[0]) if len({repr(getattr(how, name)) for how in candidates}) > 1]
     record: list[dict[str, Any]] = []
     best: tuple[float, SpikingNetwork] | None = None

@@ -62,8 +62,8 @@ class Outputs:
 
     name = "outputs"
 
-    def __init__(self, analog: SpikingNetwork, images: np.ndarray) -> None:
-        self._trained = TrainedOutputs(analog, images)
+    def __init__(self, analog: SpikingNetwork, images: np.ndarray, *, real: bool = False) -> None:
+        self._trained = TrainedOutputs(analog, images, real=real)
         self.images = self._trained.images
 
     def measure(self, network: SpikingNetwork, steps: int, seed: int) -> np.ndarray:
@@ -96,7 +96,7 @@ def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels
     """
     check_choice("search", name, SearchFor)
     if name == "outputs":
-        return Outputs(analog, images)
+        return Outputs(analog, images, real=labels is not None and np.asarray(labels).dtype.kind == "f")
     if labels is None:
         raise UsageError("a search for accuracy needs labels of the images; give them, or search for outputs")
     labels = np.asarray(labels)

@@ -153,3 +153,15 @@ def test_a_network_of_dense_layers_is_balanced_once(monkeypatch):
     assert len(seen) == 1
     balance_best(traced(), IMAGES, 8, candidates_for("low-latency"))
     assert len(seen) == 3
+
+
+def test_real_targets_are_compared_by_squared_differences():
+    network = traced()
+    conversion = convert(model(), IMAGES, steps=4, labels=np.zeros((48, 5), np.float32))
+    trained = TrainedOutputs(network, IMAGES, real=True)
+    found = run(conversion.floating, IMAGES, 4).in_trained_units(conversion.floating)
+    expected = trained.outputs.numpy()
+    error = ((found - expected) ** 2).mean() / (expected**2).mean()
+    assert trained.divergence(conversion.floating, 4) == pytest.approx(error, rel=1e-4)
+    tried = conversion.floating.provenance["balance"]["tried"]
+    assert any(each["float_divergence"] == pytest.approx(error, rel=1e-4) for each in tried)

@@ -127,7 +127,8 @@ def convert(
         Whether thresholds and initial potentials are then searched, and for what, see `rmp_lava.conversion.search`. Takes
         several times as long.
     labels : numpy.ndarray, optional
-        Of the images: int64 (N,) classes are required by a search for accuracy; other kinds (see `rmp_lava.scores`) are only
+        Of the images: int64 (N,) classes are required by a search for accuracy. Real targets make outputs be compared by squared
+        differences, where thresholds are chosen, rather than as scores of classes. Other kinds (see `rmp_lava.scores`) are only
         checked.
     quantization : Quantization
     seed : int
@@ -277,6 +278,10 @@ class _Request:
         others = {name: value for name, value in changed.items() if name in own}
         return with_changes(self, progress=False, **({"changes": changes} | others)).convert()
 
+    @property
+    def has_real_targets(self) -> bool:
+        return self.labels is not None and np.asarray(self.labels).dtype.kind == "f"
+
     def some_images(self) -> np.ndarray:
         """Calibration images to compare networks on, drawn at random."""
         images = np.asarray(self.images)
@@ -325,7 +330,15 @@ class _Request:
             candidates,
         )
         floating = balance_best(
-            analog, images, steps, candidates, integers=integers, profile=profile, seed=seed, progress=progress
+            analog,
+            images,
+            steps,
+            candidates,
+            integers=integers,
+            real=self.has_real_targets,
+            profile=profile,
+            seed=seed,
+            progress=progress,
         )
         if objective is not None:
             floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)

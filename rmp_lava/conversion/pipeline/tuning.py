@@ -279,6 +279,10 @@ class _TunedRequest:
     def quantization(self) -> Quantization:
         return self.integers.quantization
 
+    @property
+    def has_real_targets(self) -> bool:
+        return False  # classes are tuned only
+
     def again(self, **changed: Any) -> Conversion:
         if set(changed) != {"quantization"}:
             raise UsageError(f"a tuning is not repeated to try {', '.join(changed)}; pass it to tune")
