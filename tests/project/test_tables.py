@@ -6,7 +6,9 @@ from io import StringIO
 
 from rich.console import Console
 
+from rmp_lava.conversion.stages import Stage, Stages
 from rmp_lava.findings import Finding, grouped
+from rmp_lava.scores import Score
 from rmp_lava.tables import table
 
 TABLE = table("Title", ("name", "n"), [("a<b", 1), ("long name", 1000)])
@@ -29,6 +31,19 @@ def test_html_is_escaped_and_aligned():
     assert "a&lt;b" in page and "a<b" not in page
     assert ">1000</td>" in page and "text-align: left" in page
     assert page.count("<tr>") == 3 and "Title</caption>" in page
+
+
+def test_tables_and_stages_show_themselves_in_notebooks():
+    assert TABLE._repr_html_() == TABLE.to_html() and repr(TABLE) == TABLE.to_text()
+    stages = Stages(
+        (
+            Stage("trained ANN", 1200, Score("classification", accuracy=0.5)),
+            Stage("integer SNN", 1200, Score("classification", accuracy=0.25), "<b>"),
+        )
+    )
+    page = stages._repr_html_()
+    assert page.count("<tr>") == 3 and "1,200" in page and "25.00 %" in page and "&lt;b&gt;" in page
+    assert repr(stages).startswith("trained ANN  50.00 % of 1,200 images")
 
 
 def test_findings_that_differ_in_names_and_amounts_are_one_row():
