@@ -88,10 +88,13 @@ def to_markdown(notebook: nbformat.NotebookNode, name: str) -> tuple[str, dict[s
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
+        printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        if printed:
+            parts.append(_text(printed))
         for output in cell.outputs:
             if output.output_type == "stream":
-                parts.append(_text(output.text))
-            elif "image/png" in output.data:
+                continue
+            if "image/png" in output.data:
                 file = f"{name}-{len(pictures) + 1}.png"
                 pictures[file] = output.data["image/png"]
                 width = output.metadata.get("image/png", {}).get("width", 600)
