@@ -36,7 +36,13 @@ def main(
 ) -> None:
     """Print the overhead of a job, and the time of a sweep in this process and on two workers, with one thread each."""
     study = Study(
-        "speed", {}, {"digits-deep": str(NET)}, images=(0, IMAGES), block=IMAGES // JOBS, grid={"steps": (steps,)}
+        "speed",
+        {},
+        {"digits-deep": str(NET)},
+        data="digits",
+        images=(0, IMAGES),
+        block=IMAGES // JOBS,
+        grid={"steps": (steps,)},
     )
 
     def sweep(folder: Path, workers: Pool) -> list[list[float]]:

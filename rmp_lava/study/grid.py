@@ -112,8 +112,8 @@ class Plan:
             self._nets[name] = ({NET: sha256_of(net), "encoding": spiking.input.encoding}, str(Path(net).resolve()))
             sets |= {study.data or spiking.dataset}
         if len(sets := sets - {None}) != 1:
-            found = ", ".join(sorted(map(str, sets))) or "unknown ones"
-            raise UsageError(f"the networks were trained on {found}; give data, the one data set of the study")
+            found = f"were trained on {', '.join(sorted(map(str, sets)))}" if sets else "do not record their data set"
+            raise UsageError(f"the networks {found}; give data, the one data set of the study")
         self.data: str = str(sets.pop())
         directory = study.data_dir
         self._places = {"data": self.data, "data_dir": None if directory is None else str(Path(directory).resolve())}

@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,7 @@ class Store:
                 "settings": _plain(settings),
                 "result": _plain(result),
                 "seconds": round(time.perf_counter() - started, 3),
-                "machine": describe(),
-                "versions": environment(),
+                **_here(),
                 **log,
             }
             self.put(key, content)
@@ -166,6 +166,12 @@ def checksum(*arrays: np.ndarray) -> int:
     for array in arrays:
         value = zlib.crc32(np.ascontiguousarray(array).data, value)
     return value
+
+
+@lru_cache(maxsize=1)
+def _here() -> dict[str, Any]:
+    """Machine and versions; they take longer to find than a small measurement."""
+    return {"machine": describe(), "versions": environment()}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

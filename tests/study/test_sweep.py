@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from rmp_lava.training.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.once
+needs_dask = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="Dask is not installed: the extra cluster")
+"""Found, not imported, because dask_jobqueue changes what Ctrl-C does."""
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +171,8 @@ def measured(store: Path) -> int:
 MANY = "images = 120\nblock = 10\ncalibration = 10\n[grid]\nsteps = 256\nencoding = 'poisson'\nmethod = 'paper'\nseed = [0, 1]"
 
 
+@needs_dask
 def test_after_lost_workers_and_a_lost_scheduler_the_table_is_that_of_one_process(checkpoint, tmp_path, capsys):
-    pytest.importorskip("dask_jobqueue")
     psutil = pytest.importorskip("psutil")
     study, store = written(tmp_path, checkpoint, MANY), tmp_path / "store"
     process = start("rmp_lava", "sweep", study, "--store", store, "--cluster", "local:3")
@@ -192,8 +195,8 @@ def test_after_lost_workers_and_a_lost_scheduler_the_table_is_that_of_one_proces
     assert code == 0 and shown == one
 
 
+@needs_dask
 def test_a_running_scheduler_is_used_and_its_loss_is_said(checkpoint, tmp_path, capsys):
-    pytest.importorskip("dask_jobqueue")
     study, store = written(tmp_path, checkpoint, MANY), tmp_path / "store"
     places = tmp_path / "scheduler.json"
     options = ("--scheduler-file", places, "--no-dashboard")
@@ -218,8 +221,8 @@ def test_a_running_scheduler_is_used_and_its_loss_is_said(checkpoint, tmp_path, 
     assert code == 2 and "no scheduler answers at tcp://" in err
 
 
+@needs_dask
 def test_a_batch_system_gets_a_script(checkpoint, tmp_path, capsys):
-    pytest.importorskip("dask_jobqueue")
     study = written(
         tmp_path, checkpoint,
         "[cluster]\nthreads = 4\nmemory = '8GB'\nqueue = 'cpu'\naccount = 'lab'\nwalltime = '02:00:00'\n"
