@@ -184,14 +184,13 @@ class Run(Tabular, Value):
     def limits_reached(self) -> str:
         """Layers that overflowed, and how often; empty if none did.
 
-        Updates at the lower limit alone are one entry, as they rarely matter: neurons so far below their threshold do not
-        fire soon.
+        Layers at the lower limit alone are one entry, as they rarely matter, see `lower_limit_only`.
         """
         saturated = {name: count for name, count in self.saturations.items() if count}
-        low = {name for name in saturated if self._at_lower_limit_only(name)}
+        low = {name for name in saturated if self.lower_limit_only(name)}
         found = [f"layer {name!r}: {count:,} saturated updates" for name, count in saturated.items() if name not in low]
         if low:
-            found.append(f"{sum(saturated[name] for name in low):,} updates at the lower limit, which rarely matters")
+            found.append(f"lower limit, {sum(saturated[name] for name in low):,} times")
         found += [
             f"layer {name!r}: {count:,} inputs beyond the register"
             for name, count in self.large_inputs.items()
@@ -199,7 +198,8 @@ class Run(Tabular, Value):
         ]
         return ", ".join(found)
 
-    def _at_lower_limit_only(self, name: str) -> bool:
+    def lower_limit_only(self, name: str) -> bool:
+        """Whether a layer's potentials saturate at the lower limit only: neurons so far below their threshold fire late."""
         highest = self.potential_ranges[name][1] if name in self.potential_ranges else MAX_STATE
         return self.implementation == "native" and highest < MAX_STATE
 

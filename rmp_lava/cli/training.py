@@ -26,8 +26,10 @@ def demo(
     """
     from .demo import run_demo, show_demo
 
-    result = run_demo(steps=steps, lava_samples=samples, seed=seed, folder=output, report=console_for(json_path).print)
-    show_demo(result, console_for(json_path))
+    console = console_for(json_path)
+    console.print("The demo takes about a minute on two idle cores.")
+    result = run_demo(steps=steps, lava_samples=samples, seed=seed, folder=output, report=console.print)
+    show_demo(result, console)
     write_json(json_path, result.summary())
 
 
