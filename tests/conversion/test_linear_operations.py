@@ -157,9 +157,9 @@ BORDERS = {
 PARTS = {
     "along height": lambda x: torch.cat([x, 1 - x[:, :, :2]], 2),
     "of rows": lambda x: torch.cat([x.flatten(2), x[:, :, 0]], 2),
-    "and constants": lambda x: torch.cat([x, torch.linspace(-1, 1, 4).expand(len(x), 1, 4, 4)], 1),
-    "and a constant": lambda x: torch.cat([torch.ones(len(x), 1), x.flatten(1)], 1),
-    "and coordinates as the image": lambda x: torch.cat([x, torch.arange(4).expand(len(x), 1, 4, 4).to(x)], 1),
+    "and constants": lambda x: torch.cat([x, torch.linspace(-1, 1, 4).expand(x.shape[0], 1, 4, 4)], 1),
+    "and a constant": lambda x: torch.cat([torch.ones(x.shape[0], 1), x.flatten(1)], 1),
+    "and coordinates as the image": lambda x: torch.cat([x, torch.arange(4).expand(x.shape[0], 1, 4, 4).to(x)], 1),
     "stacked": lambda x: torch.stack([x, 1 - x], 2).flatten(1, 2),
     "stacked and averaged": lambda x: torch.stack([x, 1 - x], 1).mean(2),
     "stacked at the end": lambda x: torch.stack([x, -x, x * x.new_tensor(2.0)], -1).sum(-1),

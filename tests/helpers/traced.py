@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.check import check
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.network import SpikingNetwork
@@ -60,4 +61,23 @@ def traced(model: nn.Module, shape: tuple[int, ...]) -> SpikingNetwork:
         expected = model(others)
         found = AnalogNetwork(network)(others)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * max(1.0, float(expected.abs().max())))
+    return network
+
+
+def random_images(shape: tuple[int, ...], seed: int = 1) -> torch.Tensor:
+    """Images other than those that trace itself compares on."""
+    return torch.rand(3, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_traced_exactly(
+    model: nn.Module, shape: tuple[int, ...], pooling: str = "fold", expected: torch.Tensor | None = None
+) -> SpikingNetwork:
+    images = random_images(shape)
+    report = check(model, images)
+    assert report.convertible, report.obstacles
+    network = trace(model, make_input("current", shape), images, pooling=pooling)
+    with torch.no_grad():
+        expected = model.eval()(random_images(shape, 2)) if expected is None else expected
+        found = AnalogNetwork(network)(random_images(shape, 2))
+    torch.testing.assert_close(found, expected.flatten(1).float(), rtol=0, atol=1e-4 * float(expected.abs().max()))
     return network
