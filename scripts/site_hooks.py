@@ -46,6 +46,8 @@ PACKAGES = (
     "plot",
     "netx",
     "zoo",
+    "study.study",
+    "study.sweep",
     "errors",
 )
 """Modules of rmp_lava that have a page in the reference, besides the names of rmp_lava itself."""
