@@ -74,19 +74,17 @@ def net(_net, tmp_path) -> Path:
 
 _LONGEST = {"test_fashion_mnist_is_learned_and_kept_in_integers", "test_conversion_is_measured_and_shown"}
 """Tests of minutes, which start first."""
-_EXPENSIVE = {"converted_digits": "slow", "trained_digits": "once", "browser": "once"}
-"""Fixtures that train a network or start a browser, and what the tests that use them are."""
+_EXPENSIVE = {"converted_digits", "trained_digits", "browser"}
+"""Fixtures that train a network or start a browser; tests that use them are slow."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        for fixture in _EXPENSIVE.keys() & set(item.fixturenames):
-            item.add_marker(_EXPENSIVE[fixture])
+        if _EXPENSIVE & set(item.fixturenames):
+            item.add_marker("slow")
         if "browser" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("browser"))  # which starts once
-        if item.get_closest_marker("once"):
-            item.add_marker("slow")
     if hasattr(config, "workerinput"):
         # Of several workers none is left with a long test at the end.
         items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.name not in _LONGEST))

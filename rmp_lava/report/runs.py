@@ -38,7 +38,9 @@ def describe_run(result: Run, what: str, score: Score | None) -> list[str]:
     saturation = result.limits_reached()
     if saturation:
         low = any(count and result.lower_limit_only(name) for name, count in result.saturations.items())
-        remark = "; the lower limit rarely matters, as neurons so far below their threshold do not fire soon" if low else ""
+        remark = (
+            "; the lower limit rarely matters, as neurons so far below their threshold do not fire soon" if low else ""
+        )
         lines.append(f"Limits reached: {saturation}{remark}")
     if result.implementation == "stock":
         lines.append(f"Stock neurons: {_crossing(result)}")

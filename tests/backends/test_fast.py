@@ -363,7 +363,7 @@ def test_early_exit_gives_what_the_whole_run_gave_at_that_step(case, confidence)
             assert early.message_counts[name][i] == np.count_nonzero(full.spikes[name][i, :used])
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_confidence_is_that_of_the_trained_network():
     digits = load("digits")
     model = train("digits-cnn", digits, epochs=8, progress=False).model.eval()

@@ -102,7 +102,7 @@ main()
 """
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_command_with_standard_error_in_a_file_says_that_it_works_how_far_it_is_and_how_long_it_took(tmp_path):
     arguments = ["train", "digits-cnn", "--epochs", "6", "--output", "d.pt", "--json", "-"]
     with (tmp_path / "said").open("w") as said:

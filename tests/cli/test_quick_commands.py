@@ -85,7 +85,7 @@ QUICK = f"""
 """
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_answers_without_simulation_and_wrong_arguments_import_no_pytorch(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

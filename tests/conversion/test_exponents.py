@@ -194,7 +194,7 @@ class Bottleneck(nn.Module):
         return torch.relu(x + self.branch(x))
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_bottleneck_network_keeps_its_predictions():
     torch.manual_seed(1)
     stem = (nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16, momentum=None), nn.ReLU())

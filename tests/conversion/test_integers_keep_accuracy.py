@@ -58,7 +58,7 @@ CALIBRATION, (IMAGES, LABELS) = patterns(64, 777)[0], patterns(200, 9999)
 
 
 @pytest.mark.parametrize("steps", [16, 64, 256])
-@pytest.mark.once
+@pytest.mark.slow
 def test_more_steps_do_not_make_integers_worse(averaging, steps):
     conversion = rmp_lava.convert(averaging, CALIBRATION, steps=steps)
     last = conversion.integer.output
@@ -108,7 +108,7 @@ def test_a_pooling_before_a_convolution_is_unfolded_exactly():
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_corrected_biases_bring_mean_outputs_back(averaging):
     conversion = rmp_lava.convert(averaging, CALIBRATION, steps=16)
     rounded = quantize(conversion.floating)
@@ -165,7 +165,7 @@ def test_lost_accuracy_is_said_with_layer_cause_and_a_remedy_that_was_tried(aver
     assert agreement == pytest.approx(found.remedy.agreement)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_nothing_is_said_where_nothing_is_lost(averaging):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RmpLavaWarning)

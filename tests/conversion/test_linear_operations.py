@@ -168,7 +168,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("rectified", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.once])])
+@pytest.mark.parametrize("rectified", [False, pytest.param(True, marks=[pytest.mark.slow])])
 @pytest.mark.parametrize("name", BORDERS)
 def test_borders(name, rectified):
     conv = nn.Conv2d(2, 3, 3, padding=1)

@@ -49,7 +49,7 @@ def test_an_own_activation_is_converted_as_it_was_registered():
     np.testing.assert_allclose(result.in_trained_units(conversion.integer), expected, atol=0.05 * np.ptp(expected))
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_what_computes_something_else_is_refused():
     rmp_lava.register_layer(Knee, lambda layer, x: torch.relu(x))
     found = rmp_lava.check(network(), IMAGES)

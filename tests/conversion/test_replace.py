@@ -175,7 +175,6 @@ def test_training_restores_what_replacing_loses():
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_a_training_after_a_replacement_is_resumed(tmp_path):
     torch.manual_seed(0)
     digits = load("digits")
@@ -216,7 +215,6 @@ def test_a_training_after_a_replacement_is_resumed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_replacements_are_trained_on_events_once(tmp_path):
     random = np.random.default_rng(0)
     events, labels = random.integers(0, 3, (40, 4, 2, 6, 6)).astype(np.int8), np.arange(40) % 3

@@ -90,7 +90,7 @@ def test_activations_are_in_trained_units_where_these_are_known():
 
 
 @pytest.mark.parametrize("encoding", ["current", "rate"])
-@pytest.mark.once
+@pytest.mark.slow
 def test_rates_of_many_steps_approach_the_activations(encoding):
     network, steps, shown = integers(encoding=encoding), 4000, images(6)
     if encoding == "current":
@@ -242,7 +242,7 @@ class Small(nn.Module):
         return self.dense(nn.functional.avg_pool2d(torch.relu(self.conv(x)), 2).flatten(1))
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_net_is_a_target_that_converts_again(tmp_path):
     digits = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
     network = rmp_lava.convert(Small(), digits, steps=8).integer

@@ -94,7 +94,7 @@ def accuracies(model: nn.Module, steps: int, **options) -> tuple[float, float]:
 # Units of different size
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [dense, convolutional])
 def test_units_rescaled_by_powers_of_two_give_the_same_integers(build):
     at = (1, 3) if build is dense else (0, 2, 5)
@@ -111,8 +111,7 @@ def test_units_rescaled_by_powers_of_two_give_the_same_integers(build):
         assert (one.neurons.threshold, one.neurons.v_init) == (same.neurons.threshold, same.neurons.v_init)
 
 
-@pytest.mark.once
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [dense, convolutional])
 @pytest.mark.parametrize("steps", [16, 256])
 @pytest.mark.parametrize("spread", [0, 3])
@@ -183,7 +182,7 @@ def silenced(model: nn.Sequential, at: int, factor: float, *, row: bool = True) 
     return model
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [True, False], ids=["row", "column"])
 @pytest.mark.parametrize("at", [2, 5], ids=["convolution", "dense"])
 @pytest.mark.parametrize("factor", [1, 1e3, 1e5])
@@ -233,7 +232,7 @@ def test_the_user_is_told_how_many_units_are_silent():
     assert "silent" in str(conversion.table())
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"channelwise": False}, {"method": "paper", "encoding": "rate"}])
 def test_a_channel_that_is_dead_before_batch_normalisation_costs_no_accuracy(options):
     def with_dead_channels() -> nn.Sequential:

@@ -94,7 +94,7 @@ def test_every_network_of_the_zoo_converts_and_folding_keeps_its_outputs(name, b
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("name", "batch_norm"), ALL)
-@pytest.mark.once
+@pytest.mark.slow
 def test_converted_network_keeps_its_spikes_in_a_file_and_on_every_backend(name, batch_norm, method, tmp_path):
     network = integer(name, batch_norm, method)
     rmp_lava.save(network, tmp_path / "a.net")

@@ -126,7 +126,7 @@ def test_a_process_without_a_terminal_writes_lines_while_it_works():
     assert re.fullmatch(r"counting: \d of 10 after \d s(, about \d s left)?", first) and others
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [
@@ -140,12 +140,12 @@ def test_libraries_quiet_levels_and_further_processes_write_nothing(call):
     assert lines_of(call) == []
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_work_within_work_that_is_shown_is_shown():
     assert any("outer: 0 of 1" in line and "; counting: " in line for line in lines_of("inside()"))
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_cell_of_a_notebook_shows_one_line_and_its_last_state():
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: extra [docs]")
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: extra [docs]")

@@ -717,10 +717,11 @@ def test_interrupted_saving_leaves_no_temporary_file(net, monkeypatch):
 
 def test_the_example_in_the_documentation_reads_a_file(tmp_path, monkeypatch, capsys):
     page = Path(__file__).resolve().parents[2] / "docs" / "net-format.md"
-    example = page.read_text(encoding="utf-8").split("## Reading it without rmp-lava")[1]
+    section = page.read_text(encoding="utf-8").split("## Reading it without rmp-lava")[1]
+    example = section.split("```python\n")[1].split("```")[0]
     save(conv_network(), tmp_path / "digits-cnn.net")
     monkeypatch.chdir(tmp_path)
-    exec(textwrap.dedent(example), {})
+    exec(example, {})
     output = capsys.readouterr().out
     for part in ("every key integer rate", "1 conv [2, 4, 4]", "a from input (2, 1, 3, 3)", "RMP threshold 20"):
         assert part in output

@@ -78,7 +78,7 @@ def settings() -> dict[str, object]:
     }  # reading that imports pyplot
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_nothing_of_the_users_matplotlib_changes_and_pyplot_is_not_asked(draws, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
     with matplotlib.rc_context({"font.size": 30, "xtick.labelsize": 30, "axes.facecolor": "red"}):
@@ -90,7 +90,7 @@ def test_nothing_of_the_users_matplotlib_changes_and_pyplot_is_not_asked(draws, 
         assert settings() == before
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_given_axes_are_drawn_into(draws, result):
     figure = Figure(figsize=(12, 3 * len(draws)))
     for axes, draw in zip(figure.subplots(len(draws)), draws.values(), strict=True):

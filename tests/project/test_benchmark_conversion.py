@@ -27,7 +27,7 @@ def test_every_architecture_is_built_and_takes_the_patterns(benchmark):
         assert build()(images).shape == (4, architectures.CLASSES)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp_batch_norm", "mobilenet_v1", "preactivation", "zero_branch"])
 def test_integers_agree_with_the_trained_network(benchmark, name):
     _, conversion = benchmark

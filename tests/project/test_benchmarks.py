@@ -157,7 +157,7 @@ def test_page_shows_medians_ratios_and_differences(benchmarks, results):
     assert "| 2% | 2.1% | 0.5 | 2 | 4 | - |" in page
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_conversion_is_measured_and_shown(benchmarks, tmp_path):
     command = ["--quick", "--rounds", "2", "--conversion", "--folder", str(tmp_path)]
     done = CliRunner().invoke(benchmarks["run"].app, command, catch_exceptions=False)
@@ -230,7 +230,7 @@ def test_a_network_of_leaky_relus_keeps_its_accuracy_at_16_steps(benchmarks):
     assert before > 0.95 and after > before - 0.01
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_the_script_for_a_gpu_runs_to_its_end_on_a_cpu_and_finds_what_it_compares_equal(
     benchmarks, monkeypatch, tmp_path
 ):
@@ -254,7 +254,7 @@ def test_the_script_for_a_gpu_runs_to_its_end_on_a_cpu_and_finds_what_it_compare
     assert "**Different: graph 1 (auto).**" in gpu.page(results)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_command_is_timed_alone_and_next_to_a_busy_process(benchmarks):
     busy = benchmarks["busy"]
     found = busy.measure({"command": ["info", "exports/reference/digits-soft.net"], "processes": 1, "rounds": 1})

@@ -152,7 +152,7 @@ def check_other(words: Sequence[str]) -> None:
             assert option in text or option[2:].replace("-", "_") in text, (words, option)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.xdist_group("documents")
 @pytest.mark.parametrize("document", PAGES)
 def test_code_blocks_run(document, folder, tmp_path, monkeypatch):

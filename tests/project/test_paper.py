@@ -72,7 +72,7 @@ SMALL += ("--lossless-steps", 16, "--lossless-images", 55, "--conversion", "pois
 SMALL += ("--waiting-images", 250)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_one_command_measures_draws_and_writes_the_page(trained_digits, tmp_path):
     page = tmp_path / "results.md"
     done = call("--network", f"digits={trained_digits}", *SMALL, "--page", page, folder=tmp_path)
@@ -195,7 +195,7 @@ def test_experiments_of_all_networks_and_of_one(paper):
     assert _wanted(None, ["a"]) == {None: set(EXPERIMENTS), "a": set(EXPERIMENTS)}
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):
     measured = paper["neuron"].measure_neuron(paper["store"].Store(tmp_path))
     rates = np.array(measured["rates_in"])

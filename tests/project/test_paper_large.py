@@ -73,7 +73,7 @@ def call(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("name", ["vgg16-cifar", "resnet20-cifar", "resnet34-imagenet"])
 def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large_job, tmp_path, name, batch_norm):
@@ -95,7 +95,7 @@ def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large_job, 
     json.dumps(result, allow_nan=False)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_each_network_has_a_process_and_a_file_that_is_kept(tmp_path):
     arguments = ("--network", "resnet20-cifar", "--width", 0.0625, "--method", "paper", "--output", tmp_path)
     first = call(*arguments)
@@ -112,7 +112,7 @@ def test_each_network_has_a_process_and_a_file_that_is_kept(tmp_path):
     assert other.returncode == 0 and json.loads(path.read_text())["result"]["methods"]["paper"]["steps"] == 20
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_trained_network_on_real_images_has_accuracies(large, large_job, large_images, tmp_path, monkeypatch, capsys):
     image = pytest.importorskip("PIL.Image")
     for part in ("train", "val"):
@@ -181,7 +181,7 @@ def test_fewer_images_are_taken_for_more_steps(large):
         assert 16 * max(layer.size for layer in network) == largest
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

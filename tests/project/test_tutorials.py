@@ -30,7 +30,7 @@ def printed(notebook) -> str:
     return "\n".join(output.get("text") or output.data.get("text/plain", "") for output in outputs)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("source", notebooks.sources(), ids=lambda source: source.stem)
 def test_tutorial_shows_what_its_text_says(source):
     notebook = notebooks.execute(source)
@@ -45,7 +45,7 @@ def test_tutorial_shows_what_its_text_says(source):
     assert page.startswith("# ") and page.count(".png)") == len(pictures) > 0
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_a_cell_that_fails_fails_the_build(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "EXECUTED", tmp_path / "executed")
     (tmp_path / "wrong.py").write_text("# %% [markdown]\n# # Wrong\n\n# %%\n1 / 0\n")

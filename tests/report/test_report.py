@@ -316,7 +316,7 @@ def test_malformed_stages_are_not_shown(tmp_path, images, stages):
     assert "stages" in reader.missing
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize(("latency", "drawn"), [(5, True), (1e300, False)])
 def test_points_of_the_frontier_are_drawn_if_a_conversion_can_reach_them(tmp_path, images, latency, drawn):
     point = {"steps": 4, "wait": 0, "spikes": 9, "synaptic_operations": 99, "period": 4}

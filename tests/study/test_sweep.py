@@ -26,7 +26,7 @@ from rmp_lava.training.data import load, split_validation
 from rmp_lava.training.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.slow
 needs_dask = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="Dask is not installed: the extra cluster")
 """Found, not imported, because dask_jobqueue changes what Ctrl-C does."""
 

@@ -63,7 +63,7 @@ def trained(tmp_path: Path, name: str, processes: int, **settings) -> dict[str, 
 EXACT = {"options": {"width": 0.0625, "dropout": 0.0}, "augmentation": "none"}
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(tmp_path):
     one, two = (trained(tmp_path, f"{count}.pt", count, **EXACT) for count in (1, 2))
     for name, value in one.items():
@@ -74,7 +74,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
     assert not all(torch.allclose(other[name], value, rtol=1e-3, atol=1e-5) for name, value in one.items())
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_resumed_training_of_two_processes_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     settings = {"options": {"width": 0.0625, "batch_norm": True}}
     whole = trained(tmp_path, "whole.pt", 2, **settings)
@@ -87,7 +87,7 @@ def test_resumed_training_of_two_processes_is_the_uninterrupted_one_bit_for_bit(
     assert all(torch.equal(part[name], value) for name, value in whole.items())
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_command_prints_once_and_small_batches_are_refused(tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "rmp_lava"]
     train = [*launch, "train", "digits-cnn", "--epochs", "1", "--output", str(tmp_path / "a.pt")]

@@ -59,7 +59,7 @@ def interrupt_after(epoch):
     return on_epoch
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_digits_recipe_reaches_97_percent_on_unseen_digits(digits, tmp_path, seed):
     result = train("digits-cnn", digits, seed=seed, checkpoint_path=tmp_path / "a.pt", progress=False)
@@ -326,7 +326,7 @@ def test_every_option_of_a_recipe_resumes_to_the_bit(tmp_path, optimizer, learni
         colourful(dataset, checkpoint_path=path, resume=True, **chosen, options=options)
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_modern_recipe_learns_colours_from_bytes():
     dataset = colours()
     result = colourful(dataset, epochs=15, batch_size=32)
@@ -528,7 +528,7 @@ def test_evaluate_ignores_dropout_counts_the_last_batch_and_restores_the_mode():
         evaluate(model, images[:0], labels[:0])
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_fashion_learns_in_two_small_epochs():
     try:
         fashion = load("fashion-mnist")

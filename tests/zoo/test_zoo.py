@@ -44,7 +44,6 @@ def test_figures_are_those_of_the_files(name):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["digits-soft", "digits-hard", "digits-deep"])
 def test_figures_of_the_digits_are_measured_again(name):
     source = importlib.util.spec_from_file_location("measure", REFERENCE / "measure.py")
@@ -58,7 +57,6 @@ def test_figures_of_the_digits_are_measured_again(name):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_all_networks_load_and_so_do_the_trained_ones():
     import torch
 
@@ -89,7 +87,6 @@ def test_a_network_is_shown_and_written(call, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_trained_weights_convert_again(call, tmp_path):
     path = tmp_path / "trained.net"
     assert call("fashion-lenet", "--trained", "--output", path)[0] == 0
