@@ -1,6 +1,6 @@
 """Make `NAME-trained.net` or `NAME.net`, for NAME vgg16-cifar or resnet20-cifar, from a checkpoint of `rmp-lava train`.
 
-python exports/reference/make_cifar.py trained vgg16-cifar cifar10_jpeg.zip exports/vgg16-8-levels.pt
+python exports/reference/make_cifar.py trained vgg16-cifar cifar10_jpeg.zip exports/vgg16-4-levels.pt
 python exports/reference/make_cifar.py tuned vgg16-cifar cifar10_jpeg.zip exports/vgg16-4-levels.pt
 
 trained: the weights, per layer in 8 bits, with thresholds at the largest activations. tuned: fine-tuned for T = 4 and neurons
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 HELD_OUT = 0.02
 """Share of the training images that tuning does not use: 1,000 of the 5,000 that training did not use either."""
 STEPS = 4
-EPOCHS = 4
+EPOCHS = {"vgg16-cifar": 2, "resnet20-cifar": 1}
 POOLING = {"vgg16-cifar": "layer", "resnet20-cifar": "fold"}
 
 
@@ -61,7 +61,7 @@ def tune(name: str, cifar: Dataset, checkpoint: str) -> None:
         split.train_labels,
         steps=STEPS,
         wait=STEPS,
-        epochs=EPOCHS,
+        epochs=EPOCHS[name],
         learning_rate=2e-4,
         batch_size=128,
         augmentation="crop-flip",
