@@ -190,7 +190,7 @@ def _cluster(table: Mapping[str, Any]) -> Cluster:
             else isinstance(value, int if name in ("workers", "threads") else str)
         )
         if not fits or isinstance(value, bool):
-            raise UsageError(f"{name} of [cluster] is {value!r}, which has another type; see docs/clusters.md")
+            raise UsageError(f"{name} of [cluster] is {value!r}, which has another type; see docs/guides/clusters.md")
     given: dict[str, Any] = {name: tuple(map(str, value)) if name in lists else value for name, value in table.items()}
     return Cluster(**given)
 
