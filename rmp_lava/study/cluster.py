@@ -226,8 +226,13 @@ def _local(workers: int, options: Cluster) -> Iterator[Any]:
 @contextmanager
 def _batch(kind: str, options: Cluster) -> Iterator[Any]:
     _dask()
+    import dask
     import dask_jobqueue
 
+    where = "in [cluster] of the study, or in Dask's configuration"
+    # Without it, dask_jobqueue leaves half a cluster behind, whose end is a warning.
+    if options.memory is None and dask.config.get(f"jobqueue.{kind}.memory", None) is None:
+        raise UsageError(f"{kind} cannot be used without the memory of a worker; give memory {where}")
     given: dict[str, Any] = {
         "memory": options.memory,
         "queue": options.queue,
@@ -249,10 +254,7 @@ def _batch(kind: str, options: Cluster) -> Iterator[Any]:
             **given,
         )
     except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"{kind} cannot be used ({first_line(error)}); give memory, walltime and queue in [cluster] of the study, or in "
-            "Dask's configuration"
-        ) from None
+        raise UsageError(f"{kind} cannot be used ({first_line(error)}); give walltime and queue {where}") from None
     with cluster:
         yield cluster
 

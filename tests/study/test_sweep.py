@@ -244,4 +244,4 @@ def test_a_batch_system_gets_a_script(checkpoint, tmp_path, capsys):
         assert code == 2 and words in err
     study.write_text(study.read_text().replace("memory = '8GB'", ""))
     code, _, err = run(capsys, study, "--cluster", "slurm", "--print-script")
-    assert code == 2 and "slurm cannot be used (" in err and "memory" in err
+    assert code == 2 and "slurm cannot be used without the memory of a worker; give memory in [cluster]" in err
