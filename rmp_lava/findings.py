@@ -87,7 +87,9 @@ def _together(texts: list[str]) -> str:
             return f"{sum(int(text.replace(',', '')) for text in values):,}"
         return values[0] if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
-    return (f"({', '.join(kinds)}) " if kinds else "") + _AMOUNTS.sub(amount, texts[0])
+    together = (f"({', '.join(kinds)}) " if kinds else "") + _AMOUNTS.sub(amount, texts[0])
+    # Neurons are added up; steps are not, as layers may lie side by side.
+    return re.sub(r"(\d more steps? of latency)", r"\1 each", together)
 
 
 def findings_table(findings: Iterable[Finding], title: str, where: str = "layer") -> Table:

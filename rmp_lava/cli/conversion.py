@@ -162,8 +162,9 @@ def convert(
     aim: Annotated[
         Aim | None,
         typer.Option(
-            help="Convert for several T up to --steps and several waits, show what each reaches and costs on the held-out "
-            "images, and keep the most accurate, or, of those within half a point, the one with the least energy or latency.",
+            help="Convert for half of --steps and for --steps, each with several waits, show what each reaches and costs on the "
+            "held-out images, and keep the most accurate, or, of those within half a point, the one with the least energy or "
+            "latency.",
             show_default="only --steps and --wait",
         ),
     ] = None,
@@ -252,7 +253,9 @@ def convert(
     if aim is not None:
         compared = frontier(conversion, *held_out, progress=True)
         conversion = compared.chosen(aim)
-        console_for(json_path).print(compared.table())
+        console = console_for(json_path)
+        console.print(compared.table())
+        console.print(f"Kept: T = {conversion.steps}, wait = {conversion.integer.wait}.")
     measurement = conversion.measure(*held_out, strict=strict, progress=True)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)
 

@@ -237,6 +237,8 @@ def run(
     summary["neurobench"] = neurobench(network, result, score)
     for line in describe_run(result, what, score):
         console.print(line)
+    if score is None:
+        console.print("The images have no labels; pass --labels for the accuracy.")
     if result.measurement is not None:
         from ..report.board import figures_table
 

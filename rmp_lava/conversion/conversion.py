@@ -71,6 +71,8 @@ class Measurement:
                     f"{found}{100 * lost:.1f} points are lost on these images, but not on the calibration images: {where}; "
                     "calibrate with more images, or tune the network."
                 )
+            if lost > 0:
+                return f"{100 * lost:.1f} points are lost on these images; no layer is examined for less than 1 point: {where}."
             return f"No accuracy is lost: {where}."
         return named or f"No layer loses accuracy: {where}."
 

@@ -283,7 +283,7 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     lines = [
         f"Estimated: {between(estimate.dynamic_between, 'J')} dynamic energy per inference; {static_power(estimate)}.",
         f"Estimated: latency {between(estimate.step * estimate.latency, 's')}, {rate}{rates}.",
-        f"Trained network: {estimate.macs:,} multiply-accumulates per inference.",
+        f"Without spikes: {estimate.macs:,} multiply-accumulates per inference, with all layers that conversion adds.",
         "Not included:",
     ]
     lines += [f"  - {missing}" for missing in estimate.left_out]

@@ -206,6 +206,10 @@ def test_each_stage_measures_its_own_network(monkeypatch):
 def test_losses_are_reported_even_if_they_begin_in_no_layer():
     measured = measure(convert(exact(), from_dataset(dataset()), steps=32), from_dataset(dataset()))
     assert measured.loss.startswith("No accuracy is lost: the lowest correlation over images is")
+    last = Stage("integer SNN", 40, Score("classification", measured.stages[0].score.accuracy - 0.004))
+    assert replace(measured, stages=Stages((*measured.stages[:-1], last))).loss.startswith(
+        "0.4 points are lost on these images; no"
+    )
     last = Stage("integer SNN", 40, Score("classification", measured.stages[0].score.accuracy - 0.08))
     lossy = replace(measured, stages=Stages((*measured.stages[:-1], last)))
     assert lossy.loss.startswith("8.0 points are lost on these images, but not on the calibration images")

@@ -61,7 +61,11 @@ def test_findings_that_differ_in_names_and_amounts_are_one_row():
     )  # fmt: skip
     said = [(f.where, f.found, f.remedy) for f in grouped(found)]
     assert said == [
-        ("3 layers, such as 'a'", "is maximum pooling", "written exactly: 1,524 neurons, 2 to 4 more steps of latency"),
+        (
+            "3 layers, such as 'a'",
+            "is maximum pooling",
+            "written exactly: 1,524 neurons, 2 to 4 more steps of latency each",
+        ),
         ("d", "is maximum pooling", "written exactly: 7 neurons, 1 more step of latency"),
         ("2 layers, such as 'e'", "(SiLU, gelu) is an activation", "retrain"),
         ("2 layers, such as 'g'", "is a ReLU clipped at 1.5 to 6", "kept: why"),

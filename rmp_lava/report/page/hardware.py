@@ -128,9 +128,10 @@ def _sheets(found: Estimate, samples: str) -> tuple[Sheet, ...]:
         ),
         Sheet("Estimated for other numbers of steps, at the same firing rates.", steps_table(found)),
         Sheet(
-            f"Published energies per operation, times operations per inference ({found.macs:,} multiply-accumulates of "
-            f"the trained network, {count(found.synaptic_operations)} synaptic operations of this one). Not all of them include "
-            "memory and idle power; see the sources.",
+            f"Published energies per operation, times operations per inference ({found.macs:,} multiply-accumulates "
+            f"of this network without spikes, and {count(found.synaptic_operations)} synaptic operations with them). Maximum "
+            "pooling and other operations that conversion writes with ReLUs cost the trained network fewer. Not all energies "
+            "include memory and idle power; see the sources.",
             comparison_table(found),
         ),
     )
