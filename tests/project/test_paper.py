@@ -15,6 +15,7 @@ import typer
 
 import rmp_lava
 from rmp_lava.errors import UsageError
+from rmp_lava.study.store import Store
 from rmp_lava.study.sweep import Row
 from rmp_lava.training.checkpoint import load_model, save_checkpoint
 from rmp_lava.training.data import load
@@ -197,7 +198,7 @@ def test_experiments_of_all_networks_and_of_one(paper):
 
 @pytest.mark.slow
 def test_rates_of_the_neuron_are_what_the_paper_says(paper, tmp_path):
-    measured = paper["neuron"].measure_neuron(paper["store"].Store(tmp_path))
+    measured = paper["neuron"].measure_neuron(Store(tmp_path))
     rates = np.array(measured["rates_in"])
     for eta in map(float, measured["out"]["soft"]):
         soft, hard = (np.array(measured["out"][reset][str(eta)]) for reset in ("soft", "hard"))
