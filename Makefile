@@ -27,7 +27,7 @@ help:
 	@echo 'make release-check                build wheel and sdist, and use them in fresh environments (PYTHON=3.12: of one version)'
 	@echo 'make clean                        remove the environments and everything else that was generated'
 	@echo
-	@echo 'Each target installs what it needs on the first call; the first install takes several GB (TORCH=cpu: fewer, for no GPU).'
+	@echo 'Each target installs what it needs on the first call; the first install takes several GB (TORCH_INDEX=URL: fewer, see CONTRIBUTING.md).'
 	@echo 'Tests run in two processes; more with WORKERS=8.'
 
 demo:

@@ -4,8 +4,8 @@
 #        scripts/bootstrap.sh peers COMMAND [ARG...]  the libraries that benchmarks/ compares with, in .venv-peers
 #        scripts/bootstrap.sh find VERSION...         path of the first version at hand
 # Runs COMMAND from the environment and installs that environment first where
-# it is missing or out of date. $PYTHON chooses the interpreter. TORCH=cpu takes
-# PyTorch's CPU build from pytorch.org, where there is no GPU.
+# it is missing or out of date. $PYTHON chooses the interpreter. $TORCH_INDEX is
+# the index that PyTorch is taken from, such as that of its CPU builds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -136,18 +136,16 @@ inputs $(cat pyproject.toml "$constraints" | cksum)"
     fi
 
     say "Installing $what into $venv, on the first call only: ${size:-several GB}, two to six minutes with a fast connection."
-    if [ "${TORCH:-}" != cpu ] && [ "$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then
-        say "There is no GPU here: the same command with TORCH=cpu in front installs PyTorch's CPU build, which is several GB smaller."
+    if [ -z "${TORCH_INDEX:-}" ] && [ "$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then
+        say "There is no GPU here: PyTorch's CPU build is several GB smaller; CONTRIBUTING.md says how to take it."
     fi
     rm -f "$stamp"
     touch "$venv/.installing"
     # The build backends go first: with no isolated build, the constraints hold for them.
     pip_install "${backends[@]}"
-    case ${TORCH:-} in
-        "") ;;
-        cpu) pip_install --index-url https://download.pytorch.org/whl/cpu torch ;;
-        *) die "TORCH is $TORCH; it may be cpu, or empty for the build of the package index." ;;
-    esac
+    if [ -n "${TORCH_INDEX:-}" ]; then
+        pip_install --index-url "$TORCH_INDEX" torch
+    fi
     pip_install --no-build-isolation "${packages[@]}"
     rm "$venv/.installing"
     say "$wanted" >"$stamp"
