@@ -148,7 +148,9 @@ def resize(node: Node) -> Function:
     for axis, n in zip(chosen, scales if sizes is None else sizes, strict=True):
         size = n if sizes is not None else x.shape[axis] * n
         if size != int(size):
-            raise ValueError(f"it scales {x.shape[axis]} pixels by {n}, which is no whole number of pixels")
+            raise ValueError(
+                f"it scales {x.shape[axis]} pixels by {n}, which does not give an integer number of pixels"
+            )
         shape[axis] = int(size)
     methods = {
         ("nearest", "asymmetric", "floor"): ("nearest", None),
