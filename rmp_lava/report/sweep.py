@@ -61,20 +61,6 @@ def sweep_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _varied(rows: Sequence[Row]) -> list[str]:
-    """ "network", and the axes that differ among the rows."""
-    names = dict.fromkeys(axis for row in rows for axis in row.axes)
-    return ["network", *(axis for axis in names if len({repr(row.axes.get(axis)) for row in rows}) > 1)]
-
-
-def _value(row: Row, axis: str) -> str:
-    if axis == "network":
-        return row.network
-    if axis == "wait" and row.axes.get("wait") == row.axes["steps"]:
-        return "T"
-    return str(row.axes.get(axis, "–"))
-
-
 def _accuracy(row: Row, t: int) -> str:
     if t > row.steps:
         return "–"
