@@ -191,7 +191,7 @@ def estimate(
     from ..backends import run as run_network
     from ..hardware import estimate as make_estimate, load_profile, map_network
     from ..report import hardware as report
-    from ..report.costs import Costs, costs_table, measured_costs
+    from ..report.costs import Costs, measured_costs, side_by_side
     from ..report.runs import steps_for
     from ..schedule import schedule
     from ..sources.images import images_for
@@ -219,7 +219,7 @@ def estimate(
         summary |= result.score(network, truth).figures
     if compare:
         runs = [Costs(network, result, found, truth)]
-        runs += [measured_costs(netx.load(path), values, truth, chosen, seed=seed) for path in compare]
-        console.print(costs_table(runs))
+        runs += [measured_costs(each, values, truth, chosen, seed=seed) for each in options.to_compare(compare)]
+        console.print(side_by_side(runs))
         summary["compared"] = [each.summary() for each in runs]
     write_json(json_path, summary)

@@ -85,23 +85,27 @@ def check_model(name: str) -> str:
     return name
 
 
-def check_nets(paths: list[Path] | None) -> list[Path] | None:
-    """Refuse missing .net files, likewise."""
+def _check_nets(paths: list[Path] | None) -> list[Path] | None:
     for path in paths or ():
         _check_net(path)
     return paths
 
 
-def _check_net(path: Path | None) -> Path | None:
-    if path is not None and not path.is_file():
+def to_compare(paths: list[Path] | None) -> list[SpikingNetwork]:
+    """The networks of --compare, under the names of their files, as forms of a network have the same name."""
+    from .. import netx
+
+    return [netx.load(path).replace(name=path.stem) for path in paths or ()]
+
+
+def _check_net(path: Path) -> Path:
+    """Refuse a missing .net file, likewise."""
+    if not path.is_file():
         raise NetFileError(f"{path} does not exist or is not a file; pass the path of a .net file")
     return path
 
 
 Net = Annotated[Path, typer.Argument(help="A .net file, of rmp-lava or of lava-dl.", callback=_check_net)]
-OtherNet = Annotated[
-    Path | None, typer.Argument(help="Another .net file, to compare the two side by side.", callback=_check_net)
-]
 InputShape = Annotated[
     str | None,
     typer.Option(
@@ -241,7 +245,7 @@ Compare = Annotated[
     list[Path] | None,
     typer.Option(
         help="Another .net file, such as one of sigma-delta neurons, to compare with; may be repeated.",
-        callback=check_nets,
+        callback=_check_nets,
     ),
 ]
 Compiler = Annotated[

@@ -15,14 +15,12 @@ from .output import console_for, write_json
 
 if TYPE_CHECKING:
     from ..conversion.tracing.reading import Model
-    from ..report.page.page import Page
 
 _PACKAGES = ("matplotlib", "jinja2")
 
 
 def report(
     net: options.Net,
-    other: options.OtherNet = None,
     output: Annotated[Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.")] = None,
     data: options.TestData = None,
     images: options.TestImages = None,
@@ -41,39 +39,18 @@ def report(
     """Write one HTML page on a network.
 
     The page shows the network, its activity and accuracy on images, conversion losses, and estimated cores, energy and time
-    on a chip. It is self-contained: it needs no network access and no other file. With two networks, it shows where they differ.
+    on a chip, and with --compare where other networks differ. It is self-contained: it needs no network access and no other file.
     """
-    stem = net.stem if other is None else f"{net.stem}-and-{other.stem}"
-    output = output or net.with_name(f"{stem}.html")
+    output = output or net.with_suffix(".html")
     _check(output, figures)
-    if other is not None and compare:
-        raise UsageError(f"{other} is the network to compare with, so --compare has no place; leave out one of them")
     from .. import netx
-    from ..report.page.comparison import make_comparison
-    from ..report.page.page import make_page
+    from ..report.page.page import make_page, write_page
     from ..report.runs import steps_for
     from ..sources.images import images_for
     from ..sources.models import load_kept
 
     network = netx.load(net)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
-    if other is not None:
-        second = netx.load(other)
-        page = make_comparison(
-            network,
-            second,
-            values,
-            truth,
-            steps=(steps_for(network, steps), steps_for(second, steps)),
-            names=(net.stem, other.stem),
-            what=what,
-            nets=(net, other),
-            profile=profile,
-            seed=seed,
-            arguments=("rmp-lava", *sys.argv[1:]),
-        )
-        _write(page, output, figures, json_path)
-        return
     trained: Model | str
     try:
         trained = load_kept(net, network).model
@@ -86,18 +63,12 @@ def report(
         steps=steps_for(network, steps),
         trained=trained,
         what=what,
-        net=net,
         profile=profile,
-        compare=[netx.load(path) for path in compare or ()],
+        compare=options.to_compare(compare),
+        nets=(net, *(compare or ())),
         seed=seed,
         arguments=("rmp-lava", *sys.argv[1:]),
     )
-    _write(page, output, figures, json_path)
-
-
-def _write(page: Page, output: Path, figures: Path | None, json_path: Path | None) -> None:
-    from ..report.page.page import write_page
-
     written = write_page(page, output, figures)
     console = console_for(json_path)
     console.print(f"Report: {written[0]}")

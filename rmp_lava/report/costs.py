@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,10 @@ from ..backends import run
 from ..hardware import Estimate, Profile, estimate, map_network
 from ..network import SpikingNetwork
 from ..results import Run
+from ..scores import Score
 from ..tables import Table, table
-from ..words import count, quantity
+from ..words import count, digits, quantity
+from .hardware import cores_taken
 from .runs import steps_for
 
 
@@ -26,57 +29,84 @@ class Costs:
     estimate: Estimate
     truth: np.ndarray | None
 
+    @property
+    def score(self) -> Score | None:
+        """What it reaches; None without a truth."""
+        return None if self.truth is None else self.run.score(self.network, self.truth)
+
+    @property
+    def kind(self) -> str:
+        """Of its neurons."""
+        graded = "graded" if self.network.is_graded else "spiking"
+        return "sigma-delta" if self.network.is_sigma_delta else graded
+
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        run, found = self.run, self.estimate
+        run, found, score = self.run, self.estimate, self.score
         return {
             "network": self.network.name,
-            "neurons": "sigma-delta"
-            if self.network.is_sigma_delta
-            else "graded"
-            if self.network.is_graded
-            else "spiking",
+            "neurons": self.kind,
             "steps": run.schedule.steps,
             "latency": run.schedule.latency,
-            "score": None if self.truth is None else run.score(self.network, self.truth).summary(),
+            "score": None if score is None else score.summary(),
             "messages": sum(run.spike_counts.values()) / run.samples,
             "synaptic_operations": found.synaptic_operations,
             "latency_seconds": found.latency_seconds,
             "dynamic_energy": found.dynamic,
         }
 
+    def figures(self) -> dict[str, tuple[str, float | None]]:
+        """Name -> (in words, number) of what is compared; None where there is no number."""
+        values, network, mapping = self.summary(), self.network, self.estimate.mapping
+        counted = {
+            "T": values["steps"],
+            "wait": network.wait,
+            "latency, steps": values["latency"],
+            "layers": len(network.layers),
+            "neurons": network.neuron_count,
+            "stored weights": network.parameter_count,
+            "messages": values["messages"],
+            "synaptic operations": values["synaptic_operations"],
+        }
+        return {
+            "reached": ("–" if self.score is None else str(self.score), None),
+            "neurons are": (self.kind, None),
+            **{name: (count(value), value) for name, value in counted.items()},
+            "cores": (cores_taken(mapping), mapping.cores),
+            "dynamic energy": (quantity(values["dynamic_energy"], "J"), values["dynamic_energy"]),
+            "latency": (quantity(values["latency_seconds"], "s"), values["latency_seconds"]),
+        }
+
 
 def measured_costs(
-    network: SpikingNetwork,
-    images: np.ndarray,
-    truth: np.ndarray | None,
-    profile: Profile,
-    *,
-    steps: int | None = None,
-    seed: int = 0,
+    network: SpikingNetwork, images: np.ndarray, truth: np.ndarray | None, profile: Profile, *, seed: int = 0
 ) -> Costs:
-    """Run a network on images for so many time steps, or for those that it was made for."""
-    result = run(network, images, steps_for(network, steps), seed=seed, progress=True)
+    """Run a network on images for the time steps that it was made for."""
+    result = run(network, images, steps_for(network, None), seed=seed, progress=True)
     return Costs(network, result, estimate(network, result, profile, map_network(network, profile)), truth)
 
 
-def costs_table(runs: Sequence[Costs]) -> Table:
-    """Networks side by side on the same images."""
+def told_apart(names: Iterable[str]) -> list[str]:
+    """Names of which each but the first of several equal ones gets a number."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
+
+
+def side_by_side(networks: Sequence[Costs]) -> Table:
+    """A column for each network on the same images, and after all but the first what its figures are over the first one's."""
+    first, *others = (each.figures() for each in networks)
     rows = []
-    for each in runs:
-        values = each.summary()
-        rows.append(
-            (
-                each.network.name,
-                values["neurons"],
-                f"{values['steps']}",
-                "-" if each.truth is None else str(each.run.score(each.network, each.truth)),
-                count(values["messages"]),
-                count(values["synaptic_operations"]),
-                f"{values['latency']} steps, {quantity(values['latency_seconds'], 's')}",
-                quantity(values["dynamic_energy"], "J"),
-            )
-        )
-    columns = ("network", "neurons", "T", "reached", "messages", "synaptic operations", "latency", "dynamic energy")
-    title = f"Side by side, per inference, estimated on {runs[0].estimate.profile.name}"
-    return table(title, columns, rows, text_columns=2)
+    for name, (text, number) in first.items():
+        compared = (cell for other in others for cell in (other[name][0], _ratio(number, other[name][1])))
+        rows.append((name, text, *compared))
+    own, *names = told_apart(each.network.name for each in networks)
+    columns = ("", own, *(head for name in names for head in (name, "ratio")))
+    return table(f"Side by side, per inference, estimated on {networks[0].estimate.profile.name}", columns, rows)
+
+
+def _ratio(first: float | None, second: float | None) -> str:
+    return "–" if not first or second is None else f"× {digits(second / first)}"

@@ -131,7 +131,7 @@ def images() -> np.ndarray:
 
 def make(network: SpikingNetwork, folder: Path, images: np.ndarray, labels=None, **options) -> page.Page:
     save(network, folder / "n.net")
-    return page.make_page(load(folder / "n.net"), images, labels, steps=6, net=folder / "n.net", **options)
+    return page.make_page(load(folder / "n.net"), images, labels, steps=6, nets=[folder / "n.net"], **options)
 
 
 @pytest.fixture(scope="module")
@@ -148,17 +148,6 @@ def converted_digits(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def digits_page(converted_digits) -> Reader:
     return Reader((converted_digits / "d.html").read_text(encoding="utf-8"))
-
-
-@pytest.mark.slow
-def test_other_forms_of_the_network_are_compared_on_the_same_images(tmp_path, images):
-    waiting = small(wait=6)
-    other = waiting.replace(name="other", wait=0)
-    found = make(waiting, tmp_path, images, np.arange(7) % 4, compare=[other])
-    section = next(each for each in found.sections if each.key == "comparison")
-    rows = section.sheets[0].table.rows
-    assert [row[0] for row in rows] == ["small", "other"]
-    assert [row[6].split(",")[0] for row in rows] == ["21 steps", "9 steps"]  # the read-out does not wait
 
 
 # One file
@@ -202,7 +191,7 @@ def test_hostile_names_and_provenance_are_text(tmp_path, images):
     # A file could hold any name of a network, though not of a layer.
     network = network.replace(name=EVIL_NAME)
     save(network.replace(name="n"), tmp_path / "n.net")
-    options = {"net": tmp_path / "n.net", "arguments": ("x", EVIL)}
+    options = {"nets": [tmp_path / "n.net"], "arguments": ("x", EVIL)}
     html = page.make_page(network, images, np.zeros(7, int), steps=6, what=EVIL, **options).html
     reader = Reader(html.encode("utf-8").decode("utf-8"))
     assert_no_outside_links(reader)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ... import plot
 from ...findings import findings_table
 from ...hardware import Estimate, Mapping
 from ...plot.core_map import squares
 from ...words import count, plural, quantity
-from ..costs import Costs, costs_table
 from ..hardware import (
     between,
     comparison_table,
@@ -87,12 +84,6 @@ def cores_section(mapping: Mapping) -> Section:
         found = "Estimated: limits and differences that the network meets on the board, with the action to take."
         sheets.append(Sheet(found, findings_table(mapping.findings, "")))
     return Section("cores", "Cores", tuple(text), (shown,), tuple(sheets))
-
-
-def comparison_section(own: Costs, others: Sequence[Costs]) -> Section:
-    """What other forms of the network reach and cost on the same images."""
-    caption = "Networks on the same images, each for its own T: what they reach, and what an inference costs."
-    return Section("comparison", "Side by side", sheets=(Sheet(caption, costs_table([own, *others])),))
 
 
 def energy_section(found: Estimate) -> Section:

@@ -26,7 +26,8 @@ from ...tables import Table, printable
 from ...words import plural
 from ..costs import Costs, measured_costs
 from . import layers, sections
-from .hardware import comparison_section, cores_section, energy_section, hardware_facts
+from .comparison import comparison_sections
+from .hardware import cores_section, energy_section, hardware_facts
 from .measure import measure
 from .parts import Fact, Picture, Section, Sheet
 from .provenance import provenance_section
@@ -95,9 +96,9 @@ def make_page(
     steps: int,
     trained: Model | str = "no trained network was passed",
     what: str = "",
-    net: Path | None = None,
     profile: str | Profile = "oheo_gulch",
     compare: Sequence[SpikingNetwork] = (),
+    nets: Sequence[Path] = (),
     seed: int = 0,
     arguments: Sequence[str] = (),
 ) -> Page:
@@ -116,12 +117,13 @@ def make_page(
         What the network was converted from, to compare firing rates with its activations; or a sentence why it is missing.
     what : str
         The images in words.
-    net : Path or None
-        The `.net` file that the network was read from; its name and SHA-256 are shown.
     profile : str or Profile
         Hardware profile of the core map and the energy estimate.
     compare : sequence of SpikingNetwork
-        Other forms of the network, such as one of sigma-delta neurons, to run on the same images for their own T.
+        Other networks for the same images, such as a form of this one with sigma-delta neurons: each runs for its own T, and the
+        page shows what it reaches and costs, and where it differs.
+    nets : sequence of Path
+        The `.net` files that the network and those to compare were read from; their names and SHA-256 are shown.
     seed : int
         Of the Poisson encoding.
     arguments : sequence of str
@@ -130,13 +132,20 @@ def make_page(
     Raises
     ------
     UsageError, DataError, ProfileError
-        As running and mapping do.
+        If a network takes inputs of another shape, or as running and mapping do.
     """
+    for other in compare:
+        if other.input.shape != network.input.shape:
+            raise UsageError(
+                f"the networks take inputs of shape {network.input.shape} and {other.input.shape}; only networks for the same "
+                "images can be compared"
+            )
     mapping = map_network(network, profile)  # an error in the profile shows before anything runs
     what = what or plural(len(images), "image")
     measured = measure(network, images, labels, what, steps, trained, seed=seed)
     hardware = estimate(network, measured.result, mapping.profile, mapping)
-    others = [measured_costs(each, images, labels, mapping.profile, seed=seed) for each in compare]
+    forms = [Costs(network, measured.result, hardware, labels)]
+    forms += [measured_costs(each, images, labels, mapping.profile, seed=seed) for each in compare]
     found = [
         sections.network_section(measured),
         sections.accuracy_section(measured),
@@ -147,8 +156,8 @@ def make_page(
         layers.quantisation_section(measured),
         cores_section(mapping),
         energy_section(hardware),
-        *([comparison_section(Costs(network, measured.result, hardware, labels), others)] if others else ()),
-        provenance_section(measured, net, shlex.join(arguments)),
+        *(comparison_sections(forms, images, what, seed) if compare else ()),
+        provenance_section(measured, nets, shlex.join(arguments)),
     ]
     facts = sections.facts(measured) + hardware_facts(hardware)
     names = tuple(layer.name for layer in network)

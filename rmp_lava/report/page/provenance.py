@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,13 +21,13 @@ from .parts import Section, Sheet
 _LONGEST, _MOST_ROWS = 240, 80
 
 
-def provenance_section(measured: Measured, net: Path | None, command: str) -> Section:
+def provenance_section(measured: Measured, nets: Sequence[Path], command: str) -> Section:
     """What made the page, epochs of tuning, and what else the file records.
 
     Parameters
     ----------
-    net : Path or None
-        The `.net` file.
+    nets : sequence of Path
+        The `.net` files of the network and of those it is compared with.
     command : str
         The command that made the page; may be empty.
     """
@@ -34,7 +35,7 @@ def provenance_section(measured: Measured, net: Path | None, command: str) -> Se
     made = [
         ("made", f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"),
         ("command", command or "none; from Python"),
-        *([] if net is None else [("network file", net.name), ("SHA-256", sha256_of(net))]),
+        *(("network file", f"{net.name}, SHA-256 {sha256_of(net)}") for net in nets),
         ("images", measured.what),
         ("seed", str(measured.seed)),
         ("backend", f"{result.backend}: {result.execution}; {result.seconds:.1f} s"),
