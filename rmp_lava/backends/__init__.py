@@ -52,7 +52,7 @@ def run(
     network: SpikingNetwork,
     images: np.ndarray,
     steps: int,
-    backend: Backend | BackendOptions = "fast",
+    backend: Backend | BackendOptions | PreparedNetwork = "fast",
     *,
     seed: int = 0,
     blank: int | None = None,
@@ -72,7 +72,7 @@ def run(
     steps : int
         T, time steps of each population's window per sample, see `rmp_lava.schedule`.
     backend : {"reference", "fast", "lava", "loihi2"}, Reference, Fast, Lava or Loihi2
-        A value with the backend's options, or its name for the defaults.
+        A value with the backend's options, or its name for the defaults. `PreparedNetwork.run` passes itself.
     seed : int
         Seed of the Poisson encoding.
     blank, power_of_two
@@ -107,10 +107,29 @@ def run(
     RmpLavaWarning
         If a read-out that integrates reached the limits of its register, so that outputs are wrong.
     """
-    settings = Settings(
-        seed=seed, blank=blank, power_of_two=power_of_two, record=record, strict=strict, progress=progress
+    prepared = backend if isinstance(backend, PreparedNetwork) else None
+    chosen = backend.options if isinstance(backend, PreparedNetwork) else options_of(backend)
+    if prepared is not None and prepared.network is not network:
+        raise UsageError("the network is another than the one that was prepared; call run of what `prepare` returned")
+    _check_call(network, chosen, record, seed, strict)
+    lengthened = isinstance(chosen, Loihi2) if power_of_two is None else power_of_two
+    plan = schedule(network, steps, blank=_blank(blank, chosen), power_of_two=lengthened)
+    images = check_images(images, network.input)
+    runner = _runner(network, chosen) if prepared is None else prepared.fast.run
+    result = runner(images, plan, seed=seed, record=record, progress=progress)
+    log.info(
+        "ran %r on %s: %d samples, T = %d, in %.2f s, %s",
+        network.name,
+        result.backend,
+        len(images),
+        steps,
+        result.seconds,
+        result.execution,
     )
-    return _run(None, network, images, steps, options_of(backend), **settings)
+    if strict:
+        _refuse_overflow(result)
+    _warn_of_full_register(network, result, stacklevel=3 if prepared is None else 4)
+    return result
 
 
 def prepare(network: SpikingNetwork, backend: Literal["fast"] | Fast = "fast") -> PreparedNetwork:
@@ -145,48 +164,11 @@ class PreparedNetwork:
         from .fast import FastNetwork
 
         self.network, self.options = network, options
-        self._fast = FastNetwork(network, options)
+        self.fast = FastNetwork(network, options)
 
     def run(self, images: np.ndarray, steps: int, **settings: Unpack[Settings]) -> Run:
         """As `rmp_lava.run`, with its settings."""
-        return _run(self._fast.run, self.network, images, steps, self.options, **settings)
-
-
-def _run(
-    runner: _Runner | None,
-    network: SpikingNetwork,
-    images: np.ndarray,
-    steps: int,
-    chosen: BackendOptions,
-    *,
-    seed: int = 0,
-    blank: int | None = None,
-    power_of_two: bool | None = None,
-    record: Collection[Record] = (),
-    strict: bool = False,
-    progress: bool = False,
-) -> Run:
-    _check_call(network, chosen, record, seed, strict)
-    on_board = isinstance(chosen, Loihi2)
-    plan = schedule(
-        network, steps, blank=_blank(blank, chosen), power_of_two=on_board if power_of_two is None else power_of_two
-    )
-    images = check_images(images, network.input)
-    runner = runner or _runner(network, chosen)
-    result = runner(images, plan, seed=seed, record=record, progress=progress)
-    log.info(
-        "ran %r on %s: %d samples, T = %d, in %.2f s, %s",
-        network.name,
-        result.backend,
-        len(images),
-        steps,
-        result.seconds,
-        result.execution,
-    )
-    if strict:
-        _refuse_overflow(result)
-    _warn_of_full_register(network, result)
-    return result
+        return run(self.network, images, steps, self, **settings)
 
 
 def _runner(network: SpikingNetwork, chosen: BackendOptions) -> _Runner:
@@ -255,9 +237,9 @@ def _blank(blank: int | None, chosen: BackendOptions) -> int:
     return least if blank is None else blank
 
 
-def _warn_of_full_register(network: SpikingNetwork, result: Run) -> None:
+def _warn_of_full_register(network: SpikingNetwork, result: Run, *, stacklevel: int) -> None:
     if network.is_sigma_delta:
-        _warn_of_wide_sums(result)
+        _warn_of_wide_sums(result, stacklevel=stacklevel + 1)
         return
     if not network.is_integer or not network.integrates:
         return
@@ -275,11 +257,11 @@ def _warn_of_full_register(network: SpikingNetwork, result: Run) -> None:
         f"the read-out {last.name!r} reached the limits of its 24-bit register {found} of T = {steps}, so outputs are "
         f"wrong{meant}; convert it for T = {steps}, or run fewer steps",
         RmpLavaWarning,
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
 
 
-def _warn_of_wide_sums(result: Run) -> None:
+def _warn_of_wide_sums(result: Run, *, stacklevel: int) -> None:
     wide = {name: result.saturations[name] + result.large_inputs[name] for name in result.saturations}
     name = max(wide, key=wide.__getitem__, default="")
     if wide.get(name):
@@ -287,7 +269,7 @@ def _warn_of_wide_sums(result: Run) -> None:
             f"sums of layer {name!r} left the 24 bits of a chip's state {wide[name]:,} times; Lava's simulator wraps those of "
             "convolutions, and a chip all of them, so send smaller frames",
             RmpLavaWarning,
-            stacklevel=5,
+            stacklevel=stacklevel,
         )
 
 

@@ -53,6 +53,8 @@ def test_options_and_arguments_are_those_of_run(network):
         prepared.run(images, 2, record=("everything",))
     with pytest.raises(RangeOverflowError, match="saturated"):
         prepared.run(images, 600, strict=True)
+    with pytest.raises(UsageError, match="is another than the one that was prepared"):
+        rmp_lava.run(network.replace(name="other"), images, 2, prepared)
 
 
 @pytest.mark.parametrize("backend", ["reference", "lava", "loihi2"])
