@@ -1,8 +1,10 @@
-"""The pictures of a page, with matplotlib."""
+"""The pictures of a page, in the style of `rmp_lava.plot`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from rmp_lava.errors import UsageError
 
 from .rows import AXES, LABELS, growth, rows_of, three_digits
 
@@ -12,26 +14,24 @@ COLOURS = {"ours": "#1f6fb4", "lava": "#c2702f", "peer": "#8a8f98"}
 def draw(results: dict, folder: Path) -> list[Path]:
     """Write the pictures; returns their paths, or none if matplotlib is not installed."""
     try:
-        import matplotlib
-    except ImportError:
+        from rmp_lava.plot.style import drawing
+    except UsageError:
         return []
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10}
-    with pyplot.rc_context(style):
-        figures = {"engines": _draw_engines(pyplot, results)}
-        figures |= {axis: _draw_growth(pyplot, results, axis) for axis in AXES}
-        paths = []
-        for name, figure in figures.items():
-            if figure is not None:
-                paths.append(folder / f"benchmarks-{name}.png")
-                figure.savefig(paths[-1], dpi=130)
-                pyplot.close(figure)
-    return paths
+    with drawing():
+        figures = {"engines": _draw_engines(results)} | {axis: _draw_growth(results, axis) for axis in AXES}
+        paths = {folder / f"benchmarks-{name}.png": figure for name, figure in figures.items() if figure is not None}
+        for path, figure in paths.items():
+            figure.savefig(path, dpi=130)
+    return list(paths)
 
 
-def _draw_engines(pyplot, results: dict):
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _draw_engines(results: dict):
     """One point per engine, one panel per network; further left is faster."""
     panels = {name: rows_of(results, name) for name in results["networks"]}
     panels = {name: [r for r in rows.values() if r.median] for name, rows in panels.items()}
@@ -39,13 +39,8 @@ def _draw_engines(pyplot, results: dict):
     if not panels:
         return None
     heights = [0.7 + 0.24 * len(rows) for rows in panels.values()]
-    figure, axes = pyplot.subplots(
-        len(panels),
-        figsize=(8, sum(heights) + 0.4),
-        squeeze=False,
-        layout="constrained",
-        gridspec_kw={"height_ratios": heights},
-    )
+    figure = _figure(8, sum(heights) + 0.4)
+    axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)
     for axis, (name, rows) in zip(axes[:, 0], panels.items(), strict=True):
         rows = sorted(rows, key=lambda row: -row.median)
         for y, row in enumerate(rows):
@@ -73,12 +68,13 @@ def _plain_ticks(axis, span: float) -> None:
     axis.set_minor_formatter("{x:g}" if span < 12 else "")
 
 
-def _draw_growth(pyplot, results: dict, name: str):
+def _draw_growth(results: dict, name: str):
     points = growth(results, name)
     if len(points) < 2:
         return None
     label, title = AXES[name]
-    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    figure = _figure(8, 3)
+    axes = figure.subplots(1, 2)
     values = [point[0] for point in points]
     panels = ((1, "seconds"), (3, "peak memory, MiB"))
     for axis, (column, unit) in zip(axes, panels, strict=True):
@@ -93,12 +89,12 @@ def _draw_growth(pyplot, results: dict, name: str):
         axis.set_xticks(values, [f"{value:g}" for value in values])
         axis.minorticks_off()
     axes[1].plot(values, [point[2] for point in points], ":", color="grey", label="before the run: libraries and input")
-    axes[1].legend(frameon=False, loc="lower right")
+    axes[1].legend(loc="lower right")
     if name != "width":  # proportional growth is a straight line at any size
         axes[0].set_yscale("log")
         axes[0].autoscale(axis="y")
         axes[0].plot(values, [points[-1][1] * v / values[-1] for v in values], ":", color="grey", label="in proportion")
         _plain_ticks(axes[0].yaxis, max(p[1] for p in points) / min(p[1] for p in points))
-        axes[0].legend(frameon=False)
+        axes[0].legend()
     figure.suptitle(f"fast {title}", x=0.01, ha="left", fontweight="bold")
     return figure

@@ -6,33 +6,26 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-matplotlib.use("agg")
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
+from rmp_lava.plot.style import drawing
+from rmp_lava.report.page.svg import to_png, to_svg
 
-from .tables import RESETS  # noqa: E402
+from .tables import RESETS
 
 SOFT, HARD, TRAINED = "#1f6fb4", "#c2702f", "#6b7078"
 _COLOURS = {"soft": SOFT, "hard": HARD, "shared": "#7a4fa0"}
 _WAITS = {"T": SOFT, "2": "#4aa36c", "1": "#7a4fa0", "0": HARD}
-_STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "svg.hashsalt": "rmp-lava",  # equal figures give equal files
-}
 _LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
     """Output rate against input rate, and their ratio over a wide range of thresholds."""
-    with pyplot.rc_context(_STYLE):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    with drawing():
+        figure = _figure(9, 3.6)
+        left, right = figure.subplots(1, 2)
         for reset, colour in (("soft", SOFT), ("hard", HARD)):
             for (eta, out), line in zip(measured["out"][reset].items(), _LINES, strict=True):
                 left.plot(measured["rates_in"], out, color=colour, linestyle=line, label=f"{reset}, η = {eta}")
@@ -48,8 +41,9 @@ def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
 
 def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]:
     """Accuracy over time steps for each alpha: soft reset, hard reset with each kind of thresholds, and the trained network."""
-    with pyplot.rc_context(_STYLE):
-        figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+    with drawing():
+        figure = _figure(6.4, 4)
+        axes = figure.subplots()
         handles: dict[str, Line2D] = {}
         for alpha, line in zip(_alphas(measured), itertools.cycle(_LINES)):
             for kind, colour in _COLOURS.items():
@@ -71,8 +65,9 @@ def draw_resets(name: str, measured: dict[str, Any], folder: Path) -> list[Path]
 
 def draw_activity(name: str, measured: dict[str, Any], folder: Path) -> list[Path]:
     """Spikes per neuron and step, layer by layer, for soft reset at each alpha."""
-    with pyplot.rc_context(_STYLE):
-        figure, axes = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
+    with drawing():
+        figure = _figure(6.4, 3.4)
+        axes = figure.subplots()
         for alpha, line in zip(_alphas(measured), itertools.cycle(_LINES)):
             rates = measured["curves"][f"soft-{alpha:g}-integer"]["rates"]
             axes.plot(list(rates), list(rates.values()), color=SOFT, linestyle=line, label=f"α = {alpha:g}")
@@ -85,8 +80,9 @@ def draw_activity(name: str, measured: dict[str, Any], folder: Path) -> list[Pat
 
 def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: Path) -> list[Path]:
     """Accuracy at few time steps, one line per conversion; bars are the standard deviation over seeds."""
-    with pyplot.rc_context(_STYLE):
-        figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+    with drawing():
+        figure = _figure(6.4, 4)
+        axes = figure.subplots()
         for conversion in dict.fromkeys(row["conversion"] for row in rows):
             own = [row for row in rows if row["conversion"] == conversion]
             axes.errorbar(
@@ -98,19 +94,15 @@ def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: 
                 capsize=2,
                 label=conversion,
             )
-        axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({row["steps"] for row in rows}))
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=f"{name}; line: trained network")
-        axes.legend(fontsize=7)
+        _over_steps(axes, {row["steps"] for row in rows}, f"{name}; line: trained network", trained)
         return _save(figure, folder / f"{name}-latency")
 
 
 def draw_waiting(name: str, trained: float, rows: list[dict[str, Any]], folder: Path) -> list[Path]:
     """Points lost by integers at few time steps, one line for each wait; dashed where the network was not tuned."""
-    with pyplot.rc_context(_STYLE):
-        figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+    with drawing():
+        figure = _figure(6.4, 4)
+        axes = figure.subplots()
         integers = [row for row in rows if row["form"] == "integer"]
         for conversion in sorted({row["conversion"] for row in integers}):
             for wait, colour in _WAITS.items():
@@ -128,14 +120,23 @@ def draw_waiting(name: str, trained: float, rows: list[dict[str, Any]], folder: 
                 axes.plot(
                     [row["steps"] for row in own], accuracy, line, color=colour, marker="o", markersize=4, label=label
                 )
-        axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({row["steps"] for row in rows}))
-        axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_ylim(bottom=max(0, 100 * trained - 25))
-        axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=f"{name}, integers; line: trained network")
-        axes.legend(fontsize=7)
+        _over_steps(axes, {row["steps"] for row in rows}, f"{name}, integers; line: trained network", trained)
         return _save(figure, folder / f"{name}-waiting")
+
+
+def _over_steps(axes: Axes, steps: set[int], title: str, trained: float) -> None:
+    """Time steps at which there are points, and per cent, with a line at the trained network's accuracy."""
+    axes.axhline(100 * trained, color=TRAINED, linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted(steps))
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=title)
+    axes.legend(fontsize=7)
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _alphas(measured: dict[str, Any]) -> list[float]:
@@ -148,8 +149,9 @@ def _percent(shares: list[float]) -> list[float]:
 
 def _save(figure: Figure, path: Path) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
-    for each in paths:
-        figure.savefig(each, dpi=140, metadata={"Date": None} if each.suffix == ".svg" else None)
-    pyplot.close(figure)
-    return paths
+    contents = {
+        path.with_name(f"{path.name}.{kind}"): draw(figure) for kind, draw in (("png", to_png), ("svg", to_svg))
+    }
+    for each, content in contents.items():
+        each.write_bytes(content)
+    return list(contents)
