@@ -10,8 +10,9 @@
     rmp_lava.plot.study(rows)                                   # accuracy of a study's rows against T, with spread
     rmp_lava.plot.frontier(found, "latency")                    # conversions for several (T, wait)
 
-Each returns a matplotlib figure, which a notebook shows and `savefig` writes; with `ax`, it draws into given axes. None of them
-needs pyplot or changes a setting of matplotlib's. Layers have the same colour in all plots. They need the extra `report`.
+Each returns a matplotlib figure, which a notebook shows and `savefig` writes: a new one of `width` inches, for a phone below 5.5,
+or the one of `ax`, a matplotlib.axes.Axes, inside which it draws. None of them needs pyplot or changes a setting of
+matplotlib's. Layers have the same colour in all plots. They need the extra `report`.
 """
 
 from __future__ import annotations

@@ -25,10 +25,8 @@ def activity(network: SpikingNetwork, result: Run, *, ax: Axes | None = None, wi
         The network that ran.
     result : Run
         On any backend; what a board did not count has no bar.
-    ax : matplotlib.axes.Axes, optional
-        Drawn inside these axes instead of a new figure.
-    width : float
-        Inches of the new figure.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
     """
     width, names = width_of(ax, width), [layer.name for layer in network]
     with drawing():

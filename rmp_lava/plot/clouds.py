@@ -35,10 +35,8 @@ def rates(found: Rates, layer: str | None = None, *, ax: Axes | None = None, wid
         As `rmp_lava.compare_rates` returns it.
     layer : str, optional
         Only this layer; a panel for each if omitted.
-    ax : matplotlib.axes.Axes, optional
-        Drawn inside these axes instead of a new figure; one layer is drawn into them.
-    width : float
-        Inches of the new figure; below 5.5 it is drawn for a phone.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
 
     Raises
     ------

@@ -70,10 +70,8 @@ def cores(mapping: Mapping, *, ax: Axes | None = None, width: float = WIDE) -> F
     ----------
     mapping : Mapping
         As `rmp_lava.map_network` returns it.
-    ax : matplotlib.axes.Axes, optional
-        Drawn inside these axes instead of a new figure.
-    width : float
-        Inches of the new figure; below 5.5 it is drawn for a phone.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
     """
     found, width = squares(mapping), width_of(ax, width)
     wide = is_wide(width)

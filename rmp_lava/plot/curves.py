@@ -46,10 +46,8 @@ def accuracy(
         (samples,). Without them: how many predictions equal those after the last step.
     trained : Score, float or None
         Accuracy of the trained network, drawn as a line.
-    ax : matplotlib.axes.Axes, optional
-        Drawn into these axes instead of a new figure.
-    width : float
-        Inches of the new figure.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
 
     Raises
     ------
@@ -82,17 +80,11 @@ def accuracy(
             )
             lowest, top = min(lowest, low.min()), max(top, high.max())
             ends.append((len(share), 100 * share[-1], f"{label(name, 14)} {percent(share[-1])}".strip(), colour))
-        if known is not None:
-            axes.axhline(100 * known, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-            top = max(top, known)
+        top = max(top, known or 0.0)
         bottom = 10 * max(0, math.floor(10 * lowest - 0.5))
         axes.set_ylim(bottom, 100 * top + 0.06 * (100 * top - bottom))
         _name_ends(axes, ends, single=len(runs) == 1)
-        time_axis(axes, longest)
-        axes.set_xlabel("T, time steps")
-        axes.set_ylabel("agreement (%)" if labels is None else "accuracy (%)")
-        axes.grid(axis="y", color=RULE, linewidth=0.5)
-        axes.set_axisbelow(True)
+        over_time(axes, longest, "agreement (%)" if labels is None else "accuracy (%)", known)
         _note_steps(axes, shares, known, "agree" if labels is None else "correct")
         return figure_of(axes)
 
@@ -128,8 +120,12 @@ def _note_steps(axes: Axes, shares: Mapping[str, np.ndarray], trained: float | N
         note_on(axes, f"T = {step}: {', '.join(texts)}", across=(step - 0.5, step + 0.5))
 
 
-def time_axis(axes: Axes, steps: int) -> None:
-    """An axis of time steps from 1, logarithmic if they are many."""
+def over_time(axes: Axes, steps: int, what: str, trained: float | None) -> None:
+    """Axes of time steps from 1, logarithmic if they are many, and of per cent; a line at the trained network's share."""
+    if trained is not None:
+        axes.axhline(100 * trained, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_xlabel("T, time steps")
+    _levels(axes, what)
     if steps > _LOG_FROM:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:g}"))
@@ -138,6 +134,12 @@ def time_axis(axes: Axes, steps: int) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlim(min(0.7, steps - 1), steps + 0.15)
+
+
+def _levels(axes: Axes, title: str) -> None:
+    axes.set_ylabel(title)
+    axes.grid(axis="y", color=RULE, linewidth=0.5)
+    axes.set_axisbelow(True)
 
 
 def frontier(
@@ -160,10 +162,8 @@ def frontier(
         Without estimates, energy is synaptic operations per image, and latency is time steps.
     estimates : sequence of Estimate, optional
         Of each point: then estimated J and s, with their bounds.
-    ax : matplotlib.axes.Axes, optional
-        Drawn into these axes instead of a new figure.
-    width : float
-        Inches of the new figure.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def frontier(
             at = waits.index(wait)
             text = f"wait = {wait}"
             axes.plot([], [], _MARKERS[at % len(_MARKERS)], color=TERMS[at % len(TERMS)], markersize=5, label=text)
-        axes.legend(frameon=False, fontsize=7.5, title="number: T", title_fontsize=7.5)
+        axes.legend(fontsize=7.5, title="number: T", title_fontsize=7.5)
         low, high = costs.min(), costs.max()
         if low > 0 and high / low > 4:
             axes.set_xscale("log")
@@ -228,9 +228,7 @@ def frontier(
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         axes.margins(0.08, 0.15)
         axes.set_xlabel(title)
-        axes.set_ylabel({"error": "error (%)", "mean_iou": "mean IoU (%)"}.get(shown, "accuracy (%)"))
-        axes.grid(axis="y", color=RULE, linewidth=0.5)
-        axes.set_axisbelow(True)
+        _levels(axes, {"error": "error (%)", "mean_iou": "mean IoU (%)"}.get(shown, "accuracy (%)"))
         return figure_of(axes)
 
 

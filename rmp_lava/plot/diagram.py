@@ -50,10 +50,8 @@ def network(network: SpikingNetwork, *, ax: Axes | None = None, width: float = W
     ----------
     network : SpikingNetwork
         At any stage.
-    ax : matplotlib.axes.Axes, optional
-        Drawn inside these axes instead of a new figure.
-    width : float
-        Inches of the new figure; below 5.5 it is drawn for a phone.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
     """
     width = width_of(ax, width)
     wide, count = is_wide(width), len(network.layers) + 1

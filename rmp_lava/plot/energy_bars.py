@@ -26,10 +26,8 @@ def energy(estimate: Estimate, *, ax: Axes | None = None, width: float = WIDE) -
     ----------
     estimate : Estimate
         As `rmp_lava.estimate` returns it; what its profile does not know is not in the picture.
-    ax : matplotlib.axes.Axes, optional
-        Drawn inside these axes instead of a new figure.
-    width : float
-        Inches of the new figure; below 5.5 it is drawn for a phone.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
     """
     width = width_of(ax, width)
     wide = is_wide(width)

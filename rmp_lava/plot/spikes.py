@@ -80,10 +80,8 @@ def raster(
         (N,) classes, to name the label where the prediction differs.
     titles : sequence of str, optional
         Above each column; the prediction if omitted.
-    ax : matplotlib.axes.Axes, optional
-        Drawn inside these axes instead of a new figure.
-    width : float
-        Inches of the new figure.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
 
     Raises
     ------

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from ..errors import UsageError
 from ..study.sweep import Row, varied
 from ..words import label
-from .curves import time_axis
-from .style import LINES, MUTED, RULE, TERMS, WIDE, drawing, figure_of, plain, width_of
+from .curves import over_time
+from .style import LINES, TERMS, WIDE, drawing, figure_of, plain, width_of
 
 _MOST_LINES = 12
 
@@ -25,10 +25,8 @@ def study(rows: Sequence[Row], *, ax: Axes | None = None, width: float = WIDE) -
     Parameters
     ----------
     rows : sequence of Row
-    ax : matplotlib.axes.Axes, optional
-        Drawn into these axes instead of a new figure.
-    width : float
-        Inches of the new figure.
+    ax, width
+        As all plots take them, see `rmp_lava.plot`.
 
     Raises
     ------
@@ -49,16 +47,10 @@ def study(rows: Sequence[Row], *, ax: Axes | None = None, width: float = WIDE) -
             colour, line = TERMS[number % len(TERMS)], LINES[number // len(TERMS)]
             _line(axes, own, several, color=colour, linestyle=line, label=label(text, 60), linewidth=1.2)
         trained = next((row.trained for row in rows if row.trained is not None), None)
-        if trained is not None:
-            axes.axhline(100 * trained, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-        time_axis(axes, max(row.steps for row in rows))
+        over_time(axes, max(row.steps for row in rows), "accuracy (%)", trained)
         more = len(lines) - _MOST_LINES
         axes.set_title(names[0] + (f"; {more} more lines are not drawn" if more > 0 else ""), loc="left")
-        axes.set_xlabel("T, time steps")
-        axes.set_ylabel("accuracy (%)")
-        axes.grid(axis="y", color=RULE, linewidth=0.5)
-        axes.set_axisbelow(True)
-        axes.legend(fontsize=6.5, frameon=False)
+        axes.legend(fontsize=6.5)
         return figure_of(axes)
 
 

@@ -59,6 +59,7 @@ RC: dict[Any, Any] = {
     "grid.color": RULE,
     "grid.linewidth": 0.5,
     "figure.facecolor": PAPER,
+    "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "rmp-lava",
     "pdf.fonttype": 42,
