@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,19 +93,38 @@ def _errors(
         first += len(wanted)
         # Neurons in memory order: channels last.
         wanted = torch.from_numpy(to_memory(wanted.numpy(), 1).reshape(len(wanted), -1, groups))
-        for i, rates in enumerate(_rates(layer, batch, suggested, share, reset, wait)):
+        total = batch.total(layer)
+        if total is None:
+            found = iter(_rates(layer, batch, suggested, share, reset, wait))
+        else:
+            found = _whole_rates(layer, total, batch.plan.steps, suggested, share)
+        for i, rates in enumerate(found):
             missing = wanted - rates.view(wanted.shape)
             errors[i] += missing.square().sum(dim=(0, 1), dtype=torch.float64).numpy()
             means[i] += missing.sum(dim=(0, 1), dtype=torch.float64).numpy()
     return errors - means**2 / (activation.numel() / groups) if centred else errors
 
 
+def _thresholds(layer: Layer, suggested: np.ndarray) -> torch.Tensor:
+    """(factors, neurons) float32, neurons in memory order."""
+    value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
+    return torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
+
+
+def _whole_rates(
+    layer: Layer, total: torch.Tensor, steps: int, suggested: np.ndarray, share: float
+) -> Iterator[torch.Tensor]:
+    """As `_rates`, of neurons that receive their whole input before they may spike, with soft reset."""
+    for threshold in _thresholds(layer, suggested):
+        counts = torch.ceil_(total / threshold + (share - 1)).clamp_(0, steps)
+        yield counts.mul_(threshold / steps)
+
+
 def _rates(
     layer: Layer, batch: LayerBatch, suggested: np.ndarray, share: float, reset: str, wait: int
 ) -> list[torch.Tensor]:
     """For each factor (samples, neurons): spikes per step times activation scale."""
-    value = torch.from_numpy(np.atleast_1d(suggested).astype(np.float32))
-    thresholds = torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
+    thresholds = _thresholds(layer, suggested)
     potentials = (thresholds * share)[:, None].repeat(1, len(batch.images), 1)
     counts = torch.zeros_like(potentials)
     total = 0

@@ -14,7 +14,7 @@ from strategies import cases, networks, seeds
 from torch import nn
 
 from rmp_lava.backends import run
-from rmp_lava.backends.fast.layerwise import Layerwise
+from rmp_lava.backends.fast.layerwise import LayerBatch, Layerwise
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing, candidates_for
 from rmp_lava.conversion.frontier import Frontier, frontier, usual_choices
@@ -79,11 +79,18 @@ def test_thresholds_for_neurons_that_wait_are_the_same_however_they_are_computed
     how = Balancing(thresholds="error", v_init="best", calibrate="bias", wait=wait)
     network = trace(model(), make_input(encoding, (2, 6, 6)), IMAGES)
     found = [balance(network, IMAGES, 4, how)]
+    monkeypatch.setattr(LayerBatch, "total", lambda *_: None)  # step by step, although wait = T
+    found.append(balance(network, IMAGES, 4, how))
     monkeypatch.setattr(REFINE, "fused_neurons", None)
     found.append(balance(network, IMAGES, 4, how))
-    for one, other in zip(*found, strict=True):
-        assert one.neurons.threshold == pytest.approx(other.neurons.threshold, rel=1e-6)
-        np.testing.assert_allclose(one.neurons.bias, other.neurons.bias, rtol=1e-4, atol=1e-5)
+    for layers in zip(*found, strict=True):
+        for other in layers[1:]:
+            assert layers[0].neurons.threshold == pytest.approx(other.neurons.threshold, rel=1e-6)
+            np.testing.assert_allclose(layers[0].neurons.bias, other.neurons.bias, rtol=1e-4, atol=1e-5)
+    observed = run(found[0], IMAGES, 4, record=("counts", "waiting"))  # step by step, to see potentials while they wait
+    layerwise = Layerwise(found[0], IMAGES, schedule(found[0], 4))
+    for layer in found[0].layers[:-1]:
+        np.testing.assert_array_equal(layerwise.advance(layer) * 24, observed.neuron_counts[layer.name].sum(axis=0))
     assert (found[0].wait, found[0].balanced_steps) == (wait, 4)
     assert unscale(found[0]).wait == 0
 

@@ -1,7 +1,8 @@
 """Simulate a network layer by layer, all steps of a layer before the next layer: for passes that set one layer at a time.
 
 This module is the public face of backend fast for `rmp_lava.conversion`. `Layerwise` holds batches of samples. Each layer's
-spikes are kept, one bit each, until no later layer reads them; the input is encoded again for each layer that reads it.
+spikes are kept, one bit each, until no later layer reads them; the input is encoded again for each layer that reads it. Float
+neurons that wait for T steps spike in consecutive steps, so they are summed and kept as counts, as in `windows`.
 
 Neurons of a tensor are in memory order, channels last. `to_memory` and `from_memory` convert arrays, `memory_shape` shapes.
 """
@@ -18,7 +19,7 @@ from ...network import INPUT, Layer, SpikingNetwork, Synapse
 from ...schedule import Schedule
 from .batching import Batching, choose_batching
 from .layers import LayerSimulation, Prepared
-from .streams import ConstantStream, InputSimulation, Stream, chunk_ends
+from .streams import BurstStream, ConstantStream, InputSimulation, Source, Stream, chunk_ends
 from .synapses import from_memory, memory_shape, to_memory
 
 __all__ = ["LayerBatch", "Layerwise", "from_memory", "memory_shape", "to_memory"]
@@ -53,7 +54,9 @@ class Layerwise:
         self, network: SpikingNetwork, images: np.ndarray, plan: Schedule, *, memory: int = 0, seed: int = 0
     ) -> None:
         self.samples = len(images)
-        self._prepared = Prepared(network, torch.device("cpu"))
+        # Integers may saturate on the way to a sum, so they are advanced step by step.
+        whole = None if network.is_integer else plan.steps
+        self._prepared = Prepared(network.replace(wait=plan.wait), torch.device("cpu"), steps=whole)
         batching = choose_batching(network, plan, self.samples, device="cpu", threads=1)
         firsts = range(0, self.samples, batching.samples)
         self.batches = [
@@ -103,7 +106,9 @@ class LayerBatch:
         self.prepared, self.network, self.plan, self.batching = prepared, prepared.network, plan, batching
         self.images, self.memory, self.seed, self.first_sample = images, memory, seed, first_sample
         self._packed: dict[str, list[np.ndarray]] = {}
+        self._bursts: dict[str, BurstStream] = {}
         self._kept: tuple[tuple[Synapse, ...], list[_Chunk]] | None = None
+        self._summed: tuple[tuple[Synapse, ...], torch.Tensor] | None = None
 
     def currents(self, layer: Layer) -> Iterator[tuple[torch.Tensor, int]]:
         """Input with bias of a layer whose sources have been simulated, block by block in time.
@@ -120,10 +125,31 @@ class LayerBatch:
             for some, currents in blocks:
                 yield currents + bias if len(bias) else currents, some.stop - some.start
 
+    def total(self, layer: Layer) -> torch.Tensor | None:
+        """(samples, neurons) float32 `currents` of a layer that waits for T steps, summed over them; None for other layers."""
+        if layer.name not in self.prepared.windows:
+            return None
+        bias = LayerSimulation(layer, self.prepared, len(self.images)).population.bias
+        return self._total(layer) + bias * self.plan.steps if len(bias) else self._total(layer)
+
+    def _total(self, layer: Layer) -> torch.Tensor:
+        if self._summed is None or self._summed[0] is not layer.synapses:
+            ((_, streams),) = self._chunks(layer)
+            window, samples = self.prepared.windows[layer.name], len(self.images)
+            blocks = [window.total(streams, rows) for _, rows in self.batching.blocks(1, samples, layer.size)]
+            # A float has no register to saturate.
+            self._summed = layer.synapses, torch.cat([block for block in blocks if block is not None])
+        return self._summed[1]
+
     def advance(self, layer: Layer) -> np.ndarray:
         """Simulate a layer and keep its spikes for later layers; (*shape) float64 spikes of each neuron in all samples."""
         samples = len(self.images)
         simulation, everyone = LayerSimulation(layer, self.prepared, samples), slice(0, samples)
+        if layer.name in self.prepared.windows:
+            burst = BurstStream(layer.shape, samples, self.plan.steps, torch.device("cpu"))
+            simulation.population.burst(self._total(layer), burst.counts.flatten(1), self.plan.steps, everyone)
+            self._bursts[layer.name] = burst
+            return simulation.population.neuron_counts().sum(axis=0).astype(np.float64)
         packed = self._packed[layer.name] = []
         out = torch.empty((self.batching.steps, samples, layer.size), dtype=torch.uint8)
         wait = self.plan.wait if self.network.waits(layer) else 0
@@ -153,35 +179,36 @@ class LayerBatch:
         if kept is not None:
             self._kept = layer.synapses, kept
 
-    def _chunks(self, layer: Layer) -> Iterator[tuple[int, dict[str, Stream]]]:
+    def _chunks(self, layer: Layer) -> Iterator[tuple[int, dict[str, Source]]]:
         samples = len(self.images)
         sources = {s.source for s in layer.synapses}
-        streams = {
+        unpacked = sources - {INPUT} - set(self._bursts)
+        kept = {
             name: Stream(
                 self.network.source_shape(name), samples, self.batching.steps, torch.uint8, torch.device("cpu")
             )
-            for name in sources - {INPUT}
+            for name in unpacked
         }
         encoder = Encoder(
             self.network.input, self.images, self.plan.steps, seed=self.seed, first_sample=self.first_sample
         )
         entering = InputSimulation(self.network, encoder, self.batching, torch.device("cpu"))
-        streams[INPUT] = entering.stream
+        streams: dict[str, Source] = {**kept, **self._bursts, INPUT: entering.stream}
         start = 0
         # Every layer has the same chunks, so kept currents and packed spikes match them.
         for i, stop in enumerate(chunk_ends(self.plan, self.batching.steps)):
             if INPUT in sources:
                 entering.advance(start, stop)
-            for name in sources - {INPUT}:
+            for name in unpacked:
                 shape = self.network.source_shape(name)
                 bits = np.unpackbits(self._packed[name][i], axis=2, count=int(np.prod(shape)))
                 messages = torch.from_numpy(bits).view(*bits.shape[:2], *memory_shape(shape))
-                streams[name].messages[: stop - start] = messages
-                streams[name].activity[:] = 1
+                kept[name].messages[: stop - start] = messages
+                kept[name].activity[:] = 1
             yield stop - start, streams
             start = stop
 
-    def _blocks(self, simulation: LayerSimulation, streams: dict[str, Stream], steps: int) -> Iterator[_Block]:
+    def _blocks(self, simulation: LayerSimulation, streams: dict[str, Source], steps: int) -> Iterator[_Block]:
         constant = all(isinstance(streams[s.source], ConstantStream) for s in simulation.layer.synapses)
         length = steps if constant else self.batching.block_steps(len(self.images), simulation.block_size)
         for first in range(0, steps, length):
@@ -190,12 +217,13 @@ class LayerBatch:
 
     def release(self, layer: Layer) -> None:
         """As `Layerwise.release`."""
-        self._kept = None
+        self._kept = self._summed = None
         names = [each.name for each in self.network]
         later = self.network.layers[names.index(layer.name) + 1 :]
         needed = {s.source for each in later for s in each.synapses}
-        for name in set(self._packed) - needed:
-            del self._packed[name]
+        for sent in (self._packed, self._bursts):
+            for name in set(sent) - needed:
+                del sent[name]
 
 
 def _joined(blocks: Iterable[_Block], steps: int) -> _Block:
