@@ -92,7 +92,7 @@ def _check_nets(paths: list[Path] | None) -> list[Path] | None:
 
 
 def to_compare(paths: list[Path] | None) -> list[SpikingNetwork]:
-    """The networks of --compare, under the names of their files, as forms of a network have the same name."""
+    """Networks to compare with, under the names of their files, as forms of a network have the same name."""
     from .. import netx
 
     return [netx.load(path).replace(name=path.stem) for path in paths or ()]
@@ -241,6 +241,10 @@ WeightBits = Annotated[
     ),
 ]
 Profile = Annotated[str, typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")]
+OtherNets = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Other .net files to compare with it.", metavar="[other]...", callback=_check_nets),
+]
 Compare = Annotated[
     list[Path] | None,
     typer.Option(

@@ -21,6 +21,7 @@ _PACKAGES = ("matplotlib", "jinja2")
 
 def report(
     net: options.Net,
+    others: options.OtherNets = None,
     output: Annotated[Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.")] = None,
     data: options.TestData = None,
     images: options.TestImages = None,
@@ -29,7 +30,6 @@ def report(
     samples: options.Samples = None,
     steps: options.Steps = None,
     profile: options.Profile = "oheo_gulch",
-    compare: options.Compare = None,
     figures: Annotated[
         Path | None, typer.Option(help="Folder for figures (SVG, PDF, PNG, CSV) and tables (CSV, LaTeX).")
     ] = None,
@@ -39,7 +39,7 @@ def report(
     """Write one HTML page on a network.
 
     The page shows the network, its activity and accuracy on images, conversion losses, and estimated cores, energy and time
-    on a chip, and with --compare where other networks differ. It is self-contained: it needs no network access and no other file.
+    on a chip, and where other networks differ. It is self-contained: it needs no network access and no other file.
     """
     output = output or net.with_suffix(".html")
     _check(output, figures)
@@ -64,8 +64,8 @@ def report(
         trained=trained,
         what=what,
         profile=profile,
-        compare=options.to_compare(compare),
-        nets=(net, *(compare or ())),
+        compare=options.to_compare(others),
+        nets=(net, *(others or ())),
         seed=seed,
         arguments=("rmp-lava", *sys.argv[1:]),
     )
