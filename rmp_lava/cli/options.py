@@ -243,7 +243,7 @@ WeightBits = Annotated[
 Profile = Annotated[str, typer.Option(help="Hardware profile: a .toml file, or a name listed by `rmp-lava profiles`.")]
 OtherNets = Annotated[
     list[Path] | None,
-    typer.Argument(help="Other .net files to compare with it.", metavar="[other]...", callback=_check_nets),
+    typer.Argument(help="Other .net files to compare with it.", metavar="other", callback=_check_nets),
 ]
 Compare = Annotated[
     list[Path] | None,
