@@ -16,7 +16,7 @@ import typer
 
 from rmp_lava.study.cluster import Cluster, pool
 from rmp_lava.study.grid import Plan
-from rmp_lava.study.jobs import Job
+from rmp_lava.study.job import Job
 from rmp_lava.study.pool import InProcess, Pool
 from rmp_lava.study.store import Store
 from rmp_lava.study.study import Study

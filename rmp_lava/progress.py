@@ -1,7 +1,8 @@
-"""What long work says on standard error: a bar on terminals, a line in notebooks, and lines elsewhere.
+"""What long work says on standard error: a bar on terminals and in notebooks, and lines elsewhere.
 
-Where no terminal looks on, as in files of SLURM and CI, a line appears after `FIRST` seconds and then every `EVERY` seconds.
-It has the time that is left, by the rate so far. The log (`rmp_lava.progress`) gets the duration of all work.
+Where no terminal looks on, as in files of SLURM and CI, a line appears before large libraries are imported, after `FIRST`
+seconds, as soon as a rate tells how long the work will take, and then every `EVERY` seconds. The log (`rmp_lava.progress`) gets
+the duration of all work.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.abc import MetaPathFinder
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar, TaskID
 
 FIRST = 3.0
-"""Seconds after which work says that it goes on. Few, as importing PyTorch can keep other threads waiting as long again."""
+"""Seconds after which work says that it goes on, and of measuring a rate."""
 EVERY = 30.0
 """Seconds between two lines."""
 LONG = 10.0
@@ -28,6 +30,8 @@ LONG = 10.0
 _CONTINUED = 2.0
 """Seconds between two pieces of work of the same computation, which counts as one."""
 _TICK = 0.5
+_WIDTH = 20
+_HEAVY = {"torch", "numba", "scipy", "matplotlib", "lava"}
 SHOWN = {"shown": True}
 """Marks records of the log that are on standard error already."""
 
@@ -58,7 +62,7 @@ class Progress:
         self.label, self.total, self.done = label, total, done
         self._shown = (_depth > 0 if shown is None else shown) and _wanted()
         self._clock, self._before = clock, done
-        self._started = clock()
+        self.started = clock()
         self._bar: Bar | None = None
         self._cell = _cell() if self._shown else None
 
@@ -72,17 +76,31 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
         elif self._cell is not None:
-            self._cell.show(self.line(self._clock()))
+            self._cell.show(self._drawn())
 
-    def line(self, now: float) -> str:
-        """Units done, the time that it took, and about how long the others will take at this rate."""
-        spent, done = now - self._started, self.done - self._before
-        left = f", about {duration(spent * (self.total - self.done) / done)} left" if done > 0 else ""
-        return f"{self.label}: {self.done:,} of {self.total:,} after {duration(spent)}{left}"
+    def line(self, now: float, part: float = 0.0) -> str:
+        """Units done, the time that it took, and about how long the others will take at this rate; `part` of one more is done."""
+        left = self.left(now, part)
+        words = "" if left is None else f", about {duration(left)} left"
+        return f"{self.label}: {self.done:,} of {self.total:,} after {duration(now - self.started)}{words}"
+
+    def left(self, now: float, part: float = 0.0) -> float | None:
+        """Seconds that the other units will take at the rate so far; None while there is none."""
+        done = self.done + part - self._before
+        return (now - self.started) * (self.total - self.done - part) / done if done > 0 else None
+
+    def share(self, part: float) -> float:
+        """Of the units that it began with, those that are done, and `part` of one more; 0 to 1."""
+        return min(1.0, (self.done + part - self._before) / max(1, self.total - self._before))
+
+    def _drawn(self) -> str:
+        """A bar and the line, for notebooks."""
+        full = round(_WIDTH * min(1.0, self.done / max(1, self.total)))
+        return f"{'█' * full}{'░' * (_WIDTH - full)} {self.line(self._clock())}"
 
     def __enter__(self) -> Progress:
         global _depth
-        self._started = self._clock()
+        self.started = self._clock()
         _depth += self._shown
         if self._shown and self._cell is None and sys.stderr.isatty():
             self._bar = _bars.open()
@@ -99,10 +117,10 @@ class Progress:
         if self._bar is not None:
             _bars.close(self._task)
         elif self._cell is not None:
-            self._cell.show(self.line(self._clock()), at_once=True)
+            self._cell.show(self._drawn(), at_once=True)
         elif self._shown:
             _end(self)
-        spent = self._clock() - self._started
+        spent = self._clock() - self.started
         level = logging.INFO if self._shown else logging.DEBUG
         log.log(level, "%s: %d of %d in %.1f s", self.label, self.done, self.total, spent)
 
@@ -113,19 +131,35 @@ def running(label: str, clock: Callable[[], float] = time.monotonic) -> Iterator
     global _depth
     started, work = clock(), _Command(label, clock())
     _depth += 1
-    terminal = sys.stderr.isatty()
+    terminal, finder = sys.stderr.isatty(), _BeforeLibraries(label)
     if not terminal and _wanted():
         _begin(work)
+        if not sys.modules.keys() & _HEAVY:
+            sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         _depth -= 1
+        with suppress(ValueError):
+            sys.meta_path.remove(finder)
         if not terminal and _wanted():
             _end(work)
         spent = clock() - started
         if spent >= LONG and _wanted():
             say(f"{label} took {duration(spent)}")
         log.info("%s took %.1f s", label, spent, extra=SHOWN)
+
+
+class _BeforeLibraries(MetaPathFinder):
+    """Finds nothing, but says that a command has begun when it imports libraries, which keeps other threads from speaking."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._silent = label, True
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if self._silent and name in _HEAVY:
+            self._silent = False  # stays in `sys.meta_path` until the end, because Python iterates over it now
+            say(f"{self._label}: importing libraries")
 
 
 class _Command:
@@ -173,7 +207,7 @@ _bars = _Bars()
 
 
 class Cell:
-    """One line below a cell of a notebook, which `display` made; later lines take the place of earlier ones."""
+    """A bar below a cell of a notebook, which `display` made; later lines take the place of earlier ones."""
 
     def __init__(self, count: int, display: Callable[..., Any]) -> None:
         self.count, self._last = count, time.monotonic()
@@ -205,13 +239,14 @@ def _cell() -> Cell | None:
 class Lines:
     """Decides when a line is due, and writes what all work says, outermost first; `tick` is called often.
 
-    A command says something only where it has no other work.
+    A command says something only where it has no other work. Work inside other work is part of one of its units.
     """
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
         self._work: list[Progress | _Command] = []
         self._due = self._ended = float("-inf")
+        self._announced: Progress | None = None
 
     @property
     def idle(self) -> bool:
@@ -228,11 +263,18 @@ class Lines:
         self._ended = self._clock()
 
     def tick(self) -> None:
-        now = self._clock()
-        if self._work and now >= self._due:
+        now, part = self._clock(), 0.0
+        counted = [each for each in self._work if isinstance(each, Progress)]
+        lines = [] if counted else [each.line(now) for each in self._work if isinstance(each, _Command)]
+        known = False  # how long the outermost will take
+        for work in reversed(counted):
+            lines.insert(0, work.line(now, part))
+            known = now - work.started >= FIRST and (work.left(now, part) or 0) >= LONG
+            part = work.share(part)
+        if lines and (now >= self._due or known and counted[0] is not self._announced):
             self._due = now + EVERY
-            parts = [each for each in self._work if isinstance(each, Progress)] or self._work
-            self._write("; ".join(each.line(now) for each in parts))
+            self._announced = counted[0] if known else self._announced
+            self._write("; ".join(lines))
 
 
 def duration(seconds: float) -> str:

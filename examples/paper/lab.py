@@ -11,7 +11,8 @@ from rmp_lava.errors import ConversionError, UsageError
 from rmp_lava.progress import Progress
 from rmp_lava.sources.models import load_trained
 from rmp_lava.study.grid import Plan
-from rmp_lava.study.jobs import Job, dataset
+from rmp_lava.study.job import Job
+from rmp_lava.study.jobs import dataset
 from rmp_lava.study.pool import Pool
 from rmp_lava.study.store import Store
 from rmp_lava.study.study import Source, Study

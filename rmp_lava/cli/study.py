@@ -124,7 +124,7 @@ def _pool(study: Study, folder: Path, cluster: str | None, console: Console, dry
 
 def _measure(work: Sweep, pool: Pool, outlook: Outlook, folder: Path) -> None:
     from ..progress import Progress, say
-    from ..study.jobs import Job, Outcome
+    from ..study.job import Job, Outcome
 
     with Progress("sweep, jobs", outlook.jobs, done=outlook.stored) as bar:
 

@@ -2,7 +2,8 @@
 
 study     what to measure, as a value; read from a TOML file
 grid      its points, and the jobs that measure them
-jobs      plain settings in, plain values out, anywhere
+job       a measurement as a value
+jobs      its functions: plain settings in, plain values out, anywhere
 store     a folder of measurements
 pool      what executes jobs: this process
 cluster   or Dask's workers

@@ -20,12 +20,15 @@ from typing import Any
 
 from ..errors import BackendError, BackendUnavailableError, UsageError, first_line
 from ..threads import usable_cores
-from .jobs import Job, Outcome, execute
+from .job import Job, Outcome
 
 BATCH_SYSTEMS = {name.lower(): f"{name}Cluster" for name in ("SLURM", "PBS", "LSF", "SGE", "HTCondor", "OAR", "Moab")}
 """As users name them -> class of dask-jobqueue."""
 PLACES = f"local, local:N, tcp://HOST:PORT, tls://HOST:PORT, or {', '.join(BATCH_SYSTEMS)}"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**26, "MALLOC_MMAP_THRESHOLD_": 2**25}
+"""Of glibc, which adjusts the two up to these by itself (mallopt(3)) unless one is set. Dask sets the first one to 64 KiB for its
+workers; then each tensor above 128 KiB is mapped anew, the system fills its pages with zeros, and jobs take 1.4 times as long."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class DaskPool:
 
     def submit(self, job: Job) -> None:
         """Send a job to the scheduler."""
+        from .jobs import execute
+
         with _connected():
             future = self._client.submit(execute, job, *self._arguments, key=job.key, pure=False)
         self._jobs[future.key] = job
@@ -209,8 +214,11 @@ def job_script(place: str, options: Cluster) -> str:
 @contextmanager
 def _local(workers: int, options: Cluster) -> Iterator[Any]:
     distributed = _dask()
-    environment = {name: str(options.threads) for name in _THREADS}
-    with warnings.catch_warnings():
+    import dask
+
+    environment = dict.fromkeys(_THREADS, str(options.threads))
+    before_they_start = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MALLOC.items()}
+    with warnings.catch_warnings(), dask.config.set(before_they_start):
         warnings.simplefilter("ignore")  # of a port that is taken: another one is found
         cluster = distributed.LocalCluster(
             n_workers=workers,
@@ -241,7 +249,7 @@ def _batch(kind: str, options: Cluster) -> Iterator[Any]:
         "interface": options.interface,
         "job_extra_directives": list(options.directives) or None,
     }
-    threads = [f"export {name}={options.threads}" for name in _THREADS]
+    environment = MALLOC | dict.fromkeys(_THREADS, options.threads)
     given = {name: value for name, value in given.items() if value is not None}
     if kind == "slurm":
         given["job_cpu"] = options.threads
@@ -249,7 +257,7 @@ def _batch(kind: str, options: Cluster) -> Iterator[Any]:
         cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[kind])(
             cores=1,  # jobs at once; PyTorch's threads belong to the process
             processes=1,
-            job_script_prologue=[*threads, *options.prologue],
+            job_script_prologue=[*(f"export {name}={value}" for name, value in environment.items()), *options.prologue],
             python=sys.executable,
             **given,
         )

@@ -15,8 +15,8 @@ from ..conversion.balancing import candidates_for
 from ..errors import RmpLavaError, UsageError
 from ..files import sha256_of
 from ..netx import load
+from .job import Job
 from .jobs import (
-    Job,
     dataset,
     identified,
     images_fingerprint,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from .jobs import Job, Outcome, execute
+from .job import Job, Outcome
+from .jobs import execute
 
 
 class Pool(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..conversion.balancing import ENCODINGS
 from .grid import Plan, Point
-from .jobs import Job, Outcome
+from .job import Job, Outcome
 from .pool import Pool
 from .store import NET, Store
 from .study import WHOLE

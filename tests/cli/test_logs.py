@@ -111,7 +111,7 @@ def test_a_command_with_standard_error_in_a_file_says_that_it_works_how_far_it_i
         )
     lines = (tmp_path / "said").read_text().splitlines()
     assert done.returncode == 0 and json.loads(done.stdout)["epochs"] == 6
-    assert lines[0].startswith("rmp-lava train: at work for ")  # PyTorch is being imported
+    assert "rmp-lava train: importing libraries" in lines
     assert any(
         re.fullmatch(r"training digits-cnn, batches: \d+ of 228 after \d+ s, about \d+ s left", line) for line in lines
     )

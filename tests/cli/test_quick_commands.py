@@ -33,6 +33,12 @@ from rmp_lava.cli import main
 
 for line in sys.stdin.read().splitlines():
     expected, *sys.argv[1:] = line.split()
+    if expected == "imports":
+        try:
+            main()
+        except AssertionError as refused:
+            assert " is imported" in str(refused), (line, refused)
+        continue
     code = 0
     try:
         main()
@@ -83,6 +89,31 @@ QUICK = f"""
 2 tune missing.pt
 2 selftest --time-limit 0
 """
+LONG = f"""
+imports demo
+imports train digits-cnn
+imports check mine:net
+imports convert mine:net --data digits
+imports tune mine:net --data digits
+imports run {NET} --data digits
+imports estimate {NET} --data digits
+imports report {NET} --data digits
+imports nir {NET} a.nir
+imports sweep study.toml
+"""
+"""The commands that may take more than ten seconds; `selftest` imports nothing in front of its rungs, which it counts."""
+
+
+@pytest.mark.slow
+def test_long_commands_speak_before_they_import_what_may_take_more_than_ten_seconds(tmp_path):
+    (tmp_path / "study.toml").write_text(f"nets = {{ n = '{NET}' }}\ndata = 'digits'")
+    (tmp_path / "mine.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], input=LONG.strip(), capture_output=True, text=True, cwd=tmp_path, timeout=300
+    )
+    assert done.stdout.endswith("all of them\n"), done.stderr[-3000:]
+    said = [line for line in done.stderr.splitlines() if "at work for" not in line]
+    assert said == [f"rmp-lava {line.split()[1]}: importing libraries" for line in LONG.strip().splitlines()]
 
 
 @pytest.mark.slow

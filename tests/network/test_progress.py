@@ -28,6 +28,7 @@ def clock() -> Clock:
 def said(clock, monkeypatch):
     """Lines that are written, and the object that writes them, which ticks once a second for so many seconds."""
     monkeypatch.setattr(progress, "FIRST", 5.0)
+    monkeypatch.setattr(progress, "LONG", 10.0)
     written: list[str] = []
     lines = Lines(written.append, clock)
 
@@ -51,6 +52,22 @@ def test_a_line_comes_after_five_seconds_and_then_every_thirty(said, clock):
     assert said.wait(29) == [] and said.wait(1) == ["images: 50 of 200 after 35 s, about 2 min left"]
     said.end(work)
     assert said.idle and said.wait(100) == []
+
+
+def test_how_long_it_takes_is_said_as_soon_as_that_is_known(said, clock):
+    work = Progress("layers", 20, shown=True, clock=clock)
+    said.begin(work)
+    assert said.wait(6) == ["layers: 0 of 20 after 5 s"]
+    work.advance()
+    assert said.wait(1) == ["layers: 1 of 20 after 7 s, about 2 min left"]
+    work.advance()
+    assert said.wait(29) == [] and said.wait(1) == ["layers: 2 of 20 after 37 s, about 6 min left"]
+    said.end(work)
+    soon = Progress("layers", 2, shown=True, clock=clock)
+    said.begin(soon)
+    assert said.wait(1) == []
+    soon.advance()
+    assert said.wait(4) == []  # it ends before anybody could wonder
 
 
 def test_short_pieces_of_one_computation_share_the_time_to_the_first_line(said, clock):
@@ -78,7 +95,8 @@ def test_nested_work_is_one_line_and_the_rate_leaves_out_what_was_done_before(sa
     said.begin(outer)
     said.begin(inner)
     inner.advance(10)
-    assert said.wait(5) == ["epochs: 20 of 40 after 5 s; batches: 30 of 40 after 5 s, about 5 s left"]
+    # Half of the batches, and so half of the 20 epochs' first one.
+    assert said.wait(5) == ["epochs: 20 of 40 after 5 s, about 3 min left; batches: 30 of 40 after 5 s, about 5 s left"]
 
 
 def test_a_command_says_that_it_is_at_work_where_it_counts_nothing(said, clock):
@@ -154,5 +172,5 @@ def test_a_cell_of_a_notebook_shows_one_line_and_its_last_state():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(work), nbformat.v4.new_code_cell("work()")])
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     (shown,) = notebook.cells[0].outputs
-    assert re.fullmatch(r"counting: 10 of 10 after \d+ s, about 0 s left", shown.data["text/plain"])
+    assert re.fullmatch(r"█{20} counting: 10 of 10 after \d+ s, about 0 s left", shown.data["text/plain"])
     assert notebook.cells[1].outputs == []

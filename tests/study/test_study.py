@@ -13,7 +13,8 @@ from rmp_lava.errors import DataError, UsageError
 from rmp_lava.report.sweep import sweep_csv, sweep_table
 from rmp_lava.study.cluster import Cluster, expected_workers
 from rmp_lava.study.grid import points
-from rmp_lava.study.jobs import Job, execute
+from rmp_lava.study.job import Job
+from rmp_lava.study.jobs import execute
 from rmp_lava.study.store import Store
 from rmp_lava.study.study import Source, Study, read_study
 from rmp_lava.study.sweep import Row

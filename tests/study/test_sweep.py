@@ -18,8 +18,10 @@ import torch
 import rmp_lava
 from rmp_lava.cli import app
 from rmp_lava.errors import RmpLavaError
+from rmp_lava.study.cluster import MALLOC
 from rmp_lava.study.grid import Plan
-from rmp_lava.study.jobs import Job, execute
+from rmp_lava.study.job import Job
+from rmp_lava.study.jobs import execute
 from rmp_lava.study.study import read_study
 from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.data import load, split_validation
@@ -178,7 +180,7 @@ def test_after_lost_workers_and_a_lost_scheduler_the_table_is_that_of_one_proces
     process = start("rmp_lava", "sweep", study, "--store", store, "--cluster", "local:3")
     wait_for(lambda: measured(store) >= 2, process)
     workers = workers_of(process)
-    assert len(workers) == 3
+    assert len(workers) == 3 and all(MALLOC.keys() <= worker.environ().keys() for worker in workers)
     workers[0].kill()
     lost = measured(store)
     wait_for(lambda: measured(store) >= lost + 3, process)
@@ -232,6 +234,7 @@ def test_a_batch_system_gets_a_script(checkpoint, tmp_path, capsys):
     assert code == 0 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     lines = ["#SBATCH -p cpu", "#SBATCH -A lab", "#SBATCH --cpus-per-task=4", "#SBATCH --mem=8G", "#SBATCH -t 02:00:00"]
     lines += ["#SBATCH --constraint=avx512", "export OMP_NUM_THREADS=4", "source env/bin/activate"]
+    lines += [f"export {name}={value}" for name, value in MALLOC.items()]
     assert set(lines) <= set(script.splitlines())
     assert f"{sys.executable} -m distributed.cli.dask_worker" in script and "--nthreads 1 --memory-limit" in script
     code, script, _ = run(capsys, study, "--cluster", "pbs", "--print-script")
