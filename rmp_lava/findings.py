@@ -50,7 +50,7 @@ _NAMES = re.compile(r" (?:of|in|from) (?:layers? )?'[^']*'(?:, '[^']*')*")
 """The part of a sentence that names layers."""
 _KIND = re.compile(r"^\(([^()]*)\) ")
 """The function or class that a sentence begins with."""
-_AMOUNTS = re.compile(r"[\d,]+(?= neurons)|\d+(?= more steps)|(?<=clipped at )[\d.]*\d\b")
+_AMOUNTS = re.compile(r"[\d,]+(?= neurons)|\d+(?= more steps)|[\d.]+(?= times as many)|(?<=clipped at )[\d.]*\d\b")
 
 
 def grouped(findings: Iterable[Finding]) -> tuple[Finding, ...]:

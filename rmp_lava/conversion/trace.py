@@ -75,7 +75,7 @@ def trace(
     if readout == "potential":
         layers[-1] = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     source = source.replace(shape=analysis.input_shape)
-    network = SpikingNetwork("network", source, tuple(layers), "analog", readout)
+    network = SpikingNetwork("network", source, tuple(layers), "analog", readout, trained_macs=reading.macs)
     # A spiking read-out rectifies, the original does not: compare with one that only integrates.
     plain = layers[-1].replace(neurons=layers[-1].neurons.replace(reset="none"))
     compared = network.replace(layers=(*layers[:-1], plain), readout="potential")

@@ -40,7 +40,7 @@ class LayerEstimate:
     seconds : Interval
         Computing time of its busiest core in an average step.
     macs : int
-        Multiply-accumulates of the trained layer.
+        Multiply-accumulates of the layer, were it not to spike.
     """
 
     name: str
@@ -85,6 +85,8 @@ class Estimate(Tabular):
         Duration of an average step in s.
     left_out : tuple of str
         What the estimate does not include, and why.
+    trained_macs : int or None
+        Multiply-accumulates of the trained network per inference; None where the network does not record them.
     """
 
     profile: Profile
@@ -96,6 +98,7 @@ class Estimate(Tabular):
     layers: tuple[LayerEstimate, ...]
     step: Interval
     left_out: tuple[str, ...]
+    trained_macs: int | None = None
 
     def __getitem__(self, name: str) -> LayerEstimate:
         """The population of that name; KeyError if there is none."""
@@ -177,8 +180,8 @@ class Estimate(Tabular):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the trained network per inference."""
-        return sum(layer.macs for layer in self.layers)
+        """Multiply-accumulates per inference without spikes: of the trained network, else of all layers that conversion made."""
+        return sum(layer.macs for layer in self.layers) if self.trained_macs is None else self.trained_macs
 
     @property
     def synaptic_operations(self) -> float:
@@ -235,6 +238,7 @@ class Estimate(Tabular):
                 for layer in self.layers
             ],
             "macs": self.macs,
+            "macs_of": "converted network" if self.trained_macs is None else "trained network",
             "synaptic_operations": self.synaptic_operations,
             "other_steps": [self.at(factor) for factor in (0.5, 1, 2)],
             "comparison": [{"processor": label, "joules": j, "source": s} for label, j, s in self.comparisons()],
@@ -283,6 +287,7 @@ def estimate(network: SpikingNetwork, result: Run, profile: str | Profile, mappi
         layers,
         step,
         _left_out(profile, layers),
+        network.trained_macs,
     )
 
 

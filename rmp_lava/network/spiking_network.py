@@ -57,6 +57,9 @@ class SpikingNetwork(Tabular, Value):
         Name of the data set that the network was trained on, as `rmp_lava.training.data.load` takes it.
     validation_fraction : float or None
         Share of that data set's training images that was held out for validation.
+    trained_macs : int or None
+        Multiply-accumulates of the trained network for one image, before anything was folded or written with ReLUs, as if images
+        had no borders. None if unknown.
     companions : tuple of Companion
         Files stored next to the network's `.net`.
     provenance : mapping
@@ -80,6 +83,7 @@ class SpikingNetwork(Tabular, Value):
     wait: int = field(default=0, kw_only=True)
     dataset: str | None = field(default=None, kw_only=True)
     validation_fraction: float | None = field(default=None, kw_only=True)
+    trained_macs: int | None = field(default=None, kw_only=True)
     companions: tuple[Companion, ...] = field(default=(), kw_only=True)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -149,6 +153,9 @@ class SpikingNetwork(Tabular, Value):
         share = self.validation_fraction
         if share is not None and not (isinstance(share, float) and 0 < share < 1):
             raise NetworkError(f"validation fraction is {str(share)[:40]}; expected a number between 0 and 1, or None")
+        macs = self.trained_macs
+        if macs is not None and not (is_integer(macs) and 0 <= macs < 2**63):
+            raise NetworkError(f"trained multiply-accumulates are {str(macs)[:40]}; expected a number of them, or None")
         for companion in self.companions:
             values = (companion.kind, companion.file, companion.sha256, companion.builder or "")
             if not all(isinstance(value, str) for value in values):

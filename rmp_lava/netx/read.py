@@ -40,7 +40,15 @@ _OURS: dict[str, Reset] = {"RMP": "soft", "IF": "hard", "INTEGRATOR": "none"}
 _LAVA_DL = ("CUBA", "LOIHI")
 _SDNN = ("SDNN", "SIGMADELTA")
 """Sigma-delta neurons: lava-dl's name, and ours for those that its loader would run otherwise."""
-TYPED_FIELDS = ("output_scale", "output_offset", "balanced_steps", "wait", "dataset", "validation_fraction")
+TYPED_FIELDS = (
+    "output_scale",
+    "output_offset",
+    "balanced_steps",
+    "wait",
+    "dataset",
+    "validation_fraction",
+    "trained_macs",
+)
 """Fields of `SpikingNetwork` that have the same name in the header; `SpikingNetwork` checks their values."""
 _COMPANION = {entry.name for entry in fields(Companion)}
 _CONVERSION = {"activation_scale", "clip", "potential_peak", "mean_input", "weight_error", "mean_rate"}

@@ -283,7 +283,7 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     lines = [
         f"Estimated: {between(estimate.dynamic_between, 'J')} dynamic energy per inference; {static_power(estimate)}.",
         f"Estimated: latency {between(estimate.step * estimate.latency, 's')}, {rate}{rates}.",
-        f"Without spikes: {estimate.macs:,} multiply-accumulates per inference, with all layers that conversion adds.",
+        f"Without spikes: {estimate.macs:,} multiply-accumulates per inference, {counted_macs(estimate)}.",
         "Not included:",
     ]
     lines += [f"  - {missing}" for missing in estimate.left_out]
@@ -292,6 +292,13 @@ def describe_estimate(estimate: Estimate) -> list[str]:
         lines.append(f"Warning: the network does not fit; {describe_misfit(estimate.mapping)}; see rmp-lava fit.")
     lines.append(f"Averaged over {estimate.samples:,} simulated samples; estimated, never run on hardware.")
     return lines
+
+
+def counted_macs(estimate: Estimate) -> str:
+    """Whose multiply-accumulates an estimate compares with."""
+    if estimate.trained_macs is not None:
+        return "those of the trained network"
+    return "with all layers that conversion adds, as the file does not record those of the trained network"
 
 
 def describe_bounds(estimate: Estimate) -> str:

@@ -18,8 +18,12 @@ from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.pipeline import convert
 from rmp_lava.conversion.trace import trace
+from rmp_lava.conversion.tracing.prepared import prepared
 from rmp_lava.encoding import make_input
-from rmp_lava.hardware import map_network
+from rmp_lava.errors import NetworkError
+from rmp_lava.hardware import estimate, map_network
+from rmp_lava.netx import load as load_net, save
+from rmp_lava.report.hardware import describe_estimate
 from rmp_lava.training.data import load
 
 
@@ -197,27 +201,50 @@ def cost(body: nn.Module, shape: tuple[int, ...] = (2, 8, 8)) -> str:
 
 
 @pytest.mark.parametrize(
-    ("pool", "neurons", "steps"),
+    ("pool", "neurons", "steps", "grown"),  # for each pixel of the result, what follows reads so many neurons
     [
-        (nn.MaxPool2d(2), 4 * (4 * 8 + 4 * 4), 2),
-        (nn.MaxPool2d((4, 1)), 4 * 8 * (4 + 2), 2),  # pairs of rows, then pairs of pairs
-        (nn.MaxPool2d((4, 1), 1), 4 * 8 * (7 + 5), 2),  # neighbouring windows share pairs
-        (nn.MaxPool2d((3, 1), (2, 1)), 4 * 8 * (3 + 3), 2),
-        (nn.MaxPool2d((7, 1), 1), 4 * 8 * (7 + 5 + 2), 3),
-        (nn.MaxPool2d((1, 8)), 4 * 8 * (4 + 2 + 1), 3),
+        (nn.MaxPool2d(2), 4 * (4 * 8 + 4 * 4), 2, 4 + 2 + 1),
+        (nn.MaxPool2d((4, 1)), 4 * 8 * (4 + 2), 2, 4 + 1 + 1),  # pairs of rows, then pairs of pairs
+        (nn.MaxPool2d((4, 1), 1), 4 * 8 * (7 + 5), 2, (8 + 7 + 5) / 5),  # neighbouring windows share pairs
+        (nn.MaxPool2d((3, 1), (2, 1)), 4 * 8 * (3 + 3), 2, (8 + 3) / 3),
+        (nn.MaxPool2d((7, 1), 1), 4 * 8 * (7 + 5 + 2), 3, (8 + 7 + 5 + 2) / 2),
+        (nn.MaxPool2d((1, 8)), 4 * 8 * (4 + 2 + 1), 3, 8 + 1 + 1 + 1),
     ],
     ids=str,
 )
-def test_neurons_and_steps_of_maximum_pooling(pool, neurons, steps):
+def test_what_maximum_pooling_costs(pool, neurons, steps, grown):
     assert cost(pool) == (
-        f"written exactly with ReLUs: {neurons:,} neurons, {steps} more steps of latency; `tune --replace max-pooling` needs none"
+        f"written exactly with ReLUs: {neurons:,} neurons, {steps} more steps of latency, {grown:.2g} times as many weights "
+        "after it; `tune --replace max-pooling` needs none"
     )
+
+
+def test_multiply_accumulates_are_those_of_the_trained_network(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 10))
+    images, source = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32), make_input("current", (1, 8, 8))
+    program = torch.export.export(model.eval(), (torch.from_numpy(images),))
+    by_hand = 4 * 64 * 9 + 64 * 10
+    others = nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1, groups=2), nn.ReLU(), nn.ConvTranspose2d(8, 3, 2, 2), nn.Flatten())
+    assert trace(others.eval(), make_input("current", (4, 8, 8))).trained_macs == 8 * 16 * 2 * 9 + 8 * 16 * 3 * 4
+    for each in (model, program, prepared(model, images, mean=0.5, std=0.2)):
+        assert trace(each, source, images).trained_macs == by_hand
+    network = trace(model, source, images)
+    network = load_net(save(network, tmp_path / "n.net"))
+    found = estimate(network, run(network, images, 2), "oheo_gulch")
+    assert found.macs == by_hand and "those of the trained network" in " ".join(describe_estimate(found))
+    # In files of earlier versions the rewritten layers count too.
+    older = network.replace(trained_macs=None)
+    found = estimate(older, run(older, images, 2), "oheo_gulch")
+    assert found.macs > by_hand and "all layers that conversion adds" in " ".join(describe_estimate(found))
+    with pytest.raises(NetworkError, match="multiply-accumulates are -1"):
+        network.replace(trained_macs=-1)
 
 
 def test_a_leaky_relu_costs_twice_the_neurons():
     body = nn.Sequential(nn.Conv2d(4, 4, 1), nn.LeakyReLU())
-    assert "written exactly with ReLUs: 512 neurons, 1 more step of latency; `tune --replace leaky-relu` takes" in cost(
-        body
+    found = cost(body)
+    assert (
+        "ReLUs: 512 neurons, 1 more step of latency, 2 times as many weights after it; `tune --replace leaky" in found
     )
 
 

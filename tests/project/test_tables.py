@@ -48,7 +48,8 @@ def test_tables_and_stages_show_themselves_in_notebooks():
 
 def test_findings_that_differ_in_names_and_amounts_are_one_row():
     def pooled(where, neurons, steps):
-        cost = f"written exactly: {neurons:,} neurons, {steps} more step{'' if steps == 1 else 's'} of latency"
+        latency = f"{steps} more step{'' if steps == 1 else 's'} of latency"
+        cost = f"written exactly: {neurons:,} neurons, {latency}, {steps + 3} times as many weights after it"
         return Finding("information", where, "is maximum pooling", cost)
 
     found = (
@@ -64,9 +65,13 @@ def test_findings_that_differ_in_names_and_amounts_are_one_row():
         (
             "3 layers, such as 'a'",
             "is maximum pooling",
-            "written exactly: 1,524 neurons, 2 to 4 more steps of latency each",
+            "written exactly: 1,524 neurons, 2 to 4 more steps of latency each, 5 to 7 times as many weights after it",
         ),
-        ("d", "is maximum pooling", "written exactly: 7 neurons, 1 more step of latency"),
+        (
+            "d",
+            "is maximum pooling",
+            "written exactly: 7 neurons, 1 more step of latency, 4 times as many weights after it",
+        ),
         ("2 layers, such as 'e'", "(SiLU, gelu) is an activation", "retrain"),
         ("2 layers, such as 'g'", "is a ReLU clipped at 1.5 to 6", "kept: why"),
         ("i", "converts for 8 steps", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +33,7 @@ class Reading:
     """The calls of a network (None if it cannot be run or followed) and findings.
 
     `images` are the ones it ran on, float32 on the CPU, before what they were prepared by; `precision` is the dtype it computes
-    in; `agrees` tells whether the recorded calls reproduce the network's output.
+    in; `agrees` tells whether the recorded calls reproduce the network's output; `macs` are multiply-accumulates of an image.
     """
 
     calls: Calls | None
@@ -40,6 +41,7 @@ class Reading:
     images: np.ndarray
     precision: torch.dtype
     agrees: bool = True
+    macs: int = 0
     prepared: Prepared | None = None
 
 
@@ -80,14 +82,14 @@ def read(model: Model, example: np.ndarray) -> Reading:
             else:
                 run = _run_module(model, images, precision, device)
         if not isinstance(run, Finding):
-            calls, images, agrees = run
-            return Reading(calls, findings, images, precision, agrees)
+            calls, images, agrees, macs = run
+            return Reading(calls, findings, images, precision, agrees, macs)
         findings = (*findings, run)
     return Reading(None, (*findings, *_unsuitable_modules(model)), images, precision)
 
 
-_Run = tuple[Calls, np.ndarray, bool]
-"""Calls, the images they ran on (float32), and whether the calls reproduce the network's output."""
+_Run = tuple[Calls, np.ndarray, bool, int]
+"""Calls, the images they ran on (float32), whether the calls reproduce the network's output, and its products for one image."""
 
 
 def _run_program(
@@ -96,7 +98,9 @@ def _run_program(
     batch = export_front.batch_of(program) or len(images)
     images = np.resize(images, (batch, *images.shape[1:])).astype(np.float32)
     try:
-        return export_front.read(program, torch.from_numpy(images.copy()).to(device, precision)), images, True
+        with _Products() as products:
+            calls = export_front.read(program, torch.from_numpy(images.copy()).to(device, precision))
+        return calls, images, True, products.count // batch
     except UntraceableError as error:
         remedy = "pass an example of the shape that the program was exported for"
         return Finding("obstacle", "input", f"does not fit the network ({error})", remedy)
@@ -120,7 +124,9 @@ def _run_module(model: nn.Module, images: np.ndarray, precision: torch.dtype, de
         if images.ndim == 5:
             remedy += "; events over time are taken by encoding 'spikes'"
         return Finding("obstacle", "input", f"does not fit the network ({reason})", remedy)
-    expected = model(tensor.clone())
+    with _Products() as products:
+        expected = model(tensor.clone())
+    macs = products.count // len(tensor)
     images = images[: len(tensor)].astype(np.float32)
     calls, reasons, reduced = None, [], TOLERANCE.get(precision, 0.0)
     for front in (fx_front.read, _by_export):
@@ -130,15 +136,15 @@ def _run_module(model: nn.Module, images: np.ndarray, precision: torch.dtype, de
             reasons.append(str(error))
             continue
         if _agrees(found, expected):
-            return found, images, True
+            return found, images, True, macs
         reduced = reduced or _reduced_precision(model, tensor)
         if reduced and _agrees(found, expected, reduced):  # calls are recorded without autocast
-            return found, images, True
+            return found, images, True, macs
         calls = calls or found
     if calls is None:
         remedy = "write forward with tensor operations only, without branches on the values of a tensor"
         return Finding("obstacle", "model", f"cannot be followed ({'; '.join(reasons)})", remedy)
-    return calls, images, False
+    return calls, images, False, macs
 
 
 def _by_export(model: nn.Module, images: torch.Tensor) -> Calls:
@@ -208,6 +214,26 @@ class _Precisions(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self.seen |= {leaf.dtype for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)}
+        return result
+
+
+_MATRIX_PRODUCTS = tuple(getattr(torch.ops.aten, name) for name in ("mm", "addmm", "bmm", "baddbmm"))
+
+
+class _Products(TorchDispatchMode):
+    """Counts the multiply-accumulates of convolutions and matrix products, as if images had no borders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in _MATRIX_PRODUCTS:
+            self.count += args[-2].numel() * args[-1].shape[-1]
+        elif func.overloadpacket is torch.ops.aten.convolution:
+            places = args[0] if args[6] else result  # of a transposed convolution the images that it takes
+            self.count += args[1].numel() * len(places) * math.prod(places.shape[2:])
         return result
 
 

@@ -120,11 +120,18 @@ def difference(a: Expression, b: Expression) -> Expression:
 def reported(
     builder: Builder, call: Call, x: Expression, found: str, cheaper: str, rewrite: Callable[[], Expression]
 ) -> Expression:
-    """What `rewrite` makes of x, with a finding: what it costs in neurons and steps of latency, and what is cheaper."""
+    """What `rewrite` makes of x, with a finding: what it costs in neurons, steps of latency and weights, and what is cheaper.
+
+    What follows has weights from each population that the result is made of; of a dense layer it stores as many times as many as
+    these have neurons for each element.
+    """
     before = len(builder.layers)
     y = rewrite()
     neurons = sum(math.prod(layer.shape) for layer in builder.layers[before:])
     steps = max(0, builder.depth(y) - builder.depth(x))
     cost = f"{neurons:,} neurons, {steps} more step{'' if steps == 1 else 's'} of latency"
+    sources = {term.source: math.prod(term.linear.source_shape) for term in y.terms}
+    grown = sum(sources.values()) / math.prod(y.shape)
+    cost += f", {grown:.2g} times as many weights after it" if grown >= 1.5 else ""
     builder.inform(call.layer, found, f"written exactly with ReLUs: {cost}; {cheaper}")
     return y

@@ -12,6 +12,7 @@ from ..hardware import (
     comparison_table,
     compilers_table,
     cores_taken,
+    counted_macs,
     describe_bounds,
     describe_compilers,
     describe_misfit,
@@ -119,10 +120,9 @@ def _sheets(found: Estimate, samples: str) -> tuple[Sheet, ...]:
         ),
         Sheet("Estimated for other numbers of steps, at the same firing rates.", steps_table(found)),
         Sheet(
-            f"Published energies per operation, times operations per inference ({found.macs:,} multiply-accumulates "
-            f"of this network without spikes, and {count(found.synaptic_operations)} synaptic operations with them). Maximum "
-            "pooling and other operations that conversion writes with ReLUs cost the trained network fewer. Not all energies "
-            "include memory and idle power; see the sources.",
+            f"Published energies per operation, times operations per inference: {found.macs:,} multiply-accumulates without "
+            f"spikes, {counted_macs(found)}, and {count(found.synaptic_operations)} synaptic operations with them. Not all "
+            "energies include memory and idle power; see the sources.",
             comparison_table(found),
         ),
     )
