@@ -191,6 +191,117 @@ def count(
         list(pool.map(of_sample, range(sums.shape[1])))
 
 
+@_compiled()
+def _begin(v: np.ndarray, threshold: np.ndarray, share: np.float32, count: np.ndarray) -> None:
+    for j in range(len(v)):
+        v[j] = threshold[j] * share
+        count[j] = float32(0)
+
+
+@_compiled()
+def _gather(v: np.ndarray, sums: np.ndarray, times: np.float32) -> None:
+    for j in range(len(v)):
+        v[j] += sums[j] * times
+
+
+@_compiled()
+def _missing(
+    count: np.ndarray, threshold: np.ndarray, per_step: np.float32, wanted: np.ndarray, out: np.ndarray
+) -> None:
+    for j in range(len(count)):
+        out[j] = wanted[j] - count[j] * (threshold[j] * per_step)
+
+
+@_compiled(fastmath={"reassoc"})
+def _add_errors(missing: np.ndarray, squares: np.ndarray, sums: np.ndarray) -> None:
+    groups = len(sums)
+    if groups == 1:
+        square, total = 0.0, 0.0
+        for j in range(len(missing)):
+            square += missing[j] * missing[j]
+            total += missing[j]
+        squares[0] += square
+        sums[0] += total
+        return
+    for first in range(0, len(missing), groups):
+        for group in range(groups):
+            squares[group] += missing[first + group] * missing[first + group]
+        for group in range(groups):
+            sums[group] += missing[first + group]
+
+
+@_compiled()
+def _rate_errors(
+    sums: np.ndarray,
+    steps: int,
+    wait: int,
+    times: np.float32,
+    thresholds: np.ndarray,
+    shares: np.ndarray,
+    wanted: np.ndarray,
+    hard: bool,
+    squares: np.ndarray,
+    totals: np.ndarray,
+    sample: int,
+) -> None:
+    size, groups = thresholds.shape[1], squares.shape[-1]
+    constant = len(sums) == 1
+    block = max(1, _SMALL_BLOCK // groups) * groups
+    scratch = np.zeros((4, block), dtype=np.float32)
+    for first in range(0, size, block):
+        some = slice(first, min(size, first + block))
+        n = some.stop - some.start
+        v, count, missing, nothing = scratch[0][:n], scratch[1][:n], scratch[2][:n], scratch[3][:n]
+        activation = wanted[sample][some]
+        for i in range(len(shares)):
+            for factor in range(len(thresholds)):
+                threshold = thresholds[factor][some]
+                _begin(v, threshold, shares[i], count)
+                if constant and wait:
+                    _gather(v, sums[0][sample][some], times)
+                elif wait:
+                    for t in range(wait):
+                        _gather(v, sums[t][sample][some], float32(1))
+                for t in range(wait, steps):
+                    _count_step(v, sums[0 if constant else t][sample][some], threshold, count, hard)
+                for _ in range(wait):
+                    _count_step(v, nothing, threshold, count, hard)
+                _missing(count, threshold, float32(1) / float32(steps), activation, missing)
+                _add_errors(missing, squares[sample, i, factor], totals[sample, i, factor])
+
+
+def rate_errors(
+    sums: np.ndarray,
+    steps: int,
+    wait: int,
+    thresholds: np.ndarray,
+    shares: tuple[float, ...],
+    wanted: np.ndarray,
+    groups: int,
+    threads: int,
+    *,
+    hard: bool,
+    whole: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of squares, and of what rates miss of activations, float64 (shares, thresholds, groups).
+
+    `sums`, `thresholds` and `hard` are those of `count`, for all `steps` of a window; while the first `wait` of them arrive,
+    neurons only integrate. With `whole`, for wait = T, `sums` are (1, samples, neurons) of the whole window. `shares` are initial
+    potentials over thresholds. `wanted`, float32 (samples, neurons), are the activations; neuron i belongs to group i % `groups`.
+    """
+    size = (sums.shape[1], len(shares), len(thresholds), groups)
+    squares, totals = np.zeros(size), np.zeros(size)
+    times = float32(1 if whole else wait)
+
+    def of_sample(sample: int) -> None:
+        start = np.array(shares, dtype=np.float32)
+        _rate_errors(sums, steps, wait, times, thresholds, start, wanted, hard, squares, totals, sample)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(of_sample, range(sums.shape[1])))
+    return squares.sum(axis=0), totals.sum(axis=0)
+
+
 def _in_parallel(part: Callable[[int, int], _Result], neurons: int, threads: int) -> list[_Result]:
     """The results of `part(first, stop)` for each block, in the order of the blocks."""
     firsts = range(0, neurons, _BLOCK)

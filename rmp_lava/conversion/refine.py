@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -63,14 +63,12 @@ def refine(
     wait : int
         Time steps in which the layer only integrates.
     """
-    # Errors in units of the scales, so that a channel that is rescaled counts as before.
-    found = [
-        _errors(layer, batches, activation, suggested, share, centred, reset, wait) / suggested**2 for share in shares
-    ]
+    errors = _errors(layer, batches, activation, suggested, shares, centred, reset, wait)
+    errors /= suggested**2  # in units of the scales, so that a channel that is rescaled counts as before
     if len(layer.shape) == 1:
-        found = [errors.sum(axis=1, keepdims=True) for errors in found]
-    best = int(np.argmin([errors.min(axis=0).sum() for errors in found]))
-    factors = np.asarray(FACTORS)[found[best].argmin(axis=0)]
+        errors = errors.sum(axis=2, keepdims=True)
+    best = int(errors.min(axis=1).sum(axis=1).argmin())
+    factors = np.asarray(FACTORS)[errors[best].argmin(axis=0)]
     return Refined(suggested * (factors if len(factors) > 1 else factors[0]), shares[best])
 
 
@@ -79,30 +77,61 @@ def _errors(
     batches: list[LayerBatch],
     activation: torch.Tensor,
     suggested: np.ndarray,
-    share: float,
+    shares: tuple[float, ...],
     centred: bool,
     reset: str,
     wait: int,
 ) -> np.ndarray:
-    """(factors, channels) squared errors of the rates."""
+    """(shares, factors, channels) squared errors of the rates."""
     groups = suggested.size
-    errors, means = (np.zeros((len(FACTORS), groups)) for _ in range(2))
+    thresholds = _thresholds(layer, suggested)
+    errors, means = (np.zeros((len(shares), len(FACTORS), groups)) for _ in range(2))
     first = 0
     for batch in batches:
         wanted = activation[first : first + len(batch.images)]
         first += len(wanted)
         # Neurons in memory order: channels last.
-        wanted = torch.from_numpy(to_memory(wanted.numpy(), 1).reshape(len(wanted), -1, groups))
-        total = batch.total(layer)
-        if total is None:
-            found = iter(_rates(layer, batch, suggested, share, reset, wait))
-        else:
-            found = _whole_rates(layer, total, batch.plan.steps, suggested, share)
-        for i, rates in enumerate(found):
-            missing = wanted - rates.view(wanted.shape)
-            errors[i] += missing.square().sum(dim=(0, 1), dtype=torch.float64).numpy()
-            means[i] += missing.sum(dim=(0, 1), dtype=torch.float64).numpy()
+        wanted = torch.from_numpy(to_memory(wanted.numpy(), 1).reshape(len(wanted), -1))
+        squares, missing = _compared(layer, batch, thresholds, shares, wanted, groups, reset, wait)
+        errors += squares
+        means += missing
     return errors - means**2 / (activation.numel() / groups) if centred else errors
+
+
+def _compared(
+    layer: Layer,
+    batch: LayerBatch,
+    thresholds: torch.Tensor,
+    shares: tuple[float, ...],
+    wanted: torch.Tensor,
+    groups: int,
+    reset: str,
+    wait: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A batch's summands of the squared errors and of the errors, (shares, factors, channels)."""
+    total = batch.total(layer)
+    if fused_neurons is not None:
+        blocks = [(total[None], batch.plan.steps)] if total is not None else list(islice(batch.currents(layer), 2))
+        if len(blocks) == 1:  # the whole window
+            return fused_neurons.rate_errors(
+                blocks[0][0].numpy(),
+                batch.plan.steps,
+                wait,
+                thresholds.numpy(),
+                shares,
+                wanted.numpy(),
+                groups,
+                torch.get_num_threads(),
+                hard=reset == "hard",
+                whole=total is not None,
+            )
+    squares, sums = (np.zeros((len(shares), len(thresholds), groups)) for _ in range(2))
+    for i, share in enumerate(shares):
+        for factor, rate in enumerate(_rates(layer, batch, thresholds, share, reset, wait)):
+            missing = (wanted - rate).view(len(wanted), -1, groups)
+            squares[i, factor] = missing.square().sum(dim=(0, 1), dtype=torch.float64).numpy()
+            sums[i, factor] = missing.sum(dim=(0, 1), dtype=torch.float64).numpy()
+    return squares, sums
 
 
 def _thresholds(layer: Layer, suggested: np.ndarray) -> torch.Tensor:
@@ -111,26 +140,19 @@ def _thresholds(layer: Layer, suggested: np.ndarray) -> torch.Tensor:
     return torch.stack([(value * factor).repeat(layer.size // len(value)) for factor in FACTORS])
 
 
-def _whole_rates(
-    layer: Layer, total: torch.Tensor, steps: int, suggested: np.ndarray, share: float
-) -> Iterator[torch.Tensor]:
-    """As `_rates`, of neurons that receive their whole input before they may spike, with soft reset."""
-    for threshold in _thresholds(layer, suggested):
-        counts = torch.ceil_(total / threshold + (share - 1)).clamp_(0, steps)
-        yield counts.mul_(threshold / steps)
-
-
 def _rates(
-    layer: Layer, batch: LayerBatch, suggested: np.ndarray, share: float, reset: str, wait: int
+    layer: Layer, batch: LayerBatch, thresholds: torch.Tensor, share: float, reset: str, wait: int
 ) -> list[torch.Tensor]:
-    """For each factor (samples, neurons): spikes per step times activation scale."""
-    thresholds = _thresholds(layer, suggested)
+    """For each threshold (samples, neurons): spikes per step times activation scale."""
     potentials = (thresholds * share)[:, None].repeat(1, len(batch.images), 1)
     counts = torch.zeros_like(potentials)
-    total = 0
-    for currents, steps in batch.currents(layer):
-        waiting = min(max(0, wait - total), steps)
-        total += steps
+    total = batch.total(layer)
+    if total is not None:
+        potentials += total
+    arrived = 0
+    for currents, steps in batch.currents(layer) if total is None else ():
+        waiting = min(max(0, wait - arrived), steps)
+        arrived += steps
         if waiting:
             constant = len(currents) == 1
             potentials += currents[0] * waiting if constant else currents[:waiting].sum(dim=0)
@@ -138,7 +160,7 @@ def _rates(
         _advance(currents, steps - waiting, thresholds, potentials, counts, reset)
     if wait:
         _advance(torch.zeros_like(potentials[:1]), wait, thresholds, potentials, counts, reset)
-    return list(counts.mul_(thresholds[:, None] / total))
+    return list(counts.mul_(thresholds[:, None] / batch.plan.steps))
 
 
 def _advance(
