@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,38 +85,26 @@ def frozen_scale(value: Any) -> np.ndarray:
     NetworkError
         If it has another shape, or a factor is not a positive finite number.
     """
-    try:
-        scale = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise NetworkError(f"a scale is {str(value)[:40]!r}; expected one number, or one per channel") from None
-    if scale.ndim > 1 or not scale.size or not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise NetworkError(
-            f"a scale has shape {scale.shape} and values from {scale.min(initial=np.inf):g}; expected one positive finite "
-            "number, or one per channel"
-        )
-    scale.flags.writeable = False
-    return scale
+    return _frozen_by_unit(value, "a scale", "positive finite number", lambda scale: np.isfinite(scale) & (scale > 0))
 
 
 def frozen_rates(value: Any) -> np.ndarray:
-    """A read-only copy of spikes per time step as float64, shape () or (channels,).
+    """Likewise of spikes per time step, 0..1."""
+    return _frozen_by_unit(value, "a mean rate", "number of 0..1", lambda rates: (rates >= 0) & (rates <= 1))
 
-    Raises
-    ------
-    NetworkError
-        If it has another shape, or a rate is outside 0..1.
-    """
+
+def _frozen_by_unit(value: Any, what: str, allowed: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     try:
-        rates = np.array(value, dtype=np.float64)
+        found = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise NetworkError(f"a mean rate is {str(value)[:40]!r}; expected one number, or one per channel") from None
-    if rates.ndim > 1 or not rates.size or not ((rates >= 0) & (rates <= 1)).all():
+        raise NetworkError(f"{what} is {str(value)[:40]!r}; expected one number, or one per channel") from None
+    if found.ndim > 1 or not found.size or not fits(found).all():
         raise NetworkError(
-            f"mean rates have shape {rates.shape} and values from {rates.min(initial=np.inf):g}; expected one number of 0..1, or "
-            "one per channel"
+            f"{what} has shape {found.shape} and values from {found.min(initial=np.inf):g}; expected one {allowed}, or one per "
+            "channel"
         )
-    rates.flags.writeable = False
-    return rates
+    found.flags.writeable = False
+    return found
 
 
 def per_neuron(value: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -541,7 +541,7 @@ def test_weight_errors_and_rates_come_back_and_older_files_have_one_error_only(t
         ({"weight_error": {"rms": 0.1, "worst_row": 0.1, "zeroed": -1}}, "weight error (zeroed) is -1"),
         ({"mean_rate": [0.1]}, "mean rate has shape (1,)"),
         ({"mean_rate": 1.5}, "values from 1.5; expected one number of 0..1"),
-        ({"mean_rate": [[0.1]]}, "mean rates have shape (1, 1)"),
+        ({"mean_rate": [[0.1]]}, "a mean rate has shape (1, 1)"),
         ({"mean_rate": {"a": 1}}, "a mean rate is"),
         ({"mean_rates": 1}, "has missing or unexpected keys"),
     ],
