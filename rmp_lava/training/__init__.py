@@ -1,1 +1,1 @@
-"""Training of the networks that are converted: models and their constraints, data sets, the training loop, checkpoints."""
+"""Training of the networks that are converted: models, data sets, the training loop, checkpoints."""

@@ -13,7 +13,6 @@ from torch import nn
 from ..errors import CheckpointError, UsageError
 from ..files import StrPath
 from .checkpoint import load_checkpoint, save_checkpoint
-from .constraints import violations
 from .loop import EpochRecord
 from .models import ModelSpec, Option, model_spec
 from .models.layers import is_normalised
@@ -76,15 +75,9 @@ class State:
 def start(spec: ModelSpec, settings: Settings, weights: Mapping[str, torch.Tensor] | None = None) -> State:
     """A training before its first epoch; the weights are drawn from PyTorch's random state, or taken from a state dict.
 
-    Raises `UsageError` if the model breaks the paper's constraints, which apply where `ModelSpec.is_constrained`, or if
-    optimizer or weights do not fit it.
+    Raises `UsageError` if optimizer or weights do not fit the model.
     """
     model = spec.build(**settings.options)
-    broken = violations(model) if spec.is_constrained(settings.options) else []
-    if broken:
-        raise UsageError(
-            f"model {settings.model!r} breaks constraints: {'; '.join(each.sentence() for each in broken)}"
-        )
     if settings.recipe.optimizer == "muon" and not is_normalised(model):
         raise UsageError(
             f"optimizer 'muon' keeps the norm of each kernel, which needs normalisation after it, but model "

@@ -53,9 +53,9 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec("nmnist-cnn", nmnist_cnn, Recipe(15, 128, 2e-3), None, (2, 34, 34), 10, "nmnist"),
         # 15.2, 11.3, 138 and 21.8 million weights at width 1
         _cifar("vgg16-cifar", partial(vgg16, 512, 1), *_CIFAR),
-        _cifar("resnet20-cifar", partial(resnet, (2, 2, 2, 2), 1, 0, 2 * 2), *_CIFAR, constrained=False),
+        _cifar("resnet20-cifar", partial(resnet, (2, 2, 2, 2), 1, 0, 2 * 2), *_CIFAR),
         _imagenet("vgg16-imagenet", partial(vgg16, 4096, 7 * 7), *_IMAGENET),
-        _imagenet("resnet34-imagenet", partial(resnet, (3, 4, 6, 3), 2, 7, 1), *_IMAGENET, constrained=False),
+        _imagenet("resnet34-imagenet", partial(resnet, (3, 4, 6, 3), 2, 7, 1), *_IMAGENET),
     )
 }
 

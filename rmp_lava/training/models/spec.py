@@ -43,9 +43,6 @@ class ModelSpec:
         (modern form, instead of the paper's without batch normalisation and bias), `scale_norm` (normalised during training,
         but without normalisation and bias after folding, see `layers.ScaleNorm`), `classes`, `dropout` (probability),
         `levels` (0 for ReLU; otherwise see `layers.RoundedReLU`; with normalisation only).
-    constrained : bool
-        Whether `rmp_lava.training.constraints.violations` must find nothing when the network is built without normalisation.
-        False for residual networks, as the rule applies to chains only.
     """
 
     name: str
@@ -56,7 +53,6 @@ class ModelSpec:
     classes: int
     dataset: str | None
     options: Mapping[str, Option] = field(default_factory=dict)
-    constrained: bool = True
 
     def settle(self, options: Mapping[str, Any] | None = None) -> dict[str, Option]:
         """All options of the network, those not given at their defaults.
@@ -97,10 +93,6 @@ class ModelSpec:
         if self._is_normalised(self.settle(options)) and self.normalised_recipe is not None:
             return self.normalised_recipe
         return self.recipe
-
-    def is_constrained(self, options: Mapping[str, Option]) -> bool:
-        """Whether the network with these options must keep the paper's constraints; see `constrained`."""
-        return self.constrained and not self._is_normalised(self.settle(options))
 
     @staticmethod
     def _is_normalised(settled: Mapping[str, Option]) -> bool:
