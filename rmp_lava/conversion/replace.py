@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from ..choices import Augmentation, Precision
 from ..files import StrPath
-from ..progress import Progress
 from ..tables import Table, Tabular, table
-from ..training.loop import EpochRecord, evaluate, run_epochs
-from ..training.resume import check_checkpoint_path, check_settings, plain_history
-from . import replace_session as session
-from .distillation import Labelled, run_epoch
+from ..training.loop import EpochRecord
+from ..training.resume import check_checkpoint_path, plain_history
+from .distillation import Labelled, Learning, accuracy, learn
+from .learning_session import REPLACEMENT, State, checksum, weights_checksum
 from .replacement import Change
 from .tracing.undisturbed import plain_copy
-from .tune_session import checksum
-
-_SMALL_BATCHES = 100
-
-
-@dataclass(frozen=True)
-class ReplaceSettings:
-    """Everything but data and network that determines the trained weights; raises `UsageError` for values out of range.
-
-    `learning_rate` is that of the first step of Adam; for the rest see `rmp_lava.conversion.tune.tune`.
-    """
-
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    augmentation: Augmentation
-    precision: Precision
-    seed: int
-    device: str
-    distill: bool
-
-    def __post_init__(self) -> None:
-        check_settings(**vars(self))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,8 +75,9 @@ def train_replaced(
     student: nn.Module,
     changes: tuple[Change, ...],
     data: Labelled,
-    settings: ReplaceSettings,
+    learning: Learning,
     *,
+    distill: bool = True,
     validation: Labelled | None = None,
     checkpoint_path: StrPath | None = None,
     resume: bool = False,
@@ -120,17 +94,13 @@ def train_replaced(
         As `rmp_lava.conversion.replacement.replaced` returns them; the student is trained in place.
     data : tuple of (images, labels)
         To train with, as `rmp_lava.conversion.tune.tune` takes them.
-    settings : ReplaceSettings
+    learning : Learning
+    distill : bool
+        Learn the original's outputs as well as the labels.
     validation : tuple of (images, labels), optional
         To measure accuracies on; else the training images are.
-    checkpoint_path : str or Path, optional
-        Written after each epoch.
-    resume : bool
-        Continue from the checkpoint.
-    on_epoch : callable, optional
-        Called after each epoch, once the checkpoint is written.
-    progress : bool
-        Show on standard error how far it is, see `rmp_lava.progress`.
+    checkpoint_path, resume, on_epoch, progress
+        As `rmp_lava.training.train.train` takes them.
 
     Raises
     ------
@@ -139,54 +109,38 @@ def train_replaced(
     CheckpointError
         If the checkpoint cannot be read or written.
     """
-    made_with = asdict(settings) | {
-        "network": session.weights_checksum(model),
+    settings = asdict(learning) | {
+        "distill": distill,
+        "network": weights_checksum(model),
         "data": checksum(*data),
         "validation": None if validation is None else checksum(*validation),
         "changes": [list(vars(change).values()) for change in changes],
     }
     check_checkpoint_path(checkpoint_path, resume)
-    teacher = plain_copy(model).to(settings.device)
-    student.to(settings.device)
+    original = plain_copy(model).to(learning.device)
+    student.to(learning.device)
     measured = data if validation is None else validation
-
-    def accuracy(network: nn.Module) -> float:
-        return evaluate(network, measured[0], measured[1].astype(np.int64), _SMALL_BATCHES)
-
-    original, before = accuracy(teacher), accuracy(student)
-    optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
-    history: list[EpochRecord] = []
+    accuracies = [accuracy(original, *measured), accuracy(student, *measured)]
+    optimizer = torch.optim.Adam(student.parameters(), lr=learning.learning_rate)
+    state = State(student, optimizer, original if distill else None)
     if resume and checkpoint_path is not None:
-        history = session.resume(checkpoint_path, student, optimizer, made_with)
-        student.eval()
+        REPLACEMENT.resume(checkpoint_path, state, settings)
 
     def is_finite() -> bool:
         return all(bool(parameter.isfinite().all()) for parameter in student.parameters())
 
-    def epoch(bar: Progress) -> EpochRecord:
-        student.train()
-        trained = (student, teacher if settings.distill else None, optimizer)
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed + len(history))  # of dropout, so that a resumed training draws the same
-            loss, training = run_epoch(
-                *trained, settings, data, history, bar, is_finite, "training after the replacement"
-            )
-        student.eval()
-        return EpochRecord(len(history) + 1, loss, training, None if validation is None else accuracy(student))
-
-    run_epochs(
-        history,
-        settings.epochs,
-        math.ceil(len(data[0]) / settings.batch_size),
-        epoch,
-        label="training after the replacement, batches",
-        shown=progress,
-        save=None
-        if checkpoint_path is None
-        else lambda: session.save(checkpoint_path, student, optimizer, history, made_with),
+    learn(
+        state,
+        learning,
+        data,
+        validation,
+        what="training after the replacement",
+        is_finite=is_finite,
+        save=None if checkpoint_path is None else lambda: REPLACEMENT.save(checkpoint_path, state, settings),
         on_epoch=on_epoch,
+        progress=progress,
     )
     where = "training images" if validation is None else "held-out images"
-    after = history[-1].validation_accuracy
-    trained_accuracy = accuracy(student) if after is None else after
-    return Replacement(student.cpu(), changes, where, original, before, trained_accuracy, tuple(history))
+    after = state.history[-1].validation_accuracy
+    accuracies.append(accuracy(student, *measured) if after is None else after)
+    return Replacement(student.cpu(), changes, where, *accuracies, tuple(state.history))

@@ -7,7 +7,6 @@ Bu et al., ICLR 2022); this costs as much as training the analog network, but ig
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,30 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..choices import Augmentation, Dynamics, Precision, ThresholdForm
+from ..choices import Dynamics, ThresholdForm
 from ..encoding import check_images
 from ..errors import DataError, UsageError
 from ..files import StrPath
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
-from ..progress import Progress
 from ..schedule import Schedule
 from ..training.data.lazy_images import Images, LazyImages
-from ..training.loop import (
-    EpochRecord,
-    evaluate,
-    run_epochs,
-)
-from ..training.resume import check_checkpoint_path, plain_history
-from . import tune_session as session
+from ..training.loop import EpochRecord
+from ..training.resume import check_checkpoint_path, check_settings, plain_history
 from .analog import AnalogNetwork
-from .distillation import Labelled, image_batch, run_epoch
+from .distillation import Labelled, Learning, image_batch, learn
+from .learning_session import TUNING, State, checksum, network_checksum
 from .tunable import make_tunable
-from .tune_session import TuneSettings, TuneState
 
 _CALIBRATION_IMAGES = 256
-_EVALUATION_BATCH = 100
-"""Images whose spikes have to fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +45,23 @@ def tune(
     images: Images,
     labels: np.ndarray,
     steps: int,
+    learning: Learning = Learning(),  # noqa: B008 - frozen
     *,
     dynamics: Dynamics = "spikes",
     wait: int = 0,
-    epochs: int = 5,
-    learning_rate: float = 1e-4,
-    batch_size: int = 128,
     profile: str | Profile = "loihi2",
     threshold_form: ThresholdForm = "stock",
-    augmentation: Augmentation = "none",
-    precision: Precision = "float32",
-    seed: int = 0,
     validation: Labelled | None = None,
     teacher: SpikingNetwork | None = None,
     progress: bool = False,
     checkpoint_path: StrPath | None = None,
     resume: bool = False,
-    device: str = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Tuned:
-    """Fine-tune weights, biases and thresholds with Adam and a learning rate that falls to zero along half a cosine.
+    """Fine-tune weights, biases and thresholds.
 
     As reproducible, and as safe to interrupt, as `rmp_lava.training.train.train`, which explains `progress`, `checkpoint_path`,
-    `resume`, `device` and `on_epoch`.
+    `resume` and `on_epoch`.
 
     Parameters
     ----------
@@ -91,17 +76,14 @@ def tune(
         Integers, shape (N,), each an index of the outputs.
     steps : int
         T.
+    learning : Learning
     dynamics : {"rates", "spikes"}
         "spikes" costs up to T times as much time and memory as "rates", and gains more with each batch. For one after the
         other, call `tune` two times.
     wait : int
         Time steps that neurons integrate before they may spike, 0 .. T. With T the spikes are those of "rates", which costs less.
-    epochs, learning_rate, batch_size, augmentation, precision
-        See `rmp_lava.training.recipe.Recipe`; `learning_rate` is that of the first step.
     profile, threshold_form
         As for `rmp_lava.conversion.quantize.quantize` afterwards.
-    seed : int
-        Seed of the order of images and of augmentation.
     validation : tuple of (images, labels), optional
         Measured after each epoch, with the dynamics that are trained; nothing is chosen by it.
     teacher : SpikingNetwork, optional
@@ -127,7 +109,8 @@ def tune(
     CheckpointError
         If the checkpoint cannot be read or written.
     """
-    profile = load_profile(profile)
+    profile, augmentation = load_profile(profile), learning.augmentation
+    check_settings(steps=steps, dynamics=dynamics, threshold_form=threshold_form)
     _check_network(network)
     _check_labelled(images, labels, network, "images")
     if validation is not None:
@@ -143,82 +126,44 @@ def tune(
         raise UsageError(
             f"augmentation is {augmentation!r}, which is for images, not for events; tune with augmentation 'none'"
         )
-    settings = TuneSettings(
-        network=session.network_checksum(network),
-        data=session.checksum(images, labels),
-        validation=None if validation is None else session.checksum(*validation),
-        steps=steps,
-        dynamics=dynamics,
-        wait=wait,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        profile=profile.name,
-        threshold_form=threshold_form,
-        augmentation=augmentation,
-        precision=precision,
-        seed=seed,
-        device=device,
-        teacher=None if teacher is None else session.network_checksum(teacher),
-    )
+    settings: dict[str, Any] = asdict(learning) | {
+        "network": network_checksum(network),
+        "data": checksum(images, labels),
+        "validation": None if validation is None else checksum(*validation),
+        "steps": steps,
+        "dynamics": dynamics,
+        "wait": wait,
+        "profile": profile.name,
+        "threshold_form": threshold_form,
+        "teacher": None if teacher is None else network_checksum(teacher),
+    }
     Schedule(steps, 1, wait=wait)  # refuses a wait that is longer
     check_checkpoint_path(checkpoint_path, resume)
-    state = _start(network, teacher, images, profile, settings)
-    if resume and checkpoint_path is not None:
-        session.resume(checkpoint_path, state, settings)
-    _run(state, settings, (images, labels), validation, checkpoint_path, progress, on_epoch)
-    tuned = state.model.to_network()
-    entry: dict[str, Any] = asdict(settings) | {"history": plain_history(state.history)}
-    log = dict(tuned.provenance)
-    return Tuned(tuned.replace(provenance=log | {"tune": [*log.get("tune", []), entry]}), tuple(state.history))
-
-
-def _start(
-    network: SpikingNetwork,
-    teacher: SpikingNetwork | None,
-    images: Images,
-    profile: Profile,
-    settings: TuneSettings,
-) -> TuneState:
     # Evenly over all images, which may be sorted by class.
     chosen = np.unique(np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int))
     calibration = image_batch(images, chosen, "cpu").numpy()
-    model = make_tunable(network, calibration, settings.steps, profile, settings.threshold_form).to(settings.device)
-    taught_by = None if teacher is None else AnalogNetwork(teacher).to(settings.device)
-    return TuneState(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate), taught_by)
-
-
-def _run(
-    state: TuneState,
-    settings: TuneSettings,
-    data: Labelled,
-    validation: Labelled | None,
-    path: StrPath | None,
-    progress: bool,
-    on_epoch: Callable[[EpochRecord], None] | None,
-) -> None:
-    def tune_epoch(bar: Progress) -> EpochRecord:
-        # Once per epoch, so that a resumed tuning has the same levels and quantizers.
-        state.model.follow_levels()
-        state.model.use(settings.dynamics, settings.wait)
-        trained = (state.model, state.teacher, state.optimizer)
-        loss, accuracy = run_epoch(*trained, settings, data, state.history, bar, state.model.is_finite, "tuning")
-        state.model.follow_levels()
-        validated = None
-        if validation is not None:
-            validated = evaluate(state.model, validation[0], validation[1].astype(np.int64), _EVALUATION_BATCH)
-        return EpochRecord(len(state.history) + 1, loss, accuracy, validated)
-
-    run_epochs(
-        state.history,
-        settings.epochs,
-        math.ceil(len(data[0]) / settings.batch_size),
-        tune_epoch,
-        label=f"tuning for {settings.steps} time steps, batches",
-        shown=progress,
-        save=None if path is None else lambda: session.save(path, state, settings),
+    model = make_tunable(network, calibration, steps, profile, threshold_form).to(learning.device)
+    taught_by = None if teacher is None else AnalogNetwork(teacher).to(learning.device)
+    state = State(model, torch.optim.Adam(model.parameters(), lr=learning.learning_rate), taught_by)
+    if resume and checkpoint_path is not None:
+        TUNING.resume(checkpoint_path, state, settings)
+    model.use(dynamics, wait)
+    learn(
+        state,
+        learning,
+        (images, labels),
+        validation,
+        what=f"tuning for {steps} time steps",
+        is_finite=model.is_finite,
+        follow=model.follow_levels,
+        save=None if checkpoint_path is None else lambda: TUNING.save(checkpoint_path, state, settings),
         on_epoch=on_epoch,
+        progress=progress,
     )
+    tuned = model.to_network()
+    log = dict(tuned.provenance)
+    entry = settings | {"history": plain_history(state.history)}
+    return Tuned(tuned.replace(provenance=log | {"tune": [*log.get("tune", []), entry]}), tuple(state.history))
 
 
 def _check_network(network: SpikingNetwork) -> None:

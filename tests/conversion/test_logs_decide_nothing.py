@@ -11,6 +11,7 @@ import rmp_lava
 from rmp_lava.backends.loihi2 import lowering_report
 from rmp_lava.conversion.balance import balance
 from rmp_lava.conversion.balancing import Balancing
+from rmp_lava.conversion.distillation import Learning
 from rmp_lava.conversion.fidelity import measure_layers
 from rmp_lava.conversion.headroom import board_ranges
 from rmp_lava.conversion.quantize import quantize
@@ -48,7 +49,7 @@ def whole_way(after, folder) -> list:
     analog = after(trace(model(), source, IMAGES))
     balanced = after(balance(analog, IMAGES, STEPS, Balancing(thresholds="error", v_init="best", calibrate="bias")))
     searched = after(search(balanced, make_objective("outputs", analog, IMAGES, None), STEPS))
-    tuned = tune(unscale(searched), IMAGES, LABELS, STEPS, epochs=1, batch_size=8, teacher=analog)
+    tuned = tune(unscale(searched), IMAGES, LABELS, STEPS, Learning(epochs=1, batch_size=8), teacher=analog)
     again = after(balance(after(tuned.network), IMAGES, STEPS, Balancing(thresholds="tuned", v_init="half")))
     integer = after(quantize(again, ranges=board_ranges(again, IMAGES, STEPS), steps=4 * STEPS))
     rmp_lava.save(integer, folder / "a.net")

@@ -13,7 +13,8 @@ from traced import Function
 
 from rmp_lava import tune
 from rmp_lava.conversion.check import check
-from rmp_lava.conversion.replace import ReplaceSettings, train_replaced
+from rmp_lava.conversion.distillation import Learning
+from rmp_lava.conversion.replace import train_replaced
 from rmp_lava.conversion.replacement import ClippedReLU, replaced
 from rmp_lava.conversion.tracing.prepared import prepared
 from rmp_lava.errors import CheckpointError, ConversionError, UsageError
@@ -187,11 +188,11 @@ def test_a_training_after_a_replacement_is_resumed(tmp_path):
         nn.Linear(256, 10),
     ]
     model, data = nn.Sequential(*layers).eval(), (digits.train_images[:128], digits.train_labels[:128])
-    settings = ReplaceSettings(2, 1e-3, 32, "none", "float32", 0, "cpu", True)
+    learning = Learning(2, 1e-3, 32)
 
     def train(**options):
         student, changes = replaced(model, ["activations"], data[0])
-        return train_replaced(model, student, changes, data, settings, **options)
+        return train_replaced(model, student, changes, data, learning, **options)
 
     def interrupt(record):
         raise KeyboardInterrupt

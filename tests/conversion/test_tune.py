@@ -19,11 +19,12 @@ from rmp_lava.backends import run
 from rmp_lava.conversion import spike_activations
 from rmp_lava.conversion.activation_scales import least_error_scales
 from rmp_lava.conversion.analog import AnalogNetwork
+from rmp_lava.conversion.distillation import Learning
 from rmp_lava.conversion.fake_quantize import attach_quantizers
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.spike_activations import ActivationScale, ClipFloor, Integrate, MeanOverTime
 from rmp_lava.conversion.tunable import TunableNetwork
-from rmp_lava.conversion.tune import tune
+from rmp_lava.conversion.tune import Tuned, tune as tune_network
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import CheckpointError, ConversionError, DataError, UsageError
 from rmp_lava.hardware import load_profile
@@ -400,6 +401,12 @@ def digits() -> tuple[SpikingNetwork, tuple, tuple]:
     return network, train, (data.train_images[1000:], data.train_labels[1000:])
 
 
+def tune(network: SpikingNetwork, images, labels, steps, **options) -> Tuned:
+    """The pass, with the fields of `Learning` among its options."""
+    learning = {name: options.pop(name) for name in vars(Learning()) if name in options}
+    return tune_network(network, images, labels, steps, Learning(**learning), **options)
+
+
 def quick(**changed) -> SpikingNetwork:
     network, (images, labels), _ = digits()
     arguments = {"steps": 2, "dynamics": "rates", "epochs": 2, "batch_size": 100, "learning_rate": 1e-3, **changed}
@@ -602,7 +609,7 @@ def test_bfloat16_sums_give_nearly_the_same():
         ({"precision": "float16"}, "precision is 'float16'"),
         ({"threshold_form": "any"}, "threshold_form is 'any'; choose one of stock, free, dense_rec"),
         ({"device": "cuba"}, "device 'cuba' is unknown"),
-        ({"learning_rate": 1e20}, "tuning diverged in epoch 1"),
+        ({"learning_rate": 1e20}, "tuning for 2 time steps diverged in epoch 1"),
     ],
 )
 def test_invalid_arguments_are_refused(changed, message):

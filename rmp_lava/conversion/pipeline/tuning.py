@@ -28,19 +28,18 @@ from ...scores import check_classes, check_truth
 from ...training.data import as_float, draw, frames
 from ...training.data.lazy_images import Images, LazyImages
 from ...training.loop import EpochRecord
-from ...training.resume import check_settings
 from ..balance import balance
 from ..balancing import Balancing, candidates_for
 from ..calibration import THRESHOLD_IMAGES
 from ..conversion import Conversion
 from ..diagnosis import diagnose_rounding
-from ..distillation import Labelled
+from ..distillation import Labelled, Learning
 from ..divergence import COMPARED_IMAGES, balance_best
 from ..image_encoding import NO_COMMON_SCALE, of_image_and_spikes
 from ..pooling import unfold_pooling
 from ..quantization import Quantization
 from ..quantize import layer_profiles
-from ..replace import ReplaceSettings, train_replaced
+from ..replace import train_replaced
 from ..replacement import replaced
 from ..scale import unscale
 from ..search import make_objective, search as search_thresholds
@@ -125,8 +124,10 @@ def tune(
         rate and the original as teacher; `Conversion.replacement` has its accuracies.
     replace_epochs : int
         Of that training, whose checkpoint NAME.replaced.pt lies next to NAME.tune.pt.
-    epochs, learning_rate, batch_size, augmentation, precision, device, checkpoint_path, resume, on_epoch
-        As `rmp_lava.conversion.tune.tune` takes them.
+    epochs, learning_rate, batch_size, augmentation, precision
+        See `rmp_lava.training.recipe.Recipe`; `learning_rate` is that of the first step.
+    device, checkpoint_path, resume, on_epoch
+        As `rmp_lava.training.train.train` takes them.
     encoding : {"current", "spikes"}
         Of the input: pixels, or events.
     distill : bool
@@ -155,13 +156,10 @@ def tune(
     """
     labels = np.asarray(labels)
     profile = check_early(steps, wait, search, quantization)
-    before_tuning, tuned_balancing = (
-        [with_changes(each, wait=wait) for each in _BEFORE_TUNING],
-        with_changes(_TUNED, wait=wait),
-    )
-    check_settings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    check_settings(epochs=replace_epochs)
-    check_settings(augmentation=augmentation, precision=precision, device=device)
+    before_tuning = [with_changes(each, wait=wait) for each in _BEFORE_TUNING]
+    tuned_balancing = with_changes(_TUNED, wait=wait)
+    learning = Learning(epochs, learning_rate, batch_size, augmentation, precision, seed, device)
+    relearning = with_changes(learning, epochs=replace_epochs, learning_rate=REPLACE_RATE * learning_rate)
     replaced_path = checkpoint_path and checkpoint_path.with_suffix("").with_suffix(".replaced.pt")
     resumes_replacement = bool(resume and replace and replaced_path and replaced_path.is_file())
     resumes_tuning = bool(resume and checkpoint_path and checkpoint_path.is_file())
@@ -209,15 +207,14 @@ def tune(
     analog, replacement = checked(analog), None
     if changes:
         assert isinstance(model, nn.Module) and isinstance(student, nn.Module)  # as `replaced` refuses programs
-        how = (batch_size, augmentation, precision, seed, device, distill)
         measured = None if validation is None else (frames(validation[0]), validation[1])
-        settings = ReplaceSettings(replace_epochs, REPLACE_RATE * learning_rate, *how)
         replacement = train_replaced(
             model,
             student,
             changes,
             (frames(images), labels),
-            settings,
+            relearning,
+            distill=distill,
             validation=measured,
             checkpoint_path=replaced_path,
             resume=resumes_replacement,
@@ -238,22 +235,16 @@ def tune(
         images,
         labels,
         steps,
+        learning,
         dynamics="rates" if wait == steps else "spikes",
         wait=wait,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
         profile=quantization.profile if quantization.weight_bits is None else profile,
         threshold_form=quantization.threshold_form,
-        augmentation=augmentation,
-        precision=precision,
-        seed=seed,
         validation=validation,
         teacher=analog if distill else None,
         progress=progress,
         checkpoint_path=checkpoint_path,
         resume=resumes_tuning,
-        device=device,
         on_epoch=on_epoch,
     )
     floating = balance(tuned.network, some, steps, tuned_balancing, profile=profile, seed=seed, progress=progress)
