@@ -15,7 +15,7 @@ from ..scores import check_truth
 from ..tables import Table, Tabular, table
 from ..training.loop import EpochRecord
 from .analog import AnalogNetwork
-from .diagnosis import Diagnosis, Request, diagnose_rates
+from .diagnosis import NOTICEABLE, Diagnosis, Request, diagnose_rates
 from .fidelity import clipped, measure_layers
 from .layer_fidelity import LayerFidelity, first_loss
 from .outputs import analog_outputs
@@ -27,7 +27,6 @@ from .truth import truth_of
 
 FIDELITY_IMAGES = 256
 """Images on which `Conversion.measure` compares layers; stages use all of them."""
-_NOTICEABLE_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Measurement:
         where = f"the lowest correlation over images is {lowest:.4f}, of layer {layer!r}"
         if self.stages:
             lost = self.stages[0].score.lost_to(self.stages[-1].score)
-            if lost > _NOTICEABLE_LOSS:
+            if lost > NOTICEABLE:
                 found = f"{named} " if named else ""
                 return (
                     f"{found}{100 * lost:.1f} points are lost on these images, but not on the calibration images: {where}; "
@@ -249,7 +248,7 @@ class Conversion(Tabular):
             As `stages` takes them.
         """
         stages = self.stages(images, labels, strict=strict, progress=progress)
-        lost = len(stages) > 1 and stages[0].score.lost_to(stages[-1].score) > _NOTICEABLE_LOSS
+        lost = len(stages) > 1 and stages[0].score.lost_to(stages[-1].score) > NOTICEABLE
         found = []
         if lost and self.request is not None:
             found = [diagnose_rates(self, self.request), self.diagnosis]

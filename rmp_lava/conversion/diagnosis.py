@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,29 +21,17 @@ from .fidelity import measure_layers
 from .layer_fidelity import begins_at
 from .quantization import Quantization
 
+if TYPE_CHECKING:
+    from .conversion import Conversion
+
 _LAYER_IMAGES = 64
 NOTICEABLE = 0.01
-"""A loss of agreement that is worth a warning: one point."""
+"""A loss of agreement or accuracy that is worth a warning: one point."""
 _SHARE = 0.5
 """A loss begins at the first layer to which rounding adds so much of the largest error that it adds to any."""
 _WELL_USED = 128
 _FEW_STEPS = 64
 _MOST_STEPS = 1024
-
-
-class Converted(Protocol):
-    """A network in each of its forms, see `rmp_lava.conversion.conversion.Conversion`."""
-
-    @property
-    def analog(self) -> SpikingNetwork: ...
-    @property
-    def floating(self) -> SpikingNetwork: ...
-    @property
-    def integer(self) -> SpikingNetwork: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
 
 
 class Request(Protocol):
@@ -56,7 +44,7 @@ class Request(Protocol):
     def has_real_targets(self) -> bool:
         """Whether outputs are real values rather than scores of classes, as far as labels tell."""
 
-    def again(self, **changed: Any) -> Converted:
+    def again(self, **changed: Any) -> Conversion:
         """The conversion with other parameters of `rmp_lava.convert`."""
 
     def some_images(self) -> np.ndarray:
@@ -121,7 +109,7 @@ def _noticeable(images: np.ndarray) -> float:
     return max(NOTICEABLE, 2.5 / len(images))
 
 
-def diagnose_rounding(conversion: Converted, request: Request) -> Diagnosis | None:
+def diagnose_rounding(conversion: Conversion, request: Request) -> Diagnosis | None:
     """What rounding to integers loses, or None if it loses less than `NOTICEABLE`."""
     trained = TrainedOutputs(conversion.analog, request.some_images(), real=request.has_real_targets)
     before, after = (
@@ -136,7 +124,7 @@ def diagnose_rounding(conversion: Converted, request: Request) -> Diagnosis | No
     )
 
 
-def diagnose_rates(conversion: Converted, request: Request) -> Diagnosis | None:
+def diagnose_rates(conversion: Conversion, request: Request) -> Diagnosis | None:
     """What spikes over T time steps lose, before any rounding, or None if they lose less than `NOTICEABLE`."""
     trained = TrainedOutputs(conversion.analog, request.some_images(), real=request.has_real_targets)
     steps, seed = conversion.steps, conversion.seed
@@ -189,7 +177,7 @@ def _diagnosed(
     return Diagnosis(step, len(trained.images), before, after, layer, cause, best if helps else None, tuple(tried))
 
 
-def _worst_layer(conversion: Converted, images: np.ndarray) -> tuple[str, str]:
+def _worst_layer(conversion: Conversion, images: np.ndarray) -> tuple[str, str]:
     """The first layer where rounding adds much to the error of rates, and what it does there."""
     layers = measure_layers(
         conversion.analog, conversion.floating, conversion.integer, images, conversion.steps, seed=conversion.seed
@@ -213,7 +201,7 @@ def _cause(network: SpikingNetwork, layer: Layer) -> str:
     return f"{used} its threshold of {neurons.threshold:,} is as large as its form allows"
 
 
-def _options(conversion: Converted, request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
+def _options(conversion: Conversion, request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
     """Options that may help, as text and as parameters of `convert`; cheap ones first."""
     integer, quantization = conversion.integer, request.quantization
     if quantization.threshold_form != "free":

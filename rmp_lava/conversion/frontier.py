@@ -100,7 +100,7 @@ def frontier(
     points, conversions = [], []
     with Progress("comparing T and wait, conversions", len(pairs), shown=progress) as bar:
         for steps, wait in pairs:
-            each = cast(Conversion, again(steps=steps, wait=wait))
+            each = again(steps=steps, wait=wait)
             conversions.append(each)
             network = each.integer
             result = run(network, images, steps, seed=each.seed)

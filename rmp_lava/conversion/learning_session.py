@@ -103,7 +103,8 @@ class Session:
         version = content.get("format_version")
         if version != self.version:
             raise CheckpointError(
-                f"checkpoint {path} has format version {version!r}, but {self.version} is known; upgrade rmp-lava, or {self.remedy}"
+                f"checkpoint {path} has format version {version!r}, but {self.version} is known; upgrade rmp-lava, or "
+                f"{self.remedy}"
             )
         with reporting_damage(path):
             require_same_settings(path, settings, content["settings"], self.described)

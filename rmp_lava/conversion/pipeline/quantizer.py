@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from ..correction import correct_biases
 from ..headroom import board_ranges, native_ranges
 from ..quantization import Quantization
 from ..quantize import quantize
-
-if TYPE_CHECKING:
-    pass
 
 _KEPT = 3
 """Integer networks that are kept in case that they are the best."""
