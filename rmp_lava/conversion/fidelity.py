@@ -6,6 +6,8 @@ first layer with a loss, and what its worst neurons do, tell what to change.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..backends import run
@@ -13,6 +15,7 @@ from ..encoding import check_images
 from ..errors import UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
+from ..results import Run
 from .analog import AnalogNetwork, activations
 from .layer_fidelity import LayerComparison, LayerFidelity
 
@@ -90,16 +93,24 @@ def _compare(
     bar: Progress | None = None,
 ) -> dict[str, LayerComparison]:
     found = {layer.name: LayerComparison(layer, balanced, network, steps) for layer in network}
+    for name, values, result in side_by_side(model, network, images, steps, seed):
+        found[name].add(values, result.neuron_counts[name], result.output)
+        if bar is not None and name == network.output.name:
+            bar.advance(len(values))
+    return found
+
+
+def side_by_side(
+    model: AnalogNetwork, network: SpikingNetwork, images: np.ndarray, steps: int, seed: int
+) -> Iterator[tuple[str, np.ndarray, Run]]:
+    """Layer by layer and batch by batch its activations, float64, and the run of the network on the same images."""
     batch = max(1, _COUNTS_AT_ONCE // network.neuron_count)
     for start in range(0, len(images), batch):
         some = images[start : start + batch]
         # Every run counts its samples from 0, so with one seed all batches would draw the same spikes.
         result = run(network, some, steps, seed=seed + start, record=["counts"])
         for _, name, values in activations(model, some, batch=len(some)):
-            found[name].add(values.double().cpu().numpy(), result.neuron_counts[name], result.output)
-        if bar is not None:
-            bar.advance(len(some))
-    return found
+            yield name, values.double().cpu().numpy(), result
 
 
 def _excess(error: float, without: float) -> float:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backends import run
 from ..choices import Encoding, TracedPooling
 from ..encoding import event_counts, make_input, mean_frames
 from ..errors import RmpLavaError
 from ..network import Layer, SpikingNetwork
 from ..network.populations import spread
 from ..scores import Score
-from .analog import AnalogNetwork, activations
+from .analog import AnalogNetwork
+from .fidelity import side_by_side
 from .layer_fidelity import LayerComparison, LayerFidelity
 from .pooling import unfold_like
 from .trace import trace
@@ -24,8 +24,6 @@ from .truth import truth_of
 IMAGES = 64
 NEURONS = 1000
 """Neurons drawn of each layer, evenly spread; the correlations are of all."""
-_AT_ONCE = 2**23
-"""Neurons times images that are compared together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,14 +156,10 @@ def _compare(
     model = AnalogNetwork(analog)
     compared = {layer.name: LayerComparison(layer, network, network, steps) for layer in network}
     kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer.name: [] for layer in network}
-    batch = max(1, _AT_ONCE // network.neuron_count)
-    for start in range(0, len(images), batch):
-        some = images[start : start + batch]
-        result = run(network, some, steps, seed=seed + start, record={"counts"})
-        for _, name, values in activations(model, some, batch=len(some)):
-            found, counts = values.double().cpu().numpy(), result.neuron_counts[name]
-            compared[name].add(found, counts, result.output)
-            kept[name].append(_drawn(compared[name], found, counts, result.output))
+    for name, found, result in side_by_side(model, network, images, steps, seed):
+        counts = result.neuron_counts[name]
+        compared[name].add(found, counts, result.output)
+        kept[name].append(_drawn(compared[name], found, counts, result.output))
     return tuple(
         LayerRates(
             layer,
