@@ -195,6 +195,15 @@ def _stream(analog: AnalogNetwork, images: np.ndarray, batch: int) -> Iterator[t
             yield samples, module.layer.name, value
 
 
+def channel_peaks(network: SpikingNetwork, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Layer name -> float64 (channels,) or (neurons,), the largest magnitude of its activations on images."""
+    found: dict[str, np.ndarray] = {}
+    for _, name, values in activations(network, images):
+        peak = values.abs().amax(dim=[0, *range(2, values.ndim)]).double().cpu().numpy()
+        found[name] = np.maximum(found.get(name, 0.0), peak)
+    return found
+
+
 def _activation(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
     if layer.neurons.reset == "none":
         return _unchanged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..network import Conv, Layer, SpikingNetwork, Synapse
-from .analog import activations
+from .analog import channel_peaks
 
 _REACHED = 0.9
 """Share of its ceiling from which on a channel gets a population for what is above; other channels lose the ceiling."""
@@ -23,10 +23,7 @@ def without_ceilings(analog: SpikingNetwork, images: np.ndarray) -> tuple[Spikin
     """
     if all(layer.clip is None for layer in analog):
         return analog, {layer.name: np.arange(layer.shape[0]) for layer in analog}
-    reached: dict[str, np.ndarray] = {}
-    for _, name, values in activations(analog, images):
-        peak = values.amax(dim=[0, *range(2, values.ndim)]).numpy()
-        reached[name] = np.maximum(reached.get(name, peak), peak)
+    reached = channel_peaks(analog, images)
     above, layers, parents = {}, [], {}
     for layer in analog:
         clip = layer.clip
@@ -44,23 +41,18 @@ def _less(synapse: Synapse, shape: tuple[int, ...], above: np.ndarray) -> Synaps
     """The synapse from a source that has further units for what is above the ceilings of some."""
     if not len(above):
         return synapse
-    if isinstance(synapse, Conv):
-        weight = _ungrouped(synapse)
-        return synapse.replace(weight=np.concatenate([weight, -weight[:, above]], axis=1), groups=1)
-    weight = synapse.weight.reshape(len(synapse.weight), *shape)
+    synapse = synapse.ungrouped()
+    weight = synapse.weight if isinstance(synapse, Conv) else synapse.weight.reshape(len(synapse.weight), *shape)
     joined = np.concatenate([weight, -weight[:, above]], axis=1)
-    return synapse.replace(weight=joined.reshape(len(joined), -1))
+    return synapse.replace(weight=joined if isinstance(synapse, Conv) else joined.reshape(len(joined), -1))
 
 
 def _split(layer: Layer, above: np.ndarray, clip: np.ndarray | None) -> Layer:
     """The layer with further units for what is above the ceilings of some."""
     if not len(above) or clip is None:
         return layer
-    synapses = []
-    for s in layer.synapses:
-        weight = _ungrouped(s) if isinstance(s, Conv) else s.weight
-        joined = np.concatenate([weight, weight[above]])
-        synapses.append(s.replace(weight=joined, groups=1) if isinstance(s, Conv) else s.replace(weight=joined))
+    whole = [s.ungrouped() for s in layer.synapses]
+    synapses = tuple(s.replace(weight=np.concatenate([s.weight, s.weight[above]])) for s in whole)
     bias = layer.neurons.bias
     bias = np.zeros(layer.shape[0], dtype=np.float32) if bias is None else bias
     bias = np.broadcast_to(bias, layer.shape[:1]) if bias.ndim == 0 else bias
@@ -68,18 +60,8 @@ def _split(layer: Layer, above: np.ndarray, clip: np.ndarray | None) -> Layer:
     bias = np.concatenate([bias, bias[above] - ceiling]).astype(np.float32)
     return layer.replace(
         shape=(layer.shape[0] + len(above), *layer.shape[1:]),
-        synapses=tuple(synapses),
+        synapses=synapses,
         neurons=layer.neurons.replace(bias=bias),
         activation_scale=None,
         mean_rate=None,
     )
-
-
-def _ungrouped(conv: Conv) -> np.ndarray:
-    """Weights (C_out, C_in, height, width) of the same convolution without groups."""
-    outputs, inputs = len(conv.weight) // conv.groups, conv.weight.shape[1]
-    weight = np.zeros((len(conv.weight), inputs * conv.groups, *conv.weight.shape[2:]), dtype=conv.weight.dtype)
-    for group in range(conv.groups):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        weight[rows, group * inputs : (group + 1) * inputs] = conv.weight[rows]
-    return weight

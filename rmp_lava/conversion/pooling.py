@@ -18,7 +18,7 @@ from ..choices import ThresholdForm
 from ..hardware import Profile
 from ..network import Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from ..network.pooling import as_convolution
-from .analog import activations
+from .analog import channel_peaks
 from .limits import ReadoutLimits, Sums, bias_limit, threshold_limit
 
 _IMAGES = 64
@@ -65,7 +65,7 @@ def unfold_pooling(
     pooled = {s.source for layer in network for s in layer.synapses if s.pool is not None}
     if not pooled & {layer.name for layer in network}:
         return network
-    largest = _largest(network, images[:_IMAGES])
+    largest = channel_peaks(network, images[:_IMAGES])
     return _unfolded(network, lambda layer, synapse: _block(layer, synapse, network, largest, profile, form))
 
 
@@ -111,15 +111,6 @@ def _unfolded(network: SpikingNetwork, block_of: Callable[[Layer, Synapse], Pool
             synapses.append(synapse)
         layers.append(layer.replace(synapses=tuple(synapses)))
     return network.replace(layers=tuple(layers)) if made else network
-
-
-def _largest(network: SpikingNetwork, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Layer name -> (channels,) largest magnitude of its activations."""
-    found: dict[str, np.ndarray] = {}
-    for _, name, values in activations(network, images):
-        peak = values.abs().movedim(1, 0).flatten(1).amax(dim=1).double().cpu().numpy()
-        found[name] = np.maximum(found.get(name, 0.0), peak)
-    return found
 
 
 def _block(

@@ -56,6 +56,10 @@ class Synapse(Value):
         """Largest number of non-zero weights of a neuron, as if images had no borders."""
         return int(np.count_nonzero(self.weight.reshape(len(self.weight), -1), axis=1).max())
 
+    def ungrouped(self) -> Synapse:
+        """The same connections without groups of channels."""
+        return self
+
     def output_shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the population that these synapses reach.
 
@@ -145,6 +149,9 @@ class Conv(Synapse):
         for name in ("stride", "padding", "dilation"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
+    def ungrouped(self) -> Conv:
+        return self.replace(weight=in_fewer_groups(self.weight, self.groups, 1), groups=1)
+
     def output_shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(source_shape) != 3:
             raise NetworkError(
@@ -197,3 +204,14 @@ class Conv(Synapse):
                 columns = slice(j * dw, j * dw + sw * (width - 1) + 1, sw)
                 count[:, rows, columns] += nonzero[:, i, j, None, None]
         return count[:, ph : ph + source_shape[1], pw : pw + source_shape[2]]
+
+
+def in_fewer_groups(weight: np.ndarray, groups: int, fewer: int) -> np.ndarray:
+    """Weights of the same convolution in fewer groups (a divisor), with zeros between channels of different old groups."""
+    outputs, inputs, *kernel = weight.shape
+    merged = groups // fewer
+    whole = np.zeros((fewer, merged, outputs // groups, merged, inputs, *kernel), dtype=weight.dtype)
+    parts = weight.reshape(fewer, merged, outputs // groups, inputs, *kernel)
+    for i in range(merged):
+        whole[:, i, :, i] = parts[:, i]
+    return whole.reshape(outputs, merged * inputs, *kernel)

@@ -246,11 +246,13 @@ def _bias(layer: Layer, neurons: Neurons, integer: bool, offset: int) -> np.ndar
 
 
 def _weights(nir: Any, layer: Layer, synapse: Synapse, shape: tuple[int, ...], bias: np.ndarray | None) -> Any:
-    weight = synapse.shifted_weight.astype(np.float32)
+    weight = synapse.ungrouped().shifted_weight.astype(
+        np.float32
+    )  # nir 1.0.8 takes those of a group for all input channels
     if isinstance(synapse, Dense):
         return nir.Linear(weight) if bias is None else nir.Affine(weight, bias)
     assert isinstance(synapse, Conv)
-    weight, padding = _square(layer.name, _ungrouped(weight, synapse.groups), synapse)
+    weight, padding = _square(layer.name, weight, synapse)
     return nir.Conv2d(
         input_shape=(shape[1], shape[2]),
         weight=weight,
@@ -260,15 +262,6 @@ def _weights(nir: Any, layer: Layer, synapse: Synapse, shape: tuple[int, ...], b
         groups=1,
         bias=np.zeros(len(weight), np.float32) if bias is None else bias,
     )
-
-
-def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
-    """The weights of a single group, with zeros between groups: nir 1.0.8 takes those of a group for all input channels."""
-    outputs, inputs = len(weight) // groups, weight.shape[1]
-    whole = np.zeros((len(weight), inputs * groups, *weight.shape[2:]), weight.dtype)
-    for i in range(groups):
-        whole[i * outputs : (i + 1) * outputs, i * inputs : (i + 1) * inputs] = weight[i * outputs : (i + 1) * outputs]
-    return whole
 
 
 def _square(name: str, weight: np.ndarray, synapse: Conv) -> tuple[np.ndarray, tuple[int, int]]:

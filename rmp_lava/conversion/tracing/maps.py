@@ -17,6 +17,7 @@ from torch.nn.grad import conv2d_input
 
 from ...network import Conv, Dense, Synapse
 from ...network.pooling import folded_pool
+from ...network.synapses import in_fewer_groups
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -139,16 +140,10 @@ def as_convolution(linear: Map) -> Convolution:
 
 
 def regrouped(conv: Convolution, groups: int) -> Convolution:
-    """The same convolution in fewer groups (a divisor), with zero weights between channels of different old groups."""
+    """The same convolution in fewer groups, see `in_fewer_groups`."""
     if conv.groups == groups:
         return conv
-    outputs, inputs, *kernel = conv.weight.shape
-    merged = conv.groups // groups
-    weight = np.zeros((groups, merged, outputs // conv.groups, merged, inputs, *kernel))
-    parts = conv.weight.reshape(groups, merged, outputs // conv.groups, inputs, *kernel)
-    for i in range(merged):
-        weight[:, i, :, i] = parts[:, i]
-    return replace(conv, weight=weight.reshape(outputs, merged * inputs, *kernel), groups=groups)
+    return replace(conv, weight=in_fewer_groups(conv.weight, conv.groups, groups), groups=groups)
 
 
 def then_matrix(weight: np.ndarray, linear: Map) -> Matrix:
