@@ -120,7 +120,7 @@ def train_replaced(
     original = plain_copy(model).to(learning.device)
     student.to(learning.device)
     measured = data if validation is None else validation
-    accuracies = [accuracy(original, *measured), accuracy(student, *measured)]
+    before = accuracy(original, *measured), accuracy(student, *measured)
     optimizer = torch.optim.Adam(student.parameters(), lr=learning.learning_rate)
     state = State(student, optimizer, original if distill else None)
     if resume and checkpoint_path is not None:
@@ -142,5 +142,5 @@ def train_replaced(
     )
     where = "training images" if validation is None else "held-out images"
     after = state.history[-1].validation_accuracy
-    accuracies.append(accuracy(student, *measured) if after is None else after)
-    return Replacement(student.cpu(), changes, where, *accuracies, tuple(state.history))
+    after = accuracy(student, *measured) if after is None else after
+    return Replacement(student.cpu(), changes, where, *before, after, tuple(state.history))
