@@ -19,8 +19,9 @@ Lowered = tuple[str, tuple]
 _Norm = nn.modules.batchnorm._NormBase
 
 
-def _conv(op: str) -> Callable[[Any, Any], Lowered]:
-    return lambda m, x: (op, (x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups))
+def _calls(op: str, *names: str) -> Callable[[Any, Any], Lowered]:
+    """A call of a function with the input and the module's attributes of these names."""
+    return lambda m, x: (op, (x, *(getattr(m, name) for name in names)))
 
 
 def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
@@ -29,28 +30,26 @@ def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
 
 
 def _instance_norm(m: _Norm, x: Any) -> Lowered | None:
-    if m.training or m.running_mean is None:
-        return None
-    return "aten_batch_norm", (x, m.weight, m.bias, m.running_mean, m.running_var, False, m.momentum, m.eps)
+    return None if m.training or m.running_mean is None else _batch_norm(m, x)
 
 
-def _dropout(m: Any, x: Any) -> Lowered:
-    return "dropout", (x, m.p, m.training)
-
-
+_CONV = ("weight", "bias", "stride", "padding", "dilation", "groups")
+_AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+_LARGEST = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_dropout = _calls("dropout", "p", "training")
 _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
-    nn.Conv2d: _conv("conv2d"),
-    nn.Conv1d: _conv("conv1d"),
-    nn.Conv3d: _conv("conv3d"),
-    nn.Linear: lambda m, x: ("linear", (x, m.weight, m.bias)),
-    nn.ReLU: lambda m, x: ("relu", (x,)),
-    nn.ReLU6: lambda m, x: ("relu6", (x,)),
-    nn.Hardtanh: lambda m, x: ("hardtanh", (x, m.min_val, m.max_val)),
-    nn.LeakyReLU: lambda m, x: ("leaky_relu", (x, m.negative_slope)),
-    nn.PReLU: lambda m, x: ("prelu", (x, m.weight)),
-    nn.RReLU: lambda m, x: ("rrelu", (x, m.lower, m.upper, m.training)),
-    nn.Hardsigmoid: lambda m, x: ("hardsigmoid", (x,)),
-    nn.Softshrink: lambda m, x: ("softshrink", (x, m.lambd)),
+    nn.Conv2d: _calls("conv2d", *_CONV),
+    nn.Conv1d: _calls("conv1d", *_CONV),
+    nn.Conv3d: _calls("conv3d", *_CONV),
+    nn.Linear: _calls("linear", "weight", "bias"),
+    nn.ReLU: _calls("relu"),
+    nn.ReLU6: _calls("relu6"),
+    nn.Hardtanh: _calls("hardtanh", "min_val", "max_val"),
+    nn.LeakyReLU: _calls("leaky_relu", "negative_slope"),
+    nn.PReLU: _calls("prelu", "weight"),
+    nn.RReLU: _calls("rrelu", "lower", "upper", "training"),
+    nn.Hardsigmoid: _calls("hardsigmoid"),
+    nn.Softshrink: _calls("softshrink", "lambd"),
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm3d: _batch_norm,
@@ -63,54 +62,35 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
     nn.Dropout3d: _dropout,
     nn.AlphaDropout: _dropout,
     nn.FeatureAlphaDropout: _dropout,
-    nn.Threshold: lambda m, x: ("threshold", (x, m.threshold, m.value)),
-    nn.PixelUnshuffle: lambda m, x: ("pixel_unshuffle", (x, m.downscale_factor)),
-    nn.Sigmoid: lambda m, x: ("sigmoid", (x,)),
-    nn.Tanh: lambda m, x: ("tanh", (x,)),
-    nn.LogSigmoid: lambda m, x: ("log_sigmoid", (x,)),
-    nn.AvgPool2d: lambda m, x: (
-        "avg_pool2d",
-        (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override),
-    ),
-    nn.AvgPool1d: lambda m, x: (
-        "avg_pool1d",
-        (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad),
-    ),
-    nn.AvgPool3d: lambda m, x: (
-        "avg_pool3d",
-        (x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override),
-    ),
-    nn.AdaptiveAvgPool3d: lambda m, x: ("adaptive_avg_pool3d", (x, m.output_size)),
-    nn.MaxPool3d: lambda m, x: (
-        "max_pool3d",
-        (x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices),
-    ),
-    nn.MaxPool1d: lambda m, x: (
-        "max_pool1d",
-        (x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices),
-    ),
-    nn.AdaptiveAvgPool1d: lambda m, x: ("adaptive_avg_pool1d", (x, m.output_size)),
-    nn.AdaptiveMaxPool1d: lambda m, x: ("adaptive_max_pool1d", (x, m.output_size, m.return_indices)),
-    nn.AdaptiveAvgPool2d: lambda m, x: ("adaptive_avg_pool2d", (x, m.output_size)),
-    nn.MaxPool2d: lambda m, x: (
-        "max_pool2d",
-        (x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices),
-    ),
-    nn.AdaptiveMaxPool3d: lambda m, x: ("adaptive_max_pool3d", (x, m.output_size, m.return_indices)),
-    nn.AdaptiveMaxPool2d: lambda m, x: ("adaptive_max_pool2d", (x, m.output_size, m.return_indices)),
-    nn.Flatten: lambda m, x: ("flatten", (x,)),
-    nn.Unflatten: lambda m, x: ("unflatten", (x,)),
-    nn.ChannelShuffle: lambda m, x: ("channel_shuffle", (x,)),
-    nn.Identity: lambda m, x: ("identity", (x,)),
+    nn.Threshold: _calls("threshold", "threshold", "value"),
+    nn.PixelUnshuffle: _calls("pixel_unshuffle", "downscale_factor"),
+    nn.Sigmoid: _calls("sigmoid"),
+    nn.Tanh: _calls("tanh"),
+    nn.LogSigmoid: _calls("log_sigmoid"),
+    nn.AvgPool1d: _calls("avg_pool1d", *_AVERAGE),
+    nn.AvgPool2d: _calls("avg_pool2d", *_AVERAGE, "divisor_override"),
+    nn.AvgPool3d: _calls("avg_pool3d", *_AVERAGE, "divisor_override"),
+    nn.AdaptiveAvgPool1d: _calls("adaptive_avg_pool1d", "output_size"),
+    nn.AdaptiveAvgPool2d: _calls("adaptive_avg_pool2d", "output_size"),
+    nn.AdaptiveAvgPool3d: _calls("adaptive_avg_pool3d", "output_size"),
+    nn.MaxPool1d: _calls("max_pool1d", *_LARGEST),
+    nn.MaxPool2d: _calls("max_pool2d", *_LARGEST),
+    nn.MaxPool3d: _calls("max_pool3d", *_LARGEST),
+    nn.AdaptiveMaxPool1d: _calls("adaptive_max_pool1d", "output_size", "return_indices"),
+    nn.AdaptiveMaxPool2d: _calls("adaptive_max_pool2d", "output_size", "return_indices"),
+    nn.AdaptiveMaxPool3d: _calls("adaptive_max_pool3d", "output_size", "return_indices"),
+    nn.Flatten: _calls("flatten"),
+    nn.Unflatten: _calls("unflatten"),
+    nn.ChannelShuffle: _calls("channel_shuffle"),
+    nn.Identity: _calls("identity"),
     nn.ConstantPad1d: lambda m, x: ("pad", (x, m.padding, "constant", m.value)),
     nn.ConstantPad2d: lambda m, x: ("pad", (x, m.padding, "constant", m.value)),
-    nn.ZeroPad1d: lambda m, x: ("pad", (x, m.padding)),
-    nn.ZeroPad2d: lambda m, x: ("pad", (x, m.padding)),
-    nn.Softmax: lambda m, x: ("softmax", (x, m.dim)),
-    nn.LogSoftmax: lambda m, x: ("log_softmax", (x, m.dim)),
+    nn.ZeroPad1d: _calls("pad", "padding"),
+    nn.ZeroPad2d: _calls("pad", "padding"),
+    nn.Softmax: _calls("softmax", "dim"),
+    nn.LogSoftmax: _calls("log_softmax", "dim"),
     nn.Softmax2d: lambda m, x: ("softmax", (x, 1)),
 }
-
 
 _TRAINED_FOR_INTEGERS = ("torch.ao.nn.qat.", "torch.ao.nn.intrinsic.qat.")
 """Modules of quantisation-aware training compute in floating point, with functions that can be followed."""
