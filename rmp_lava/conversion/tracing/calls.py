@@ -65,6 +65,11 @@ class Call:
         """An argument by position or name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
+    @property
+    def first_result(self) -> Any:
+        """The result, or the first one of several."""
+        return self.result[0] if isinstance(self.result, (tuple, list)) else self.result
+
 
 @dataclass(frozen=True, eq=False)
 class Calls:

@@ -25,7 +25,7 @@ from .rules import RULES, pair, rule
 from .shapes import combined, reduced_axes, structural_axes
 
 CHEAPER = "`tune --replace max-pooling` needs none"
-_NOTHING = ("is maximum pooling with windows of nothing but padding", "use less padding")
+NOTHING = ("is maximum pooling with windows of nothing but padding", "use less padding")
 
 
 @rule("max_pool2d")
@@ -38,9 +38,9 @@ def maximum_pooling(builder: Builder, call: Call) -> Expression:
     kernel = pair(call.argument(1, "kernel_size"))
     stride = pair(call.argument(2, "stride") or kernel)
     padding, dilation = pair(call.argument(3, "padding", 0)), pair(call.argument(4, "dilation", 1))
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    result = call.first_result
     if not bool(result.isfinite().all()):
-        raise ObstacleError(*_NOTHING)
+        raise ObstacleError(*NOTHING)
     size = pair(result.shape[2:])
 
     def pool() -> Expression:
@@ -53,12 +53,12 @@ def over_windows(builder: Builder, call: Call) -> Expression:
     """Maximum pooling, adaptive or not, of a tensor that is no image: one axis after the other, pixel by pixel."""
     x = builder.take(call, call.argument(0, "input"))
     builder.give_up_silently(x)
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    result = call.first_result
     count = int(call.op[-2])
     axes = range(len(x.view) - count, len(x.view))
-    windows = [_windows(call, axis - axes[0], x.view[axis], result.shape[1 + axis]) for axis in axes]
+    windows = [windows_along(call, axis - axes[0], x.view[axis], result.shape[1 + axis]) for axis in axes]
     if not all(window for along in windows for window in along):
-        raise ObstacleError(*_NOTHING)
+        raise ObstacleError(*NOTHING)
 
     def pool() -> Expression:
         y = x
@@ -76,7 +76,7 @@ def over_windows(builder: Builder, call: Call) -> Expression:
     return rewriting.reported(builder, call, x, "is maximum pooling", CHEAPER, pool)
 
 
-def _windows(call: Call, place: int, length: int, count: int) -> list[list[int]]:
+def windows_along(call: Call, place: int, length: int, count: int) -> list[list[int]]:
     """The pixels of each window along the axis `place` of those that are pooled, without padding."""
     if call.op.startswith("adaptive"):
         return [list(range(*ends)) for ends in adaptive_windows(length, count)]
@@ -120,7 +120,7 @@ def adaptive_maximum_pooling(builder: Builder, call: Call) -> Expression:
         x = builder.image(call)
     except NotAnImageError:
         return over_windows(builder, call)
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    result = call.first_result
     size = pair(result.shape[2:])
     even = all(n % m == 0 for n, m in zip(x.shape[1:], size, strict=True))
     kernel = (x.shape[1] // size[0], x.shape[2] // size[1])
@@ -139,7 +139,7 @@ def largest(builder: Builder, call: Call) -> Expression:
     if call.op == "min" and not isinstance(call.result, tuple):
         return RULES["minimum"](builder, call)
     parts, ref = combined(builder, call), call.argument(0, "input")
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    result = call.first_result
     sign = np.array(-1.0 if call.op in ("amin", "min") else 1.0)
     x = builder.straight(call, ref) if parts is None else parts[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .operation_kinds import key
+
 
 class ObstacleError(Exception):
     """One operation cannot be converted; carries `found` and `remedy` of a `Finding`."""
@@ -99,16 +101,12 @@ _UNSUPPORTED = (
 """What is found, the remedy, and the names of functions; a module's class has the same name in another spelling."""
 
 
-def _key(name: str) -> str:
-    return name.lower().replace("_", "")
-
-
-_BY_NAME = {_key(name): (found, remedy) for found, remedy, names in _UNSUPPORTED for name in names.split()}
+_BY_NAME = {key(name): (found, remedy) for found, remedy, names in _UNSUPPORTED for name in names.split()}
 
 
 def is_known(name: str) -> bool:
     """Whether an operation or a module's class is known to be unsupported."""
-    return _key(name) in _BY_NAME
+    return key(name) in _BY_NAME
 
 
 def obstacle(name: str) -> ObstacleError:
@@ -121,7 +119,7 @@ def obstacle(name: str) -> ObstacleError:
         )
         return ObstacleError(f"({name.removeprefix('quantized ')}) holds integers of PyTorch's quantisation", remedy)
     found, remedy = _BY_NAME.get(
-        _key(name),
+        key(name),
         (
             "is not supported",
             "use Conv2d, Linear, ReLU, BatchNorm, average pooling, addition, concatenation and reshaping",

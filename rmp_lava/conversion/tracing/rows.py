@@ -59,7 +59,7 @@ def _as_image(builder: Builder, call: Call) -> Expression:
             arguments["dilation"] = (1, _single(call.argument(4, "dilation", 1)))
         else:
             arguments["count_include_pad"] = call.argument(5, "count_include_pad", True)
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    result = call.first_result
     op = call.op.replace("1d", "2d")
     ref: Ref = call.argument(0, "input")
     image = RULES[op](builder, replace(call, op=op, args=(ref,), kwargs=arguments, result=result.unsqueeze(-2)))

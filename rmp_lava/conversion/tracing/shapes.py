@@ -84,7 +84,7 @@ def combined(builder: Builder, call: Call) -> tuple[Expression, ...] | None:
     of_image = len(x.shape) == 3 and structure is not None and all(structure[axis] != 0 for axis in axes)
     if of_image or math.prod(sizes) > _MOST_PARTS:
         return None
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    result = call.first_result
     numbers = np.moveaxis(np.arange(math.prod(x.view)).reshape(x.view), axes, range(len(axes)))
     try:
         return tuple(expressions.picked(x, numbers[i].reshape(result.shape[1:])) for i in np.ndindex(*sizes))

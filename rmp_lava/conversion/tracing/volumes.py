@@ -69,11 +69,10 @@ def maximum(builder: Builder, call: Call) -> Expression:
     kernel = _triple(call.argument(1, "kernel_size"))
     stride, padding = _triple(call.argument(2, "stride") or kernel), _triple(call.argument(3, "padding", 0))
     dilation = _triple(call.argument(4, "dilation", 1))
-    result = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    result = call.first_result
     if not bool(result.isfinite().all()):
-        raise ObstacleError("is maximum pooling with windows of nothing but padding", "use less padding")
-    starts = [i * stride[0] - padding[0] for i in range(result.shape[2])]
-    windows = [[d for d in range(f, f + kernel[0] * dilation[0], dilation[0]) if 0 <= d < depth] for f in starts]
+        raise ObstacleError(*max_pooling.NOTHING)
+    windows = max_pooling.windows_along(call, 0, depth, result.shape[2])
     planes = np.arange(channels)[:, None] * depth
 
     def pool() -> Expression:
