@@ -22,7 +22,6 @@ from ..hardware import Profile, load_profile
 from ..network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 from ..neuron import Range
 from ..registers import MAX_WEIGHT_EXPONENT, STATE_SHIFT, to_state_units, to_weight_units
-from ..stock_weights import is_one_weight
 from .limits import POTENTIAL_MARGIN, ReadoutLimits, Sums, bias_limit, representable, threshold_limit
 from .quantization import WeightBits
 from .weight_error import Rates, weight_error
@@ -270,10 +269,8 @@ def _quantize_layer(layer: Layer, scale: Scale, profile: Profile, form: Threshol
         "scale": scale.weights,
         "input_levels": scale.levels,
         "threshold_float": float(layer.neurons.threshold),
-        "threshold_is_one_weight": is_one_weight(int(neurons.threshold)),
         "weight_bits": profile["cores.weight_bits"],
     }
-    record |= _input_record(synapses, scale.levels, profile)
     error = weight_error(layer, synapses, scale.weights, rates)
     return layer.replace(synapses=synapses, neurons=neurons, weight_error=error, record=record)
 
@@ -440,17 +437,3 @@ def quantize_neurons(neurons: Neurons, scale: Scale, profile: Profile) -> Neuron
         exponent += 1
     mantissa = np.clip(np.rint(state / (1 << exponent)), -limit - 1, limit).astype(np.int16)
     return neurons.replace(threshold=scale.threshold, v_init=v_init, bias=mantissa, bias_exponent=exponent)
-
-
-def _input_record(synapses: tuple[Synapse, ...], levels: int, profile: Profile) -> dict[str, int | bool]:
-    largest = _largest_input(synapses, levels)
-    return {"largest_possible_input": largest, "input_may_wrap_in_stock_neurons": largest > profile["current_max"]}
-
-
-def _largest_input(synapses: tuple[Synapse, ...], levels: int) -> int:
-    """Largest |sum| that any pattern of messages could cause in one step."""
-    total = 0
-    for synapse in synapses:
-        flat = synapse.shifted_weight.reshape(len(synapse.weight), -1)
-        total += int(max(np.clip(flat, 0, None).sum(axis=1).max(), -np.clip(flat, None, 0).sum(axis=1).min())) * levels
-    return total
