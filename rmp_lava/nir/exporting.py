@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from ..conversion.quantize import real_bias
 from ..errors import ConversionError, NetFileError, RmpLavaWarning, UsageError
 from ..files import StrPath, write_atomically
-from ..network import INPUT, NO_MEMORY, Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
+from ..network import INPUT, NO_MEMORY, Conv, Dense, Layer, SpikingNetwork, Synapse
 from ..network.pooling import per_block
 from ..network.values import per_neuron
-from ..registers import STATE_SHIFT
+from ..registers import to_weight_units
 
 
 def save_nir(network: SpikingNetwork, path: StrPath) -> Path:
@@ -68,7 +69,7 @@ def to_nir(network: SpikingNetwork) -> Any:
     spiking = {INPUT: "input"}
     for layer in network:
         ends = _add_synapses(nir, network, layer, spiking, nodes, edges)
-        if layer is network.output and _integrates(network) and not layer.neurons.is_leaky:
+        if layer is network.output and network.integrates and not layer.neurons.is_leaky:
             nodes["output"] = nir.Output(np.array(layer.shape), metadata=_initial(layer))
             edges += [(end, "output") for end in ends]
             continue
@@ -133,7 +134,7 @@ def _check(network: SpikingNetwork) -> None:
         raise ConversionError(
             f"layer {late!r} of {where} has recurrent synapses or delays, which are not exported; export a network without them"
         )
-    firing = network.layers[:-1] if _integrates(network) else network.layers
+    firing = network.layers[:-1] if network.integrates else network.layers
     beyond = [
         text
         for text, holds in (
@@ -156,11 +157,6 @@ def _check(network: SpikingNetwork) -> None:
             RmpLavaWarning,
             stacklevel=3,
         )
-
-
-def _integrates(network: SpikingNetwork) -> bool:
-    """Whether the output is the sum of the last layer's inputs."""
-    return network.readout == "total" or network.output.neurons.reset == "none"
 
 
 def _initial(layer: Layer) -> dict[str, Any]:
@@ -195,7 +191,7 @@ def _add_synapses(
     """Nodes and edges of a layer's synapses; the names of those that reach its neurons. The first one has the bias."""
     ends = []
     offset = network.output_offset if layer is network.output else 0
-    bias = _bias(layer, layer.neurons, network.is_integer, offset)
+    bias = _bias(layer, network.is_integer, offset)
     for i, synapse in enumerate(layer.synapses):
         before, shape = spiking[synapse.source], network.source_shape(synapse.source)
         base = f"{layer.name}.synapses" if len(layer.synapses) == 1 else f"{layer.name}.synapses{i}"
@@ -225,16 +221,15 @@ def _free(name: str, nodes: dict[str, Any]) -> str:
     return name
 
 
-def _bias(layer: Layer, neurons: Neurons, integer: bool, offset: int) -> np.ndarray | None:
+def _bias(layer: Layer, integer: bool, offset: int) -> np.ndarray | None:
     """In weight units per step: float32, one value per channel or neuron; None without one.
 
     The offset, in state units, is what is taken off the read-out's potential in each step.
     """
-    if neurons.bias is None and not offset:
+    given = real_bias(layer.neurons) if integer else layer.neurons.bias
+    if given is None and not offset:
         return None
-    bias = np.zeros(()) if neurons.bias is None else neurons.bias.astype(np.float64)
-    if integer:
-        bias = (bias * 2.0**neurons.bias_exponent - offset) / 2**STATE_SHIFT
+    bias = (0.0 if given is None else given.astype(np.float64)) - np.asarray(to_weight_units(offset))
     if bias.shape == layer.shape and len(layer.shape) == 3:
         if (bias != bias[:, :1, :1]).any():
             raise ConversionError(
