@@ -213,30 +213,18 @@ def _explain_state_dict(path: Path) -> None:
 
 def _from_program(path: Path) -> TrainedModel:
     program = read_program(path)
-    return TrainedModel(
-        name=path.stem,
-        model=program,
-        kind="program",
-        place=path.with_suffix(""),
-        shape=shape_of(program),
-        dataset=None,
-        provenance={"program": path.name, "program_sha256": sha256_of(path)},
-        path=path,
-    )
+    return _of_file(path, "program", program, shape_of(program))
 
 
 def _from_onnx(path: Path, shape: tuple[int, ...] | None) -> TrainedModel:
     network = read_network(path, shape)
-    return TrainedModel(
-        name=path.stem,
-        model=network,
-        kind="onnx",
-        place=path.with_suffix(""),
-        shape=network.shape,
-        dataset=None,
-        provenance={"onnx": path.name, "onnx_sha256": sha256_of(path)},
-        path=path,
-    )
+    return _of_file(path, "onnx", network, network.shape)
+
+
+def _of_file(path: Path, kind: str, model: Model, shape: tuple[int, ...] | None) -> TrainedModel:
+    """A network that is named after its file, which says nothing of its training."""
+    provenance = {kind: path.name, f"{kind}_sha256": sha256_of(path)}
+    return TrainedModel(path.stem, model, kind, path.with_suffix(""), shape, None, provenance, path)
 
 
 def _from_net(path: Path) -> TrainedModel:

@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 
 from ..conversion.tracing import export_front
 from ..errors import CheckpointError, first_line
-from ..training.torch_file import MAX_BYTES
+from ..training.torch_file import MAX_BYTES, check_archive
 
 _SIZE_NAMES = re.compile(r"[su]\d+|zuf\d+|Symbol|Integer|Max|Min|Mod|FloorDiv|positive|integer|nonnegative|True|False")
 _OPERATORS = re.compile(r"torch\.ops\.(aten|prims|higher_order)\.\w+(\.\w+)?|_operator\.\w+|torch\.sym_\w+")
@@ -74,15 +74,8 @@ def read_program(path: Path) -> ExportedProgram:
 
 
 def _check(path: Path, archive: zipfile.ZipFile, size: int) -> None:
-    records = archive.infolist()
-    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise CheckpointError(f"{path} is compressed, which PyTorch's files are not; export the network again")
-    if sum(record.file_size for record in records) > size:
-        raise CheckpointError(f"{path} declares more bytes than the file has; copy it again")
-    damaged = archive.testzip()
-    if damaged is not None:
-        raise CheckpointError(f"{path} is damaged (checksum of {damaged!r}); copy it again")
-    names = [record.filename for record in records]
+    check_archive(str(path), archive, size, "export the network again")
+    names = archive.namelist()
     strange = [name for name in names if not _MEMBERS.fullmatch(name) or names.count(name) > 1]
     members = [name for name in names if name.endswith(".json")]
     if strange and members:

@@ -63,23 +63,26 @@ def _check_zip(path: Path) -> int:
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_archive(path, archive, size)
+            check_archive(f"checkpoint {path}", archive, size, "name a file from `train`")
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
         # What zipfile raises on damaged directories, unknown compression, encryption and broken names.
         raise CheckpointError(f"checkpoint {path} is damaged ({error}); copy it again or train again") from error
     return size
 
 
-def _check_archive(path: Path, archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse zip bombs and flipped bits: PyTorch checks neither sizes nor checksums of the records."""
+def check_archive(what: str, archive: zipfile.ZipFile, size: int, remedy: str) -> None:
+    """Refuse zip bombs and flipped bits: PyTorch checks neither sizes nor checksums of the records.
+
+    `what` names the file of `size` bytes, and `remedy` says what to do if it is compressed. Raises `CheckpointError`.
+    """
     records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise CheckpointError(f"checkpoint {path} is compressed, unlike PyTorch's files; name a file from `train`")
+        raise CheckpointError(f"{what} is compressed, unlike PyTorch's files; {remedy}")
     if sum(record.file_size for record in records) > size:
-        raise CheckpointError(f"checkpoint {path} declares more bytes than the file has; copy it again")
+        raise CheckpointError(f"{what} declares more bytes than the file has; copy it again")
     damaged = archive.testzip()
     if damaged is not None:
-        raise CheckpointError(f"checkpoint {path} is damaged (checksum of {damaged!r}); copy it again or train again")
+        raise CheckpointError(f"{what} is damaged (checksum of {damaged!r}); copy it again")
 
 
 def _load(path: Path, size: int) -> Any:

@@ -42,9 +42,7 @@ def read_proto(path: Path) -> Any:
     try:
         content = _bytes_of(path, 0, None)
         model = onnx.load_model_from_string(content)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # protobuf's DecodeError is a ValueError
-        raise CheckpointError(f"{path} is no ONNX file ({first_line(error)}); export the network again") from None
-    except Exception as error:  # or an error of its own, in other releases
+    except Exception as error:  # protobuf's DecodeError is a ValueError, or an error of its own, by releases
         raise CheckpointError(f"{path} is no ONNX file ({first_line(error)}); export the network again") from None
     if not model.graph.node:
         raise CheckpointError(f"{path} is no ONNX file, or its graph is empty; export the network again")
