@@ -20,6 +20,7 @@ from ..encoding import check_images
 from ..errors import UsageError
 from ..network import INPUT, Conv, Dense, Layer, SpikingNetwork, Synapse
 from ..network.pooling import per_block, repeat_in_blocks
+from ..network.values import per_row
 
 
 class AnalogLayer(nn.Module):
@@ -212,7 +213,7 @@ def _activation(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
         return torch.relu
     if clip.ndim == 0:
         return partial(torch.clamp, min=0.0, max=float(clip))
-    return _ClipByChannel(torch.tensor(clip, dtype=torch.float32).reshape(-1, *[1] * (len(layer.shape) - 1)))
+    return _ClipByChannel(per_row(torch.tensor(clip, dtype=torch.float32), len(layer.shape)))
 
 
 @dataclass(frozen=True)

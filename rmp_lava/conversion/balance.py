@@ -18,6 +18,7 @@ from ..encoding import check_images
 from ..errors import UsageError
 from ..hardware import Profile, load_profile
 from ..network import Layer, Readout, SpikingNetwork
+from ..network.values import per_row
 from ..progress import Progress
 from ..registers import to_weight_units
 from ..schedule import Schedule, schedule
@@ -179,7 +180,7 @@ class _Balancer:
         if self.how.calibrate == "bias":
             moved = channel_means(_mean(activation) - seen.mean)
             layer = _add_bias(layer, moved)
-        by_channel = moved.reshape(-1, *[1] * (len(layer.shape) - 1))
+        by_channel = per_row(moved, len(layer.shape))
         mean_input = float((seen.low + by_channel).min()), float((seen.high + by_channel).max())
         record = dict(layer.record) | {"v_in_max": seen.largest}
         return layer.replace(potential_peak=seen.peak, mean_input=mean_input, record=record)
@@ -289,11 +290,9 @@ def _mean(activation: torch.Tensor | None) -> np.ndarray:
 
 def _add_bias(layer: Layer, change: np.ndarray) -> Layer:
     """The layer with (channels,) added to its bias."""
-    bias = layer.neurons.bias
-    if bias is None:
-        bias = np.zeros(layer.shape[0], dtype=np.float32)
-    change = change[:, None, None] if bias.ndim == 3 else change
-    return layer.replace(neurons=layer.neurons.replace(bias=(bias + change).astype(np.float32)))
+    bias = layer.neurons.bias_by_unit(layer.shape)
+    changed = (bias + per_row(change, bias.ndim)).astype(np.float32)
+    return layer.replace(neurons=layer.neurons.replace(bias=changed))
 
 
 @dataclass

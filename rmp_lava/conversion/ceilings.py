@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..network import Conv, Layer, SpikingNetwork, Synapse
+from ..network.values import per_row
 from .analog import channel_peaks
 
 _REACHED = 0.9
@@ -53,10 +54,8 @@ def _split(layer: Layer, above: np.ndarray, clip: np.ndarray | None) -> Layer:
         return layer
     whole = [s.ungrouped() for s in layer.synapses]
     synapses = tuple(s.replace(weight=np.concatenate([s.weight, s.weight[above]])) for s in whole)
-    bias = layer.neurons.bias
-    bias = np.zeros(layer.shape[0], dtype=np.float32) if bias is None else bias
-    bias = np.broadcast_to(bias, layer.shape[:1]) if bias.ndim == 0 else bias
-    ceiling = np.broadcast_to(clip, layer.shape[:1])[above].reshape(-1, *[1] * (bias.ndim - 1))
+    bias = layer.neurons.bias_by_unit(layer.shape)
+    ceiling = per_row(np.broadcast_to(clip, layer.shape[:1])[above], bias.ndim)
     bias = np.concatenate([bias, bias[above] - ceiling]).astype(np.float32)
     return layer.replace(
         shape=(layer.shape[0] + len(above), *layer.shape[1:]),

@@ -12,6 +12,7 @@ import torch
 from ..backends import run
 from ..backends.fast.layerwise import Layerwise
 from ..network import Layer, SpikingNetwork
+from ..network.values import per_row
 from ..registers import MAX_BIAS, MIN_BIAS, STATE_SHIFT, to_state_units
 from ..schedule import schedule
 from .analog import AnalogNetwork
@@ -79,11 +80,9 @@ def _correct_output(
 
 def _with_bias(layer: Layer, change: np.ndarray) -> Layer:
     """The layer with (channels,) weight units added to its bias, rounded and kept within the register."""
-    neurons = layer.neurons
-    bias, exponent = neurons.bias, STATE_SHIFT if neurons.bias is None else neurons.bias_exponent
-    if bias is None or not bias.ndim:
-        bias = np.full(layer.shape[:1], 0 if bias is None else bias)
+    neurons, bias = layer.neurons, layer.neurons.bias_by_unit(layer.shape)
+    exponent = STATE_SHIFT if neurons.bias is None else neurons.bias_exponent
     steps = np.rint(to_state_units(change) / (1 << exponent))
-    changed = bias.astype(np.float64) + (steps[:, None, None] if bias.ndim == 3 else steps)
+    changed = bias.astype(np.float64) + per_row(steps, bias.ndim)
     mantissa = np.clip(changed, MIN_BIAS, MAX_BIAS).astype(np.int16)
     return layer.replace(neurons=neurons.replace(bias=mantissa, bias_exponent=exponent))

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..network import Layer, SpikingNetwork
+from ..network.values import per_row
 from ..readout import output_unit
 
 LOWEST_CORRELATION = 0.9
@@ -135,7 +136,7 @@ class LayerComparison:
             raise UsageError(
                 f"layer {layer.name!r} has no scale in units of the trained network; convert it with this version"
             )
-        self.per_count = (value.reshape(-1, *[1] * (len(layer.shape) - 1)) if value.ndim else value) / steps
+        self.per_count = per_row(value, len(layer.shape)) / steps
         self.images, self.means, self.within = 0, np.zeros((2, *layer.shape)), np.zeros((2, 2))
         self.power = self.saturated_error = 0.0
         self.saturated = 0

@@ -20,6 +20,7 @@ from ..network import Conv, Dense, Layer, Neurons, SpikingNetwork, Synapse
 from ..network.pooling import as_convolution
 from .analog import channel_peaks
 from .limits import ReadoutLimits, Sums, bias_limit, threshold_limit
+from .scale import source_values
 
 _IMAGES = 64
 """Calibration images on which activations are observed; only their order of magnitude matters."""
@@ -124,12 +125,10 @@ def _block(
     """The smallest block that leaves the weights their bits, or None where the pooling stays folded."""
     if synapse.pool is None or synapse.source not in largest:
         return None
-    channels = largest[synapse.source]
     conv = as_convolution(synapse, network[synapse.source].shape)
     assert conv is not None  # as it has a pool
-    by_channel = np.abs(conv.weight).max(axis=(2, 3))  # (C_out, C_in / groups)
-    rates = channels.reshape(conv.groups, 1, -1)  # largest activations, roughly the activation scales
-    weights = by_channel.reshape(conv.groups, -1, by_channel.shape[1]) * rates
+    # Largest activations are roughly the activation scales.
+    weights = np.abs(conv.weight) * source_values(conv, largest[synapse.source])
     excess = _excess(layer, float(weights.max()), float(largest[layer.name].max()), profile, form)
     if excess <= _TOLERATED:
         return None

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..network import Conv, Layer, SpikingNetwork, Synapse
+from ..network.values import per_row
 
 Scales = Mapping[str, np.ndarray]
 """Source's name -> its activation scale, (), (channels,) or (neurons,)."""
@@ -44,8 +45,12 @@ def set_threshold(layer: Layer, value: np.ndarray, *, reset: str, share: float) 
     neurons = layer.neurons.replace(threshold=threshold, reset=reset, v_init=share * threshold)
     if value.ndim:
         factor = (threshold / value).astype(np.float32)
-        layer = layer.replace(synapses=tuple(s.replace(weight=_by_row(s.weight, factor)) for s in layer.synapses))
-        neurons = neurons.replace(bias=scale_bias(neurons.bias, factor, layer.shape))
+        layer = layer.replace(
+            synapses=tuple(s.replace(weight=s.weight * per_row(factor, s.weight.ndim)) for s in layer.synapses)
+        )
+        if neurons.bias is not None:
+            bias = neurons.bias_by_unit(layer.shape)
+            neurons = neurons.replace(bias=bias * per_row(factor, bias.ndim))
     return layer.replace(neurons=neurons)
 
 
@@ -112,19 +117,6 @@ def unscale(network: SpikingNetwork) -> SpikingNetwork:
         )
 
     return network.map_layers(change).replace(stage="analog", output_scale=None, balanced_steps=None, wait=0)
-
-
-def scale_bias(bias: np.ndarray | None, factor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """A bias multiplied by a factor per channel."""
-    if bias is None:
-        return None
-    if bias.ndim == 3:
-        return bias * factor[:, None, None]
-    return np.broadcast_to(bias, shape[:1]) * factor
-
-
-def _by_row(weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def source_values(synapse: Synapse, values: np.ndarray) -> np.ndarray:

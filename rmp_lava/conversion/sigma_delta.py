@@ -21,11 +21,13 @@ from ..choices import Reset
 from ..encoding import PIXEL_LEVELS, check_images
 from ..network import INPUT, SDNN_EXPONENT, Conv, Input, Layer, SigmaDelta, SpikingNetwork, Synapse, WeightError
 from ..network.pooling import per_block, repeat_in_blocks
+from ..network.values import per_row
 from ..registers import MAX_CONV_SUM, MAX_SDNN_EXPONENT, MAX_SDNN_STATE, to_state_units
 from .analog import AnalogLayer, AnalogNetwork
 from .calibration import calibration_images
 from .ceilings import without_ceilings
 from .compensated import compensated
+from .scale import source_values
 
 MESSAGE_BITS = 14
 """Of the largest message on calibration images in a chain; others may be twice as large within 16 signed bits."""
@@ -182,7 +184,7 @@ def _scale(
     """(channels,) or (neurons,) message units per unit of the activation."""
     largest = np.zeros(len(parents))
     for synapse, weight in zip(module.layer.synapses, _numbers(module), strict=True):
-        relative = np.abs(weight / _per_input(synapse, weight, scales[synapse.source]))
+        relative = np.abs(weight / source_values(synapse, scales[synapse.source]))
         largest = np.maximum(largest, relative.reshape(len(weight), -1).max(axis=1))
     activation = np.maximum(peaks.activation, _QUIET * peaks.activation.mean() + 1e-30)
     limits = [2.0**form.message_bits / activation, MAX_WEIGHT / (form.unit * np.maximum(largest, 1e-30))]
@@ -196,14 +198,6 @@ def _scale(
 def _numbers(module: AnalogLayer) -> list[np.ndarray]:
     """The weights as they are multiplied: of a folded pooling one for each block."""
     return [weight.detach().double().numpy() for weight in module.weights]
-
-
-def _per_input(synapse: Synapse, weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The scales of a source's units, of a shape that broadcasts against weights."""
-    if not isinstance(synapse, Conv):
-        return scale.repeat(weight.shape[1] // len(scale))[None]
-    by_group = scale.reshape(synapse.groups, -1).repeat(len(weight) // synapse.groups, axis=0)
-    return by_group[:, :, None, None]
 
 
 def _layer(
@@ -223,8 +217,8 @@ def _layer(
     unit = form.unit * scale
     synapses, integers, errors = [], [], []
     for synapse, weight in zip(layer.synapses, _numbers(module), strict=True):
-        target = weight / _per_input(synapse, weight, scales[synapse.source])
-        target = target * unit.reshape(-1, *[1] * (weight.ndim - 1))
+        target = weight / source_values(synapse, scales[synapse.source])
+        target = target * per_row(unit, weight.ndim)
         rounded = _rounded(synapse, target, values[synapse.source].messages, random)
         integers.append(torch.from_numpy(rounded.astype(np.float32)))
         errors.append((rounded - target, target))
@@ -235,7 +229,7 @@ def _layer(
         # The same sums of messages with integer weights, in state units.
         sums = _sums(module, integers, {name: value.messages for name, value in values.items()})
         across = [0, *range(2, exact.ndim)]
-        per_unit = torch.from_numpy(unit).reshape(-1, *[1] * (exact.ndim - 2))
+        per_unit = per_row(torch.from_numpy(unit), exact.ndim - 1)
         bias = neurons.bias_per_neuron(layer.shape)
         own = torch.zeros(()) if bias is None else torch.from_numpy(bias.astype(np.float64))
         missing = (per_unit * (exact - own) - sums).mean(dim=across).numpy()
@@ -244,11 +238,8 @@ def _layer(
     if is_output and neurons.bias is None and neurons.reset == "none":
         reset, biases = "none", None
     else:
-        biases = (
-            missing
-            if neurons.bias is None
-            else _in_units(neurons.bias, unit, layer.shape) + _by_unit(missing, neurons.bias)
-        )
+        biases = neurons.bias_by_unit(layer.shape).astype(np.float64)
+        biases = biases * per_row(unit, biases.ndim) + per_row(missing, biases.ndim)
         if is_output and neurons.reset == "none":
             low, high = peaks.limits
             offset = max(0, round(scale[0] * (_OFFSET_MARGIN * (high - low) - low)))
@@ -311,17 +302,6 @@ def _sums(module: AnalogLayer, weights: list[torch.Tensor], messages: dict[str, 
         return module.sums(messages).double()
     finally:
         module.quantizer = kept
-
-
-def _in_units(bias: np.ndarray, unit: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A bias in state units, of its own shape, or one per channel where it is a single number."""
-    if bias.ndim == 0:
-        return np.full(shape[:1], float(bias)) * unit
-    return bias.astype(np.float64) * unit.reshape(-1, *[1] * (bias.ndim - 1))
-
-
-def _by_unit(missing: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    return missing.reshape(-1, *[1] * (max(1, bias.ndim) - 1))
 
 
 def _mantissa(state: np.ndarray, form: _Form) -> np.ndarray:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..network import Layer
+from ..network.values import per_row
 from .scale import source_values
 
 Hardly = Mapping[str, np.ndarray]
@@ -63,7 +64,7 @@ def clip_silent(layer: Layer, hardly: Hardly, scale: np.ndarray) -> Layer:
             # Synapses may have exponents of their own, so those with live sources set their own limit.
             own = float((_largest(_live(layer, i, hardly)) / scale).max()) or share
             limit = np.broadcast_to(own * scale, live.shape).astype(np.float32)
-            weight, by_row = synapse.weight, limit.reshape(-1, *[1] * (synapse.weight.ndim - 1))
+            weight, by_row = synapse.weight, per_row(limit, synapse.weight.ndim)
             clipped = np.clip(weight, -by_row, by_row)
             synapse = synapse.replace(weight=np.where(source_values(synapse, hardly[synapse.source]), clipped, weight))
         synapses.append(synapse)

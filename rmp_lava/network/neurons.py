@@ -96,6 +96,11 @@ class Neurons(Value):
         """The bias broadcast to the population's shape, or None."""
         return None if self.bias is None else per_neuron(self.bias, shape)
 
+    def bias_by_unit(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The bias as (channels,) or, where pixels differ, of the population's shape; zeros where there is none."""
+        bias = np.zeros((), np.float32) if self.bias is None else self.bias
+        return np.broadcast_to(bias, shape[:1]) if bias.ndim == 0 else bias
+
     def decays_per_neuron(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """The decays of current and voltage, broadcast to the population's shape."""
         return per_neuron(self.current_decay, shape), per_neuron(self.voltage_decay, shape)

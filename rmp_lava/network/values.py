@@ -115,6 +115,11 @@ def per_neuron(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(value, shape)
 
 
+def per_row(values: Any, ndim: int) -> Any:
+    """One value per row, (rows,) or one number, in a shape that broadcasts against arrays or tensors of `ndim` axes."""
+    return values.reshape(-1, *[1] * (ndim - 1)) if values.ndim else values
+
+
 def extent(value: float | np.ndarray) -> str:
     """A number, or the smallest and the largest of several, in words."""
     low, high = np.min(value), np.max(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...network.values import per_row
 from . import expressions, rewriting
 from .builder import Builder
 from .calls import Call, Ref
@@ -34,7 +35,7 @@ def leaky(builder: Builder, call: Call) -> Expression:
         builder.inform(call.layer, "rectifies values that are never negative", "left out: it has no effect")
         return x
     if slope.size > 1 and x.view:
-        slope = slope.reshape((-1,) + (1,) * (len(x.view) - 1))
+        slope = per_row(slope, len(x.view))
 
     def rewrite() -> Expression:
         above, below = rewriting.parts(builder, call, x)

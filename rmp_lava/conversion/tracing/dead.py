@@ -13,6 +13,8 @@ import torch
 from torch.nn import functional
 
 from ...network import INPUT, Conv, Layer, Synapse
+from ...network.values import per_row
+from ..scale import source_values
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,6 @@ def alive(layers: Sequence[Layer], input_shape: tuple[int, ...]) -> Alive:
     zero: list[tuple[str, str]] = []
     constants: dict[str, np.ndarray] = {}
     ceilings = {INPUT: np.ones(input_shape[:1])}
-    sizes = {INPUT: input_shape} | {layer.name: layer.shape for layer in layers}
     for number, layer in enumerate(layers):
         synapses, bias = [], _bias(layer)
         for synapse in layer.synapses:
@@ -59,7 +60,7 @@ def alive(layers: Sequence[Layer], input_shape: tuple[int, ...]) -> Alive:
             layer = layer.replace(synapses=tuple(synapses), neurons=neurons)
         highest = bias.reshape(len(bias), -1).max(axis=1)
         for synapse in synapses:
-            highest = highest + _highest(synapse, ceilings[synapse.source], sizes[synapse.source])
+            highest = highest + _highest(synapse, ceilings[synapse.source])
         if number < len(layers) - 1 and (not synapses or highest.max() <= 0):
             constants[layer.name] = _clipped(np.maximum(bias, 0) if not synapses else np.zeros(layer.shape), layer)
             continue
@@ -97,7 +98,7 @@ def _clipped(values: np.ndarray, layer: Layer) -> np.ndarray:
     """(channels, ...) activations below the layer's clip."""
     if layer.clip is None:
         return values
-    return np.minimum(values, layer.clip.reshape(-1, *[1] * (values.ndim - 1)))
+    return np.minimum(values, per_row(layer.clip, values.ndim))
 
 
 def _sums(synapse: Synapse, activation: np.ndarray) -> np.ndarray:
@@ -111,13 +112,7 @@ def _sums(synapse: Synapse, activation: np.ndarray) -> np.ndarray:
     return sums[0].numpy()
 
 
-def _highest(synapse: Synapse, ceiling: np.ndarray, source_shape: tuple[int, ...]) -> np.ndarray:
+def _highest(synapse: Synapse, ceiling: np.ndarray) -> np.ndarray:
     """(channels,) bounds of what a synapse adds, where activations of its source are in [0, ceiling (channels,)]."""
-    weight = np.maximum(synapse.weight, 0)
-    if isinstance(synapse, Conv):
-        by_channel = weight.sum(axis=(2, 3), dtype=np.float64)  # (outputs, inputs / groups)
-        grouped = by_channel.reshape(synapse.groups, -1, by_channel.shape[1])
-        return np.einsum("goi,gi->go", grouped, ceiling.reshape(synapse.groups, -1)).reshape(-1)
-    pixels = int(np.prod(source_shape[1:]))
-    by_channel = weight.reshape(len(weight), -1, pixels).sum(axis=2, dtype=np.float64)
-    return by_channel @ ceiling
+    reached = np.maximum(synapse.weight, 0) * source_values(synapse, ceiling)
+    return reached.reshape(len(reached), -1).sum(axis=1)

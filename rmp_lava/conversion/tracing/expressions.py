@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...network import Synapse
+from ...network.values import per_row
 from . import maps
 from .composition import then_convolution
 from .maps import Convolution, Map, NotComposableError, Shape
@@ -196,7 +197,7 @@ def structural(x: Expression, constant: np.ndarray) -> np.ndarray:
     if len(shape) == 4 and math.prod(constant.shape[2:]) == 1 and x.shape == (x.view[0] * x.view[1], *x.view[2:]):
         return np.broadcast_to(constant, (*x.view[:2], 1, 1)).reshape(-1, 1, 1)  # the planes of a volume
     if math.prod(constant.shape[1:]) == 1 and x.view[0] == x.shape[0]:
-        return constant.reshape((-1,) + (1,) * (len(x.shape) - 1))
+        return per_row(constant, len(x.shape))
     return np.broadcast_to(constant, x.view).reshape(x.shape)
 
 

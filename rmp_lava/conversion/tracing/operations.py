@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from ...network import INPUT
+from ...network.values import per_row
 from . import dense, expressions, rewriting
 from .builder import Builder, NotAnImageError
 from .calls import Call, Ref
@@ -108,8 +109,7 @@ def addmm(builder: Builder, call: Call) -> Expression:
 def _weighted(builder: Builder, call: Call, x: Expression, y: Expression, bias: object) -> Expression:
     builder.count_weights(call)
     if bias is not None:
-        values = constant(bias, call)
-        y = expressions.shifted(y, values.reshape((-1,) + (1,) * (len(y.shape) - 1)))
+        y = expressions.shifted(y, per_row(constant(bias, call), len(y.shape)))
     linear_before = tuple(Note(name, "is not followed by a ReLU") for rank, name in x.labels if rank == 2)
     return replace(y, labels=((2, call.layer),), notes=y.notes + linear_before)
 
@@ -141,8 +141,7 @@ def batch_norm(builder: Builder, call: Call) -> Expression:
     shift = -constant(mean, call) * scale
     if bias is not None:
         shift = shift + constant(bias, call)
-    axes = (-1,) + (1,) * (len(x.view) - 1)
-    y = _affine(builder, call, x, scale.reshape(axes), shift.reshape(axes))
+    y = _affine(builder, call, x, per_row(scale, len(x.view)), per_row(shift, len(x.view)))
     return replace(y, labels=(*x.labels, (1, call.layer)), notes=(*y.notes, Note(call.layer, "is batch normalisation")))
 
 
@@ -181,8 +180,8 @@ def torchvision_normalize(builder: Builder, call: Call) -> Expression:
 def channel_normalisation(builder: Builder, call: Call) -> Expression:
     """(input - mean) / std with one constant mean and standard deviation for each channel."""
     x, mean, std = builder.straight(call, call.args[0]), constant(call.args[1], call), constant(call.args[2], call)
-    axes = (-1,) + (1,) * (len(x.view) - 1)
-    y = _affine(builder, call, x, (1 / std).reshape(axes), (-mean / std).reshape(axes))
+    scale, shift = (per_row(each, len(x.view)) for each in (1 / std, -mean / std))
+    y = _affine(builder, call, x, scale, shift)
     note = Note(call.layer, "is arithmetic with constants")
     return replace(y, labels=(*x.labels, (0, call.layer)), notes=(*y.notes, note))
 

@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
 from ...errors import UsageError
+from ...network.values import per_row
 from . import export_front
 from .undisturbed import undisturbed, unwrapped
 
@@ -126,7 +127,7 @@ def _by_channel(name: str, given: Values | None, shape: tuple[int, ...]) -> np.n
         raise UsageError(
             f"{name} has {values.size} values, but the images have {shape[0]} channels; give one finite number, or one for each"
         )
-    return values.reshape(()) if values.size == 1 else values.reshape(-1, *[1] * (len(shape) - 1))
+    return values.reshape(()) if values.size == 1 else per_row(values, len(shape))
 
 
 def takes_events(model: nn.Module | ExportedProgram, images: np.ndarray) -> bool:

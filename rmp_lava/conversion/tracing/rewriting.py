@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...network.values import per_row
 from . import expressions
 from .builder import Builder
 from .calls import Call
@@ -66,8 +67,7 @@ def between(builder: Builder, call: Call, x: Expression, low: np.ndarray, high: 
             only = replace(x, terms=expressions.of_population(x.terms[0].source, x.shape, x.view).terms)
             return expressions.scaled(builder.population(call, only, clip=top / gain), np.array(gain))
         return builder.population(call, x, clip=top)
-    axes = (-1,) + (1,) * (len(x.shape) - 1)
-    lowest, highest = (each.reshape(axes) if each.ndim else each for each in (bottom, top))
+    lowest, highest = (per_row(each, len(x.shape)) for each in (bottom, top))
 
     def rewrite() -> Expression:
         if (bottom == -math.inf).all():
