@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from .analog import AnalogNetwork
 from .tracing.export_front import batch_limits
 from .tracing.prepared import Prepared
 from .tracing.reading import Model
-from .tracing.undisturbed import undisturbed, unwrapped
+from .tracing.undisturbed import tensor_like, undisturbed, unwrapped
 
 _BATCH = 100
 
@@ -40,16 +40,12 @@ def _caller(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[i
     if isinstance(model, Prepared) and isinstance(model.trained, ExportedProgram):
         run, limits = _caller(model.trained)
         return lambda images: run(model.prepare(images)), limits
+    call: nn.Module = model.module() if isinstance(model, ExportedProgram) else model
     limits = (1, _BATCH)
-    call: nn.Module
-    tensors: Iterable[object]
     if isinstance(model, ExportedProgram):
-        call, tensors = model.module(), model.state_dict.values()
         fewest, most = batch_limits(model)
         limits = (fewest, max(fewest, min(most, _BATCH)))
-    else:
-        call, tensors = model, model.parameters()
-    like = next((t for t in tensors if isinstance(t, torch.Tensor) and t.is_floating_point()), torch.zeros(()))
+    like = tensor_like(model)
     return lambda images: call(torch.from_numpy(images).to(like.device, like.dtype)), limits
 
 

@@ -13,7 +13,6 @@ Modules and functions in forward are found in the graph that `torch.fx` makes of
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +32,13 @@ from .spike_activations import ActivationScale
 from .tracing import modules
 from .tracing.calls import canonical
 from .tracing.endings import AT_THE_END
+from .tracing.fx_front import defaults_of
 from .tracing.operation_kinds import LEAKY, SATURATING, SMOOTH, Operations, key
 from .tracing.prepared import Prepared
 from .tracing.reading import Model
-from .tracing.undisturbed import plain_copy
+from .tracing.undisturbed import plain_copy, tensor_like
 
 _CLIPPED = "clipped ReLU"
-_MAX_POOLING = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 
 
 class ClippedReLU(nn.Module):
@@ -109,9 +108,7 @@ def _changed(model: Model, kinds: Collection[Replaced], images: np.ndarray) -> t
         )
     copied, untraceable = plain_copy(model), ""
     try:
-        optional = list(inspect.signature(copied.forward).parameters.values())[1:]
-        defaults = {p.name: p.default for p in optional if p.default is not p.empty}
-        traced = fx.GraphModule(copied, _Tracer().trace(copied, defaults or None))
+        traced = fx.GraphModule(copied, _Tracer().trace(copied, defaults_of(copied) or None))
     except Exception as error:  # any error of the network's own code, on a proxy
         changed, changes = copied, _change_modules(copied, kinds)
         untraceable = f"; functions in forward are not replaced, as torch.fx cannot follow it ({first_line(error)})"
@@ -245,7 +242,7 @@ def _pooling_module(name: str, node: fx.Node) -> nn.Module | None:
     }
     if name not in kinds or len(node.all_input_nodes) != 1:
         return None
-    names = ("output_size", "return_indices") if name.startswith("adaptive") else _MAX_POOLING
+    names = ("output_size", "return_indices") if name.startswith("adaptive") else modules.LARGEST
     given = {each: _argument(node, i, each, None) for i, each in enumerate(names, 1)}
     return kinds[name](**{each: value for each, value in given.items() if value is not None})
 
@@ -272,7 +269,7 @@ def _observe(network: nn.Module, images: np.ndarray) -> None:
         module.ceiling.initial.fill_(largest[module] or 1.0)
 
     hooks = [each.register_forward_pre_hook(observe) for each in network.modules() if isinstance(each, ClippedReLU)]
-    like = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
+    like = tensor_like(network)
     try:
         network.eval()(torch.from_numpy(pixel_values(images)).to(like.device, like.dtype))
     finally:

@@ -22,6 +22,7 @@ from .. import netx
 from ..conversion.tracing.export_front import batch_of
 from ..conversion.tracing.prepared import Prepared
 from ..conversion.tracing.reading import Model
+from ..conversion.tracing.undisturbed import tensor_like
 from ..errors import CheckpointError, NetFileError, UsageError, first_line
 from ..files import check_writable, prepared
 from ..network import Companion, SpikingNetwork
@@ -201,8 +202,7 @@ class _Plain(nn.Module):
 
 def _onnx(model: Model, shape: tuple[int, ...]) -> tuple[str, bytes]:
     """Suffix and content of the ONNX file: input "image", output "logits", any number of images where possible."""
-    state = model.state_dict if isinstance(model, ExportedProgram) else model.state_dict()
-    like = next((v for v in state.values() if torch.is_tensor(v) and v.is_floating_point()), torch.zeros(()))
+    like = tensor_like(model)
     batch = batch_of(model) if isinstance(model, ExportedProgram) else None
     example = torch.zeros((batch or 2, *shape), dtype=like.dtype, device=like.device)
     axes = {"image": {0: "images"}, "logits": {0: "images"}} if batch is None else None

@@ -97,6 +97,12 @@ def inputs_of(model: nn.Module) -> list[str]:
     return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
 
 
+def defaults_of(model: nn.Module) -> dict[str, Any]:
+    """Names and defaults of the optional inputs after the first one."""
+    optional = list(inspect.signature(model.forward).parameters.values())[1:]
+    return {p.name: p.default for p in optional if p.default is not p.empty}
+
+
 def read(model: nn.Module, images: torch.Tensor) -> Calls:
     """The calls of a network for these images.
 
@@ -106,8 +112,7 @@ def read(model: nn.Module, images: torch.Tensor) -> Calls:
         If its forward branches on values, or `torch.fx` cannot follow it.
     """
     tracer = _Tracer()
-    optional = list(inspect.signature(model.forward).parameters.values())[1:]
-    defaults = {p.name: p.default for p in optional if p.default is not p.empty}
+    defaults = defaults_of(model)
     try:
         graph = tracer.trace(model, concrete_args=defaults or None)
         source, *others = [node for node in graph.nodes if node.op == "placeholder"]

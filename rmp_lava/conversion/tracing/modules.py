@@ -24,7 +24,7 @@ def _calls(op: str, *names: str) -> Callable[[Any, Any], Lowered]:
     return lambda m, x: (op, (x, *(getattr(m, name) for name in names)))
 
 
-def _batch_norm(m: nn.modules.batchnorm._BatchNorm, x: Any) -> Lowered:
+def _batch_norm(m: _Norm, x: Any) -> Lowered:
     by_batch = m.training or m.running_mean is None
     return "aten_batch_norm", (x, m.weight, m.bias, m.running_mean, m.running_var, by_batch, m.momentum, m.eps)
 
@@ -33,14 +33,15 @@ def _instance_norm(m: _Norm, x: Any) -> Lowered | None:
     return None if m.training or m.running_mean is None else _batch_norm(m, x)
 
 
-_CONV = ("weight", "bias", "stride", "padding", "dilation", "groups")
-_AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
-_LARGEST = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+CONV = ("weight", "bias", "stride", "padding", "dilation", "groups")
+AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+LARGEST = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+"""Arguments of convolutions, average and maximum pooling after the input, in PyTorch's order."""
 _dropout = _calls("dropout", "p", "training")
 _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
-    nn.Conv2d: _calls("conv2d", *_CONV),
-    nn.Conv1d: _calls("conv1d", *_CONV),
-    nn.Conv3d: _calls("conv3d", *_CONV),
+    nn.Conv2d: _calls("conv2d", *CONV),
+    nn.Conv1d: _calls("conv1d", *CONV),
+    nn.Conv3d: _calls("conv3d", *CONV),
     nn.Linear: _calls("linear", "weight", "bias"),
     nn.ReLU: _calls("relu"),
     nn.ReLU6: _calls("relu6"),
@@ -67,15 +68,15 @@ _LOWERED: dict[type[nn.Module], Callable[[Any, Any], Lowered | None]] = {
     nn.Sigmoid: _calls("sigmoid"),
     nn.Tanh: _calls("tanh"),
     nn.LogSigmoid: _calls("log_sigmoid"),
-    nn.AvgPool1d: _calls("avg_pool1d", *_AVERAGE),
-    nn.AvgPool2d: _calls("avg_pool2d", *_AVERAGE, "divisor_override"),
-    nn.AvgPool3d: _calls("avg_pool3d", *_AVERAGE, "divisor_override"),
+    nn.AvgPool1d: _calls("avg_pool1d", *AVERAGE),
+    nn.AvgPool2d: _calls("avg_pool2d", *AVERAGE, "divisor_override"),
+    nn.AvgPool3d: _calls("avg_pool3d", *AVERAGE, "divisor_override"),
     nn.AdaptiveAvgPool1d: _calls("adaptive_avg_pool1d", "output_size"),
     nn.AdaptiveAvgPool2d: _calls("adaptive_avg_pool2d", "output_size"),
     nn.AdaptiveAvgPool3d: _calls("adaptive_avg_pool3d", "output_size"),
-    nn.MaxPool1d: _calls("max_pool1d", *_LARGEST),
-    nn.MaxPool2d: _calls("max_pool2d", *_LARGEST),
-    nn.MaxPool3d: _calls("max_pool3d", *_LARGEST),
+    nn.MaxPool1d: _calls("max_pool1d", *LARGEST),
+    nn.MaxPool2d: _calls("max_pool2d", *LARGEST),
+    nn.MaxPool3d: _calls("max_pool3d", *LARGEST),
     nn.AdaptiveMaxPool1d: _calls("adaptive_max_pool1d", "output_size", "return_indices"),
     nn.AdaptiveMaxPool2d: _calls("adaptive_max_pool2d", "output_size", "return_indices"),
     nn.AdaptiveMaxPool3d: _calls("adaptive_max_pool3d", "output_size", "return_indices"),

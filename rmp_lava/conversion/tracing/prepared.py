@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 from ...errors import UsageError
 from ...network.values import per_row
 from . import export_front
-from .undisturbed import undisturbed, unwrapped
+from .undisturbed import tensor_like, undisturbed, unwrapped
 
 Values = float | Sequence[float] | np.ndarray
 """One number, or one for each channel."""
@@ -172,9 +172,8 @@ def _fitting(model: nn.Module | ExportedProgram, images: np.ndarray, *, sure: bo
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
     if scripted or any(is_lazy(tensor) or tensor.is_meta for tensor in tensors):
         return own  # which `reading` refuses
-    like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.zeros(()))
     with undisturbed(model):
-        found = next((shape for shape in (own, *others) if _takes(model, images, shape, like)), None)
+        found = next((shape for shape in (own, *others) if _takes(model, images, shape, tensor_like(model))), None)
     return own if found is None and not sure else found
 
 

@@ -10,9 +10,13 @@ from typing import Any
 
 from . import dense, max_pooling
 from .builder import Builder, NotAnImageError
-from .calls import Call, Ref
+from .calls import Call
 from .expressions import Expression
+from .modules import AVERAGE, CONV, LARGEST
 from .rules import RULES, rule
+
+_BESIDE = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "output_size": 1}
+"""What the height of 1 has in arguments that are pairs."""
 
 
 @rule("conv1d", "avg_pool1d", "adaptive_avg_pool1d")
@@ -36,39 +40,19 @@ def largest_of_row(builder: Builder, call: Call) -> Expression:
 
 def _as_image(builder: Builder, call: Call) -> Expression:
     """The two-dimensional operation on an image of height 1, of which the result has no height."""
-    arguments: dict[str, Any]
-    if call.op == "conv1d":
-        arguments = {
-            "weight": call.argument(1, "weight").unsqueeze(2),
-            "bias": call.argument(2, "bias"),
-            "stride": (1, _single(call.argument(3, "stride", 1))),
-            "padding": _padding(call.argument(4, "padding", 0)),
-            "dilation": (1, _single(call.argument(5, "dilation", 1))),
-            "groups": call.argument(6, "groups", 1),
-        }
-    elif call.op.startswith("adaptive"):
-        arguments = {"output_size": (1, _single(call.argument(1, "output_size")))}
-    else:
-        kernel = _single(call.argument(1, "kernel_size"))
-        arguments = {
-            "kernel_size": (1, kernel),
-            "stride": (1, _single(call.argument(2, "stride") or kernel)),
-            "padding": (0, _single(call.argument(3, "padding", 0))),
-        }
-        if call.op == "max_pool1d":
-            arguments["dilation"] = (1, _single(call.argument(4, "dilation", 1)))
-        else:
-            arguments["count_include_pad"] = call.argument(5, "count_include_pad", True)
-    result = call.first_result
+    names = {"conv1d": CONV, "avg_pool1d": AVERAGE, "max_pool1d": LARGEST}.get(call.op, ("output_size",))
+    given = {name: call.argument(i, name) for i, name in enumerate(names, 1)}
+    arguments = {name: _of_image(name, value) for name, value in given.items() if value is not None}
+    result, ref = call.first_result, call.argument(0, "input")
     op = call.op.replace("1d", "2d")
-    ref: Ref = call.argument(0, "input")
     image = RULES[op](builder, replace(call, op=op, args=(ref,), kwargs=arguments, result=result.unsqueeze(-2)))
     return replace(image, view=tuple(result.shape[1:]))
 
 
-def _single(value: Any) -> int:
-    return int(value if isinstance(value, int) else value[-1])
-
-
-def _padding(value: Any) -> Any:
-    return value if isinstance(value, str) else (0, _single(value))
+def _of_image(name: str, value: Any) -> Any:
+    """An argument as the two-dimensional operation takes it."""
+    if name == "weight":
+        return value.unsqueeze(2)
+    if name not in _BESIDE or not value or isinstance(value, str):
+        return value
+    return (_BESIDE[name], int(value if isinstance(value, int) else value[-1]))

@@ -26,6 +26,15 @@ def unwrapped(model: Any) -> Any:
     return model
 
 
+def tensor_like(model: nn.Module | ExportedProgram) -> torch.Tensor:
+    """A tensor of the device and the precision that a network computes in: the first floating-point one that it holds."""
+    if isinstance(model, ExportedProgram):
+        tensors = [*model.state_dict.values(), *model.constants.values()]
+    else:
+        tensors = [*model.parameters(), *model.buffers()]
+    return next((t for t in tensors if isinstance(t, torch.Tensor) and t.is_floating_point()), torch.zeros(()))
+
+
 def plain_copy(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode, without what compiles, distributes or simulates quantisation, at any depth."""
     copied: nn.Module = deepcopy(unwrapped(model))
