@@ -53,6 +53,17 @@ def _net(tmp_path_factory) -> Path:
     return save(conv_network(), tmp_path_factory.mktemp("net") / "a.net")
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Such small networks gain nothing from a second thread, and lose much where other processes run too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A real one; tests that open pages are skipped without it."""

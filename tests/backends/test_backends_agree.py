@@ -34,14 +34,7 @@ from rmp_lava.errors import DataError, RangeOverflowError, UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, delays
 from rmp_lava.schedule import Schedule
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Such small networks gain nothing from a second thread, and lose much while other processes run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def dense_network(source, *layers, readout="potential"):

@@ -11,19 +11,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from rmp_lava import cli, doctor
 from rmp_lava.backends.lava import simulator
 from rmp_lava.netx import load, save
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run_main(*arguments) -> int:

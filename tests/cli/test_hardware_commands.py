@@ -8,22 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from compiled_networks import mnist, pilotnet
 
 from rmp_lava import cli
 from rmp_lava.hardware import load_profile
 from rmp_lava.netx import save
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference" / "digits-soft.net"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

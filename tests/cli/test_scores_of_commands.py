@@ -17,7 +17,7 @@ from rmp_lava.netx import load as load_net
 from rmp_lava.report.page.page import make_page
 from rmp_lava.training.data import load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 STEPS = 64
 IMAGES = 200
 MODELS = """
@@ -30,14 +30,6 @@ def ink():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
 """
 NAMES = ["trained ANN", "folded", "clipped", "float SNN", "integer SNN"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def digits() -> tuple[np.ndarray, dict[str, np.ndarray]]:

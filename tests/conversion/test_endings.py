@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from traced import Function as Fn
 
 import rmp_lava
 from rmp_lava.conversion.analog import AnalogNetwork
@@ -16,15 +17,6 @@ from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 
 IMAGES = np.random.default_rng(0).random((20, 2, 6, 6), dtype=np.float32)
-
-
-class Fn(nn.Module):
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 def network(activation=None, end=None) -> nn.Sequential:

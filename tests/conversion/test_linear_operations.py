@@ -8,13 +8,10 @@ from hypothesis import given, settings, strategies as st
 from profiles import examples
 from torch import nn
 from torch.nn import functional
-from traced import Both, Function, Head, traced
+from traced import Both, Function, Head, assert_program_traced, traced
 
-from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.check import check
-from rmp_lava.conversion.trace import trace
 from rmp_lava.conversion.tracing import dense, maps
-from rmp_lava.encoding import make_input
 from rmp_lava.network import Conv
 
 
@@ -72,10 +69,7 @@ def test_a_u_net_gives_an_image(name):
 
 @pytest.mark.parametrize("name", UPWARDS)
 def test_a_u_net_from_a_file(name):
-    model, images = UNet(UPWARDS[name]()).eval(), torch.rand(2, 1, 8, 8)
-    network = trace(torch.export.export(model, (images,)), make_input("current", (1, 8, 8)), images)
-    with torch.no_grad():
-        torch.testing.assert_close(AnalogNetwork(network)(images), model(images).flatten(1), rtol=0, atol=1e-4)
+    assert_program_traced(UNet(UPWARDS[name]()), (1, 8, 8))
 
 
 def traced_as_image(model: nn.Module, shape: tuple[int, ...]) -> None:
@@ -128,10 +122,7 @@ def test_rows_of_features(name, shape):
 
 @pytest.mark.parametrize("name", ["keywords", "largest"])
 def test_rows_of_features_from_a_file(name):
-    model, images = Head(ROWS[name](), (4, 1, 12), Function(lambda x: x.squeeze(2))).eval(), torch.rand(2, 4, 1, 12)
-    network = trace(torch.export.export(model, (images,)), make_input("current", (4, 1, 12)), images)
-    with torch.no_grad():
-        torch.testing.assert_close(AnalogNetwork(network)(images), model(images), rtol=0, atol=1e-4)
+    assert_program_traced(Head(ROWS[name](), (4, 1, 12), Function(lambda x: x.squeeze(2))), (4, 1, 12))
 
 
 def test_rows_of_features_stay_convolutions():

@@ -7,20 +7,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from traced import Function as Fn
 
 from rmp_lava.conversion.check import check
 from rmp_lava.conversion.pipeline import convert
 
 IMAGES = np.random.default_rng(0).random((16, 3, 8, 8), dtype=np.float32)
-
-
-class Fn(nn.Module):
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 class Softened(nn.Module):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from traced import Function
 
 import rmp_lava
 from rmp_lava.conversion.analog import AnalogNetwork
@@ -129,21 +130,14 @@ def test_rates_of_as_many_steps_as_levels_are_the_rounded_activations(function):
 
 def test_rounding_of_other_kinds():
     (obstacle,) = check(
-        nn.Sequential(nn.Conv2d(1, 2, 3), _Fn(lambda x: torch.trunc(x)), nn.Flatten(), nn.Linear(72, 2)), IMAGES
+        nn.Sequential(nn.Conv2d(1, 2, 3), Function(lambda x: torch.trunc(x)), nn.Flatten(), nn.Linear(72, 2)), IMAGES
     ).obstacles
     assert "rounds towards zero" in obstacle.found
-    model = nn.Sequential(_Fn(lambda x: torch.round(x * 15) / 15), network(down))
+    model = nn.Sequential(Function(lambda x: torch.round(x * 15) / 15), network(down))
     found = {f.where: f.remedy for f in check(model, IMAGES).information if "rounds" in f.found}
     assert "pixels are encoded as they are" in found["0.round_1"]
-    outputs = nn.Sequential(network(down), _Fn(lambda x: torch.fake_quantize_per_tensor_affine(x, 0.01, 128, 0, 255)))
+    outputs = nn.Sequential(
+        network(down), Function(lambda x: torch.fake_quantize_per_tensor_affine(x, 0.01, 128, 0, 255))
+    )
     found = {f.where: f.remedy for f in check(outputs, IMAGES).information if "rounds" in f.found}
     assert "firing rates round more coarsely" in found["1.fake_quantize_per_tensor_affine"]
-
-
-class _Fn(nn.Module):
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)

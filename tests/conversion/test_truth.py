@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from traced import Function
 
 from rmp_lava.conversion.conversion import Conversion
 from rmp_lava.conversion.divergence import TrainedOutputs
@@ -17,17 +18,6 @@ from rmp_lava.scores import Score
 
 IMAGES = np.random.default_rng(0).random((30, 1, 4, 4), dtype=np.float32)
 STEPS = 32
-
-
-class End(nn.Module):
-    """A function at the end of a network."""
-
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
 
 
 class ArgMax(nn.Module):
@@ -80,7 +70,7 @@ def converted(model: nn.Module) -> Conversion:
 
 @pytest.mark.parametrize("name", [name for name in _ENDINGS if name != "none"])
 def test_the_function_that_is_left_out_is_found_in_the_outputs(name):
-    model = flat(3, End(_ENDINGS[name]))
+    model = flat(3, Function(_ENDINGS[name]))
     analog = trace(model, make_input("current", (1, 4, 4)), IMAGES)
     truth = truth_of(model, analog, IMAGES, None, (3,))
     assert truth.ending == name and truth.score(truth.folded).error < 1e-4

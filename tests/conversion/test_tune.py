@@ -34,16 +34,9 @@ from rmp_lava.registers import to_weight_units
 from rmp_lava.training.data import load
 from rmp_lava.training.data.augment import PADDING, crop_flip
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LOIHI2 = load_profile("loihi2")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Such small networks gain nothing from a second thread, and lose much where other processes run too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # ---- networks and what they compute

@@ -81,3 +81,13 @@ def assert_traced_exactly(
         found = AnalogNetwork(network)(random_images(shape, 2))
     torch.testing.assert_close(found, expected.flatten(1).float(), rtol=0, atol=1e-4 * float(expected.abs().max()))
     return network
+
+
+def assert_program_traced(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """The same of the program that torch.export makes of a module."""
+    model.eval()
+    program = torch.export.export(model, (torch.rand(2, *shape),), strict=False)
+    network = trace(program, make_input("current", shape), random_images(shape))
+    with torch.no_grad():
+        found, expected = AnalogNetwork(network)(random_images(shape, 2)), model(random_images(shape, 2)).flatten(1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))

@@ -33,12 +33,8 @@ CLASSES = ("n01440764", "n01443537", "n02084071")
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
+def no_data_elsewhere(monkeypatch, one_thread):
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def photograph(width: int, height: int, seed: int = 0) -> Image.Image:

@@ -24,19 +24,12 @@ from rmp_lava.training.muon import Muon
 from rmp_lava.training.recipe import Recipe
 from rmp_lava.training.train import _loss, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load("digits")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Such small networks gain nothing from a second thread, and lose much where other processes run too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def weights(model) -> list[torch.Tensor]:
