@@ -57,18 +57,14 @@ class Accuracy:
         return gained - lost > np.sqrt(gained + lost)
 
 
-class Outputs:
+class Outputs(TrainedOutputs):
     """Outputs close to the trained network's; needs no labels, and is sensitive to changes that alter no prediction."""
 
     name = "outputs"
 
-    def __init__(self, analog: SpikingNetwork, images: np.ndarray, *, real: bool = False) -> None:
-        self._trained = TrainedOutputs(analog, images, real=real)
-        self.images = self._trained.images
-
     def measure(self, network: SpikingNetwork, steps: int, seed: int) -> np.ndarray:
-        """(), the divergence, see `TrainedOutputs`."""
-        return np.asarray(self._trained.divergence(network, steps, seed=seed))
+        """(), the divergence."""
+        return np.asarray(self.divergence(network, steps, seed=seed))
 
     def is_better(self, one: np.ndarray, other: np.ndarray) -> bool:
         return bool(one < _WORTH * other)

@@ -21,6 +21,7 @@ from ..files import StrPath
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
 from ..schedule import Schedule
+from ..scores import check_truth
 from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import EpochRecord
 from ..training.resume import check_checkpoint_path, check_settings, plain_history
@@ -208,9 +209,4 @@ def _check_labelled(images: Images, labels: np.ndarray, network: SpikingNetwork,
         raise DataError(
             f"labels of {what} are {labels.dtype} of shape {labels.shape}; expected integers of shape ({len(images)},)"
         )
-    outputs = network.output.size
-    if labels.min() < 0 or labels.max() >= outputs:
-        raise DataError(
-            f"labels of {what} reach from {labels.min()} to {labels.max()}, but the network has {outputs} outputs; "
-            f"give 0 to {outputs - 1}"
-        )
+    check_truth(labels, network.output.shape, f"network {network.name!r}")

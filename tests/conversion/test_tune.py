@@ -639,7 +639,7 @@ def test_networks_of_another_form_are_refused():
     )
     with pytest.raises(UsageError, match="but crop-flip needs images"):
         tune(flat, images.reshape(-1, 64), labels, 2, augmentation="crop-flip")
-    with pytest.raises(DataError, match="labels of images reach from 0 to 9, but the network has 5 outputs"):
+    with pytest.raises(DataError, match="of 10 classes, but network 'residual' has 5 outputs"):
         tune(residual(), np.zeros((10, 2, 6, 6), np.float32), np.arange(10), 2)
     with pytest.raises(DataError, match=r"labels of validation images are int64 of shape \(3,\)"):
         quick(validation=(images, labels[:3]))

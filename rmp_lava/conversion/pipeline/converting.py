@@ -22,6 +22,7 @@ from ...choices import (
 )
 from ...encoding import check_images, drawn_events
 from ...errors import ConversionError, RmpLavaWarning, UsageError
+from ...network import SpikingNetwork
 from ...netx.lava_dl_loader import lava_dl_obstacles
 from ...scores import check_classes
 from ...training.data import draw
@@ -295,7 +296,7 @@ class _Request:
             check_choice("encoding", self.encoding, TrainedEncoding)
         check_choice("pooling", self.pooling, Pooling)
         check_choice("readout", self.readout, ConvertReadout)
-        steps, seed, labels, quantization = self.steps, self.seed, self.labels, self.quantization
+        steps, seed, quantization = self.steps, self.seed, self.quantization
         profile = check_early(steps, candidates[-1].wait, self.search, quantization)
         images = np.asarray(self.images)
         traced = traced_network(self.model, images, self.pooling, self.readout, self.name, self.encoding)
@@ -306,14 +307,9 @@ class _Request:
         made |= {"rmp_lava": __version__, "method": self.method, "encoding": analog.input.encoding}
         if findings:
             made["choices"] = [finding.sentence() for finding in findings]
-        check_classes(analog, labels, self.class_names, self.classes)
-        analog = described(analog, self.class_names, self.dataset, self.validation_fraction, made)
+        analog, images, labels = self._ready(analog, images, made)
         if quantization.for_lava_dl:
             refuse_for_lava_dl(analog, candidates[0])
-        images = check_images(images, analog.input)
-        if self.shuffle:
-            order = np.random.default_rng(seed).permutation(len(images))
-            images, labels = images[order], None if labels is None else np.asarray(labels)[order]
         if self.pooling == "auto":
             analog = unfold_pooling(analog, images, profile, quantization.threshold_form)
         layer_profiles(analog, profile, quantization.weight_bits)  # refuses early
@@ -345,6 +341,19 @@ class _Request:
         integer = integers(floating)
         return Conversion(analog, floating, integer, steps, self.model, seed, findings=findings)
 
+    def _ready(
+        self, traced: SpikingNetwork, images: np.ndarray, made: dict[str, Any]
+    ) -> tuple[SpikingNetwork, np.ndarray, np.ndarray | None]:
+        """The network with its description, and images and labels that fit it, mixed if that is asked for."""
+        labels = self.labels
+        check_classes(traced, labels, self.class_names, self.classes)
+        analog = described(traced, self.class_names, self.dataset, self.validation_fraction, made)
+        images = check_images(images, analog.input)
+        if self.shuffle:
+            order = np.random.default_rng(self.seed).permutation(len(images))
+            images, labels = images[order], None if labels is None else np.asarray(labels)[order]
+        return analog, images, labels
+
     def _candidates(self) -> tuple[Balancing, ...]:
         waits = usual_waits(self.steps) if self.wait == "auto" else (self.wait,)
         return tuple(how for wait in waits for how in candidates_for(self.method, wait=wait, **self.changes))
@@ -373,11 +382,7 @@ class _Request:
         pooling: Pooling = "layer" if self.pooling == "auto" else self.pooling
         made = dict(self.provenance) | {"rmp_lava": __version__, "method": "sigma-delta"}
         traced = traced_network(self.model, images, pooling, "potential", self.name, "current")
-        check_classes(traced, self.labels, self.class_names, self.classes)
-        analog = described(traced, self.class_names, self.dataset, self.validation_fraction, made)
-        images = check_images(images, analog.input)
-        if self.shuffle:
-            images = images[np.random.default_rng(self.seed).permutation(len(images))]
+        analog, images, _ = self._ready(traced, images, made)
         integer = sigma_delta(analog, images, smallest_change=smallest_change, seed=self.seed)
         obstacles = lava_dl_obstacles(integer) if self.quantization.for_lava_dl else []
         if obstacles:
