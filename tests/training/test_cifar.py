@@ -7,13 +7,13 @@ import os
 import pickle
 import struct
 import sys
-import tracemalloc
 import zipfile
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from memory import memory_below
 from profiles import examples
 
 from rmp_lava.cli import app
@@ -168,12 +168,8 @@ def test_a_huge_image_is_refused_by_its_header(tmp_path):
     chunk = b"IHDR" + header
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     place = write_zip(tmp_path / "a.zip", {**image_files_of(), CAT: bomb + bytes(100)})
-    tracemalloc.start()
-    try:
+    with memory_below(2**23):
         refused(place)
-        assert tracemalloc.get_traced_memory()[1] < 2**23
-    finally:
-        tracemalloc.stop()
 
 
 def test_a_pipe_in_the_folder_does_not_hang(tmp_path):
@@ -188,12 +184,8 @@ def test_entry_that_unpacks_to_more_than_it_declares_is_cut_off(tmp_path):
     # The same with a lie in the directory and in the entry's own header.
     content = path.read_bytes().replace(struct.pack("<I", 50_000_000), struct.pack("<I", 900))
     path.write_bytes(content)
-    tracemalloc.start()
-    try:
+    with memory_below(2**23):
         check_message(refused(path), CAT, "cannot be unpacked")
-        assert tracemalloc.get_traced_memory()[1] < 2**23
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -347,12 +339,8 @@ def test_hostile_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, conte
     monkeypatch.chdir(tmp_path)
     write_download(tmp_path / "data", test=content)
     before = os.listdir(tmp_path)
-    tracemalloc.start()
-    try:
+    with memory_below(2**26):
         check_message(refused(tmp_path / "data"), "test_batch", "so it was not loaded")
-        assert tracemalloc.get_traced_memory()[1] < 2**26
-    finally:
-        tracemalloc.stop()
     assert os.listdir(tmp_path) == before
 
 
