@@ -19,7 +19,7 @@ from ..hardware import Profile
 from ..network import INPUT, Conv, Dense, Layer, Neurons, Synapse
 from ..registers import to_weight_units
 from .analog import AnalogNetwork
-from .quantize import Scale, choose_scale, may_have_exponent, must_be_even, quantize_neurons
+from .quantize import Scale, choose_scale, may_have_exponent, quantize_neurons, weight_grid
 
 ScaleOf = Callable[[str], float]
 """The activation scale of a layer by its name; 1 for the input."""
@@ -89,10 +89,7 @@ class FakeQuantizer:
         return 1.0 if self.layer.neurons.reset == "none" else self.scale_of(self.layer.name)
 
     def _round(self, weight: torch.Tensor, value: float, limit: np.ndarray, scale: float) -> torch.Tensor:
-        even = must_be_even(limit, self.form)
-        step = self.profile.weight_step(even)
-        low = self.profile["weight_mixed_min"] if even else -self.profile["weight_single_sign_max"]
-        high = self.profile["weight_mixed_max"] if even else self.profile["weight_single_sign_max"]
+        step, low, high = weight_grid(limit, self.profile, self.form)
         # In float64, as in `quantize`, so that both find the same nearest number of the grid.
         units = (weight * value).double().mul_(scale / step).round_().mul_(step).clamp_(low, high)
         return units.div_(scale * value).to(weight.dtype)

@@ -225,9 +225,14 @@ def _synapse_scale(synapse: Synapse, layer: Layer, profile: Profile, form: Thres
     return profile["weight_single_sign_max"] / max(high, -low)
 
 
-def must_be_even(weight: np.ndarray, form: ThresholdForm) -> bool:
-    """Whether weights lose a bit to their sign; in a dense_rec layer all do, as they share their scale with the self-synapses."""
-    return form == "dense_rec" or bool(weight.min() < 0 < weight.max())
+def weight_grid(weight: np.ndarray, profile: Profile, form: ThresholdForm) -> tuple[int, int, int]:
+    """Distance, smallest and largest of the integers that weights may become.
+
+    Weights of mixed sign lose a bit to it; in a dense_rec layer all do, as they share their scale with the self-synapses.
+    """
+    even, limit = form == "dense_rec" or bool(weight.min() < 0 < weight.max()), profile["weight_single_sign_max"]
+    low, high = (profile["weight_mixed_min"], profile["weight_mixed_max"]) if even else (-limit, limit)
+    return profile.weight_step(even), low, high
 
 
 def may_have_exponent(synapse: Synapse, form: ThresholdForm, fan_in: int | None = None) -> bool:
@@ -417,9 +422,7 @@ def _quantize_synapses(layer: Layer, scale: Scale, profile: Profile, form: Thres
 
 def _quantize_synapse(synapse: Synapse, exponent: int, scale: float, profile: Profile, form: ThresholdForm) -> Synapse:
     weight = synapse.weight.astype(np.float64) * (scale / (1 << exponent))
-    even = must_be_even(synapse.weight, form)
-    step, limit = profile.weight_step(even), profile["weight_single_sign_max"]
-    low, high = (profile["weight_mixed_min"], profile["weight_mixed_max"]) if even else (-limit, limit)
+    step, low, high = weight_grid(synapse.weight, profile, form)
     weight = np.clip(step * np.rint(weight / step), low, high)
     return synapse.replace(weight=weight.astype(np.int16), exponent=exponent)
 
