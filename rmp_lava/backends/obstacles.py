@@ -54,9 +54,8 @@ def narrow_geometry(network: SpikingNetwork, *, own_model: bool) -> Iterator[Fin
 def late_messages(network: SpikingNetwork) -> Iterator[Finding]:
     """Delays and recurrent synapses: their messages would still be under way when the next sample begins."""
     for layer in network:
-        what = "recurrent synapses" if layer.recurrent else "synapses with delays"
-        if layer.recurrent or any(synapse.longest_delay for synapse in layer.synapses):
-            found = f"it has {what}, whose messages would reach into the next sample"
+        if layer.late:
+            found = f"it has {layer.late}, whose messages would reach into the next sample"
             yield Finding("obstacle", layer.name, found, "simulate it on backend fast or reference", "delay")
 
 

@@ -60,7 +60,7 @@ def restore(network: SpikingNetwork) -> SpikingNetwork:
             f"network {network.name!r} takes {found}, which represent no activations; "
             "only networks that take images can be restored"
         )
-    late = [layer.name for layer in network if layer.recurrent or any(s.longest_delay for s in layer.synapses)]
+    late = [layer.name for layer in network if layer.late]
     if late:
         raise UsageError(
             f"layers {', '.join(late)} have recurrent synapses or delays, which no activation represents; restore networks "

@@ -113,6 +113,12 @@ class Layer(Value):
         """Synapses from the layer to itself."""
         return tuple(synapse for synapse in self.synapses if synapse.source == self.name)
 
+    @property
+    def late(self) -> str:
+        """What lets messages arrive later than one step after they were sent, in words; empty if nothing does."""
+        delayed = "synapses with delays" if any(synapse.longest_delay for synapse in self.synapses) else ""
+        return "recurrent synapses" if self.recurrent else delayed
+
 
 @dataclass(frozen=True)
 class Companion:

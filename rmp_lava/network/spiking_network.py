@@ -110,10 +110,9 @@ class SpikingNetwork(Tabular, Value):
                 "use read-out 'potential'"
             )
         for layer in self.layers if self.is_sigma_delta else ():
-            if layer.recurrent or any(synapse.longest_delay for synapse in layer.synapses):
-                what = "recurrent synapses" if layer.recurrent else "synapses with delays"
+            if layer.late:
                 raise NetworkError(
-                    f"layer {layer.name!r} has {what}, which sigma-delta networks do not have here; leave them out"
+                    f"layer {layer.name!r} has {layer.late}, which sigma-delta networks do not have here; leave them out"
                 )
         if self.is_sigma_delta and self.readout == "total":
             raise NetworkError(
@@ -181,10 +180,9 @@ class SpikingNetwork(Tabular, Value):
                 f"its network waits for {wait} steps, but graded spikes need no wait: one message has all; set wait to 0"
             )
         for layer in self.layers if wait else ():
-            if layer.recurrent or any(synapse.longest_delay for synapse in layer.synapses):
-                what = "recurrent synapses" if layer.recurrent else "synapses with delays"
+            if layer.late:
                 raise NetworkError(
-                    f"layer {layer.name!r} has {what}, but its network waits for {wait} steps; set wait to 0"
+                    f"layer {layer.name!r} has {layer.late}, but its network waits for {wait} steps; set wait to 0"
                 )
             if layer.neurons.reset == "hard" or layer.neurons.is_leaky:
                 kind = "leaky neurons" if layer.neurons.is_leaky else "a hard reset, which drops what they gathered"

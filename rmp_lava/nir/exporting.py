@@ -129,7 +129,7 @@ def _check(network: SpikingNetwork) -> None:
         raise ConversionError(
             f"layer {silent!r} of {where} never spikes, but others read it; only the last layer may integrate"
         )
-    late = next((each.name for each in network if each.recurrent or any(s.longest_delay for s in each.synapses)), None)
+    late = next((layer.name for layer in network if layer.late), None)
     if late is not None:
         raise ConversionError(
             f"layer {late!r} of {where} has recurrent synapses or delays, which are not exported; export a network without them"
