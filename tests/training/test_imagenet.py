@@ -15,6 +15,7 @@ import torch
 from memory import memory_below
 
 from rmp_lava.cli import app
+from rmp_lava.conversion.distillation import Learning
 from rmp_lava.conversion.trace import trace
 from rmp_lava.conversion.tune import tune
 from rmp_lava.encoding import make_input
@@ -300,15 +301,14 @@ def test_training_gives_the_same_weights_as_from_memory(monkeypatch):
 def test_tuning_gives_the_same_network_as_from_memory(monkeypatch):
     whole, lazy = both_ways(40, (3, 4, 4), 3)
     monkeypatch.setattr(lazy_images, "MAX_DECODED_BYTES", 16 * 48)
-    monkeypatch.setattr("rmp_lava.conversion.tune._EVALUATION_BATCH", 16)
+    monkeypatch.setattr("rmp_lava.conversion.distillation.BATCH", 16)
     monkeypatch.setattr("rmp_lava.conversion.tune._CALIBRATION_IMAGES", 16)
     analog = trace(tiny(), make_input("current", (3, 4, 4)))
 
     def tuned(data: Dataset):
         validation = (data.test_images, data.test_labels)
-        return tune(
-            analog, data.train_images, data.train_labels, 2, epochs=1, batch_size=8, validation=validation
-        ).network
+        learning = Learning(epochs=1, batch_size=8)
+        return tune(analog, data.train_images, data.train_labels, 2, learning, validation=validation).network
 
     first, second = tuned(whole), tuned(lazy)
     assert first.layers == second.layers
