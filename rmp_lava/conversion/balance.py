@@ -60,10 +60,8 @@ def balance(
     how : Balancing
     profile : str or Profile
         The chip that will quantise the network: its registers decide how small the activation scale of a channel may be.
-    seed : int
-        Of the Poisson encoding.
-    progress : bool
-        Show on standard error how far it is, see `rmp_lava.progress`.
+    seed, progress
+        As `rmp_lava.run` takes them.
 
     Returns
     -------

@@ -220,10 +220,8 @@ class Conversion(Tabular):
 
         Parameters
         ----------
-        images : numpy.ndarray
-            As `stages` takes them.
-        progress : bool
-            Show on standard error how far it is, see `rmp_lava.progress`.
+        images, progress
+            As `stages` and `rmp_lava.run` take them.
         """
         if self.integer.is_sigma_delta or self.integer.is_graded:
             return ()  # its messages are changes or several spikes, not rates

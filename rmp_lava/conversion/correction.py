@@ -32,12 +32,8 @@ def correct_biases(
         Integers, as `quantize` returns them.
     analog : SpikingNetwork
         The same network in analog form.
-    images : numpy.ndarray
-        (N, *input shape) calibration images in [0, 1].
-    steps : int
-        T.
-    seed : int
-        Of the Poisson encoding.
+    images, steps, seed
+        Calibration images, as `rmp_lava.run` takes them.
     """
     images = images[: calibration_images(network)]
     layerwise = Layerwise(network, images, schedule(network, steps), memory=CURRENTS_BYTES, seed=seed)

@@ -47,14 +47,8 @@ def measure_layers(
         As `balance` returns it, with the activation scale of each layer.
     integer : SpikingNetwork
         The network whose spikes are counted: as `quantize` returns it, or `balanced` itself.
-    images : numpy.ndarray
-        (N, *input shape) in [0, 1].
-    steps : int
-        T.
-    seed : int
-        Of the Poisson encoding.
-    progress : bool
-        Show on standard error how far it is, see `rmp_lava.progress`.
+    images, steps, seed, progress
+        As `rmp_lava.run` takes them.
 
     Returns
     -------

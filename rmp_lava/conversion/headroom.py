@@ -21,12 +21,7 @@ def native_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, se
     """Smallest and largest membrane potential of each layer of a network that waits, for `quantize`; empty if it does not.
 
     The potential of native neurons saturates, which rarely matters while they spike, but a neuron that waits gathers many times
-    its threshold.
-
-    Parameters
-    ----------
-    network, images, steps, seed
-        As `board_ranges` takes them.
+    its threshold. Parameters are those of `board_ranges`.
     """
     if not network.wait:
         return {}
@@ -47,12 +42,8 @@ def board_ranges(network: SpikingNetwork, images: np.ndarray, steps: int, *, see
     ----------
     network : SpikingNetwork
         Of stage "balanced": in real numbers nothing saturates, so potentials beyond the register show.
-    images : numpy.ndarray
-        (N, *input shape) calibration images in [0, 1], or messages.
-    steps : int
-        T.
-    seed : int
-        Of the Poisson encoding.
+    images, steps, seed
+        Calibration images, or messages, as `rmp_lava.run` takes them.
     """
     record: tuple[Record, ...] = ("waiting",)
     found = run(network, images, steps, seed=seed, record=record)

@@ -77,14 +77,10 @@ def compare_rates(
         Balanced or integer.
     trained : torch.nn.Module, torch.export.ExportedProgram or SpikingNetwork
         What it was converted from, or the analog network of its conversion.
-    images : numpy.ndarray
-        (samples, *input shape) in [0, 1].
+    images, steps, seed
+        As `rmp_lava.run` takes them.
     labels : numpy.ndarray or None
         For the score of the trained network, which a conversion's analog form does not have.
-    steps : int
-        T.
-    seed : int
-        Of the Poisson encoding.
 
     Returns
     -------

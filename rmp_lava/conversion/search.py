@@ -125,10 +125,8 @@ def search(
         T at which it counts.
     integers : callable
         Quantises a balanced network as it will be quantised.
-    seed : int
-        Of the Poisson encoding.
-    progress : bool
-        Show on standard error how far it is, see `rmp_lava.progress`.
+    seed, progress
+        As `rmp_lava.run` takes them.
 
     Returns
     -------
