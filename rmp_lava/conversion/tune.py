@@ -70,11 +70,8 @@ def tune(
         In analog form (see `rmp_lava.conversion.analog`), with current encoding, or events, and an integrating read-out.
         Activation scales start from those of its spiking layers, which an earlier `tune` or `unscale` sets; without them, from
         those with the least squared error.
-    images : numpy.ndarray or LazyImages
-        Training images, (N, *input shape): float in [0, 1], or uint8 that means value / 255; events (N, T, *input shape) as
-        `rmp_lava.encoding.event_counts` returns them where the network takes them.
-    labels : numpy.ndarray
-        Integers, shape (N,), each an index of the outputs.
+    images, labels
+        As `rmp_lava.tune` takes them; events int8, as `rmp_lava.encoding.event_counts` returns them.
     steps : int
         T.
     learning : Learning

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -29,13 +30,7 @@ from rmp_lava.errors import ConversionError, DataError, UsageError
 from rmp_lava.hardware import load_profile
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
 
-
-def conv(inputs, outputs, kernel, **changed) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, bias=False, **changed)
-
-
-def linear(inputs, outputs) -> nn.Linear:
-    return nn.Linear(inputs, outputs, bias=False)
+conv, linear = partial(nn.Conv2d, bias=False), partial(nn.Linear, bias=False)
 
 
 # Obstacles

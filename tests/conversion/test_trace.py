@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -45,12 +46,7 @@ def seeded():
     torch.manual_seed(5)
 
 
-def conv(inputs, outputs, kernel, **changed) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, bias=False, **changed)
-
-
-def linear(inputs, outputs) -> nn.Linear:
-    return nn.Linear(inputs, outputs, bias=False)
+conv, linear = partial(nn.Conv2d, bias=False), partial(nn.Linear, bias=False)
 
 
 def names(network: SpikingNetwork) -> list[str]:
