@@ -13,7 +13,7 @@ from ..registers import MAX_STEPS
 from ..tables import Table, Tabular, table
 from .layers import INPUT, Companion, Input, Layer
 from .neurons import SigmaDelta
-from .validate import check_input, check_json, check_layers, is_integer, is_positive_or_none
+from .validate import check_input, check_integer, check_json, check_layers, is_positive_or_none
 from .values import Value, extent
 
 MAX_OFFSET = 2**40
@@ -125,10 +125,7 @@ class SpikingNetwork(Tabular, Value):
                 "reset keeps what it does not spike for, so use read-out 'potential' or 'count'"
             )
         offset = self.output_offset
-        if not is_integer(offset) or abs(offset) > MAX_OFFSET:
-            raise NetworkError(
-                f"output offset is {str(offset)[:40]}; allowed are integers of at most {MAX_OFFSET} state units"
-            )
+        check_integer(offset, -MAX_OFFSET, MAX_OFFSET, "output offset is", " state units")
         if offset and (not self.is_integer or (self.readout == "count") != self.is_sigma_delta):
             raise NetworkError(
                 f"output offset is {offset} for read-out {self.readout!r} of a network of stage {self.stage!r}; only integer "
@@ -143,9 +140,8 @@ class SpikingNetwork(Tabular, Value):
         check_json(self.provenance, "provenance")
         if not is_positive_or_none(self.output_scale):
             raise NetworkError(f"output scale is {str(self.output_scale)[:40]}; it must be a positive number or None")
-        steps = self.balanced_steps
-        if steps is not None and (not is_integer(steps) or not 1 <= steps <= MAX_STEPS):
-            raise NetworkError(f"balanced steps are {str(steps)[:40]}; allowed are integers 1..{MAX_STEPS}, or None")
+        if self.balanced_steps is not None:
+            check_integer(self.balanced_steps, 1, MAX_STEPS, "balanced steps are", ", or None")
         self._check_wait()
         if self.dataset is not None and not isinstance(self.dataset, str):
             raise NetworkError(f"data set is {str(self.dataset)[:40]!r}; expected its name, or None")
@@ -164,8 +160,7 @@ class SpikingNetwork(Tabular, Value):
 
     def _check_wait(self) -> None:
         wait, steps = self.wait, self.balanced_steps
-        if not is_integer(wait) or not 0 <= wait <= MAX_STEPS:
-            raise NetworkError(f"waiting steps are {str(wait)[:40]}; allowed are integers 0..{MAX_STEPS}")
+        check_integer(wait, 0, MAX_STEPS, "waiting steps are")
         if steps is not None and wait > steps:
             raise NetworkError(
                 f"neurons of network {self.name!r} wait for {wait} steps, but it was balanced for T = {steps}, after which no "

@@ -210,16 +210,9 @@ def _check_neurons(neurons: Neurons, shape: tuple[int, ...], layer: str, integer
         if neurons.reset == "soft":
             raise NetworkError(f"layer {layer!r} is leaky with a soft reset; lava-dl's CUBA neuron resets hard")
         for name in ("current_decay", "voltage_decay"):
-            rate = np.asarray(getattr(neurons, name))
-            if rate.dtype.kind not in "iu" or rate.shape not in ((), (shape[0],), shape):
-                found = f"{rate.dtype} of shape {rate.shape}" if rate.ndim else str(rate)
-                raise NetworkError(
-                    f"layer {layer!r}: {name} is {found}; expected one integer 0..{NO_MEMORY}, one per channel "
-                    f"{(shape[0],)} or one per neuron {shape}"
-                )
-            if rate.min() < 0 or rate.max() > NO_MEMORY:
-                worst = rate.min() if rate.min() < 0 else rate.max()
-                raise NetworkError(f"layer {layer!r}: {name} is {worst}; allowed are 0..{NO_MEMORY}")
+            rate, what = np.asarray(getattr(neurons, name)), f"layer {layer!r}: {name} is"
+            _check_by_unit(rate, shape, what)
+            _check_within(rate, NO_MEMORY, what)
     _check_graded(neurons, layer, integer)
     _check_bias(neurons, shape, layer, integer)
 
@@ -243,14 +236,8 @@ def _check_thresholds(neurons: Neurons, shape: tuple[int, ...], layer: str, inte
     values, where = np.asarray(neurons.threshold), f"layer {layer!r}: thresholds"
     if not integer or neurons.reset != "hard":
         raise NetworkError(f"{where} differ between neurons; only those of integer neurons with hard reset may")
-    if values.dtype.kind not in "iu" or values.shape not in ((shape[0],), shape):
-        raise NetworkError(
-            f"{where} are {values.dtype} of shape {values.shape}; expected one integer per channel {(shape[0],)} or one per "
-            f"neuron {shape}"
-        )
-    if values.min() < 0 or values.max() > MAX_THRESHOLD + 1:
-        worst = values.min() if values.min() < 0 else values.max()
-        raise NetworkError(f"{where} contain {worst}; allowed are 0..{MAX_THRESHOLD + 1}")
+    _check_by_unit(values, shape, f"{where} are")
+    _check_within(values, MAX_THRESHOLD + 1, f"{where} contain")
 
 
 def _check_sigma_delta(neurons: SigmaDelta, shape: tuple[int, ...], layer: str, integer: bool) -> None:
@@ -266,22 +253,14 @@ def _check_sigma_delta(neurons: SigmaDelta, shape: tuple[int, ...], layer: str, 
             f"{where} has sigma-delta neurons with v_init, decay, bias exponent or largest spike; leave these at their defaults"
         )
     for name in ("spike_exponent", "state_exponent"):
-        value = getattr(neurons, name)
-        if not is_integer(value) or not 0 <= value <= MAX_SDNN_EXPONENT:
-            raise NetworkError(f"{where}: {name} is {str(value)[:40]}; allowed are integers 0..{MAX_SDNN_EXPONENT}")
-    if not is_integer(neurons.threshold) or not 0 <= neurons.threshold <= MAX_THRESHOLD:
-        found = str(neurons.threshold)[:40]
-        raise NetworkError(f"{where}: threshold is {found}; sigma-delta neurons have integers 0..{MAX_THRESHOLD}")
+        check_integer(getattr(neurons, name), 0, MAX_SDNN_EXPONENT, f"{where}: {name} is")
+    check_integer(neurons.threshold, 0, MAX_THRESHOLD, f"{where}: threshold is")
     bias = neurons.bias
     if bias is None:
         return
     if neurons.reset == "none":
         raise NetworkError(f"{where} has a bias, but Lava's Sigma has none; make it a sigma-delta layer (reset 'soft')")
-    if bias.shape not in ((), (shape[0],), shape) or bias.dtype.kind not in "iu":
-        raise NetworkError(
-            f"{where}: bias is {bias.dtype} of shape {bias.shape}; expected integers: one, one per channel {(shape[0],)} or one "
-            f"per neuron {shape}"
-        )
+    _check_by_unit(bias, shape, f"{where}: bias is")
     largest, reached = MAX_SDNN_STATE >> neurons.exponent, int(np.abs(bias.astype(np.int64)).max())
     if reached > largest:
         raise NetworkError(
@@ -309,10 +288,28 @@ def _check_bias(neurons: Neurons, shape: tuple[int, ...], layer: str, integer: b
             f"layer {layer!r}: bias mantissa reaches {int(np.abs(bias).max())}; allowed are -{MAX_LAVA_BIAS + 1}.."
             f"{MAX_LAVA_BIAS} (16 bits on Lava's simulator, 13 on a chip)"
         )
-    if not is_integer(neurons.bias_exponent) or not 0 <= neurons.bias_exponent <= MAX_BIAS_EXPONENT:
+    check_integer(neurons.bias_exponent, 0, MAX_BIAS_EXPONENT, f"layer {layer!r}: bias exponent is")
+
+
+def _check_by_unit(values: np.ndarray, shape: tuple[int, ...], what: str) -> None:
+    """Raise `NetworkError` unless there is one integer, or one per channel or neuron of a population of this shape."""
+    if values.dtype.kind not in "iu" or values.shape not in ((), (shape[0],), shape):
+        found = f"{values.dtype} of shape {values.shape}" if values.ndim else str(values)
         raise NetworkError(
-            f"layer {layer!r}: bias exponent is {neurons.bias_exponent}; allowed are 0..{MAX_BIAS_EXPONENT}"
+            f"{what} {found}; expected one integer, one per channel {(shape[0],)} or one per neuron {shape}"
         )
+
+
+def _check_within(values: np.ndarray, high: int, what: str) -> None:
+    worst = values.min() if values.min() < 0 else values.max()
+    if not 0 <= worst <= high:
+        raise NetworkError(f"{what} {worst}; allowed are 0..{high}")
+
+
+def check_integer(value: object, low: int, high: int, what: str, otherwise: str = "") -> None:
+    """Raise `NetworkError` unless a value is an integer within limits, or what is allowed `otherwise`, in words."""
+    if not (isinstance(value, (int, np.integer)) and is_integer(value) and low <= value <= high):
+        raise NetworkError(f"{what} {str(value)[:40]}; allowed are integers {low}..{high}{otherwise}")
 
 
 def _is_number(value: object) -> bool:
