@@ -148,9 +148,8 @@ class SpikingNetwork(Tabular, Value):
         share = self.validation_fraction
         if share is not None and not (isinstance(share, float) and 0 < share < 1):
             raise NetworkError(f"validation fraction is {str(share)[:40]}; expected a number between 0 and 1, or None")
-        macs = self.trained_macs
-        if macs is not None and not (is_integer(macs) and 0 <= macs < 2**63):
-            raise NetworkError(f"trained multiply-accumulates are {str(macs)[:40]}; expected a number of them, or None")
+        if self.trained_macs is not None:
+            check_integer(self.trained_macs, 0, 2**63 - 1, "trained multiply-accumulates are", ", or None")
         for companion in self.companions:
             values = (companion.kind, companion.file, companion.sha256, companion.builder or "")
             if not all(isinstance(value, str) for value in values):
