@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MOST_TITLE_COLUMNS = 100
+_LONGEST_NAME = 24
+"""Characters of a word of text that a console should not break."""
 ROWS_SHOWN = 16
 """Of a table as `repr`."""
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -62,6 +64,8 @@ class Table:
         For each column whether it is text, left-aligned, or numbers, right-aligned.
     total : bool
         The last row is a sum.
+    spare : tuple of str
+        Heads of columns that a console leaves out where it is too narrow for whole words, the first one first.
     """
 
     title: str
@@ -69,6 +73,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     text: tuple[bool, ...]
     total: bool = False
+    spare: tuple[str, ...] = ()
 
     def to_text(self, max_rows: int | None = None) -> str:
         """Lines of aligned columns, without colours; rows in the middle beyond `max_rows` become one line of dots."""
@@ -148,7 +153,7 @@ class Table:
         return {"columns": list(self.columns), "rows": [list(row) for row in self.rows]}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable]:
-        """What rich's consoles print: words of heads, and numbers, are not broken where the console is wide enough for that."""
+        """What rich's consoles print: without spare columns, and with broken words, only as far as the console is too narrow."""
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -160,19 +165,49 @@ class Table:
             show_header=any(self.columns),
             min_width=min(len(self.title), _MOST_TITLE_COLUMNS),
         )
-        least = [self._longest_word(i) for i in range(len(self.columns))]
-        fits = sum(least) + 3 * len(least) + 1 <= options.max_width
-        for column, text, width in zip(self.columns, self.text, least, strict=True):
-            justify: Literal["left", "right"] = "left" if text else "right"
-            result.add_column(column, justify=justify, overflow="fold", min_width=width if fits else None)
+        widths = self._widths(options.max_width)
+        for i, width in widths.items():
+            justify: Literal["left", "right"] = "left" if self.text[i] else "right"
+            result.add_column(self.columns[i], justify=justify, overflow="fold", width=width)
         for number, row in enumerate(self.rows, 2):
-            result.add_row(*map(Text, row), end_section=self.total and number == len(self.rows))
+            result.add_row(*(Text(row[i]) for i in widths), end_section=self.total and number == len(self.rows))
+        left_out = [head for i, head in enumerate(self.columns) if i not in widths]
+        if left_out:
+            result.caption, result.caption_justify = f"Left out at this width: {', '.join(left_out)}", "left"
         yield result
 
-    def _longest_word(self, column: int) -> int:
-        """Characters of the longest word of a column's head, and of its cells if they are numbers."""
-        cells = [] if self.text[column] else [row[column] for row in self.rows]
-        return max((len(word) for text in (self.columns[column], *cells) for word in text.split()), default=0)
+    def _widths(self, available: int) -> dict[int, int | None]:
+        """Columns that so many characters hold -> their widths; None if words have to be broken, which rich does."""
+        from rich.cells import cell_len
+
+        shown = list(range(len(self.columns)))
+        cells = [[head, *(row[i] for row in self.rows)] for i, head in enumerate(self.columns)]
+        widths = [max(map(cell_len, column)) for column in cells]
+
+        def least(i: int, *, names: bool) -> int:
+            """Where words of the head and of numbers stay whole, and with `names` numbers with units and words of text, too."""
+            words = [word for cell in cells[i][1:] for word in cell.split()]
+            if self.text[i]:
+                words = [word for word in words if names and len(word) <= _LONGEST_NAME]
+            elif names:
+                words = cells[i][1:]
+            return max(map(cell_len, (*self.columns[i].split(), *words)), default=0)
+
+        def room(sizes: list[int]) -> int:
+            return available - 1 - sum(sizes[i] + 3 for i in shown)
+
+        smallest = [least(i, names=True) for i in shown]
+        for head in self.spare:
+            if room(smallest) < 0:
+                shown.remove(self.columns.index(head))
+        if room(smallest) < 0:
+            smallest = [least(i, names=False) for i in range(len(self.columns))]
+        if room(smallest) < 0:
+            return dict.fromkeys(shown)
+        while room(widths) < 0:
+            widest = max((i for i in shown if widths[i] > smallest[i]), key=widths.__getitem__)
+            widths[widest] -= 1
+        return {i: widths[i] for i in shown}
 
     def _shortened(self, max_rows: int | None) -> list[tuple[str, ...]]:
         if max_rows is None or len(self.rows) <= max_rows:
@@ -208,12 +243,13 @@ def table(
     *,
     text_columns: int | Collection[int] = 1,
     total: bool = False,
+    spare: Iterable[str] = (),
 ) -> Table:
     """A `Table` of any cells, as strings; `text_columns` are the columns of text, or how many of them are at the left."""
     heads = tuple(columns)
     of_text = range(text_columns) if isinstance(text_columns, int) else text_columns
     cells = tuple(tuple(str(cell) for cell in row) for row in rows)
-    return Table(title, heads, cells, tuple(i in of_text for i in range(len(heads))), total)
+    return Table(title, heads, cells, tuple(i in of_text for i in range(len(heads))), total, tuple(spare))
 
 
 def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

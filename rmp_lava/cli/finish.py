@@ -72,7 +72,7 @@ def finish(
     """Write the network and its companions, and show what was measured."""
     from ..conversion.conversion import with_measurement
     from ..report.provenance import COMPANIONS
-    from ..report.tables import WIDE, fidelity_table, network_table, stage_table
+    from ..report.tables import fidelity_table, network_table, stage_table
     from ..sources.companions import save_with_ann
 
     target = replace(target, model=conversion.model)
@@ -84,7 +84,7 @@ def finish(
         console.print(f"{finding.sentence()}.")
     if conversion.silent_units:
         console.print(conversion.silent_units)
-    console.print(network_table(conversion.integer, wide=console.width >= WIDE))
+    console.print(network_table(conversion.integer))
     if measurement.layer_fidelity:
         console.print(fidelity_table(measurement.layer_fidelity))
     console.print(stage_table(measurement.stages, conversion.steps))

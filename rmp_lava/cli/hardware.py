@@ -121,7 +121,6 @@ def fit(
     from ..report.board import describe_lowering, lowering_table
     from ..report.hardware import compilers_table, describe_mapping, mapping_table, savings_table
     from ..report.runs import steps_for
-    from ..report.tables import WIDE
     from ..sources.images import images_for
 
     network = netx.load(net)
@@ -137,7 +136,7 @@ def fit(
     if samples is not None and data is None and images is None and data_dir is None:
         raise UsageError("--samples is given, but no images; pass --data, --data-dir or --images too")
     console = console_for(json_path)
-    console.print(mapping_table(mapping, wide=console.width >= WIDE))
+    console.print(mapping_table(mapping))
     differing = compilers_table(mapping)
     if differing is not None:
         console.print(differing)

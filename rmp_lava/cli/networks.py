@@ -44,13 +44,13 @@ def info(
     """
     from .. import netx
     from ..report.provenance import describe_companions, provenance_tables
-    from ..report.tables import WIDE, network_table
+    from ..report.tables import network_table
 
     network = options.loaded(net, input_shape, input_message_bits, num_layers)
     obstacles = netx.file_obstacles(net, network)
     call = None if obstacles else netx.lava_dl_call(network)
     console = console_for(json_path)
-    console.print(network_table(network, wide=console.width >= WIDE))
+    console.print(network_table(network))
     source = network.input
     console.print(f"Input: {'x'.join(map(str, source.shape))}, {source.encoding}, {_messages(source.levels)}")
     console.print(

@@ -50,7 +50,7 @@ def nir(
     from .. import netx
     from ..conversion.quantize import quantize
     from ..nir import load_nir, save_nir
-    from ..report.tables import WIDE, network_table
+    from ..report.tables import network_table
 
     kinds = (source.suffix, target.suffix)
     if kinds == (".net", ".nir"):
@@ -68,6 +68,6 @@ def nir(
     else:
         raise UsageError(f"the files are {source} and {target}; name a .nir file and a .net file, in either order")
     console = console_for(json_path)
-    console.print(network_table(network, wide=console.width >= WIDE))
+    console.print(network_table(network))
     console.print(f"Network: {target}")
     write_json(json_path, {"written": str(target), "stage": network.stage, "layers": [layer.name for layer in network]})

@@ -97,9 +97,11 @@ def _words(axes: Axes, network: SpikingNetwork, ys: list[float], x: float, width
     for y, layer in zip(ys[1:], network, strict=True):
         half = (ys[1] - ys[0]) / 2
         sources = ", ".join(label(s.source, 40) for s in layer.synapses)
-        neurons = layer.neurons
-        of = "integrates" if neurons.reset == "none" else f"{neurons.reset} reset"
-        note_on(axes, f"{label(layer.name, 80)}: {synapses(layer)} from {sources}; {of}", down=(y - half, y + half))
+        note_on(
+            axes,
+            f"{label(layer.name, 80)}: {synapses(layer)} from {sources}; {layer.neurons.kind}",
+            down=(y - half, y + half),
+        )
     if not wide:
         for y, (name, kind, form, size, weights) in zip(ys, rows, strict=True):
             axes.text(x, y - 0.005, f"{name}  ", va="bottom", fontsize=8.5)

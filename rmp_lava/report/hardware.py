@@ -94,23 +94,44 @@ def describe_anchors(checks: Sequence[Check]) -> list[str]:
     ]
 
 
-def mapping_table(mapping: Mapping, *, wide: bool) -> Table:
-    """Cores of each population, and usage of its fullest core; also shapes, blocks and chips if `wide`."""
+def mapping_table(mapping: Mapping) -> Table:
+    """Cores of each population and their chips if there are several, its shape, its block, and usage of its fullest core."""
     rows = []
-    per_chip, several = mapping.profile["cores.usable_per_chip"], wide and mapping.chips > 1
+    per_chip, several = mapping.profile["cores.usable_per_chip"], mapping.chips > 1
     for layer in mapping.layers:
         held = [f"{layer.usage[name].largest:,}" for name in ("neurons", "synapse_words", "axons_in", "axons_out")]
-        shapes = (shape(layer.shape), shape(layer.block)) if wide else ()
         cores = f"{layer.cores:,}" if layer.fits else "–"
         on = (_chips(layer, per_chip),) if several else ()
-        rows.append((layer.name, *shapes, cores, *on, *held, _RESOURCES[layer.binding], _used(layer)))
+        rows.append(
+            (
+                layer.name,
+                shape(layer.shape),
+                shape(layer.block),
+                cores,
+                *on,
+                *held,
+                _RESOURCES[layer.binding],
+                _used(layer),
+            )
+        )
     chips = (f"{mapping.chips:,}",) if several else ()
-    rows.append(("all", *(("", "") if wide else ()), cores_taken(mapping), *chips, "", "", "", "", "", ""))
-    shapes = ("shape", "on a core") if wide else ()
+    rows.append(("all", "", "", cores_taken(mapping), *chips, "", "", "", "", "", ""))
     on = ("chips",) if several else ()
-    columns = ("layer", *shapes, "cores", *on, "neurons", "words", "axons in", "axons out", "scarcest", "used")
+    columns = (
+        "layer",
+        "shape",
+        "on a core",
+        "cores",
+        *on,
+        "neurons",
+        "words",
+        "axons in",
+        "axons out",
+        "scarcest",
+        "used",
+    )
     title = f"Fullest core of each layer, {mapping.profile.name}, {mapping.implementation} neurons"
-    return table(title, columns, rows, total=True)
+    return table(title, columns, rows, total=True, spare=("shape", "on a core", *on, "axons out", "axons in"))
 
 
 def _chips(layer: LayerMapping, per_chip: int) -> str:

@@ -9,15 +9,12 @@ from rich.console import Console
 
 from ..conversion.layer_fidelity import LayerFidelity, begins_at
 from ..conversion.stages import Cost, Stage
-from ..network import Conv, Layer, SigmaDelta, SpikingNetwork, Synapse
+from ..network import Conv, Layer, SpikingNetwork, Synapse
 from ..network.values import extent
 from ..registers import MAX_STATE, to_weight_units
 from ..results import Run
 from ..tables import Table, table
 from ..words import count, digits, is_number, percent, shape
-
-WIDE = 110
-"""Columns of a console from which tables show more."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -28,20 +25,12 @@ def console(*, stderr: bool = False) -> Console:
     return result
 
 
-def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
-    """Layers with their shapes, synapses and neurons; number and range of weights only if `wide`."""
+def network_table(network: SpikingNetwork) -> Table:
+    """Layers with their shapes, synapses, weights and neurons."""
     rows = []
     for layer in network:
         neurons = layer.neurons
-        if isinstance(neurons, SigmaDelta):
-            kind = neurons.kind
-        elif neurons.is_leaky:
-            decays = (neurons.current_decay, neurons.voltage_decay)
-            kind = f"CUBA, decays {'/'.join(map(extent, decays))}"
-        else:
-            kind = {"soft": "RMP (soft reset)", "hard": "IF (hard reset)", "none": "integrates"}[neurons.reset]
-            kind = kind if wide else kind.partition(" (")[0]
-            kind += f", graded to {neurons.largest_spike}" if neurons.largest_spike > 1 else ""
+        decays = f"CUBA, decays {extent(neurons.current_decay)}/{extent(neurons.voltage_decay)}"
         first = layer.synapses[0]
         synapses = f"conv {shape(first.weight.shape[2:])}" if isinstance(first, Conv) else "dense"
         weights = sum(s.weight.size for s in layer.synapses)
@@ -50,17 +39,18 @@ def network_table(network: SpikingNetwork, *, wide: bool = True) -> Table:
             (
                 layer.name,
                 f"{synapses} from {', '.join(map(_source, layer.synapses))}",
-                kind,
+                decays if neurons.is_leaky else neurons.kind,
                 shape(layer.shape),
-                *((f"{weights:,}", f"{low:g} … {high:g}") if wide else ()),
+                f"{weights:,}",
+                f"{low:g} … {high:g}",
                 "–" if neurons.reset == "none" else extent(neurons.threshold),
                 f"{neurons.v_init:g}",
                 percent(_weight_error(layer)[0], 2),
             )
         )
-    of_weights = ("weights", "range") if wide else ()
-    columns = ("layer", "synapses", "neurons", "shape", *of_weights, "threshold", "v_init", "rounding")
-    return table(f"Network {network.name!r}", columns, rows, text_columns=3)
+    columns = ("layer", "synapses", "neurons", "shape", "weights", "range", "threshold", "v_init", "rounding")
+    spare = ("range", "v_init", "weights", "neurons")
+    return table(f"Network {network.name!r}", columns, rows, text_columns=3, spare=spare)
 
 
 def quantisation_table(network: SpikingNetwork, run: Run) -> Table:

@@ -167,7 +167,8 @@ def zoo_table() -> Table:
         for each in entries()
     ]
     columns = ("network", "data set", "trained", "spiking", "images", "T", "wait", "cores", "energy")
-    return table("Networks that come with rmp-lava; never run on hardware", columns, rows, text_columns=2)
+    title = "Networks that come with rmp-lava; never run on hardware"
+    return table(title, columns, rows, text_columns=2, spare=("images", "wait"))
 
 
 def _folders() -> tuple[Path, Path]:

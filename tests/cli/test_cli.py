@@ -90,7 +90,7 @@ def work(tmp_path_factory) -> Path:
 def test_train_convert_info_run(work, call):
     code, output, _ = call("info", work / "d.net")
     assert code == 0
-    for part in ("digits-cnn", "conv1", "RMP (soft reset)", "Input: 1x8x8, rate", "14,316 weights", "lava-dl"):
+    for part in ("digits-cnn", "conv1", "soft reset", "Input: 1x8x8, rate", "14,316 weights", "lava-dl"):
         assert part in output
     code, output, _ = call("run", work / "d.net", "--backend", "fast", "--compare", "--samples", 30)
     assert code == 0
@@ -114,7 +114,7 @@ def test_convert_prints_the_accuracy_of_each_stage(work, call, tmp_path):
     options = ("--steps", 4, "--calibration", 20, "--validation", 30, "--reset", "hard", "--output", tmp_path / "h.net")
     code, output, _ = call("convert", work / "d.pt", *options, "--json", tmp_path / "h.json")
     assert code == 0
-    for part in ("trained ANN", "float SNN", "integer SNN", "IF (hard reset)", "Rates against activations"):
+    for part in ("trained ANN", "float SNN", "integer SNN", "hard reset", "Rates against activations"):
         assert part in output
     result = json.loads((tmp_path / "h.json").read_text())
     assert [stage["name"] for stage in result["stages"]] == STAGES

@@ -76,7 +76,7 @@ def test_conversion_with_spike_bits_measures_both_forms(tmp_path):
     real, integer = (stage.score.correlation for stage in stages[-2:])
     assert integer > real - 0.02
     network = conversion.integer
-    assert "RMP (soft reset), graded to 7" in {row[2] for row in network_table(network, wide=True).rows}
+    assert "soft reset, up to 7 spikes in a message" in {row[2] for row in network_table(network).rows}
     path = rmp_lava.save(network, tmp_path / "graded.net")
     assert rmp_lava.load(path) == network
     assert "graded spikes" in " ".join(lava_dl_loader.lava_dl_obstacles(network))

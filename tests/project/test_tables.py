@@ -90,3 +90,19 @@ def test_words_of_heads_and_numbers_are_whole_at_80_columns_and_no_line_is_wider
         assert max(map(len, page.getvalue().splitlines())) <= width
         whole = all(word in page.getvalue() for word in (*" ".join(heads).split(), *rows[0][1:4]))
         assert whole == (width == 80)
+
+
+def test_a_narrow_console_leaves_out_spare_columns_before_it_breaks_names():
+    heads = ("layer", "shape", "on a core", "synapses", "energy")
+    rows = [("block1.conv1", "32×32×32", "32×32×8", "conv 3×3 from block1.conv2", "40.9 µJ")] * 2
+    shown = table("Cores", heads, rows, text_columns={0, 3}, spare=("on a core", "shape"))
+    left = {120: (), 60: ("on a core",), 50: ("on a core", "shape")}
+    for width, missing in left.items():
+        page = StringIO()
+        Console(file=page, width=width).print(shown)
+        text = page.getvalue()
+        assert max(map(len, text.splitlines())) <= width
+        assert text.count("block1.conv1") == text.count("40.9 µJ") == 2 and text.count("block1.conv2") == 2
+        assert {head for head in heads if head not in text.partition("Left out")[0]} == set(missing)
+        assert ("Left out at this width: " in text) == bool(missing)
+    assert "on a core" in shown.to_text() and "shape" in shown.to_csv()

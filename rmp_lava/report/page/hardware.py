@@ -72,7 +72,7 @@ def cores_section(mapping: Mapping) -> Section:
     cores = Sheet(
         f"Estimated, {mapping.implementation} neurons: what the fullest core of each layer holds, and which of its resources is "
         "scarcest.",
-        mapping_table(mapping, wide=False),
+        mapping_table(mapping),
         [layer.demand.origin or layer.name for layer in mapping.layers],
     )
     shown = picture("cores", "Cores", caption, lambda width: plot.cores(mapping, width=width), cores_data(mapping))

@@ -17,7 +17,6 @@ from .parts import Fact, Section, Sheet, picture
 
 _LARGEST = 1e15
 _READOUTS = {"count": "spike count", "potential": "membrane potential", "total": "integrated input"}
-_RESETS = {"soft": "RMP (soft reset)", "hard": "integrate-and-fire (hard reset)", "none": "integrating"}
 
 
 def facts(measured: Measured) -> list[Fact]:
@@ -50,8 +49,7 @@ def _reached(score: Score, trained: Score | None) -> Fact:
 def network_section(measured: Measured) -> Section:
     """Layers, shapes and connections."""
     network = measured.network
-    own = network.is_sigma_delta or network.is_graded
-    kinds = sorted({layer.neurons.kind if own else _RESETS[layer.neurons.reset] for layer in network.layers})
+    kinds = sorted({layer.neurons.kind for layer in network.layers})
     numbers = "Loihi’s integers" if network.is_integer else "real numbers"
     skips = sum(len(layer.synapses) - 1 for layer in network)
     text = (
