@@ -119,8 +119,7 @@ def _cost(lab: Lab, trained: Trained, row: Row, tuned: Sequence[Path]) -> dict[s
 
 def energy(settings: Mapping[str, Any], places: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """A job: "energy" in J per inference (low, value, high), and "latency" in time steps."""
-    network = rmp_lava.load(places[NET])
-    network = network.replace(wait=settings.get("wait", network.wait))
+    network = with_wait(rmp_lava.load(places[NET]), settings.get("wait"))
     images, _ = shown(settings, places)
     found = rmp_lava.estimate(network, rmp_lava.run(network, images, settings["steps"]), settings["profile"])
     return {"energy": found.dynamic_between.summary(), "latency": found.latency}

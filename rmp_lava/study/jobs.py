@@ -223,9 +223,7 @@ def images_fingerprint(name: str, directory: str | None) -> int:
 
 @lru_cache(maxsize=1)
 def _ready(net: str, sha256: str, wait: int | None, reset: str | None, first: int) -> PreparedNetwork:
-    loaded = _network(net, sha256)
-    if wait is not None:
-        loaded = loaded.replace(wait=wait)
+    loaded = with_wait(_network(net, sha256), wait)
     return prepare(with_hard_reset(loaded) if reset == "hard" else loaded, Fast(first_sample=first))
 
 
@@ -236,6 +234,13 @@ def _network(net: str, sha256: str) -> SpikingNetwork:
             f"network {net} is missing or has changed; keep the store on a file system that all workers share"
         )
     return load(net)
+
+
+def with_wait(network: SpikingNetwork, wait: int | None) -> SpikingNetwork:
+    """The same network with another wait, up to the T that it runs for, which may be more than that of its thresholds."""
+    if wait is None or network.balanced_steps is None:
+        return network if wait is None else network.replace(wait=wait)
+    return network.replace(wait=wait, balanced_steps=max(wait, network.balanced_steps))
 
 
 def with_hard_reset(network: SpikingNetwork) -> SpikingNetwork:

@@ -133,6 +133,19 @@ def test_a_job_that_fails_is_named_and_the_others_go_on(checkpoint, tmp_path, ca
     assert "is missing or has changed" in execute(changed, str(tmp_path / "store"), 1).error
 
 
+def test_a_network_waits_longer_than_the_steps_that_it_was_balanced_for(tmp_path, capsys):
+    network = rmp_lava.load(ROOT / "exports" / "reference" / "digits-soft.net")
+    rmp_lava.save(network.replace(balanced_steps=2), tmp_path / "n.net")
+    study = tmp_path / "study.toml"
+    study.write_text(f"nets = {{ n = '{tmp_path / 'n.net'}' }}\nimages = 10\n[grid]\nsteps = 4\nwait = [0, 'T']")
+    code, shown, err = run(capsys, study, "--store", tmp_path / "store", "--json", "-")
+    assert code == 0, err
+    operations = [row["operations"] for row in json.loads(shown)["rows"]]
+    images = load("digits").test_images[np.random.default_rng(1).permutation(450)[:10]]
+    runs = [rmp_lava.run(network.replace(wait=wait), images, 4) for wait in (0, 4)]
+    assert operations == [sum(each.sum() for each in one.synaptic_operations.values()) / 10 for one in runs]
+
+
 def test_ctrl_c_keeps_what_is_done(tmp_path, capsys, monkeypatch):
     net = ROOT / "exports" / "reference" / "digits-soft.net"
     study, store = tmp_path / "study.toml", tmp_path / "store"
