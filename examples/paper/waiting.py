@@ -16,7 +16,7 @@ from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.fidelity import clipped as with_clipping
 from rmp_lava.conversion.outputs import trained_outputs
 from rmp_lava.study.job import Job
-from rmp_lava.study.jobs import conversion, shown
+from rmp_lava.study.jobs import conversion, shown, with_wait
 from rmp_lava.study.store import NET
 from rmp_lava.study.study import WHOLE
 from rmp_lava.study.sweep import Row
