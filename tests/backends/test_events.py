@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -84,3 +86,31 @@ def test_events_where_a_synapse_allows_them():
     network = SpikingNetwork("mixed", source, layers, "integer", "count")
     execution = run(network, np.ones((1, 4, 5, 5)), 4, Fast(kernel="events")).execution
     assert "event-driven sums (int8 in grouped; float32 in odd)" in execution
+
+
+@settings(max_examples=examples(30))
+@given(st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0, 0.3, 1]), st.integers(1, 4), seeds)
+def test_shortcuts_that_only_scale_are_added_as_their_convolution_is(
+    depthwise, first, constant, density, exponent, seed
+):
+    rng = np.random.default_rng(seed)
+    channels, steps = int(rng.integers(1, 5)), int(rng.integers(1, 7))
+    each = rng.integers(-128, 128, channels).astype(np.int16)
+    weight, groups = (each[:, None, None, None], channels) if depthwise else (np.diag(each)[..., None, None], 1)
+    wide = rng.integers(-60, 60, (channels, channels, 3, 3)).astype(np.int16)
+    shape, source = (channels, 4, 3), make_input("current" if constant else "spikes", (channels, 4, 3))
+    neurons = Neurons(int(rng.integers(20, 200)), bias=rng.integers(-9, 9, channels))
+    shortcut = Conv("a", weight, groups=groups, exponent=exponent)
+    synapses = (shortcut, Conv("a", wide, padding=(1, 1)))
+    layers = (
+        Layer("a", shape, (Conv(INPUT, weight, groups=groups), Conv(INPUT, wide, padding=(1, 1))), neurons),
+        Layer("b", shape, synapses if first else synapses[::-1], neurons),
+        Layer("c", shape, (replace(shortcut, source="b"),), Neurons(5, "none")),
+    )
+    images = rng.random((3, *shape)) if constant else (rng.random((3, steps, *shape)) < density).astype(np.uint8)
+    network = SpikingNetwork("shortcuts", source, layers, "integer", "potential")
+    a, b = (run(network, images, steps, engine, record=("spikes", "potentials")) for engine in ("fast", "reference"))
+    assert "elementwise and int8" in a.execution or "elementwise and float32" in a.execution
+    for name in ("a", "b", "c"):
+        np.testing.assert_array_equal(a.spikes[name], b.spikes[name])
+        np.testing.assert_array_equal(a.potentials[name], b.potentials[name])

@@ -13,12 +13,17 @@ from ...schedule import Schedule
 
 DEFAULT_MEMORY = {"cpu": 2**30, "cuda": 2**33}
 """Bytes of a run unless the caller chooses."""
-BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
-"""Weighted sums per block: on a CPU they should still be in a cache when the neurons read them."""
-_STEPS_PER_STATE = 4
-"""Steps that a block should have, so that states are not fetched from main memory for each step."""
-_WORTHWHILE = {"cpu": 2**20, "cuda": 2**24}
-"""Neurons per batch above which a larger batch is no faster."""
+BLOCK_BYTES = {"cpu": 2**23, "cuda": 2**28}
+"""Weighted sums per block: on a CPU they should still be in the last cache when the neurons read them. In less, a call of a
+convolution costs as much as its products."""
+_WORTHWHILE = {"cpu": 2**22, "cuda": 2**28}
+"""Messages of the largest layer in a chunk above which a larger batch is no faster: they should stay in the last cache."""
+_LEAST_SETS = 256
+"""Samples times steps of a chunk that are worthwhile nevertheless, because they share the weights."""
+_STEPS, _STEPS_OF_FEW, _FEW = 32, 64, 8
+"""Steps of a chunk, and those where there are only so few samples."""
+_SAMPLES_OF_WINDOWS = 4
+"""Where neurons wait, sums over all steps of a window take as much as so many steps."""
 _STATE_BYTES = 20
 """Per neuron: membrane potential and current, up to eight bytes each, and the spike count."""
 _READ_OUT_BYTES = 24
@@ -42,11 +47,11 @@ class Batching:
         return max(1, min(self.steps, self.block_bytes // (4 * samples * size)))
 
     def blocks(self, steps: int, samples: int, size: int) -> Iterator[tuple[slice, slice]]:
-        """Blocks of (steps, samples) of a population of `size` neurons, with many steps rather than many samples.
+        """Blocks of (steps, samples) of a population of `size` neurons: all steps of some samples, or some of one sample.
 
-        A neuron's state is read and written once per block, so large populations advance few samples at a time.
+        Each is one piece of memory (`streams`), and a neuron's state is read and written as seldom as possible.
         """
-        rows = max(1, min(samples, self.block_bytes // (4 * size * min(steps, _STEPS_PER_STATE))))
+        rows = max(1, min(samples, self.block_bytes // (4 * size * steps)))
         length = self.block_steps(rows, size)
         for row in range(0, samples, rows):
             for first in range(0, steps, length):
@@ -76,10 +81,13 @@ def choose_batching(
     history = max(histories(network).values())
     sizes = [int(np.prod(network.input.shape)), *(layer.size for layer in network)]
     block_bytes = BLOCK_BYTES[kind]
-    batch = max(1, min(-(-samples // workers), _WORTHWHILE[kind] // max(sizes)))
+    available = -(-samples // workers)
     # Neurons that wait send their first message when later layers have received nothing yet: their windows are kept whole.
     least = plan.steps if plan.wait else 1
-    steps = least if step_by_step else max(least, min(plan.steps, max(16, min(64, 256 // batch))))
+    usual = _STEPS if available > _FEW else _STEPS_OF_FEW
+    steps = least if step_by_step else max(least, min(plan.steps, usual))
+    sets = max(_LEAST_SETS, _WORTHWHILE[kind] // max(sizes))
+    batch = max(1, min(available, sets // (_SAMPLES_OF_WINDOWS if plan.wait else steps)))
 
     def needed() -> int:
         # A real-valued input and graded messages take four bytes, a spike one.

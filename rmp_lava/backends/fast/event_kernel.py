@@ -104,6 +104,14 @@ def total(messages: np.ndarray) -> np.int64:
 
 
 @compiled
+def add_products(total: np.ndarray, messages: np.ndarray, weights: np.ndarray) -> None:
+    """Add float32 weights (channels,) times uint8 messages (pixels, channels) to a float32 total of their shape."""
+    for pixel in range(len(messages)):
+        for channel in range(len(weights)):
+            total[pixel, channel] += np.float32(messages[pixel, channel]) * weights[channel]
+
+
+@compiled
 def list_events(messages: np.ndarray, width: int, channels: int, events: np.ndarray, starts: np.ndarray) -> None:
     """List the messages of each pixel; a message of value k is k events.
 

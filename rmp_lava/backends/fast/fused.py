@@ -24,8 +24,8 @@ SOFT, HARD, NONE = 0, 1, 2
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Limits = tuple[int32, int32]
-_Fired = tuple[int32, int32, int32]
-"""Lowest and highest v that was compared with the threshold, saturated updates."""
+_Fired = tuple[int32, int32, int32, int32]
+"""Lowest and highest v that was compared with the threshold, saturated updates, messages."""
 
 _HIGHEST, _LOWEST = int32(MAX_STATE), int32(-MAX_STATE)
 _SHIFT = int32(STATE_SHIFT)
@@ -60,12 +60,6 @@ def _decay(x: np.ndarray, keep: float) -> None:
 
 
 @compiled
-def _decay_and_add_current(v: np.ndarray, keep: float, a: np.ndarray) -> None:
-    for j in range(len(v)):
-        v[j] = int32(int32(float64(v[j]) * keep) + int32(int32(a[j]) << _SHIFT))
-
-
-@compiled
 def _wrap(u: np.ndarray) -> _Limits:
     low, high = _WRAP, int32(-_WRAP)
     for j in range(len(u)):
@@ -78,54 +72,66 @@ def _wrap(u: np.ndarray) -> _Limits:
 
 
 @compiled
-def _fire_soft(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
-    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
+def _fire_soft(
+    v: np.ndarray, a: np.ndarray, bias: np.ndarray, threshold: int32, counts: np.ndarray, out: np.ndarray
+) -> _Fired:
+    low, high, saturations, messages = _HIGHEST, _LOWEST, int32(0), int32(0)
     for j in range(len(v)):
-        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
-        saturations = int32(saturations + int32(x != v[j]))
+        y = int32(int32(v[j] + int32(int32(a[j]) << _SHIFT)) + bias[j])
+        x = int32(min(_HIGHEST, max(_LOWEST, y)))
+        saturations = int32(saturations + int32(x != y))
         low, high = int32(min(low, x)), int32(max(high, x))
         spike = int32(x > threshold)
         out[j] = uint8(spike)
         v[j] = int32(x - int32(spike * threshold))
-    return low, high, saturations
+        counts[j] = int32(counts[j] + spike)
+        messages = int32(messages + spike)
+    return low, high, saturations, messages
 
 
 @compiled
-def _fire_graded(v: np.ndarray, threshold: int32, largest: int32, out: np.ndarray) -> _Fired:
-    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
+def _fire_graded(
+    v: np.ndarray,
+    a: np.ndarray,
+    bias: np.ndarray,
+    threshold: int32,
+    largest: int32,
+    counts: np.ndarray,
+    out: np.ndarray,
+) -> _Fired:
+    low, high, saturations, messages = _HIGHEST, _LOWEST, int32(0), int32(0)
     for j in range(len(v)):
-        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
-        saturations = int32(saturations + int32(x != v[j]))
+        y = int32(int32(v[j] + int32(int32(a[j]) << _SHIFT)) + bias[j])
+        x = int32(min(_HIGHEST, max(_LOWEST, y)))
+        saturations = int32(saturations + int32(x != y))
         low, high = int32(min(low, x)), int32(max(high, x))
         # Below 2^24, a quotient that is no integer is never rounded up to one.
         spikes = int32(float32(int32(x - int32(1))) / float32(threshold))
         spikes = int32(min(largest, max(int32(0), spikes)))
         out[j] = uint8(spikes)
         v[j] = int32(x - int32(spikes * threshold))
-    return low, high, saturations
+        sent = int32(spikes != 0)
+        counts[j] = int32(counts[j] + sent)
+        messages = int32(messages + sent)
+    return low, high, saturations, messages
 
 
 @compiled
-def _fire_hard(v: np.ndarray, threshold: int32, out: np.ndarray) -> _Fired:
-    low, high, saturations = _HIGHEST, _LOWEST, int32(0)
+def _fire_hard(
+    v: np.ndarray, a: np.ndarray, bias: np.ndarray, threshold: int32, counts: np.ndarray, out: np.ndarray
+) -> _Fired:
+    low, high, saturations, messages = _HIGHEST, _LOWEST, int32(0), int32(0)
     for j in range(len(v)):
-        x = int32(min(_HIGHEST, max(_LOWEST, v[j])))
-        saturations = int32(saturations + int32(x != v[j]))
+        y = int32(int32(v[j] + int32(int32(a[j]) << _SHIFT)) + bias[j])
+        x = int32(min(_HIGHEST, max(_LOWEST, y)))
+        saturations = int32(saturations + int32(x != y))
         low, high = int32(min(low, x)), int32(max(high, x))
         spike = int32(x > threshold)
         out[j] = uint8(spike)
         v[j] = int32(x * int32(int32(1) - spike))
-    return low, high, saturations
-
-
-@compiled
-def _count(out: np.ndarray, counts: np.ndarray) -> int32:
-    messages = int32(0)
-    for j in range(len(out)):
-        sent = int32(out[j] != 0)
-        counts[j] = int32(counts[j] + sent)
-        messages = int32(messages + sent)
-    return messages
+        counts[j] = int32(counts[j] + spike)
+        messages = int32(messages + spike)
+    return low, high, saturations, messages
 
 
 @compiled
@@ -137,7 +143,6 @@ def advance(
     counts: np.ndarray,
     out: np.ndarray,
     first_step: int,
-    first_row: int,
     messages: np.ndarray,
     threshold: int32,
     reset: int,
@@ -145,17 +150,17 @@ def advance(
     keep_current: float,
     largest_spike: int32,
 ) -> tuple[np.int64, int32, int32, int32, int32]:
-    """Advance some samples of a population by some steps, in place.
+    """Advance samples of a population by some steps, in place. Arrays are contiguous.
 
     Parameters
     ----------
-    a : (steps or 1, rows, neurons) float32 integers in weight units; a single step is the input of every step
+    a : (samples, steps or 1, neurons) float32 integers in weight units; a single step is the input of every step
     v : (samples, neurons) int32 state units
     u : the same, or (samples, 0) for a current without memory that cannot wrap, which equals the input
-    bias : (neurons,) int32 state units, or (0,)
+    bias : (neurons,) int32 state units
     counts : (samples, neurons) int32, incremented by messages
-    out : (all steps, samples, neurons) uint8 spikes
-    first_step, first_row : first step in `out` and first sample that `a` refers to
+    out : (samples, all steps, neurons) uint8 spikes
+    first_step : first step in `out` that `a` refers to
     messages : (steps,) int64 messages of each step, incremented
     threshold : state units
     reset : SOFT, HARD or NONE
@@ -170,14 +175,14 @@ def advance(
     steps, size = len(messages), v.shape[1]
     saturations = np.int64(0)
     low, high, u_low, u_high = _HIGHEST, _LOWEST, _WRAP, int32(-_WRAP)
-    for row in range(a.shape[1]):
-        b = first_row + row
+    nothing = np.zeros(BLOCK, dtype=np.float32)
+    for b in range(len(a)):
         for first in range(0, size, BLOCK):
             last = min(size, first + BLOCK)
-            block = v[b, first:last]
+            block, some, sent = v[b, first:last], bias[first:last], counts[b, first:last]
             for t in range(steps):
-                current = a[t if len(a) > 1 else 0, row, first:last]
-                spikes = out[first_step + t, b, first:last]
+                current = a[b, t if a.shape[1] > 1 else 0, first:last]
+                spikes = out[b, first_step + t, first:last]
                 if u.shape[1]:
                     memory = u[b, first:last]
                     _decay(memory, keep_current)
@@ -186,23 +191,21 @@ def advance(
                     u_low, u_high = int32(min(u_low, least)), int32(max(u_high, most))
                     _decay(block, keep_voltage)
                     _add(block, memory)
+                    current = nothing[: last - first]
                 elif keep_voltage < 1:
-                    _decay_and_add_current(block, keep_voltage, current)
-                else:
-                    _add_current(block, current)
-                if len(bias):
-                    _add(block, bias[first:last])
+                    _decay(block, keep_voltage)
                 if reset == SOFT and largest_spike > 1:
-                    least, most, saturated = _fire_graded(block, threshold, largest_spike, spikes)
+                    least, most, saturated, fired = _fire_graded(
+                        block, current, some, threshold, largest_spike, sent, spikes
+                    )
                 elif reset == SOFT:
-                    least, most, saturated = _fire_soft(block, threshold, spikes)
+                    least, most, saturated, fired = _fire_soft(block, current, some, threshold, sent, spikes)
                 else:  # no potential exceeds the highest one
                     limit = threshold if reset == HARD else _HIGHEST
-                    least, most, saturated = _fire_hard(block, limit, spikes)
+                    least, most, saturated, fired = _fire_hard(block, current, some, limit, sent, spikes)
                 low, high = int32(min(low, least)), int32(max(high, most))
                 saturations += saturated
-                if reset != NONE:
-                    messages[t] += _count(spikes, counts[b, first:last])
+                messages[t] += fired
     return saturations, low, high, u_low, u_high
 
 
@@ -239,7 +242,6 @@ def burst(
     bias: np.ndarray,
     counts: np.ndarray,
     out: np.ndarray,
-    first_row: int,
     threshold: int32,
     steps: int32,
 ) -> _Limits:
@@ -250,8 +252,7 @@ def burst(
     total : (rows, neurons) float32 or float64 integers in weight units, of all steps
     v, counts : as for `advance`
     bias : (neurons,) int32 state units, of all steps
-    out : (samples, neurons) uint8 spikes of the window
-    first_row : first sample that `total` refers to
+    out : (rows, neurons) uint8 spikes of the window
     threshold : state units
     steps : steps in which neurons may spike
 
@@ -261,9 +262,8 @@ def burst(
         Lowest and highest v compared with the threshold.
     """
     low, high = _HIGHEST, _LOWEST
-    for row in range(len(total)):
-        b = first_row + row
-        least, most = _burst(v[b], total[row], bias, threshold, steps, counts[b], out[b])
+    for b in range(len(total)):
+        least, most = _burst(v[b], total[b], bias, threshold, steps, counts[b], out[b])
         low, high = int32(min(low, least)), int32(max(high, most))
     return low, high
 
@@ -282,9 +282,15 @@ def weighted(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @compiled
 def _fire_float(
-    v: np.ndarray, a: np.ndarray, bias: np.ndarray, threshold: float32, reset: int, out: np.ndarray
-) -> tuple[float32, float32]:
-    low, high = float32(np.inf), float32(-np.inf)
+    v: np.ndarray,
+    a: np.ndarray,
+    bias: np.ndarray,
+    threshold: float32,
+    reset: int,
+    counts: np.ndarray,
+    out: np.ndarray,
+) -> tuple[float32, float32, int32]:
+    low, high, messages = float32(np.inf), float32(-np.inf), int32(0)
     for j in range(len(v)):
         x = v[j] + a[j]
         if len(bias):
@@ -293,7 +299,9 @@ def _fire_float(
         spike = x > threshold and reset != NONE
         out[j] = uint8(spike)
         v[j] = x if not spike else (x - threshold if reset == SOFT else float32(0))
-    return low, high
+        counts[j] = int32(counts[j] + int32(spike))
+        messages = int32(messages + int32(spike))
+    return low, high, messages
 
 
 @compiled
@@ -304,18 +312,17 @@ def advance_float(
     counts: np.ndarray,
     out: np.ndarray,
     first_step: int,
-    first_row: int,
     messages: np.ndarray,
     threshold: float32,
     reset: int,
 ) -> tuple[float32, float32]:
-    """Advance some samples of a float population without leak by some steps, in place.
+    """Advance samples of a float population without leak by some steps, in place.
 
     Parameters
     ----------
     a, v : as for `advance`, but float32 weight units
     bias : (neurons,) float32, or (0,)
-    counts, out, first_step, first_row, messages, reset : as for `advance`
+    counts, out, first_step, messages, reset : as for `advance`
     threshold : float32
 
     Returns
@@ -325,16 +332,15 @@ def advance_float(
     """
     steps, size = len(messages), v.shape[1]
     low, high = float32(np.inf), float32(-np.inf)
-    for row in range(a.shape[1]):
-        b = first_row + row
+    for b in range(len(a)):
         for first in range(0, size, BLOCK):
             last = min(size, first + BLOCK)
             some_bias = bias[first:last] if len(bias) else bias
             for t in range(steps):
-                spikes = out[first_step + t, b, first:last]
-                current = a[t if len(a) > 1 else 0, row, first:last]
-                least, most = _fire_float(v[b, first:last], current, some_bias, threshold, reset, spikes)
+                current, spikes = a[b, t if a.shape[1] > 1 else 0, first:last], out[b, first_step + t, first:last]
+                least, most, fired = _fire_float(
+                    v[b, first:last], current, some_bias, threshold, reset, counts[b, first:last], spikes
+                )
                 low, high = min(low, least), max(high, most)
-                if reset != NONE:
-                    messages[t] += _count(spikes, counts[b, first:last])
+                messages[t] += fired
     return low, high

@@ -17,7 +17,7 @@ from ...registers import REGISTER_LIMIT, to_weight_units
 from ..synapses import largest_sum
 from .extents import Extents
 from .neurons import make_population
-from .streams import ConstantStream, Source
+from .streams import ConstantStream, Source, sample_by_sample
 from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums, to_memory
 
 _WORDS = {"events": "event-driven"}
@@ -272,13 +272,19 @@ class LayerSimulation:
         """
         total = None
         every = self.prepared.sums_of(self.layer)
-        for route, sums in zip(self.prepared.routes[self.layer.name], every, strict=True):
+        pairs = zip(self.prepared.routes[self.layer.name], every, strict=True)
+        for route, sums in sorted(pairs, key=lambda pair: pair[1].kernel == "elementwise"):
             when = slice(steps.start - route.late, steps.stop - route.late)
-            current = self._current(streams[route.source], sums, when, rows)
+            stream = streams[route.source]
+            varies = not isinstance(stream, ConstantStream)
+            if sums.kernel == "elementwise" and varies and total is not None and len(total) == when.stop - when.start:
+                sums.add_to(total.transpose(0, 1), stream.read(when.start, when.stop, rows).transpose(0, 1))
+                continue
+            current = self._current(stream, sums, when, rows)
             if current is None:
                 continue
             if route.reached is not None:
-                whole = torch.zeros((*current.shape[:2], self.layer.size), dtype=self.dtype, device=self.device)
+                whole = sample_by_sample(*current.shape[:2], self.layer.size, dtype=self.dtype, device=self.device)
                 whole[..., route.reached.to(self.device)] = current
                 current = whole
             if total is None:
@@ -300,10 +306,10 @@ class LayerSimulation:
         start, stop = stream.active(first, last)
         if start == stop:
             return None
-        messages = stream.read(start, stop, rows)
-        current = sums(messages.flatten(0, 1)).view(*messages.shape[:2], -1)
+        messages = stream.read(start, stop, rows).transpose(0, 1)  # as they lie in memory
+        current = sums(messages.flatten(0, 1)).view(*messages.shape[:2], -1).transpose(0, 1)
         if isinstance(stream, ConstantStream) or stop - start == last - first:
             return current
-        padded = torch.zeros((last - first, *current.shape[1:]), dtype=self.dtype, device=self.device)
+        padded = sample_by_sample(last - first, *current.shape[1:], dtype=self.dtype, device=self.device)
         padded[start - first : stop - first] = current
         return padded

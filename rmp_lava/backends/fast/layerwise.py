@@ -19,7 +19,7 @@ from ...network import INPUT, Layer, SpikingNetwork, Synapse
 from ...schedule import Schedule
 from .batching import Batching, choose_batching
 from .layers import LayerSimulation, Prepared
-from .streams import BurstStream, ConstantStream, InputSimulation, Source, Stream, chunk_ends
+from .streams import BurstStream, ConstantStream, InputSimulation, Source, Stream, chunk_ends, sample_by_sample
 from .synapses import from_memory, memory_shape, to_memory
 
 __all__ = ["LayerBatch", "Layerwise", "from_memory", "memory_shape", "to_memory"]
@@ -151,7 +151,7 @@ class LayerBatch:
             self._bursts[layer.name] = burst
             return simulation.population.neuron_counts().sum(axis=0).astype(np.float64)
         packed = self._packed[layer.name] = []
-        out = torch.empty((self.batching.steps, samples, layer.size), dtype=torch.uint8)
+        out = sample_by_sample(self.batching.steps, samples, layer.size, dtype=torch.uint8, device=torch.device("cpu"))
         wait = self.plan.wait if self.network.waits(layer) else 0
         for steps, blocks in self._inputs(simulation):
             for some, currents in blocks:

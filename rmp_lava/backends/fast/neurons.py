@@ -6,6 +6,8 @@ Both follow `rmp_lava.neuron.step`; in integer networks every spike and state is
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType
@@ -214,44 +216,42 @@ class FusedPopulation(Population):
     def advance(
         self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
     ) -> np.ndarray:
-        bias = self.bias
-        if currents is None:
-            currents, bias = _nothing(self.v[rows]), bias[:0]
-        elif currents.dtype != torch.float32:
+        if currents is not None and currents.dtype != torch.float32:
             # Larger inputs saturate any potential, so they may be clipped to what 32 bits hold.
             currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
-        spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
+        given = (currents if currents is not None else _nothing(self.v[rows])).transpose(0, 1).contiguous()
+        bias = self.bias if len(self.bias) and currents is not None else self.v.new_zeros(self.v.shape[1])
+        sent = np.zeros(steps.stop - steps.start, dtype=np.int64)
         assert fused is not None
-        saturations, v_low, v_high, u_low, u_high = fused.advance(
-            currents.numpy(),
-            self.v.numpy(),
-            self.u.numpy(),
-            bias.numpy(),
-            self.counts.numpy(),
-            out.numpy(),
-            steps.start,
-            rows.start,
-            spikes,
-            np.int32(self.threshold),
-            _RESETS[self.neurons.reset if fires else "none"],
-            float(self.keeps[1]),
-            float(self.keeps[0]),
-            np.int32(self.neurons.largest_spike),
-        )
+        with _contiguous(out, steps, rows) as (spikes, first_step):
+            saturations, v_low, v_high, u_low, u_high = fused.advance(
+                given.numpy(),
+                self.v[rows].numpy(),
+                self.u[rows].numpy(),
+                bias.numpy(),
+                self.counts[rows].numpy(),
+                spikes.numpy(),
+                first_step,
+                sent,
+                np.int32(self.threshold),
+                _RESETS[self.neurons.reset if fires else "none"],
+                float(self.keeps[1]),
+                float(self.keeps[0]),
+                np.int32(self.neurons.largest_spike),
+            )
         self.saturations += int(saturations)
         self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
-        return spikes
+        return sent
 
     def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice) -> None:
         bias = self.bias * steps if len(self.bias) else torch.zeros(self.v.shape[1], dtype=torch.int32)
         assert fused is not None
         low, high = fused.burst(
             total.numpy(),
-            self.v.numpy(),
+            self.v[rows].numpy(),
             bias.numpy(),
-            self.counts.numpy(),
-            out.numpy(),
-            rows.start,
+            self.counts[rows].numpy(),
+            out[rows].numpy(),
             np.int32(self.threshold),
             np.int32(steps),
         )
@@ -264,25 +264,35 @@ class FusedFloatPopulation(Population):
     def advance(
         self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
     ) -> np.ndarray:
-        bias = self.bias
-        if currents is None:
-            currents, bias = _nothing(self.v[rows]), bias[:0]
-        spikes = np.zeros(steps.stop - steps.start, dtype=np.int64)
+        given = (currents if currents is not None else _nothing(self.v[rows])).transpose(0, 1).contiguous()
+        sent = np.zeros(steps.stop - steps.start, dtype=np.int64)
         assert fused is not None
-        low, high = fused.advance_float(
-            currents.to(torch.float32).numpy(),
-            self.v.numpy(),
-            bias.numpy(),
-            self.counts.numpy(),
-            out.numpy(),
-            steps.start,
-            rows.start,
-            spikes,
-            np.float32(self.threshold),
-            _RESETS[self.neurons.reset if fires else "none"],
-        )
+        with _contiguous(out, steps, rows) as (spikes, first_step):
+            low, high = fused.advance_float(
+                given.to(torch.float32).numpy(),
+                self.v[rows].numpy(),
+                (self.bias if currents is not None else self.bias[:0]).numpy(),
+                self.counts[rows].numpy(),
+                spikes.numpy(),
+                first_step,
+                sent,
+                np.float32(self.threshold),
+                _RESETS[self.neurons.reset if fires else "none"],
+            )
         self._saw((float(low), float(high)), None, fires)
-        return spikes
+        return sent
+
+
+@contextmanager
+def _contiguous(out: torch.Tensor, steps: slice, rows: slice) -> Iterator[tuple[torch.Tensor, int]]:
+    """Contiguous (rows, all or some steps, neurons) that receive spikes for `out`, and the first step in them."""
+    spikes = out.transpose(0, 1)[rows]
+    if spikes.is_contiguous():
+        yield spikes, steps.start
+        return
+    some = torch.empty((len(spikes), steps.stop - steps.start, spikes.shape[2]), dtype=out.dtype)
+    yield some, 0
+    spikes[:, steps] = some
 
 
 class TritonPopulation(Population):

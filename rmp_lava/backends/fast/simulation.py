@@ -83,16 +83,25 @@ class BatchSimulation:
         return self.parts
 
     def _begin(self) -> None:
+        last_reader = {s.source: layer.name for layer in self.network for s in layer.synapses}
+        largest = max(layer.size for layer in self.network) * len(self.rows) * self.batching.steps
+        free: list[torch.Tensor] = []
+        used: dict[str, torch.Tensor] = {}
         for layer in self.network:
-            self.streams[layer.name] = self._stream(layer)
+            if not histories(self.network)[layer.name]:
+                used[layer.name] = free.pop() if free else torch.zeros(largest, dtype=torch.uint8, device=self.device)
+            self.streams[layer.name] = self._stream(layer, used.get(layer.name))
+            free += [used[name] for name, reader in last_reader.items() if reader == layer.name and name in used]
 
-    def _stream(self, layer: Layer) -> Stream:
+    def _stream(self, layer: Layer, memory: torch.Tensor | None = None) -> Stream:
         history = histories(self.network)[layer.name]
-        return Stream(layer.shape, len(self.rows), self.batching.steps, torch.uint8, self.device, history)
+        return Stream(layer.shape, len(self.rows), self.batching.steps, torch.uint8, self.device, history, memory)
 
     def _advance(self, start: int, stop: int) -> None:
         samples, steps = len(self.rows), stop - start
         self.input.advance(start, stop)
+        if "spikes" in self.record:
+            self._record_spikes(INPUT, self.streams[INPUT], start, stop)
         potentials: list[torch.Tensor] = []
         for layer in self.network:
             stream, simulation = self.streams[layer.name], self.layers[layer.name]
@@ -102,19 +111,18 @@ class BatchSimulation:
             blocks = self.batching.blocks(steps, samples, simulation.block_size)
             if watched or layer.recurrent:  # its potential is read out, or its spikes return, after each step
                 blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
-            out = stream.messages[:steps].flatten(2)
+            out = stream.messages.flatten(2)
             for some, rows in blocks:
                 currents = simulation.currents(self.streams, some, rows)
                 spikes = simulation.population.advance(currents, out, some, rows)
                 stream.activity[some] += spikes
                 if watched:
                     potentials.append(simulation.population.v.clone())
+            if "spikes" in self.record:  # the memory is another layer's later
+                self._record_spikes(layer.name, stream, start, stop)
         for each in populations(self.network):
             self.updates[each.name] += each.size * samples * steps
-        if "spikes" in self.record:
-            for name, source in self.streams.items():
-                self._record_spikes(name, source, start, stop)
-        self._read_out(out, potentials, start, stop)
+        self._read_out(out[:steps], potentials, start, stop)
 
     def _read_out(self, fired: torch.Tensor, potentials: list[torch.Tensor], start: int, stop: int) -> None:
         """Predictions from the read-out's spikes (steps, samples, outputs), and its potentials after each step if needed."""

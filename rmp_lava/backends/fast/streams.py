@@ -1,4 +1,8 @@
-"""Messages between layers: a chunk of each source's stream, and the network's input."""
+"""Messages between layers: a chunk of each source's stream, and the network's input.
+
+Axes are (steps, samples, neurons); in memory the steps of a sample follow one another, so that any samples, with all of their
+steps, are one batch of images for the kernels without a copy, and a neuron's state stays in a cache for all steps.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,11 @@ from ...schedule import Schedule
 from .batching import Batching
 from .neurons import Population, make_population
 from .synapses import memory_shape, to_memory
+
+
+def sample_by_sample(steps: int, samples: int, *shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros (steps, samples, *shape) in this order of memory."""
+    return torch.zeros((samples, steps, *shape), dtype=dtype, device=device).transpose(0, 1)
 
 
 class Source:
@@ -45,6 +54,11 @@ class Stream(Source):
 
     messages : (steps, samples, *memory shape).
     history : Steps before the chunk that synapses with delays still read.
+
+    Parameters
+    ----------
+    memory : torch.Tensor or None
+        Flat memory of this dtype and device, at least as large, that it uses until its last reader has read.
     """
 
     def __init__(
@@ -55,9 +69,13 @@ class Stream(Source):
         dtype: torch.dtype,
         device: torch.device,
         history: int = 0,
+        memory: torch.Tensor | None = None,
     ) -> None:
         self.history = history
-        self._kept = torch.zeros((history + steps, samples, *memory_shape(shape)), dtype=dtype, device=device)
+        if memory is None:
+            memory = torch.zeros((history + steps) * samples * int(np.prod(shape)), dtype=dtype, device=device)
+        size = (samples, history + steps, *memory_shape(shape))
+        self._kept = memory[: int(np.prod(size))].view(size).transpose(0, 1)
         self._active = np.zeros(history + steps, dtype=np.int64)
         self._view()
 
@@ -83,7 +101,7 @@ class Stream(Source):
         return some.sum(dim=0, dtype=torch.uint8 if fits else torch.float32)
 
     def keep(self, rows: torch.Tensor) -> None:
-        self._kept = self._kept[:, rows]
+        self._kept = self._kept.transpose(0, 1)[rows].transpose(0, 1)
         self._view()
 
 
@@ -113,7 +131,7 @@ class BurstStream(Source):
     def read(self, start: int, stop: int, rows: slice) -> torch.Tensor:
         counts = self.counts[rows]
         steps = torch.arange(start, stop, dtype=torch.uint8, device=counts.device)
-        return (steps.view(-1, *[1] * counts.ndim) < counts).to(torch.uint8)
+        return (steps.view(-1, *[1] * (counts.ndim - 1)) < counts[:, None]).to(torch.uint8).transpose(0, 1)
 
     def total(self, steps: int, rows: slice) -> torch.Tensor:
         return self.counts[rows] if steps >= len(self.activity) else self.counts[rows].clamp(max=steps)

@@ -6,8 +6,10 @@ Integer networks have three exact kernels. `int8`: oneDNN's 8-bit convolution wi
 that are 8-bit numbers, or even ones twice as large, before the shift by their exponent. `float32`: exact while every partial
 sum stays below 2^24, a bound that follows from the weights. `float64`: exact below 2^53. Real weights are float32. Where a
 pooling was folded into the weights, they are multiplied by sums of messages. Beside these dense sums, `events` adds the weights
-of active neurons only, for the weights that `int8` takes; blocks with few spikes are summed by it. A GPU has `int8-matmul`
-in place of `int8`: one product of 8-bit matrices with 32-bit sums for all windows of a block, which no library may round.
+of active neurons only, for the weights that `int8` takes; blocks with few spikes are summed by it. `elementwise` is for
+shortcuts, whose convolution has one weight per channel: products are added to the sums of the other synapses in one pass. A GPU
+has `int8-matmul` in place of `int8`: one product of 8-bit matrices with 32-bit sums for all windows of a block, which no library
+may round.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _SAFE_MESSAGE = 127
 """CPUs without VNNI add two products of 8-bit numbers in 16 bits."""
 
 _LARGEST_BYTE = 255
-OF_BYTES = ("int8", "int8-matmul", "events")
+OF_BYTES = ("int8", "int8-matmul", "events", "elementwise")
 _LEAST_ROWS, _MULTIPLE = 32, 8
 """Of matrices that PyTorch's 8-bit product takes on a GPU: rows, and what columns are a multiple of."""
 
@@ -74,8 +76,8 @@ class Sums:
     exponent : Of the weights.
     shape : Of one set of messages, as the kernels take it.
 
-    kernel : {"int8", "int8-matmul", "float32", "float64", "float32 matmul", "float64 matmul", "events"}. The kernel in use:
-        matrix products where a convolution is not exact for this shape, and on a GPU.
+    kernel : {"int8", "int8-matmul", "float32", "float64", "float32 matmul", "float64 matmul", "events", "elementwise"}. The
+        kernel in use: matrix products where a convolution is not exact for this shape, and on a GPU.
     events : `EventSums`, for blocks in which they cost less, or None.
 
     Raises
@@ -83,6 +85,8 @@ class Sums:
     BackendError
         If kernel "int8" or "int8-matmul" is wanted and not available for this synapse.
     """
+
+    _by_channel: torch.Tensor
 
     def __init__(
         self, source: str, weight: np.ndarray, exponent: int, shape: tuple[int, ...], arithmetic: Arithmetic
@@ -93,7 +97,9 @@ class Sums:
         self._weight = torch.tensor(np.ascontiguousarray(weight), device=self.device).to(self.dtype) * self._power
         self.events: EventSums | None = None
         self.kernel = self._choose_kernel(source, weight, arithmetic.kernel, arithmetic.largest)
-        if arithmetic.kernel in ("auto", "events"):
+        if arithmetic.kernel == "auto" and self._prepare_elementwise(weight, arithmetic.largest):
+            self.kernel = "elementwise"
+        elif arithmetic.kernel in ("auto", "events"):
             self._prepare_events(weight, arithmetic.kernel, arithmetic.largest)
         if self.kernel in OF_BYTES:
             del self._weight
@@ -121,6 +127,18 @@ class Sums:
         if self.events is not None and messages.dtype == torch.uint8 and self.events.pay(messages):
             return self._compute("events", messages)
         return self._compute(self.kernel, messages)
+
+    def add_to(self, total: torch.Tensor, messages: torch.Tensor) -> None:
+        """Add the sums to a contiguous float32 total of their shape, by kernel `elementwise`; arguments as for a call."""
+        channels = len(self._by_channel)
+        assert event_module.kernel is not None
+        event_module.kernel.add_products(
+            total.view(-1, channels).numpy(), messages.reshape(-1, channels).numpy(), self._by_channel.numpy()
+        )
+
+    def _prepare_elementwise(self, weight: np.ndarray, largest: int) -> bool:
+        """Set up the weights of a convolution that only scales, if this is one."""
+        return False
 
     def _choose_kernel(self, source: str, weight: np.ndarray, wanted: Kernel, largest: int) -> str:
         name = str(self.dtype).removeprefix("torch.")
@@ -201,6 +219,10 @@ class Sums:
         if kernel == "events":
             assert self.events is not None
             return self.events(messages)
+        if kernel == "elementwise":
+            total = torch.zeros((len(messages), messages[0].numel()))
+            self.add_to(total, messages)
+            return total
         return (self._matmul if kernel.endswith("matmul") else self._plain)(messages.to(self.dtype))
 
     def _is_sound(self) -> bool:
@@ -332,7 +354,7 @@ class ConvSums(Sums):
         super().__init__(synapse.source, synapse.weight, synapse.exponent, memory_shape(source_shape), arithmetic)
 
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
-        if kernel in ("events", "int8-matmul"):
+        if kernel in ("events", "int8-matmul", "elementwise"):
             return super()._compute(kernel, messages)
         height, width, channels = self.shape
         if channels == 1 or height * width == 1:
@@ -342,6 +364,19 @@ class ConvSums(Sums):
             images = messages.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
         sums = super()._compute(kernel, images)
         return sums.permute(0, 2, 3, 1).reshape(len(sums), -1)
+
+    def _prepare_elementwise(self, weight: np.ndarray, largest: int) -> bool:
+        alone = self._extent == self.stride == (1, 1) and self.padding == (0, 0) and len(weight) == self._channels
+        possible = alone and weight.dtype.kind == "i" and self.dtype == torch.float32 and largest <= _LARGEST_BYTE
+        if not possible or event_module.kernel is None or self.device.type != "cpu":
+            return False
+        square = weight[:, :, 0, 0]
+        depthwise = square.shape[1] == 1
+        if not depthwise and (self.groups > 1 or (square != np.diag(np.diag(square))).any()):
+            return False
+        each = square[:, 0] if depthwise else np.diag(square)
+        self._by_channel = torch.tensor(each.astype(np.float32)) * self._power
+        return True
 
     def _geometry_of_events(self) -> Geometry | None:
         if self.dilation != (1, 1) or self.groups != 1:
@@ -414,6 +449,9 @@ class BlockSums(ConvSums):
         channels, height, width = source_shape
         shape = (channels, height // rows, width // columns)
         super().__init__(per_block(synapse), shape, arithmetic)
+
+    def _prepare_elementwise(self, weight: np.ndarray, largest: int) -> bool:
+        return False  # messages are summed first
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
         if not self._fits_uint8:

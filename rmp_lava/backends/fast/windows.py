@@ -19,7 +19,7 @@ from ...schedule import Schedule
 from .batching import Batching
 from .layers import LONGEST_WINDOW, LayerSimulation, Prepared
 from .simulation import BatchSimulation
-from .streams import BurstStream, Source, Stream
+from .streams import BurstStream, Source, Stream, sample_by_sample
 
 
 class WindowSimulation(BatchSimulation):
@@ -89,7 +89,7 @@ class WindowSimulation(BatchSimulation):
     def _step_by_step(self, simulation: LayerSimulation, rows: slice) -> torch.Tensor:
         """(rows, neurons) uint8 spikes of a layer that waits for all T steps."""
         samples, steps, population = len(self.rows), self.plan.steps, simulation.population
-        spikes = torch.zeros((steps, samples, simulation.layer.size), dtype=torch.uint8, device=self.device)
+        spikes = sample_by_sample(steps, samples, simulation.layer.size, dtype=torch.uint8, device=self.device)
         length = self.batching.block_steps(rows.stop - rows.start, simulation.block_size)
         for first in range(0, steps, length):
             some = slice(first, min(steps, first + length))
