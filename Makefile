@@ -13,6 +13,8 @@ PYTEST := python -m pytest -n $(WORKERS)
 .NOTPARALLEL:
 
 test test-fast test-core test-slow: export OMP_NUM_THREADS = 1
+# Tests start hundreds of interpreters, each of which would compile every module again.
+test test-fast test-core test-slow: export PYTHONDONTWRITEBYTECODE =
 
 help:
 	@echo 'make demo                         run the demo: a minute, after an installation of two to six'

@@ -117,6 +117,21 @@ def pytest_runtest_setup(item):
         sys.modules["torch"].manual_seed(zlib.crc32(item.nodeid.encode()))
 
 
+def _hide_current_test():
+    """Runs of Lava share a template as long as the environment stays, in which pytest writes the name of each test."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    _hide_current_test()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call():
+    _hide_current_test()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item):
     if item.get_closest_marker("slow"):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rmp_lava
-from rmp_lava.backends.lava import session as lava_session
+from rmp_lava.backends.lava import session as lava_session, template
 from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork
 
@@ -37,17 +41,17 @@ def run(steps=3, samples=2, **options):
 
 
 def processes():
-    """pid -> (session, state, command line) of every running process that is not a zombie."""
+    """pid -> (session, parent, command line) of every running process that is not a zombie."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                state, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
             if state != "Z":
-                found[int(entry.name)] = (int(session), state, command)
+                found[int(entry.name)] = (int(session), int(parent), command)
     return found
 
 
@@ -82,6 +86,10 @@ def of_session(session):
     return {pid: what for pid, what in processes().items() if what[0] == session}
 
 
+def children(parent):
+    return {pid: what for pid, what in processes().items() if what[1] == parent}
+
+
 @pytest.fixture
 def tmp_path():
     """Short, unlike pytest's: the names of multiprocessing's sockets below it have 107 bytes."""
@@ -91,24 +99,23 @@ def tmp_path():
 
 @pytest.fixture
 def traces(tmp_path, monkeypatch):
-    """A temporary folder of its own, the workers' sessions, and a check that nothing is left."""
+    """A temporary folder of its own, the workers, and a check that nothing but the template is left."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     before = segments()
-    sessions = []
-    popen = subprocess.Popen
+    workers = []
 
-    def recorded(*args, **kwargs):
-        process = popen(*args, **kwargs)
-        sessions.append(process.pid)
-        return process
+    class Recorded(lava_session.Worker):
+        def __init__(self, folder):
+            super().__init__(folder)
+            workers.append(self)
 
-    monkeypatch.setattr(lava_session.subprocess, "Popen", recorded)
-    yield sessions
-    assert sessions
-    for session in sessions:
-        assert of_session(session) == {}
-    assert not [what for what in processes().values() if str(tmp_path) in what[2]]
+    monkeypatch.setattr(lava_session, "Worker", Recorded)
+    yield workers
+    assert workers
+    for worker in workers:
+        assert worker.pid is None or of_session(worker.pid) == {}
+        assert children(worker._template.process.pid) == {}
     assert left_behind(before) == set()
     assert list(tmp_path.iterdir()) == []
 
@@ -123,10 +130,11 @@ def test_time_limit_ends_everything_and_is_named(traces):
     # Far more steps than the limit allows; long enough that Lava's own processes are there.
     with pytest.raises(BackendError, match="time limit of 8 s"):
         run(steps=200_000, samples=1, time_limit=8)
-    assert time.monotonic() - started < 8 + 2 * lava_session.GRACE_SECONDS + 10
+    assert time.monotonic() - started < 8 + 2 * template.GRACE_SECONDS + 10
 
 
 def test_time_limit_that_passes_before_lava_has_started(traces):
+    template._end()  # of the tests before: the time limit passes while a new template imports Lava
     with pytest.raises(BackendError, match=r"time limit of 0.2 s"):
         run(time_limit=0.2)
 
@@ -164,7 +172,8 @@ def test_killed_process_model_is_an_error_not_a_hang(traces, monkeypatch):
     samples_done = lava_session._samples_done
 
     def kill_one(folder):
-        forks = [pid for pid, what in of_session(traces[0]).items() if "lava.worker" in what[2] and pid != traces[0]]
+        worker = traces[0].pid
+        forks = [pid for pid, what in of_session(worker).items() if "lava.worker" in what[2] and pid != worker]
         if forks and samples_done(folder) and not calls:
             calls.append(forks[-1])
             os.kill(forks[-1], signal.SIGKILL)
@@ -176,62 +185,135 @@ def test_killed_process_model_is_an_error_not_a_hang(traces, monkeypatch):
     assert calls
 
 
+def test_killed_worker_leaves_the_template_to_the_next_run(traces, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(lava_session, "_samples_done", lambda folder: os.kill(traces[0].pid, signal.SIGKILL) or 0)
+        with pytest.raises(BackendError, match="^Lava failed"):
+            run(samples=20_000, time_limit=40)
+    assert traces[0].returncode == -signal.SIGKILL
+    assert run().samples == 2
+    assert traces[0]._template is traces[1]._template
+
+
+def test_killed_template_ends_the_run_and_is_replaced(traces, monkeypatch):
+    def kill(folder):
+        traces[0]._template.kill()
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lava_session, "_samples_done", kill)
+        with pytest.raises(BackendError, match="^Lava failed"):
+            run(samples=20_000, time_limit=40)
+    assert run().samples == 2
+
+
+def test_runs_in_threads_share_the_template(traces):
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(lambda steps: run(steps=steps), (3, 4))
+    assert one == run(steps=3) and two == run(steps=4)
+    assert len({worker.pid for worker in traces}) == 4 and len({worker._template for worker in traces}) == 1
+
+
+OWN = """
+import json, os, sys, threading
+import numpy as np
+here = {"file": __file__, "cwd": os.getcwd(), "variable": os.environ.get("RMP_LAVA_TEST"), "tmpdir": os.environ["TMPDIR"]}
+here |= {"random": np.random.random(), "session": os.getsid(0) == os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+here |= {"files": sorted(os.listdir("/proc/self/fd")), "torch": "torch" in sys.modules}
+raise ImportError(json.dumps(here))
+"""
+
+
+def test_each_worker_has_the_environment_of_its_run(traces, tmp_path, monkeypatch):
+    found = []
+    for name, variable in (("a", "1"), ("b", "1"), ("b", "2")):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "own.py").write_text(OWN)
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("RMP_LAVA_TEST", variable)
+        with pytest.raises(BackendError) as error:
+            run(neuron_program="own:Model")
+        found.append(json.loads(re.search(r"\{.*\}", str(error.value))[0]))
+        assert found[-1]["file"] == str(folder / "own.py") and found[-1]["cwd"] == str(folder)
+        assert found[-1]["variable"] == variable and found[-1]["threads"] == "1"
+        assert found[-1]["session"] and not found[-1]["torch"]
+        # What the template opened for itself and for other workers is closed: the rest is Python's and the listing's own.
+        assert len(found[-1]["files"]) <= 5
+    assert all(Path(each["tmpdir"]).parent == tmp_path for each in found)
+    assert len({each["tmpdir"] for each in found}) == len({each["random"] for each in found}) == 3
+    assert traces[0]._template is traces[1]._template is not traces[2]._template
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(tmp_path / "a")
+    shutil.rmtree(tmp_path / "b")
+
+
+# The forked child outlives the caller, and must not keep a template alive.
 CALLER = """
-import importlib.util, sys
+import importlib.util, os, sys
 spec = importlib.util.spec_from_file_location("supervision", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
+module.run()
+if os.fork() == 0:
+    os.read(0, 1)
+    os._exit(0)
 module.run(steps=200_000, samples=1)
 """
 
 
 @pytest.fixture
 def caller(tmp_path):
-    """A Python process in the middle of a Lava run, and the session of its worker."""
+    """A Python process in the middle of a Lava run, and the sessions of its template and its worker."""
     before = segments()
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
         [sys.executable, "-c", CALLER, __file__],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": root, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # Shells start background jobs, this test among them, with Ctrl-C ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-
-    def workers():
-        return {pid: what for pid, what in processes().items() if f"lava.worker {tmp_path}" in what[2]}
+    found = []
 
     def running():
         # The worker, Lava's runtime service and its ProcessModels; the first array file appears when these have started.
-        return (len(workers()) > 6 and list(tmp_path.glob("rmp-lava-*/counts*.npy"))) or process.poll() is not None
+        forked = children(process.pid)  # the template, and after the first run the caller's own
+        found[:] = [pid for pid, what in forked.items() if "lava.worker" in what[2]]
+        found.extend(children(found[0]) if found else ())
+        of_worker = of_session(found[-1]) if len(forked) == len(found) == 2 else ()
+        return (len(of_worker) > 6 and list(tmp_path.glob("rmp-lava-*/counts*.npy"))) or process.poll() is not None
 
     try:
         assert eventually(running, 60) and process.poll() is None
-        sessions = {what[0] for what in workers().values()}
-        assert len(sessions) == 1
-        yield process, sessions.pop()
-        assert workers() == {}
+        yield process, found
+        assert all(of_session(session) == {} for session in found)
         assert left_behind(before) == set()
     finally:
         process.kill()
-        for pid in workers():
-            os.kill(pid, signal.SIGKILL)
+        for session in found:
+            for pid in of_session(session):
+                os.kill(pid, signal.SIGKILL)
+        process.stdin.close()
         process.wait()
         process.stderr.close()
 
 
 def test_interrupt_ends_everything(caller, tmp_path):
-    process, session = caller
+    process, found = caller
     process.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in process.communicate(timeout=40)[1]
-    assert of_session(session) == {}
+    process.wait(timeout=40)
+    assert all(of_session(session) == {} for session in found)
     assert list(tmp_path.iterdir()) == []
+    process.stdin.close()  # ends the forked child, which has standard error, too
+    assert "KeyboardInterrupt" in process.stderr.read()
 
 
-def test_worker_ends_by_itself_when_its_parent_is_killed(caller):
-    process, session = caller
+def test_template_and_worker_end_by_themselves_when_their_parent_is_killed(caller):
+    process, found = caller
     process.kill()
     process.wait()
-    assert eventually(lambda: not of_session(session), 30), of_session(session)
+    assert eventually(lambda: not any(of_session(session) for session in found), 30)

@@ -6,11 +6,7 @@ Networks and circuits, on the CPU simulator and on a board, all run this way: La
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -29,17 +25,13 @@ from ...readout import needs_potential, output
 from ...registers import to_state_units
 from ...results import Run
 from ...schedule import Schedule
-from ...threads import of_user
 from ..batches import Part, join
 from ..board import Board
 from ..circuit import Circuit, Recording
 from .job import DONE, ERROR, JOB, LOG, MESSAGES, NETWORK, RESULT, Job, NetworkTask, Outcome, Target, array_path
+from .template import Worker
 
-GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_WORKER = "rmp_lava.backends.lava.worker"
-_LONGEST_FOLDER = 72
-"""Characters; the names of multiprocessing's sockets in it ("/pymp-xxxxxxxx/listener-xxxxxxxx") are limited to 107 bytes."""
 
 
 def run_network(
@@ -173,33 +165,19 @@ def supervise(folder: Path, samples: int, time_limit: float | None, progress: bo
     BackendError
         If the worker fails or the time limit passes.
     """
-    environment = {"OMP_NUM_THREADS": "1"} | of_user()
-    package_root = str(Path(__file__).resolve().parents[3])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-    if len(str(folder)) <= _LONGEST_FOLDER:
-        environment["TMPDIR"] = str(folder)  # what multiprocessing leaves behind is removed with the folder
-    with open(folder / LOG, "wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+    worker = Worker(folder)
     try:
         deadline = None if time_limit is None else time.monotonic() + time_limit
         with Progress("Lava", samples, shown=progress) as bar:
-            while worker.poll() is None:
+            while not worker.wait(_POLL_SECONDS):
                 if deadline is not None and time.monotonic() > deadline:
                     raise BackendError(
                         f"Lava did not finish within the time limit of {time_limit:g} s and was ended; "
                         "raise the limit, or run fewer samples or steps"
                     )
-                time.sleep(_POLL_SECONDS)
                 bar.update(_samples_done(folder))
     finally:
-        _end_group(worker)
+        worker.end()
     if worker.returncode != 0 or not (folder / RESULT).is_file():
         raise BackendError(f"Lava failed: {_failure(folder)}")
     outcome: Outcome = pickle.loads((folder / RESULT).read_bytes())
@@ -220,24 +198,6 @@ def _samples_done(folder: Path) -> int:
     with contextlib.suppress(OSError, ValueError, EOFError):
         return int(np.load(folder / DONE, mmap_mode="r", allow_pickle=False)[0])
     return 0
-
-
-def _end_group(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker and everything it forked.
-
-    SIGTERM first: Python's resource tracker ignores it, and so survives to remove Lava's shared memory.
-    """
-    for sign, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
-        deadline = time.monotonic() + patience
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, sign)
-            while time.monotonic() < deadline:
-                worker.poll()
-                os.killpg(worker.pid, 0)
-                time.sleep(_POLL_SECONDS)
-    worker.wait()
-    if worker.stdin is not None:
-        worker.stdin.close()
 
 
 def _load(folder: Path, kind: str, index: int) -> np.ndarray:

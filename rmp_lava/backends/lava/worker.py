@@ -1,29 +1,112 @@
-"""The child process in which Lava runs: `python -m rmp_lava.backends.lava.worker FOLDER`.
+"""Processes in which Lava runs. `python -m rmp_lava.backends.lava.worker` is the template that forks them (`template`).
 
 Lava forks one OS process per ProcessModel, sets the process-wide start method of multiprocessing, hangs when torch has
-run before the fork, and can wait for ever after a crash. A process group of its own makes all of that harmless: the
-parent (`session`) ends the group, whatever happens. If the parent dies, this process notices and ends the group itself.
+run before the fork, and can wait for ever after a crash. A process group of its own for each job makes all of that harmless: the
+parent (`session`) ends the group, whatever happens. If the parent dies, worker and template notice and end themselves.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import json
 import os
 import pickle
+import select
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from ...errors import RmpLavaError
-from .job import ERROR, JOB, RESULT, Outcome
+from .job import ERROR, JOB, LOG, RESULT, Outcome
 
 if TYPE_CHECKING:
     from .program import Program
 
 _WATCH_SECONDS = 0.2
+_IMPORTS = (
+    "rmp_lava.backends.lava.program",
+    "lava.magma.compiler.compiler",
+    *(f"lava.proc.{name}.models" for name in ("conv", "dense", "lif", "sdn", "sparse")),
+    *(f"rmp_lava.processes.{name}" for name in ("conv_models", "io_models", "rmp_models")),
+    "multiprocessing.popen_fork",
+)
+"""What every run imports, or Lava's compiler does for it."""
+
+
+def serve() -> Path:
+    """Fork a worker for each socket that comes through standard input. Returns in the worker, with the folder of its job.
+
+    Standard input of the worker is the socket. It carries the request, and the other way the worker's number and exit code.
+    The template runs no thread and none of Lava's code but imports.
+    """
+    with contextlib.suppress(Exception):  # each worker meets the same error again, and reports it
+        for name in _IMPORTS:
+            importlib.import_module(name)
+    requests = socket.socket(fileno=os.dup(0))
+    ended, wake_up = os.pipe()
+    os.set_blocking(wake_up, False)
+    signal.set_wakeup_fd(wake_up)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    lines: dict[int, int] = {}  # of the workers that run
+    wanted = True
+    while wanted or lines:
+        ready, _, _ = select.select([ended, *([requests.fileno()] if wanted else [])], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            for pid in list(lines):
+                found, status = os.waitpid(pid, os.WNOHANG)
+                if found:
+                    line = lines.pop(pid)
+                    with contextlib.suppress(OSError):  # a parent that has ended
+                        os.write(line, b"%d\n" % os.waitstatus_to_exitcode(status))
+                    os.close(line)
+        if requests.fileno() in ready:
+            _, received, _, _ = socket.recv_fds(requests, 1, 1)
+            wanted = bool(received)
+            for line in received:
+                pid = os.fork()
+                if pid == 0:
+                    for other in (requests.detach(), ended, wake_up, *lines.values()):
+                        os.close(other)
+                    return _begin(line)
+                lines[pid] = line
+    os._exit(0)
+
+
+def _begin(line: int) -> Path:
+    """Become a worker as if Python had just started: what a process inherits, and what modules keep, is not the template's."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.dup2(line, 0)
+    os.close(line)
+    os.write(0, b"%d\n" % os.getpid())
+    with open(0, "rb", buffering=0, closefd=False) as asked:
+        request = json.loads(asked.readline())
+    folder = Path(request["folder"])
+    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    if request["tmpdir"] is not None:
+        os.environ["TMPDIR"] = request["tmpdir"]
+    tempfile.tempdir = None
+    if request["cwd"] is not None:
+        with contextlib.suppress(OSError):
+            os.chdir(request["cwd"])
+        sys.path[0] = request["cwd"]
+    importlib.invalidate_caches()
+    np.random.seed()
+    return folder
 
 
 def _end_with_parent() -> None:
@@ -87,4 +170,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(serve())
+    # A regular exit would take apart what the template imported, which takes longer than a small run.
+    sys.stdout.flush()
+    os._exit(0)
