@@ -13,6 +13,7 @@ import logging
 import posixpath
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -23,6 +24,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import notebooks  # noqa: E402  (found by the path above)
+
+from rmp_lava.threads import usable_cores  # noqa: E402
 
 _figures: list[tuple[str, str, list[str]]] = []
 """Name, title and pictures of each tutorial."""
@@ -61,10 +64,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "reference/commands.md", content=commands()))
     for module in ("rmp_lava", *(f"rmp_lava.{name}" for name in PACKAGES)):
         files.append(File.generated(config, f"reference/{module}.md", content=names(module)))
-    for source in notebooks.sources():
+    sources = notebooks.sources()
+    with ThreadPoolExecutor(usable_cores()) as threads:  # each waits for a kernel, a process of its own
+        executed = list(threads.map(notebooks.execute, sources))
+    for source, notebook in zip(sources, executed, strict=True):
         name = source.stem
         files.remove(files.get_file_from_path(f"tutorials/{name}.py"))
-        notebook = notebooks.execute(source)
         page, pictures = notebooks.to_markdown(notebook, name)
         note = f"[Download this page as a notebook]({name}.ipynb){{ .download }}\n\n"
         title, rest = page.split("\n", 1)
