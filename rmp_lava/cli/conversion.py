@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -29,7 +31,10 @@ from .finish import finish, load, place
 from .output import console_for, epoch_reporter, write_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..conversion.balancing import BalancingChanges
+    from ..conversion.calls import Calls
 
 
 def check(
@@ -183,6 +188,14 @@ def convert(
     for_lava_dl: options.ForLavaDl = False,
     for_board: options.ForBoard = False,
     strict: options.Strict = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Where ways to balance and the changes of --search are tried: {options.CLUSTERS}. The result is that of one "
+            "thread, bit for bit.",
+            show_default="this process",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     json_path: options.Json = None,
 ) -> None:
@@ -223,41 +236,60 @@ def convert(
     changes = cast("BalancingChanges", {name: value for name, value in given.items() if value is not None})
     some, some_labels = split.calibration(calibration, seed)
     held_out = split.validation(validation, seed)
-    conversion = pipeline.convert(
-        network.model,
-        some,
-        neurons=neurons,
-        smallest_change=smallest_change,
-        spike_bits=spike_bits,
-        steps=steps,
-        wait=wait or 0,
-        method=method,
-        encoding="spikes" if split.takes_events else encoding,
-        pooling=pooling,
-        readout=readout,
-        search=search,
-        labels=some_labels,
-        quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, bits),
-        seed=seed,
-        shuffle=False,  # drawn at random
-        name=network.name,
-        class_names=split.class_names,
-        classes=split.classes,
-        dataset=split.dataset,
-        validation_fraction=split.validation_fraction,
-        provenance=network.provenance | split.provenance,
-        progress=True,
-        **ready,
-        **changes,
-    )
-    if aim is not None:
-        compared = frontier(conversion, *held_out, progress=True)
+    console = console_for(json_path)
+    with _calls(cluster, console) as calls:
+        conversion = pipeline.convert(
+            network.model,
+            some,
+            neurons=neurons,
+            smallest_change=smallest_change,
+            spike_bits=spike_bits,
+            steps=steps,
+            wait=wait or 0,
+            method=method,
+            encoding="spikes" if split.takes_events else encoding,
+            pooling=pooling,
+            readout=readout,
+            search=search,
+            labels=some_labels,
+            quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, bits),
+            seed=seed,
+            shuffle=False,  # drawn at random
+            name=network.name,
+            class_names=split.class_names,
+            classes=split.classes,
+            dataset=split.dataset,
+            validation_fraction=split.validation_fraction,
+            provenance=network.provenance | split.provenance,
+            progress=True,
+            calls=calls,
+            **ready,
+            **changes,
+        )
+        compared = None if aim is None else frontier(conversion, *held_out, progress=True)
+    if aim is not None and compared is not None:
         conversion = compared.chosen(aim)
-        console = console_for(json_path)
         console.print(compared.table())
         console.print(f"Kept: T = {conversion.steps}, wait = {conversion.integer.wait}.")
     measurement = conversion.measure(*held_out, strict=strict, progress=True)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)
+
+
+@contextmanager
+def _calls(place: str | None, console: Console) -> Iterator[Calls]:
+    """Calls in this process, or on a cluster; then this process has as many threads as each worker."""
+    from ..conversion.calls import here
+
+    if place is None:
+        yield here
+        return
+    from ..study.cluster import Cluster, calls
+    from ..threads import limited_to
+
+    options = Cluster()
+    with calls(place, options) as (there, dashboard), limited_to(options.threads):
+        console.print(f"Workers on {place}; dashboard: {dashboard}")
+        yield there
 
 
 def tune(

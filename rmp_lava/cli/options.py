@@ -176,6 +176,10 @@ TestImages = Annotated[
 SAMPLES = "Number of test images, a fixed random selection (with --images: the first ones)"
 Samples = Annotated[int | None, typer.Option(help=f"{SAMPLES}; all if omitted.")]
 Steps = Annotated[int | None, typer.Option(help="T, time steps; the network's own if omitted.")]
+CLUSTERS = (
+    "local or local:N (processes of this machine), tcp://HOST:PORT (a Dask scheduler), or slurm, pbs, lsf, sge, htcondor, oar, "
+    "moab, by your Dask configuration"
+)
 Search = Annotated[
     choices.SearchFor | None,
     typer.Option(

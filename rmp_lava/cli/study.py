@@ -33,8 +33,7 @@ def sweep(
     cluster: Annotated[
         str | None,
         typer.Option(
-            help="Where jobs run: local or local:N (processes of this machine), tcp://HOST:PORT (a Dask scheduler), or slurm, "
-            "pbs, lsf, sge, htcondor, oar, moab, by [cluster] of the study and your Dask configuration.",
+            help=f"Where jobs run: {options.CLUSTERS}, and [cluster] of the study.",
             show_default="this process",
         ),
     ] = None,
@@ -58,7 +57,7 @@ def sweep(
     Each measurement is stored once, so an interrupted sweep continues with --resume. Failed jobs are listed at the end, and the
     exit code is then 1.
     """
-    from ..study.study import read_study
+    from ..study.study import check_files, read_study
 
     asked = read_study(study)
     if print_script:
@@ -66,6 +65,7 @@ def sweep(
 
         print(job_script(cluster or "slurm", asked.cluster))
         return
+    check_files(asked)
     folder = store or options.EXPORTS / "studies" / asked.name
     for place in (folder / "any.json", *([csv] if csv else []), *([figures / "any.svg"] if figures else [])):
         check_writable(place, UsageError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..progress import Progress
 from .analog import activations
 from .balance import balance
 from .balancing import Balancing
+from .calls import Calls, here
 from .quantize import quantize
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ def balance_best(
     profile: str | Profile = "loihi2",
     seed: int = 0,
     progress: bool = False,
+    calls: Calls = here,
 ) -> SpikingNetwork:
     """Balance a network with each of several options, and keep the one whose integer network is closest to the trained network.
 
@@ -111,6 +113,8 @@ def balance_best(
         Quantises a balanced network as it will be quantised.
     real : bool
         Whether outputs are real values, see `TrainedOutputs`.
+    calls : Calls
+        Balances with the candidates.
 
     Returns
     -------
@@ -127,23 +131,18 @@ def balance_best(
     if len(candidates) == 1:
         return balance(network, images, steps, candidates[0], profile=profile, seed=seed, progress=progress)
     trained = TrainedOutputs(network, images, real=real)
+    comparison = _Comparison(network, images, steps, trained, integers, profile, seed, progress and calls is here)
     differ = [name for name in vars(candidates[0]) if len({repr(getattr(how, name)) for how in candidates}) > 1]
     record: list[dict[str, Any]] = []
     best: tuple[float, SpikingNetwork] | None = None
     refused: ConversionError | None = None
     with Progress("ways to balance", len(candidates), shown=progress) as bar:
-        for how in candidates:
-            balanced = balance(network, images, steps, how, profile=profile, seed=seed, progress=progress)
-            divergence = None
-            try:
-                divergence = trained.divergence(integers(balanced), steps, seed=seed)
-            except ConversionError as error:
-                refused = error
-            if divergence is not None and (best is None or divergence < best[0]):
-                best = divergence, balanced
-            in_float = trained.divergence(balanced, steps, seed=seed)
+        for how, tried in zip(candidates, calls(_tried, comparison, candidates), strict=True):
+            refused = tried.refused or refused
+            if tried.divergence is not None and (best is None or tried.divergence < best[0]):
+                best = tried.divergence, tried.balanced
             fields = {name: getattr(how, name) for name in differ}
-            record.append(fields | {"divergence": divergence, "float_divergence": in_float})
+            record.append(fields | {"divergence": tried.divergence, "float_divergence": tried.in_float})
             log.info("balanced %r: %s", network.name, record[-1])
             bar.advance()
     if best is None:
@@ -153,6 +152,43 @@ def balance_best(
     provenance = dict(balanced.provenance)
     provenance["balance"] = dict(provenance.get("balance", {})) | {"tried": record}
     return balanced.replace(provenance=provenance)
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """What all candidates share."""
+
+    network: SpikingNetwork
+    images: np.ndarray
+    steps: int
+    trained: TrainedOutputs
+    integers: Integers
+    profile: str | Profile
+    seed: int
+    progress: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """A candidate's network, the divergence of its integers or why there are none, and its own."""
+
+    balanced: SpikingNetwork
+    divergence: float | None
+    refused: ConversionError | None
+    in_float: float
+
+
+def _tried(shared: _Comparison, how: Balancing) -> _Tried:
+    steps, seed = shared.steps, shared.seed
+    balanced = balance(
+        shared.network, shared.images, steps, how, profile=shared.profile, seed=seed, progress=shared.progress
+    )
+    divergence = refused = None
+    try:
+        divergence = shared.trained.divergence(shared.integers(balanced), steps, seed=seed)
+    except ConversionError as error:
+        refused = error
+    return _Tried(balanced, divergence, refused, shared.trained.divergence(balanced, steps, seed=seed))
 
 
 def _distinct(candidates: Sequence[Balancing], network: SpikingNetwork) -> tuple[Balancing, ...]:

@@ -20,6 +20,7 @@ from ..errors import ConversionError, UsageError
 from ..network import SpikingNetwork
 from ..progress import Progress
 from ..scores import check_truth, classes
+from .calls import Calls, here
 from .divergence import Integers, TrainedOutputs
 from .quantize import quantize
 from .scale import multiply_scale, shift_initial_potential
@@ -73,6 +74,24 @@ class Outputs(TrainedOutputs):
 Objective = Accuracy | Outputs
 
 
+@dataclass(frozen=True, eq=False)
+class _Trials:
+    """What all measurements of a search share."""
+
+    objective: Objective
+    integers: Integers
+    steps: int
+    seed: int
+
+
+def _measured(trials: _Trials, candidate: SpikingNetwork) -> np.ndarray | None:
+    """The objective of a candidate's integer network; None where a change leaves no integers."""
+    try:
+        return trials.objective.measure(trials.integers(candidate), trials.steps, trials.seed)
+    except ConversionError:
+        return None
+
+
 def make_objective(name: str, analog: SpikingNetwork, images: np.ndarray, labels: np.ndarray | None) -> Objective:
     """The objective of a name, "accuracy" or "outputs".
 
@@ -112,6 +131,7 @@ def search(
     integers: Integers = quantize,
     seed: int = 0,
     progress: bool = False,
+    calls: Calls = here,
 ) -> SpikingNetwork:
     """Change thresholds and initial potentials of a balanced network where the objective gains in its integer network.
 
@@ -127,6 +147,8 @@ def search(
         Quantises a balanced network as it will be quantised.
     seed, progress
         As `rmp_lava.run` takes them.
+    calls : Calls
+        Measures the changes of a layer, which all start from the best network of the layers before.
 
     Returns
     -------
@@ -147,23 +169,18 @@ def search(
             f"{'quantised' if network.is_integer else 'not balanced yet'}"
         )
     rounds = [(names, _changes(names, network)) for names in _groups(network)]
+    trials = _Trials(objective, integers, steps, seed)
     measurements = 1 + sum(len(changes) for _, changes in rounds)
     with Progress(f"searching for {objective.name}", measurements, shown=progress) as bar:
         best, reached = network, objective.measure(integers(network), steps, seed)
         before = reached
         bar.advance()
         for names, changes in rounds:
-            start = best
-            for change, amount in changes:
-                candidate = start
-                for name in names:
-                    candidate = change(candidate, name, amount)
+            candidates = [_changed(best, names, *each) for each in changes]
+            found = calls(_measured, trials, candidates)
+            for (change, amount), candidate, measured in zip(changes, candidates, found, strict=True):
                 bar.advance()
-                try:
-                    measured = objective.measure(integers(candidate), steps, seed)
-                except ConversionError:  # the change leaves no integers
-                    continue
-                if objective.is_better(measured, reached):
+                if measured is not None and objective.is_better(measured, reached):
                     best, reached = candidate, measured
                     log.info("search: %s by %g of %s improves %s", change.__name__, amount, names, objective.name)
     record = {
@@ -175,6 +192,12 @@ def search(
         "after": float(reached.mean()),
     }
     return best.replace(provenance=dict(best.provenance) | {"search": record})
+
+
+def _changed(network: SpikingNetwork, names: tuple[str, ...], change: _Change, amount: float) -> SpikingNetwork:
+    for name in names:
+        network = change(network, name, amount)
+    return network
 
 
 def _groups(network: SpikingNetwork) -> list[tuple[str, ...]]:

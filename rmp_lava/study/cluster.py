@@ -1,7 +1,8 @@
 """Jobs on Dask's workers: processes of this machine, those of a running scheduler, or jobs of a batch system such as SLURM.
 
 Dask distributes jobs, and executes those of a lost worker again. Workers write to the store themselves, so it lies on a file
-system that all of them share. Scheduler and workers trust each other: whoever reaches their ports can run code there.
+system that all of them share. Parts of a conversion are sent to them instead, and their results back. Scheduler and workers trust
+each other: whoever reaches their ports can run code there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import sys
 import threading
 import warnings
 from asyncio import CancelledError as AsyncCancelledError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,10 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**26, "MALLOC_MMAP_THRESHOLD_": 2**25}
 """Of glibc, which adjusts the two up to these by itself (mallopt(3)) unless one is set. Dask sets the first one to 64 KiB for its
 workers; then each tensor above 128 KiB is mapped anew, the system fills its pages with zeros, and jobs take 1.4 times as long."""
+_ANEW = "nothing is kept of the conversion, so call again"
+_KEPT = "what was measured is kept, so call again with --resume"
+_MORE_MEMORY = "give workers more memory, or measure fewer images in a job"
+_Function = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class DaskPool:
         """Send a job to the scheduler."""
         from .jobs import execute
 
-        with _connected():
+        with _connected(_KEPT):
             future = self._client.submit(execute, job, *self._arguments, key=job.key, pure=False)
         self._jobs[future.key] = job
         self._completed.add(future)
@@ -121,32 +127,77 @@ class DaskPool:
         """
         for future in self._completed:
             job = self._jobs[future.key]
-            with _connected():
+            with _connected(_KEPT):
                 error = future.exception()
                 outcome = future.result() if error is None else Outcome(None, _reason(error))
             yield job, outcome
 
 
+class DaskCalls:
+    """`rmp_lava.conversion.calls.Calls` on the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    threads : int
+        Of PyTorch in each worker.
+    """
+
+    def __init__(self, client: Any, threads: int) -> None:
+        self._client, self._threads = client, threads
+        self._shared: object = None
+        self._sent: Any = None
+
+    def __call__(self, function: _Function, shared: Any, items: Iterable[Any]) -> Iterator[Any]:
+        """Results in the order of the items; what is shared is sent to the scheduler once.
+
+        Raises
+        ------
+        BackendError
+            If the scheduler is lost, or all workers that tried a call died.
+        """
+        from distributed import KilledWorker
+
+        from .jobs import call, itself
+
+        with _connected(_ANEW), warnings.catch_warnings():
+            if shared is not self._shared:
+                # A task, and no scattered data: these would be lost with the last worker that has them.
+                warnings.filterwarnings("ignore", "Sending large graph")
+                self._shared, self._sent = shared, self._client.submit(itself, shared, pure=False)
+            futures = [
+                self._client.submit(call, function, self._sent, item, self._threads, pure=False) for item in items
+            ]
+        for future in futures:
+            with _connected(_ANEW):
+                error = future.exception()
+                if error is None:
+                    result = future.result()
+            if isinstance(error, CancelledError | AsyncCancelledError):
+                raise _lost(_ANEW, error)
+            if error is not None:
+                raise BackendError(_reason(error)) if isinstance(error, KilledWorker) else error
+            yield result
+
+
 @contextmanager
-def _connected() -> Iterator[None]:
+def _connected(remedy: str) -> Iterator[None]:
     """Nothing that asks the scheduler fails for another reason than that it is gone: jobs return their errors."""
     try:
         yield
     except (Exception, AsyncCancelledError) as error:
-        raise BackendError(
-            "the connection to the scheduler is lost; what was measured is kept, so call again with --resume "
-            f"({type(error).__name__})"
-        ) from None
+        raise _lost(remedy, error) from None
+
+
+def _lost(remedy: str, error: BaseException) -> BackendError:
+    return BackendError(f"the connection to the scheduler is lost; {remedy} ({type(error).__name__})")
 
 
 def _reason(error: Exception) -> str:
     from distributed import KilledWorker
 
     if isinstance(error, KilledWorker):
-        return (
-            "all workers that tried it died, the last one was "
-            f"{error.last_worker.address}; give workers more memory, or measure fewer images in a job"
-        )
+        return f"all workers that tried it died, the last one was {error.last_worker.address}; {_MORE_MEMORY}"
     return f"{type(error).__name__}: {first_line(error)}"
 
 
@@ -161,6 +212,20 @@ def pool(place: str, options: Cluster, folder: Path) -> Iterator[tuple[DaskPool,
     BackendUnavailableError
         If Dask is missing, or the scheduler cannot be reached.
     """
+    with _client(place, options) as (client, workers):
+        yield DaskPool(client, folder, options.threads, workers), client.dashboard_link
+
+
+@contextmanager
+def calls(place: str, options: Cluster) -> Iterator[tuple[DaskCalls, str]]:
+    """Calls at a place of `PLACES`, and the address of its dashboard; raises as `pool`."""
+    with _client(place, options) as (client, _):
+        yield DaskCalls(client, options.threads), client.dashboard_link
+
+
+@contextmanager
+def _client(place: str, options: Cluster) -> Iterator[tuple[Any, int]]:
+    """A client, and how many workers were asked for."""
     workers = expected_workers(place, options)
     distributed = _dask()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is said in one sentence
@@ -177,7 +242,7 @@ def pool(place: str, options: Cluster, folder: Path) -> Iterator[tuple[DaskPool,
                 f"no scheduler answers at {place} ({first_line(error)}); start one with `dask scheduler`, and workers with "
                 f"`dask worker {place} --nthreads 1`"
             ) from None
-        yield DaskPool(client, folder, options.threads, workers), client.dashboard_link
+        yield client, workers
 
 
 def expected_workers(place: str, options: Cluster) -> int:

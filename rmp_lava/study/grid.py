@@ -15,6 +15,9 @@ from ..conversion.balancing import candidates_for
 from ..errors import RmpLavaError, UsageError
 from ..files import sha256_of
 from ..netx import load
+from ..training.data import DATASETS, Dataset
+from ..training.data.events import EVENT_DATASETS
+from .arrays import Arrays
 from .job import Job
 from .jobs import (
     dataset,
@@ -115,27 +118,52 @@ class Plan:
             found = f"were trained on {', '.join(sorted(map(str, sets)))}" if sets else "do not record their data set"
             raise UsageError(f"the networks {found}; give data, the one data set of the study")
         self.data: str = str(sets.pop())
-        directory = study.data_dir
-        self._places = {"data": self.data, "data_dir": None if directory is None else str(Path(directory).resolve())}
-        self._ranges = self._identified_ranges()
+        directory, data = study.data_dir, self.data if self.data in DATASETS else str(Path(self.data).resolve())
+        self._data = data, None if directory is None else str(Path(directory).resolve())
+        self._places = {"data": self._data[0], "data_dir": self._data[1]}
+        self._binned = self.data in EVENT_DATASETS  # so that test images differ with T
+        kinds = dict.fromkeys(self._kind(point.axes["steps"]) for point in self.points)
+        self._ranges = {kind: self._identified_ranges(kind) for kind in kinds}
+        self._takes_events = self._dataset(next(iter(kinds))).takes_events
+        self._check_events()
 
     @property
     def images(self) -> int:
         """Test images of each point."""
-        return sum(each["images"] for each in self._ranges)
+        return sum(each["images"] for each in next(iter(self._ranges.values())))
 
     @property
     def labels(self) -> np.ndarray:
         """Of these, int64."""
-        data = dataset(self.data, self._places["data_dir"])
-        first = self._ranges[0]["first"]
+        kind, ranges = next(iter(self._ranges.items()))
+        data, first = self._dataset(kind), ranges[0]["first"]
         labels: np.ndarray = data.test_labels[test_order(len(data.test_labels))[first : first + self.images]]
         return labels
 
-    def _identified_ranges(self) -> list[dict[str, int]]:
-        data = dataset(self.data, self._places["data_dir"])
-        if data.takes_events:
-            raise UsageError(f"data set {self.data!r} holds events, which a study cannot run yet; use `rmp-lava run`")
+    def _kind(self, steps: int) -> int | None:
+        """What test images depend on: T where recorded events are counted in T steps."""
+        return steps if self._binned else None
+
+    def _dataset(self, steps: int | None) -> Dataset | Arrays:
+        return dataset(*self._data, steps)
+
+    def _check_events(self) -> None:
+        """Raise `UsageError` for points that events do not allow."""
+        for point in self.points if self._takes_events else ():
+            given = self._dataset(self._kind(point.axes["steps"])).train_images.shape[1]
+            for axis in ("steps", "balanced_steps"):
+                if not self._binned and point.axes.get(axis, given) != given:
+                    raise UsageError(
+                        f"{axis} is {point.axes[axis]}, but the events of {self.data} have {given} time steps; give steps = "
+                        f"{given}, or bin them again"
+                    )
+            if point.axes.get("encoding", "spikes") != "spikes":
+                raise UsageError(
+                    f"encoding is {point.axes['encoding']!r}, but {self.data} has events; leave encoding out of [grid]"
+                )
+
+    def _identified_ranges(self, steps: int | None) -> list[dict[str, int]]:
+        data = self._dataset(steps)
         available, (start, end) = len(data.test_images), self.study.images
         end = available if end == -1 else end
         if end > available:
@@ -153,13 +181,15 @@ class Plan:
             return None
         axes, shared = point.axes, point.axes.get("reset") == SHARED
         options = {name: axes[name] for name in CONVERSION if name in axes} | dict(self.study.preparation)
+        if self._takes_events:
+            options["encoding"] = "spikes"
         if shared:
             options["reset"] = "soft"
         balanced = axes.get("balanced_steps", axes["steps"])
         settings = {
             "rmp_lava": __version__,
             "trained": self._identities[point.network],
-            "data": images_fingerprint(self.data, self._places["data_dir"]),
+            "data": images_fingerprint(*self._data, balanced),
             "calibration": self.study.calibration,
             "options": options,
             "balanced_steps": balanced,
@@ -185,17 +215,22 @@ class Plan:
         about = {"network": point.network, **axes}
         return [
             Job(simulation, settings | each, self._places | {"net": net}, about, axes["steps"] * each["images"])
-            for each in self._ranges
+            for each in self._ranges[self._kind(axes["steps"])]
         ]
 
-    def trained(self, name: str) -> list[Job]:
-        """The jobs that measure a trained network; none for a spiking one."""
+    def trained(self, name: str, steps: int | None = None) -> list[Job]:
+        """The jobs that measure a trained network, on events counted in T `steps`; none for a spiking one."""
         if name in self._nets:
             return []
-        settings = {"trained": self._identities[name], "preparation": dict(self.study.preparation)}
+        settings: dict[str, Any] = {
+            "trained": self._identities[name],
+            "preparation": dict(self.study.preparation),
+        }
+        if self._binned and steps is not None:
+            settings["steps"] = steps
         return [
             Job(trained, settings | each, self._source(name), {"network": name}, each["images"])
-            for each in self._ranges
+            for each in self._ranges[None if steps is None else self._kind(steps)]
         ]
 
     def net(self, point: Point) -> tuple[Mapping[str, Any], str] | None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,8 +33,10 @@ from ..network import INPUT, Layer, SpikingNetwork
 from ..netx import load, save
 from ..sources.images import ImageSplit, from_dataset
 from ..sources.models import TrainedModel, load_trained
-from ..training.data import Dataset, as_float, load as load_dataset
+from ..training.data import DATASETS, Dataset, as_float, frames, load as load_dataset
+from ..training.data.events import EVENT_DATASETS
 from ..training.data.lazy_images import Images, checksum
+from .arrays import Arrays, read_arrays
 from .job import Job, Outcome, Values
 from .store import NET, Store
 
@@ -64,6 +66,17 @@ def execute(job: Job, folder: str, threads: int) -> Outcome:
     except Exception as error:  # one job that fails must not end the others
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome(None, reason, traceback.format_exc())
+
+
+def call(function: Callable[[Any, Any], Any], shared: Any, item: Any, threads: int) -> Any:
+    """Call a part of a conversion with so many threads, as `execute` executes jobs."""
+    with _ONE_AT_A_TIME, _exactly(threads):
+        return function(shared, item)
+
+
+def itself(shared: Any) -> Any:
+    """What calls share, as the result of a task, which is executed again where a worker is lost that had it."""
+    return shared
 
 
 def network(settings: Values, places: Values, path: Path) -> dict[str, Any]:
@@ -116,6 +129,7 @@ def trained(settings: Values, places: Values, path: Path) -> dict[str, Any]:
     target = trained_model(places["target"], places["weights"], settings["trained"])
     images, labels = shown(settings, places)
     how = {name: _number(places["preparation"].get(name)) for name in ("input_range", "mean", "std")}
+    images = np.asarray(frames(images))  # of events
     outputs = trained_outputs(prepared(target.model, images[:2], **how), images)
     return {"images": len(images), "correct": int((outputs.argmax(axis=1) == labels).sum())}
 
@@ -150,16 +164,20 @@ def loaded(target: str, weights: str | None) -> tuple[TrainedModel, dict[str, st
     return found, identity(found)
 
 
-@lru_cache(maxsize=1)
-def dataset(name: str, directory: str | None) -> Dataset:
-    """A data set, kept for the next job."""
-    return load_dataset(name, directory)
+def dataset(name: str, directory: str | None, steps: int | None = None) -> Dataset | Arrays:
+    """A data set, or a user's arrays, kept for the next job; recorded events are counted in so many time steps."""
+    return _dataset(name, directory, steps if name in EVENT_DATASETS else None)
 
 
 @lru_cache(maxsize=1)
-def split(name: str, directory: str | None, validation_fraction: float) -> ImageSplit:
-    """The training part of a data set, divided as in the network's training."""
-    return from_dataset(dataset(name, directory), validation_fraction)
+def _dataset(name: str, directory: str | None, steps: int | None) -> Dataset | Arrays:
+    return load_dataset(name, directory, steps=steps) if name in DATASETS else read_arrays(Path(name))
+
+
+def _split(name: str, directory: str | None, steps: int, validation_fraction: float) -> ImageSplit:
+    """The training images, divided as in the network's training."""
+    data = dataset(name, directory, steps)
+    return data.split(validation_fraction) if isinstance(data, Arrays) else from_dataset(data, validation_fraction)
 
 
 def test_order(count: int) -> np.ndarray:
@@ -173,8 +191,8 @@ def identified(images: Images, labels: np.ndarray) -> int:
 
 
 def shown(settings: Values, places: Values) -> tuple[np.ndarray, np.ndarray]:
-    """The test images that a job is about, as float32, and their labels."""
-    data = dataset(places["data"], places["data_dir"])
+    """The test images that a job is about, as float32 or events, and their labels."""
+    data = dataset(places["data"], places["data_dir"], settings.get("steps"))
     some = test_order(len(data.test_images))[settings["first"] : settings["first"] + settings["images"]]
     images, labels = data.test_images[some], data.test_labels[some]
     if identified(images, labels) != settings["test"]:
@@ -189,8 +207,9 @@ def shown(settings: Values, places: Values) -> tuple[np.ndarray, np.ndarray]:
 def _conversion(described: str) -> Conversion:
     settings, places = json.loads(described)
     target = trained_model(places["target"], places["weights"], settings["trained"])
-    images = split(places["data"], places["data_dir"], target.validation_fraction)
-    if images_fingerprint(places["data"], places["data_dir"]) != settings["data"]:
+    steps = settings["balanced_steps"]
+    images = _split(places["data"], places["data_dir"], steps, target.validation_fraction)
+    if images_fingerprint(places["data"], places["data_dir"], steps) != settings["data"]:
         raise DataError(
             f"data set {images.what} is another one here than where the study was read; let all workers read it"
         )
@@ -201,7 +220,7 @@ def _conversion(described: str) -> Conversion:
         target.model,
         some,
         labels=labels,
-        steps=settings["balanced_steps"],
+        steps=steps,
         seed=settings["seed"],
         shuffle=False,  # drawn at random
         quantization=quantization,
@@ -215,10 +234,14 @@ def _conversion(described: str) -> Conversion:
     )
 
 
-@lru_cache(maxsize=1)
-def images_fingerprint(name: str, directory: str | None) -> int:
+def images_fingerprint(name: str, directory: str | None, steps: int | None = None) -> int:
     """CRC-32 of a data set's training images and labels."""
-    return dataset(name, directory).fingerprint
+    return _fingerprint(name, directory, steps if name in EVENT_DATASETS else None)
+
+
+@lru_cache(maxsize=8)
+def _fingerprint(name: str, directory: str | None, steps: int | None) -> int:
+    return dataset(name, directory, steps).fingerprint
 
 
 @lru_cache(maxsize=1)

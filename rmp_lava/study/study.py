@@ -24,10 +24,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..choices import DatasetName, options
 from ..errors import UsageError
 from ..hardware.profiles import read_toml
+from ..sources.targets import check_target, names_function
 from .cluster import Cluster
 
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+"""Of a user's own data: .npy files of a folder, or arrays of a .npz file."""
 WHOLE = "T"
 """Value of `wait` that stands for the number of time steps."""
 CONVERSION = (
@@ -66,7 +70,7 @@ class Study:
     nets : mapping
         Name -> path of a spiking network.
     data, data_dir : str or None
-        Data set, None: the networks' own.
+        Data set, None: the networks' own. Or `ARRAYS`: a folder of .npy files, or a .npz file.
     calibration : int
         Training images for thresholds and biases.
     images : (int, int)
@@ -133,6 +137,43 @@ class Study:
         for form in self.grid["form"]:
             if form not in ("integer", "float"):
                 raise UsageError(f"form is {form!r}; choose integer or float")
+
+
+def check_files(study: Study) -> None:
+    """Refuse networks and data that cannot be there, before anything is imported or read.
+
+    Raises
+    ------
+    UsageError
+        If a file or a module is missing, or no network records its data set and the study names none.
+    """
+    for source in study.networks.values():
+        check_target(source.target)
+        if source.weights is not None and not Path(source.weights).is_file():
+            raise UsageError(f"weights {source.weights} do not exist or are no file; correct the path")
+    for name, net in study.nets.items():
+        if not Path(net).is_file():
+            raise UsageError(f"net {name!r}, {net}, does not exist or is no file; correct the path")
+    silent = [each.target for each in study.networks.values() if _records_nothing(each.target)]
+    if study.data is None:
+        if silent and len(silent) == len(study.networks) and not study.nets:
+            raise UsageError(
+                f'{", ".join(silent)} cannot record the data set of the training; give data, such as data = "digits"'
+            )
+    elif study.data not in options(DatasetName):
+        if study.data_dir is not None:
+            raise UsageError(
+                f"data_dir is for the data sets {', '.join(options(DatasetName))}, not for {study.data}; leave it out"
+            )
+        if not Path(study.data).is_dir() and not (Path(study.data).is_file() and study.data.endswith(".npz")):
+            raise UsageError(
+                f"data is {study.data!r}; choose one of {', '.join(options(DatasetName))}, or give a folder of .npy files, or a "
+                f".npz file, with {', '.join(ARRAYS)}"
+            )
+
+
+def _records_nothing(target: str) -> bool:
+    return names_function(target) or Path(target).suffix in (".pt2", ".onnx")
 
 
 def read_study(path: Path) -> Study:

@@ -123,9 +123,8 @@ class Sweep:
         """Number of jobs and estimated time, without measuring anything."""
         jobs: dict[str, Job] = {}
         unknown: dict[str, Job] = {}  # of networks that are not made yet, by what they would be
-        for name in {point.network for point in self.plan.points}:
-            jobs |= {job.key: job for job in self.plan.trained(name)}
         for point in self.plan.points:
+            jobs |= {job.key: job for job in self._trained(point)}
             job = self.plan.network(point)
             made = self.plan.net(point) or (None if job is None else self._made(job))
             if job is not None:
@@ -140,6 +139,9 @@ class Sweep:
         missing = [job for key, job in jobs.items() if key not in stored] + list(unknown.values())
         return Outlook(len(jobs) + len(unknown), len(stored), _estimate(missing, self.store))
 
+    def _trained(self, point: Point) -> list[Job]:
+        return self.plan.trained(point.network, point.axes["steps"])
+
     def _made(self, job: Job) -> tuple[dict[str, Any], str] | None:
         content = self.store.stored(job.key, job.settings)
         return None if content is None else (content["result"], str(self.store.path(job.key).with_suffix(".net")))
@@ -151,8 +153,8 @@ class Sweep:
             if (job := self.plan.network(point)) is not None:
                 networks.setdefault(job.key, job)
                 self._dependents.setdefault(job.key, []).append(point)
-        for name in dict.fromkeys(point.network for point in self.plan.points):
-            for job in self.plan.trained(name):
+        for point in self.plan.points:
+            for job in self._trained(point):
                 self._submit(pool, job)
         for job in networks.values():
             self._submit(pool, job)
@@ -207,7 +209,7 @@ class Sweep:
 
     def _row(self, point: Point, seeds: list[list[dict[str, Any]]]) -> Row:
         images = self.plan.images
-        right = [self._contents.get(job.key) for job in self.plan.trained(point.network)]
+        right = [self._contents.get(job.key) for job in self._trained(point)]
         known = [content["result"]["correct"] for content in right if content is not None]
         parts = [part for parts in seeds for part in parts]
         per_image = 1 / (images * len(seeds))

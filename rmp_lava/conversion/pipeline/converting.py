@@ -27,6 +27,7 @@ from ...netx.lava_dl_loader import lava_dl_obstacles
 from ...scores import check_classes
 from ...training.data import draw
 from ..balancing import Balancing, candidates_for, usual_waits
+from ..calls import Calls, here
 from ..conversion import Conversion
 from ..diagnosis import diagnose_rounding
 from ..divergence import COMPARED_IMAGES, balance_best
@@ -87,6 +88,7 @@ def convert(
     smallest_change: float = 0.0,
     wait: int | Literal["auto"] = 0,
     spike_bits: int | None = None,
+    calls: Calls = here,
     **changes: Unpack[BalancingChanges],
 ) -> Conversion:
     """Convert a trained network to an RMP spiking network, without training it further.
@@ -149,6 +151,9 @@ def convert(
     spike_bits : int, optional
         2..7: RMP neurons send graded spikes of so many bits, each for up to 2^bits - 1 spikes, in a single time step; see
         `rmp_lava.conversion.graded`. The steps follow, there is no wait, the input is a current, and the reset soft.
+    calls : Calls
+        Where ways to balance and changes of a search are tried: here, or on a cluster (`rmp_lava.study.cluster.calls`), with the
+        same result bit for bit if PyTorch has as many threads in all processes.
     **changes
         Fields of `rmp_lava.conversion.balancing.Balancing` that differ from the method's: thresholds, percentile, alpha, v_init,
         reset, channelwise, calibrate.
@@ -199,6 +204,7 @@ def convert(
         progress,
         wait,
         changes,
+        calls,
     )
     if neurons == "sigma-delta":
         if steps is not None:
@@ -270,6 +276,7 @@ class _Request:
     progress: bool
     wait: int | Literal["auto"]
     changes: BalancingChanges
+    calls: Calls
 
     def again(self, **changed: Any) -> Conversion:
         """The conversion with other parameters, those of its balancing among them, without progress bars."""
@@ -335,9 +342,11 @@ class _Request:
             profile=profile,
             seed=seed,
             progress=progress,
+            calls=self.calls,
         )
         if objective is not None:
-            floating = search_thresholds(floating, objective, steps, integers=integers, seed=seed, progress=progress)
+            how: dict[str, Any] = {"integers": integers, "seed": seed, "progress": progress, "calls": self.calls}
+            floating = search_thresholds(floating, objective, steps, **how)
         integer = integers(floating)
         return Conversion(analog, floating, integer, steps, self.model, seed, findings=findings)
 
