@@ -1,13 +1,13 @@
-"""Run the paper's networks for CIFAR-100 and ImageNet through all stages at full size; measure time and memory.
+"""The paper's networks for CIFAR-100 and ImageNet at full size, as a study: time, memory, and with real images accuracy.
 
     python -m examples.paper.large                                   # untrained, on a few synthetic images
     python -m examples.paper.large --data-dir DATA --steps 512 --weights vgg16-imagenet=exports/vgg16-imagenet.pt
 
 DATA contains `cifar-100-python` (as downloaded by torchvision) and `train/` and `val/` of ImageNet (or `imagenet/` with
-them). Each network runs in its own process, so that its peak memory can be measured, and gets a file NAME.json. An existing
-file is kept unless its settings differ or --again is given. Weights come from checkpoints of `rmp-lava train`. For
-third-party weights, such as torchvision's, use the commands, with a function that builds the model; it must normalise its
-own input and use average pooling:
+them). Weights come from checkpoints of `rmp-lava train`; without them, networks are untrained, and without DATA images are
+synthetic, of which the networks' own predictions are the labels. What is measured is kept. With `--cluster local:1` (or another
+place) each network has new processes, so that peak memory is its own; else it is that of this process so far. For third-party
+weights, such as torchvision's, use the commands, with a function that builds the model:
 
     rmp-lava convert mine.models:resnet34 --weights resnet34.pth --data imagenet --data-dir DATA --calibration 128
     rmp-lava run exports/resnet34.net --data-dir DATA --samples 1000
@@ -15,26 +15,31 @@ own input and use average pooling:
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from rmp_lava.errors import UsageError
-from rmp_lava.files import check_writable, sha256_of
+from rmp_lava import load
+from rmp_lava.errors import ConversionError, UsageError
+from rmp_lava.files import check_writable
+from rmp_lava.progress import Progress
 from rmp_lava.report.tables import console
+from rmp_lava.study.cluster import Cluster, pool
+from rmp_lava.study.grid import Plan
+from rmp_lava.study.pool import InProcess
 from rmp_lava.study.store import Store
+from rmp_lava.study.study import Source, Study
+from rmp_lava.study.sweep import Row, Sweep
 from rmp_lava.tables import table
 from rmp_lava.words import percent
 
 from .commands import called, chosen
+from .large_images import write_untrained
 
 NETWORKS = {
     "vgg16-cifar": "cifar100",
@@ -44,13 +49,12 @@ NETWORKS = {
 }
 """Model -> data set."""
 CLASSES = {"cifar100": 100, "imagenet": 1000}
-METHODS = {"paper": {"alpha": 0.3}, "low-latency": {}}
-"""Options of `rmp_lava.convert`. With alpha 1, no spike would reach layer 20 in few time steps."""
+METHODS: dict[str, dict[str, Any]] = {"paper": {"alpha": 0.3}, "low-latency": {}}
+"""Axes of a study. With alpha 1, no spike would reach layer 20 in few time steps."""
 SYNTHETIC = {"images": 4, "calibration": 8}
 REAL_CALIBRATION = (16, 64)
 """Least and largest default number of calibration images; between them `_CALIBRATION_BYTES` decides."""
 FOLDER = Path("exports/paper/large")
-_ROOT = Path(__file__).resolve().parents[2]
 _CALIBRATION_BYTES = 2**31
 """Memory for a layer's spikes, one bit each, over all calibration images and time steps."""
 _LARGEST_LAYER = {
@@ -59,24 +63,17 @@ _LARGEST_LAYER = {
     "vgg16-imagenet": 64 * 224 * 224,
     "resnet34-imagenet": 64 * 112 * 112,
 }
-_STAGES = ("convert", "quantise", "save", "load", "run")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The command's options except the networks; `weights` maps names to checkpoints."""
+class Measured:
+    """A network and a method: what its study reached, its `.net` file, seconds of the jobs, and peak memory where it is known."""
 
-    methods: Sequence[str]
-    data_dir: Path | None
-    weights: Mapping[str, Path]
-    steps: int
-    images: int | None
-    calibration: int | None
-    width: float
-    batch_norm: bool
-    pooling: str
-    seed: int
-    output: Path
+    row: Row
+    net: Path
+    converting: float
+    running: float
+    peak_bytes: int
 
 
 def main(
@@ -100,94 +97,96 @@ def main(
     ] = False,
     pooling: Annotated[Literal["fold", "layer"], typer.Option(help="As for rmp-lava convert.")] = "fold",
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, synthetic images and Poisson spikes.")] = 0,
-    output: Annotated[Path, typer.Option(help="Folder of NAME.json and NAME-METHOD.net.")] = FOLDER,
-    again: Annotated[bool, typer.Option("--again", help="Repeat existing measurements.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder of measurements and networks.")] = FOLDER,
+    cluster: Annotated[
+        str | None, typer.Option(help="Where jobs run, as for `rmp-lava sweep`; this process if omitted.")
+    ] = None,
 ) -> None:
-    """Run the paper's networks for CIFAR-100 and ImageNet through all stages at full size; reports time and memory of each."""
-    names = chosen(network, tuple(NETWORKS), "network")
-    asked = Asked(
-        chosen(method, tuple(METHODS), "method"),
-        data_dir,
-        _checkpoints(weights or ()),
-        steps,
-        images,
-        calibration,
-        width,
-        batch_norm,
-        pooling,
-        seed,
-        output,
-    )
+    """Measure the paper's networks for CIFAR-100 and ImageNet at full size. Continues an interrupted run."""
+    names, methods = chosen(network, tuple(NETWORKS), "network"), chosen(method, tuple(METHODS), "method")
+    trained = _checkpoints(weights or ())
+    if trained and data_dir is None:
+        raise UsageError("trained networks need the images of their data set; give --data-dir, or leave --weights out")
     check_writable(output / "any.json", UsageError)
-    store = Store(output, again)
-    results = {}
+    measured = []
     for name in names:
-        job = _job(name, asked)
-        print(f"{name}: ", end="", flush=True, file=sys.stderr)
-        results[name] = store.once(name, job["settings"], lambda job=job: _in_child(job))
-        print(f"{results[name]['peak_bytes'] / 2**30:.2f} GiB at most", file=sys.stderr)
-    show(results)
-
-
-def show(results: dict[str, dict[str, Any]]) -> None:
-    """Print a table with a row for each network and method."""
-    out = console()
-    measured = any("trained_accuracy" in result for result in results.values())
-    columns = ("network", "method", "neurons", "weights", "images", "T", *_STAGES, "peak GiB", ".net MiB")
-    columns += ("ANN", "SNN") if measured else ()
-    rows = []
-    for name, result in results.items():
-        for method, made in result["methods"].items():
-            size = (f"{result['neurons']:,}", f"{result['weights']:,}", f"{result['images']:,}", made["steps"])
-            seconds = (f"{made['seconds'][stage]:.1f} s" for stage in _STAGES)
-            memory = (f"{made['peak_bytes'] / 2**30:.2f}", f"{made['net_bytes'] / 2**20:.1f}")
-            accuracies = (percent(result.get("trained_accuracy"), 2), percent(made.get("accuracy"), 2))
-            rows.append((name, method, *size, *seconds, *memory, *(accuracies if measured else ())))
-    out.print(table("The paper's large networks", columns, rows, text_columns=2))
-    for name, result in results.items():
-        out.print(f"{name}: {result['data']}")
-
-
-def _in_child(job: dict[str, Any]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "job.json"
-        path.write_text(json.dumps(job))
-        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        done = subprocess.run(
-            [sys.executable, "-m", "examples.paper.large_job", str(path)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        )
-        if done.returncode:
-            raise UsageError(
-                f"network {job['settings']['model']!r} ended with exit code {done.returncode} (-9: out of memory), see above; "
-                "what was measured before is kept, so mend it and call again"
+        options = {"width": width, "batch_norm": batch_norm, "classes": CLASSES[NETWORKS[name]]}
+        sizes = {"images": images or SYNTHETIC["images"], "calibration": calibration or SYNTHETIC["calibration"]}
+        path, data = trained.get(name), None if data_dir is None else NETWORKS[name]
+        if path is None:
+            path, synthetic = write_untrained(name, options, output / "untrained", **sizes, seed=seed)
+            data = data or str(synthetic)
+        usual = SYNTHETIC["calibration"] if data_dir is None else calibration_images(name, steps)
+        for each in methods:
+            study = Study(
+                name,
+                {name: Source(str(path))},
+                {},
+                data=data,
+                data_dir=None if data_dir is None else str(data_dir),
+                calibration=calibration or usual,
+                images=(0, images or -1),
+                grid={
+                    axis: (value,)
+                    for axis, value in {
+                        "method": each,
+                        "steps": steps,
+                        "pooling": pooling,
+                        "seed": seed,
+                        "calibration_seed": seed,
+                        **METHODS[each],
+                    }.items()
+                },
             )
-        return json.loads(path.with_suffix(".result").read_text())
+            measured.append(measure(study, Store(output), cluster))
+    show(measured, accuracies=data_dir is not None)
 
 
-def _job(name: str, asked: Asked) -> dict[str, Any]:
-    real, checkpoint = asked.data_dir is not None, asked.weights.get(name)
-    data_set = NETWORKS[name]
-    settings = {
-        "model": name,
-        "data_set": data_set,
-        "options": {"width": asked.width, "batch_norm": asked.batch_norm, "classes": CLASSES[data_set]},
-        "checkpoint": None if checkpoint is None else sha256_of(checkpoint),
-        "real_images": real,
-        "images": asked.images or (None if real else SYNTHETIC["images"]),
-        "calibration": asked.calibration
-        or (calibration_images(name, asked.steps) if real else SYNTHETIC["calibration"]),
-        "steps": asked.steps,
-        "methods": {method: METHODS[method] for method in asked.methods},
-        "pooling": asked.pooling,
-        "seed": asked.seed,
-    }
-    places = {
-        "checkpoint": None if checkpoint is None else str(checkpoint),
-        "data": None if asked.data_dir is None else str(asked.data_dir),
-        "folder": str(asked.output),
-    }
-    return {"settings": settings, "places": places}
+def measure(study: Study, store: Store, cluster: str | None) -> Measured:
+    """Measure a study of one point; raises `ConversionError` if a job fails."""
+    with ExitStack() as stack:
+        workers = InProcess(store.folder)
+        if cluster is not None:
+            workers, dashboard = stack.enter_context(pool(cluster, Cluster(), store.folder))
+            print(f"Dashboard: {dashboard}", file=sys.stderr)
+        sweep = Sweep(Plan(study, store.folder), store)
+        outlook = sweep.outlook()
+        with Progress(f"{study.name}, jobs", outlook.jobs, shown=True, done=outlook.stored) as bar:
+            sweep.run(workers, lambda *_: bar.advance())
+    for failure in sweep.failures:
+        raise ConversionError(f"{failure.job}: {failure.error}")
+    (point,), (row,) = sweep.plan.points, sweep.rows()
+    made = sweep.plan.network(point)
+    assert made is not None
+    net = store.path(made.key).with_suffix(".net")
+    contents = store.everything()
+    network = contents[made.key]
+    runs = [contents[job.key] for job in sweep.plan.simulations(point, network["result"], str(net))]
+    peak = max(each.get("peak_bytes", 0) for each in (network, *runs))
+    return Measured(row, net, network["seconds"], sum(each["seconds"] for each in runs), peak)
+
+
+def show(measured: Sequence[Measured], *, accuracies: bool) -> None:
+    """Print a table with a row for each network and method; without `accuracies`, with shares of equal predictions."""
+    columns = ("network", "method", "neurons", "weights", "images", "T", "convert", "run", "peak GiB", ".net MiB")
+    columns += ("ANN", "SNN") if accuracies else ("as ANN",)
+    rows = []
+    for each in measured:
+        network = load(each.net)
+        size = (f"{network.neuron_count:,}", f"{network.parameter_count:,}", f"{each.row.images:,}", each.row.steps)
+        cost = (f"{each.converting:.1f} s", f"{each.running:.1f} s", f"{each.peak_bytes / 2**30:.2f}")
+        reached = (percent(each.row.trained, 2),) * accuracies + (percent(float(each.row.mean[-1]), 2),)
+        rows.append(
+            (
+                each.row.network,
+                each.row.axes["method"],
+                *size,
+                *cost,
+                f"{each.net.stat().st_size / 2**20:.1f}",
+                *reached,
+            )
+        )
+    console().print(table("The paper's large networks", columns, rows, text_columns=2))
 
 
 def calibration_images(name: str, steps: int) -> int:

@@ -1,66 +1,45 @@
-"""Images for the paper's large networks: real ones, or synthetic ones that even untrained networks respond to."""
+"""Synthetic images that even untrained networks respond to, and untrained networks that respond."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rmp_lava.errors import UsageError
-from rmp_lava.sources.images import from_dataset
-from rmp_lava.training.data import as_float, load
-from rmp_lava.training.data.lazy_images import Images
+from rmp_lava.conversion.outputs import trained_outputs
+from rmp_lava.study.study import ARRAYS
+from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.models import model_spec
 
-UNTRAINED = "synthetic, untrained: no accuracy"
-_BLOCK_BYTES = 2**28
-"""Memory for images that are decoded and run together."""
 _SETTLING_BATCH = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """Float32 training images for calibration; test images (M, C, H, W), possibly on disk; int64 labels or None."""
+def write_untrained(
+    name: str, options: dict[str, object], folder: Path, *, images: int, calibration: int, seed: int
+) -> tuple[Path, Path]:
+    """Write an untrained network of `rmp_lava.training.models.MODELS`, and synthetic images with its predictions as labels.
 
-    calibration: np.ndarray
-    test: Images
-    labels: np.ndarray | None
-    what: str
-
-
-def blocks(images: Images) -> Iterator[tuple[slice, np.ndarray]]:
-    """(slice, float32 images) for blocks of images that fit into bounded memory."""
-    size = max(1, _BLOCK_BYTES // (4 * int(np.prod(images.shape[1:]))))
-    for start in range(0, len(images), size):
-        some = slice(start, min(start + size, len(images)))
-        yield some, as_float(images[some])
-
-
-def load_images(settings: dict[str, Any], directory: str | None) -> Shown:
-    """The images of a job; raises `DataError` or `UsageError` if the data set is not the paper's."""
-    seed, shape = settings["seed"], model_spec(settings["model"]).input_shape
-    if directory is None:
-        images = synthetic_images(shape, settings["calibration"] + settings["images"], seed)
-        calibration, test = np.split(images, [settings["calibration"]])
-        return Shown(calibration, test, None, UNTRAINED if settings["checkpoint"] is None else "synthetic: no accuracy")
-    dataset, classes = load(settings["data_set"], directory), settings["options"]["classes"]
-    if len(dataset.class_names) != classes:
-        raise UsageError(
-            f"data set {dataset.name!r} in {dataset.place} has {len(dataset.class_names)} classes, but {classes} are required; "
-            "give a folder with all of them"
-        )
-    images = from_dataset(dataset)
-    calibration, _ = images.calibration(min(settings["calibration"], len(images.train_images)), seed)
-    count = len(dataset.test_images)
-    chosen = np.random.default_rng(seed).permutation(count)[: settings["images"]]
-    what = f"{dataset.source}, {len(chosen):,} of {count:,} test images"
-    what += "" if settings["checkpoint"] is not None else "; untrained: no accuracy"
-    return Shown(calibration, dataset.test_images[chosen], dataset.test_labels[chosen], what)
+    Returns
+    -------
+    tuple of Path
+        NAME.pt and NAME.npz in the folder, the latter as a study takes it. Accuracy is then the share of equal predictions.
+    """
+    torch.manual_seed(seed)
+    model = model_spec(name).build(**options).eval()
+    # Of the first part, a tenth of each class is held out.
+    shown = synthetic_images(model_spec(name).input_shape, 2 * calibration + images, seed)
+    settle(model, shown[:calibration])
+    labels = trained_outputs(model, shown).argmax(axis=1)
+    place = folder / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(place.with_suffix(".pt"), model_name=name, model=model, options=options, metadata={})
+    train, test = shown[: 2 * calibration], shown[2 * calibration :]
+    arrays = (train, labels[: len(train)], test, labels[len(train) :])
+    np.savez(place.with_suffix(".npz"), **dict(zip(ARRAYS, arrays, strict=True)))
+    return place.with_suffix(".pt"), place.with_suffix(".npz")
 
 
 def synthetic_images(shape: tuple[int, int, int], count: int, seed: int) -> np.ndarray:

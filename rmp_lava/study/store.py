@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import sha256_of, write_atomically
-from ..machine import describe, environment
+from ..machine import describe, environment, peak_resident
 from ..network import SpikingNetwork
 from ..netx import load, save
 
@@ -28,7 +28,7 @@ NET = "net"
 class Store:
     """A folder of measurements, one JSON file each; several processes may write to it.
 
-    A measurement is a dict of "settings", "result", "seconds", "machine" and "versions".
+    A measurement is a dict of "settings", "result", "seconds", "peak_bytes" (of the process so far), "machine" and "versions".
 
     Parameters
     ----------
@@ -86,6 +86,7 @@ class Store:
                 "settings": _plain(settings),
                 "result": _plain(result),
                 "seconds": round(time.perf_counter() - started, 3),
+                "peak_bytes": peak_resident(),
                 **_here(),
                 **log,
             }

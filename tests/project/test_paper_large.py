@@ -1,9 +1,8 @@
-"""The large networks of the paper at a tiny width, through all stages: measured in processes of their own, stored, validated."""
+"""The large networks of the paper at a tiny width, as a study: measured, stored, validated."""
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -16,23 +15,12 @@ import torch
 from rmp_lava.conversion.trace import trace
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
-from rmp_lava.netx import load
+from rmp_lava.study.store import Store
 from rmp_lava.training.models import MODELS
 from rmp_lava.training.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="examples/ is part of the repository only")
-
-SETTINGS = {
-    "checkpoint": None,
-    "real_images": False,
-    "images": 2,
-    "calibration": 4,
-    "steps": 16,
-    "methods": {"paper": {"alpha": 0.3}, "low-latency": {}},
-    "pooling": "fold",
-    "seed": 0,
-}
 
 
 @pytest.fixture
@@ -40,17 +28,7 @@ def large(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     from examples.paper import large
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield large
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def large_job(large):
-    from examples.paper import large_job
-
-    return large_job
+    return large
 
 
 @pytest.fixture
@@ -61,13 +39,6 @@ def large_images(monkeypatch):
     return large_images
 
 
-def job(folder: Path, name: str, places: dict | None = None, **changed) -> dict:
-    data_set, classes = ("imagenet", 1000) if name.endswith("imagenet") else ("cifar100", 100)
-    options = {"width": 1 / 16, "batch_norm": False, "classes": classes}
-    settings = SETTINGS | {"model": name, "data_set": data_set, "options": options} | changed
-    return {"settings": settings, "places": {"checkpoint": None, "data": None, "folder": str(folder)} | (places or {})}
-
-
 def call(*arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "examples.paper.large", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -76,44 +47,24 @@ def call(*arguments: object) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("name", ["vgg16-cifar", "resnet20-cifar", "resnet34-imagenet"])
-def test_all_layers_spike_from_synthetic_images_to_the_file_and_back(large_job, tmp_path, name, batch_norm):
-    options = {"width": 1 / 16, "batch_norm": batch_norm, "classes": 100}
-    result = large_job.measure(job(tmp_path, name, options=options))
-    assert result["data"] == "synthetic, untrained: no accuracy" and result["images"] == 2
-    assert set(result["methods"]) == {"paper", "low-latency"}
-    for method, made in result["methods"].items():
-        network = load(tmp_path / f"{name}-{method}.net")
-        assert (result["neurons"], result["weights"]) == (network.neuron_count, network.parameter_count)
-        assert network.is_integer and "accuracy" not in made
-        assert made["net_bytes"] == (tmp_path / f"{name}-{method}.net").stat().st_size
-        assert set(made["seconds"]) == {"convert", "quantise", "save", "load", "run"}
-        assert 0 < made["peak_bytes"] <= result["peak_bytes"]
-        assert all(made["spikes_per_neuron"].values()), made["spikes_per_neuron"]
-    # Normalised by few images, an untrained network makes much of small differences.
-    assert result["methods"]["low-latency"]["output_error"] < (1 if batch_norm else 0.5)
-    assert all(0 <= stage["cpu_seconds"] for stage in result["stages"].values())
-    json.dumps(result, allow_nan=False)
+def test_all_layers_spike_and_a_second_call_measures_nothing(large, tmp_path, capsys, name, batch_norm):
+    options = {"network": [name], "width": 1 / 16, "batch_norm": batch_norm, "images": 2, "calibration": 4}
+    large.main(**options, output=tmp_path)
+    shown = capsys.readouterr().out
+    assert "as ANN" in shown and shown.count("low-latency") == 1 and shown.count("paper") >= 1
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    runs = Store(tmp_path).everything("simulation").values()
+    assert len(before) == 5 and len(runs) == 2  # two conversions, two runs, and the trained network
+    for each in runs:
+        assert all(each["result"]["messages"][layer] for layer in each["result"]["neurons"]), each["result"]["messages"]
+        assert each["peak_bytes"] > 2**20
+    large.main(**options, output=tmp_path)
+    assert capsys.readouterr().out == shown
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
 
 
 @pytest.mark.slow
-def test_each_network_has_a_process_and_a_file_that_is_kept(tmp_path):
-    arguments = ("--network", "resnet20-cifar", "--width", 0.0625, "--method", "paper", "--output", tmp_path)
-    first = call(*arguments)
-    assert first.returncode == 0, first.stderr
-    assert "resnet20-cifar: synthetic, untrained: no accuracy" in first.stdout and "SNN" not in first.stdout
-    assert "paper: convert" in first.stderr
-    path = tmp_path / "resnet20-cifar.json"
-    kept = path.read_bytes()
-    again = call(*arguments)
-    assert again.returncode == 0 and again.stdout == first.stdout and "convert" not in again.stderr
-    assert path.read_bytes() == kept
-    # Asked for by other settings, it is another measurement.
-    other = call(*arguments, "--steps", 20)
-    assert other.returncode == 0 and json.loads(path.read_text())["result"]["methods"]["paper"]["steps"] == 20
-
-
-@pytest.mark.slow
-def test_trained_network_on_real_images_has_accuracies(large, large_job, large_images, tmp_path, monkeypatch, capsys):
+def test_trained_network_on_real_images_has_accuracies(large, tmp_path, capsys, monkeypatch):
     image = pytest.importorskip("PIL.Image")
     for part in ("train", "val"):
         for k, colour in enumerate(((250, 30, 30), (30, 250, 30), (30, 30, 250))):
@@ -129,21 +80,13 @@ def test_trained_network_on_real_images_has_accuracies(large, large_job, large_i
     train(
         "vgg16-imagenet", load_data("imagenet", tmp_path), options=options, checkpoint_path=tmp_path / "a.pt", **recipe
     )
-    places = {"checkpoint": str(tmp_path / "a.pt"), "data": str(tmp_path)}
-    wanted = {"checkpoint": "hash", "real_images": True, "images": None, "methods": {"low-latency": {}}, "steps": 4}
-    with pytest.raises(UsageError, match="holds 'vgg16-imagenet' with 3 classes; expected 'vgg16-imagenet' with 1000"):
-        large_job.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
-    with pytest.raises(UsageError, match="has 3 classes, but 1000 are required"):
-        large_job.measure(job(tmp_path, "vgg16-imagenet", places | {"checkpoint": None}, **wanted))
-    wanted["options"] = options
-    monkeypatch.setattr(large_images, "_BLOCK_BYTES", 4 * 7 * 3 * 224 * 224)  # blocks of 7, 7 and 4 images
-    result = large_job.measure(job(tmp_path, "vgg16-imagenet", places, **wanted))
-    assert result["data"] == "ImageNet in class folders (JPEG), val as test images, 18 of 18 test images"
-    assert result["images"] == 18 and 0 <= result["trained_accuracy"] <= 1
-    assert 0 <= result["methods"]["low-latency"]["accuracy"] <= 1
-    large.show({"vgg16-imagenet": result})
+    weights = [f"vgg16-imagenet={tmp_path / 'a.pt'}"]
+    options = {"network": ["vgg16-imagenet"], "method": ["low-latency"], "weights": weights, "output": tmp_path / "out"}
+    large.main(**options, data_dir=tmp_path, steps=4, calibration=6)
     shown = capsys.readouterr().out
-    assert "SNN" in shown and "%" in shown and "18 of 18 test images" in shown
+    assert "SNN" in shown and "%" in shown
+    with pytest.raises(UsageError, match="trained networks need the images of their data set; give --data-dir"):
+        large.main(**options)
 
 
 def test_synthetic_images_are_seeded_and_of_every_scale(large_images):

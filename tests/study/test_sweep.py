@@ -22,7 +22,7 @@ from rmp_lava.study.cluster import MALLOC
 from rmp_lava.study.grid import Plan
 from rmp_lava.study.job import Job
 from rmp_lava.study.jobs import execute
-from rmp_lava.study.study import read_study
+from rmp_lava.study.study import ARRAYS, read_study
 from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.data import load, split_validation
 from rmp_lava.training.models import MODELS
@@ -105,6 +105,53 @@ def test_counts_of_ranges_are_those_of_one_run(checkpoint, tmp_path, capsys):
     assert code == 0 and "39 jobs, 4 of them stored; about" in shown, shown
     code, shown, _ = run(capsys, study, "--store", store, "--resume", "--json", "-")
     assert code == 0 and json.loads(shown)["rows"] == rows
+
+
+def save_arrays(path: Path, *arrays: np.ndarray) -> None:
+    np.savez(path, **dict(zip(ARRAYS, arrays, strict=True)))
+
+
+def test_own_arrays_are_measured_as_a_data_set_is(checkpoint, tmp_path, capsys):
+    digits = load("digits")
+    save_arrays(tmp_path / "d.npz", digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
+    rows = []
+    for data in ("digits", tmp_path / "d.npz"):
+        study = written(
+            tmp_path, checkpoint, f"data = '{data}'\nimages = [10, 75]\ncalibration = 20\n[grid]\nsteps = 4"
+        )
+        code, shown, err = run(capsys, study, "--store", tmp_path / str(len(rows)), "--json", "-")
+        assert code == 0, err
+        rows.append(json.loads(shown)["rows"])
+    assert rows[0] == rows[1] and rows[0][0]["trained"] is not None
+
+
+def test_events_and_a_function_of_the_user(tmp_path, capsys, monkeypatch):
+    (tmp_path / "of_events.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef net():\n    torch.manual_seed(5)\n"
+        "    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)).eval()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    events, labels = random.poisson(0.4, (40, 6, 2, 5, 5)).astype(np.int8), random.integers(0, 3, 40)
+    save_arrays(tmp_path / "e.npz", events, labels, events[:20], labels[:20])
+    study = tmp_path / "s.toml"
+    study.write_text("network = 'of_events:net'\ndata = 'e.npz'\ncalibration = 30\n[grid]\nsteps = 6\nwait = [0, 'T']")
+    code, shown, err = run(capsys, study, "--store", tmp_path / "store", "--json", "-")
+    assert code == 0, err
+    trained = rmp_lava.load_trained("of_events:net").model
+    right = trained(torch.from_numpy(events[:20].mean(axis=1, dtype=np.float32))).argmax(dim=1).numpy() == labels[:20]
+    rows, networks = json.loads(shown)["rows"], [rmp_lava.load(net) for net in tmp_path.glob("store/network/*.net")]
+    assert len(rows) == 2 and all(row["trained"] == right.mean() for row in rows)
+    reached = {rmp_lava.run(each, events[:20], 6).accuracy(labels[:20]) for each in networks}
+    assert {each.input.encoding for each in networks} == {"spikes"}
+    assert reached == {row["accuracy"][0][-1] for row in rows}
+    for grid, words in (
+        ("steps = 5", "steps is 5, but the events of e.npz have 6 time steps; give steps = 6"),
+        ("steps = 6\nencoding = 'poisson'", "encoding is 'poisson', but e.npz has events; leave encoding out"),
+    ):
+        study.write_text(f"network = 'of_events:net'\ndata = 'e.npz'\n[grid]\n{grid}")
+        code, _, err = run(capsys, study, "--store", tmp_path / "other")
+        assert code == 2 and words in err
 
 
 def test_a_job_that_fails_is_named_and_the_others_go_on(checkpoint, tmp_path, capsys):
