@@ -60,6 +60,7 @@ ScoreKind = Literal["classification", "segmentation", "regression", "agreement"]
 """What outputs are compared with: a class for each image, or for each pixel; real targets; the trained network's outputs."""
 ThresholdForm = Literal["stock", "free", "dense_rec"]
 DatasetName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "nmnist", "dvs-gesture", "shd"]
+StudyArray = Literal["train_images", "train_labels", "test_images", "test_labels"]
 ModelName = Literal[
     "digits-cnn",
     "fashion-cnn",

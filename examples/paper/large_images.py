@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rmp_lava.conversion.outputs import trained_outputs
-from rmp_lava.study.study import ARRAYS
+from rmp_lava.study.arrays import ARRAYS
 from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.models import model_spec
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..choices import StudyArray, options
 from ..encoding import event_counts, unsuitable_values
 from ..errors import DataError, first_line
 from ..sources.images import MAX_IMAGE_BYTES, ImageSplit, load_array
 from ..training.data.dataset import VALIDATION_SEED, stratified_holdout
 from ..training.data.lazy_images import checksum
-from .study import ARRAYS
 
+ARRAYS = options(StudyArray)
 _FREE_AXES = 5
 """Images have at most four; with five they are events over time."""
 
@@ -58,7 +59,7 @@ class Arrays:
 
 
 def read_arrays(path: Path) -> Arrays:
-    """The arrays of `rmp_lava.study.study.ARRAYS`; .npy files are mapped into memory, and nothing is unpickled.
+    """The arrays of `ARRAYS`; .npy files are mapped into memory, and nothing is unpickled.
 
     Raises
     ------

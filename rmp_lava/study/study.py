@@ -24,14 +24,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..choices import DatasetName, options
+from ..choices import DatasetName, StudyArray, options
 from ..errors import UsageError
 from ..hardware.profiles import read_toml
 from ..sources.targets import check_target, names_function
 from .cluster import Cluster
 
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-"""Of a user's own data: .npy files of a folder, or arrays of a .npz file."""
 WHOLE = "T"
 """Value of `wait` that stands for the number of time steps."""
 CONVERSION = (
@@ -70,7 +68,7 @@ class Study:
     nets : mapping
         Name -> path of a spiking network.
     data, data_dir : str or None
-        Data set, None: the networks' own. Or `ARRAYS`: a folder of .npy files, or a .npz file.
+        Data set, None: the networks' own. Or a folder or a .npz file as `rmp_lava.study.arrays` reads them.
     calibration : int
         Training images for thresholds and biases.
     images : (int, int)
@@ -168,7 +166,7 @@ def check_files(study: Study) -> None:
         if not Path(study.data).is_dir() and not (Path(study.data).is_file() and study.data.endswith(".npz")):
             raise UsageError(
                 f"data is {study.data!r}; choose one of {', '.join(options(DatasetName))}, or give a folder of .npy files, or a "
-                f".npz file, with {', '.join(ARRAYS)}"
+                f".npz file, with {', '.join(options(StudyArray))}"
             )
 
 

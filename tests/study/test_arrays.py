@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rmp_lava.errors import DataError, UsageError
-from rmp_lava.study.arrays import read_arrays
-from rmp_lava.study.study import ARRAYS, Source, Study, check_files
+from rmp_lava.study.arrays import ARRAYS, read_arrays
+from rmp_lava.study.study import Source, Study, check_files
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8)
 LABELS = np.arange(12) % 3

@@ -18,11 +18,12 @@ import torch
 import rmp_lava
 from rmp_lava.cli import app
 from rmp_lava.errors import RmpLavaError
+from rmp_lava.study.arrays import ARRAYS
 from rmp_lava.study.cluster import MALLOC
 from rmp_lava.study.grid import Plan
 from rmp_lava.study.job import Job
 from rmp_lava.study.jobs import execute
-from rmp_lava.study.study import ARRAYS, read_study
+from rmp_lava.study.study import read_study
 from rmp_lava.training.checkpoint import save_checkpoint
 from rmp_lava.training.data import load, split_validation
 from rmp_lava.training.models import MODELS
