@@ -37,7 +37,7 @@ def measure(job: dict) -> dict:
         from . import gpu
 
         return gpu.KINDS[job["kind"]](job)
-    kinds = {"fast": _fast, "lava": _lava, "anchor": _anchor, "conversion": _conversion, "profile": _profile}
+    kinds = {"fast": _fast, "lava": _lava, "anchor": _anchor, "conversion": _conversion}
     return kinds[job["kind"]](job)
 
 
@@ -136,31 +136,6 @@ def _conversion(job: dict) -> dict:
         "neurons": network.neuron_count,
         "parameters": network.parameter_count,
     }
-
-
-def _profile(job: dict) -> dict:
-    """Where `fast` spends its time: torch's operators and the neurons' update by their own time, in one thread."""
-    import torch
-    from torch.profiler import ProfilerActivity, profile, record_function
-
-    from rmp_lava.backends.fast import neurons
-
-    torch.set_num_threads(1)  # the profiler does not see the threads in which batches run otherwise
-    for population in (neurons.FusedPopulation, neurons.TorchPopulation):
-        # The compiled update is not a torch operator; a name of its own puts it into the table.
-        population.advance = record_function("neurons: advance")(population.advance)
-    network, spikes = _load(job)
-    spikes = spikes[: job["batch"], : job["steps"]]
-    prepared = rmp_lava.prepare(network)
-    prepared.run(spikes, job["steps"])
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        started = time.perf_counter()
-        prepared.run(spikes, job["steps"])
-        wall = time.perf_counter() - started
-    events = profiler.key_averages()
-    inside = sum(event.self_cpu_time_total for event in events) / 1e6
-    table = events.table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=45)
-    return {"text": f"{table}\nwall time {wall:.3f} s; one thread, {inside:.3f} s are in the table\n"}
 
 
 def _load(job: dict) -> tuple[SpikingNetwork, np.ndarray]:

@@ -216,7 +216,7 @@ def _throughput(results: dict) -> list[str]:
         "",
         "Throughput of the network's convolutions alone (oneDNN, uint8 spikes, int8 weights, exact 32-bit sums) and of the whole "
         "of `fast`: encoding, convolutions, neurons, counts. An operation is a multiplication or an addition, whether or not "
-        "a neuron spiked. `--profile NETWORK` shows where the remaining time goes.",
+        "a neuron spiked. `python -m benchmarks.profile NETWORK` shows where the remaining time goes.",
         "",
         *_table(header, body),
         "",

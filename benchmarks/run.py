@@ -441,7 +441,6 @@ def main(
     render_file: Annotated[Path | None, typer.Option("--render", help="Only render this results.json.")] = None,
     to: Annotated[Path, typer.Option(help="Folder of the rendered page.")] = Path("docs"),
     conversion: Annotated[bool, typer.Option("--conversion", help="Only measure how long conversion takes.")] = False,
-    profile: Annotated[str, typer.Option(help="Only show where `fast` spends its time on this network.")] = "",
     core_python: Annotated[str | None, typer.Option(help="Python of the environment for fast.")] = None,
     lava_python: Annotated[str | None, typer.Option(help="Python 3.10 with Lava.")] = None,
     peers_python: Annotated[str | None, typer.Option(help="Python with the peers.")] = None,
@@ -458,12 +457,12 @@ def main(
         return
     names = [n for n in (network or networks.NETWORKS) if n in networks.NETWORKS]
     chosen = [e for e in (engine or ENGINES) if e in ENGINES]
-    unknown = {*(network or []), *filter(None, [profile])} - {*networks.NETWORKS} | {*(engine or [])} - {*ENGINES}
+    unknown = {*(network or [])} - {*networks.NETWORKS} | {*(engine or [])} - {*ENGINES}
     if unknown:
         known = ", ".join([*networks.NETWORKS, *ENGINES])
         raise typer.BadParameter(f"{', '.join(sorted(unknown))} is neither a network nor an engine; known are {known}")
     threads = threads or machine.describe()["cores"]
-    settings = quick_settings(threads) if quick and not profile else full_settings(threads)
+    settings = quick_settings(threads) if quick else full_settings(threads)
     settings = replace(
         settings,
         rounds=rounds or settings.rounds,
@@ -473,8 +472,8 @@ def main(
         activity_engines=settings.activity_engines or ["fast", "fast-dense"],
     )
     given = {"core": core_python, "lava": lava_python, "peers": peers_python}
-    needed = ["core"] if profile or conversion else ["core", *dict.fromkeys(ENGINES[e].environment for e in chosen)]
-    if "lava" not in needed and not conversion and "pilotnet-lif" in [*names, profile]:
+    needed = ["core"] if conversion else ["core", *dict.fromkeys(ENGINES[e].environment for e in chosen)]
+    if "lava" not in needed and not conversion and "pilotnet-lif" in names:
         needed.append("lava")  # the file comes with lava-dl
     pythons = {name: _python(name, given[name]) for name in dict.fromkeys(needed)}
     session = Session(folder.absolute(), settings, pythons, resume)
@@ -482,9 +481,6 @@ def main(
     if pilotnet is not None and not pilotnet.is_file():
         pilotnet = None
     try:
-        if profile:
-            show_profile(session, profile, pilotnet)
-            return
         if conversion:
             time_conversion(session)
             print("\n".join(render.conversion(session.results)))
@@ -517,17 +513,6 @@ def main(
         raise typer.Exit(130) from None
     for path in render.write(session.results, folder):
         print(path)
-
-
-def show_profile(session: Session, name: str, pilotnet: Path | None) -> None:
-    """Print where `fast` spends its time on a network, and store it next to the results."""
-    session.path = session.folder / f"profile-{name}.json"
-    files = _prepare(session, name, pilotnet)
-    if files is None:
-        raise typer.BadParameter(f"{name} comes with lava-dl, whose environment was not found")
-    size = networks.NETWORKS[name].full
-    session.measure(f"profile/{name}", "core", {"kind": "profile", "batch": size.batch, "steps": size.steps} | files)
-    print(session.results["measurements"][f"profile/{name}"].get("text", ""))
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def _describe_neurons(network: SpikingNetwork, device: torch.device) -> str:
     if network.is_sigma_delta:
         return "sigma-delta neurons"
     if device.type == "cuda" and network.is_integer and (kernel := neurons.triton_kernel()) is not None:
-        return f"{kind} compiled by Triton {kernel.VERSION} where they do not leak"
+        return f"{kind} compiled by Triton {kernel.VERSION}"
     leaky = any(layer.neurons.is_leaky for layer in network)
     if device.type != "cpu" or (leaky and not network.is_integer):  # only integers with leak are compiled
         return kind

@@ -59,19 +59,26 @@ def make_population(
     neurons: Neurons, shape: tuple[int, ...], samples: int, *, integer: bool, device: torch.device, largest_input: float
 ) -> Population:
     """A population at the start of its samples; `largest_input` bounds its |input|, in weight units."""
+    kind, state, keeps_current = choose_population(neurons, device.type, integer, largest_input)
+    return kind(neurons, shape, samples, state, device, keeps_current)
+
+
+def choose_population(
+    neurons: Neurons, device: str, integer: bool, largest_input: float
+) -> tuple[type[Population], torch.dtype, bool]:
+    """The kind of a population, the dtype of its state, and whether its current is kept."""
     # A current without memory equals the input, unless the input wraps.
     keeps_current = neurons.is_leaky and (neurons.has_memory or largest_input >= REGISTER_LIMIT)
     # A current wraps once per step, by 2^24: inputs above 2^18 can take it beyond 32 bits.
     wide = integer and largest_input >= (2 * REGISTER_LIMIT if keeps_current else EXACT_FLOAT32)
-    if integer and fused is not None and device.type == "cpu" and neurons.is_uniform and not (wide and keeps_current):
-        return FusedPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
-    if not integer and fused is not None and device.type == "cpu" and not neurons.is_leaky:
-        return FusedFloatPopulation(neurons, shape, samples, torch.float32, device, keeps_current)
-    plain = not neurons.is_leaky and neurons.largest_spike == 1
-    if integer and not wide and plain and device.type == "cuda" and triton_kernel() is not None:
-        return TritonPopulation(neurons, shape, samples, torch.int32, device, keeps_current)
-    state = torch.int64 if wide else torch.int32 if integer else torch.float32
-    return TorchPopulation(neurons, shape, samples, state, device, keeps_current)
+    compiled = fused is not None and device == "cpu"
+    if integer and compiled and neurons.is_uniform and not (wide and keeps_current):
+        return FusedPopulation, torch.int32, keeps_current
+    if not integer and compiled and not neurons.is_leaky:
+        return FusedFloatPopulation, torch.float32, keeps_current
+    if integer and not wide and device == "cuda" and triton_kernel() is not None:
+        return TritonPopulation, torch.int32, keeps_current
+    return TorchPopulation, torch.int64 if wide else torch.int32 if integer else torch.float32, keeps_current
 
 
 class Population:
@@ -296,7 +303,17 @@ def _contiguous(out: torch.Tensor, steps: slice, rows: slice) -> Iterator[tuple[
 
 
 class TritonPopulation(Population):
-    """Integer neurons without leak on a GPU. Never run on one: the tests run the kernel in Triton's interpreter."""
+    """Integer neurons on a GPU. Never run on one: the tests run the kernel in Triton's interpreter."""
+
+    @cached_property
+    def _constants(self) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        """(neurons,) int32 thresholds, and shares that decays leave, in units of 1/4096; None without leak."""
+        size = self.v.shape[1:]
+        threshold = torch.as_tensor(self.threshold, device=self.v.device).to(torch.int32).expand(size).contiguous()
+        if not self.neurons.is_leaky:
+            return threshold, None
+        current, voltage = ((keep * NO_MEMORY).to(torch.int32).expand(size).contiguous() for keep in self.keeps)
+        return threshold, (current, voltage)
 
     @cached_property
     def _limits(self) -> dict[bool, list[torch.Tensor]]:
@@ -310,17 +327,19 @@ class TritonPopulation(Population):
         if currents is not None:
             if currents.dtype != torch.float32:
                 currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
-            currents = currents.contiguous()
+            currents = currents.transpose(0, 1).contiguous()
         kernel = triton_kernel()
         assert kernel is not None
         limits = kernel.advance(
             currents,
             self.v[rows],
+            self.u[rows],
             self.bias,
+            *self._constants,
             self.counts[rows],
-            out[steps, rows],
-            self.threshold,
+            out[steps, rows].transpose(0, 1),
             _RESETS[self.neurons.reset if fires else "none"],
+            self.neurons.largest_spike,
         )
         self._limits[fires].append(limits)
         return np.ones(steps.stop - steps.start, dtype=np.int64)
@@ -328,9 +347,9 @@ class TritonPopulation(Population):
     def report(self, part: Part, name: str, large_inputs: int) -> None:
         for fires, limits in self._limits.items():
             if limits:
-                low, high, saturated = torch.stack(limits).cpu().long().unbind(dim=1)
+                low, high, saturated, u_low, u_high = torch.stack(limits).cpu().long().unbind(dim=1)
                 self.saturations += int(saturated.sum())
-                self._saw((int(low.min()), int(high.max())), None, fires)
+                self._saw((int(low.min()), int(high.max())), (int(u_low.min()), int(u_high.max())), fires)
                 limits.clear()
         super().report(part, name, large_inputs)
 
