@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,31 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def call(capsys) -> Callable[..., tuple[int, str, str]]:
+    """Call the command line in this process: (exit code, standard output, standard error)."""
+    from commands import run_main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        return (run_main(*arguments), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def error(call) -> Callable[..., str]:
+    """Call the command line, and see it end with one sentence on standard error and nothing else."""
+
+    def run(*arguments: object) -> str:
+        code, _, text = call(*arguments)
+        assert code == 2
+        assert text.startswith("error: ") and text.endswith("\n") and text.count("\n") == 1, text
+        return text
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_main
 from hypothesis import example, given, settings, strategies as st
 from profiles import examples
 from strategies import Case, assert_same_run
 
 import rmp_lava
-from rmp_lava import cli
 from rmp_lava.backends import Lava, Reference
 from rmp_lava.errors import UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork
@@ -304,18 +304,11 @@ def test_an_unknown_conv_model_is_refused():
         Lava(conv_model="scipy")
 
 
-def command(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["rmp-lava", "run", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code or 0
-
-
-def test_command_line_refuses_a_conv_model_for_another_backend(monkeypatch, tmp_path, capsys):
+def test_command_line_refuses_a_conv_model_for_another_backend(tmp_path, capsys):
     path = rmp_lava.save(network(), tmp_path / "net.net")
     np.save(tmp_path / "images.npy", np.zeros((1, 2, 6, 5)))
     arguments = [path, "--images", tmp_path / "images.npy", "--steps", 3, "--backend", "reference"]
-    assert command(monkeypatch, *arguments, "--conv-model", "lava") == 2
+    assert run_main("run", *arguments, "--conv-model", "lava") == 2
     assert (
         capsys.readouterr().err
         == "error: --conv-model lava is for backend 'lava'; backend 'reference' does not accept it\n"
@@ -324,11 +317,11 @@ def test_command_line_refuses_a_conv_model_for_another_backend(monkeypatch, tmp_
 
 @lava
 @pytest.mark.slow
-def test_command_line_runs_with_the_model_asked_for(monkeypatch, tmp_path, capsys):
+def test_command_line_runs_with_the_model_asked_for(tmp_path, capsys):
     path = rmp_lava.save(network(), tmp_path / "net.net")
     np.save(tmp_path / "images.npy", np.full((1, 2, 6, 5), 0.7))
     arguments = [path, "--images", tmp_path / "images.npy", "--steps", 3, "--backend", "lava", "--compare"]
-    assert command(monkeypatch, *arguments, "--conv-model", "lava", "--json", tmp_path / "run.json") == 0
+    assert run_main("run", *arguments, "--conv-model", "lava", "--json", tmp_path / "run.json") == 0
     summary = json.loads((tmp_path / "run.json").read_text())
     assert "convolutions by Lava's own model" in summary["execution"]
     assert summary["differences_from_reference"] == []

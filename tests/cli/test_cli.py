@@ -11,45 +11,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from commands import run_main
 
-from rmp_lava import cli, doctor
+from rmp_lava import doctor
 from rmp_lava.backends.lava import simulator
 from rmp_lava.netx import load, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def run_main(*arguments) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    return ended.value.code or 0
-
-
-@pytest.fixture
-def call(capsys):
-    """Call the command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = run_main(*arguments)
-        return (code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def error(call):
-    """Call the command line, and see it end with one sentence on standard error and nothing else."""
-
-    def run(*arguments) -> str:
-        code, _, text = call(*arguments)
-        assert code == 2
-        assert text.startswith("error: ") and text.endswith("\n") and text.count("\n") == 1, text
-        return text
-
-    return run
 
 
 STAGES = ["trained ANN", "folded", "clipped", "float SNN", "integer SNN"]

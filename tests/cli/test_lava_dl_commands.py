@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from lava_dl_files import dense, write
 
-from rmp_lava import cli, run
+from rmp_lava import run
 from rmp_lava.netx import load
 
 WEIGHT = 2 * np.arange(-4, 8).reshape(4, 3)
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Call the command line in this process; its standard output, and the JSON that it writes."""
+def command(call):
+    """Call the command line in this process; the JSON that it writes to standard output."""
 
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments), "--json", "-"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert not ended.value.code
-        return json.loads(capsys.readouterr().out)
+    def run_command(*arguments):
+        code, output, _ = call(*arguments, "--json", "-")
+        assert not code
+        return json.loads(output)
 
-    return call
+    return run_command
 
 
 def test_info_names_the_loaders_call(tmp_path, command):

@@ -10,24 +10,24 @@ import sys
 import warnings
 
 import pytest
+from commands import run_main
 
-from rmp_lava import cli, hardware
+from rmp_lava import hardware
 from rmp_lava.cli.logs import first
 from rmp_lava.errors import RmpLavaWarning
 
 
 @pytest.fixture
-def call(capsys, monkeypatch):
+def call(capsys):
     """Call the command line in this process: (exit code, standard error)."""
     log = logging.getLogger("rmp_lava")
     before = (log.level, list(log.handlers), log.propagate)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+        with warnings.catch_warnings():
             warnings.simplefilter("always")
-            cli.main()
-        return ended.value.code or 0, capsys.readouterr().err
+            code = run_main(*arguments)
+        return code, capsys.readouterr().err
 
     yield run
     for handler in log.handlers:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import run_main
 from torch import nn
 from torch.nn import functional
 
-from rmp_lava import cli
 from rmp_lava.netx import load as load_net
 from rmp_lava.report.page.page import make_page
 from rmp_lava.training.data import load
@@ -56,14 +55,6 @@ def trained(model: nn.Module, images: np.ndarray, truth: np.ndarray) -> nn.Modul
     return model
 
 
-def run_main(*arguments) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    return ended.value.code or 0
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory) -> Path:
     """A folder with images, labels, and networks that were trained and converted with them."""
@@ -91,16 +82,10 @@ def convert_arguments(name: str, command: str = "convert") -> tuple:
 
 
 @pytest.fixture
-def call(work, capsys, monkeypatch):
-    """Call the command line in the folder: (exit code, standard output, standard error)."""
+def call(work, call, monkeypatch):
+    """The command line is called in the folder."""
     monkeypatch.chdir(work)
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = run_main(*arguments)
-        return (code, *capsys.readouterr())
-
-    return run
+    return call
 
 
 def stages(path: Path) -> list[dict]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from rmp_lava import cli
 from rmp_lava.backends.circuit import Recording
 from rmp_lava.backends.lava import simulator
 from rmp_lava.errors import BackendError
@@ -16,17 +15,8 @@ from rmp_lava.selftest.model import predict
 
 
 @pytest.fixture
-def call(capsys, monkeypatch):
-    """Call the command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["rmp-lava", "selftest", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (ended.value.code or 0, *capsys.readouterr())
-
-    return run
+def call(call):
+    return partial(call, "selftest")
 
 
 class Predicting:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rmp_lava
-from rmp_lava import cli, zoo
+from rmp_lava import zoo
 from rmp_lava.errors import NetFileError
 from rmp_lava.files import sha256_of
 from rmp_lava.training.data import load as load_data
@@ -23,17 +23,8 @@ NAMES = [entry.name for entry in zoo.entries()]
 
 
 @pytest.fixture
-def call(capsys, monkeypatch):
-    """Call the command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["rmp-lava", "zoo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (ended.value.code or 0, *capsys.readouterr())
-
-    return run
+def call(call):
+    return partial(call, "zoo")
 
 
 @pytest.mark.parametrize("name", NAMES)
