@@ -52,9 +52,14 @@ def _block(
     return nn.Sequential(_conv(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs), activation())
 
 
-def _linear(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
+def _linear(inputs: int, outputs: int, kernel: int = 1, groups: int = 1, stride: int = 1) -> nn.Sequential:
     """A convolution with batch normalisation and no activation."""
-    return nn.Sequential(_conv(inputs, outputs, kernel), nn.BatchNorm2d(outputs))
+    return nn.Sequential(_conv(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs))
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    """What a residual block needs where its shape changes."""
+    return None if stride == 1 and inputs == outputs else _linear(inputs, outputs, stride=stride)
 
 
 def _head(channels: int) -> tuple[nn.Module, ...]:
@@ -104,28 +109,22 @@ class Shuffle(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.branch = nn.Sequential(_block(half, half, 1), _linear_depthwise(half), _block(half, half, 1))
+        self.branch = nn.Sequential(_block(half, half, 1), _linear(half, half, 3, half), _block(half, half, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         passing, convolved = x.chunk(2, dim=1)
         return functional.channel_shuffle(torch.cat([passing, self.branch(convolved)], dim=1), 2)
 
 
-def _linear_depthwise(channels: int) -> nn.Sequential:
-    return nn.Sequential(_conv(channels, channels, 3, 1, channels), nn.BatchNorm2d(channels))
-
-
 def _basic(inputs: int, outputs: int, stride: int = 1) -> Residual:
     body = nn.Sequential(_block(inputs, outputs, 3, stride), _linear(outputs, outputs, 3))
-    same = stride == 1 and inputs == outputs
-    return Residual(body, None if same else nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)))
+    return Residual(body, _shortcut(inputs, outputs, stride))
 
 
 def _bottleneck(inputs: int, outputs: int, stride: int = 1, groups: int = 1, shrink: int = 4) -> Residual:
     inner = max(outputs // shrink, groups)
     body = nn.Sequential(_block(inputs, inner, 1), _block(inner, inner, 3, stride, groups), _linear(inner, outputs))
-    same = stride == 1 and inputs == outputs
-    return Residual(body, None if same else nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)))
+    return Residual(body, _shortcut(inputs, outputs, stride))
 
 
 def _preactivation(channels: int) -> Residual:

@@ -5,8 +5,6 @@ For convolutions of 3x3 and dense layers, with the time of listing the events. `
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -16,6 +14,9 @@ from rmp_lava.backends.fast.events import EventSums
 from rmp_lava.backends.fast.synapses import Arithmetic, make_sums
 from rmp_lava.network import Conv, Dense
 
+from .clock import repeated
+
+LEAST_SECONDS = 0.3
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 CASES = (
     (16, 32, 32),
@@ -31,17 +32,6 @@ CASES = (
 """Channels of source and target, height and width, sets of messages; size 1 is a dense layer."""
 
 
-def cpu_seconds(call: Callable[[], object], least_seconds: float = 0.3) -> float:
-    """The fastest of many calls, in CPU time, so that other processes count little."""
-    call()
-    best, until = float("inf"), time.perf_counter() + least_seconds
-    while time.perf_counter() < until:
-        started = time.process_time()
-        call()
-        best = min(best, time.process_time() - started)
-    return best
-
-
 def measure(channels: int, size: int, sets: int) -> list[tuple[float, float, float, bool]]:
     """For each density: it, microseconds per set of dense and of event-driven sums, and whether `fast` chooses the latter."""
     rng = np.random.default_rng(0)
@@ -55,7 +45,9 @@ def measure(channels: int, size: int, sets: int) -> list[tuple[float, float, flo
     for density in DENSITIES:
         messages = torch.from_numpy((rng.random((sets, *dense.shape)) < density).astype(np.uint8))
         assert torch.equal(dense._compute(dense.kernel, messages), events(messages))
-        seconds = [cpu_seconds(partial(sums._compute, sums.kernel, messages)) for sums in (dense, events)]
+        # The fastest of many calls, in CPU time, so that other processes count little.
+        calls = [partial(sums._compute, sums.kernel, messages) for sums in (dense, events)]
+        seconds = [min(repeated(call, LEAST_SECONDS, cpu=True)) for call in calls]
         rows.append(
             (density, *(1e6 * s / sets for s in seconds), dense.events is not None and dense.events.pay(messages))
         )

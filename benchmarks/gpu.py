@@ -28,6 +28,7 @@ from rmp_lava.errors import BackendError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse
 
 from . import networks
+from .render import table
 from .rows import LABELS, three_digits
 
 ROOT = Path(__file__).absolute().parents[1]
@@ -258,10 +259,8 @@ def page(results: dict) -> str:
         "start-up, s",
         "spikes compared",
     ]
-    lines += ["| " + " | ".join(head) + " |", "|---" * 2 + "|---:" * (len(head) - 2) + "|"]
-    for key, measurement in found.items():
-        if key.startswith("still/"):
-            lines.append("| " + " | ".join(_row(key, measurement, results)) + " |")
+    rows = [_row(key, measurement, results) for key, measurement in found.items() if key.startswith("still/")]
+    lines += table(head, rows, texts=2)
     lines += ["", "## Training", "", _training(found.get("training", {"error": "not run"}), settings), ""]
     return "\n".join(lines)
 
@@ -329,13 +328,8 @@ def main(
     session.measure("equality", "core", compared)
     for name, (count, batch, all_steps) in settings.networks.items():
         network = still(name, settings.width)
-        files = {
-            kind: str(session.work / f"{name}.{suffix}") for kind, suffix in (("network", "net"), ("weights", "npz"))
-        }
         images = images_for(network, count)
-        rmp_lava.save(network, files["network"])
-        networks.save_for_peers(network, Path(files["weights"]))
-        np.save(session.work / f"{name}.npy", images)
+        files = networks.write(network, images, session.work / name)
         np.save(session.work / f"{name}-peers.npy", images[:batch, None])
         if name not in expected:
             some = images[: _CHECKED["check_samples"]]
@@ -343,23 +337,14 @@ def main(
             expected[name] = {layer.name: found[layer.name].tolist() for layer in network}
         for steps in all_steps:
             job = files | _CHECKED | {"device": device, "steps": steps}
-            own = job | {
-                "kind": "still",
-                "spikes": str(session.work / f"{name}.npy"),
-                "slice": 500,
-                "limit": settings.limit,
-            }
+            own = job | {"kind": "still", "slice": 500, "limit": settings.limit}
             session.measure(f"still/{name}/fast/{steps}", "core", own)
             for engine in PEERS if steps == all_steps[0] else ():
                 if peers_python is None and importlib.util.find_spec(engine) is None:
                     print(f"{engine} is not installed here; pass --peers-python to measure it")
                     continue
-                other = job | {
-                    "kind": "peer",
-                    "engine": engine,
-                    "batch": batch,
-                    "spikes": str(session.work / f"{name}-peers.npy"),
-                }
+                other = job | {"kind": "peer", "engine": engine, "batch": batch}
+                other["spikes"] = str(session.work / f"{name}-peers.npy")
                 session.measure(f"still/{name}/{engine}/{steps}", "peers", other)
     job = {"kind": "training", "device": device, "epoch": settings.epoch, "width": settings.width}
     session.measure("training", "core", job)

@@ -14,6 +14,8 @@ from rmp_lava import machine
 from rmp_lava.network import INPUT, SpikingNetwork
 from rmp_lava.results import Run
 
+from .clock import repeated
+
 ANCHOR_STEPS = 10_000
 CONVERSION_STEPS = 16
 
@@ -51,11 +53,7 @@ def _fast(job: dict) -> dict:
     prepared = rmp_lava.prepare(network, rmp_lava.Fast(kernel=job.get("kernel", "auto")))
     result = prepared.run(spikes, job["steps"])
     start_up = time.time() - job["started"] if "started" in job else None
-    clock, seconds = time.process_time if job.get("cpu_time") else time.perf_counter, []
-    while sum(seconds) < job["least_seconds"]:
-        started = clock()
-        result = prepared.run(spikes, job["steps"])
-        seconds.append(clock() - started)
+    seconds = repeated(lambda: prepared.run(spikes, job["steps"]), job["least_seconds"], cpu=job.get("cpu_time", False))
     peak = machine.peak_resident()
     answer = {
         "seconds": seconds,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,8 +137,20 @@ def convolutions(network: SpikingNetwork) -> list[dict]:
     ]
 
 
-def save_for_peers(network: SpikingNetwork, path: Path) -> None:
-    """Weights as float32 and the graph as JSON in one `.npz`, for environments without rmp-lava."""
+def write(network: SpikingNetwork, spikes: np.ndarray, place: Path) -> dict[str, str]:
+    """Files of a network and its input next to each other; the keys of a job that name them.
+
+    The weights are float32, and with the graph as JSON in one `.npz`, for environments without rmp-lava.
+    """
+    files = {key: f"{place}.{kind}" for key, kind in (("network", "net"), ("weights", "npz"), ("spikes", "npy"))}
+    rmp_lava.save(network, files["network"])
+    np.save(files["spikes"], spikes)
+    if not any(layer.neurons.is_leaky for layer in network):  # which no peer runs
+        np.savez(files["weights"], **_for_peers(network))
+    return files
+
+
+def _for_peers(network: SpikingNetwork) -> dict[str, Any]:
     arrays, graph = {}, []
     for layer in network:
         synapses = []
@@ -156,7 +169,7 @@ def save_for_peers(network: SpikingNetwork, path: Path) -> None:
                 "synapses": synapses,
             }
         )
-    np.savez(path, graph=json.dumps(graph), **arrays)
+    return {"graph": json.dumps(graph), **arrays}
 
 
 class _Draft:

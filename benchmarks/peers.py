@@ -20,6 +20,8 @@ from torch import nn
 
 from rmp_lava import machine
 
+from .clock import repeated
+
 BELOW = 0.5
 """How far below rmp-lava's the initial potentials are."""
 _NORSE_SHIFT = 2.0**50
@@ -256,13 +258,13 @@ def measure(job: dict) -> dict:
         messages = _messages(spikes[: job["batch"]], job["steps"])
         network = build(layers, weights, len(messages))
         resident = machine.resident()
-        _finished(network.run(messages))  # the first call also chooses and compiles kernels
-        start_up = time.time() - job["started"]
-        clock, seconds = time.process_time if job.get("cpu_time") else time.perf_counter, []
-        while sum(seconds) < job["least_seconds"]:
-            started = clock()
+
+        def run() -> None:
             _finished(network.run(messages))
-            seconds.append(clock() - started)
+
+        run()  # the first call also chooses and compiles kernels
+        start_up = time.time() - job["started"]
+        seconds = repeated(run, job["least_seconds"], cpu=job.get("cpu_time", False))
         peak = machine.peak_resident()
         counts: dict[str, torch.Tensor] = {}
         if job.get("check_samples"):

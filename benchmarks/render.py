@@ -62,24 +62,24 @@ def _machine(results: dict, machine: dict, settings: dict) -> list[str]:
 
 def _overview(results: dict) -> list[str]:
     """Milliseconds per sample and step of everything, one row per engine."""
-    table = {name: rows_of(results, name) for name in results["networks"]}
-    table = {name: rows for name, rows in table.items() if rows}
-    engines = [engine for engine in LABELS if any(engine in rows for rows in table.values())]
+    found = {name: rows_of(results, name) for name in results["networks"]}
+    found = {name: rows for name, rows in found.items() if rows}
+    engines = [engine for engine in LABELS if any(engine in rows for rows in found.values())]
     body = [
-        [LABELS[engine], *(three_digits(rows[engine].median) if engine in rows else "" for rows in table.values())]
+        [LABELS[engine], *(three_digits(rows[engine].median) if engine in rows else "" for rows in found.values())]
         for engine in engines
     ]
     lines = [
         "## Milliseconds per sample and step",
         "",
-        *_table(["engine", *table], body),
+        *table(["engine", *found], body),
         "",
         "What ran, as reported by each engine:",
         "",
     ]
     for engine in engines:
         executions = {
-            rows[engine].execution: name for name, rows in table.items() if engine in rows and rows[engine].execution
+            rows[engine].execution: name for name, rows in found.items() if engine in rows and rows[engine].execution
         }
         where = (lambda name: f" ({name})") if len(executions) > 1 else (lambda name: "")
         lines += [f"- {LABELS[engine]}: {execution}{where(name)}" for execution, name in executions.items()]
@@ -124,7 +124,7 @@ def _network(results: dict, name: str) -> list[str]:
                 spikes_agree(row, network["expected"]),
             ]
         )
-    return [*lines, *_table(header, body), ""]
+    return [*lines, *table(header, body), ""]
 
 
 def _one_sample(results: dict) -> list[str]:
@@ -143,7 +143,7 @@ def _one_sample(results: dict) -> list[str]:
         "to the first result: imports, reading, preparing, the first run; of Lava without the run."
     )
     header = ["network", "engine", "T", "ms per step", "start-up, s"]
-    return ["## One sample", "", text, "", *_table(header, body), ""]
+    return ["## One sample", "", text, "", *table(header, body), ""]
 
 
 def _activity(results: dict) -> list[str]:
@@ -178,7 +178,7 @@ def _activity(results: dict) -> list[str]:
         f"spikes: the fastest of all their measurements takes {three_digits(fastest)} ms."
     )
     header = ["target", "spikes per neuron and step", "fast, ms", "dense sums only, ms", "x dense", "x fastest peer"]
-    return ["## Activity", "", text, "", *_table(header, body), ""]
+    return ["## Activity", "", text, "", *table(header, body), ""]
 
 
 def _rates(fast: Row | None) -> str:
@@ -218,7 +218,7 @@ def _throughput(results: dict) -> list[str]:
         "of `fast`: encoding, convolutions, neurons, counts. An operation is a multiplication or an addition, whether or not "
         "a neuron spiked. `python -m benchmarks.profile NETWORK` shows where the remaining time goes.",
         "",
-        *_table(header, body),
+        *table(header, body),
         "",
         *reasons,
         "",
@@ -259,7 +259,7 @@ def _anchor(results: dict) -> list[str]:
         f"{measurement['seconds'][0]:.1f} s, {measurement['resident_peak'] / 2**20:,.0f} MiB; "
         f"{measurement['execution']}{extrapolated}. The silent input alone is {measurement['input'] / 2**20:,.0f} MiB.",
         "",
-        *_table(["", "fast", "expected", "Loihi 2's counter"], body),
+        *table(["", "fast", "expected", "Loihi 2's counter"], body),
         "",
     ]
 
@@ -270,7 +270,7 @@ def _growth(results: dict) -> list[str]:
         points = growth(results, axis)
         if points:
             body = [[f"{value:g}", f"{s:.3f}", f"{peak:,.0f} ({before:,.0f})"] for value, s, before, peak in points]
-            lines += [*_table([label, "s", "peak memory (before), MiB"], body), ""]
+            lines += [*table([label, "s", "peak memory (before), MiB"], body), ""]
     if not lines:
         return []
     s = results["settings"]
@@ -323,8 +323,9 @@ def _pictures(pictures: list[str], names: Iterable[str]) -> list[str]:
     return [line for picture in shown for line in (f"![{Path(picture).stem}]({picture})", "")]
 
 
-def _table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *body]
+def table(header: Sequence[str], body: Iterable[Sequence[Any]], texts: int = 1) -> list[str]:
+    """Lines of a Markdown table, in which all but the first columns, of text, are aligned right."""
+    lines = [header, ["---"] * texts + ["---:"] * (len(header) - texts), *body]
     return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
 
 

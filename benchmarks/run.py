@@ -140,15 +140,12 @@ def full_settings(threads: int) -> Settings:
 
 def quick_settings(threads: int) -> Settings:
     """A minute or two: runs everything, but too briefly for more than a first impression of speed."""
-    return Settings(
+    return replace(
+        full_settings(threads),
         quick=True,
         rounds=1,
-        threads=threads,
-        cpu_time=False,
-        batch=None,
         least_seconds=0.05,
         time_limit=100,
-        growth_width=0.25,
         growth={"steps": [16, 32], "batch": [1, 4], "width": [0.25, 0.5]},
         growth_batch=1,
         growth_steps=16,
@@ -261,20 +258,11 @@ def _prepare(session: Session, name: str, pilotnet: Path | None) -> dict | None:
     if name == "pilotnet-lif" and pilotnet is None:
         return None
     spec, size = networks.NETWORKS[name], _size(name, session.settings)
-    files = {
-        "network": str(session.work / f"{name}.net"),
-        "weights": str(session.work / f"{name}.npz"),
-        "spikes": str(session.work / f"{name}.npy"),
-    }
-    if name == "pilotnet-lif":
-        shutil.copy(pilotnet, files["network"])
-        network = rmp_lava.load(files["network"])
-    else:
-        network = networks.build(name)
-        rmp_lava.save(network, files["network"])
-        networks.save_for_peers(network, Path(files["weights"]))
+    network = rmp_lava.load(pilotnet) if name == "pilotnet-lif" else networks.build(name)
     spikes = networks.spikes_for(network, size.batch, size.steps)
-    np.save(files["spikes"], spikes)
+    files = networks.write(network, spikes, session.work / name)
+    if name == "pilotnet-lif":
+        shutil.copy(pilotnet, files["network"])  # as lava-dl has written it
     checked = spikes[: CHECK["check_samples"], : CHECK["check_steps"]]
     for_lava = spikes[: size.lava_samples, : size.lava_steps]
     session.results["networks"][name] = {
@@ -347,15 +335,9 @@ def vary_activity(session: Session, engines: list[str]) -> None:
         keys = [f"activity/{activity:g}/{label}/{i + 1}" for i in range(settings.rounds) for label in chosen]
         if all(key in session.results["measurements"] for key in keys):
             continue
-        files = {
-            "network": str(session.work / "activity.net"),
-            "weights": str(session.work / "activity.npz"),
-            "spikes": str(session.work / "activity.npy"),
-        }
         network = networks.build("vgg16", spike_rate=activity)
-        rmp_lava.save(network, files["network"])
-        networks.save_for_peers(network, Path(files["weights"]))
-        np.save(files["spikes"], networks.spikes_for(network, size.batch, size.steps, mean_rate=activity))
+        spikes = networks.spikes_for(network, size.batch, size.steps, mean_rate=activity)
+        files = networks.write(network, spikes, session.work / "activity")
         for key in keys:
             label = key.split("/")[2]
             job = _job(label) | files | {"batch": size.batch, "steps": size.steps}

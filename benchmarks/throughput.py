@@ -6,11 +6,12 @@ with this. `measure` calls it in its own process.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+
+from .clock import repeated
 
 
 def measure(job: dict) -> dict:
@@ -32,7 +33,11 @@ def measure(job: dict) -> dict:
 def _layer(conv: dict, images: list[int], least_seconds: float) -> dict:
     answer = {"name": conv["name"], "multiplications": conv["multiplications"], "seconds": {}, "images": {}}
     for kind in ("int8", "float32"):
-        timed = [(_best(call, least_seconds) / n, n) for n in images if (call := _call(kind, conv, n)) is not None]
+        calls = {n: call for n in images if (call := _call(kind, conv, n)) is not None}
+        timed = []
+        for n, call in calls.items():
+            call()
+            timed.append((min(repeated(call, least_seconds)) / n, n))
         answer["seconds"][kind], answer["images"][kind] = min(timed, default=(None, None))
     return answer
 
@@ -60,13 +65,3 @@ def int8_convolution(spikes: torch.Tensor, weight: torch.Tensor, stride, padding
     return lambda: onednn.qconv2d_pointwise(
         spikes, 1.0, 0, packed, ones, zeros, None, stride, padding, [1, 1], 1, 1.0, 0, torch.float32, "none", [], ""
     )
-
-
-def _best(call: Callable[[], torch.Tensor], least_seconds: float) -> float:
-    call()
-    seconds = []
-    while sum(seconds) < least_seconds:
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
