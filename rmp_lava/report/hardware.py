@@ -174,14 +174,6 @@ def savings_table(mapping: Mapping, found: Sequence[Saving]) -> Table | None:
     return table("Fewer weights, or fewer bits of them", ("change", "cores", "saved", "fits"), cells)
 
 
-def describe_compilers(mapping: Mapping) -> str:
-    """Whose rules were used, and how many cores the other compiler takes; empty for a chip with one compiler."""
-    if not mapping.others:
-        return ""
-    others = [f"the {name} one takes {sum(x.cores for x in layers):,}" for name, layers in mapping.others.items()]
-    return f"By the rules of lava-loihi's {mapping.profile.compiler} compiler; {', '.join(others)}"
-
-
 def cores_taken(mapping: Mapping) -> str:
     """Cores of all layers, or of those that fit on cores, with ">", if others do not."""
     others = mapping.cores_of_others
@@ -212,24 +204,21 @@ def describe_mapping(mapping: Mapping) -> list[str]:
             f"Does not fit: a layer exceeds the limits of a core of {profile.chip}, however it is split; the others take "
             f"{mapping.cores_of_others:,} cores."
         ]
-    lines += [f"  - {remedy}" for remedy in mapping.remedies]
+    if mapping.remedies:
+        lines.append(f"Remedies: {'; '.join(mapping.remedies)}.")
     if mapping.others:
-        lines.append(f"{describe_compilers(mapping)}.")
+        others = [f"the {name} one takes {sum(x.cores for x in layers):,}" for name, layers in mapping.others.items()]
+        lines.append(f"By the rules of lava-loihi's {profile.compiler} compiler; {', '.join(others)}.")
     running = mapping.chips_on_ethernet
     if running is not None and running > mapping.chips:
         lines.append(f"With input through Ethernet, {running:,} chips run, as the link is on chip {running:,}.")
     if mapping.unknown:
+        unknown = ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
         lines.append(
-            f"The profile of {profile.chip} has no value for {unknown_figures(mapping)}: core counts that depend on it are too "
-            "high, or ignore it."
+            f"The profile of {profile.chip} has no value for {unknown}: core counts that depend on it are too high, or ignore it."
         )
     lines.append("Computed by the rules of the compiler's printed tables; never run on hardware.")
     return lines
-
-
-def unknown_figures(mapping: Mapping) -> str:
-    """Names of the numbers that the profile does not have."""
-    return ", ".join(key.partition(".")[2].replace("_", " ") for key in mapping.unknown)
 
 
 def static_power(estimate: Estimate) -> str:
@@ -238,7 +227,7 @@ def static_power(estimate: Estimate) -> str:
     return "static power unknown" if whole is None else f"{between(whole, 'J')} with the whole board's static power"
 
 
-def describe_misfit(mapping: Mapping) -> str:
+def _describe_misfit(mapping: Mapping) -> str:
     """What an estimate assumes if the network does not fit."""
     if mapping.obstacles:
         return f"the estimate assumes that it does; {mapping.obstacles[0].sentence()}"
@@ -304,25 +293,24 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     lines = [
         f"Estimated: {between(estimate.dynamic_between, 'J')} dynamic energy per inference; {static_power(estimate)}.",
         f"Estimated: latency {between(estimate.step * estimate.latency, 's')}, {rate}{rates}.",
-        f"Without spikes: {estimate.macs:,} multiply-accumulates per inference, {counted_macs(estimate)}.",
-        "Not included:",
+        f"Without spikes: {estimate.macs:,} multiply-accumulates per inference, {_counted_macs(estimate)}.",
+        f"Not included: {'; '.join(estimate.left_out)}.",
+        _describe_bounds(estimate),
     ]
-    lines += [f"  - {missing}" for missing in estimate.left_out]
-    lines.append(describe_bounds(estimate))
     if not estimate.mapping.fits:
-        lines.append(f"Warning: the network does not fit; {describe_misfit(estimate.mapping)}; see rmp-lava fit.")
+        lines.append(f"Warning: the network does not fit; {_describe_misfit(estimate.mapping)}; see rmp-lava fit.")
     lines.append(f"Averaged over {estimate.samples:,} simulated samples; estimated, never run on hardware.")
     return lines
 
 
-def counted_macs(estimate: Estimate) -> str:
+def _counted_macs(estimate: Estimate) -> str:
     """Whose multiply-accumulates an estimate compares with."""
     if estimate.trained_macs is not None:
         return "those of the trained network"
     return "with all layers that conversion adds, as the file does not record those of the trained network"
 
 
-def describe_bounds(estimate: Estimate) -> str:
+def _describe_bounds(estimate: Estimate) -> str:
     """What the bounds are, and that the lower one is none for networks whose cost is mostly time."""
     active = estimate.parts_between.get("active_power")
     share = active.value / estimate.dynamic if active is not None and estimate.dynamic else 0.0

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from compiled_networks import mnist, pilotnet
 
-from rmp_lava import cli
 from rmp_lava.hardware import load_profile
 from rmp_lava.netx import save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference" / "digits-soft.net"
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Call the command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["rmp-lava", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (ended.value.code or 0, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +149,7 @@ def test_an_estimate_is_marked_as_one_and_lists_what_is_missing(call, tmp_path):
     assert code == 0
     for part in (
         "Estimated, per inference of 8 steps on oheo_gulch",
-        "Not included:",
+        "Not included: ",
         "hops between cores",
         "3 simulated",
     ):

@@ -8,19 +8,15 @@ from ...hardware import Estimate, Mapping
 from ...plot.core_map import squares
 from ...words import count, plural, quantity
 from ..hardware import (
-    between,
     comparison_table,
     compilers_table,
     cores_taken,
-    counted_macs,
-    describe_bounds,
-    describe_compilers,
-    describe_misfit,
+    describe_estimate,
+    describe_mapping,
     estimate_table,
     mapping_table,
     static_power,
     steps_table,
-    unknown_figures,
 )
 from .data import cores_data, energy_data
 from .parts import Fact, Section, Sheet, picture
@@ -39,27 +35,8 @@ def hardware_facts(found: Estimate) -> list[Fact]:
 
 def cores_section(mapping: Mapping) -> Section:
     """The core map, the verdict whether the network fits, and the fullest cores."""
-    profile, drawn = mapping.profile, squares(mapping)
-    board = "board" if profile.is_board else "chip"
+    drawn = squares(mapping)
     hopeless = [layer.name for layer in mapping.layers if not layer.fits]
-    fits = "so it fits" if mapping.fits else "so it does not fit"
-    takes = f"{plural(mapping.cores, 'core')} on {plural(mapping.chips, 'chip')}"
-    if hopeless:
-        fits = f"but no core can hold even the smallest part of {', '.join(hopeless)}, so it does not fit"
-        takes = f"{plural(mapping.cores_of_others or 0, 'core')} without {', '.join(hopeless)}"
-    verdict = (
-        f"Estimated: the network takes {takes}; the {board} "
-        f"{profile.name} ({profile.description}) has {plural(mapping.cores_available, 'usable core')} on "
-        f"{plural(mapping.chips_available, 'chip')}, {fits}. Computed by the rules of the "
-        "compiler’s printed tables; never run on hardware."
-    )
-    text = [verdict]
-    if mapping.others:
-        text.append(f"{describe_compilers(mapping)}.")
-    if mapping.remedies:
-        text.append(f"Remedies: {'; '.join(mapping.remedies)}.")
-    if mapping.unknown:
-        text.append(f"Not public, hence overestimated or not counted: {unknown_figures(mapping)}.")
     square = "square is a core" if drawn.each == 1 else f"square represents {drawn.each} cores"
     caption = (
         f"Estimated. Each {square}, coloured by its layer and filled by the share of its scarcest resource that is used (mean "
@@ -84,19 +61,11 @@ def cores_section(mapping: Mapping) -> Section:
     if mapping.findings:
         found = "Estimated: limits and differences that the network meets on the board, with the action to take."
         sheets.append(Sheet(found, findings_table(mapping.findings, "")))
-    return Section("cores", "Cores", tuple(text), (shown,), tuple(sheets))
+    return Section("cores", "Cores", tuple(describe_mapping(mapping)), (shown,), tuple(sheets))
 
 
 def energy_section(found: Estimate) -> Section:
     """Energy and time of an inference, and their uncertainty."""
-    text = [
-        f"Estimated, not measured: {between(found.dynamic_between, 'J')} of dynamic energy per inference, {static_power(found)}; "
-        f"the prediction is ready after {between(found.step * found.latency, 's')}, at {between(found.step, 's')} per step. "
-        f"{describe_bounds(found)} Never run on hardware.",
-        f"Not included: {'; '.join(found.left_out)}.",
-    ]
-    if not found.mapping.fits:
-        text.append(f"The network does not fit the board; {describe_misfit(found.mapping)}.")
     samples = plural(found.samples, "simulated sample")
     caption = (
         f"Estimated energy of one inference of T = {found.steps:g} steps on {found.profile.name}, by component; below, "
@@ -107,7 +76,7 @@ def energy_section(found: Estimate) -> Section:
     shown = picture(
         "energy", "Energy and time", caption, lambda width: plot.energy(found, width=width), energy_data(found)
     )
-    return Section("energy", "Energy and time", tuple(text), (shown,), _sheets(found, samples))
+    return Section("energy", "Energy and time", tuple(describe_estimate(found)), (shown,), _sheets(found, samples))
 
 
 def _sheets(found: Estimate, samples: str) -> tuple[Sheet, ...]:
@@ -121,8 +90,8 @@ def _sheets(found: Estimate, samples: str) -> tuple[Sheet, ...]:
         Sheet("Estimated for other numbers of steps, at the same firing rates.", steps_table(found)),
         Sheet(
             f"Published energies per operation, times operations per inference: {found.macs:,} multiply-accumulates without "
-            f"spikes, {counted_macs(found)}, and {count(found.synaptic_operations)} synaptic operations with them. Not all "
-            "energies include memory and idle power; see the sources.",
+            f"spikes, and {count(found.synaptic_operations)} synaptic operations with them. Not all energies include memory and "
+            "idle power; see the sources.",
             comparison_table(found),
         ),
     )
