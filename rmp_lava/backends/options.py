@@ -1,6 +1,7 @@
 """What is special to each backend, as frozen values: `run(network, images, steps, Fast(kernel="int8"))`.
 
-A backend's name is the short form of its value with every default: "fast" means `Fast()`.
+A backend's name is the short form of its value with every default: "fast" means `Fast()`. Each raises `UsageError` for values
+that are not allowed, or that contradict each other.
 """
 
 from __future__ import annotations
@@ -23,11 +24,6 @@ class Reference:
     ----------
     implementation : {"native", "stock"}
         RMP neurons, or the model of those built from Lava's unmodified LIF (integer networks only).
-
-    Raises
-    ------
-    UsageError
-        A value is not allowed.
     """
 
     name: ClassVar[Backend] = "reference"
@@ -58,11 +54,6 @@ class Fast:
         in units of the trained network's outputs. `Run.steps_used` holds the steps that each sample took. None: never.
     first_sample : int
         Index of the first sample, for Poisson spikes: a run of samples 250 .. 499 draws those that a run of all of them draws.
-
-    Raises
-    ------
-    UsageError
-        A value is not allowed.
     """
 
     name: ClassVar[Backend] = "fast"
@@ -99,11 +90,6 @@ class Lava:
         module runs its code.
     time_limit : float or None
         Seconds after which the run is ended with an error. None: no limit.
-
-    Raises
-    ------
-    UsageError
-        A value is not allowed.
     """
 
     name: ClassVar[Backend] = "lava"
@@ -138,11 +124,6 @@ class Loihi2:
         its code.
     time_limit : float or None
         Seconds after which each run on the board is ended with an error. None: no limit.
-
-    Raises
-    ------
-    UsageError
-        If a value is not allowed, or the values contradict each other.
     """
 
     name: ClassVar[Backend] = "loihi2"
