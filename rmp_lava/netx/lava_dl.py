@@ -15,10 +15,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import NetFileError, NetworkError, RmpLavaWarning, abridged
-from ..network import INPUT, NO_MEMORY, Conv, Dense, Input, Layer, Neurons, SigmaDelta, SpikingNetwork, Synapse
+from ..network import (
+    INPUT,
+    NO_MEMORY,
+    SDNN_EXPONENT,
+    Conv,
+    Dense,
+    Input,
+    Layer,
+    Neurons,
+    SigmaDelta,
+    SpikingNetwork,
+    Synapse,
+)
 from ..registers import MAX_DELAY, MAX_LEVELS, MAX_THRESHOLD, STATE_SHIFT
 from .lava_dl_weights import effective_weights
-from .neurons import read_sigma_delta
 from .untrusted import Group
 from .untrusted.budget import MAX_ELEMENTS
 
@@ -189,6 +200,9 @@ def _kind(group: Group, index: int) -> str:
     return kind
 
 
+# What files of ours and of lava-dl store in the same way.
+
+
 def shape_of(group: Group) -> tuple[int, ...]:
     """The shape of a layer: up to three positive sizes."""
     values = group.numbers("shape", integers=True).reshape(-1)
@@ -198,9 +212,41 @@ def shape_of(group: Group) -> tuple[int, ...]:
     return tuple(int(n) for n in values)
 
 
-def _read_input(group: Group, call: Call, notes: _Notes) -> Input:
+def input_shape_of(group: Group) -> tuple[int, ...]:
+    """The shape of an input, of which an image of one channel may lack it."""
     shape = shape_of(group)
-    shape = (1, *shape) if len(shape) == 2 else shape
+    return (1, *shape) if len(shape) == 2 else shape
+
+
+def read_sigma_delta(group: Group, entry: Group, bias: np.ndarray | None) -> SigmaDelta:
+    """SDNN neurons: lava-dl's loader makes a Delta of the input, a Sigma where there is a key sigma_output, else a SigmaDelta."""
+    if "activation" in entry and entry.text("activation") != "relu":
+        raise entry.fail(f"{entry.where('activation')} is {entry.text('activation')!r}; lava-dl's loader has relu only")
+    is_input, is_sigma = group.text("type") == "input", "sigma_output" in entry
+    return SigmaDelta(
+        # lava-dl's loader leaves that of a Sigma aside
+        threshold=entry.integer("vThMant", 0) if is_sigma else entry.integer("vThMant"),
+        reset="none" if is_sigma and not is_input else "soft",
+        bias=None if is_input else bias,
+        spike_exponent=entry.integer("spikeExp", SDNN_EXPONENT),
+        state_exponent=entry.integer("stateExp", SDNN_EXPONENT),
+    )
+
+
+def convolution(group: Group, source: str, weight: np.ndarray) -> Conv:
+    """A convolution of these weights, with the geometry that is stored in a group."""
+    return Conv(
+        source,
+        weight,
+        stride=group.pair("stride", 1),
+        padding=group.pair("padding", 0),
+        dilation=group.pair("dilation", 1),
+        groups=group.integer("groups", 1),
+    )
+
+
+def _read_input(group: Group, call: Call, notes: _Notes) -> Input:
+    shape = input_shape_of(group)
     if call.input_shape is not None and tuple(call.input_shape) != shape[::-1]:
         raise group.fail(
             f"input_shape is {tuple(call.input_shape)}, but the file's input is {shape[::-1]} in lava-dl's order; leave it out"
@@ -379,18 +425,6 @@ def _read_conv(group: Group, source: str) -> Conv:
     if weight.ndim != 4 or not weight.size:
         raise group.fail(f"{group.where('weight')} has shape {weight.shape}; expected that of a 2-D convolution")
     return convolution(group, source, weight)
-
-
-def convolution(group: Group, source: str, weight: np.ndarray) -> Conv:
-    """A convolution of these weights, with the geometry that is stored in a group."""
-    return Conv(
-        source,
-        weight,
-        stride=group.pair("stride", 1),
-        padding=group.pair("padding", 0),
-        dilation=group.pair("dilation", 1),
-        groups=group.integer("groups", 1),
-    )
 
 
 def _read_neurons(group: Group, name: str, shape: tuple[int, ...], notes: _Notes) -> Neurons:

@@ -27,8 +27,7 @@ from ..network import (
     Synapse,
     WeightError,
 )
-from .lava_dl import Call, convolution, read_lava_dl, shape_of
-from .neurons import read_sigma_delta
+from .lava_dl import Call, convolution, input_shape_of, read_lava_dl, read_sigma_delta, shape_of
 from .untrusted import Group, opened
 from .version1 import stage_of, upgraded
 
@@ -212,10 +211,8 @@ def _layer_groups(root: Group) -> list[Group]:
 
 
 def _read_input(group: Group, header: _Header) -> Input:
-    shape = shape_of(group)
-    shape = (1, *shape) if len(shape) == 2 else shape
     neurons = _read_neurons(group, integer=True) if "neuron" in group else None
-    return Input(shape, header.encoding, header.levels, neurons)
+    return Input(input_shape_of(group), header.encoding, header.levels, neurons)
 
 
 def _read_layer(group: Group, kind: str, before: Layer | None, integer: bool, version: int) -> Layer:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from ...errors import NetFileError
+from ...errors import NetFileError, first_line
 from .budget import Budget
 from .heap import heaps_end, variable_length
 
@@ -52,12 +52,8 @@ def opened(path: Path, kind: str = ".net") -> Iterator[Group]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         # h5py raises any of these for a damaged file, sometimes only while reading.
         raise NetFileError(
-            f"{path} is not a readable HDF5 file ({_first_line(error)}); export the network again"
+            f"{path} is not a readable HDF5 file ({first_line(error)}); export the network again"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class Group:
@@ -170,7 +166,7 @@ class Group:
         try:
             value = json.loads(self.text(key))
         except (json.JSONDecodeError, RecursionError) as error:
-            raise self.fail(f"{self.where(key)} is not valid JSON ({_first_line(error)})") from None
+            raise self.fail(f"{self.where(key)} is not valid JSON ({first_line(error)})") from None
         if not isinstance(value, kind):
             raise self.fail(f"{self.where(key)} is JSON of another type; expected {kind.__name__}")
         return value
