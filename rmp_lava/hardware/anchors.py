@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from ..choices import listed, options
 from ..errors import ProfileError
-from .schema import ENERGY, POWER, TIME, Quantity, Rule, check_names, parse_quantity
+from .schema import ENERGY, POWER, TIME, Quantity, Rule, check_names, check_texts, parse_quantity
 
 Measured = Literal["dynamic energy", "whole energy", "dynamic power", "core static power", "time", "time of a step"]
 """Whole energy is that of the board, with static power."""
@@ -64,9 +64,7 @@ def _parse(where: str, table: Any) -> Anchor:
         raise ProfileError(f"{where} is {table!r}; write it as a table [[anchors]]")
     texts, numbers = ("name", "board", "figure"), (*COUNTS, "convolution")
     check_names(where, table, (*texts, "value", "unit", "kind", "source", *numbers))
-    for key in texts:
-        if not isinstance(table.get(key), str) or not table[key]:
-            raise ProfileError(f"{where}.{key} is missing or not a string; give it")
+    check_texts(f"{where}.", table, texts)
     if table["figure"] not in options(Measured):
         raise ProfileError(f"{where}.figure is {table['figure']!r}; choose one of {listed(Measured)}")
     figure = cast(Measured, table["figure"])

@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 from ..choices import Compiler, check_choice, options
 from ..errors import ProfileError, UsageError
 from .anchors import Anchor, parse_anchors
-from .schema import BOARD, ENERGY, GENERATIONS, SCHEMA, Quantity, Rule, check_names, parse_quantity
+from .schema import BOARD, ENERGY, GENERATIONS, SCHEMA, Quantity, Rule, check_names, check_texts, parse_quantity
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -244,9 +244,7 @@ def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> 
     """The profile of a chip, or of a board with this chip."""
     rules = SCHEMA if chip is None else {"board": BOARD} | SCHEMA
     check_names(str(path), content, ("name", "description", "chip", "compiler", "anchors", *rules, *GENERATIONS))
-    for key in ("name", "description"):
-        if not isinstance(content.get(key), str) or not content[key]:
-            raise ProfileError(f"{path}: {key} is missing or not a string; give it")
+    check_texts(f"{path}: ", content, ("name", "description"))
     for generation in GENERATIONS:
         if not isinstance(content.get(generation, {}), dict):
             raise ProfileError(
@@ -359,8 +357,7 @@ def load_comparisons() -> list[Comparison]:
     result = []
     for key, table in read_toml(path).items():
         where = f"{path}: {key}"
-        if not isinstance(table, dict) or not isinstance(table.get("label"), str):
-            raise ProfileError(f"{where}.label is missing or not a string; give it")
+        check_texts(f"{where}.", table if isinstance(table, dict) else {}, ("label",))
         check_names(f"{where}.per", [str(table.get("per"))], options(Counted), "operation")
         rest = {name: value for name, value in table.items() if name not in ("label", "per")}
         result.append(Comparison(table["label"], cast(Counted, table["per"]), parse_quantity(where, rest, rule)))

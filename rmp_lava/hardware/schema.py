@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -169,6 +169,13 @@ def check_names(where: str, found: Iterable[str], allowed: Iterable[str], what: 
             raise ProfileError(f"{where}: {what} {name!r} is unknown; {advice}")
 
 
+def check_texts(where: str, table: Mapping[str, Any], names: Iterable[str]) -> None:
+    """`ProfileError` unless each of these keys holds a string that is not empty; `where` is all that precedes its name."""
+    for name in names:
+        if not isinstance(table.get(name), str) or not table[name]:
+            raise ProfileError(f"{where}{name} is missing or not a string; give it")
+
+
 def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
     """The table of one key; `ProfileError` if something is missing, unknown, of the wrong type or out of range.
 
@@ -177,9 +184,7 @@ def parse_quantity(where: str, table: Any, rule: Rule) -> Quantity:
     if not isinstance(table, dict):
         raise ProfileError(f"{where} is {table!r}; expected a table with value, unit, kind and source")
     check_names(where, table, ("value", "unit", "kind", "source", *(() if rule.integer else ("low", "high"))))
-    for text in ("kind", "source"):
-        if not isinstance(table.get(text), str) or not table[text]:
-            raise ProfileError(f"{where}.{text} is missing or not a string; give it")
+    check_texts(f"{where}.", table, ("kind", "source"))
     if table["kind"] not in options(Kind):
         raise ProfileError(f"{where}.kind is {table['kind']!r}; choose one of {listed(Kind)}")
     kind = cast(Kind, table["kind"])
