@@ -32,6 +32,19 @@ def conv_network() -> SpikingNetwork:
     return SpikingNetwork("every key", source, layers, "integer", class_names=("x", "y", "z"), provenance={"seed": 3})
 
 
+WHOLE = [[10, -4, 6], [2, 8, -6]]
+
+
+def dense_network(reset: str = "soft", threshold: int = 20, **changed) -> SpikingNetwork:
+    """Two dense layers of whole weights that lava-dl's loader takes as they are."""
+    layers = (
+        Layer("first", (2,), (Dense(INPUT, WHOLE),), Neurons(threshold, reset)),
+        Layer("last", (3,), (Dense("first", np.transpose(WHOLE)),), Neurons(threshold, reset)),
+    )
+    network = SpikingNetwork("dense", make_input("poisson", (3,)), layers, "integer", "count")
+    return network.replace(**changed)
+
+
 def refusal(path: Path, *parts: str) -> str:
     """The one sentence with which a file is refused: it names the file and every part given."""
     with pytest.raises(NetFileError) as caught:
