@@ -13,23 +13,22 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from commands import run_main
-from hypothesis import given, settings, strategies as st
-from profiles import examples
+from residual import small
 
 import rmp_lava
 from rmp_lava import load, run, save
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import CheckpointError, UsageError
-from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
+from rmp_lava.network import SpikingNetwork
 from rmp_lava.sources.models import load_kept
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
-from rmp_lava import plot, words
-from rmp_lava.hardware import load_profile, map_network
+from rmp_lava import plot
+from rmp_lava.hardware import map_network
 from rmp_lava.network.populations import spread
-from rmp_lava.plot import core_map, diagram, spikes, style
+from rmp_lava.plot import core_map, spikes
 from rmp_lava.report.page import measure, page, parts, svg
 
 SECTIONS = [
@@ -94,26 +93,6 @@ class Reader(HTMLParser):
     @property
     def words(self) -> str:
         return " ".join(" ".join(self.text).split())
-
-
-def small(
-    *, name: str = "small", layer: str = "a", encoding: str = "current", steps: int = 6, **more
-) -> SpikingNetwork:
-    """A residual network of a few neurons, in integers."""
-    rng = np.random.default_rng(0)
-    weight = lambda *shape: (2 * rng.integers(-40, 60, shape)).astype(np.int16)  # noqa: E731
-    layers = (
-        Layer(
-            layer,
-            (3, 5, 5),
-            (Conv(INPUT, weight(3, 1, 3, 3), padding=(1, 1)),),
-            Neurons(900 if encoding == "current" else 60),
-        ),
-        Layer("b", (3, 5, 5), (Conv(layer, weight(3, 3, 3, 3), padding=(1, 1)),), Neurons(200)),
-        Layer("c", (4,), (Dense("b", weight(4, 75)), Dense(layer, weight(4, 75))), Neurons(400, reset="none")),
-    )
-    source = make_input(encoding, (1, 5, 5), levels=15 if encoding == "current" else None)
-    return SpikingNetwork(name, source, layers, "integer", balanced_steps=steps, **more)
 
 
 @pytest.fixture
@@ -460,13 +439,6 @@ def test_every_colour_is_defined_for_light_and_dark_backgrounds(converted_digits
     assert len({light[f"--layer{i}"] for i in range(3)}) == 3
 
 
-def test_a_layer_has_one_colour_in_all_pictures():
-    colours = style.palette([f"l{i}" for i in range(40)])
-    assert len(set(colours.layers.values())) == 40
-    assert not set(colours.layers.values()) & {style.INK, style.MUTED, style.RULE, style.PAPER, *style.TERMS}
-    assert colours.marks(["l3", "relay of l3"]) == ("layer3", "ink")
-
-
 def test_settings_of_the_users_matplotlib_change_nothing():
     import matplotlib
 
@@ -508,61 +480,6 @@ def test_the_headline_names_the_images(what, sentence):
     assert sentence in Reader(page.Page("n", "", what, (), ()).html).words
 
 
-@given(st.lists(st.sets(st.integers(0, 11), min_size=1, max_size=4), min_size=1, max_size=12))
-@settings(max_examples=examples(60))
-def test_arcs_of_any_graph_do_not_overlap(sources):
-    names = [INPUT, *(f"n{i}" for i in range(1, len(sources) + 1))]
-    layers = tuple(
-        Layer(
-            names[i],
-            (2,),
-            tuple(Dense(names[s], np.ones((2, 2), np.int16)) for s in {min(s, i - 1) for s in given}),
-            Neurons(5),
-        )
-        for i, given in enumerate(sources, 1)
-    )
-    network = SpikingNetwork("n", make_input("poisson", (2,)), layers, "integer")
-    found = diagram.lanes(network)
-    rows = {name: i for i, name in enumerate(names)}
-    assert set(found) == {
-        (rows[s.source], rows[layer.name])
-        for layer in layers
-        for s in layer.synapses
-        if rows[layer.name] - rows[s.source] > 1
-    }
-    for one, lane in found.items():
-        for other, its_lane in found.items():
-            assert one == other or lane != its_lane or one[1] <= other[0] or other[1] <= one[0]
-
-
-def test_the_core_map_has_a_square_for_each_core():
-    mapping = map_network(small(), "oheo_gulch")
-    found = core_map.squares(mapping)
-    assert len(found.layers) == mapping.cores and found.each == 1
-    assert found.per_chip == load_profile("oheo_gulch")["cores.usable_per_chip"]
-    assert [found.layers.count(i) for i in range(len(mapping.layers))] == [layer.cores for layer in mapping.layers]
-    many = replace(mapping, layers=tuple(replace(layer, cores=5001) for layer in mapping.layers))
-    found = core_map.squares(many)
-    assert found.each > 1 and len(found.layers) <= core_map._MOST_SQUARES + len(many.layers)
-    assert all(0 <= core_map.load(layer) <= 1 for layer in mapping.layers)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("chips", [1, 2, 7, 30])
-@pytest.mark.parametrize("wide", [True, False])
-def test_core_maps_of_any_size_stay_within_their_figure(chips, wide):
-    mapping = map_network(small(), "oheo_gulch")
-    usable = mapping.profile["cores.usable_per_chip"]
-    each = max(1, chips * usable // len(mapping.layers))
-    many = replace(mapping, layers=tuple(replace(layer, cores=each) for layer in mapping.layers))
-    figure = plot.cores(many, width=style.WIDE if wide else style.NARROW)
-    (axes,) = figure.axes
-    width, height = figure.get_size_inches()
-    for patch in axes.patches:
-        (left, top), (right, bottom) = patch.get_path().get_extents().get_points()
-        assert -1e-6 <= left and right <= width + 1e-6 and -1e-6 <= top and bottom <= height + 1e-6
-
-
 # From Python
 
 
@@ -578,41 +495,6 @@ def test_figures_and_tables_are_there_by_name(converted_digits):
     assert not next(section for section in made.sections if section.key == "rates").missing
     (written,) = rmp_lava.write_page(made, converted_digits / "python.html")
     assert_no_outside_links(Reader(written.read_text(encoding="utf-8")))
-
-
-# Words
-
-
-def test_wilson_interval():
-    # Newcombe (Statistics in Medicine 17, 1998), table I, method 3.
-    assert words.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert words.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-
-
-@pytest.mark.parametrize(
-    "value, text",
-    [
-        (0, "0 J"),
-        (9.86e-6, "9.86 µJ"),
-        (0.00099996, "1.00 mJ"),
-        (0.00099951, "1.00 mJ"),
-        (0.0009994, "999 µJ"),
-        (1234.0, "1.23 kJ"),
-        (5e-13, "0.500 pJ"),
-        (4e-15, "0.00400 pJ"),
-        (None, "unknown"),
-        (float("inf"), "unknown J"),
-    ],
-)
-def test_quantities(value, text):
-    assert words.quantity(value, "J") == text
-
-
-def test_labels_are_short_and_printable():
-    assert words.label("abc") == "abc"
-    assert words.label("a\nb\x00") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
-    long = words.label("features.0.block.convolution")
-    assert len(long) == words.LONGEST_LABEL and long.startswith("features.0") and long.endswith("nvolution")
 
 
 # Errors
