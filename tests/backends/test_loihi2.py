@@ -101,7 +101,7 @@ def test_another_python_is_a_mismatch(monkeypatch):
 
 @pytest.mark.parametrize("options", [Loihi2(), Loihi2(board=Board(host="192.0.2.1")), Loihi2(measure="chip")])
 def test_asking_for_the_chip_without_having_it_is_an_error_and_nothing_runs(options, monkeypatch):
-    monkeypatch.setattr("rmp_lava.backends.lava.session.subprocess.Popen", None)
+    monkeypatch.setattr("rmp_lava.backends.lava.session.Worker", None)
     network = one_layer(Neurons(120))
     with pytest.raises(BackendUnavailableError, match="^backend 'loihi2' cannot run: .*simulate$"):
         rmp_lava.run(network, np.ones((1, 4, 2), np.uint8), 4, options)
