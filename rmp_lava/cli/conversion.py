@@ -194,6 +194,7 @@ def convert(
             help=f"Where ways to balance and the changes of --search are tried: {options.CLUSTERS}. The result is that of one "
             "thread, bit for bit.",
             show_default="this process",
+            callback=options.check_cluster,
         ),
     ] = None,
     seed: options.Seed = 0,
@@ -266,7 +267,7 @@ def convert(
             **ready,
             **changes,
         )
-        compared = None if aim is None else frontier(conversion, *held_out, progress=True)
+        compared = None if aim is None else frontier(conversion, *held_out, progress=True, calls=calls)
     if aim is not None and compared is not None:
         conversion = compared.chosen(aim)
         console.print(compared.table())

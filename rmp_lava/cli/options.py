@@ -78,6 +78,15 @@ def check_data(name: str | None) -> str | None:
     return name
 
 
+def check_cluster(place: str | None) -> str | None:
+    """Refuse a place without workers, likewise."""
+    if place is not None:
+        from ..study.cluster import Cluster, expected_workers
+
+        expected_workers(place, Cluster())
+    return place
+
+
 def check_model(name: str) -> str:
     """Refuse an unknown network of `train`, likewise."""
     if name not in choices.options(choices.ModelName):

@@ -35,6 +35,7 @@ def sweep(
         typer.Option(
             help=f"Where jobs run: {options.CLUSTERS}, and [cluster] of the study.",
             show_default="this process",
+            callback=options.check_cluster,
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what the store has of this study already.")] = False,

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..progress import Progress
 from ..tables import Table, Tabular
 from .balancing import usual_waits
+from .calls import Calls, here
 from .conversion import Conversion
 from .outputs import analog_outputs
 from .points import Point, points_table
@@ -69,6 +70,7 @@ def frontier(
     choices: Iterable[tuple[int, int]] | None = None,
     *,
     progress: bool = False,
+    calls: Calls = here,
 ) -> Frontier:
     """Convert a network again for other T and waits, and measure each.
 
@@ -83,6 +85,8 @@ def frontier(
         `usual_choices` of the conversion's T if omitted.
     progress : bool
         Show on standard error how far it is, see `rmp_lava.progress`.
+    calls : Calls
+        As `convert` takes them.
 
     Raises
     ------
@@ -100,7 +104,7 @@ def frontier(
     points, conversions = [], []
     with Progress("comparing T and wait, conversions", len(pairs), shown=progress) as bar:
         for steps, wait in pairs:
-            each = again(steps=steps, wait=wait)
+            each = again(steps=steps, wait=wait, calls=calls)
             conversions.append(each)
             network = each.integer
             result = run(network, images, steps, seed=each.seed)

@@ -86,6 +86,9 @@ QUICK = f"""
 2 convert mine:net --images missing.npy
 2 convert mine:net --data nosuch
 2 convert mine:net --data digits --profile nosuch
+2 convert mine:net --cluster slrum
+2 sweep missing.toml
+2 sweep missing.toml --cluster slrum
 2 tune missing.pt
 2 selftest --time-limit 0
 """

@@ -47,6 +47,7 @@ def test_a_search_on_workers_gives_the_network_of_one_process():
         one = convert(model(), IMAGES, **options)
         with calls("local:2", Cluster()) as (there, _):
             many = convert(model(), IMAGES, calls=there, **options)
+    assert many.request.again(steps=2, wait=0).steps == 2  # the workers are gone
     assert one.floating == many.floating and one.integer == many.integer
     assert one.floating.provenance == many.floating.provenance
     assert len(one.floating.provenance["balance"]["tried"]) == 8 and "search" in one.floating.provenance

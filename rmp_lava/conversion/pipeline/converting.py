@@ -218,7 +218,8 @@ def convert(
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
     if levels is not None:
         return with_changes(conversion, integer=graded(conversion.integer), steps=1, diagnosis=diagnosis)
-    return with_changes(conversion, diagnosis=diagnosis, request=request)
+    later = with_changes(request, calls=here)  # a cluster may be gone when somebody converts again
+    return with_changes(conversion, diagnosis=diagnosis, request=later)
 
 
 def _levels(
