@@ -1,6 +1,6 @@
 """Where one thread of `fast` spends its time, against the machine's bound:  python -m benchmarks.profile [resnet20 | FILE.net]
 
-All times are CPU time, of the fastest of some runs. The bound is that of the network's convolutions alone: oneDNN's 8-bit kernel,
+All times are CPU time, of the fastest of some runs. The bound is that of the network's dense sums alone: oneDNN's 8-bit kernel,
 on as many images at once as suit it. What is less than the bound comes from event-driven sums, from shortcuts that only scale,
 and from constant inputs, which are summed once.
 """
@@ -20,10 +20,12 @@ import typer
 
 import rmp_lava
 from rmp_lava.backends.fast import events, layers, neurons, simulation, streams, synapses
+from rmp_lava.errors import BackendError
+from rmp_lava.network import Synapse
 
-from . import networks, throughput
+from . import networks
 
-KINDS = ("convolutions", "events", "choice", "adding", "neurons", "the rest")
+KINDS = ("dense sums", "events", "choice", "adding", "neurons", "the rest")
 _Times = Counter[tuple[str, str]]
 
 
@@ -57,7 +59,7 @@ def timed_methods(clock: Clock) -> None:
     """Time the parts of `fast`, until the process ends."""
     for kind in (synapses.ConvSums, synapses.DenseSums):
         for name in ("_int8", "_plain", "_matmul"):
-            clock.wrap(kind, name, "convolutions")
+            clock.wrap(kind, name, "dense sums")
     clock.wrap(events.EventSums, "__call__", "events")
     clock.wrap(events.EventSums, "pay", "choice")
     clock.wrap(layers.LayerSimulation, "currents", "adding", lambda this: this.layer.name)
@@ -68,14 +70,18 @@ def timed_methods(clock: Clock) -> None:
         clock.wrap(simulation.BatchSimulation, name, "the rest", lambda _: "read-out and counts")
 
 
-def bound(convolution: dict) -> float:
-    """CPU seconds of a convolution for one image."""
+def bound(synapse: Synapse, source_shape: tuple[int, ...]) -> float:
+    """CPU seconds of a synapse's sums for one set of messages, by the 8-bit kernel, or in float32 where there is none."""
+    device = torch.device("cpu")
+    try:
+        sums = synapses.make_sums(synapse, source_shape, synapses.Arithmetic(device, torch.float32, "int8", 1))
+    except BackendError:
+        sums = synapses.make_sums(synapse, source_shape, synapses.Arithmetic(device, torch.float32, "float32", 1))
     found = []
-    for images in (8, 32, 128):
-        call = throughput._call("int8", convolution, images)
-        if call is None:
-            raise typer.BadParameter("this PyTorch or processor has no 8-bit convolutions, so there is no bound")
-        found.append(min(_cpu_seconds(call) for _ in range(12)) / images)
+    for sets in (8, 32, 128):
+        messages = (torch.rand(sets, *sums.shape) < 0.1).to(torch.uint8 if sums.takes_bytes else torch.float32)
+        call = partial(sums._compute, sums.kernel, messages)
+        found.append(min(_cpu_seconds(call) for _ in range(12)) / sets)
     return min(found)
 
 
@@ -103,6 +109,8 @@ def main(
         images = networks.spikes_for(loaded, batch, steps)
     prepared = rmp_lava.prepare(loaded)
     result = prepared.run(images, steps)
+    # Before the methods are timed.
+    bounds = Counter({n.name: sum(bound(s, loaded.source_shape(s.source)) for s in n.synapses) for n in loaded})
     clock = Clock()
     timed_methods(clock)
     found: list[tuple[float, _Times]] = []
@@ -112,15 +120,12 @@ def main(
         found.append((total, clock.times))
     total, times = min(found, key=lambda each: each[0])
     times["outside", "the rest"] = total - sum(times.values())
-    bounds: Counter[str] = Counter()
-    for convolution in networks.convolutions(loaded):
-        bounds[convolution["name"].partition(" from ")[0]] += bound(convolution)
     per_step = 1e6 / (batch * steps)
     print("\n".join(table(times, bounds, per_step)))
     share = sum(bounds.values()) * 1e6 / (total * per_step)
     print(
         f"\n{loaded.name}: {batch} samples, T = {steps}, one thread: {total * per_step / 1000:.3f} ms of CPU time per sample and "
-        f"step; the bare convolutions are {share:.0%} of it. {result.execution}."
+        f"step; the bare sums are {share:.0%} of it. {result.execution}."
     )
 
 

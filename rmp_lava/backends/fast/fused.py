@@ -142,7 +142,7 @@ def advance(
     bias: np.ndarray,
     counts: np.ndarray,
     out: np.ndarray,
-    first_step: int,
+    strides: tuple[tuple[int, int], tuple[int, int]],
     messages: np.ndarray,
     threshold: int32,
     reset: int,
@@ -154,13 +154,13 @@ def advance(
 
     Parameters
     ----------
-    a : (samples, steps or 1, neurons) float32 integers in weight units; a single step is the input of every step
+    a : memory of (samples, steps, neurons) float32 integers in weight units
     v : (samples, neurons) int32 state units
     u : the same, or (samples, 0) for a current without memory that cannot wrap, which equals the input
     bias : (neurons,) int32 state units
     counts : (samples, neurons) int32, incremented by messages
-    out : (samples, all steps, neurons) uint8 spikes
-    first_step : first step in `out` that `a` refers to
+    out : memory of (samples, steps, neurons) uint8 spikes
+    strides : of `a` and `out`, from sample to sample and from step to step; 0 where one step is the input of all
     messages : (steps,) int64 messages of each step, incremented
     threshold : state units
     reset : SOFT, HARD or NONE
@@ -176,13 +176,15 @@ def advance(
     saturations = np.int64(0)
     low, high, u_low, u_high = _HIGHEST, _LOWEST, _WRAP, int32(-_WRAP)
     nothing = np.zeros(BLOCK, dtype=np.float32)
-    for b in range(len(a)):
+    (a_row, a_step), (out_row, out_step) = strides
+    for b in range(len(v)):
         for first in range(0, size, BLOCK):
             last = min(size, first + BLOCK)
             block, some, sent = v[b, first:last], bias[first:last], counts[b, first:last]
             for t in range(steps):
-                current = a[b, t if a.shape[1] > 1 else 0, first:last]
-                spikes = out[b, first_step + t, first:last]
+                a_start, out_start = b * a_row + t * a_step, b * out_row + t * out_step
+                current = a[a_start + first : a_start + last]
+                spikes = out[out_start + first : out_start + last]
                 if u.shape[1]:
                     memory = u[b, first:last]
                     _decay(memory, keep_current)
@@ -311,7 +313,7 @@ def advance_float(
     bias: np.ndarray,
     counts: np.ndarray,
     out: np.ndarray,
-    first_step: int,
+    strides: tuple[tuple[int, int], tuple[int, int]],
     messages: np.ndarray,
     threshold: float32,
     reset: int,
@@ -322,7 +324,7 @@ def advance_float(
     ----------
     a, v : as for `advance`, but float32 weight units
     bias : (neurons,) float32, or (0,)
-    counts, out, first_step, messages, reset : as for `advance`
+    counts, out, strides, messages, reset : as for `advance`
     threshold : float32
 
     Returns
@@ -332,12 +334,14 @@ def advance_float(
     """
     steps, size = len(messages), v.shape[1]
     low, high = float32(np.inf), float32(-np.inf)
-    for b in range(len(a)):
+    (a_row, a_step), (out_row, out_step) = strides
+    for b in range(len(v)):
         for first in range(0, size, BLOCK):
             last = min(size, first + BLOCK)
             some_bias = bias[first:last] if len(bias) else bias
             for t in range(steps):
-                current, spikes = a[b, t if a.shape[1] > 1 else 0, first:last], out[b, first_step + t, first:last]
+                a_start, out_start = b * a_row + t * a_step, b * out_row + t * out_step
+                current, spikes = a[a_start + first : a_start + last], out[out_start + first : out_start + last]
                 least, most, fired = _fire_float(
                     v[b, first:last], current, some_bias, threshold, reset, counts[b, first:last], spikes
                 )

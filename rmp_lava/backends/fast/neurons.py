@@ -6,8 +6,6 @@ Both follow `rmp_lava.neuron.step`; in integer networks every spike and state is
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType
@@ -226,26 +224,26 @@ class FusedPopulation(Population):
         if currents is not None and currents.dtype != torch.float32:
             # Larger inputs saturate any potential, so they may be clipped to what 32 bits hold.
             currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
-        given = (currents if currents is not None else _nothing(self.v[rows])).transpose(0, 1).contiguous()
+        given, per_input = _flat(currents if currents is not None else _nothing(self.v[rows]))
+        spikes, per_spike = _flat(out[steps, rows])
         bias = self.bias if len(self.bias) and currents is not None else self.v.new_zeros(self.v.shape[1])
         sent = np.zeros(steps.stop - steps.start, dtype=np.int64)
         assert fused is not None
-        with _contiguous(out, steps, rows) as (spikes, first_step):
-            saturations, v_low, v_high, u_low, u_high = fused.advance(
-                given.numpy(),
-                self.v[rows].numpy(),
-                self.u[rows].numpy(),
-                bias.numpy(),
-                self.counts[rows].numpy(),
-                spikes.numpy(),
-                first_step,
-                sent,
-                np.int32(self.threshold),
-                _RESETS[self.neurons.reset if fires else "none"],
-                float(self.keeps[1]),
-                float(self.keeps[0]),
-                np.int32(self.neurons.largest_spike),
-            )
+        saturations, v_low, v_high, u_low, u_high = fused.advance(
+            given.numpy(),
+            self.v[rows].numpy(),
+            self.u[rows].numpy(),
+            bias.numpy(),
+            self.counts[rows].numpy(),
+            spikes.numpy(),
+            (per_input, per_spike),
+            sent,
+            np.int32(self.threshold),
+            _RESETS[self.neurons.reset if fires else "none"],
+            float(self.keeps[1]),
+            float(self.keeps[0]),
+            np.int32(self.neurons.largest_spike),
+        )
         self.saturations += int(saturations)
         self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
         return sent
@@ -271,35 +269,32 @@ class FusedFloatPopulation(Population):
     def advance(
         self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
     ) -> np.ndarray:
-        given = (currents if currents is not None else _nothing(self.v[rows])).transpose(0, 1).contiguous()
+        given, per_input = _flat((currents if currents is not None else _nothing(self.v[rows])).to(torch.float32))
+        spikes, per_spike = _flat(out[steps, rows])
         sent = np.zeros(steps.stop - steps.start, dtype=np.int64)
         assert fused is not None
-        with _contiguous(out, steps, rows) as (spikes, first_step):
-            low, high = fused.advance_float(
-                given.to(torch.float32).numpy(),
-                self.v[rows].numpy(),
-                (self.bias if currents is not None else self.bias[:0]).numpy(),
-                self.counts[rows].numpy(),
-                spikes.numpy(),
-                first_step,
-                sent,
-                np.float32(self.threshold),
-                _RESETS[self.neurons.reset if fires else "none"],
-            )
+        low, high = fused.advance_float(
+            given.numpy(),
+            self.v[rows].numpy(),
+            (self.bias if currents is not None else self.bias[:0]).numpy(),
+            self.counts[rows].numpy(),
+            spikes.numpy(),
+            (per_input, per_spike),
+            sent,
+            np.float32(self.threshold),
+            _RESETS[self.neurons.reset if fires else "none"],
+        )
         self._saw((float(low), float(high)), None, fires)
         return sent
 
 
-@contextmanager
-def _contiguous(out: torch.Tensor, steps: slice, rows: slice) -> Iterator[tuple[torch.Tensor, int]]:
-    """Contiguous (rows, all or some steps, neurons) that receive spikes for `out`, and the first step in them."""
-    spikes = out.transpose(0, 1)[rows]
-    if spikes.is_contiguous():
-        yield spikes, steps.start
-        return
-    some = torch.empty((len(spikes), steps.stop - steps.start, spikes.shape[2]), dtype=out.dtype)
-    yield some, 0
-    spikes[:, steps] = some
+def _flat(values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+    """The memory of (steps, rows, neurons) as one axis, and its strides along rows and steps; 0 for a single step."""
+    if values.shape[2] > 1 and values.stride(2) != 1:
+        values = values.contiguous()  # only an input may be a copy
+    (steps, rows, size), (per_step, per_row, _) = values.shape, values.stride()
+    length = (rows - 1) * per_row + (steps - 1) * per_step + size
+    return values.as_strided((length,), (1,)), (per_row, per_step if steps > 1 else 0)
 
 
 class TritonPopulation(Population):
