@@ -223,6 +223,7 @@ def _conversion(described: str) -> Conversion:
         steps=steps,
         seed=settings["seed"],
         shuffle=False,  # drawn at random
+        diagnose=False,  # a study measures what is asked for
         quantization=quantization,
         name=target.name,
         class_names=images.class_names,

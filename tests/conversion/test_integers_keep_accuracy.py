@@ -163,6 +163,11 @@ def test_lost_accuracy_is_said_with_layer_cause_and_a_remedy_that_was_tried(aver
         trained_predictions = averaging(torch.from_numpy(CALIBRATION)).argmax(dim=1).numpy()
     agreement = np.mean(rmp_lava.run(again.integer, CALIBRATION, 16).predictions == trained_predictions)
     assert agreement == pytest.approx(found.remedy.agreement)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RmpLavaWarning)
+        options = {"pooling": "fold", "calibrate": "none", "quantization": form, "diagnose": False}
+        quiet = rmp_lava.convert(averaging, CALIBRATION, **options)
+    assert quiet.diagnosis is None and quiet.integer == conversion.integer
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def convert(
     smallest_change: float = 0.0,
     wait: int | Literal["auto"] = 0,
     spike_bits: int | None = None,
+    diagnose: bool = True,
     calls: Calls = here,
     **changes: Unpack[BalancingChanges],
 ) -> Conversion:
@@ -151,6 +152,8 @@ def convert(
     spike_bits : int, optional
         2..7: RMP neurons send graded spikes of so many bits, each for up to 2^bits - 1 spikes, in a single time step; see
         `rmp_lava.conversion.graded`. The steps follow, there is no wait, the input is a current, and the reset soft.
+    diagnose : bool
+        Look for a remedy where rounding costs accuracy, for which the network is converted again, several times.
     calls : Calls
         Where ways to balance and changes of a search are tried: here, or on a cluster (`rmp_lava.study.cluster.calls`), with the
         same result bit for bit if PyTorch has as many threads in all processes.
@@ -172,8 +175,8 @@ def convert(
     Warns
     -----
     RmpLavaWarning
-        If rounding to integers loses more than a point of agreement with the trained network on calibration images; with the
-        layer, the cause, and an option that was tried and helps (see `rmp_lava.conversion.diagnosis`).
+        With `diagnose`, if rounding to integers loses more than a point of agreement with the trained network on calibration
+        images; with the layer, the cause, and an option that was tried and helps (see `rmp_lava.conversion.diagnosis`).
     """
     check_choice("neurons", neurons, NeuronKind)
     if neurons == "rmp" and smallest_change:
@@ -213,7 +216,7 @@ def convert(
             )
         return request.convert_to_sigma_delta(smallest_change)
     conversion = request.convert()
-    diagnosis = diagnose_rounding(conversion, request)
+    diagnosis = diagnose_rounding(conversion, request) if diagnose else None
     if diagnosis is not None:
         warnings.warn(str(diagnosis), RmpLavaWarning, stacklevel=2)
     if levels is not None:
