@@ -29,6 +29,9 @@ from ...errors import RmpLavaError
 from .job import ERROR, JOB, LOG, RESULT, Outcome
 
 if TYPE_CHECKING:
+    from lava.magma.core.model.model import AbstractProcessModel
+    from lava.magma.core.process.process import AbstractProcess
+
     from .program import Program
 
 _WATCH_SECONDS = 0.2
@@ -135,10 +138,25 @@ def _watch(actors: list[Any], finished: threading.Event, folder: Path) -> None:
                 _fail(folder, f"a ProcessModel ended with exit code {actor.exitcode}")
 
 
+def _search_each_class_once() -> None:
+    """To find a Process's models, Lava executes every file beside it: here for the first Process of a class, not for each."""
+    from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
+
+    search, found = ProcGroupDiGraphs._find_proc_models, {}
+
+    def models(proc: AbstractProcess) -> list[type[AbstractProcessModel]]:
+        if type(proc) not in found:
+            found[type(proc)] = search(proc)
+        return list(found[type(proc)])
+
+    ProcGroupDiGraphs._find_proc_models = staticmethod(models)
+
+
 def _run(program: Program, folder: Path) -> float:
     """Run a program; a ProcessModel that fails ends this process. Seconds without start-up."""
     from lava.magma.core.run_conditions import RunSteps
 
+    _search_each_class_once()
     program.process.create_runtime(run_cfg=program.run_config)
     finished = threading.Event()
     actors = program.process.runtime._messaging_infrastructure.actors

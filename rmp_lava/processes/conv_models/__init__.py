@@ -9,7 +9,7 @@ They work in any Lava program, including those of `lava.lib.dl.netx`. Pass the e
 
     Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=BLAS_CONV["fixed_pt"])
 
-They lie in a folder of their own, as Lava executes every file next to a Process, once for each Process.
+They lie in a folder of their own, as Lava executes every file next to a Process.
 """
 
 from __future__ import annotations
