@@ -34,6 +34,7 @@ def draw_neuron(measured: dict[str, Any], folder: Path) -> list[Path]:
         left.set_title("η = threshold / weight of an input spike")
         left.legend(fontsize=7, ncols=2)
         right.set(xscale="log", xlabel="η", ylabel="output rate · threshold / input rate · weight", ylim=(0, 1.05))
+        right.xaxis.set_major_formatter("{x:g}")
         right.set_title("what arrives, at half a spike per step")
         right.legend()
         return _save(figure, folder / "neuron")
@@ -99,7 +100,7 @@ def draw_latency(name: str, trained: float, rows: list[dict[str, Any]], folder: 
 
 
 def draw_waiting(name: str, trained: float, rows: list[dict[str, Any]], folder: Path) -> list[Path]:
-    """Points lost by integers at few time steps, one line for each wait; dashed where the network was not tuned."""
+    """Accuracy of integers at few time steps, one line for each wait; tuned networks with wait = T, for which they are made."""
     with drawing():
         figure = _figure(6.4, 4)
         axes = figure.subplots()
@@ -112,7 +113,7 @@ def draw_waiting(name: str, trained: float, rows: list[dict[str, Any]], folder: 
                     if row["conversion"] == conversion
                     and wait == ("T" if row["wait"] == row["steps"] else str(row["wait"]))
                 ]
-                if not own:
+                if not own or (conversion != "untuned" and wait != "T"):
                     continue
                 accuracy = _percent([trained + row["accuracy"] - row["trained"] for row in own])
                 line, label = ("--", "untuned") if conversion == "untuned" else ("-", conversion)
@@ -120,7 +121,6 @@ def draw_waiting(name: str, trained: float, rows: list[dict[str, Any]], folder: 
                 axes.plot(
                     [row["steps"] for row in own], accuracy, line, color=colour, marker="o", markersize=4, label=label
                 )
-        axes.set_ylim(bottom=max(0, 100 * trained - 25))
         _over_steps(axes, {row["steps"] for row in rows}, f"{name}, integers; line: trained network", trained)
         return _save(figure, folder / f"{name}-waiting")
 
@@ -132,7 +132,7 @@ def _over_steps(axes: Axes, steps: set[int], title: str, trained: float) -> None
     axes.set_xticks(sorted(steps))
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set(xlabel="time steps T", ylabel="accuracy (%)", title=title)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, handlelength=4)
 
 
 def _figure(width: float, height: float) -> Figure:
