@@ -8,6 +8,7 @@ parent (`session`) ends the group, whatever happens. If the parent dies, worker 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .program import Program
 
 _WATCH_SECONDS = 0.2
+_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 _IMPORTS = (
     "rmp_lava.backends.lava.program",
     "lava.magma.compiler.compiler",
@@ -54,6 +57,9 @@ def serve() -> Path:
     with contextlib.suppress(Exception):  # each worker meets the same error again, and reports it
         for name in _IMPORTS:
             importlib.import_module(name)
+    with contextlib.suppress(AttributeError):  # Linux only
+        # What a worker leaves behind becomes this process's child: others may wait a second, or for ever, before they reap it.
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     requests = socket.socket(fileno=os.dup(0))
     ended, wake_up = os.pipe()
     os.set_blocking(wake_up, False)
@@ -65,9 +71,8 @@ def serve() -> Path:
         ready, _, _ = select.select([ended, *([requests.fileno()] if wanted else [])], [], [])
         if ended in ready:
             os.read(ended, 4096)
-            for pid in list(lines):
-                found, status = os.waitpid(pid, os.WNOHANG)
-                if found:
+            for pid, status in _ended():
+                if pid in lines:
                     line = lines.pop(pid)
                     with contextlib.suppress(OSError):  # a parent that has ended
                         os.write(line, b"%d\n" % os.waitstatus_to_exitcode(status))
@@ -83,6 +88,13 @@ def serve() -> Path:
                     return _begin(line)
                 lines[pid] = line
     os._exit(0)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """(number, status) of each child that has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            yield found
 
 
 def _begin(line: int) -> Path:
