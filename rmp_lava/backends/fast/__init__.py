@@ -9,12 +9,14 @@ into a memory budget, `confidence` stops samples early.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +42,8 @@ from .synapses import OF_BYTES
 from .windows import WindowSimulation
 
 _T = TypeVar("_T")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`."""
 _SMALL = 2**27
 """Products of a run, a few milliseconds' worth."""
 
@@ -123,6 +127,7 @@ class FastNetwork:
             If the memory budget is too small.
         """
         network, options, started = self.network, self.options, time.perf_counter()
+        _keep_freed_memory()
         prepared = self._prepared_for(plan.steps if plan.wait else None)
         # Threads cost more than they save where all of the work takes a millisecond.
         small = len(images) * plan.steps * self._products < _SMALL
@@ -173,6 +178,19 @@ class FastNetwork:
             implementation="native",
             seconds=time.perf_counter() - started,
         )
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what blocks free for the next ones: pages returned after each block took a third of the time.
+
+    Of glibc only, see mallopt(3), and never over the user's variables.
+    """
+    if not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+        if mallopt is not None:
+            for parameter, size in ((_TRIM_THRESHOLD, 2**28), (_MMAP_THRESHOLD, 2**25)):
+                mallopt(parameter, size)
 
 
 class _Stopped(Exception):
