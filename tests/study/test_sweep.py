@@ -291,8 +291,9 @@ def test_a_batch_system_gets_a_script(checkpoint, tmp_path, capsys):
         "[cluster]\nthreads = 4\nmemory = '8GB'\nqueue = 'cpu'\naccount = 'lab'\nwalltime = '02:00:00'\n"
         "directives = ['--constraint=avx512']\nprologue = ['source env/bin/activate']",
     )  # fmt: skip
+    before = signal.getsignal(signal.SIGINT)
     code, script, _ = run(capsys, study, "--cluster", "slurm", "--print-script")
-    assert code == 0 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert code == 0 and signal.getsignal(signal.SIGINT) is before
     lines = ["#SBATCH -p cpu", "#SBATCH -A lab", "#SBATCH --cpus-per-task=4", "#SBATCH --mem=8G", "#SBATCH -t 02:00:00"]
     lines += ["#SBATCH --constraint=avx512", "export OMP_NUM_THREADS=4", "source env/bin/activate"]
     lines += [f"export {name}={value}" for name, value in MALLOC.items()]
