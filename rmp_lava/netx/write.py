@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from pathlib import Path
 
 import h5py
@@ -68,8 +69,10 @@ def _compare(path: Path, network: SpikingNetwork) -> None:
 
 
 def _file_image(network: SpikingNetwork, stock: bool) -> bytes:
-    # In memory, as HDF5 handles a full disk badly.
-    with h5py.File("image.net", "w", driver="core", backing_store=False, track_order=False) as file:
+    # In memory, as HDF5 handles a full disk badly; under a name of its own, as another thread may write a file, too.
+    with h5py.File(
+        f"image-{threading.get_ident()}.net", "w", driver="core", backing_store=False, track_order=False
+    ) as file:
         file.attrs["rmp_lava_format"] = FORMAT_VERSION
         details = file.create_group("rmp_lava")
         header: dict[str, object] = {name: getattr(network, name) for name in ("name", "stage", "readout")}
