@@ -25,7 +25,8 @@ def markdown(results: dict, pictures: Iterable[str] = ()) -> str:
         "",
         f"Measured on {results['date']} by `make benchmark" + (" ARGS=--quick" if settings["quick"] else "") + "`: "
         f"{_plural(settings['rounds'], 'round')}, engines interleaved, each measurement in its own process. "
-        "Tables show the median round, with the fastest and slowest in brackets. `benchmarks/README.md` "
+        "Tables show the median round, with the fastest and slowest in brackets; the fastest peer is one whose spikes are equal. "
+        "`benchmarks/README.md` "
         "describes what is compared, and how.",
         "",
     ]
@@ -120,7 +121,7 @@ def _network(results: dict, name: str) -> list[str]:
                 spread,
                 _times(fastest, row.median),
                 _times(stock, row.median),
-                f"{peak:,.0f} ({before:,.0f})",
+                "-" if row.engine.startswith("lava") else f"{peak:,.0f} ({before:,.0f})",  # in processes of its own
                 spikes_agree(row, network["expected"]),
             ]
         )
@@ -216,7 +217,7 @@ def _throughput(results: dict) -> list[str]:
         "",
         "Throughput of the network's convolutions alone (oneDNN, uint8 spikes, int8 weights, exact 32-bit sums) and of the whole "
         "of `fast`: encoding, convolutions, neurons, counts. An operation is a multiplication or an addition, whether or not "
-        "a neuron spiked. `python -m benchmarks.profile NETWORK` shows where the remaining time goes.",
+        "a neuron spiked. [Where the time goes](kernels.md) tells what the rest is.",
         "",
         *table(header, body),
         "",
@@ -232,8 +233,9 @@ def _limit(rows: dict[str, Row], row: Row, torch: str, bare: float) -> list[str]
         return []
     return [
         f"- torch {torch}: the bare 8-bit convolutions take {bare:.2f} ms per sample-step, "
-        f"`fast` {row.median:.2f}, the fastest peer {min(peers):.2f}. With nothing but these convolutions, `fast` would be "
-        f"{min(peers) / bare:.1f} times as fast as that peer; it is {min(peers) / row.median:.1f} times as fast."
+        f"`fast` {row.median:.2f}, the fastest peer {min(peers):.2f}. With nothing but these convolutions, all dense, `fast` "
+        f"would be {min(peers) / bare:.1f} times as fast as that peer; it is {min(peers) / row.median:.1f} times as fast, with "
+        "event-driven sums where few neurons spike."
     ]
 
 

@@ -17,7 +17,8 @@ LABELS = {
     "norse": "norse (LIFBox)",
     "norse-iaf": "norse (IAF, resets to zero)",
 }
-PEERS = ("spikingjelly", "sinabs", "snntorch", "norse", "norse-iaf")
+PEERS = ("spikingjelly", "sinabs", "snntorch", "norse")
+"""Engines with the same neuron, to the fastest of which `fast` is compared; norse's IAF resets to zero."""
 AXES = {
     "steps": ("T, steps", "against T"),
     "batch": ("batch, samples", "against the batch"),
