@@ -303,7 +303,7 @@ def test_a_batch_system_gets_a_script(checkpoint, tmp_path, capsys):
     assert code == 0 and "#PBS -q cpu" in script
     for place, words in (
         ("local", "--print-script is for batch systems"),
-        ("slrum", "for batch systems, not for 'slrum'"),
+        ("slrum", "--cluster is 'slrum'; choose local"),
     ):
         code, _, err = run(capsys, study, "--cluster", place, "--print-script")
         assert code == 2 and words in err
