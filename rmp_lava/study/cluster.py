@@ -30,7 +30,7 @@ PLACES = f"local, local:N, tcp://HOST:PORT, tls://HOST:PORT, or {', '.join(BATCH
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**26, "MALLOC_MMAP_THRESHOLD_": 2**25}
 """Of glibc, which adjusts the two up to these by itself (mallopt(3)) unless one is set. Dask sets the first one to 64 KiB for its
-workers; then each tensor above 128 KiB is mapped anew, the system fills its pages with zeros, and jobs take 1.4 times as long."""
+workers; then each tensor above 128 KiB is mapped anew, and the system fills its pages with zeros."""
 _ANEW = "nothing is kept of the conversion, so call again"
 _KEPT = "what was measured is kept, so call again with --resume"
 _MORE_MEMORY = "give workers more memory, or measure fewer images in a job"
