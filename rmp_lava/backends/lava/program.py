@@ -13,7 +13,7 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.run_configs import RunConfig
 
 from ...errors import BackendError
-from ...network import Conv, windows
+from ...network import Conv, SpikingNetwork, windows
 from ...netx import load
 from ...processes.io import MessageSource, SpikeSink
 from ...processes.rmp import RMP
@@ -23,7 +23,7 @@ from .adapters import Adapters, DelayAdapters, Models
 from .build import build
 from .build_circuit import build_circuit
 from .job import DONE, MESSAGES, NETWORK, Job, NetworkTask, array_path
-from .population import lava_shape
+from .population import LavaPopulation, lava_shape
 
 
 @dataclass
@@ -66,67 +66,40 @@ def _adapters(job: Job, tag: str = "fixed_pt") -> Adapters:
     return DelayAdapters(tag) if job.target == "adapted" else Adapters(tag)
 
 
+@dataclass(frozen=True)
+class _LeadIn:
+    """Steps before the first message from the host and before the input's window, and from a population to its sink."""
+
+    host: int
+    input: int
+    to_sink: int
+
+
 def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
     network, plan = load(folder / NETWORK), task.plan
     tag = "fixed_pt" if network.is_integer else "floating_pt"
     adapters = _adapters(job, tag)
+    host = 0 if network.is_sigma_delta else LEAD_IN  # there, biases act from the first step on
     # One step in an adapter, and one in a synapse to the input's neurons.
-    steps_in = 1 + (network.input.neurons is not None) if adapters.as_on_chip else 0
-    steps_out = int(adapters.as_on_chip)
-    first = 0 if network.is_sigma_delta else LEAD_IN  # there, biases act from the first step on
-    messages = folder / MESSAGES
+    steps_in = 1 + (network.input.neurons is not None) if adapters.as_on_chip and not task.embedded else 0
+    lead_in = _LeadIn(host, host + steps_in, int(adapters.as_on_chip))
+    source = constant = None
     if task.embedded:
-        steps_in, source = 0, None
-        constant = np.load(messages, mmap_mode="r", allow_pickle=False)[0, 0]
+        constant = np.load(folder / MESSAGES, mmap_mode="r", allow_pickle=False)[0, 0]
     else:
-        constant = None
-        shape = lava_shape(network.input.shape)
-        source = MessageSource(
-            shape=shape, path=str(messages), steps=plan.steps, period=plan.period, lead_in=first
-        ).s_out
-    lead_in = first + steps_in
+        shape, path = lava_shape(network.input.shape), str(folder / MESSAGES)
+        source = MessageSource(shape=shape, path=path, steps=plan.steps, period=plan.period, lead_in=host).s_out
     populations = build(
         network,
         source,
         plan,
         implementation=task.implementation,
-        lead_in=lead_in,
+        lead_in=lead_in.input,
         leak=task.leak,
         adapters=adapters,
         constant=constant,
     )
-    timing = {"samples": task.samples, "steps": plan.steps, "period": plan.period}
-    for i, (name, (start, wait)) in enumerate(windows(network).items()):
-        population = populations.get(name)
-        if population is None:  # an embedded input sends nothing
-            continue
-        if task.observed is None or name in task.observed:
-            # What the host sends is observed where it is sent, before any adapter.
-            from_host = population.a_in is None
-            late = first if from_host else lead_in + start + steps_out
-            port = population.s_out if from_host else adapters.leave(population.s_out)
-            kinds = ("counts", "sums", "last", "crossing", *(("spikes",) if task.record_spikes else ()))
-            paths = {kind: str(array_path(folder, kind, i)) for kind in kinds}
-            if name == network.output.name:
-                paths["done"] = str(folder / DONE)
-            sink = SpikeSink(
-                shape=port.shape,
-                paths=paths,
-                samples=task.samples,
-                steps=plan.steps,
-                period=plan.period,
-                lead_in=late,
-                wait=wait,
-                crosses=unobserved(plan, wait),
-            )
-            port.connect(sink.a_in)
-        if name in task.probed:
-            until_end = timing | {"steps": wait + plan.steps}
-            adapters.probe(
-                population.membrane, str(array_path(folder, "membrane", i)), **until_end, lead_in=lead_in + start
-            )
-    # Until the last sample has left the last layer and was observed.
-    steps = lead_in + plan.duration(task.samples) + steps_out
+    _observe(network, populations, task, lead_in, adapters, folder)
     models, execution = _own_models(task.neuron_program), adapters.execution()
     if job.target != "loihi2" and any(isinstance(synapse, Conv) for layer in network for synapse in layer.synapses):
         if task.conv_model == "blas":
@@ -134,8 +107,49 @@ def _network_program(folder: Path, job: Job, task: NetworkTask) -> Program:
 
             models = BLAS_CONV[tag] | models
         execution += ", convolutions by " + ("BLAS" if task.conv_model == "blas" else "Lava's own model")
+    # Until the last sample has left the last layer and was observed.
+    steps = lead_in.input + plan.duration(task.samples) + lead_in.to_sink
     process = next(iter(populations.values())).s_out.process
     return Program(process, steps, adapters.run_config(models, steps), adapters, execution)
+
+
+def _observe(
+    network: SpikingNetwork,
+    populations: Mapping[str, LavaPopulation],
+    task: NetworkTask,
+    lead_in: _LeadIn,
+    adapters: Adapters,
+    folder: Path,
+) -> None:
+    """Connect a sink to each observed population, and a probe to each probed one."""
+    samples, steps, period = task.samples, task.plan.steps, task.plan.period
+    kinds = ("counts", "sums", "last", "crossing", *(("spikes",) if task.record_spikes else ()))
+    for i, (name, (start, wait)) in enumerate(windows(network).items()):
+        population = populations.get(name)
+        if population is None:  # an embedded input sends nothing
+            continue
+        begin = lead_in.input + start
+        if task.observed is None or name in task.observed:
+            paths = {kind: str(array_path(folder, kind, i)) for kind in kinds}
+            if name == network.output.name:
+                paths["done"] = str(folder / DONE)
+            # What the host sends is observed where it is sent, before any adapter.
+            from_host = population.a_in is None
+            port = population.s_out if from_host else adapters.leave(population.s_out)
+            sink = SpikeSink(
+                shape=port.shape,
+                paths=paths,
+                samples=samples,
+                steps=steps,
+                period=period,
+                lead_in=lead_in.host if from_host else begin + lead_in.to_sink,
+                wait=wait,
+                crosses=unobserved(task.plan, wait),
+            )
+            port.connect(sink.a_in)
+        if name in task.probed:
+            path = str(array_path(folder, "membrane", i))
+            adapters.probe(population.membrane, path, samples=samples, steps=wait + steps, period=period, lead_in=begin)
 
 
 def _circuit_program(folder: Path, job: Job, circuit: Circuit) -> Program:
