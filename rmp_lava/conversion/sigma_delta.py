@@ -69,30 +69,26 @@ def sigma_delta(
     plain, parents = without_ceilings(analog, images)
     peaks = _peaks(plain, images)
     form = _Form() if plain.is_chain else _Form(SDNN_EXPONENT - 1, MAX_SDNN_EXPONENT, MESSAGE_BITS - 1)
-    scales = {INPUT: np.full(plain.input.shape[0], float(PIXEL_LEVELS << form.spike_exponent))}
-    network = AnalogNetwork(plain)
     random = np.random.default_rng(seed)
     layers, offset = [], 0
     some = images[: calibration_images(plain)]
-    entering = torch.from_numpy(np.rint(some * PIXEL_LEVELS) * np.float32(1 << form.spike_exponent))
-    values = {INPUT: _Values(torch.from_numpy(some), entering)}
+    scale = np.full(plain.input.shape[0], float(PIXEL_LEVELS << form.spike_exponent))
+    pixels = torch.from_numpy(np.rint(some * PIXEL_LEVELS) * np.float32(1 << form.spike_exponent))
+    sources = {INPUT: _Source(scale, torch.from_numpy(some), pixels)}
     last_use = {s.source: layer.name for layer in plain for s in layer.synapses}
-    for module in network:
-        layer = module.layer
-        is_output = layer is plain.output
-        scale = _scale(module, form, scales, peaks[layer.name], parents[layer.name], same=is_output)
-        made, values[layer.name], shift = _layer(
-            module, form, scales, scale, values, peaks[layer.name], smallest_change, random, is_output=is_output
+    for module in AnalogNetwork(plain):
+        name, is_output = module.layer.name, module.layer is plain.output
+        scale = _scale(module, form, sources, peaks[name], parents[name], same=is_output)
+        layer, sources[name], offset = _layer(
+            module, form, sources, scale, peaks[name], smallest_change, random, is_output=is_output
         )
-        layers.append(made)
-        scales[layer.name], offset = scale, shift
-        values = {name: value for name, value in values.items() if last_use.get(name) != layer.name}
+        layers.append(layer)
+        sources = {source: each for source, each in sources.items() if last_use.get(source) != name}
     threshold = int(np.rint(smallest_change * PIXEL_LEVELS))
-    source = Input(plain.input.shape, "current", PIXEL_LEVELS, form.neurons(threshold))
     integrates = layers[-1].neurons.reset == "none"
-    per_unit = float(1 / scales[plain.output.name][0])
+    per_unit = float(1 / scale[0])
     return analog.replace(
-        input=source,
+        input=Input(plain.input.shape, "current", PIXEL_LEVELS, form.neurons(threshold)),
         layers=tuple(layers),
         stage="integer",
         readout="potential" if integrates else "count",
@@ -134,11 +130,20 @@ class _Form:
         """State units in a message unit."""
         return 2.0**self.state_exponent
 
+    @property
+    def bias_exponent(self) -> int:
+        """Of the power of two by which a neuron multiplies its bias, in state units."""
+        return self.spike_exponent + self.state_exponent
+
 
 @dataclass
-class _Values:
-    """Of a source on calibration images, (N, *shape): what it is, and the messages that it has sent."""
+class _Source:
+    """A converted population, with its activations and all that it has sent on calibration images, (N, *shape).
 
+    scale : (channels,) or (neurons,) message units per unit of the activation.
+    """
+
+    scale: np.ndarray
     exact: torch.Tensor
     messages: torch.Tensor
 
@@ -175,7 +180,7 @@ def _peaks(analog: SpikingNetwork, images: np.ndarray) -> dict[str, _Peaks]:
 def _scale(
     module: AnalogLayer,
     form: _Form,
-    scales: dict[str, np.ndarray],
+    sources: dict[str, _Source],
     peaks: _Peaks,
     parents: np.ndarray,
     *,
@@ -184,7 +189,7 @@ def _scale(
     """(channels,) or (neurons,) message units per unit of the activation."""
     largest = np.zeros(len(parents))
     for synapse, weight in zip(module.layer.synapses, _numbers(module), strict=True):
-        relative = np.abs(weight / source_values(synapse, scales[synapse.source]))
+        relative = np.abs(weight / source_values(synapse, sources[synapse.source].scale))
         largest = np.maximum(largest, relative.reshape(len(weight), -1).max(axis=1))
     activation = np.maximum(peaks.activation, _QUIET * peaks.activation.mean() + 1e-30)
     limits = [2.0**form.message_bits / activation, MAX_WEIGHT / (form.unit * np.maximum(largest, 1e-30))]
@@ -203,66 +208,75 @@ def _numbers(module: AnalogLayer) -> list[np.ndarray]:
 def _layer(
     module: AnalogLayer,
     form: _Form,
-    scales: dict[str, np.ndarray],
+    sources: dict[str, _Source],
     scale: np.ndarray,
-    values: dict[str, _Values],
     peaks: _Peaks,
     smallest_change: float,
     random: np.random.Generator,
     *,
     is_output: bool,
-) -> tuple[Layer, _Values, int]:
+) -> tuple[Layer, _Source, int]:
     """The integer layer, what it sends on calibration images, and the offset of outputs in message units."""
-    layer, neurons = module.layer, module.layer.neurons
-    unit = form.unit * scale
-    synapses, integers, errors = [], [], []
-    for synapse, weight in zip(layer.synapses, _numbers(module), strict=True):
-        target = weight / source_values(synapse, scales[synapse.source])
-        target = target * per_row(unit, weight.ndim)
-        rounded = _rounded(synapse, target, values[synapse.source].messages, random)
-        integers.append(torch.from_numpy(rounded.astype(np.float32)))
-        errors.append((rounded - target, target))
-        stored = repeat_in_blocks(rounded, synapse.pool) if isinstance(synapse, Conv) and synapse.pool else rounded
-        synapses.append(synapse.replace(weight=stored, exponent=0))
+    layer, unit = module.layer, form.unit * scale
+    synapses, integers, error = _synapses(module, sources, unit, random)
     with torch.no_grad():
-        exact = module.sums({name: value.exact for name, value in values.items()}).double()
+        exact = module.sums({name: source.exact for name, source in sources.items()}).double()
         # The same sums of messages with integer weights, in state units.
-        sums = _sums(module, integers, {name: value.messages for name, value in values.items()})
-        across = [0, *range(2, exact.ndim)]
-        per_unit = per_row(torch.from_numpy(unit), exact.ndim - 1)
-        bias = neurons.bias_per_neuron(layer.shape)
-        own = torch.zeros(()) if bias is None else torch.from_numpy(bias.astype(np.float64))
-        missing = (per_unit * (exact - own) - sums).mean(dim=across).numpy()
-    reset: Reset = "soft"
-    offset = 0
-    if is_output and neurons.bias is None and neurons.reset == "none":
-        reset, biases = "none", None
-    else:
-        biases = neurons.bias_by_unit(layer.shape).astype(np.float64)
-        biases = biases * per_row(unit, biases.ndim) + per_row(missing, biases.ndim)
-        if is_output and neurons.reset == "none":
+        sums = _sums(module, integers, {name: source.messages for name, source in sources.items()})
+    bias, offset = None, 0
+    integrates = is_output and layer.neurons.reset == "none"
+    if not integrates or layer.neurons.bias is not None:
+        if integrates:
             low, high = peaks.limits
             offset = max(0, round(scale[0] * (_OFFSET_MARGIN * (high - low) - low)))
-            biases = biases + offset * form.unit
+        bias = _bias(layer, form, unit, exact, sums, offset)
     threshold = int(np.rint(smallest_change * float((peaks.activation * scale).max()) / (1 << form.spike_exponent)))
-    mantissa = None if biases is None else _mantissa(biases, form)
     made = layer.replace(
-        synapses=tuple(synapses),
-        neurons=form.neurons(threshold, reset, mantissa),
+        synapses=synapses,
+        neurons=form.neurons(threshold, "soft" if bias is not None else "none", bias),
         activation_scale=1 / scale,
         clip=None,
         mean_rate=None,
         potential_peak=None,
         mean_input=None,
-        weight_error=_weight_error(errors),
+        weight_error=error,
     )
     act = sums
     full = made.neurons.bias_per_neuron(layer.shape)
     if full is not None:
-        act = act + torch.from_numpy(full.astype(np.float64) * form.unit * (1 << form.spike_exponent))
+        act = act + torch.from_numpy(full.astype(np.float64) * (1 << form.bias_exponent))
     messages = torch.floor(act.clamp(min=0) / form.unit)
-    exact_value = module.activation(exact.float())
-    return made, _Values(exact_value, messages.float()), offset
+    return made, _Source(scale, module.activation(exact.float()), messages.float()), offset
+
+
+def _synapses(
+    module: AnalogLayer, sources: dict[str, _Source], unit: np.ndarray, random: np.random.Generator
+) -> tuple[tuple[Synapse, ...], list[torch.Tensor], WeightError]:
+    """Synapses with integer weights, these weights as they are multiplied, and their rounding error."""
+    synapses, integers, errors = [], [], []
+    for synapse, weight in zip(module.layer.synapses, _numbers(module), strict=True):
+        source = sources[synapse.source]
+        target = weight / source_values(synapse, source.scale) * per_row(unit, weight.ndim)
+        rounded = _rounded(synapse, target, source.messages, random)
+        integers.append(torch.from_numpy(rounded.astype(np.float32)))
+        errors.append((rounded - target, target))
+        stored = repeat_in_blocks(rounded, synapse.pool) if isinstance(synapse, Conv) and synapse.pool else rounded
+        synapses.append(synapse.replace(weight=stored, exponent=0))
+    return tuple(synapses), integers, _weight_error(errors)
+
+
+def _bias(
+    layer: Layer, form: _Form, unit: np.ndarray, exact: torch.Tensor, sums: torch.Tensor, offset: int
+) -> np.ndarray:
+    """Integer biases with which the mean sum of each channel or neuron is the exact one, plus the offset of outputs."""
+    given = layer.neurons.bias_per_neuron(layer.shape)
+    own = torch.zeros(()) if given is None else torch.from_numpy(given.astype(np.float64))
+    per_unit = per_row(torch.from_numpy(unit), exact.ndim - 1)
+    missing = (per_unit * (exact - own) - sums).mean(dim=[0, *range(2, exact.ndim)]).numpy()
+    bias = layer.neurons.bias_by_unit(layer.shape).astype(np.float64)
+    state = bias * per_row(unit, bias.ndim) + per_row(missing, bias.ndim) + offset * form.unit
+    largest = MAX_SDNN_STATE >> form.bias_exponent
+    return np.clip(np.rint(state / 2.0**form.bias_exponent), -largest, largest).astype(np.int64)
 
 
 def _rounded(synapse: Synapse, target: np.ndarray, messages: torch.Tensor, random: np.random.Generator) -> np.ndarray:
@@ -302,12 +316,6 @@ def _sums(module: AnalogLayer, weights: list[torch.Tensor], messages: dict[str, 
         return module.sums(messages).double()
     finally:
         module.quantizer = kept
-
-
-def _mantissa(state: np.ndarray, form: _Form) -> np.ndarray:
-    exponent = form.spike_exponent + form.state_exponent
-    largest = MAX_SDNN_STATE >> exponent
-    return np.clip(np.rint(state / 2.0**exponent), -largest, largest).astype(np.int64)
 
 
 def _weight_error(errors: list[tuple[np.ndarray, np.ndarray]]) -> WeightError:
