@@ -176,50 +176,28 @@ def frontier(
         raise UsageError(
             f"there are {len(estimates)} estimates for {len(points)} points; give one for each, in their order"
         )
-    if estimates is None:
-        costs = np.array([[p.synaptic_operations if cost == "energy" else p.latency] * 3 for p in points], float)
-        title, unit = ("synaptic operations per image", "") if cost == "energy" else ("latency, time steps", " steps")
-    else:
-        between = [e.dynamic_between if cost == "energy" else e.step * e.latency for e in estimates]
-        costs = np.array([[each.low, each.value, each.high] for each in between])
-        title, unit = ("dynamic energy per image, estimated", "J") if cost == "energy" else ("latency, estimated", "s")
+    costs, title, unit = _costs(points, cost, estimates)
+    cheapest, middle, dearest = costs.T
     shown = _reached(points[0].score)
     heights = np.array([_height(p.score, shown) for p in points])
-    better = -heights if shown == "error" else heights
-    middle = costs[:, 1]
-    best = [
-        not any(
-            better[j] >= better[i] and middle[j] <= middle[i] and (better[j] > better[i] or middle[j] < middle[i])
-            for j in range(len(points))
-        )
-        for i in range(len(points))
-    ]
+    best = _unbeaten(middle, -heights if shown == "error" else heights)
     with drawing():
         axes = plain(ax, width_of(ax, width), 3.0, (0.55, 0.25, 0.45, 0.2))
         if estimates is not None:
-            axes.hlines(heights, costs[:, 0], costs[:, 2], color=MUTED, linewidth=0.8, alpha=0.6)
-        joined = sorted((middle[i], heights[i]) for i in range(len(points)) if best[i])
+            axes.hlines(heights, cheapest, dearest, color=MUTED, linewidth=0.8, alpha=0.6)
+        joined = sorted(zip(middle[best], heights[best], strict=True))
         axes.plot(*zip(*joined, strict=True), color=TERMS[2], linewidth=1, zorder=1)
         waits = sorted({p.wait for p in points})
-        for i, point in enumerate(points):
-            colour = TERMS[waits.index(point.wait) % len(TERMS)]
-            (mark,) = axes.plot(
-                middle[i],
-                heights[i],
-                _MARKERS[waits.index(point.wait) % len(_MARKERS)],
-                color=colour,
-                markerfacecolor=colour if best[i] else "none",
-                markersize=6,
-            )
-            value = quantity(middle[i], unit) if estimates is not None else f"{middle[i]:,.0f}{unit}"
+        styles = {wait: (TERMS[i % len(TERMS)], _MARKERS[i % len(_MARKERS)]) for i, wait in enumerate(waits)}
+        for point, x, y, filled in zip(points, middle, heights, best, strict=True):
+            colour, marker = styles[point.wait]
+            face = colour if filled else "none"
+            (mark,) = axes.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=6)
+            value = quantity(x, unit) if estimates is not None else f"{x:,.0f}{unit}"
             note(mark, f"T = {point.steps}, wait = {point.wait}: {point.score}; {value}")
-            axes.annotate(
-                f"{point.steps}", (middle[i], heights[i]), xytext=(0, 5), textcoords="offset points", ha="center"
-            )
-        for wait in waits:
-            at = waits.index(wait)
-            text = f"wait = {wait}"
-            axes.plot([], [], _MARKERS[at % len(_MARKERS)], color=TERMS[at % len(TERMS)], markersize=5, label=text)
+            axes.annotate(f"{point.steps}", (x, y), xytext=(0, 5), textcoords="offset points", ha="center")
+        for wait, (colour, marker) in styles.items():
+            axes.plot([], [], marker, color=colour, markersize=5, label=f"wait = {wait}")
         axes.legend(fontsize=7.5, title="number: T", title_fontsize=7.5)
         low, high = costs.min(), costs.max()
         if low > 0 and high / low > 4:
@@ -230,6 +208,24 @@ def frontier(
         axes.set_xlabel(title)
         _levels(axes, {"error": "error (%)", "mean_iou": "mean IoU (%)"}.get(shown, "accuracy (%)"))
         return figure_of(axes)
+
+
+def _costs(points: Sequence[Point], cost: Cost, estimates: Sequence[Estimate] | None) -> tuple[np.ndarray, str, str]:
+    """(points, 3) costs with their bounds: low, value, high; what they are, and their unit."""
+    is_energy = cost == "energy"
+    if estimates is None:
+        costs = np.array([[p.synaptic_operations if is_energy else p.latency] * 3 for p in points], float)
+        return (costs, "synaptic operations per image", "") if is_energy else (costs, "latency, time steps", " steps")
+    between = [e.dynamic_between if is_energy else e.step * e.latency for e in estimates]
+    costs = np.array([[each.low, each.value, each.high] for each in between])
+    return (costs, "dynamic energy per image, estimated", "J") if is_energy else (costs, "latency, estimated", "s")
+
+
+def _unbeaten(costs: np.ndarray, merits: np.ndarray) -> np.ndarray:
+    """Whether no other point is as good in both, and better in one (the Pareto front); bool (points,)."""
+    as_good = (costs[:, None] <= costs) & (merits[:, None] >= merits)
+    better = (costs[:, None] < costs) | (merits[:, None] > merits)
+    return np.asarray(~(as_good & better).any(axis=0))
 
 
 def _tick(value: float, unit: str) -> str:
