@@ -60,27 +60,7 @@ def to_nir(network: SpikingNetwork) -> Any:
     """
     nir = import_nir()
     _check(network)
-    source = network.input
-    said: dict[str, Any] = {"encoding": source.encoding, "dt": 1.0}
-    if source.levels is not None:
-        said["levels"] = source.levels
-    nodes: dict[str, Any] = {"input": nir.Input(np.array(source.shape), metadata=said)}
-    edges: list[tuple[str, str]] = []
-    spiking = {INPUT: "input"}
-    for layer in network:
-        ends = _add_synapses(nir, network, layer, spiking, nodes, edges)
-        if layer is network.output and network.integrates and not layer.neurons.is_leaky:
-            nodes["output"] = nir.Output(np.array(layer.shape), metadata=_initial(layer))
-            edges += [(end, "output") for end in ends]
-            continue
-        name = _free(layer.name, nodes)
-        nodes[name] = _neurons(nir, layer)
-        edges += [(end, name) for end in ends]
-        spiking[layer.name] = name
-    if "output" not in nodes:
-        nodes["output"] = nir.Output(np.array(network.output.shape), metadata={"readout": network.readout})
-        edges.append((spiking[network.output.name], "output"))
-    return nir.NIRGraph(nodes, edges)
+    return _Writing(nir, network).graph()
 
 
 def import_nir() -> Any:
@@ -159,66 +139,103 @@ def _check(network: SpikingNetwork) -> None:
         )
 
 
+class _Writing:
+    """The nodes and edges of a network so far; `spiking` names the node whose spikes are those of the input or a layer."""
+
+    def __init__(self, nir: Any, network: SpikingNetwork) -> None:
+        self.nir, self.network = nir, network
+        self.nodes: dict[str, Any] = {}
+        self.edges: list[tuple[str, str]] = []
+        self.spiking = {INPUT: "input"}
+
+    def graph(self) -> Any:
+        nir, network, source = self.nir, self.network, self.network.input
+        said: dict[str, Any] = {"encoding": source.encoding, "dt": 1.0}
+        if source.levels is not None:
+            said["levels"] = source.levels
+        self.nodes["input"] = nir.Input(np.array(source.shape), metadata=said)
+        for layer in network:
+            ends = self.add_synapses(layer)
+            if layer is network.output and network.integrates and not layer.neurons.is_leaky:
+                name, node = "output", nir.Output(np.array(layer.shape), metadata=_initial(layer))
+            else:
+                name, node = self.free(layer.name), self.population(layer)
+                self.spiking[layer.name] = name
+            self.add(name, node, ends)
+        if "output" not in self.nodes:
+            output = nir.Output(np.array(network.output.shape), metadata={"readout": network.readout})
+            self.add("output", output, [self.spiking[network.output.name]])
+        return nir.NIRGraph(self.nodes, self.edges)
+
+    def add(self, name: str, node: Any, before: list[str]) -> None:
+        self.nodes[name] = node
+        self.edges += [(end, name) for end in before]
+
+    def free(self, name: str) -> str:
+        while name in self.nodes or name in ("input", "output"):
+            name += "_"
+        return name
+
+    def add_synapses(self, layer: Layer) -> list[str]:
+        """Add the nodes of a layer's synapses; the names of those that reach its neurons. The first one has the bias."""
+        ends = []
+        bias = _bias(layer, self.network.is_integer, self.network.output_offset if layer is self.network.output else 0)
+        for i, synapse in enumerate(layer.synapses):
+            end, shape = self.spiking[synapse.source], self.network.source_shape(synapse.source)
+            base = f"{layer.name}.synapses" if len(layer.synapses) == 1 else f"{layer.name}.synapses{i}"
+            if isinstance(synapse, Conv) and synapse.pool is not None:
+                pool = np.array(synapse.pool)
+                end = self.append(f"{base}.pool", self.nir.SumPool2d(pool, pool, np.zeros(2, dtype=int)), end)
+                shape = (shape[0], *(n // p for n, p in zip(shape[1:], synapse.pool, strict=True)))
+                synapse = per_block(synapse)
+            if isinstance(synapse, Dense) and len(shape) == 3:
+                end = self.append(f"{base}.flatten", self.nir.Flatten({"input": np.array(shape)}, 0, -1), end)
+            ends.append(self.append(base, self.weights(layer, synapse, shape, bias if i == 0 else None), end))
+        return ends
+
+    def append(self, name: str, node: Any, before: str) -> str:
+        """Add a node after one other; its name."""
+        name = self.free(name)
+        self.add(name, node, [before])
+        return name
+
+    def weights(self, layer: Layer, synapse: Synapse, shape: tuple[int, ...], bias: np.ndarray | None) -> Any:
+        # nir 1.0.8 takes those of a group for all input channels.
+        weight = synapse.ungrouped().shifted_weight.astype(np.float32)
+        if isinstance(synapse, Dense):
+            return self.nir.Linear(weight) if bias is None else self.nir.Affine(weight, bias)
+        assert isinstance(synapse, Conv)
+        weight, padding = _square(layer.name, weight, synapse)
+        return self.nir.Conv2d(
+            input_shape=(shape[1], shape[2]),
+            weight=weight,
+            stride=synapse.stride,
+            padding=padding,
+            dilation=synapse.dilation,
+            groups=1,
+            bias=np.zeros(len(weight), np.float32) if bias is None else bias,
+        )
+
+    def population(self, layer: Layer) -> Any:
+        nir, neurons = self.nir, layer.neurons
+        zeros, ones = np.zeros(layer.shape), np.ones(layer.shape)
+        given: dict[str, Any] = {"metadata": {"reset": neurons.reset, **_initial(layer)}}
+        if neurons.reset != "none":
+            given |= {"v_threshold": per_neuron(neurons.threshold, layer.shape).astype(np.float64), "v_reset": zeros}
+        if not neurons.is_leaky:
+            return nir.IF(r=ones, **given)
+        with np.errstate(divide="ignore"):
+            tau_syn, tau_mem = (
+                NO_MEMORY / decay.astype(np.float64) for decay in neurons.decays_per_neuron(layer.shape)
+            )
+        given |= {"r": tau_mem, "v_leak": zeros}
+        if not neurons.has_memory:
+            return (nir.LI if neurons.reset == "none" else nir.LIF)(tau=tau_mem, **given)
+        return nir.CubaLIF(tau_mem=tau_mem, tau_syn=tau_syn, w_in=tau_syn, **given)
+
+
 def _initial(layer: Layer) -> dict[str, Any]:
     return {"v_init": float(layer.neurons.v_init)} if layer.neurons.v_init else {}
-
-
-def _neurons(nir: Any, layer: Layer) -> Any:
-    neurons = layer.neurons
-    said = {"reset": neurons.reset, **_initial(layer)}
-    zeros, ones = np.zeros(layer.shape), np.ones(layer.shape)
-    given: dict[str, Any] = {"metadata": said}
-    if neurons.reset != "none":
-        given |= {"v_threshold": per_neuron(neurons.threshold, layer.shape).astype(np.float64), "v_reset": zeros}
-    if not neurons.is_leaky:
-        return nir.IF(r=ones, **given)
-    with np.errstate(divide="ignore"):
-        tau_syn, tau_mem = (NO_MEMORY / decay.astype(np.float64) for decay in neurons.decays_per_neuron(layer.shape))
-    given |= {"r": tau_mem, "v_leak": zeros}
-    if not neurons.has_memory:
-        return (nir.LI if neurons.reset == "none" else nir.LIF)(tau=tau_mem, **given)
-    return nir.CubaLIF(tau_mem=tau_mem, tau_syn=tau_syn, w_in=tau_syn, **given)
-
-
-def _add_synapses(
-    nir: Any,
-    network: SpikingNetwork,
-    layer: Layer,
-    spiking: dict[str, str],
-    nodes: dict[str, Any],
-    edges: list[tuple[str, str]],
-) -> list[str]:
-    """Nodes and edges of a layer's synapses; the names of those that reach its neurons. The first one has the bias."""
-    ends = []
-    offset = network.output_offset if layer is network.output else 0
-    bias = _bias(layer, network.is_integer, offset)
-    for i, synapse in enumerate(layer.synapses):
-        before, shape = spiking[synapse.source], network.source_shape(synapse.source)
-        base = f"{layer.name}.synapses" if len(layer.synapses) == 1 else f"{layer.name}.synapses{i}"
-        if isinstance(synapse, Conv) and synapse.pool is not None:
-            pool = np.array(synapse.pool)
-            before = _append(f"{base}.pool", nir.SumPool2d(pool, pool, np.zeros(2, dtype=int)), before, nodes, edges)
-            shape = (shape[0], *(n // p for n, p in zip(shape[1:], synapse.pool, strict=True)))
-            synapse = per_block(synapse)
-        if isinstance(synapse, Dense) and len(shape) == 3:
-            flat = nir.Flatten({"input": np.array(shape)}, 0, -1)
-            before = _append(f"{base}.flatten", flat, before, nodes, edges)
-        made = _weights(nir, layer, synapse, shape, bias if i == 0 else None)
-        ends.append(_append(base, made, before, nodes, edges))
-    return ends
-
-
-def _append(name: str, node: Any, before: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> str:
-    name = _free(name, nodes)
-    nodes[name] = node
-    edges.append((before, name))
-    return name
-
-
-def _free(name: str, nodes: dict[str, Any]) -> str:
-    while name in nodes or name in ("input", "output"):
-        name += "_"
-    return name
 
 
 def _bias(layer: Layer, integer: bool, offset: int) -> np.ndarray | None:
@@ -238,25 +255,6 @@ def _bias(layer: Layer, integer: bool, offset: int) -> np.ndarray | None:
             )
         bias = bias[:, 0, 0]
     return np.broadcast_to(bias, layer.shape[:1]).astype(np.float32)
-
-
-def _weights(nir: Any, layer: Layer, synapse: Synapse, shape: tuple[int, ...], bias: np.ndarray | None) -> Any:
-    weight = synapse.ungrouped().shifted_weight.astype(
-        np.float32
-    )  # nir 1.0.8 takes those of a group for all input channels
-    if isinstance(synapse, Dense):
-        return nir.Linear(weight) if bias is None else nir.Affine(weight, bias)
-    assert isinstance(synapse, Conv)
-    weight, padding = _square(layer.name, weight, synapse)
-    return nir.Conv2d(
-        input_shape=(shape[1], shape[2]),
-        weight=weight,
-        stride=synapse.stride,
-        padding=padding,
-        dilation=synapse.dilation,
-        groups=1,
-        bias=np.zeros(len(weight), np.float32) if bias is None else bias,
-    )
 
 
 def _square(name: str, weight: np.ndarray, synapse: Conv) -> tuple[np.ndarray, tuple[int, int]]:
