@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,7 +80,6 @@ def choose_batching(
     budget = (DEFAULT_MEMORY[kind] if memory is None else memory) // workers
     history = max(histories(network).values())
     sizes = [int(np.prod(network.input.shape)), *(layer.size for layer in network)]
-    block_bytes = BLOCK_BYTES[kind]
     available = -(-samples // workers)
     # Neurons that wait send their first message when later layers have received nothing yet: their windows are kept whole.
     least = plan.steps if plan.wait else 1
@@ -88,31 +87,38 @@ def choose_batching(
     steps = least if step_by_step else max(least, min(plan.steps, usual))
     sets = max(_LEAST_SETS, _WORTHWHILE[kind] // max(sizes))
     batch = max(1, min(available, sets // (_SAMPLES_OF_WINDOWS if plan.wait else steps)))
+    found = Batching(batch, steps, workers, BLOCK_BYTES[kind])
 
-    def needed() -> int:
+    def needed(batching: Batching) -> int:
         # A real-valued input and graded messages take four bytes, a spike one.
-        streams = (steps + history) * (sum(sizes) * (4 if network.is_sigma_delta else 1) + 3 * sizes[0])
-        block = max(block_bytes, 4 * batch * max(sizes))
-        read_out = steps * network.output.size * _READ_OUT_BYTES
-        return batch * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
+        streams = (batching.steps + history) * (sum(sizes) * (4 if network.is_sigma_delta else 1) + 3 * sizes[0])
+        block = max(batching.block_bytes, 4 * batching.samples * max(sizes))
+        read_out = batching.steps * network.output.size * _READ_OUT_BYTES
+        return batching.samples * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
 
-    while needed() > budget and (max(batch, steps - least + 1, workers) > 1 or block_bytes > _SMALLEST_BLOCK):
-        if steps > max(8, least):
-            steps = max(least, steps // 2)
-        elif batch > 1:
-            batch = batch // 2
-        elif block_bytes > _SMALLEST_BLOCK:
-            block_bytes //= 2
-        elif steps > least:
-            steps = max(least, steps // 2)
-        else:  # fewer workers: each gets more
-            budget = budget * workers // (workers - 1)
-            workers -= 1
+    while needed(found) > budget and (smaller := _smaller(found, least)) is not None:
+        budget = budget * found.workers // smaller.workers
+        found = smaller
     # Equal batches, so that no worker waits for the last batch of another.
-    batch = -(-samples // (workers * -(-samples // (workers * batch))))
-    if memory is not None and needed() > budget:
+    batches = -(-samples // (found.workers * found.samples))
+    found = replace(found, samples=-(-samples // (found.workers * batches)))
+    if memory is not None and needed(found) > budget:
         raise UsageError(
             f"a memory budget of {memory} bytes is too small: {'the window' if plan.wait else 'one step'} of one sample needs "
-            f"{needed()}; allow more"
+            f"{needed(found)}; allow more"
         )
-    return Batching(batch, steps, workers, block_bytes)
+    return found
+
+
+def _smaller(found: Batching, least: int) -> Batching | None:
+    """What to try where memory is short: shorter chunks first, fewer workers last; `least` is the shortest chunk."""
+    shorter = replace(found, steps=max(least, found.steps // 2))
+    if found.steps > max(8, least):
+        return shorter
+    if found.samples > 1:
+        return replace(found, samples=found.samples // 2)
+    if found.block_bytes > _SMALLEST_BLOCK:
+        return replace(found, block_bytes=found.block_bytes // 2)
+    if found.steps > least:
+        return shorter
+    return replace(found, workers=found.workers - 1) if found.workers > 1 else None
