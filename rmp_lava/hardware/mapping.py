@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..findings import Finding, of_severity
 from ..network import INPUT, SpikingNetwork
 from ..tables import Table, Tabular, table
 from .advice import findings_for, remedies_for
-from .demand import Demand, demands
+from .demand import demands
 from .placement import LayerMapping, place
 from .profiles import Profile, load_profile
 
@@ -213,14 +214,9 @@ def map_network(
             f"hardware profile {profile.name}: board.chips is unknown, so a network cannot be mapped; write a .toml file "
             f'with chip = "{profile.chip}" and the number of chips of your board, and pass its path'
         )
-
-    def populations_of(neurons: Implementation) -> list[Demand]:
-        bits, slots = profile["cores.weight_bits"], profile["cores.slots_per_soft_reset_neuron"]
-        return demands(
-            network, implementation=neurons, bits=bits, slots=slots, period=period, steps=steps, sparse=sparse
-        )
-
-    populations = populations_of(implementation)
+    slots, bits = profile["cores.slots_per_soft_reset_neuron"], profile["cores.weight_bits"]
+    demands_of = partial(demands, network, bits=bits, slots=slots, period=period, steps=steps, sparse=sparse)
+    populations = demands_of(implementation=implementation)
     shapes = {INPUT: network.input.shape}
     result = Mapping(
         profile,
@@ -236,21 +232,20 @@ def map_network(
         sparse=sparse,
     )
     # Stock neurons take more synapses and relays; where a soft reset takes two compartments, native ones take more neurons.
-    slots = profile["cores.slots_per_soft_reset_neuron"]
     two_compartments = implementation == "native" and slots > 1
-    other: Implementation = "native" if implementation == "stock" else "stock"
+    other: Mapping | None = None
     if two_compartments or implementation == "stock" and not result.enough_cores:
-        layers = place(populations_of(other), shapes, profile)
-        cores = sum(layer.cores for layer in layers)
-    if two_compartments and cores < result.cores:
-        found = f"a soft reset takes {slots} compartments, {result.cores:,} cores in all; stock neurons take {cores:,}"
+        kind: Implementation = "native" if implementation == "stock" else "stock"
+        other = replace(result, implementation=kind, layers=place(demands_of(implementation=kind), shapes, profile))
+    if two_compartments and other is not None and other.cores < result.cores:
+        found = f"a soft reset takes {slots} compartments, {result.cores:,} cores in all; stock neurons take {other.cores:,}"
         remedy = "to use a self-synapse instead, pass --implementation stock"
         finding = Finding("information", "network", found, remedy, "compartments")
         result = replace(result, findings=(*result.findings, finding))
     if result.enough_cores:
         return result
     remedies = remedies_for(result.layers, result.others, populations, shapes, profile)
-    if two_compartments or implementation == "stock":
-        fit = all(layer.fits for layer in layers) and cores <= result.cores_available
-        remedies += (f"{other} neurons take {cores:,} cores and {'fit' if fit else 'do not fit either'}",)
+    if other is not None:
+        verdict = "fit" if other.enough_cores else "do not fit either"
+        remedies += (f"{other.implementation} neurons take {other.cores:,} cores and {verdict}",)
     return replace(result, remedies=remedies)
