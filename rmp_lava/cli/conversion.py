@@ -188,6 +188,13 @@ def convert(
     for_lava_dl: options.ForLavaDl = False,
     for_board: options.ForBoard = False,
     strict: options.Strict = False,
+    diagnose: Annotated[
+        bool,
+        typer.Option(
+            "--diagnose/--no-diagnose",
+            help="Where rounding or spikes lose accuracy, find the layer and try what helps, which converts several times.",
+        ),
+    ] = True,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -253,17 +260,14 @@ def convert(
             readout=readout,
             search=search,
             labels=some_labels,
+            diagnose=diagnose,
             quantization=Quantization(profile, threshold_form, for_board, for_lava_dl, bits),
             seed=seed,
             shuffle=False,  # drawn at random
-            name=network.name,
-            class_names=split.class_names,
             classes=split.classes,
-            dataset=split.dataset,
-            validation_fraction=split.validation_fraction,
-            provenance=network.provenance | split.provenance,
             progress=True,
             calls=calls,
+            **split.names(network),
             **ready,
             **changes,
         )
@@ -272,7 +276,7 @@ def convert(
         conversion = compared.chosen(aim)
         console.print(compared.table())
         console.print(f"Kept: T = {conversion.steps}, wait = {conversion.integer.wait}.")
-    measurement = conversion.measure(*held_out, strict=strict, progress=True)
+    measurement = conversion.measure(*held_out, strict=strict, diagnose=diagnose, progress=True)
     finish(conversion, measurement, network, split, path, for_lava_dl, json_path)
 
 
@@ -335,6 +339,14 @@ def tune(
         bool,
         typer.Option("--distill/--no-distill", help="Train on the trained network's outputs as well as on the labels."),
     ] = True,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train on the mean output of other trained networks instead, named like TARGET; may be given several times.",
+            show_default="the network itself",
+            metavar="TARGET",
+        ),
+    ] = None,
     augmentation: Annotated[Augmentation, typer.Option(help="Augmentation of the training images.")] = "none",
     precision: Annotated[Precision, typer.Option(help="Precision of the layers' arithmetic in training.")] = "float32",
     device: options.Device = "cpu",
@@ -362,15 +374,18 @@ def tune(
     """
     from ..sources.targets import check_target
 
-    check_target(target)
+    for each in (target, *(teacher or [])):
+        check_target(each)
     ready, bits = options.preparation(input_range, mean, std), options.weight_bits(weight_bits)
     options.check_profile(profile)
     if images is not None and labels is None:
         raise UsageError("tuning needs labels; pass --labels too")
     from ..conversion import pipeline
     from ..conversion.quantization import Quantization
+    from ..sources.models import load_trained
 
     network, split = load(target, weights, shape, data, data_dir, images, labels, steps, encoding)
+    teachers = [load_trained(each, shape=network.shape).model for each in teacher or []]
     path = place(output, network, "-tuned")
     if split.train_labels is None:
         raise UsageError("tuning needs labels; pass --labels too")
@@ -387,6 +402,7 @@ def tune(
         learning_rate=learning_rate,
         batch_size=batch_size,
         distill=distill,
+        teachers=teachers,
         augmentation=augmentation,
         precision=precision,
         device=device,
@@ -400,12 +416,8 @@ def tune(
         resume=resume,
         on_epoch=epoch_reporter(console_for(json_path), epochs),
         seed=seed,
-        name=network.name,
-        class_names=split.class_names,
-        dataset=split.dataset,
-        validation_fraction=split.validation_fraction,
-        provenance=network.provenance | split.provenance,
         progress=True,
+        **split.names(network),
         **ready,
     )
     measurement = conversion.measure(held_out, held_out_labels, strict=strict, progress=True)

@@ -41,11 +41,14 @@ class Measurement:
         In the order of the layers.
     diagnoses : tuple of Diagnosis
         Of the spikes and of the rounding, where the stages show that they lose accuracy.
+    diagnosed : bool
+        Whether the cause of a loss was looked for.
     """
 
     stages: Stages
     layer_fidelity: tuple[LayerFidelity, ...]
     diagnoses: tuple[Diagnosis, ...] = ()
+    diagnosed: bool = True
 
     @property
     def loss(self) -> str:
@@ -64,6 +67,8 @@ class Measurement:
         where = f"the lowest correlation over images is {lowest:.4f}, of layer {layer!r}"
         if self.stages:
             lost = self.stages[0].score.lost_to(self.stages[-1].score)
+            if lost > NOTICEABLE and not self.diagnosed:
+                return f"{100 * lost:.1f} points are lost on these images: {where}; the cause was not looked for."
             if lost > NOTICEABLE:
                 found = f"{named} " if named else ""
                 return (
@@ -236,7 +241,13 @@ class Conversion(Tabular):
         return event_counts(images) if self.integer.input.encoding == "spikes" else images
 
     def measure(
-        self, images: np.ndarray, labels: np.ndarray | None = None, *, strict: bool = False, progress: bool = False
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        strict: bool = False,
+        diagnose: bool = True,
+        progress: bool = False,
     ) -> Measurement:
         """Stages on all images, and layer fidelity on the first `FIDELITY_IMAGES`.
 
@@ -244,14 +255,18 @@ class Conversion(Tabular):
         ----------
         images, labels, strict, progress
             As `stages` takes them.
+        diagnose : bool
+            If accuracy is lost, find out where it is and try what helps, which converts several times.
         """
         stages = self.stages(images, labels, strict=strict, progress=progress)
         lost = len(stages) > 1 and stages[0].score.lost_to(stages[-1].score) > NOTICEABLE
         found = []
-        if lost and self.request is not None:
+        if lost and diagnose and self.request is not None:
             found = [diagnose_rates(self, self.request), self.diagnosis]
         diagnoses = tuple(each for each in found if each is not None)
-        return Measurement(stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=progress), diagnoses)
+        return Measurement(
+            stages, self.layer_fidelity(images[:FIDELITY_IMAGES], progress=progress), diagnoses, diagnose
+        )
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,17 @@ class Learning:
 
     def __post_init__(self) -> None:
         check_settings(**vars(self))
+
+
+class MeanOutput(nn.Module):
+    """Several networks as one teacher: the mean of their outputs."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([network(images) for network in self.networks]).mean(0)
 
 
 def accuracy(model: nn.Module, images: Images, labels: np.ndarray) -> float:

@@ -19,6 +19,8 @@ _Result = TypeVar("_Result")
 
 _BLOCK = 4096
 """Neurons at once: potentials, one step of input and one of output are 48 KiB."""
+_LARGE_BLOCK = 65536
+"""Neurons at once where each is read once."""
 _SMALL_BLOCK = 1024
 """Neurons at once where several thresholds share the input."""
 
@@ -136,6 +138,66 @@ def backward(
         lambda first, stop: _backward(gradient, compared, *limits, to_sums, first, stop), compared.shape[1], threads
     )
     return to_sums, sum(totals)
+
+
+@_compiled(inline="always")
+def _rate(ratio: np.float32, steps: np.float32, half: np.float32) -> np.float32:
+    level = ratio * steps + half
+    below = float32(np.int32(level))  # `ceil` is a call for each number
+    return (below if below < level else below - float32(1)) / steps
+
+
+@_compiled()
+def _rates(sums: np.ndarray, scale: np.float32, steps: np.float32, half: np.float32, rates: np.ndarray) -> None:
+    for j in range(len(sums)):
+        ratio = sums[j] / scale
+        limited = min(max(ratio, float32(0)), float32(1))
+        # What is not a number stays so.
+        rates[j] = scale * _rate(limited, steps, half) if ratio == ratio else ratio
+
+
+@_compiled(fastmath={"reassoc"})
+def _rates_back(
+    gradient: np.ndarray,
+    sums: np.ndarray,
+    scale: np.float32,
+    steps: np.float32,
+    half: np.float32,
+    to_sums: np.ndarray,
+) -> np.floating:
+    total = float32(0)
+    for j in range(len(sums)):
+        ratio = sums[j] / scale
+        limited = min(max(ratio, float32(0)), float32(1))
+        passed = gradient[j] if ratio == limited else float32(0)
+        to_sums[j] = passed
+        total += gradient[j] * _rate(limited, steps, half) - passed * limited
+    return total
+
+
+def rates(sums: np.ndarray, scale: float, steps: int, half: float, threads: int) -> np.ndarray:
+    """Activation scale times the rates of constant sums, both float32 (neurons,), which round at `half`."""
+    out = np.empty_like(sums)
+    numbers = float32(scale), float32(steps), float32(half)
+
+    def part(first: int, stop: int) -> None:
+        _rates(sums[first:stop], *numbers, out[first:stop])
+
+    _in_parallel(part, len(sums), threads, _LARGE_BLOCK)
+    return out
+
+
+def rates_backward(
+    gradient: np.ndarray, sums: np.ndarray, scale: float, steps: int, half: float, threads: int
+) -> tuple[np.ndarray, float]:
+    """Gradients of the sums, (neurons,), and of the activation scale."""
+    to_sums = np.empty_like(sums)
+    numbers = float32(scale), float32(steps), float32(half)
+
+    def part(first: int, stop: int) -> float:
+        return float(_rates_back(gradient[first:stop], sums[first:stop], *numbers, to_sums[first:stop]))
+
+    return to_sums, sum(_in_parallel(part, len(sums), threads, _LARGE_BLOCK))
 
 
 @_compiled()
@@ -302,9 +364,9 @@ def rate_errors(
     return squares.sum(axis=0), totals.sum(axis=0)
 
 
-def _in_parallel(part: Callable[[int, int], _Result], neurons: int, threads: int) -> list[_Result]:
+def _in_parallel(part: Callable[[int, int], _Result], neurons: int, threads: int, block: int = _BLOCK) -> list[_Result]:
     """The results of `part(first, stop)` for each block, in the order of the blocks."""
-    firsts = range(0, neurons, _BLOCK)
-    stops = [min(first + _BLOCK, neurons) for first in firsts]
+    firsts = range(0, neurons, block)
+    stops = [min(first + block, neurons) for first in firsts]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(part, firsts, stops))

@@ -3,7 +3,7 @@
 A checkpoint is a PyTorch zip file with one dictionary of tensors and plain Python values:
 
     format          "rmp-lava-tuning" or "rmp-lava-replacement"
-    format_version  3 or 1
+    format_version  4 or 1
     settings        all that determines the trained weights, with checksums of networks, data and validation images
     state_dict      weights, biases, activation scales and buffers
     optimizer       moments of Adam, in the order of the parameters
@@ -119,14 +119,14 @@ class Session:
 
 TUNING = Session(
     "rmp-lava-tuning",
-    3,
+    4,
     "`tune`",
     "name one that it has written",
     {
         "network": "another network, or one that was balanced otherwise (other calibration images, seed or pooling)",
         "data": "other images or labels",
         "validation": "other validation images",
-        "teacher": "another teacher, or without one",
+        "teachers": "other teachers, or none",
     },
 )
 REPLACEMENT = Session(

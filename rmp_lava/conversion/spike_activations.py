@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from .fake_quantize import round_through
-
 try:
     from . import fused_neurons
 except ImportError:  # numba comes with an extra
     fused_neurons = None  # type: ignore[assignment]
 
 _MARGIN = 1e-5
+_HALF = 0.5 - _MARGIN
 _ABOVE = 1 + _MARGIN
 """A neuron fires above its threshold times this factor. The margin is larger than float32's rounding, by which sums of equal
 integers may differ, and smaller than one integer step (a threshold that one weight can represent is at most 32,640)."""
@@ -56,10 +55,8 @@ class ClipFloor:
     steps: int
 
     def __call__(self, sums: torch.Tensor) -> torch.Tensor:
-        scale = self.scale()
-        ratio = (sums.float() / scale).clamp(0, 1)
-        rate = (torch.ceil(ratio * self.steps + (0.5 - _MARGIN)) - 1) / self.steps
-        return scale * round_through(ratio, rate)
+        rates: torch.Tensor = _Rates.apply(sums.float(), self.scale(), self.steps)
+        return rates
 
 
 @dataclass(frozen=True)
@@ -105,6 +102,23 @@ def _spiking(compared: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
     return compared > threshold * _ABOVE
 
 
+class _Rates(torch.autograd.Function):
+    """Activation scale times rates; their steps pass gradients on as the clipped ReLU does that they approximate."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: torch.Tensor, scale: torch.Tensor, steps: int) -> torch.Tensor:
+        sums = _without_gaps(sums[None])[0]
+        ctx.save_for_backward(sums, scale)
+        ctx.steps = steps
+        return (_round_fused if _is_fused(sums) else _round)(sums, scale, steps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        sums, scale = ctx.saved_tensors
+        differentiate = _differentiate_rounded_fused if _is_fused(sums) else _differentiate_rounded
+        return *differentiate(gradient, sums, scale, ctx.steps), None
+
+
 class _Neurons(torch.autograd.Function):
     """Spikes times the threshold of soft-reset neurons, with a surrogate gradient through time.
 
@@ -126,6 +140,43 @@ class _Neurons(torch.autograd.Function):
 
 def _is_fused(values: torch.Tensor) -> bool:
     return fused_neurons is not None and values.device.type == "cpu" and values.dtype == torch.float32
+
+
+def _rate(ratio: torch.Tensor, steps: int) -> torch.Tensor:
+    return (torch.ceil(ratio.clamp(0, 1) * steps + _HALF) - 1) / steps
+
+
+def _round(sums: torch.Tensor, scale: torch.Tensor, steps: int) -> torch.Tensor:
+    """Activation scale times the rates of these sums."""
+    return scale * _rate(sums / scale, steps)
+
+
+def _differentiate_rounded(
+    gradient: torch.Tensor, sums: torch.Tensor, scale: torch.Tensor, steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of the sums and of the scale."""
+    ratio = sums / scale
+    passed = torch.where((ratio >= 0) & (ratio <= 1), gradient, 0)
+    return passed, (gradient * _rate(ratio, steps) - passed * ratio.clamp(0, 1)).sum()
+
+
+def _round_fused(sums: torch.Tensor, scale: torch.Tensor, steps: int) -> torch.Tensor:
+    found = fused_neurons.rates(_rows(sums[None])[0], scale.item(), steps, _HALF, torch.get_num_threads())
+    return torch.from_numpy(found).as_strided(sums.shape, sums.stride())
+
+
+def _differentiate_rounded_fused(
+    gradient: torch.Tensor, sums: torch.Tensor, scale: torch.Tensor, steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    found, to_scale = fused_neurons.rates_backward(
+        _rows(_strided_like(gradient, sums)[None])[0],
+        _rows(sums[None])[0],
+        scale.item(),
+        steps,
+        _HALF,
+        torch.get_num_threads(),
+    )
+    return torch.from_numpy(found).as_strided(sums.shape, sums.stride()), torch.full_like(scale, to_scale)
 
 
 def _integrate(sums: torch.Tensor, threshold: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -170,10 +221,12 @@ def _integrate_fused(sums: torch.Tensor, threshold: torch.Tensor) -> tuple[torch
 def _differentiate_fused(
     gradient: torch.Tensor, compared: torch.Tensor, threshold: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    if gradient.stride() != compared.stride():
-        gradient = torch.empty_strided(compared.shape, compared.stride()).copy_(gradient)
     found, to_threshold = fused_neurons.backward(
-        _rows(gradient), _rows(compared), threshold.item(), (threshold * _ABOVE).item(), torch.get_num_threads()
+        _rows(_strided_like(gradient, compared)),
+        _rows(compared),
+        threshold.item(),
+        (threshold * _ABOVE).item(),
+        torch.get_num_threads(),
     )
     to_sums = torch.from_numpy(found).as_strided(compared.shape, compared.stride())
     return to_sums, torch.full_like(threshold, to_threshold / threshold.item())
@@ -184,6 +237,12 @@ def _without_gaps(values: torch.Tensor) -> torch.Tensor:
     # empty_like keeps the order of dense axes only.
     dense = torch.empty_like(values[0]).stride() == values[0].stride()
     return values if dense and values.stride(0) == values[0].numel() else values.contiguous()
+
+
+def _strided_like(values: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    if values.stride() == other.stride():
+        return values
+    return torch.empty_strided(other.shape, other.stride()).copy_(values)
 
 
 def _rows(values: torch.Tensor) -> np.ndarray:

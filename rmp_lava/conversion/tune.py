@@ -7,7 +7,7 @@ Bu et al., ICLR 2022); this costs as much as training the analog network, but ig
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..training.data.lazy_images import Images, LazyImages
 from ..training.loop import EpochRecord
 from ..training.resume import check_checkpoint_path, check_settings, plain_history
 from .analog import AnalogNetwork
-from .distillation import Labelled, Learning, image_batch, learn
+from .distillation import Labelled, Learning, MeanOutput, image_batch, learn
 from .learning_session import TUNING, State, checksum, network_checksum
 from .tunable import make_tunable
 
@@ -53,7 +53,7 @@ def tune(
     profile: str | Profile = "loihi2",
     threshold_form: ThresholdForm = "stock",
     validation: Labelled | None = None,
-    teacher: SpikingNetwork | None = None,
+    teachers: Sequence[SpikingNetwork] = (),
     progress: bool = False,
     checkpoint_path: StrPath | None = None,
     resume: bool = False,
@@ -84,9 +84,9 @@ def tune(
         As for `rmp_lava.conversion.quantize.quantize` afterwards.
     validation : tuple of (images, labels), optional
         Measured after each epoch, with the dynamics that are trained; nothing is chosen by it.
-    teacher : SpikingNetwork, optional
-        In analog form, with the same input and outputs: the trained network before rounding. Its outputs are learned as well
-        as the labels, see `rmp_lava.conversion.distillation`.
+    teachers : sequence of SpikingNetwork
+        In analog form, with the same input and outputs: the trained network before rounding, or several networks. The mean of
+        their outputs is learned as well as the labels, see `rmp_lava.conversion.distillation`.
 
     Returns
     -------
@@ -113,8 +113,8 @@ def tune(
     _check_labelled(images, labels, network, "images")
     if validation is not None:
         _check_labelled(*validation, network, "validation images")
-    if teacher is not None:
-        _check_teacher(teacher, network)
+    for each in teachers:
+        _check_teacher(each, network)
     if augmentation != "none" and len(network.input.shape) != 3:
         raise UsageError(
             f"network {network.name!r} takes {network.input.shape} values, but crop-flip needs images (channels, height, width); "
@@ -133,7 +133,7 @@ def tune(
         "wait": wait,
         "profile": profile.name,
         "threshold_form": threshold_form,
-        "teacher": None if teacher is None else network_checksum(teacher),
+        "teachers": [network_checksum(each) for each in teachers],
     }
     Schedule(steps, 1, wait=wait)  # refuses a wait that is longer
     check_checkpoint_path(checkpoint_path, resume)
@@ -141,8 +141,8 @@ def tune(
     chosen = np.unique(np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int))
     calibration = image_batch(images, chosen, "cpu").numpy()
     model = make_tunable(network, calibration, steps, profile, threshold_form).to(learning.device)
-    taught_by = None if teacher is None else AnalogNetwork(teacher).to(learning.device)
-    state = State(model, torch.optim.Adam(model.parameters(), lr=learning.learning_rate), taught_by)
+    teacher = MeanOutput(map(AnalogNetwork, teachers)).to(learning.device) if teachers else None
+    state = State(model, torch.optim.Adam(model.parameters(), lr=learning.learning_rate), teacher)
     if resume and checkpoint_path is not None:
         TUNING.resume(checkpoint_path, state, settings)
     model.use(dynamics, wait)
@@ -191,8 +191,8 @@ def _check_teacher(teacher: SpikingNetwork, network: SpikingNetwork) -> None:
     shapes = [f"{each.input.shape} to {each.output.shape}" for each in (teacher, network)]
     if shapes[0] != shapes[1]:
         raise DataError(
-            f"the teacher maps {shapes[0]}, but network {network.name!r} maps {shapes[1]}; give the network that it was made "
-            "from"
+            f"teacher {teacher.name!r} maps {shapes[0]}, but network {network.name!r} maps {shapes[1]}; give a teacher with the "
+            "same input and outputs"
         )
 
 

@@ -16,6 +16,7 @@ from ..network import SpikingNetwork
 from ..scores import UNLABELLED, check_classes
 from ..training.data import VALIDATION_FRACTION, Dataset, as_float, draw, load, split_validation
 from ..training.data.lazy_images import Images
+from .models import TrainedModel
 
 MAX_IMAGE_BYTES = 2**33
 VALIDATION_IMAGES = 1000
@@ -70,6 +71,16 @@ class ImageSplit:
         """Number of classes, of the validation images too; 0 without labels, or for a regression."""
         known = [labels for labels in (self.train_labels, self.validation_labels) if labels is not None]
         return max(map(_count_classes, known), default=0)
+
+    def names(self, network: TrainedModel) -> dict[str, Any]:
+        """What a `.net` file says of a trained network and these images, as arguments of `convert` and `tune`."""
+        return {
+            "name": network.name,
+            "class_names": self.class_names,
+            "dataset": self.dataset,
+            "validation_fraction": self.validation_fraction,
+            "provenance": network.provenance | self.provenance,
+        }
 
     def calibration(self, count: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Training images for thresholds and biases, float32 or events, and their labels if there are any.

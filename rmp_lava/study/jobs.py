@@ -225,12 +225,8 @@ def _conversion(described: str) -> Conversion:
         shuffle=False,  # drawn at random
         diagnose=False,  # a study measures what is asked for
         quantization=quantization,
-        name=target.name,
-        class_names=images.class_names,
         classes=images.classes,
-        dataset=images.dataset,
-        validation_fraction=images.validation_fraction,
-        provenance=target.provenance | images.provenance,
+        **images.names(target),
         **{name: _number(value) for name, value in options.items()},
     )
 

@@ -286,6 +286,8 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("tune", "d.pt", "--epochs", "0"), "epochs is 0"),
         (("tune", "d.pt", "--device", "abacus"), "device 'abacus' is unknown"),
         (("tune", "d.pt", "--resume"), "d-tuned.tune.pt does not exist"),
+        (("tune", "d.pt", "--teacher", "better.pt"), "better.pt does not exist"),
+        (("tune", "d.pt", "--teacher", "d.pt", "--no-distill"), "nothing is learned from them"),
         (("check", "mine:net"), "needs the shape"),
         (("check", "json:nothing", "--shape", "3"), "json:nothing cannot be found"),
         (("check", "no.such.module:f", "--shape", "3"), "module 'no' is neither in the current folder"),
@@ -398,6 +400,10 @@ def test_tune_writes_a_network_and_goes_on_where_it_stopped(work, call, tmp_path
     first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "second"))
     assert code == 0 and "Epoch" not in output and second == first
     assert load(tmp_path / "t.net") == network
+    code, _, text = call("tune", work / "d.pt", *options, "--resume", "--teacher", work / "d.pt")
+    assert code == 0 and load(tmp_path / "t.net") == network, text  # it is its own teacher anyway
+    code, _, text = call("tune", work / "d.pt", *options, *2 * ("--teacher", work / "d.pt"))
+    assert code == 0 and len(load(tmp_path / "t.net").provenance["tune"][0]["teachers"]) == 2, text
 
 
 # Processes

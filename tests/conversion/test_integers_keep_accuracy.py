@@ -217,6 +217,10 @@ def test_lost_accuracy_of_few_steps_is_said_with_more_steps_that_were_tried():
     assert list(tried)[0] == "steps=4"
     if found.remedy is not None:
         assert tried[found.remedy.options] == found.remedy.agreement > found.after
+    quiet = conversion.measure(data.train_images[200:400], diagnose=False)
+    assert quiet.stages == measured.stages and not quiet.diagnoses
+    assert " points are lost on these images: the lowest correlation over images is" in quiet.loss
+    assert quiet.loss.endswith("; the cause was not looked for.")
 
 
 def test_tuned_networks_are_diagnosed_too():

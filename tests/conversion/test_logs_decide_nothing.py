@@ -49,7 +49,7 @@ def whole_way(after, folder) -> list:
     analog = after(trace(model(), source, IMAGES))
     balanced = after(balance(analog, IMAGES, STEPS, Balancing(thresholds="error", v_init="best", calibrate="bias")))
     searched = after(search(balanced, make_objective("outputs", analog, IMAGES, None), STEPS))
-    tuned = tune(unscale(searched), IMAGES, LABELS, STEPS, Learning(epochs=1, batch_size=8), teacher=analog)
+    tuned = tune(unscale(searched), IMAGES, LABELS, STEPS, Learning(epochs=1, batch_size=8), teachers=[analog])
     again = after(balance(after(tuned.network), IMAGES, STEPS, Balancing(thresholds="tuned", v_init="half")))
     integer = after(quantize(again, ranges=board_ranges(again, IMAGES, STEPS), steps=4 * STEPS))
     rmp_lava.save(integer, folder / "a.net")

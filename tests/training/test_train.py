@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from rmp_lava.errors import CheckpointError, DataError, UsageError
 from rmp_lava.training import session
 from rmp_lava.training.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rmp_lava.training.data import Dataset, as_float, load, split_validation
-from rmp_lava.training.data.augment import cut_mix, cut_out
+from rmp_lava.training.data.augment import PADDING, crop_flip, cut_mix, cut_out
 from rmp_lava.training.loop import evaluate, learning_rate
 from rmp_lava.training.models import MODELS
 from rmp_lava.training.muon import Muon
@@ -353,6 +354,21 @@ def modern():
 )  # fmt: skip
 def test_every_option_of_a_recipe_has_an_effect(modern, changed):
     assert not same(modern, colourful(colours(120), epochs=1, **changed).model)
+
+
+def test_crop_flip_gives_every_crop_and_both_directions_and_nothing_else():
+    images = torch.arange(1, 2 * 5 * 6 + 1).reshape(1, 2, 5, 6).repeat(800, 1, 1, 1)
+    padded = functional.pad(images[0], (PADDING,) * 4)
+    possible = {}
+    for top, left, flip in np.ndindex(2 * PADDING + 1, 2 * PADDING + 1, 2):
+        crop = padded[:, top : top + 5, left : left + 6]
+        possible[(crop.flip(2) if flip else crop).numpy().tobytes()] = (top, left, flip)
+    changed = crop_flip(images, torch.Generator().manual_seed(0))
+    assert changed.shape == images.shape and changed.dtype == images.dtype
+    found = [possible[each.contiguous().numpy().tobytes()] for each in changed]
+    assert len(set(found)) > 150  # of 162
+    assert torch.equal(changed, crop_flip(images, torch.Generator().manual_seed(0)))
+    assert not torch.equal(changed, crop_flip(images, torch.Generator().manual_seed(1)))
 
 
 def test_cutout_takes_a_square_out_of_each_image_wherever_it_is():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace as with_changes
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def tune(
     learning_rate: float = 1e-4,
     batch_size: int = 64,
     distill: bool = True,
+    teachers: Sequence[Model] = (),
     augmentation: Augmentation = "none",
     precision: Precision = "float32",
     device: str = "cpu",
@@ -132,6 +133,9 @@ def tune(
         Of the input: pixels, or events.
     distill : bool
         Learn the trained network's outputs as well as the labels.
+    teachers : sequence of torch.nn.Module or ExportedProgram
+        Learn the mean of these networks' outputs instead. Several together are often more accurate than the trained network,
+        and worth more epochs. They take the same images, with the same `input_range`, `mean` and `std`.
     validation : tuple of (images, labels), optional
         Images that are not trained with, measured after each epoch.
     search
@@ -177,6 +181,10 @@ def tune(
     model = prepared(model, example(some), input_range=input_range, mean=mean, std=std)
     made = dict(provenance or {}) | {"rmp_lava": __version__, "method": "tune", "encoding": encoding}
     check_choice("pooling", pooling, Pooling)
+    if teachers and not distill:
+        raise UsageError(
+            "teachers were given, but distill is False, so nothing is learned from them; leave one of the two out"
+        )
 
     def checked(analog: SpikingNetwork) -> SpikingNetwork:
         for layer in of_image_and_spikes(analog):
@@ -205,6 +213,12 @@ def tune(
         held_out = event_counts(np.asarray(validation[0])) if encoding == "spikes" else validation[0]
         validation = (_shaped(held_out, analog.input), validation[1])
     analog, replacement = checked(analog), None
+
+    def traced_teacher(teacher: Model, name: str) -> SpikingNetwork:
+        teacher = prepared(teacher, example(some), input_range=input_range, mean=mean, std=std)
+        return traced_network(teacher, some, "fold", "potential", name, encoding).replace(input=analog.input)
+
+    taught_by = [traced_teacher(teacher, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
     if changes:
         assert isinstance(model, nn.Module) and isinstance(student, nn.Module)  # as `replaced` refuses programs
         measured = None if validation is None else (frames(validation[0]), validation[1])
@@ -241,7 +255,7 @@ def tune(
         profile=quantization.profile if quantization.weight_bits is None else profile,
         threshold_form=quantization.threshold_form,
         validation=validation,
-        teacher=analog if distill else None,
+        teachers=taught_by or ([analog] if distill else []),
         progress=progress,
         checkpoint_path=checkpoint_path,
         resume=resumes_tuning,
