@@ -308,24 +308,10 @@ class _Reading:
         """A convolution, or a pooling, which is a convolution of each channel by itself."""
         if not x.is_image:
             raise self.refusal(name, f"has an input of shape {x.view}", "images are (channels, height, width)")
-        values = node.values
-        if "weight" in values:
-            weight = np.asarray(values["weight"], dtype=np.float64)
-            weight = weight[:, :, None] if node.kind == "Conv1d" else weight
-            groups = int(values["groups"])
-        else:
-            kernel = _pair(values["kernel_size"], node)
-            area = 1.0 if node.kind == "SumPool2d" else math.prod(kernel)
-            weight, groups = np.full((x.shape[0], 1, *kernel), 1 / area), x.shape[0]
-        stride, dilation = _pair(values["stride"], node), _pair(values.get("dilation", 1), node)
-        padding = values["padding"]
+        weight, groups = _kernel(node, x.shape[0])
+        stride, dilation = _pair(node.values["stride"], node), _pair(node.values.get("dilation", 1), node)
         reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        if isinstance(padding, str):
-            before = (reach[0] // 2, reach[1] // 2) if padding == "same" else (0, 0)
-            both = reach if padding == "same" else [0, 0]
-        else:
-            before = _pair(padding, node, 0)
-            both = [2 * p for p in before]
+        before, both = _padding(node, reach)
         size = tuple((n + p - r - 1) // s + 1 for n, p, r, s in zip(x.shape[1:], both, reach, stride, strict=True))
         fits = weight.ndim == 4 and weight.shape[1] * groups == x.shape[0] and weight.shape[0] % groups == 0
         if not fits or min(*size, *stride, *dilation, groups) < 1 or min(before) < 0:
@@ -342,9 +328,9 @@ class _Reading:
                 raise NotComposableError
         conv = Convolution(weight, x.shape, (size[0], size[1]), stride, before, dilation, groups)
         y = expressions.convolved(x, conv)
-        if "bias" not in values:
+        if "bias" not in node.values:
             return y
-        return expressions.shifted(y, np.asarray(values["bias"], dtype=np.float64).reshape(-1, 1, 1))
+        return expressions.shifted(y, np.asarray(node.values["bias"], dtype=np.float64).reshape(-1, 1, 1))
 
     def population(self, name: str, node: Node, x: Expression) -> Expression:
         """The spikes of neurons that receive x; thresholds that differ become factors of the weights."""
@@ -414,6 +400,25 @@ class _Reading:
         if decays is not None:
             self.decays[name] = decays
         return name
+
+
+def _kernel(node: Node, channels: int) -> tuple[np.ndarray, int]:
+    """Weights and groups of a convolution, or of the one that a pooling of so many channels is."""
+    if "weight" in node.values:
+        weight = np.asarray(node.values["weight"], dtype=np.float64)
+        return weight[:, :, None] if node.kind == "Conv1d" else weight, int(node.values["groups"])
+    size = _pair(node.values["kernel_size"], node)
+    area = 1.0 if node.kind == "SumPool2d" else math.prod(size)
+    return np.full((channels, 1, *size), 1 / area), channels
+
+
+def _padding(node: Node, reach: list[int]) -> tuple[tuple[int, int], list[int]]:
+    """Zeros before the rows and columns, and zeros on both sides; `reach` is the kernel's size less 1, dilated."""
+    padding = node.values["padding"]
+    if not isinstance(padding, str):
+        before = _pair(padding, node, 0)
+        return before, [2 * p for p in before]
+    return ((reach[0] // 2, reach[1] // 2), reach) if padding == "same" else ((0, 0), [0, 0])
 
 
 def _composed_size(first: Convolution, weight: np.ndarray, reach: list[int]) -> int:
