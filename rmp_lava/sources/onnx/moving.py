@@ -10,6 +10,20 @@ from torch.nn import functional
 
 from .node import Function, Node, flat, identity
 
+_INTERPOLATIONS: dict[tuple[str, ...], tuple[str, str, bool | None]] = {
+    ("nearest", "asymmetric", "floor"): ("nearest", "nearest", None),
+    ("nearest", "half_pixel", "round_prefer_floor"): ("nearest-exact", "nearest-exact", None),
+    ("linear", "half_pixel"): ("linear", "bilinear", False),
+    ("linear", "pytorch_half_pixel"): ("linear", "bilinear", False),
+    ("linear", "align_corners"): ("linear", "bilinear", True),
+    ("cubic", "half_pixel"): ("bicubic", "bicubic", False),
+    ("cubic", "pytorch_half_pixel"): ("bicubic", "bicubic", False),
+    ("cubic", "align_corners"): ("bicubic", "bicubic", True),
+}
+"""ONNX's mode, coordinates and rounding -> PyTorch's mode for rows of features and for images, and `align_corners`."""
+_REPEATS = {("asymmetric", "floor"), ("half_pixel", "floor"), ("half_pixel", "round_prefer_floor")}
+"""Coordinates and roundings by which nearest neighbours repeat each pixel where the size is a multiple."""
+
 
 def concat(node: Node) -> Function:
     axis = node.axis(1)
@@ -135,49 +149,36 @@ def resize(node: Node) -> Function:
     nearest = node.attribute("nearest_mode", "floor" if node.op == "Upsample" else "round_prefer_floor")
     cubic, aspect = node.attribute("cubic_coeff_a", -0.75), node.attribute("keep_aspect_ratio_policy", "stretch")
     node.attribute("exclude_outside"), node.attribute("extrapolation_value")
-    axes, antialias = node.numbers("axes"), node.attribute("antialias", 0)
-    first = 1 if node.op == "Upsample" else 2
-    scales = node.attribute("scales")
-    if scales is None and (given := node.constant(first)) is not None and given.numel():
-        scales = given.reshape(-1).tolist()
-    wanted = node.constant(3)
-    sizes = None if wanted is None else wanted.reshape(-1).tolist()
-    del node.operands[1:]
-    chosen = list(range(x.ndim)) if axes is None else [axis % x.ndim for axis in axes]
-    shape = list(x.shape)
-    for axis, n in zip(chosen, scales if sizes is None else sizes, strict=True):
-        size = n if sizes is not None else x.shape[axis] * n
-        if size != int(size):
-            raise ValueError(
-                f"it scales {x.shape[axis]} pixels by {n}, which does not give an integer number of pixels"
-            )
-        shape[axis] = int(size)
-    methods = {
-        ("nearest", "asymmetric", "floor"): ("nearest", None),
-        ("nearest", "half_pixel", "round_prefer_floor"): ("nearest-exact", None),
-        ("linear", "half_pixel"): ("linear", False),
-        ("linear", "pytorch_half_pixel"): ("linear", False),
-        ("linear", "align_corners"): ("linear", True),
-        ("cubic", "half_pixel"): ("cubic", False),
-        ("cubic", "pytorch_half_pixel"): ("cubic", False),
-        ("cubic", "align_corners"): ("cubic", True),
-    }
-    method = methods.get((mode, where, nearest) if mode == "nearest" else (mode, where))
-    whole = all(m % n == 0 for n, m in zip(x.shape, shape, strict=True))
-    if (
-        mode == "nearest"
-        and whole
-        and nearest in ("floor", "round_prefer_floor")
-        and where in ("asymmetric", "half_pixel")
-    ):
-        method = ("nearest", None) if (where, nearest) != ("asymmetric", "round_prefer_floor") else None
+    antialias = node.attribute("antialias", 0)
+    shape = _resized_shape(node)
+    method = _INTERPOLATIONS.get((mode, where, nearest) if mode == "nearest" else (mode, where))
+    multiple = all(m % n == 0 for n, m in zip(x.shape, shape, strict=True))
+    if mode == "nearest" and multiple and (where, nearest) in _REPEATS:
+        method = ("nearest", "nearest", None)
     kept = shape[:2] == list(x.shape[:2]) and aspect == "stretch" and not antialias and cubic == -0.75
     if method is None or not kept or node.axes not in (1, 2):
         raise ValueError(f"it resizes {tuple(x.shape)} to {tuple(shape)} with mode {mode!r}, {where!r} and {nearest!r}")
-    name, corners = method
-    names = {"linear": ("linear", "bilinear"), "cubic": ("bicubic", "bicubic")}
-    name, size = names.get(name, (name, name))[node.axes - 1], shape[2:]
+    *names, corners = method
+    name, size = names[node.axes - 1], shape[2:]
     return lambda x: functional.interpolate(x, size=size, mode=name, align_corners=corners)
+
+
+def _resized_shape(node: Node) -> list[int]:
+    """The shape of the result, from its sizes or scales, which are taken away."""
+    before, axes = node.image.shape, node.numbers("axes")
+    scales, wanted = node.attribute("scales"), node.constant(3)
+    if scales is None and (given := node.constant(1 if node.op == "Upsample" else 2)) is not None and given.numel():
+        scales = given.reshape(-1).tolist()
+    sizes = None if wanted is None else wanted.reshape(-1).tolist()
+    del node.operands[1:]
+    chosen = list(range(len(before))) if axes is None else [axis % len(before) for axis in axes]
+    shape = list(before)
+    for axis, n in zip(chosen, scales if sizes is None else sizes, strict=True):
+        size = n if sizes is not None else before[axis] * n
+        if size != int(size):
+            raise ValueError(f"it scales {before[axis]} pixels by {n}, which does not give an integer number of pixels")
+        shape[axis] = int(size)
+    return shape
 
 
 def depth_to_space(node: Node) -> Function:
