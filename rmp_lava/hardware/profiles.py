@@ -254,23 +254,7 @@ def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> 
     name = content["name"]
     if chip is not None and name == chip.name:
         raise ProfileError(f"{path}: name is {name!r}, that of its chip; give the board a name of its own")
-    sections: dict[str, dict[str, Quantity]] = {}
-    for section, keys in rules.items():
-        inherited = {} if chip is None else dict(chip.sections.get(section, {}))
-        found = content.get(section, {} if inherited else None)
-        if not isinstance(found, dict):
-            raise ProfileError(f"{path}: table {section} is missing; give it")
-        check_names(f"{path}: {section}", found, keys)
-        generational = section == "cores" and [content.get(each, {}) for each in GENERATIONS]
-        for key, rule in keys.items():
-            if generational and all(key in each for each in generational):
-                continue
-            if key in found:
-                inherited[key] = parse_quantity(f"{path}: {section}.{key}", found[key], rule)
-            elif key not in inherited and not rule.may_be_missing:
-                remedy = "give it, or kind 'unknown'" if rule.may_be_unknown else "give it"
-                raise ProfileError(f"{path}: {section}.{key} is missing; {remedy}")
-        sections[section] = inherited
+    sections = {section: _section(path, section, content, chip, keys) for section, keys in rules.items()}
     own = frozenset(f"{section}.{key}" for section in rules for key in content.get(section, ()))
     generations = _generations(path, content, chip, own)
     # A key that one generation has and another leaves to section "cores" stands in both, as "cores" becomes that of one of them.
@@ -283,24 +267,34 @@ def _parse(path: Path, content: dict[str, Any], chip: Profile | None = None) -> 
     if compiler not in known:
         raise ProfileError(f"{path}: compiler is {compiler!r}; choose one of {', '.join(known)}")
     sections["cores"] |= sections.get(compiler, {})
-    anchors = () if chip is None else chip.anchors
-    anchors += parse_anchors(f"{path}: anchors", content.get("anchors", []))
+    anchors = parse_anchors(f"{path}: anchors", content.get("anchors", []))
     if chip is None:
-        return _consistent(path, Profile(name, content["description"], name, 1, sections, compiler, anchors=anchors))
-    chips = sections["board"]["chips"].value
-    return _consistent(
-        path,
-        Profile(
-            name,
-            content["description"],
-            chip.name,
-            None if chips is None else int(chips),
-            sections,
-            compiler,
-            own,
-            anchors,
-        ),
-    )
+        profile = Profile(name, content["description"], name, 1, sections, compiler, anchors=anchors)
+    else:
+        value, anchors = sections["board"]["chips"].value, chip.anchors + anchors
+        chips = None if value is None else int(value)
+        profile = Profile(name, content["description"], chip.name, chips, sections, compiler, own, anchors)
+    return _consistent(path, profile)
+
+
+def _section(
+    path: Path, section: str, content: dict[str, Any], chip: Profile | None, rules: Mapping[str, Rule]
+) -> dict[str, Quantity]:
+    """The values of a section; those that a board omits are its chip's."""
+    values = {} if chip is None else dict(chip.sections.get(section, {}))
+    given = content.get(section, {} if values else None)
+    if not isinstance(given, dict):
+        raise ProfileError(f"{path}: table {section} is missing; give it")
+    check_names(f"{path}: {section}", given, rules)
+    for key, rule in rules.items():
+        if section == "cores" and all(key in content.get(each, {}) for each in GENERATIONS):
+            continue
+        if key in given:
+            values[key] = parse_quantity(f"{path}: {section}.{key}", given[key], rule)
+        elif key not in values and not rule.may_be_missing:
+            remedy = "give it, or kind 'unknown'" if rule.may_be_unknown else "give it"
+            raise ProfileError(f"{path}: {section}.{key} is missing; {remedy}")
+    return values
 
 
 def _generations(
