@@ -180,39 +180,40 @@ class _Reading:
         if len(inputs) != 1:
             raise CheckpointError(f"{self.path} has {len(inputs)} inputs; export a network that takes the image only")
         kind, name = inputs[0].type.tensor_type, inputs[0].name
-        sizes = [dim.dim_value for dim in kind.shape.dim]
-        shape = tuple(sizes[1:])
-        is_last = len(shape) == 3 and self._moves_channels(name)
-        shape = (shape[2], shape[0], shape[1]) if is_last else shape
-        fits = (
-            given is not None
-            and len(given) == len(shape)
-            and all(n in (0, m) for n, m in zip(shape, given, strict=True))
-        )
-        if given is not None and shape and not fits:
-            text = ", ".join(str(n or "any") for n in shape)
-            raise UsageError(f"{self.path} takes images of shape ({text}), but {given} is given; pass one that fits")
-        if not shape or min(shape) < 1:
-            if given is None:
-                raise UsageError(
-                    f"{self.path} does not say which shape an image has; pass it, for example --shape 3,32,32, or from Python "
-                    "load_trained(file, shape=(3, 32, 32))"
-                )
-            shape = given
-        batch = sizes[0] if sizes and sizes[0] > 0 else _BATCH
+        batch, *sizes = [dim.dim_value for dim in kind.shape.dim] or [0]
+        is_last = len(sizes) == 3 and self._moves_channels(name)
+        shape = self._image_shape((sizes[2], *sizes[:2]) if is_last else tuple(sizes), given)
+        batch = batch if batch > 0 else _BATCH
         make = lambda dtype: torch.empty((batch, *shape), dtype=dtype_of(dtype), device="meta")  # noqa: E731
         image = self._checked("its input", make, kind.elem_type)
         if image.numel() > batch * _MOST_VALUES:
             raise CheckpointError(
                 f"{self.path} takes images of shape {shape}, which is too large; export the network again"
             )
+        source = name
         if is_last:
             self.first[name] = source = f"{name} with channels first"
             self.values[name] = image.permute(_LAST)
-        else:
-            source = name
         self.values[source] = image
         return source, shape
+
+    def _image_shape(self, shape: tuple[int, ...], given: tuple[int, ...] | None) -> tuple[int, ...]:
+        """The shape of one image in the file, or the given one where the file leaves sizes open, which are 0."""
+        if given is not None and shape:
+            fits = len(given) == len(shape) and all(n in (0, m) for n, m in zip(shape, given, strict=True))
+            if not fits:
+                text = ", ".join(str(n or "any") for n in shape)
+                raise UsageError(
+                    f"{self.path} takes images of shape ({text}), but {given} is given; pass one that fits"
+                )
+        if shape and min(shape) >= 1:
+            return shape
+        if given is None:
+            raise UsageError(
+                f"{self.path} does not say which shape an image has; pass it, for example --shape 3,32,32, or from Python "
+                "load_trained(file, shape=(3, 32, 32))"
+            )
+        return given
 
     def _moves_channels(self, name: str) -> bool:
         """Whether a graph moves the channels of a value to the front before it does anything else than to each pixel."""
@@ -287,23 +288,9 @@ class _Reading:
         if node.unread():
             raise ValueError(f"it has the attribute {abridged(node.unread(), 1)}, which is not supported")
         given = [value for value in node.operands if value is not None]
-        # PyTorch does not know on device "meta" that this keeps shapes.
-        tried = given[0] if node.op == "QuantizeLinear" else function(*(value.to("meta") for value in given))
-        results = list(tried) if isinstance(tried, (tuple, list)) else [tried]
-        names = [name for name in proto.output if name]
-        if any(name in other.input for other in self.graph.node for name in names[len(results) :]):
-            raise ValueError(
-                f"its result {names[len(results)][:_LONGEST_PART]!r} is used, but only the first is supported"
-            )
-        names = names[: len(results)]
-        if (
-            max(value.numel() // (max(len(value), 1) if images and value.ndim else 1) for value in results)
-            > _MOST_VALUES
-        ):
-            raise ValueError(f"its result has shape {tuple(results[0].shape)}, which is too large")
+        names, results = self._shaped(proto, function, given, bool(images))
         if not images:
-            values = function(*given)
-            for name, value in zip(names, values if isinstance(values, (tuple, list)) else [values], strict=False):
+            for name, value in zip(names, _listed(function(*given)), strict=False):
                 self._keep(name, value)
             return
         if node.op == "QuantizeLinear":
@@ -318,6 +305,23 @@ class _Reading:
         used = [name for name in inputs if name and self.values[name].is_meta]
         self._add(self._path(proto), _Operation(function, given), used, names)
 
+    def _shaped(
+        self, proto: Any, function: Function, given: list[Tensor], of_images: bool
+    ) -> tuple[list[str], list[Tensor]]:
+        """Names of a node's results, and the results on device "meta", which has shapes only."""
+        # PyTorch does not know there that a quantisation keeps shapes.
+        keeps = proto.op_type == "QuantizeLinear"
+        results = _listed(given[0] if keeps else function(*(value.to("meta") for value in given)))
+        names = [name for name in proto.output if name]
+        if any(name in other.input for other in self.graph.node for name in names[len(results) :]):
+            raise ValueError(
+                f"its result {names[len(results)][:_LONGEST_PART]!r} is used, but only the first is supported"
+            )
+        batches = [max(len(value), 1) if of_images and value.ndim else 1 for value in results]
+        if max(value.numel() // batch for value, batch in zip(results, batches, strict=True)) > _MOST_VALUES:
+            raise ValueError(f"its result has shape {tuple(results[0].shape)}, which is too large")
+        return names[: len(results)], results
+
     def _any_layout(self, proto: Any) -> bool:
         """Whether an operator may be applied to channels first in place of channels last."""
         if not proto.op_type.startswith("Reduce"):
@@ -329,13 +333,8 @@ class _Reading:
     def _move_channels(self, name: str) -> None:
         """Compute an image with channels last from the one with channels first, as something needs it."""
         if name in self.first:
-            path = self._free(f"Transpose_{len(self.steps)}")
-            self._add(
-                path,
-                _Operation(lambda x: x.permute(_LAST), [self.values[self.first[name]]]),
-                [self.first.pop(name)],
-                [name],
-            )
+            path, first = self._free(f"Transpose_{len(self.steps)}"), self.first.pop(name)
+            self._add(path, _Operation(lambda x: x.permute(_LAST), [self.values[first]]), [first], [name])
 
     def _add(self, path: str, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self.steps.append(_Step(path, module, tuple(inputs), tuple(outputs)))
@@ -383,13 +382,15 @@ _TAKEN = {"input", "weight", "bias", "shape", *vars(nn.Module())}
 """Names of attributes that no module below may have."""
 
 
+def _listed(results: Any) -> list[Tensor]:
+    return list(results) if isinstance(results, (tuple, list)) else [results]
+
+
 def _to_front(constant: Tensor) -> Tensor:
     """A constant that is applied to images with channels last, for images with channels first."""
-    return (
-        constant
-        if constant.ndim == 0 or constant.numel() == 1
-        else constant[(None,) * (4 - constant.ndim)].permute(_FIRST)
-    )
+    if constant.ndim == 0 or constant.numel() == 1:
+        return constant
+    return constant[(None,) * (4 - constant.ndim)].permute(_FIRST)
 
 
 def _known(node: Node) -> Tensor:
@@ -403,16 +404,10 @@ def _known(node: Node) -> Tensor:
     value = node.attribute("value")
     if value is not None:
         return tensor_of(value)
-    names = {
-        "value_float": torch.float32,
-        "value_floats": torch.float32,
-        "value_int": torch.int64,
-        "value_ints": torch.int64,
-    }
-    for name, dtype in names.items():
+    for name in ("value_float", "value_floats", "value_int", "value_ints"):
         given = node.attribute(name)
         if given is not None:
-            return torch.tensor(given, dtype=dtype)
+            return torch.tensor(given, dtype=torch.float32 if "float" in name else torch.int64)
     raise ValueError("it has no value of a supported type")
 
 
