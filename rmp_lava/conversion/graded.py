@@ -22,7 +22,8 @@ def graded(network: SpikingNetwork) -> SpikingNetwork:
     """The network whose outputs after one step are those of `network` after T.
 
     Equal to the bit for uint8 pixels where the input has 255 levels, but for biases, which are rounded where they do not fit
-    13 bits and an exponent exactly, or become 16 bits as on Lava's simulator. Pixels of fewer levels are finer than before.
+    13 bits and an exponent exactly, or become 16 bits as on Lava's simulator. With fewer levels it is equal for pixels that they
+    hold; others are finer than before, which may cost a network accuracy that was tuned for its levels.
 
     Parameters
     ----------

@@ -67,6 +67,17 @@ def test_one_step_gives_the_outputs_of_all_steps_that_were_waited_for(waiting):
     assert not waiting.is_graded
 
 
+def test_pixels_that_the_levels_hold_give_the_same_outputs(waiting):
+    """More levels come of T messages in one; a pixel between those of before is no longer rounded to one of them."""
+    coarse = waiting.replace(input=waiting.input.replace(levels=20))
+    found = graded(coarse)
+    images = np.random.default_rng(2).random((6, 2, 8, 8), dtype=np.float32)
+    held = np.rint(images * 20) / np.float32(20)
+    expected = rmp_lava.run(coarse, images, 7).output
+    np.testing.assert_array_equal(rmp_lava.run(found, held, 1).output, expected)
+    assert not np.array_equal(rmp_lava.run(found, images, 1).output, expected)
+
+
 @pytest.mark.slow
 def test_conversion_with_spike_bits_measures_both_forms(tmp_path):
     conversion = rmp_lava.convert(model(), IMAGES, spike_bits=3)
