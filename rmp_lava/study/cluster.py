@@ -31,6 +31,8 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**26, "MALLOC_MMAP_THRESHOLD_": 2**25}
 """Of glibc, which adjusts the two up to these by itself (mallopt(3)) unless one is set. Dask sets the first one to 64 KiB for its
 workers; then each tensor above 128 KiB is mapped anew, and the system fills its pages with zeros."""
+RESTART = "10 minutes"
+"""In which a worker of this machine that died has to be there again, on a machine that is busy with other things."""
 _ANEW = "nothing is kept of the conversion, so call again"
 _KEPT = "what was measured is kept, so call again with --resume"
 _MORE_MEMORY = "give workers more memory, or measure fewer images in a job"
@@ -282,18 +284,21 @@ def _local(workers: int, options: Cluster) -> Iterator[Any]:
     import dask
 
     environment = dict.fromkeys(_THREADS, str(options.threads))
-    before_they_start = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MALLOC.items()}
-    with warnings.catch_warnings(), dask.config.set(before_they_start):
-        warnings.simplefilter("ignore")  # of a port that is taken: another one is found
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,  # jobs at once; PyTorch's threads belong to the process
-            memory_limit=options.memory or "auto",
-            env=environment,
-            dashboard_address="127.0.0.1:0",
-        )
-    with cluster:
-        yield cluster
+    configuration = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MALLOC.items()}
+    # A worker that died is started again. Dask gives it up for good where that takes longer than 15 seconds.
+    configuration["distributed.deploy.lost-worker-timeout"] = RESTART
+    with dask.config.set(configuration):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a port that is taken: another one is found
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,  # jobs at once; PyTorch's threads belong to the process
+                memory_limit=options.memory or "auto",
+                env=environment,
+                dashboard_address="127.0.0.1:0",
+            )
+        with cluster:
+            yield cluster
 
 
 @contextmanager

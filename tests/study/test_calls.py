@@ -54,7 +54,11 @@ def test_a_search_on_workers_gives_the_network_of_one_process():
 
 
 def test_calls_survive_the_loss_of_the_only_worker_and_its_data(tmp_path):
-    with calls("local:1", Cluster()) as (there, _):
+    import dask
+
+    # As on a machine that is so busy that a worker takes longer to start than Dask waits for it.
+    impatient = dask.config.set({"distributed.deploy.lost-worker-timeout": "0 s"})
+    with impatient, calls("local:1", Cluster()) as (there, _):
         assert list(there(in_process, str(tmp_path), [12]))[0][1] != os.getpid()
         found = list(there(in_process, str(tmp_path), [13, 14]))
         assert [number for number, _ in found] == [13, 14]
