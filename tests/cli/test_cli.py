@@ -288,6 +288,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("tune", "d.pt", "--resume"), "d-tuned.tune.pt does not exist"),
         (("tune", "d.pt", "--teacher", "better.pt"), "better.pt does not exist"),
         (("tune", "d.pt", "--teacher", "d.pt", "--no-distill"), "nothing is learned from them"),
+        (("tune", "d.pt", "--teacher", "mine:unsuitable"), "teacher 1: "),
         (("check", "mine:net"), "needs the shape"),
         (("check", "json:nothing", "--shape", "3"), "json:nothing cannot be found"),
         (("check", "no.such.module:f", "--shape", "3"), "module 'no' is neither in the current folder"),

@@ -215,8 +215,11 @@ def tune(
     analog, replacement = checked(analog), None
 
     def traced_teacher(teacher: Model, name: str) -> SpikingNetwork:
-        teacher = prepared(teacher, example(some), input_range=input_range, mean=mean, std=std)
-        return traced_network(teacher, some, "fold", "potential", name, encoding).replace(input=analog.input)
+        try:
+            teacher = prepared(teacher, example(some), input_range=input_range, mean=mean, std=std)
+            return traced_network(teacher, some, "fold", "potential", name, encoding).replace(input=analog.input)
+        except ConversionError as error:
+            raise ConversionError(f"{name}: {error}") from None
 
     taught_by = [traced_teacher(teacher, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
     if changes:
