@@ -284,7 +284,9 @@ def _local(workers: int, options: Cluster) -> Iterator[Any]:
     import dask
 
     environment = dict.fromkeys(_THREADS, str(options.threads))
-    configuration = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MALLOC.items()}
+    configuration: dict[str, Any] = {
+        f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MALLOC.items()
+    }
     # A worker that died is started again. Dask gives it up for good where that takes longer than 15 seconds.
     configuration["distributed.deploy.lost-worker-timeout"] = RESTART
     with dask.config.set(configuration):
