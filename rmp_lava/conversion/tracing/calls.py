@@ -186,24 +186,32 @@ def record(
         query = op in _QUERIES or op == "getattr" and args[1] in _QUERIES
         if query and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
             continue
-        if op in _CONSTANTS or not any(n in refs for n in node.all_input_nodes):
-            continue
-        if op in _LIKE and node.args and node.args[0] not in refs:
+        if not _reads_values(node, op, refs):
             continue
         args, kwargs = (map_arg(part, lambda n: refs.get(n, values[n])) for part in (node.args, node.kwargs))
-        passed = (tuple(args), dict(kwargs))
-        kwargs = {_KEYWORDS.get(name, name): value for name, value in kwargs.items()}
-        if isinstance(run, nn.Module):
-            in_place = bool(getattr(run, "inplace", False))
-            call = lowered(run, args, kwargs)
-            if call is not None:
-                (op, args), kwargs = call, {}
-        else:
-            in_place = _overwrites(node.target, op, args, kwargs)
         refs[node] = Ref(len(kept))
         kept.append(result)
-        calls.append(Call(op, layer(node), tuple(args), kwargs, result, run, passed, in_place))
+        calls.append(_call(node, op, run, layer(node), args, kwargs, result))
     return Calls(tuple(calls), tuple(kept), output, images)
+
+
+def _reads_values(node: Node, op: str, refs: Mapping[Node, Ref]) -> bool:
+    """Whether a call reads the values of a tensor that depends on the input, and not only its shape or type."""
+    if op in _CONSTANTS or op in _LIKE and node.args and node.args[0] not in refs:
+        return False
+    return any(n in refs for n in node.all_input_nodes)
+
+
+def _call(node: Node, op: str, run: Callable, layer: str, args: tuple, kwargs: Mapping[str, Any], result: Any) -> Call:
+    """The call of a node; of a module that calls one function, the call of this function."""
+    given = (tuple(args), dict(kwargs))
+    kwargs = {_KEYWORDS.get(name, name): value for name, value in kwargs.items()}
+    if not isinstance(run, nn.Module):
+        return Call(op, layer, tuple(args), kwargs, result, run, given, _overwrites(node.target, op, args, kwargs))
+    function = lowered(run, args, kwargs)
+    if function is not None:
+        (op, args), kwargs = function, {}
+    return Call(op, layer, tuple(args), kwargs, result, run, given, bool(getattr(run, "inplace", False)))
 
 
 def _operation(node: Node, attribute: Callable[[Node], Any]) -> tuple[str, Callable]:
