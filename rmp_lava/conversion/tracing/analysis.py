@@ -66,15 +66,9 @@ def analyse(calls: Calls, *, pooling: str = "fold", prepared: Prepared | None = 
     for i, call in enumerate(calls.calls):
         walk.follow(i + 1, call)
     walk.finish(calls)
-    found = tuple(
-        dict.fromkeys(
-            walk.findings
-            + walk.clip_findings()
-            + walk.rounding_findings()
-            + walk.copied_findings()
-            + walk.folded_findings()
-        )
-    )
+    findings = walk.findings + walk.clip_findings() + walk.rounding_findings()
+    findings += walk.copied_findings() + walk.folded_findings()
+    found = tuple(dict.fromkeys(findings))
     blocked = any(f.severity == "obstacle" for f in found)
     return Analysis(() if blocked else tuple(walk.layers), found, walk.logits, walk.input_shape)
 
@@ -144,12 +138,9 @@ class _Walk(Builder):
         output = calls.output
         refs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Ref)]
         if not isinstance(output, Ref):
-            kind = (
-                f"returns {len(refs)} tensors in a {'dict' if isinstance(output, dict) else 'tuple or list'}"
-                if refs
-                else "returns nothing that depends on the input"
-            )
-            self._add("obstacle", "model", kind, "return one tensor (N, classes), for example from a wrapper")
+            kind = "dict" if isinstance(output, dict) else "tuple or list"
+            text = f"returns {len(refs)} tensors in a {kind}" if refs else "returns nothing that depends on the input"
+            self._add("obstacle", "model", text, "return one tensor (N, classes), for example from a wrapper")
             return
         x = self.values(output)
         if not self._weights:
@@ -206,12 +197,12 @@ class _Walk(Builder):
         return [
             Finding(
                 "information",
-                module,
-                f"is a ReLU clipped at {_limits(clip)}",
+                each.module,
+                f"is a ReLU clipped at {_limits(each.clip)}",
                 f"kept in layer {self.final_name(name)!r}: {reason}",
             )
-            for module, clip, name in self._clips
-            if self.final_name(name) in kept
+            for name, each in self._rectifiers.items()
+            if each.clip is not None and self.final_name(name) in kept
         ]
 
     def rounding_findings(self) -> list[Finding]:
@@ -232,7 +223,8 @@ class _Walk(Builder):
     def _levels(self, x: Expression) -> float | None:
         """The largest value of x, whose values are rounded to integers; None if it is not limited."""
         layers = {layer.name: layer for layer in self.layers}
-        clipped = next((clip for _, clip, name in self._clips if self._sources.get(name) == id(x.terms)), None)
+        clips = (each.clip for each in self._rectifiers.values() if each.clip is not None and each.x.terms is x.terms)
+        clipped = next(clips, None)
         if clipped is not None:
             return float(clipped) if clipped.ndim == 0 else None
         if len(x.terms) != 1 or not isinstance(x.terms[0].linear, Diagonal) or x.terms[0].linear.gain.size != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,26 @@ class SilentObstacleError(Exception):
 
 class NotAnImageError(ObstacleError):
     """An operation on images gets elements that are not in the order of an image."""
+
+
+@dataclass
+class Rectifier:
+    """A ReLU of the network, which became a population of its own.
+
+    module : Name of the module that rectifies.
+    call : Number of its call.
+    x : What it rectifies.
+    clip : () or (channels,) ceiling of its activations, or None.
+    ceiling_of : Population whose activations it clips, and does nothing else; or None.
+    shift : Constant that was added to its input later; or None.
+    """
+
+    module: str
+    call: int
+    x: Expression
+    clip: np.ndarray | None
+    ceiling_of: str | None
+    shift: float | None = None
 
 
 class Builder:
@@ -75,17 +95,10 @@ class Builder:
         self._folded: dict[expressions.Note, list[str]] = {}
         self._unknown: set[str] = set()
         self._weights: dict[tuple, list[str]] = {}
-        self._clips: list[tuple[str, np.ndarray, str]] = []
-        """Of each clipped ReLU its module, the clip, and the population."""
-        self._made_by: dict[str, int] = {}
-        """Of each population the number of the call that rectifies."""
-        self._shifted: dict[str, float] = {}
-        self._sources: dict[str, int] = {}
-        """Of each clipped ReLU's population the id of the terms that it rectifies."""
-        self._ceilings: dict[str, str] = {}
-        """Populations that only clip the activations of another one, and the other one."""
+        self._rectifiers: dict[str, Rectifier] = {}
+        """By the name of their population."""
         self._merged: dict[str, str] = {}
-        """Those that became the clip of the other one."""
+        """Ceilings that became the clip of another population, and this one."""
         # Ids of the terms and of the bias of an expression -> the populations made to hold it, which several branches may
         # read. Views of one expression share both. They are kept, so that their ids stay unique.
         self._holders: dict[tuple[int, int], tuple[Expression, tuple[str, ...]]] = {}
@@ -273,32 +286,29 @@ class Builder:
     def population(self, call: Call, x: Expression, *, clip: np.ndarray | None = None) -> Expression:
         """Make a population of neurons that rectify x, and clip it at () or (channels,) if asked to."""
         self._append(call.layer, x, None, clip=clip)
-        self._made_by[self.layers[-1].name] = self.number
-        if clip is not None:
-            made, source = self.layers[-1].name, expressions.population_of(x)
-            self._sources[made] = id(x.terms)
-            self._clips.append((call.layer, clip, made))
-            if source not in (None, INPUT) and source not in self._unknown:
-                self._ceilings[made] = source
-        return _seen_as(x, self.layers[-1].name)
+        made, source = self.layers[-1].name, expressions.population_of(x)
+        is_ceiling = clip is not None and source not in (None, INPUT) and source not in self._unknown
+        self._rectifiers[made] = Rectifier(call.layer, self.number, x, clip, source if is_ceiling else None)
+        return _seen_as(x, made)
 
     def shift(self, name: str, change: float) -> bool:
         """Add a constant to the input of a population that nothing reads yet; False if that is not possible."""
-        while name in self._ceilings:
-            name = self._ceilings[name]
+        ceilings = self._ceilings()
+        while name in ceilings:
+            name = ceilings[name]
         readers = {layer.name for layer in self.layers for s in layer.synapses if s.source == name}
-        if name not in self._made_by or name in self._unknown or any(each not in self._ceilings for each in readers):
+        rectifier = self._rectifiers.get(name)
+        if rectifier is None or name in self._unknown or readers - ceilings.keys():
             return False
-        if name in self._shifted:
-            return self._shifted[name] == change
+        if rectifier.shift is not None:
+            return rectifier.shift == change
         number = next(i for i, layer in enumerate(self.layers) if layer.name == name)
-        layer, call = self.layers[number], self._made_by[name]
+        layer, made = self.layers[number], self._calls[rectifier.call - 1]
         bias = layer.neurons.bias_per_neuron(layer.shape)
         changed = np.full(layer.shape, change) if bias is None else bias + change
         self.layers[number] = layer.replace(neurons=layer.neurons.replace(bias=compact(changed)))
-        made = self._calls[call - 1]
-        self.substitutes[call] = lambda x, *args, **kwargs: made.run(x + change, *args, **kwargs)
-        self._shifted[name] = change
+        self.substitutes[rectifier.call] = lambda x, *args, **kwargs: made.run(x + change, *args, **kwargs)
+        rectifier.shift = change
         return True
 
     def rectified(self, call: Call, x: Expression) -> Expression:
@@ -344,7 +354,7 @@ class Builder:
 
     def merge_ceilings(self) -> None:
         """Make a ceiling on the activations of a population the clip of that population, where nothing else reads them."""
-        for name, source in self._ceilings.items():
+        for name, source in self._ceilings().items():
             source = self.final_name(source)
             layers = {layer.name: layer for layer in self.layers}
             readers = [layer.name for layer in self.layers for s in layer.synapses if s.source == source]
@@ -357,6 +367,10 @@ class Builder:
             del layers[name]
             self._merged[name] = source
             self.layers = [_reading(layer, name, source) for layer in layers.values()]
+
+    def _ceilings(self) -> dict[str, str]:
+        """Populations that only clip the activations of another one, and the other one."""
+        return {name: each.ceiling_of for name, each in self._rectifiers.items() if each.ceiling_of is not None}
 
     def final_name(self, name: str) -> str:
         """The name of a population after `merge_ceilings`."""
@@ -412,17 +426,8 @@ class Builder:
             raise ObstacleError("does not depend on the input", "remove it")
         for note in x.notes:
             self._folded.setdefault(note, []).append(name)
-        neurons = Neurons(1.0, bias=compact(x.bias))
-        self.layers.append(
-            Layer(
-                name,
-                x.shape,
-                synapses,
-                neurons,
-                clip=clip,
-                record={"module": module} | _folded_record(x),
-            )
-        )
+        neurons, record = Neurons(1.0, bias=compact(x.bias)), {"module": module} | _folded_record(x)
+        self.layers.append(Layer(name, x.shape, synapses, neurons, clip=clip, record=record))
 
     def _is_unknown(self, x: Expression) -> bool:
         return any(term.source in self._unknown for term in x.terms)
