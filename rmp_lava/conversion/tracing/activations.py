@@ -84,33 +84,40 @@ def hard_sigmoid(builder: Builder, call: Call) -> Expression:
 @rule("maximum", "minimum")
 def extremum(builder: Builder, call: Call) -> Expression:
     """The elementwise maximum or minimum of two tensors, or of one and constants."""
-    upper = call.op in ("maximum", "max")
-    compare = rewriting.larger if upper else rewriting.smaller
     first, second = call.argument(0, "input"), call.argument(1, "other")
     refs = [part for part in (first, second) if isinstance(part, Ref)]
     if not refs or first is None or second is None:
         raise obstacle(call.op)
     parts = [builder.broadcast(call, builder.straight(call, ref)) for ref in refs]
-    x, view = parts[0], tuple(call.result.shape[1:])
+    view = tuple(call.result.shape[1:])
     if any(part.view != view for part in parts):
         raise ObstacleError(f"({call.op}) makes one tensor larger to compare them", "compare tensors of equal shape")
-    word = "maximum" if upper else "minimum"
+    is_maximum = call.op in ("maximum", "max")
     if len(parts) == 1:
         values = constant(second if refs[0] is first else first, call)
-        if upper and (values == values.flat[0]).all():
-            return rewriting.between(builder, call, x, values, np.array(np.inf))
-        if not upper and (expressions.is_nonnegative(x) or (values == values.flat[0]).all()):
-            return rewriting.between(builder, call, x, np.array(-np.inf), values)
-        limits = expressions.structural(x, builder.of_one_image(call, values, x))
-
-        def rewrite() -> Expression:
-            sign = np.array(1.0 if upper else -1.0)
-            above = builder.neurons(expressions.scaled(expressions.shifted(x, -limits), sign), call.layer)
-            return expressions.shifted(expressions.scaled(above, sign), limits)
-
-        return rewriting.reported(builder, call, x, f"is a {word} with constants", "a ReLU needs no more", rewrite)
-    y, both = parts[1], expressions.added(*parts)
+        return _extremum_with(builder, call, parts[0], values, is_maximum=is_maximum)
+    (x, y), both = parts, expressions.added(*parts)
     if x.shape != y.shape:
         x, y = expressions.flattened(x), expressions.flattened(y)
-    found, cheaper = f"is the {word} of two tensors", "their mean needs none, after training with it"
+    compare = rewriting.larger if is_maximum else rewriting.smaller
+    found = f"is the {'maximum' if is_maximum else 'minimum'} of two tensors"
+    cheaper = "their mean needs none, after training with it"
     return rewriting.reported(builder, call, both, found, cheaper, lambda: compare(builder, call, x, y))
+
+
+def _extremum_with(builder: Builder, call: Call, x: Expression, values: np.ndarray, *, is_maximum: bool) -> Expression:
+    """The maximum or minimum of x and constants."""
+    uniform = (values == values.flat[0]).all()
+    if is_maximum and uniform:
+        return rewriting.between(builder, call, x, values, np.array(np.inf))
+    if not is_maximum and (expressions.is_nonnegative(x) or uniform):
+        return rewriting.between(builder, call, x, np.array(-np.inf), values)
+    limits = expressions.structural(x, builder.of_one_image(call, values, x))
+
+    def rewrite() -> Expression:
+        sign = np.array(1.0 if is_maximum else -1.0)
+        above = builder.neurons(expressions.scaled(expressions.shifted(x, -limits), sign), call.layer)
+        return expressions.shifted(expressions.scaled(above, sign), limits)
+
+    found = f"is a {'maximum' if is_maximum else 'minimum'} with constants"
+    return rewriting.reported(builder, call, x, found, "a ReLU needs no more", rewrite)
