@@ -38,9 +38,8 @@ def compensated(weights: np.ndarray, inputs: np.ndarray, limit: int) -> np.ndarr
     if not power.any():
         return _rounded(weights, limit)
     products[np.diag_indices(n)] += _DAMPING * power.mean()
-    order = np.argsort(
-        -power, kind="stable"
-    )  # the largest inputs first, while there are weights left to make up for them
+    # The largest inputs first, while there are weights left to make up for them.
+    order = np.argsort(-power, kind="stable")
     # The rows of the factor say how an error of one weight is best spread over those after it.
     factor = np.linalg.cholesky(np.linalg.inv(products[np.ix_(order, order)])).T
     left, found = weights[:, order].astype(np.float64), np.empty((len(weights), n), dtype=np.int64)

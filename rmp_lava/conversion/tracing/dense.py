@@ -24,17 +24,8 @@ from .rules import rule
 LARGEST = 2**25
 """Limit in weights of such a matrix, 256 MB while it is made."""
 LINEAR = (
-    "conv2d",
-    "convolution",
-    "avg_pool2d",
-    "adaptive_avg_pool2d",
-    "pad",
-    "constant_pad_nd",
-    "mean",
-    "sum",
-    "linear",
-    "matmul",
-)
+    "conv2d", "convolution", "avg_pool2d", "adaptive_avg_pool2d", "pad", "constant_pad_nd", "mean", "sum", "linear", "matmul",
+)  # fmt: skip
 """Operations with a rule for images that are a matrix of anything else."""
 _WEIGHTED = ("conv", "Conv", "linear")
 _BATCH = 256
