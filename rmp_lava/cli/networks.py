@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..backends import BackendOptions
+    from ..network import SpikingNetwork
 
 _STAGES = {"integer": "Loihi's integers", "balanced": "real numbers, balanced", "analog": "real numbers, not balanced"}
 
@@ -74,39 +75,43 @@ def info(
         console.print(made)
     for sentence in describe_companions(net, network.companions):
         console.print(sentence)
-    write_json(
-        json_path,
-        {
-            "name": network.name,
-            "stage": network.stage,
-            "output_scale": network.output_scale,
-            "balanced_steps": network.balanced_steps,
-            "wait": network.wait,
-            "input": {"shape": source.shape, "encoding": source.encoding, "levels": source.levels},
-            "readout": network.readout,
-            "depth": network.depth,
-            "neurons": network.neuron_count,
-            "weights": network.parameter_count,
-            "layers": [
-                {
-                    "name": layer.name,
-                    "shape": layer.shape,
-                    "sources": [s.source for s in layer.synapses],
-                    "reset": layer.neurons.reset,
-                    "threshold": _plain(layer.neurons.threshold),
-                    "v_init": layer.neurons.v_init,
-                    "activation_scale": _plain(layer.activation_scale),
-                    "clip": _plain(layer.clip),
-                    "weight_error": None if layer.weight_error is None else vars(layer.weight_error),
-                    "record": dict(layer.record),
-                }
-                for layer in network
-            ],
-            "lava_dl_obstacles": obstacles,
-            "lava_dl_call": None if call is None else {"arguments": call.arguments, "notes": call.notes},
-            "provenance": dict(network.provenance),
-        },
-    )
+    about_loader = {
+        "lava_dl_obstacles": obstacles,
+        "lava_dl_call": None if call is None else {"arguments": call.arguments, "notes": call.notes},
+    }
+    write_json(json_path, _summary(network) | about_loader | {"provenance": dict(network.provenance)})
+
+
+def _summary(network: SpikingNetwork) -> dict[str, Any]:
+    """Plain values for JSON."""
+    source = network.input
+    return {
+        "name": network.name,
+        "stage": network.stage,
+        "output_scale": network.output_scale,
+        "balanced_steps": network.balanced_steps,
+        "wait": network.wait,
+        "input": {"shape": source.shape, "encoding": source.encoding, "levels": source.levels},
+        "readout": network.readout,
+        "depth": network.depth,
+        "neurons": network.neuron_count,
+        "weights": network.parameter_count,
+        "layers": [
+            {
+                "name": layer.name,
+                "shape": layer.shape,
+                "sources": [s.source for s in layer.synapses],
+                "reset": layer.neurons.reset,
+                "threshold": _plain(layer.neurons.threshold),
+                "v_init": layer.neurons.v_init,
+                "activation_scale": _plain(layer.activation_scale),
+                "clip": _plain(layer.clip),
+                "weight_error": None if layer.weight_error is None else vars(layer.weight_error),
+                "record": dict(layer.record),
+            }
+            for layer in network
+        ],
+    }
 
 
 def run(
