@@ -1,9 +1,8 @@
 """Backend `fast`: the reference's integers and spikes, batched over samples and time, in bounded memory.
 
 `synapses` has the exact kernels, `events` (and `event_kernel`) those for few spikes, `neurons` (and `fused`) the neuron
-updates, `streams` the messages between layers, `layers` one layer, `simulation` a batch of samples. `batching` fits a run
-into a memory budget, `confidence` stops samples early.
-`windows` does the same for neurons that wait, and `sigma_delta` for sigma-delta networks.
+updates, `streams` the messages between layers, `layers` one layer, `simulation` a batch of samples, `windows` one whose neurons
+wait, `sigma_delta` one of a sigma-delta network. `batching` fits a run into a memory budget, `confidence` stops samples early.
 `layerwise` is the public face for passes that simulate one layer at a time. On a CPU, each batch runs in its own thread.
 """
 

@@ -18,7 +18,7 @@ from ..synapses import largest_sum
 from .extents import Extents
 from .neurons import make_population
 from .streams import ConstantStream, Source, sample_by_sample
-from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums, to_memory
+from .synapses import EXACT_FLOAT32, Arithmetic, Sums, fan_outs, make_sums
 
 _WORDS = {"events": "event-driven"}
 LONGEST_WINDOW = 127
@@ -117,14 +117,8 @@ class Prepared:
 
     @cached_property
     def fan_outs(self) -> dict[str, list[np.ndarray]]:
-        """Layer name -> for each synapse, the weights that a message of each source neuron meets, int64 in memory order."""
-        network = self.network
-
-        def of(synapse: Synapse) -> np.ndarray:
-            shape = network.source_shape(synapse.source)
-            return np.ascontiguousarray(to_memory(synapse.fan_out(shape), 0)).reshape(-1).astype(np.int64)
-
-        return {layer.name: [of(synapse) for synapse in layer.synapses] for layer in network}
+        """As `synapses.fan_outs`; not every use of prepared synapses needs them."""
+        return fan_outs(self.network)
 
     def describe(self, since: Mapping[str, tuple[int, int]]) -> str:
         """The kernel of each layer's sums, in words; `event_counts` before the run."""

@@ -20,7 +20,7 @@ from ...network.values import per_neuron
 from ...neuron import Range, union
 from ...registers import MAX_STATE, REGISTER_LIMIT, STATE_SHIFT
 from ..batches import Part
-from .synapses import EXACT_FLOAT32, from_memory, memory_shape, to_memory
+from .synapses import EXACT_FLOAT32, flat, from_memory, memory_shape
 
 fused: ModuleType | None
 WHY_NOT_COMPILED = ""
@@ -109,14 +109,14 @@ class Population:
         if not isinstance(neurons.threshold, np.ndarray):
             self.threshold = number(neurons.threshold) * self.scale
         else:
-            each = np.ascontiguousarray(to_memory(per_neuron(neurons.threshold, shape), 0)).reshape(-1)
+            each = flat(per_neuron(neurons.threshold, shape))
             self.threshold = torch.tensor(each.astype(np.int64) * self.scale, device=device)
         self.v = torch.full(size, number(neurons.v_init) * self.scale, dtype=state, device=device)
         self.u = torch.zeros(size if keeps_current else (samples, 0), dtype=state, device=device)
         bias = neurons.bias_per_neuron(shape)
         self.bias = torch.zeros(0, dtype=state, device=device)
         if bias is not None:
-            bias = np.ascontiguousarray(to_memory(bias, 0)).reshape(-1)
+            bias = flat(bias)
             bias = bias.astype(np.int64) << neurons.bias_exponent if self.integer else bias.astype(np.float32)
             self.bias = torch.tensor(bias, device=device).to(state)
         self.counts = torch.zeros(size, dtype=torch.int32, device=device)
@@ -428,7 +428,7 @@ def _wrap24(u: torch.Tensor) -> torch.Tensor:
 
 def _share_left(rate: int | np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
     if isinstance(rate, np.ndarray):
-        rate = np.ascontiguousarray(to_memory(per_neuron(rate, shape), 0)).reshape(-1)
+        rate = flat(per_neuron(rate, shape))
     return torch.tensor(1 - rate / NO_MEMORY, dtype=torch.float64)
 
 

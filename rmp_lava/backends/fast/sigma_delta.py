@@ -23,7 +23,7 @@ from ..batches import Part
 from .batching import Batching
 from .neurons import in_order, weighted
 from .streams import chunk_ends
-from .synapses import EXACT_FLOAT32, Arithmetic, Sums, from_memory, make_sums, memory_shape, to_memory
+from .synapses import EXACT_FLOAT32, Arithmetic, Sums, fan_outs, flat, from_memory, make_sums, memory_shape, to_memory
 
 
 class GradedSums:
@@ -112,13 +112,7 @@ class PreparedSigmaDelta:
             layer.name: [GradedSums(s, network.source_shape(s.source), device) for s in layer.synapses]
             for layer in network
         }
-        self.fan_outs = {
-            layer.name: [
-                np.ascontiguousarray(to_memory(s.fan_out(network.source_shape(s.source)), 0)).reshape(-1)
-                for s in layer.synapses
-            ]
-            for layer in network
-        }
+        self.fan_outs = fan_outs(network)
 
     def describe(self) -> str:
         """The kernel of the sums, in words."""
@@ -150,7 +144,7 @@ class _Population:
         bias = neurons.bias_per_neuron(shape)
         self.bias: torch.Tensor | None = None
         if bias is not None:
-            bias = np.ascontiguousarray(to_memory(bias, 0)).reshape(-1).astype(np.int64) << neurons.exponent
+            bias = flat(bias).astype(np.int64) << neurons.exponent
             self.bias = torch.tensor(bias, device=device).to(torch.int32)
         self.threshold = int(neurons.threshold) << neurons.exponent
         self.beyond = self.large = 0

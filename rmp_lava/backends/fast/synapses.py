@@ -23,7 +23,7 @@ from torch._ops import ops  # `torch.ops`, which the stubs of torch 2.3 do not e
 
 from ...choices import Kernel
 from ...errors import BackendError
-from ...network import Conv, Dense, Synapse
+from ...network import Conv, Dense, SpikingNetwork, Synapse
 from ...network.pooling import per_block
 from . import events as event_module
 from .events import EventSums, Geometry
@@ -51,6 +51,16 @@ def to_memory(array: np.ndarray, leading: int) -> np.ndarray:
 def from_memory(array: np.ndarray, leading: int) -> np.ndarray:
     """The inverse of `to_memory`; a copy in C order."""
     return np.ascontiguousarray(np.moveaxis(array, -1, leading) if array.ndim - leading == 3 else array)
+
+
+def flat(values: np.ndarray) -> np.ndarray:
+    """Numbers of neurons (*shape) as (neurons,) in memory order, contiguous."""
+    return np.ascontiguousarray(to_memory(values, 0)).reshape(-1)
+
+
+def fan_outs(network: SpikingNetwork) -> dict[str, list[np.ndarray]]:
+    """Layer name -> for each synapse, the weights that a message of each source neuron meets, int64 in memory order."""
+    return {layer.name: [flat(s.fan_out(network.source_shape(s.source))) for s in layer.synapses] for layer in network}
 
 
 @dataclass(frozen=True)
