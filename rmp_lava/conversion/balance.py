@@ -188,7 +188,7 @@ class _Balancer:
         self.layerwise.release(layer)
 
     def _suggested(self, layer: Layer, trained_scale: np.ndarray | None) -> np.ndarray:
-        """Activation scales, () or (units,), positive, before simulation and alpha."""
+        """Activation scales by the method, () or (units,), positive, before simulation and alpha."""
         if self.how.thresholds == "tuned":
             if trained_scale is None:
                 raise UsageError(f"layer {layer.name!r} has no tuned activation scale; tune the network first")
@@ -206,7 +206,10 @@ class _Balancer:
                 found = distribution.least_error(self.plan.steps)
             else:
                 found = distribution.percentile(self.how.percentile)
-        # Units that are silent on these images get an activation scale that suits their weights.
+        return self._with_silent(layer, found)
+
+    def _with_silent(self, layer: Layer, found: np.ndarray) -> np.ndarray:
+        """Scales in which units that are silent on these images, and have 0, get one that suits their weights."""
         sizes = row_sizes(layer, self.hardly, self.largest_bias)
         ratio = _median_ratio(sizes, found)
         if found.shape == (1,):
@@ -297,9 +300,11 @@ def _add_bias(layer: Layer, change: np.ndarray) -> Layer:
 class _Seen:
     """A layer's input over all images and steps, its bias included.
 
-    largest : V_in^max, largest_by_unit : that of each channel or neuron; histogram : of the positive V_in; peak : largest |sum
-    over time| of any neuron; mean : (*shape) over images and steps; low, high : (*shape), the smallest and the largest mean over
-    steps of any image.
+    largest, largest_by_unit : V_in^max, and that of each channel or neuron.
+    histogram : Of the positive V_in.
+    peak : Largest |sum over time| of any neuron.
+    mean : (*shape) over images and steps.
+    low, high : (*shape) smallest and largest mean over steps of any image.
     """
 
     largest: float
@@ -314,7 +319,7 @@ class _Seen:
 def _observe(layer: Layer, batches: Sequence[LayerBatch]) -> _Seen:
     histogram, peak, mean = Histogram(), 0.0, np.zeros(())
     highest = torch.full((layer.size,), -torch.inf)
-    low, high = torch.full((layer.size,), torch.inf), highest.clone()  # sums over time
+    lowest_total, highest_total = torch.full((layer.size,), torch.inf), highest.clone()
     samples = sum(len(batch.images) for batch in batches)
     for batch in batches:
         total = torch.zeros(())
@@ -325,12 +330,13 @@ def _observe(layer: Layer, batches: Sequence[LayerBatch]) -> _Seen:
             for t in range(steps):  # one by one, so that rounding does not depend on how time is cut
                 total = total + currents[t if repeated == 1 else 0]
                 peak = max(peak, *(abs(limit.item()) for limit in torch.aminmax(total)))
-        low, high = torch.minimum(low, total.amin(dim=0)), torch.maximum(high, total.amax(dim=0))
+        lowest_total = torch.minimum(lowest_total, total.amin(dim=0))
+        highest_total = torch.maximum(highest_total, total.amax(dim=0))
         mean = mean + total.double().sum(dim=0).numpy() / (samples * batch.plan.steps)
     per_step = 1 / batches[0].plan.steps
-    mean, largest, lowest_mean, highest_mean = (
-        from_memory(each.reshape(memory_shape(layer.shape)), 0)
-        for each in (mean, highest.double().numpy(), low.double().numpy() * per_step, high.double().numpy() * per_step)
-    )  # (*shape)
+    means = (mean, lowest_total.double().numpy() * per_step, highest_total.double().numpy() * per_step)
+    mean, low, high, largest = (
+        from_memory(each.reshape(memory_shape(layer.shape)), 0) for each in (*means, highest.double().numpy())
+    )
     largest_by_unit = largest.reshape(len(largest), -1).max(axis=1)
-    return _Seen(float(histogram.largest[0]), largest_by_unit, histogram, peak, mean, lowest_mean, highest_mean)
+    return _Seen(float(histogram.largest[0]), largest_by_unit, histogram, peak, mean, low, high)
