@@ -105,6 +105,20 @@ def read_lava_dl(root: Group, groups: Sequence[Group], call: Call) -> SpikingNet
     if not 0 <= call.input_message_bits <= MAX_MESSAGE_BITS:
         raise root.fail(f"input_message_bits is {call.input_message_bits}; allowed are 0..{MAX_MESSAGE_BITS}")
     groups = groups[: call.num_layers]
+    source, layers = _read_groups(groups, call, notes)
+    prefix = f"{root.path}: "
+    if notes.obstacles or source is None:
+        found = [text.removeprefix(prefix) for text in notes.obstacles]
+        listed = _listed(found)
+        raise root.fail(listed[0] if len(listed) == 1 else f"{len(found)} obstacles: {'; '.join(listed)}")
+    network = _network(root, groups, source, layers)
+    for remark, names in notes.remarks.items():
+        warnings.warn(f"{prefix}{abridged(names, 4)}: {remark}", RmpLavaWarning, stacklevel=4)
+    return network
+
+
+def _read_groups(groups: Sequence[Group], call: Call, notes: _Notes) -> tuple[Input | None, list[Layer]]:
+    """The input and the layers, as far as the notes have no obstacle."""
     kinds = [notes.attempt(_kind, group, i) for i, group in enumerate(groups)]
     source: Input | None = None
     layers: list[Layer] = []
@@ -125,15 +139,7 @@ def read_lava_dl(root: Group, groups: Sequence[Group], call: Call) -> SpikingNet
                     notes.remark(name, "follows a convolution without a flatten layer, at which lava-dl's loader stops")
                 layers.append(layer)
             flat = False
-    prefix = f"{root.path}: "
-    if notes.obstacles or source is None:
-        found = [text.removeprefix(prefix) for text in notes.obstacles]
-        listed = _listed(found)
-        raise root.fail(listed[0] if len(listed) == 1 else f"{len(found)} obstacles: {'; '.join(listed)}")
-    network = _network(root, groups, source, layers)
-    for remark, names in notes.remarks.items():
-        warnings.warn(f"{prefix}{abridged(names, 4)}: {remark}", RmpLavaWarning, stacklevel=4)
-    return network
+    return source, layers
 
 
 def _listed(obstacles: Sequence[str]) -> list[str]:
@@ -153,10 +159,8 @@ def _network(root: Group, groups: Sequence[Group], source: Input, layers: list[L
     log: dict[str, Any] = {"source": "lava-dl"}
     if groups[0].text("type") != "input":
         log["input"] = "implied by the first layer"
-    for key in (
-        "weight",
-        "bias",
-    ):  # how lava-dl scales an image; the user must apply it: messages = weight * image + bias
+    # How lava-dl scales an image; the user must apply it: messages = weight * image + bias.
+    for key in ("weight", "bias"):
         if groups[0].text("type") == "input" and key in groups[0]:
             log[f"input_{key}"] = groups[0].numbers(key).reshape(-1).tolist()[:_LARGEST_TRANSFORM]
     # A threshold that is never reached, or only at the limit of the register, marks a read-out whose voltage is read.
