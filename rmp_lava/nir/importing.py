@@ -385,7 +385,9 @@ class _Reading:
                 name, f"loses {np.max(shares):.3g} in each time step of {self.dt:g}", "a share of 0 to 1 is allowed"
             )
         factor = _by_unit(x, found).astype(np.int64)
-        return factor[:, 0, 0] if factor.shape[1:] == (1, 1) else factor.reshape(x.shape) if factor.ndim else factor
+        if factor.ndim == 0:
+            return factor
+        return factor[:, 0, 0] if factor.shape[1:] == (1, 1) else factor.reshape(x.shape)
 
     def append(self, name: str, x: Expression, neurons: Neurons, decays: Decays | None = None) -> str:
         """Make a layer; its name is the node's, without what a name here may not have."""

@@ -158,13 +158,14 @@ def _others(own: tuple[int, ...]) -> list[tuple[int, ...]]:
 def _fitting(model: nn.Module | ExportedProgram, images: np.ndarray, *, sure: bool = False) -> tuple[int, ...] | None:
     """The shape of one image that the network takes: its own, or another one of `_others`.
 
-    Its own if the network takes none, or if there is no other: then None if that has to be `sure`.
+    Where the network takes none of them, its own; None if the network has to be `sure` to take it.
     """
     own = images.shape[1:]
+    unfit = None if sure else own
     if isinstance(model, ExportedProgram):
         wanted = export_front.shape_of(model)
         fits = wanted is not None and [n for n in wanted if n != 1] == [n for n in own if n != 1]
-        return wanted if fits else None if sure else own
+        return wanted if fits else unfit
     others = _others(own)
     if not (others or sure) or images.dtype.kind not in "fiub" or not images.size:
         return own
@@ -174,7 +175,7 @@ def _fitting(model: nn.Module | ExportedProgram, images: np.ndarray, *, sure: bo
         return own  # which `reading` refuses
     with undisturbed(model):
         found = next((shape for shape in (own, *others) if _takes(model, images, shape, tensor_like(model))), None)
-    return own if found is None and not sure else found
+    return unfit if found is None else found
 
 
 def _takes(model: nn.Module, images: np.ndarray, shape: tuple[int, ...], like: torch.Tensor) -> bool:
