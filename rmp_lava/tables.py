@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -176,13 +176,11 @@ class Table:
             result.caption, result.caption_justify = f"Left out at this width: {', '.join(left_out)}", "left"
         yield result
 
-    def _widths(self, available: int) -> dict[int, int | None]:
+    def _widths(self, available: int) -> Mapping[int, int | None]:
         """Columns that so many characters hold -> their widths; None if words have to be broken, which rich does."""
         from rich.cells import cell_len
 
-        shown = list(range(len(self.columns)))
         cells = [[head, *(row[i] for row in self.rows)] for i, head in enumerate(self.columns)]
-        widths = [max(map(cell_len, column)) for column in cells]
 
         def least(i: int, *, names: bool) -> int:
             """Where words of the head and of numbers stay whole, and with `names` numbers with units and words of text, too."""
@@ -193,21 +191,22 @@ class Table:
                 words = cells[i][1:]
             return max(map(cell_len, (*self.columns[i].split(), *words)), default=0)
 
-        def room(sizes: list[int]) -> int:
-            return available - 1 - sum(sizes[i] + 3 for i in shown)
+        def too_wide(columns: Mapping[int, int]) -> bool:
+            return 1 + sum(width + 3 for width in columns.values()) > available
 
-        smallest = [least(i, names=True) for i in shown]
+        smallest = {i: least(i, names=True) for i in range(len(self.columns))}
         for head in self.spare:
-            if room(smallest) < 0:
-                shown.remove(self.columns.index(head))
-        if room(smallest) < 0:
-            smallest = [least(i, names=False) for i in range(len(self.columns))]
-        if room(smallest) < 0:
-            return dict.fromkeys(shown)
-        while room(widths) < 0:
-            widest = max((i for i in shown if widths[i] > smallest[i]), key=widths.__getitem__)
+            if too_wide(smallest):
+                del smallest[self.columns.index(head)]
+        if too_wide(smallest):
+            smallest = {i: least(i, names=False) for i in smallest}
+        if too_wide(smallest):
+            return dict.fromkeys(smallest)
+        widths = {i: max(map(cell_len, cells[i])) for i in smallest}
+        while too_wide(widths):
+            widest = max((i for i in widths if widths[i] > smallest[i]), key=widths.__getitem__)
             widths[widest] -= 1
-        return {i: widths[i] for i in shown}
+        return widths
 
     def _shortened(self, max_rows: int | None) -> list[tuple[str, ...]]:
         if max_rows is None or len(self.rows) <= max_rows:
