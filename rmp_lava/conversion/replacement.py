@@ -149,56 +149,69 @@ class _Graph:
     def __init__(self, network: fx.GraphModule, kinds: Collection[Replaced]) -> None:
         self._network, self._kinds = network, kinds
         self._changes: list[Change] = []
-
-    def change(self) -> list[Change]:
-        graph = self._network.graph
-        nodes = list(graph.nodes)
-        used = {node for node in nodes if node.users}
+        self._nodes = nodes = list(network.graph.nodes)
         numbers = {node: number for number, node in enumerate(nodes)}
         constant = {node for node in nodes if node.op == "get_attr"}
         leaves = [tree_leaves((node.args, dict(node.kwargs))) for node in nodes]
         reads = [tuple(numbers[x] for x in each if isinstance(x, fx.Node) and x not in constant) for each in leaves]
-        operations = Operations([key(self._name(node)) for node in nodes], reads)
-        ending = self._ending(nodes, operations.names)
-        for number in reversed(range(len(nodes))):
-            node = nodes[number]
+        self._operations = Operations([key(self._name(node)) for node in nodes], reads)
+
+    def change(self) -> list[Change]:
+        graph = self._network.graph
+        used = {node for node in self._nodes if node.users}
+        ending = self._ending()
+        for number, node in reversed(list(enumerate(self._nodes))):
             if node in used and not node.users and node.op != "placeholder":
                 graph.erase_node(node)
             elif node not in ending:
-                self._replace(node, nodes, operations, number)
+                self._replace(node, number)
         graph.lint()
         self._network.recompile()
         self._network.delete_all_unused_submodules()
         return self._changes[::-1]
 
-    def _replace(self, node: fx.Node, nodes: list[fx.Node], operations: Operations, number: int) -> None:
-        name = operations.names[number]
-        called = self._network.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if name in ("mul", "div") and len(operations.reads[number]) > 1:
-            root, gated = operations.root(number), operations.gated(number)
-            if root is not None and "activations" in self._kinds:
-                self._put(node, self._module(node, ClippedReLU(), nodes[root]), "product", _CLIPPED)
-            elif root is None and gated is not None and "gates" in self._kinds:
-                self._put(node, nodes[gated], "gate", "left out")
-            return
-        if name == "glu" and "gates" in self._kinds:
-            axis = getattr(called, "dim", None) if called is not None else _argument(node, 1, "dim", -1)
-            with self._network.graph.inserting_before(node):
-                halves = self._network.graph.call_function(torch.chunk, (node.all_input_nodes[0], 2, axis))
-                first = self._network.graph.call_method("__getitem__", (halves, 0))
-            self._put(node, first, "gate", "left out")
-            return
+    def _replace(self, node: fx.Node, number: int) -> None:
+        name = self._operations.names[number]
+        if name in ("mul", "div") and len(self._operations.reads[number]) > 1:
+            self._replace_product(node, number)
+        elif name == "glu" and "gates" in self._kinds:
+            self._replace_glu(node)
+        else:
+            self._replace_module(node, number)
+
+    def _replace_product(self, node: fx.Node, number: int) -> None:
+        """An activation that is written as a product, or a gate."""
+        root, gated = self._operations.root(number), self._operations.gated(number)
+        if root is not None and "activations" in self._kinds:
+            self._put(node, self._module(node, ClippedReLU(), self._nodes[root]), "product", _CLIPPED)
+        elif root is None and gated is not None and "gates" in self._kinds:
+            self._put(node, self._nodes[gated], "gate", "left out")
+
+    def _replace_glu(self, node: fx.Node) -> None:
+        called = self._called(node)
+        axis = getattr(called, "dim", None) if called is not None else _argument(node, 1, "dim", -1)
+        with self._network.graph.inserting_before(node):
+            halves = self._network.graph.call_function(torch.chunk, (node.all_input_nodes[0], 2, axis))
+            first = self._network.graph.call_method("__getitem__", (halves, 0))
+        self._put(node, first, "gate", "left out")
+
+    def _replace_module(self, node: fx.Node, number: int) -> None:
+        """A module, or a function that does what a module does."""
+        name, called = self._operations.names[number], self._called(node)
         found = _replacement(name, called if called is not None else _pooling_module(name, node), self._kinds)
-        if found is not None:
-            module, now = found
-            source = node.all_input_nodes[0]
-            new = self._module(node, module, source)
-            if node.kwargs.get("inplace") or getattr(called, "inplace", False):
-                for user in [
-                    user for user in source.users if user in nodes[number + 1 :]
-                ]:  # they read what was overwritten
-                    user.replace_input_with(source, new)
-            self._put(node, new, type(called).__name__ if called is not None else self._name(node), now)
+        if found is None:
+            return
+        module, now = found
+        source = node.all_input_nodes[0]
+        new = self._module(node, module, source)
+        if node.kwargs.get("inplace") or getattr(called, "inplace", False):
+            later = set(self._nodes[number + 1 :])
+            for user in [user for user in source.users if user in later]:  # they read what was overwritten
+                user.replace_input_with(source, new)
+        self._put(node, new, self._name(node), now)
+
+    def _called(self, node: fx.Node) -> nn.Module | None:
+        return self._network.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def _module(self, node: fx.Node, module: nn.Module, source: fx.Node) -> fx.Node:
         """A call of a new module before a node."""
@@ -215,14 +228,16 @@ class _Graph:
         self._changes.append(Change(layer, was, now))
 
     def _name(self, node: fx.Node) -> str:
-        if node.op == "call_module":
-            return type(self._network.get_submodule(str(node.target))).__name__
+        called = self._called(node)
+        if called is not None:
+            return type(called).__name__
         return canonical(node.target) if node.op in ("call_function", "call_method") else ""
 
-    def _ending(self, nodes: list[fx.Node], names: Any) -> set[fx.Node]:
+    def _ending(self) -> set[fx.Node]:
         """The last nodes, which only move elements or are left out by the conversion."""
-        found = {nodes[-1]}
-        for node, name in zip(reversed(nodes[:-1]), reversed(names[:-1]), strict=True):
+        *others, last = self._nodes
+        found = {last}
+        for node, name in zip(reversed(others), reversed(self._operations.names[:-1]), strict=True):
             if node.users and set(node.users) <= found and name in AT_THE_END:
                 found.add(node)
         return found
