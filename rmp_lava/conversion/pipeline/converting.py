@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from ... import __version__
-from ...choices import (
-    ConvertReadout,
-    Method,
-    NeuronKind,
-    Pooling,
-    SearchFor,
-    TrainedEncoding,
-    check_choice,
-)
+from ...choices import ConvertReadout, Method, NeuronKind, Pooling, SearchFor, TrainedEncoding, check_choice
 from ...encoding import check_images, drawn_events
 from ...errors import ConversionError, RmpLavaWarning, UsageError
 from ...network import SpikingNetwork
@@ -40,15 +32,7 @@ from ..search import make_objective, search as search_thresholds
 from ..sigma_delta import sigma_delta
 from ..tracing.prepared import Values, prepared
 from ..tracing.reading import Model
-from .preparing import (
-    check_early,
-    described,
-    example,
-    given,
-    refuse_for_lava_dl,
-    taking_events,
-    traced_network,
-)
+from .preparing import check_early, described, example, given, refuse_for_lava_dl, taking_events, traced_network
 from .quantizer import Quantizer
 
 if TYPE_CHECKING:
@@ -186,28 +170,28 @@ def convert(
         steps = wait = levels
     images = given(model, np.asarray(images), encoding)
     request = _Request(
-        prepared(model, example(images), input_range=input_range, mean=mean, std=std),
-        images,
-        16 if steps is None else steps,
-        method,
-        encoding,
-        pooling,
-        readout,
-        search,
-        labels,
-        quantization,
-        seed,
-        shuffle,
-        name,
-        class_names,
-        classes,
-        dataset,
-        validation_fraction,
-        provenance or {},
-        progress,
-        wait,
-        changes,
-        calls,
+        model=prepared(model, example(images), input_range=input_range, mean=mean, std=std),
+        images=images,
+        steps=16 if steps is None else steps,
+        method=method,
+        encoding=encoding,
+        pooling=pooling,
+        readout=readout,
+        search=search,
+        labels=labels,
+        quantization=quantization,
+        seed=seed,
+        shuffle=shuffle,
+        name=name,
+        class_names=class_names,
+        classes=classes,
+        dataset=dataset,
+        validation_fraction=validation_fraction,
+        provenance=provenance or {},
+        progress=progress,
+        wait=wait,
+        changes=changes,
+        calls=calls,
     )
     if neurons == "sigma-delta":
         if steps is not None:
@@ -328,14 +312,8 @@ class _Request:
         progress = self.progress
         corrected = analog if candidates[0].calibrate == "bias" else None
         integers = Quantizer(images, steps, quantization, profile, corrected, seed)
-        log.info(
-            "converting %r: %d layers, T = %d, %d images, %s",
-            self.name,
-            len(analog.layers),
-            steps,
-            len(images),
-            candidates,
-        )
+        numbers = len(analog.layers), steps, len(images)
+        log.info("converting %r: %d layers, T = %d, %d images, %s", self.name, *numbers, candidates)
         floating = balance_best(
             analog,
             images,

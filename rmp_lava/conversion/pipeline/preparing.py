@@ -6,15 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...choices import (
-    ConvertReadout,
-    Pooling,
-    SearchFor,
-    ThresholdForm,
-    TracedPooling,
-    TrainedEncoding,
-    check_choice,
-)
+from ...choices import ConvertReadout, Pooling, SearchFor, ThresholdForm, TracedPooling, TrainedEncoding, check_choice
 from ...encoding import MAX_EVENTS, drawn_events, event_counts, make_input, mean_frames, shaped
 from ...errors import ConversionError, DataError
 from ...hardware.profiles import Profile, load_profile
