@@ -155,6 +155,25 @@ def _one_sided(measured: Measured, labels: np.ndarray) -> str:
 def raster_section(measured: Measured) -> Section:
     """Spikes of a few samples, of different classes where there are labels."""
     raster, network = measured.raster, measured.network
+    titles = [
+        prediction_of(network, measured.result, i, measured.labels) if measured.classifies else ""
+        for i in raster.samples
+    ]
+    shown_raster = picture(
+        "raster",
+        "Spikes",
+        _raster_caption(measured),
+        lambda width: plot.raster(
+            network, raster.result, samples=raster.samples, images=raster.images, titles=titles, width=width
+        ),
+        raster_data(network, raster),
+    )
+    return Section("raster", "Spikes", pictures=(shown_raster,))
+
+
+def _raster_caption(measured: Measured) -> str:
+    """Which samples and neurons are shown, what a mark is, and what is left out."""
+    raster, network = measured.raster, measured.network
     chosen = raster.samples
     shown = neurons_shown(network, {name: found[list(chosen)] for name, found in raster.result.spikes.items()})
     most = max((len(which) for which in shown.values()), default=0)
@@ -172,20 +191,7 @@ def raster_section(measured: Measured) -> Section:
     numbers = ", ".join(str(i + 1) for i in chosen)
     which = f"samples {numbers}" if len(chosen) > 1 else f"sample {numbers}"
     of = ", the first ones of different classes" if measured.labels is not None and len(chosen) > 1 else ""
-    caption = (
+    return (
         f"Spikes of {which}{of}, of up to {most} neurons of each layer, evenly spread over it. "
         f"A mark is one {'message' if network.is_sigma_delta else 'spike'}.{above}{stretch}{left_out}"
     )
-    titles = [
-        prediction_of(network, measured.result, i, measured.labels) if measured.classifies else "" for i in chosen
-    ]
-    shown_raster = picture(
-        "raster",
-        "Spikes",
-        caption,
-        lambda width: plot.raster(
-            network, raster.result, samples=chosen, images=raster.images, titles=titles, width=width
-        ),
-        raster_data(network, raster),
-    )
-    return Section("raster", "Spikes", pictures=(shown_raster,))
