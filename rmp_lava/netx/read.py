@@ -15,18 +15,7 @@ import numpy as np
 from ..choices import Encoding, Readout, Reset, Stage
 from ..errors import NetFileError, NetworkError
 from ..files import StrPath
-from ..network import (
-    INPUT,
-    NO_MEMORY,
-    Companion,
-    Dense,
-    Input,
-    Layer,
-    Neurons,
-    SpikingNetwork,
-    Synapse,
-    WeightError,
-)
+from ..network import INPUT, NO_MEMORY, Companion, Dense, Input, Layer, Neurons, SpikingNetwork, Synapse, WeightError
 from .lava_dl import Call, convolution, input_shape_of, read_lava_dl, read_sigma_delta, shape_of
 from .untrusted import Group, opened
 from .version1 import stage_of, upgraded

@@ -94,9 +94,8 @@ def _earlier_files(path: Path) -> set[Path]:
 def save_with_ann(network: SpikingNetwork, path: Path, target: TrainedModel, *, for_lava_dl: bool = False) -> Kept:
     """Write NAME.net, and next to it the trained network and NAME.onnx, each whole or not at all.
 
-    The trained network is NAME.ann.pt; a program NAME.ann.pt2; an ONNX file NAME.ann.onnx, in place of both.
-
-    The network's `companions` name both with their SHA-256, so that it can be told whether they belong together.
+    The trained network is NAME.ann.pt; a program NAME.ann.pt2; an ONNX file NAME.ann.onnx, in place of both. The network's
+    `companions` name them with their SHA-256, so that it can be told whether they belong together.
 
     Raises
     ------

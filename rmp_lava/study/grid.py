@@ -19,16 +19,7 @@ from ..training.data import DATASETS, Dataset
 from ..training.data.events import EVENT_DATASETS
 from .arrays import Arrays
 from .job import Job
-from .jobs import (
-    dataset,
-    identified,
-    images_fingerprint,
-    loaded,
-    network,
-    simulation,
-    test_order,
-    trained,
-)
+from .jobs import dataset, identified, images_fingerprint, loaded, network, simulation, test_order, trained
 from .store import NET
 from .study import CONVERSION, OF_NETS, SEEDS, SHARED, WHOLE, Study
 
