@@ -37,7 +37,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "CubaLIF": ("tau_syn", "tau_mem", "r", "v_leak", "w_in", *_NEURON),
 }
 """Kinds of nodes that can be read, and their parameters."""
-METADATA = ("reset", "v_init", "encoding", "levels", "readout", "dt")
+METADATA: dict[str, type] = {"reset": str, "v_init": float, "encoding": str, "levels": int, "readout": str, "dt": float}
 """What our files say beyond NIR."""
 
 
@@ -98,7 +98,23 @@ def _read(where: str, name: str, group: Group) -> Node:
         for key in METADATA:
             if key in held:
                 metadata[key] = held.text(key) if held.is_text(key) else held.scalar(key)
-    return Node(kind, values, metadata)
+    return Node(kind, values, _said(where, name, metadata))
+
+
+def _said(where: str, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `METADATA` in their types; raises `ConversionError` for others."""
+    found = {}
+    for key in METADATA.keys() & metadata.keys():
+        value, kind = metadata[key], METADATA[key]
+        try:
+            if isinstance(value, str) != (kind is str):
+                raise ValueError
+            found[key] = kind(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ConversionError(
+                f"{where}: the metadata of node {name[:60]!r} say that {key} is {str(value)[:40]!r}; correct it, or leave it out"
+            ) from None
+    return found
 
 
 def graph_of(graph: Any) -> Graph:
@@ -113,7 +129,7 @@ def graph_of(graph: Any) -> Graph:
             if value is not None:
                 values[key] = value if isinstance(value, str) else np.asarray(value)
         metadata = getattr(node, "metadata", None) or {}
-        nodes[str(name)] = Node(kind, values, {key: metadata[key] for key in METADATA if key in metadata})
+        nodes[str(name)] = Node(kind, values, _said(where, str(name), metadata))
     return Graph(nodes, [(str(a), str(b)) for a, b in graph.edges], where)
 
 

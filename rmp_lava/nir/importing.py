@@ -108,9 +108,10 @@ def _network(
         check_choice("reset", reset, SpikingReset)
     if encoding is not None:
         check_choice("encoding", encoding, TrainedEncoding)
-    if dt is not None and not 0 < dt < math.inf:
-        raise UsageError(f"dt is {dt}; pass a positive number in the file's unit of time")
-    reading = _Reading(graph, reset, _time_step(graph) if dt is None else dt)
+    step = _time_step(graph) if dt is None else dt
+    if not 0 < step < math.inf:
+        raise UsageError(f"dt is {step}; pass a positive number in the file's unit of time")
+    reading = _Reading(graph, reset, step)
     try:
         return reading.network(name, encoding)
     except KeyError as error:

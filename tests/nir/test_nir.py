@@ -400,6 +400,9 @@ def test_damaged_files_are_refused_in_a_sentence(file, tmp_path):
         ("edges", np.array([[1, 2]]), "strings are expected"),
         ("edges", None, "is missing"),
         ("nodes/n/metadata/reset", "sometimes", "reset is 'sometimes'"),
+        ("nodes/n/metadata/reset", 3, "metadata of node 'n' say that reset is '3'"),
+        ("nodes/n/metadata/v_init", "half", "metadata of node 'n' say that v_init is 'half'"),
+        ("nodes/input/metadata/dt", 0.0, "dt is 0.0; pass a positive number"),
     ],
 )
 def test_contradictions_are_refused(file, key, value, text):
