@@ -49,7 +49,10 @@ def sweep(
     print_script: Annotated[
         bool, typer.Option("--print-script", help="Only print the job script that a batch system would get.")
     ] = False,
-    csv: Annotated[Path | None, typer.Option(help="Also write the accuracy after each step as CSV.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Also write the accuracy after each step as CSV.", callback=options.result(".csv")),
+    ] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for figures as SVG and PNG files.")] = None,
     json_path: options.Json = None,
 ) -> None:
@@ -68,7 +71,7 @@ def sweep(
         return
     check_files(asked)
     folder = store or options.EXPORTS / "studies" / asked.name
-    for place in (folder / "any.json", *([csv] if csv else []), *([figures / "any.svg"] if figures else [])):
+    for place in (folder / "any.json", *([figures / "any.svg"] if figures else [])):
         check_writable(place, UsageError)
     from ..study.grid import Plan
     from ..study.store import Store
@@ -161,7 +164,7 @@ def _show(
         for name in dict.fromkeys(row.network for row in rows):
             figure = plot.study([row for row in rows if row.network == name])
             for suffix, content in ((".svg", to_svg(figure)), (".png", to_png(figure))):
-                write_atomically(figures / f"{study.name}-{name}{suffix}", content, UsageError)
+                write_atomically(figures / f"{study.name}-{name}{suffix}".replace("/", "-"), content, UsageError)
     failed = [
         {"job": str(each.job), "settings": dict(each.job.settings), "error": each.error, "trace": each.trace}
         for each in work.failures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -80,8 +80,13 @@ class Balancing:
                 f"wait is {self.wait} with reset 'hard', which drops what neurons gather while they wait; choose reset "
                 "'soft', or wait 0"
             )
-        if not 0 < self.percentile <= 100:
-            raise UsageError(f"percentile is {self.percentile}; allowed are 0 < percentile <= 100")
+        if not isinstance(self.percentile, Real) or not 0 < self.percentile <= 100:
+            raise UsageError(f"percentile is {self.percentile!r}; allowed are 0 < percentile <= 100")
+        for factor in self.alpha.values() if isinstance(self.alpha, Mapping) else (self.alpha,):
+            if not isinstance(factor, Real) or not 0 < factor < np.inf:
+                raise UsageError(f"alpha is {self.alpha!r}; give positive numbers")
+        if not isinstance(self.channelwise, bool | np.bool_):
+            raise UsageError(f"channelwise is {self.channelwise!r}; choose True or False")
         if self.v_init == "best" and self.thresholds != "error":
             raise UsageError(
                 f"v_init 'best' requires thresholds 'error', not {self.thresholds!r}; choose v_init 'half' or 'zero'"
@@ -100,9 +105,7 @@ class Balancing:
     def factors(self, network: SpikingNetwork) -> dict[str, float]:
         """Alpha by layer name."""
         given = self.alpha if isinstance(self.alpha, Mapping) else {layer.name: self.alpha for layer in network}
-        for name, factor in given.items():
-            if not np.isfinite(factor) or factor <= 0:
-                raise UsageError(f"alpha of layer {name!r} is {factor}; it must be a positive number")
+        for name in given:
             if name not in network.depths:
                 raise UsageError(
                     f"alpha names layer {name!r}, which does not exist; layers are {', '.join(network.depths)}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..choices import ThresholdForm
+from ..errors import UsageError
 from ..hardware.profiles import Profile
 
 WeightBits = int | Mapping[str, int] | None
@@ -29,6 +30,11 @@ class Quantization:
         bits where all layers have the same.
     for_lava_dl : bool
         Refuse, before any work, options that cannot lead to a network that lava-dl's unmodified loader runs.
+
+    Raises
+    ------
+    UsageError
+        If the profile or the bits have another type.
     """
 
     profile: str | Profile = "loihi2"
@@ -36,3 +42,9 @@ class Quantization:
     for_board: bool = False
     for_lava_dl: bool = False
     weight_bits: WeightBits = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.profile, str | Profile):
+            raise UsageError(f"profile is {self.profile!r}; give the name of one that `rmp-lava profiles` lists")
+        if not isinstance(self.weight_bits, int | Mapping | None):
+            raise UsageError(f"weight_bits is {self.weight_bits!r}; give one number, or layer name -> number")

@@ -180,14 +180,14 @@ def profile_names() -> list[str]:
     return sorted({path.stem for folder in folders() for path in folder.glob("*.toml")})
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Content of a TOML file; `ProfileError` if it cannot be read."""
+def read_toml(
+    path: Path, remedy: str = "correct the path, or name a profile that `rmp-lava profiles` lists"
+) -> dict[str, Any]:
+    """Content of a TOML file; `ProfileError` with a remedy if it cannot be read."""
     try:
         return _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ProfileError(
-            f"{path} cannot be read ({error.strerror}); correct the path, or name a profile that `rmp-lava profiles` lists"
-        ) from None
+        raise ProfileError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
     except (ValueError, RecursionError) as error:
         # Invalid TOML or UTF-8, numbers of thousands of digits, or brackets nested thousands deep.
         raise ProfileError(f"{path} is not valid TOML ({error})") from None

@@ -11,18 +11,33 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..choices import ConvertReadout, Pooling, TrainedEncoding, check_choice
 from ..conversion.balancing import candidates_for
+from ..conversion.pipeline.preparing import check_early
+from ..conversion.quantization import Quantization
 from ..errors import RmpLavaError, UsageError
 from ..files import sha256_of
 from ..netx import load
+from ..schedule import Schedule
 from ..training.data import DATASETS, Dataset
 from ..training.data.events import EVENT_DATASETS
 from .arrays import Arrays
 from .job import Job
-from .jobs import dataset, identified, images_fingerprint, loaded, network, simulation, test_order, trained
+from .jobs import (
+    QUANTIZATION,
+    dataset,
+    identified,
+    images_fingerprint,
+    loaded,
+    network,
+    simulation,
+    test_order,
+    trained,
+)
 from .store import NET
 from .study import CONVERSION, OF_NETS, SEEDS, SHARED, WHOLE, Study
 
+_CHOICES = {"encoding": TrainedEncoding, "pooling": Pooling, "readout": ConvertReadout}
 _BALANCING = ("thresholds", "percentile", "alpha", "v_init", "channelwise", "calibrate", "reset", "wait")
 
 
@@ -65,6 +80,7 @@ def points(study: Study) -> tuple[list[Point], int]:
             if own.get("wait", 0) and (own["wait"] > own["steps"] or own.get("reset") in ("hard", SHARED)):
                 left_out += 1
                 continue
+            Schedule(own["steps"], 1)
             if name in study.networks:
                 _check(own)
             if repr((name, own)) not in seen:  # wait = T, and a number that is T
@@ -79,7 +95,11 @@ def _check(axes: Mapping[str, Any]) -> None:
         if changes.get("reset") == SHARED:
             changes["reset"] = "soft"
         candidates_for(axes.get("method", "low-latency"), **changes)
-    except (RmpLavaError, TypeError) as error:
+        for name in _CHOICES.keys() & axes.keys():
+            check_choice(name, axes[name], _CHOICES[name])
+        quantization = Quantization(**{name: axes[name] for name in QUANTIZATION if name in axes})
+        check_early(axes.get("balanced_steps", axes["steps"]), 0, axes.get("search"), quantization)
+    except RmpLavaError as error:
         raise UsageError(f"{error} (with {', '.join(f'{name} {value!r}' for name, value in axes.items())})") from None
     if axes.get("wait") and axes.get("balanced_steps", axes["steps"]) != axes["steps"]:
         raise UsageError(

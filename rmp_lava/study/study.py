@@ -18,6 +18,7 @@ threads = 2
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -135,6 +136,11 @@ class Study:
         for form in self.grid["form"]:
             if form not in ("integer", "float"):
                 raise UsageError(f"form is {form!r}; choose integer or float")
+        for name, value in {**self.preparation, **self.grid}.items():
+            try:
+                json.dumps(value)
+            except TypeError:
+                raise UsageError(f"{name} is {value}; give numbers, text, true or false") from None
 
 
 def check_files(study: Study) -> None:
@@ -182,7 +188,7 @@ def read_study(path: Path) -> Study:
     UsageError, ProfileError
         If it cannot be read, or is not valid.
     """
-    content = read_toml(path)
+    content = read_toml(path, "correct the path of the study")
     simple = {"data": str, "data_dir": str, "calibration": int, "block": int}
     preparation = ("input_range", "mean", "std")
     others = ("network", "networks", "weights", "nets", "images", "at", "grid", "cluster")
@@ -209,9 +215,17 @@ def _networks(content: Mapping[str, Any], path: Path) -> dict[str, Source]:
         target, weights = _text("network", content["network"]), content.get("weights")
         name = target.rpartition(":")[2] if ":" in target and not Path(target).exists() else Path(target).stem
         found[name] = Source(target, None if weights is None else _text("weights", weights))
+    elif "weights" in content:
+        raise UsageError(
+            f"weights are given in {path}, but no network; give network, or weights to those of [networks] that need them"
+        )
     for name, value in _table(content, "networks", path).items():
+        if name in found:
+            raise UsageError(f"network and networks both name {name!r}; give each its own name")
         if isinstance(value, dict):
             _known(value, ("target", "weights"), f"entry of network {name!r}")
+            if "target" not in value:
+                raise UsageError(f"network {name!r} has no target; give the trained network, as for network")
             value = Source(*(_text(each, value[each]) for each in ("target", "weights") if each in value))
         else:
             value = Source(_text(name, value))

@@ -82,6 +82,9 @@ def test_check_tells_where_a_normalisation_goes():
     [
         ({"input_range": (1, 0)}, "input_range is (1, 0); give two finite numbers, the smaller one first"),
         ({"input_range": (0, np.nan)}, "input_range is (0, nan)"),
+        ({"input_range": (0, 1, 2)}, "input_range is (0, 1, 2); give two finite numbers"),
+        ({"input_range": 1}, "input_range is 1; give two finite numbers"),
+        ({"mean": "a"}, "mean is 'a'; give numbers"),
         (
             {"mean": (1, 2)},
             "mean has 2 values, but the images have 3 channels; give one finite number, or one for each",

@@ -76,6 +76,11 @@ def test_a_file_is_a_study(tmp_path):
         ("network = 'a.pt'\nimages = 0", "images are 0; give a number, or the first one"),
         ("network = 'a.pt'\nblock = true", "block is True in .*; give an integer"),
         ("network = 'a.pt'\n[nets]\na = 'a.net'", "'a' is among the networks and the nets"),
+        ("network = 'a.pt'\n[networks]\na = 'b.pt'", "network and networks both name 'a'"),
+        ("[networks]\na = { weights = 'a.pt' }", "network 'a' has no target; give the trained network"),
+        ("weights = 'a.pt'\n[nets]\na = 'a.net'", "weights are given in .*, but no network; give network"),
+        ("network = 'a.pt'\nmean = [1979-05-27]", "mean is .*1979.*; give numbers, text, true or false"),
+        ("network = 'a.pt'\n[grid]\nalpha = 1979-05-27", "alpha is .*1979.*; give numbers, text, true or false"),
         ("network = 'a.pt'\n[cluster]\nworkers = 0", "workers of .cluster. is 0; give at least 1"),
         ("network = 'a.pt'\n[cluster]\nmemory = 4", "memory of .cluster. is 4, which has another type"),
     ],
@@ -98,6 +103,32 @@ def test_each_combination_is_a_point_once():
     # A spiking network is converted already.
     found, _ = points(grid(alpha=[1.0, 0.7], steps=4))
     assert [point.axes.get("alpha") for point in found] == [1.0, 0.7, None]
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        (
+            {"pooling": ["fold", "foldd"]},
+            "pooling is 'foldd'; choose one of auto, fold, layer .with pooling 'foldd', steps 16",
+        ),
+        ({"encoding": "poison"}, "encoding is 'poison'; choose"),
+        ({"readout": 3}, "readout is 3; choose"),
+        ({"search": "best"}, "search is 'best'; choose"),
+        ({"threshold_form": "even"}, "threshold_form is 'even'; choose"),
+        ({"weight_bits": [4, 9]}, "weights of 9 bits are asked for; choose 2 to 8"),
+        ({"weight_bits": "8"}, "weight_bits is '8'; give one number"),
+        ({"profile": "loihi3"}, "profile 'loihi3' is unknown"),
+        ({"profile": 2}, "profile is 2; give the name"),
+        ({"method": "paper", "percentile": "99"}, "percentile is '99'; allowed are"),
+        ({"alpha": [1.0, float("nan")]}, "alpha is nan; give positive numbers"),
+        ({"channelwise": "no"}, "channelwise is 'no'; choose True or False"),
+        ({"steps": [4, 2**21]}, "steps are 2097152; allowed are"),
+    ],
+)
+def test_no_combination_is_measured_if_a_conversion_would_refuse_one(axes, words):
+    with pytest.raises(UsageError, match=words):
+        points(grid(**axes))
 
 
 def test_what_neurons_cannot_do_is_left_out_and_mistakes_are_refused():

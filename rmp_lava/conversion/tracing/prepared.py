@@ -5,7 +5,6 @@ Both become part of the first layer: the reading of a network starts from them (
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -109,9 +108,10 @@ def _normalisation(
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     if input_range is None and mean is None and std is None:
         return None, None
-    low, high = (0.0, 1.0) if input_range is None else map(float, input_range)
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UsageError(f"input_range is ({low:g}, {high:g}); give two finite numbers, the smaller one first")
+    limits = _numbers("input_range", (0.0, 1.0) if input_range is None else input_range)
+    if limits.shape != (2,) or not np.isfinite(limits).all() or not limits[0] < limits[1]:
+        raise UsageError(f"input_range is {input_range!r}; give two finite numbers, the smaller one first")
+    low, high = limits.tolist()
     subtracted, divisor = (
         _by_channel(name, values, shape) for name, values in (("mean", 0.0 if mean is None else mean), ("std", std))
     )
@@ -122,12 +122,19 @@ def _normalisation(
 
 def _by_channel(name: str, given: Values | None, shape: tuple[int, ...]) -> np.ndarray:
     """float64 () or (channels, 1, ...)."""
-    values = np.array(1.0 if given is None else given, dtype=np.float64)
+    values = _numbers(name, 1.0 if given is None else given)
     if values.ndim > 1 or values.size not in (1, shape[0]) or not np.isfinite(values).all():
         raise UsageError(
             f"{name} has {values.size} values, but the images have {shape[0]} channels; give one finite number, or one for each"
         )
     return values.reshape(()) if values.size == 1 else per_row(values, len(shape))
+
+
+def _numbers(name: str, given: Values) -> np.ndarray:
+    try:
+        return np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} is {given!r}; give numbers") from None
 
 
 def takes_events(model: nn.Module | ExportedProgram, images: np.ndarray) -> bool:
