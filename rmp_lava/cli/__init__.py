@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -50,6 +51,8 @@ log = logging.getLogger(logs.ROOT)
 def main() -> None:
     """Run the command line; user errors print one sentence and exit with code 2, without a traceback."""
     warnings.showwarning = _show_warning
+    if isinstance(sys.stdout, TextIOWrapper):  # where its encoding lacks a character of a table or of a file's name
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(logs.first(sys.argv[1:]))
     except RmpLavaError as error:

@@ -186,16 +186,16 @@ def estimate(
     Simulates test images on backend fast and multiplies the operations by the profile's figures. Nothing is measured on
     hardware.
     """
-    from .. import netx
     from ..backends import run as run_network
     from ..hardware import estimate as make_estimate, load_profile, map_network
     from ..report import hardware as report
-    from ..report.costs import Costs, measured_costs, side_by_side
+    from ..report.costs import Costs, check_comparable, measured_costs, side_by_side
     from ..report.runs import steps_for
     from ..schedule import schedule
     from ..sources.images import images_for
 
-    network = netx.load(net)
+    network, *others = options.to_compare(net, compare)
+    check_comparable(network, others)
     chosen = load_profile(profile)
     # Stock neurons send the same spikes, but need a blank step in each period.
     blank, count = int(implementation == "stock"), steps_for(network, steps)
@@ -216,9 +216,9 @@ def estimate(
     summary = found.summary() | {"data": what}
     if truth is not None:
         summary |= result.score(network, truth).figures
-    if compare:
+    if others:
         runs = [Costs(network, result, found, truth)]
-        runs += [measured_costs(each, values, truth, chosen, seed=seed) for each in options.to_compare(compare)]
+        runs += [measured_costs(each, values, truth, chosen, steps=count, seed=seed) for each in others]
         console.print(side_by_side(runs))
         summary["compared"] = [each.summary() for each in runs]
     write_json(json_path, summary)

@@ -54,7 +54,7 @@ def begin(level: LogLevel | None, path: Path | None) -> None:
     Raises
     ------
     UsageError
-        If the file cannot be written.
+        If the file cannot be written, or is none of text.
     """
     log = logging.getLogger(ROOT)
     for handler in [each for each in log.handlers if not isinstance(each, logging.NullHandler)]:
@@ -65,12 +65,22 @@ def begin(level: LogLevel | None, path: Path | None) -> None:
     log.addHandler(shown)
     if path is not None:
         check_writable(path, UsageError)
+        if _is_binary(path):
+            raise UsageError(f"{path} exists and is no text, so no log is appended to it; choose another path")
         path.parent.mkdir(parents=True, exist_ok=True)
         written = logging.FileHandler(path, encoding="utf-8")
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         log.addHandler(written)
     log.setLevel((level or ("warning" if path is None else "info")).upper())
     log.propagate = False
+
+
+def _is_binary(path: Path) -> bool:
+    """Whether it is a network, a checkpoint, an array or the like: their first bytes have zeros."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"\0" in file.read(512)
 
 
 def first(arguments: list[str]) -> list[str]:

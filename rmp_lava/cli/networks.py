@@ -182,7 +182,7 @@ def run(
         Path | None,
         typer.Option(
             help="Also write outputs, every spike and final potentials of each layer to this .npz file.",
-            callback=lambda path: path and options.check_result(path, ".npz"),
+            callback=options.result(".npz"),
         ),
     ] = None,
     json_path: options.Json = None,
@@ -266,7 +266,12 @@ def run(
 
 def upgrade(
     net: options.Net,
-    new: Annotated[Path, typer.Argument(help="The file to write; an older one of that name is replaced.")],
+    new: Annotated[
+        Path,
+        typer.Argument(
+            help="The file to write; an older one of that name is replaced.", callback=options.result(".net")
+        ),
+    ],
     for_lava_dl: Annotated[
         bool,
         typer.Option(

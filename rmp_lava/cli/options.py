@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -53,6 +54,11 @@ def check_result(path: Path, suffix: str) -> Path:
     return path
 
 
+def result(suffix: str) -> Callable[[Path | None], Path | None]:
+    """`check_result` as the callback of an option that may be missing."""
+    return lambda path: None if path is None else check_result(path, suffix)
+
+
 Json = Annotated[
     Path | None,
     typer.Option("--json", help="Also write the result as JSON; '-' is standard output.", callback=_check_json),
@@ -100,11 +106,19 @@ def _check_nets(paths: list[Path] | None) -> list[Path] | None:
     return paths
 
 
-def to_compare(paths: list[Path] | None) -> list[SpikingNetwork]:
-    """Networks to compare with, under the names of their files, as forms of a network have the same name."""
+def to_compare(net: Path, others: list[Path] | None) -> list[SpikingNetwork]:
+    """A network, and those to compare it with if there are any: then under the names of their files, or paths if names are alike.
+
+    Their own names do not tell forms of a network apart.
+    """
     from .. import netx
 
-    return [netx.load(path).replace(name=path.stem) for path in paths or ()]
+    if not others:
+        return [netx.load(net)]
+    paths = [net, *others]
+    stems = [path.stem for path in paths]
+    names = [stem if stems.count(stem) == 1 else str(path) for path, stem in zip(paths, stems, strict=True)]
+    return [netx.load(path).replace(name=name) for path, name in zip(paths, names, strict=True)]
 
 
 def _check_net(path: Path) -> Path:

@@ -43,13 +43,12 @@ def report(
     """
     output = output or net.with_suffix(".html")
     _check(output, figures)
-    from .. import netx
     from ..report.page.page import make_page, write_page
     from ..report.runs import steps_for
     from ..sources.images import images_for
     from ..sources.models import load_kept
 
-    network = netx.load(net)
+    network, *compared = options.to_compare(net, others)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
     trained: Model | str
     try:
@@ -64,7 +63,7 @@ def report(
         trained=trained,
         what=what,
         profile=profile,
-        compare=options.to_compare(others),
+        compare=compared,
         nets=(net, *(others or ())),
         seed=seed,
         arguments=("rmp-lava", *sys.argv[1:]),

@@ -14,7 +14,9 @@ from .output import console_for, write_json
 
 def zoo(
     name: Annotated[str | None, typer.Argument(help="Network to show or write; lists all if omitted.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the network's .net file here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the network's .net file here.", callback=options.result(".net"))
+    ] = None,
     trained: Annotated[
         bool, typer.Option("--trained", help="Write its trained weights instead, a .net file for convert and tune.")
     ] = False,
@@ -52,6 +54,7 @@ def zoo(
         found = fetch(download, data_dir)
         console.print(found)
         console.print(f"Use it with --data-dir {found.place}", soft_wrap=True)
+        write_json(json_path, {"dataset": download, "data_dir": str(found.place), "source": found.source})
         return
     if name is None:
         console.print(networks.zoo_table())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import run
+from ..errors import UsageError
 from ..hardware import Estimate, Profile, estimate, map_network
 from ..network import SpikingNetwork
 from ..results import Run
@@ -17,7 +18,6 @@ from ..scores import Score
 from ..tables import Table, table
 from ..words import count, digits, quantity
 from .hardware import cores_taken
-from .runs import steps_for
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,27 @@ class Costs:
         }
 
 
+def check_comparable(network: SpikingNetwork, others: Iterable[SpikingNetwork]) -> None:
+    """Raise `UsageError` if one of the others takes other images than a network."""
+    for other in others:
+        if other.input.shape != network.input.shape:
+            raise UsageError(
+                f"the networks {network.name!r} and {other.name!r} take inputs of shape {network.input.shape} and "
+                f"{other.input.shape}; only networks for the same images can be compared"
+            )
+
+
 def measured_costs(
-    network: SpikingNetwork, images: np.ndarray, truth: np.ndarray | None, profile: Profile, *, seed: int = 0
+    network: SpikingNetwork,
+    images: np.ndarray,
+    truth: np.ndarray | None,
+    profile: Profile,
+    *,
+    steps: int,
+    seed: int = 0,
 ) -> Costs:
-    """Run a network on images for the time steps that it was made for."""
-    result = run(network, images, steps_for(network, None), seed=seed, progress=True)
+    """Run a network on images for the T that it was made for, or for `steps` if it does not record its T."""
+    result = run(network, images, network.balanced_steps or steps, seed=seed, progress=True)
     return Costs(network, result, estimate(network, result, profile, map_network(network, profile)), truth)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -49,12 +50,12 @@ def describe_run(result: Run, what: str, score: Score | None) -> list[str]:
 
 def write_arrays(path: StrPath, result: Run) -> None:
     """Write a run's arrays to an .npz file: "output", and what was recorded, as "spikes/LAYER" and "potentials/LAYER"."""
-    arrays = {"output": result.output}
+    arrays: dict[str, Any] = {"output": result.output}
     for what, recorded in (("spikes", result.spikes), ("potentials", result.potentials)):
         arrays |= {f"{what}/{name}": array for name, array in recorded.items()}
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    write_atomically(path, content.getvalue(), DataError)
+    np.savez_compressed(content, **arrays)
+    write_atomically(path, content.getbuffer(), DataError)
 
 
 def _crossing(result: Run) -> str:

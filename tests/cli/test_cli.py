@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -20,6 +21,7 @@ from rmp_lava.netx import load, save
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+LENET = Path(__file__).resolve().parents[2] / "exports" / "reference" / "fashion-lenet.net"
 STAGES = ["trained ANN", "folded", "clipped", "float SNN", "integer SNN"]
 MINE = """
 import torch
@@ -302,6 +304,15 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("check", "."), "is a folder; pass a checkpoint of `rmp-lava train`"),
         (("run", "d.net", "--json", "d.pt"), "d.pt exists and is not named as a .json file, so it is not replaced"),
         (("run", "d.net", "--output", "d.pt"), "d.pt exists and is not named as a .npz file, so it is not replaced"),
+        (("upgrade", "d.net", "d.pt"), "d.pt exists and is not named as a .net file, so it is not replaced"),
+        (("zoo", "digits-soft", "--output", "d.pt"), "d.pt exists and is not named as a .net file"),
+        (("sweep", "a.toml", "--csv", "d.net"), "d.net exists and is not named as a .csv file"),
+        (("sweep", "a.toml"), "a.toml cannot be read (No such file or directory); correct the path of the study"),
+        (("info", "d.net", "--log-file", "d.net"), "d.net exists and is no text, so no log is appended to it"),
+        (
+            ("estimate", "d.net", "--compare", LENET),
+            "inputs of shape (1, 8, 8) and (1, 28, 28); only networks for the same",
+        ),
         (("check", "notes.txt"), "is no trained network that can be read"),
         (("check", "json:loads", "--shape", "3"), "json:loads() failed (TypeError"),
         (("check", "os:getcwd", "--shape", "3"), "must return a torch.nn.Module"),
@@ -310,9 +321,10 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
 )
 def test_invalid_arguments(work, error, monkeypatch, arguments, found):
     monkeypatch.chdir(work)
-    before = (work / "d.net").read_bytes()
+    files = (work / "d.net", work / "d.pt")
+    before = [file.read_bytes() for file in files]
     assert found in error(*arguments)
-    assert (work / "d.net").read_bytes() == before
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_without_a_number_of_steps_or_a_data_set_the_option_is_named(work, tmp_path, error):
@@ -408,6 +420,14 @@ def test_tune_writes_a_network_and_goes_on_where_it_stopped(work, call, tmp_path
 
 
 # Processes
+
+
+def test_characters_that_the_encoding_of_the_output_lacks_are_replaced(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert run_main("zoo", "digits-soft") == 0
+    sys.stdout.flush()
+    assert b"40.9 ?J for each image" in written.getvalue()
 
 
 def child(*arguments) -> subprocess.CompletedProcess:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from compiled_networks import mnist, pilotnet
 
+from rmp_lava.cli.options import to_compare
 from rmp_lava.hardware import load_profile
 from rmp_lava.netx import save
 
@@ -221,6 +222,16 @@ def test_tables_keep_to_the_terminal(call, nets, monkeypatch, columns):
     assert code == 0 and lines and ("24×32×99" in output) == (columns == "120")
     # No cell is broken into two lines: each layer and the sum have one each.
     assert len(lines) == 11
+
+
+def test_networks_to_compare_are_named_by_their_files(nets, tmp_path):
+    other, same = tmp_path / "other.net", tmp_path / "pilotnet.net"
+    for copy in (other, same):
+        copy.write_bytes(nets["pilotnet"].read_bytes())
+    own = nets["pilotnet"]
+    assert [network.name for network in to_compare(own, None)] == ["pilotnet"]
+    assert [network.name for network in to_compare(own, [other])] == ["pilotnet", "other"]
+    assert [network.name for network in to_compare(own, [same, other])] == [str(own), str(same), "other"]
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def test_arrays_of_a_run_and_of_its_upgraded_file_are_those_of_the_library(tmp_p
     command("run", path, "--input-message-bits", "3", *taken)
     expected = run(load(path, input_message_bits=3), messages, 5, record=("spikes", "potentials"))
     with np.load(tmp_path / "out.npz") as first:
+        assert sorted(first) == ["output", "potentials/dense0", "spikes/dense0", "spikes/input"]
         np.testing.assert_array_equal(first["output"], expected.output)
         np.testing.assert_array_equal(first["spikes/input"], messages)
         np.testing.assert_array_equal(first["potentials/dense0"], expected.potentials["dense0"])

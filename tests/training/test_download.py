@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import pickle
 import sys
 import tarfile
@@ -15,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from rmp_lava.cli import app
 from rmp_lava.errors import DataError, UsageError
 from rmp_lava.training.data import download
 
@@ -71,6 +73,16 @@ def test_fashion_mnist_is_fetched_once_and_read(mirror, tmp_path):
     for file in mirror.iterdir():
         file.unlink()
     assert download("fashion-mnist", tmp_path / "data").fingerprint == fashion.fingerprint
+    arguments = (
+        "--download",
+        "fashion-mnist",
+        "--data-dir",
+        str(tmp_path / "data"),
+        "--json",
+        str(tmp_path / "a.json"),
+    )
+    app(["zoo", *arguments], standalone_mode=False)
+    assert json.loads((tmp_path / "a.json").read_text())["data_dir"] == str(fashion.place)
 
 
 @pytest.mark.slow

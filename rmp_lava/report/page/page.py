@@ -24,7 +24,7 @@ from ...network import SpikingNetwork
 from ...plot.style import Palette, palette
 from ...tables import Table, printable
 from ...words import plural
-from ..costs import Costs, measured_costs
+from ..costs import Costs, check_comparable, measured_costs
 from . import layers, sections
 from .comparison import comparison_sections
 from .hardware import cores_section, energy_section, hardware_facts
@@ -120,8 +120,8 @@ def make_page(
     profile : str or Profile
         Hardware profile of the core map and the energy estimate.
     compare : sequence of SpikingNetwork
-        Other networks for the same images, such as a form of this one with sigma-delta neurons: each runs for its own T, and the
-        page shows what it reaches and costs, and where it differs.
+        Other networks for the same images, such as a form of this one with sigma-delta neurons: each runs for its own T (for
+        `steps` if it records none), and the page shows what it reaches and costs, and where it differs.
     nets : sequence of Path
         The `.net` files that the network and those to compare were read from; their names and SHA-256 are shown.
     seed : int
@@ -134,18 +134,13 @@ def make_page(
     UsageError, DataError, ProfileError
         If a network takes inputs of another shape, or as running and mapping do.
     """
-    for other in compare:
-        if other.input.shape != network.input.shape:
-            raise UsageError(
-                f"the networks take inputs of shape {network.input.shape} and {other.input.shape}; only networks for the same "
-                "images can be compared"
-            )
+    check_comparable(network, compare)
     mapping = map_network(network, profile)  # an error in the profile shows before anything runs
     what = what or plural(len(images), "image")
     measured = measure(network, images, labels, what, steps, trained, seed=seed)
     hardware = estimate(network, measured.result, mapping.profile, mapping)
     forms = [Costs(network, measured.result, hardware, labels)]
-    forms += [measured_costs(each, images, labels, mapping.profile, seed=seed) for each in compare]
+    forms += [measured_costs(each, images, labels, mapping.profile, steps=steps, seed=seed) for each in compare]
     found = [
         sections.network_section(measured),
         sections.accuracy_section(measured),
