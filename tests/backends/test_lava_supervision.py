@@ -180,7 +180,9 @@ def test_killed_process_model_is_an_error_not_a_hang(traces, monkeypatch):
         return 0
 
     monkeypatch.setattr(lava_session, "_samples_done", kill_one)
-    with pytest.raises(BackendError, match="^Lava failed"):
+    with pytest.raises(
+        BackendError, match=r"^Lava failed: a ProcessModel was ended by signal 9 \(Killed\), as .* memory"
+    ):
         run(samples=20_000, time_limit=40)
     assert calls
 
@@ -193,7 +195,9 @@ def test_killed_worker_leaves_the_template_to_the_next_run(traces, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(lava_session, "_samples_done", kill)
-        with pytest.raises(BackendError, match="^Lava failed"):
+        with pytest.raises(
+            BackendError, match=r"^Lava failed: its process was ended by signal 9 \(Killed\), as .* memory"
+        ):
             run(samples=20_000, time_limit=40)
     assert traces[0].returncode == -signal.SIGKILL
     assert run().samples == 2
@@ -251,6 +255,18 @@ def test_each_worker_has_the_environment_of_its_run(traces, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     shutil.rmtree(tmp_path / "a")
     shutil.rmtree(tmp_path / "b")
+
+
+def test_the_users_folders_may_hold_modules_of_pythons_names_and_be_long(tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise RuntimeError('of the user')")
+    monkeypatch.chdir(tmp_path)
+    long = tmp_path / ("ü" * 50)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    template._end()
+    assert run(time_limit=120).samples == 2
+    assert not list(long.iterdir())
 
 
 # The forked child outlives the caller, and must not keep a template alive.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,18 @@ NETWORK, MESSAGES, DONE = "network.net", "messages.npy", "done.npy"
 def array_path(folder: Path, kind: str, index: int) -> Path:
     """File of one population's "counts", "sums", "last", "crossing", "spikes" or "membrane"; `index` as in the task."""
     return folder / f"{kind}{index}.npy"
+
+
+def ending(code: int) -> str:
+    """How a process of an exit code ended, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    why = (
+        ", as systems do when memory runs out; free some, or run fewer samples at once"
+        if code == -signal.SIGKILL
+        else ""
+    )
+    return f"was ended by signal {-code} ({signal.strsignal(-code)}){why}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,11 +188,13 @@ def _own_models(neuron_program: str | None) -> Models:
     if neuron_program is None:
         return {}
     module, _, name = neuron_program.partition(":")
+    sys.path.insert(0, "")
     try:
         model = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as problem:
         raise BackendError(
-            f"neuron program {neuron_program!r} cannot be imported ({problem}); it must be package.module:ProcessModel"
+            f"neuron program {neuron_program!r} cannot be imported ({problem}); it must be package.module:ProcessModel, in the "
+            "current folder, in PYTHONPATH or installed"
         ) from None
     if getattr(model, "implements_process", None) is not RMP:
         raise BackendError(

@@ -28,7 +28,7 @@ from ...schedule import Schedule
 from ..batches import Part, join
 from ..board import Board
 from ..circuit import Circuit, Recording
-from .job import DONE, ERROR, JOB, LOG, MESSAGES, NETWORK, RESULT, Job, NetworkTask, Outcome, Target, array_path
+from .job import DONE, ERROR, JOB, LOG, MESSAGES, NETWORK, RESULT, Job, NetworkTask, Outcome, Target, array_path, ending
 from .template import Worker
 
 _POLL_SECONDS = 0.05
@@ -179,19 +179,23 @@ def supervise(folder: Path, samples: int, time_limit: float | None, progress: bo
     finally:
         worker.end()
     if worker.returncode != 0 or not (folder / RESULT).is_file():
-        raise BackendError(f"Lava failed: {_failure(folder)}")
+        raise BackendError(f"Lava failed: {_failure(folder, worker.returncode or 0)}")
     outcome: Outcome = pickle.loads((folder / RESULT).read_bytes())
     return outcome
 
 
-def _failure(folder: Path) -> str:
-    """Why the worker failed, in its own words; otherwise the last line that it printed."""
-    for name in (ERROR, LOG):
-        with contextlib.suppress(OSError):
-            lines = (folder / name).read_text(errors="replace").strip().splitlines()
-            if lines:
-                return lines[-1] if name == LOG else " ".join(lines)
-    return "it ended without a message"
+def _failure(folder: Path, code: int) -> str:
+    """Why the worker failed, in its own words; otherwise the signal that ended it, or the last line that it printed."""
+    said, printed = (_lines(folder / name) for name in (ERROR, LOG))
+    if said or code < 0:
+        return " ".join(said) or f"its process {ending(code)}"
+    return printed[-1] if printed else "it ended without a message"
+
+
+def _lines(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return path.read_text(errors="replace").strip().splitlines()
+    return []
 
 
 def _samples_done(folder: Path) -> int:

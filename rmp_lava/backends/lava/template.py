@@ -23,9 +23,10 @@ from .job import LOG
 
 GRACE_SECONDS = 5.0
 _LONGEST_PAUSE = 0.05
-_WORKER = "rmp_lava.backends.lava.worker"
+_SERVE = "import sys; sys.path[:] = filter(None, sys.path); from rmp_lava.backends.lava.worker import begin; begin()"
+"""Not -m, which would import the user's random.py instead of Python's if that is in the working folder."""
 _LONGEST_FOLDER = 72
-"""Characters; the names of multiprocessing's sockets in it ("/pymp-xxxxxxxx/listener-xxxxxxxx") are limited to 107 bytes."""
+"""Bytes; the names of multiprocessing's sockets in it ("/pymp-xxxxxxxx/listener-xxxxxxxx") are limited to 107 bytes."""
 
 
 class Worker:
@@ -97,7 +98,7 @@ class _Template:
         self.line, other = socket.socketpair()
         with other, log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", _WORKER],
+                [sys.executable, "-c", _SERVE],
                 stdin=other.fileno(),
                 stdout=output,  # for the failure of a template that does not even start
                 stderr=subprocess.STDOUT,
@@ -161,8 +162,8 @@ def _environment() -> dict[str, str]:
 
 
 def _temporary(folder: Path) -> str | None:
-    """TMPDIR of a job: its folder, so that what multiprocessing leaves behind is removed with it."""
-    return str(folder) if len(str(folder)) <= _LONGEST_FOLDER else os.environ.get("TMPDIR")
+    """TMPDIR of a job: its folder, so that what multiprocessing leaves behind is removed with it; None: the system's own."""
+    return str(folder) if len(os.fsencode(folder)) <= _LONGEST_FOLDER else None
 
 
 def _working_folder() -> str | None:

@@ -1,4 +1,4 @@
-"""Processes in which Lava runs. `python -m rmp_lava.backends.lava.worker` is the template that forks them (`template`).
+"""Processes in which Lava runs. A Python process that calls `begin` is the template that forks them (`template`).
 
 Lava forks one OS process per ProcessModel, sets the process-wide start method of multiprocessing, hangs when torch has
 run before the fork, and can wait for ever after a crash. A process group of its own for each job makes all of that harmless: the
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ...errors import RmpLavaError
-from .job import ERROR, JOB, LOG, RESULT, Outcome
+from .job import ERROR, JOB, LOG, RESULT, Outcome, ending
 
 if TYPE_CHECKING:
     from lava.magma.core.model.model import AbstractProcessModel
@@ -118,7 +118,6 @@ def _begin(line: int) -> Path:
     if request["cwd"] is not None:
         with contextlib.suppress(OSError):
             os.chdir(request["cwd"])
-        sys.path[0] = request["cwd"]
     importlib.invalidate_caches()
     np.random.seed()
     return folder
@@ -147,7 +146,7 @@ def _watch(actors: list[Any], finished: threading.Event, folder: Path) -> None:
                 print(failure[1], flush=True)
                 _fail(folder, f"{type(failure[0]).__name__}: {failure[0]}")
             if actor.exitcode not in (None, 0) and not finished.is_set():
-                _fail(folder, f"a ProcessModel ended with exit code {actor.exitcode}")
+                _fail(folder, f"a ProcessModel {ending(actor.exitcode)}")
 
 
 def _search_each_class_once() -> None:
@@ -199,7 +198,8 @@ def main(folder: Path) -> None:
         _fail(folder, f"{type(problem).__name__}: {problem}")
 
 
-if __name__ == "__main__":
+def begin() -> NoReturn:
+    """Be the template; in each process that it forks, do a job."""
     main(serve())
     # A regular exit would take apart what the template imported, which takes longer than a small run.
     sys.stdout.flush()
