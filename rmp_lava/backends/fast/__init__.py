@@ -41,6 +41,7 @@ from .synapses import OF_BYTES
 from .windows import WindowSimulation
 
 _T = TypeVar("_T")
+_Begin = Callable[..., BatchSimulation | SigmaDeltaSimulation]
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt`."""
 _SMALL = 2**27
@@ -109,6 +110,15 @@ class FastNetwork:
                     self._prepared[steps] = Prepared(self.network, self._place, self.options.kernel, steps=steps)
             return self._prepared[steps]
 
+    def _simulation(self, plan: Schedule) -> tuple[_Begin, Callable[[], str]]:
+        """What begins to simulate a batch, and what tells after the run how sums were computed."""
+        prepared = self._prepared_for(plan.steps if plan.wait else None)
+        if isinstance(prepared, PreparedSigmaDelta):
+            return partial(SigmaDeltaSimulation, prepared), prepared.describe
+        kind = WindowSimulation if plan.wait else BatchSimulation
+        begin = partial(kind, prepared, confidence=self.options.confidence)
+        return begin, partial(prepared.describe, prepared.event_counts())
+
     def run(
         self,
         images: np.ndarray,
@@ -127,7 +137,7 @@ class FastNetwork:
         """
         network, options, started = self.network, self.options, time.perf_counter()
         _keep_freed_memory()
-        prepared = self._prepared_for(plan.steps if plan.wait else None)
+        begin, describe = self._simulation(plan)
         # Threads cost more than they save where all of the work takes a millisecond.
         small = len(images) * plan.steps * self._products < _SMALL
         threads = 1 if small else min(torch.get_num_threads(), usable_cores())
@@ -140,13 +150,6 @@ class FastNetwork:
             memory=options.memory,
             step_by_step=options.confidence is not None,
         )
-        begin: Callable[..., BatchSimulation | SigmaDeltaSimulation]
-        if isinstance(prepared, PreparedSigmaDelta):
-            begin, describe = partial(SigmaDeltaSimulation, prepared), prepared.describe
-        else:
-            kind = WindowSimulation if plan.wait else BatchSimulation
-            begin = partial(kind, prepared, confidence=options.confidence)
-            describe = partial(prepared.describe, prepared.event_counts())
         with (
             torch.no_grad(),
             limited_to(threads),
