@@ -118,7 +118,7 @@ def _shape(recordings: Recordings, given: Sequence[int] | None) -> tuple[int, ..
 def _binned(events: np.ndarray, what: str, steps: int, shape: tuple[int, ...], duration: float | None) -> np.ndarray:
     """(steps, *shape) numbers of events."""
     names = events.dtype.names or ()
-    axes = [axis for axis, n in zip(_AXES[len(shape)], shape, strict=True) if axis != "p" or n > 1]
+    axes = {axis: n for axis, n in zip(_AXES[len(shape)], shape, strict=True) if axis != "p" or n > 1}
     missing = [name for name in ("t", *axes) if name not in names]
     if missing:
         raise DataError(
@@ -127,29 +127,28 @@ def _binned(events: np.ndarray, what: str, steps: int, shape: tuple[int, ...], d
         )
     if not len(events):
         return np.zeros((steps, *shape), np.int64)
+    place = step = _steps_of(events, what, steps, duration)
+    for name, n in axes.items():
+        values = (events["p"] > 0 if name == "p" else events[name]).astype(np.int64)
+        if values.min() < 0 or values.max() >= n:
+            raise DataError(
+                f"{what} has {name} from {values.min()} to {values.max()}; allowed are 0 to {n - 1}, so pass another shape"
+            )
+        place = place * n + values
+    found: np.ndarray = np.bincount(place[step < steps], minlength=steps * math.prod(shape))
+    return found.reshape(steps, *shape)
+
+
+def _steps_of(events: np.ndarray, what: str, steps: int, duration: float | None) -> np.ndarray:
+    """(events,) int64 time step of each, from 0; `steps` and more after the duration."""
     times = events["t"].astype(np.float64)  # microseconds of centuries are exact
     if not np.isfinite(times).all():
         raise DataError(f"{what} has times that are NaN or infinite; events have finite times")
     times -= times.min()
     span = duration or float(times.max())
-    # The last event ends the recording, so it belongs to the last part.
     step = np.floor(times * (steps / span)).astype(np.int64) if span else np.zeros(len(times), np.int64)
-    if duration is None:
-        step = np.minimum(step, steps - 1)
-    place = step
-    for name, n in zip(_AXES[len(shape)], shape, strict=True):
-        values = (events["p"] > 0).astype(np.int64) if name == "p" and n > 1 else None
-        if name != "p":
-            values = events[name].astype(np.int64)
-            if values.min() < 0 or values.max() >= n:
-                raise DataError(
-                    f"{what} has {name} from {values.min()} to {values.max()}; allowed are 0 to {n - 1}, so pass another "
-                    "shape"
-                )
-        place = place * n if values is None else place * n + values
-    inside = step < steps
-    found: np.ndarray = np.bincount(place[inside], minlength=steps * math.prod(shape))
-    return found.reshape(steps, *shape)
+    # The last event ends the recording, so it belongs to the last part.
+    return np.minimum(step, steps - 1) if duration is None else step
 
 
 EVENT_DATASETS = {"nmnist": "NMNIST", "dvs-gesture": "DVSGesture", "shd": "SHD"}
