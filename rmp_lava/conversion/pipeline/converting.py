@@ -14,6 +14,7 @@ from ... import __version__
 from ...choices import ConvertReadout, Method, NeuronKind, Pooling, SearchFor, TrainedEncoding, check_choice
 from ...encoding import check_images, drawn_events
 from ...errors import ConversionError, RmpLavaWarning, UsageError
+from ...findings import Finding
 from ...network import SpikingNetwork
 from ...netx.lava_dl_loader import lava_dl_obstacles
 from ...scores import check_classes
@@ -293,23 +294,13 @@ class _Request:
         check_choice("readout", self.readout, ConvertReadout)
         steps, seed, quantization = self.steps, self.seed, self.quantization
         profile = check_early(steps, candidates[-1].wait, self.search, quantization)
-        images = np.asarray(self.images)
-        traced = traced_network(self.model, images, self.pooling, self.readout, self.name, self.encoding)
-        analog, findings = with_encoding(traced, self.encoding, self.method)
-        if self.encoding == "spikes":
-            analog, images = taking_events(analog, images, steps, seed)
-        made = dict(self.provenance)
-        made |= {"rmp_lava": __version__, "method": self.method, "encoding": analog.input.encoding}
-        if findings:
-            made["choices"] = [finding.sentence() for finding in findings]
-        analog, images, labels = self._ready(analog, images, made)
+        analog, images, labels, findings = self._analog()
         if quantization.for_lava_dl:
             refuse_for_lava_dl(analog, candidates[0])
         if self.pooling == "auto":
             analog = unfold_pooling(analog, images, profile, quantization.threshold_form)
         layer_profiles(analog, profile, quantization.weight_bits)  # refuses early
         objective = None if self.search is None else make_objective(self.search, analog, images, labels)
-        progress = self.progress
         corrected = analog if candidates[0].calibrate == "bias" else None
         integers = Quantizer(images, steps, quantization, profile, corrected, seed)
         numbers = len(analog.layers), steps, len(images)
@@ -323,14 +314,27 @@ class _Request:
             real=self.has_real_targets,
             profile=profile,
             seed=seed,
-            progress=progress,
+            progress=self.progress,
             calls=self.calls,
         )
         if objective is not None:
-            how: dict[str, Any] = {"integers": integers, "seed": seed, "progress": progress, "calls": self.calls}
+            how: dict[str, Any] = {"integers": integers, "seed": seed, "progress": self.progress, "calls": self.calls}
             floating = search_thresholds(floating, objective, steps, **how)
         integer = integers(floating)
         return Conversion(analog, floating, integer, steps, self.model, seed, findings=findings)
+
+    def _analog(self) -> tuple[SpikingNetwork, np.ndarray, np.ndarray | None, tuple[Finding, ...]]:
+        """The analog network, images and labels that fit it, and what was chosen for the caller."""
+        images = np.asarray(self.images)
+        traced = traced_network(self.model, images, self.pooling, self.readout, self.name, self.encoding)
+        analog, findings = with_encoding(traced, self.encoding, self.method)
+        if self.encoding == "spikes":
+            analog, images = taking_events(analog, images, self.steps, self.seed)
+        made = dict(self.provenance)
+        made |= {"rmp_lava": __version__, "method": self.method, "encoding": analog.input.encoding}
+        if findings:
+            made["choices"] = [finding.sentence() for finding in findings]
+        return (*self._ready(analog, images, made), findings)
 
     def _ready(
         self, traced: SpikingNetwork, images: np.ndarray, made: dict[str, Any]
