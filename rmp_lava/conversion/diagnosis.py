@@ -137,12 +137,9 @@ def diagnose_rates(conversion: Conversion, request: Request) -> Diagnosis | None
     layer = begins_at(layers) or min(
         layers, key=lambda each: 1.0 if each.image_correlation is None else each.image_correlation
     )
-    known = layer.image_correlation
-    cause = (
-        "whose rates vary with no image"
-        if known is None
-        else f"whose rates and activations correlate by {known:.2f} over images"
-    )
+    cause = "whose rates vary with no image"
+    if layer.image_correlation is not None:
+        cause = f"whose rates and activations correlate by {layer.image_correlation:.2f} over images"
     longer: list[tuple[str, dict[str, Any]]] = [
         (f"steps={factor * steps}", {"steps": factor * steps}) for factor in (2, 4) if factor * steps <= _MOST_STEPS
     ]

@@ -135,11 +135,8 @@ def _bands(
     number: int,
 ) -> None:
     """A mark for each spike, less wide than a step of the `points` of the column."""
-    colours, mark, y = (
-        palette([layer.name for layer in network]).layers,
-        float(np.clip(0.4 * points / steps, 0.6, 2.0)),
-        0.0,
-    )
+    colours = palette([layer.name for layer in network]).layers
+    mark, y = float(np.clip(0.4 * points / steps, 0.6, 2.0)), 0.0
     for name, which in shown.items():
         step, neuron = np.nonzero(sent(spikes, name, which)[place])
         whole = int(np.count_nonzero(spikes[name][place]))

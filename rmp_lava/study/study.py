@@ -109,11 +109,8 @@ class Study:
         if both := sorted(self.networks.keys() & self.nets.keys()):
             raise UsageError(f"{both[0]!r} is among the networks and the nets; give each its own name")
         _known(self.grid, AXES, "axis of [grid]")
-        object.__setattr__(
-            self,
-            "grid",
-            MappingProxyType({**self.grid, **{axis: _DEFAULTS[axis] for axis in _DEFAULTS if axis not in self.grid}}),
-        )
+        defaults = {axis: values for axis, values in _DEFAULTS.items() if axis not in self.grid}
+        object.__setattr__(self, "grid", MappingProxyType({**self.grid, **defaults}))
         for axis, values in self.grid.items():
             if not values or len(set(map(repr, values))) < len(values):
                 raise UsageError(f"axis {axis!r} has the values {list(values)}; give at least one, and each once")
@@ -237,12 +234,8 @@ def _cluster(table: Mapping[str, Any]) -> Cluster:
     _known(table, [each.name for each in fields(Cluster)], "entry of [cluster]")
     lists = ("directives", "prologue")
     for name, value in table.items():
-        fits = (
-            isinstance(value, list)
-            if name in lists
-            else isinstance(value, int if name in ("workers", "threads") else str)
-        )
-        if not fits or isinstance(value, bool):
+        kind = list if name in lists else int if name in ("workers", "threads") else str
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise UsageError(f"{name} of [cluster] is {value!r}, which has another type; see docs/guides/clusters.md")
     given: dict[str, Any] = {name: tuple(map(str, value)) if name in lists else value for name, value in table.items()}
     return Cluster(**given)
