@@ -162,13 +162,13 @@ def demands(
         raise UsageError("sigma-delta neurons are Lava's own already; leave out implementation='stock'")
     if stock and network.is_graded:
         raise UsageError("stock neurons send no graded spikes; leave out implementation='stock'")
-    steps = _messages(network) if steps is None else steps
-    pulses = _pulses_of(network, steps) if stock else {}
+    steps = _known_steps(network) if steps is None else steps
+    pulses = _pulses_by_population(network, steps) if stock else {}
 
     def population(name: str, shape: tuple[int, ...], neurons: Neurons, synapses: tuple[SynapseDemand, ...]) -> Demand:
         role: Role = "input" if name == INPUT else "layer"
         if stock:
-            return _pulsed(Demand(name, shape, synapses, role=role), neurons, pulses[name], bits)
+            return _with_stock_synapses(Demand(name, shape, synapses, role=role), neurons, pulses[name], bits)
         return Demand(name, shape, synapses, slots if neurons.reset == "soft" else 1, role)
 
     result = []
@@ -177,7 +177,9 @@ def demands(
     for layer in network:
         synapses = tuple(_synapse(s, network.source_shape(s.source), bits, sparse) for s in layer.synapses)
         result.append(population(layer.name, layer.shape, layer.neurons, synapses))
-    return [*_with_relays(network, result, bits), *_pulses(network, pulses, period, steps)] if stock else result
+    if not stock:
+        return result
+    return [*_with_relays(network, result, bits), *_pulsing_populations(network, pulses, period, steps)]
 
 
 def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int, sparse: bool) -> SynapseDemand:
@@ -192,7 +194,7 @@ def _synapse(synapse: Synapse, source: tuple[int, ...], limit: int, sparse: bool
     return SynapseDemand(synapse.source, "conv", inputs, bits, (height, width), *geometry, pool)
 
 
-def _pulsed(demand: Demand, neurons: Neurons, pulses: Sequence[Pulse], bits: int) -> Demand:
+def _with_stock_synapses(demand: Demand, neurons: Neurons, pulses: Sequence[Pulse], bits: int) -> Demand:
     """The same population with the further synapses of stock neurons: see `backends.lava.stock_lif`.
 
     A self-synapse subtracts the threshold; others carry pulses (for the initial potential, and to keep neurons from spiking) and
@@ -220,18 +222,18 @@ def _pulsed(demand: Demand, neurons: Neurons, pulses: Sequence[Pulse], bits: int
     )
 
 
-def _messages(network: SpikingNetwork) -> int:
+def _known_steps(network: SpikingNetwork) -> int:
     """T, as far as it is known."""
     return network.wait if network.balanced_steps is None else network.balanced_steps
 
 
-def _pulses_of(network: SpikingNetwork, steps: int) -> dict[str, list[Pulse]]:
+def _pulses_by_population(network: SpikingNetwork, steps: int) -> dict[str, list[Pulse]]:
     """Population -> its pulses, in periods that end with blank steps."""
     ends = steps if network.wait else None
     return {each.name: pulses_of(each.neurons, each.window.wait, True, ends) for each in populations_of(network)}
 
 
-def _pulses(
+def _pulsing_populations(
     network: SpikingNetwork, pulses: Mapping[str, Sequence[Pulse]], period: int | None, steps: int
 ) -> list[Demand]:
     """The neurons that pulse: one for each time step in which a pulse arrives, more where its value takes several weights.

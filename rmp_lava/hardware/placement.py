@@ -209,7 +209,7 @@ class _Load:
         self.limits = {name: limit for name, limit in limits.items() if limit is not None}
         self.known: dict[Block, dict[str, int]] = {}  # of `fullest`, as passes ask for the same block again
         # Where only non-zero weights are stored, blocks of the same size take different numbers of words.
-        self.differ = not demand.is_image and any(s.stored is not None for s in demand.synapses)
+        self.cores_differ = not demand.is_image and any(s.stored is not None for s in demand.synapses)
         # No splitting mends what the smallest block exceeds.
         self.obstacles: dict[str, int] = {}
         smallest = self.fullest((1,) * len(demand.shape))
@@ -234,7 +234,7 @@ class _Load:
 
     def parts(self, block: Block) -> list[tuple[int, dict[str, int]]]:
         """(number of cores, what each of them takes) of a population that is cut into such blocks."""
-        if self.differ:
+        if self.cores_differ:
             size, cores = self.demand.size, ceil(self.demand.size / block[0])
             unknown: list[int | None] = [None] * cores
             columns = [self._stored_words(s, block[0]) or unknown for s in self.demand.synapses]
@@ -251,7 +251,7 @@ class _Load:
     def fullest(self, block: Block) -> dict[str, int]:
         """Resource -> the most that a core takes of it."""
         if block not in self.known:
-            taken = [each for _, each in self.parts(block)] if self.differ else [self.of(block)]
+            taken = [each for _, each in self.parts(block)] if self.cores_differ else [self.of(block)]
             self.known[block] = {name: max(each[name] for each in taken) for name in RESOURCES}
         return self.known[block]
 
@@ -297,10 +297,8 @@ class _Load:
 
     def _list_words(self, weights: int, bits: int, header: int) -> int:
         """Words of a list of weights; each list starts at a word of its own."""
-        per_list, word = (
-            self.profile.count("cores.weights_per_list") or max(weights, 1),
-            self.profile["cores.word_bits"],
-        )
+        per_list = self.profile.count("cores.weights_per_list") or max(weights, 1)
+        word = self.profile["cores.word_bits"]
         full, rest = divmod(weights, per_list)
         words = full * ceil((per_list * bits + header) / word)
         return words + (ceil((rest * bits + header) / word) if rest else 0)
