@@ -159,6 +159,17 @@ def test_unreadable_messages_are_an_error_not_a_hang(traces, monkeypatch):
         run(time_limit=100)
 
 
+def test_a_failure_on_a_full_disk_is_an_error_not_a_hang(traces, monkeypatch):
+    def fill(network, images, plan, seed, path):
+        for name in ("error.txt", "log.txt"):
+            (path.parent / name).symlink_to("/dev/full")
+        path.write_bytes(b"no array")
+
+    monkeypatch.setattr(lava_session, "write_messages", fill)
+    with pytest.raises(BackendError, match=r"^Lava failed: it cannot write to .*No space left on device.* TMPDIR"):
+        run(time_limit=100)
+
+
 def test_crash_of_the_worker_before_lava_starts(traces, monkeypatch):
     monkeypatch.setattr(lava_session.netx, "save", lambda network, path: path.write_bytes(b"no network"))
     with pytest.raises(BackendError, match="^Lava failed: .*not HDF5"):

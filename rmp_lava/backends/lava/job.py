@@ -24,6 +24,9 @@ JOB, RESULT, ERROR, LOG = "job.pickle", "result.pickle", "error.txt", "log.txt"
 NETWORK, MESSAGES, DONE = "network.net", "messages.npy", "done.npy"
 
 
+MORE_SPACE = "free space, or let TMPDIR name a folder that has more"
+
+
 def array_path(folder: Path, kind: str, index: int) -> Path:
     """File of one population's "counts", "sums", "last", "crossing", "spikes" or "membrane"; `index` as in the task."""
     return folder / f"{kind}{index}.npy"
@@ -33,12 +36,11 @@ def ending(code: int) -> str:
     """How a process of an exit code ended, in words."""
     if code >= 0:
         return f"ended with exit code {code}"
-    why = (
-        ", as systems do when memory runs out; free some, or run fewer samples at once"
-        if code == -signal.SIGKILL
-        else ""
-    )
-    return f"was ended by signal {-code} ({signal.strsignal(-code)}){why}"
+    why: dict[int, str] = {
+        signal.SIGKILL: ", as systems do when memory runs out; free some, or run fewer samples at once",
+        signal.SIGBUS: f", as happens to processes whose files have no room; {MORE_SPACE}",
+    }
+    return f"was ended by signal {-code} ({signal.strsignal(-code)}){why.get(-code, '')}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Networks and circuits, on the CPU simulator and on a board, all run this way: La
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import tempfile
 import time
@@ -28,10 +29,27 @@ from ...schedule import Schedule
 from ..batches import Part, join
 from ..board import Board
 from ..circuit import Circuit, Recording
-from .job import DONE, ERROR, JOB, LOG, MESSAGES, NETWORK, RESULT, Job, NetworkTask, Outcome, Target, array_path, ending
+from .job import (
+    DONE,
+    ERROR,
+    JOB,
+    LOG,
+    MESSAGES,
+    MORE_SPACE,
+    NETWORK,
+    RESULT,
+    Job,
+    NetworkTask,
+    Outcome,
+    Target,
+    array_path,
+    ending,
+)
 from .template import Worker
 
 _POLL_SECONDS = 0.05
+_MOST_READ = 2**16
+"""Bytes of a log."""
 
 
 def run_network(
@@ -118,9 +136,13 @@ def _network_task(job: Job) -> NetworkTask:
 @contextlib.contextmanager
 def _folder(job: Job) -> Iterator[Path]:
     """A folder that only this user can open, with a job in it."""
-    with tempfile.TemporaryDirectory(prefix="rmp-lava-") as name:
-        (Path(name) / JOB).write_bytes(pickle.dumps(job))
-        yield Path(name)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rmp-lava-")))
+            (folder / JOB).write_bytes(pickle.dumps(job))
+        except OSError as error:
+            raise BackendError(f"there is no room for Lava's files ({error.strerror}); {MORE_SPACE}") from None
+        yield folder
 
 
 def probed_layers(network: SpikingNetwork, record: Collection[str]) -> tuple[str, ...]:
@@ -145,7 +167,9 @@ def write_messages(network: SpikingNetwork, images: np.ndarray, plan: Schedule, 
                 messages = encode(network.input, images[i : i + 1], plan.steps, seed=seed, first_sample=i)
                 file.write(np.ascontiguousarray(messages[0, :steps]).tobytes())
     except OSError as error:
-        raise BackendError(f"the messages for Lava cannot be written to {path.parent} ({error.strerror})") from None
+        raise BackendError(
+            f"the messages for Lava cannot be written to {path.parent} ({error.strerror}); {MORE_SPACE}"
+        ) from None
 
 
 def supervise(folder: Path, samples: int, time_limit: float | None, progress: bool = False) -> Outcome:
@@ -189,12 +213,18 @@ def _failure(folder: Path, code: int) -> str:
     said, printed = (_lines(folder / name) for name in (ERROR, LOG))
     if said or code < 0:
         return " ".join(said) or f"its process {ending(code)}"
+    if code > 1:
+        return f"it cannot write to {folder} ({os.strerror(code)}); {MORE_SPACE}"
     return printed[-1] if printed else "it ended without a message"
 
 
 def _lines(path: Path) -> list[str]:
-    with contextlib.suppress(OSError):
-        return path.read_text(errors="replace").strip().splitlines()
+    """The last lines of a file, which may be long; none of what is no file."""
+    if not path.is_file():
+        return []
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _MOST_READ))
+        return file.read(_MOST_READ).decode(errors="replace").strip().splitlines()
     return []
 
 

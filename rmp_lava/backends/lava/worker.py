@@ -131,10 +131,18 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGTERM)
 
 
-def _fail(folder: Path, sentence: str) -> NoReturn:
-    """Report a failure and end at once: a regular exit would wait for ProcessModels that never end."""
-    (folder / ERROR).write_text(sentence)
-    os._exit(1)
+def _fail(folder: Path, sentence: str, trace: str = "") -> NoReturn:
+    """Report a failure and end at once: a regular exit would wait for ProcessModels that never end.
+
+    The exit code is the error's number where not even the report can be written, as on a full disk.
+    """
+    code = 1
+    try:
+        (folder / ERROR).write_text(sentence)
+        print(trace, flush=True)
+    except OSError as problem:
+        code = problem.errno or code
+    os._exit(code)
 
 
 def _watch(actors: list[Any], finished: threading.Event, folder: Path) -> None:
@@ -143,8 +151,7 @@ def _watch(actors: list[Any], finished: threading.Event, folder: Path) -> None:
         for actor in actors:
             failure = actor.exception
             if failure is not None:
-                print(failure[1], flush=True)
-                _fail(folder, f"{type(failure[0]).__name__}: {failure[0]}")
+                _fail(folder, f"{type(failure[0]).__name__}: {failure[0]}", failure[1])
             if actor.exitcode not in (None, 0) and not finished.is_set():
                 _fail(folder, f"a ProcessModel {ending(actor.exitcode)}")
 
@@ -194,8 +201,7 @@ def main(folder: Path) -> None:
     except RmpLavaError as problem:
         _fail(folder, str(problem))
     except Exception as problem:
-        traceback.print_exc()
-        _fail(folder, f"{type(problem).__name__}: {problem}")
+        _fail(folder, f"{type(problem).__name__}: {problem}", traceback.format_exc())
 
 
 def begin() -> NoReturn:
