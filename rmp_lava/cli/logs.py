@@ -68,7 +68,7 @@ def begin(level: LogLevel | None, path: Path | None) -> None:
         if _is_binary(path):
             raise UsageError(f"{path} exists and is no text, so no log is appended to it; choose another path")
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = logging.FileHandler(path, encoding="utf-8")
+        written = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         log.addHandler(written)
     log.setLevel((level or ("warning" if path is None else "info")).upper())

@@ -47,6 +47,12 @@ def test_a_file_gets_what_was_called_found_and_failed(call, tmp_path):
     assert said[-1].startswith("none.net does not exist") and " ERROR " in lines[-1]
 
 
+def test_a_log_takes_names_that_are_no_unicode(call, tmp_path):
+    assert call("profiles", "--log-file", tmp_path / "a.log") == (0, "")
+    logging.getLogger("rmp_lava").info("none\udcff.net")
+    assert "none\\udcff.net" in (tmp_path / "a.log").read_text()
+
+
 @pytest.mark.parametrize(
     ("level", "shown"),
     [

@@ -14,6 +14,7 @@ from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
 from rmp_lava.network import INPUT, Dense, Layer, Neurons, SpikingNetwork
 from rmp_lava.report.page.comparison import mcnemar
+from rmp_lava.report.page.page import Page, write_page
 from rmp_lava.report.page.parts import Section
 
 IMAGES = np.random.default_rng(1).random((6, 3), dtype=np.float32)
@@ -89,6 +90,11 @@ def test_networks_of_other_images_are_not_compared(first):
     )
     with pytest.raises(UsageError, match=r"shape \(3,\) and \(4,\); only networks for the same images"):
         compared(first, other)
+
+
+def test_a_page_takes_names_that_are_no_unicode(tmp_path):
+    write_page(Page("n\udcff", "a title", "", (), (), ()), tmp_path / "a.html")
+    assert "n?" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
 def test_chance_is_mcnemars():

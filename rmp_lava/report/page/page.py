@@ -189,7 +189,7 @@ def _downloads(name: str, **contents: str) -> list[_Download]:
     """One for each kind of file (csv, tex) -> content; none of what is large."""
     found = []
     for suffix, text in contents.items():
-        content = text.encode("utf-8")
+        content = text.encode("utf-8", "replace")
         if len(content) <= _MOST_EMBEDDED:
             kind = {"csv": "text/csv", "tex": "text/x-tex"}[suffix]
             link = f"data:{kind};base64,{base64.b64encode(content).decode()}"
@@ -250,7 +250,7 @@ def write_page(page: Page, output: Path, figures: Path | None = None) -> list[Pa
     UsageError
         If a file cannot be written.
     """
-    written = [write_atomically(output, page.html.encode("utf-8"), UsageError)]
+    written = [write_atomically(output, page.html.encode("utf-8", "replace"), UsageError)]
     if figures is not None:
         for name, content in _files(page):
             written.append(write_atomically(figures / name, content, UsageError))
@@ -262,8 +262,8 @@ def _files(page: Page) -> Iterator[tuple[str, bytes]]:
         yield f"{picture.key}.svg", to_svg(picture.wide)
         yield f"{picture.key}.pdf", to_pdf(picture.wide)
         yield f"{picture.key}.png", to_png(picture.wide)
-        yield f"{picture.key}.csv", picture.data.to_csv().encode("utf-8")
+        yield f"{picture.key}.csv", picture.data.to_csv().encode("utf-8", "replace")
     for section in page.sections:
         for name, sheet in section.named_sheets():
-            yield f"{name}.csv", sheet.table.to_csv().encode("utf-8")
-            yield f"{name}.tex", _titled(sheet).to_latex().encode("utf-8")
+            yield f"{name}.csv", sheet.table.to_csv().encode("utf-8", "replace")
+            yield f"{name}.tex", _titled(sheet).to_latex().encode("utf-8", "replace")
