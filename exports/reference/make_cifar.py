@@ -1,10 +1,10 @@
-"""Make `NAME-trained.net` or `NAME.net`, for NAME vgg16-cifar or resnet20-cifar, from a checkpoint of `rmp-lava train`.
+"""Make `NAME-trained.net` from a checkpoint of `rmp-lava train`, or `NAME.net` from that; NAME is vgg16-cifar or resnet20-cifar.
 
 python exports/reference/make_cifar.py trained vgg16-cifar cifar10_jpeg.zip exports/vgg16-4-levels.pt
-python exports/reference/make_cifar.py tuned vgg16-cifar cifar10_jpeg.zip exports/vgg16-4-levels.pt
+python exports/reference/make_cifar.py tuned vgg16-cifar cifar10_jpeg.zip
 
 trained: the weights, per layer in 8 bits, with thresholds at the largest activations. tuned: fine-tuned for T = 4 and neurons
-that wait for 4 steps.
+that wait for 4 steps, with the trained networks of both names as teachers.
 """
 
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import rmp_lava
+from rmp_lava.conversion.distillation import MeanOutput, accuracy
 from rmp_lava.training.checkpoint import load_model
 from rmp_lava.training.data import Dataset, load, split_validation
 
@@ -20,7 +21,7 @@ FOLDER = Path(__file__).parent
 HELD_OUT = 0.02
 """Share of the training images that tuning does not use: 1,000 of the 5,000 that training did not use either."""
 STEPS = 4
-EPOCHS = {"vgg16-cifar": 10, "resnet20-cifar": 1}
+EPOCHS = {"vgg16-cifar": 20, "resnet20-cifar": 8}
 LEARNING_RATE = {"vgg16-cifar": 5e-4, "resnet20-cifar": 2e-4}
 POOLING = {"vgg16-cifar": "layer", "resnet20-cifar": "fold"}
 
@@ -52,12 +53,15 @@ def keep(name: str, cifar: Dataset, checkpoint: str) -> None:
     rmp_lava.save(made.integer, FOLDER / f"{name}-trained.net")
 
 
-def tune(name: str, cifar: Dataset, checkpoint: str) -> None:
-    """Levels of T steps, with the network of the checkpoint as teacher."""
-    model, _ = load_model(checkpoint)
+def tune(name: str, cifar: Dataset) -> None:
+    """Levels of T steps, with the trained networks as teachers."""
     split = split_validation(cifar, HELD_OUT)
+    trained = {each: rmp_lava.load_trained(str(FOLDER / f"{each}-trained.net")).model for each in EPOCHS}
+    for each, teacher in {**trained, "both": MeanOutput(trained.values())}.items():
+        right = accuracy(teacher, split.validation_images, split.validation_labels)
+        print(f"teacher {each}: {right:.1%} of held-out images")
     tuned = rmp_lava.tune(
-        model,
+        trained[name],
         split.train_images,
         split.train_labels,
         steps=STEPS,
@@ -65,8 +69,9 @@ def tune(name: str, cifar: Dataset, checkpoint: str) -> None:
         epochs=EPOCHS[name],
         learning_rate=LEARNING_RATE[name],
         batch_size=128,
-        augmentation="crop-flip",
+        augmentation="crop-flip-cutout",
         precision="bfloat16",
+        teachers=list(trained.values()),
         validation=(split.validation_images, split.validation_labels),
         pooling=POOLING[name],
         name=name,
@@ -81,5 +86,5 @@ def tune(name: str, cifar: Dataset, checkpoint: str) -> None:
 
 
 if __name__ == "__main__":
-    kind, network, images, weights = sys.argv[1:]
-    {"trained": keep, "tuned": tune}[kind](network, load("cifar10", images), weights)
+    kind, network, images, *checkpoint = sys.argv[1:]
+    {"trained": keep, "tuned": tune}[kind](network, load("cifar10", images), *checkpoint)
