@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from ..network import SpikingNetwork
 from ..scores import UNLABELLED, check_classes
 from ..training.data import VALIDATION_FRACTION, Dataset, as_float, draw, load, split_validation
 from ..training.data.lazy_images import Images
-from .models import TrainedModel
+
+if TYPE_CHECKING:  # PyTorch is not imported where nothing is converted
+    from .models import TrainedModel
 
 MAX_IMAGE_BYTES = 2**33
 VALIDATION_IMAGES = 1000

@@ -161,17 +161,17 @@ def test_a_job_that_fails_is_named_and_the_others_go_on(checkpoint, tmp_path, ca
     study = written(
         tmp_path,
         checkpoint,
-        f"images = 20\ncalibration = 10\nnets = {{ n = '{other}' }}\n[grid]\nsteps = 4\nweight_bits = [8, 77]",
+        f"images = 20\ncalibration = 10\nnets = {{ n = '{other}' }}\n[grid]\nsteps = 4\nweight_bits = [8, {{ conv9 = 4 }}]",
     )
     out = tmp_path / "a.json"
     code, shown, err = run(capsys, study, "--store", tmp_path / "store", "--json", out)
     result = json.loads(out.read_text())
     assert code == 1 and [row["network"] for row in result["rows"]] == ["digits", "n"]
     (failed,) = result["failed"]
-    assert failed["settings"]["options"]["weight_bits"] == 77 and "77" in failed["error"]
+    assert failed["settings"]["options"]["weight_bits"] == {"conv9": 4} and "'conv9'" in failed["error"]
     assert (
         "failed: network of network digits" in err
-        and f"weight_bits 77, form integer: {failed['error']}" in " ".join(shown.split())
+        and f"weight_bits {{'conv9': 4}}, form integer: {failed['error']}" in " ".join(shown.split())
     )
     # A network that has changed since is not the one that was measured.
     plan = Plan(read_study(study), tmp_path / "store")
