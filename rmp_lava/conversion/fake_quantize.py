@@ -8,7 +8,7 @@ the threshold becomes an integer that determines the exact scale of the weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,8 @@ class FakeQuantizer:
 
     `levels` is the largest message of the layer's sources: the input's levels, or 1 for spikes. `scale_of` gives the activation
     scales of the layer itself (its threshold) and of its sources, at every call. `potential_peak` is the largest |potential|
-    that an integrating read-out is expected to reach in `steps` time steps, in the layer's units; 0 if unknown. For the rest
-    see `quantize`.
+    that an integrating read-out is expected to reach in `steps` time steps, in the layer's units; 0 if unknown. `headroom` is
+    the largest scale that leaves potentials room. For the rest see `quantize`.
     """
 
     layer: Layer
@@ -47,6 +47,7 @@ class FakeQuantizer:
     steps: int
     profile: Profile
     form: ThresholdForm
+    headroom: float = math.inf
 
     def __call__(
         self, weights: list[torch.Tensor], bias: torch.Tensor | None
@@ -83,7 +84,7 @@ class FakeQuantizer:
         largest = None if bias is None else bias.detach().abs().max().cpu().numpy()
         neurons = Neurons(self._threshold(), self.layer.neurons.reset, bias=largest)
         extremes = Layer(self.layer.name, self.layer.shape, synapses, neurons, potential_peak=self.potential_peak)
-        return choose_scale(extremes, self.levels, self.profile, self.form, steps=self.steps, shifted=shifted)
+        return choose_scale(extremes, self.levels, self.profile, self.form, self.headroom, self.steps, shifted)
 
     def _threshold(self) -> float:
         return 1.0 if self.layer.neurons.reset == "none" else self.scale_of(self.layer.name)
@@ -110,10 +111,18 @@ def attach_quantizers(
     steps: int,
     profile: Profile,
     threshold_form: ThresholdForm,
+    headrooms: Mapping[str, float],
 ) -> None:
     """Give each layer of an analog network its quantizer; arguments as in `FakeQuantizer`, `levels` the input's."""
     for layer in analog.network:
         reads_input = any(synapse.source == INPUT for synapse in layer.synapses)
         analog[layer.name].quantizer = FakeQuantizer(
-            layer, levels if reads_input else 1, scale_of, potential_peak, steps, profile, threshold_form
+            layer,
+            levels if reads_input else 1,
+            scale_of,
+            potential_peak,
+            steps,
+            profile,
+            threshold_form,
+            headrooms[layer.name],
         )

@@ -93,7 +93,7 @@ def quantize(
     profile = load_profile(profile)
     profiles = layer_profiles(network, profile, weight_bits)
     network, horizon = _expecting(network, steps)
-    headrooms = {layer.name: _headroom(layer, profile, ranges) for layer in network}
+    headrooms = headroom_of_layers(network, profile, ranges)
     source = quantize_input(network, profile, threshold_form, headrooms, horizon)
     scales = [
         choose_scale(layer, _levels(layer, source), each, threshold_form, headrooms[layer.name], horizon)
@@ -130,6 +130,13 @@ def layer_profiles(network: SpikingNetwork, profile: Profile, weight_bits: Weigh
         if name not in names:
             raise UsageError(f"weight_bits has layer {name!r}, which the network has not; it has {', '.join(names)}")
     return [profile.with_weight_bits(weight_bits[name]) if name in weight_bits else profile for name in names]
+
+
+def headroom_of_layers(
+    network: SpikingNetwork, profile: Profile, ranges: Mapping[str, Range] | None
+) -> dict[str, float]:
+    """Largest potential scale of each layer that leaves its potentials room, see `quantize`; infinite where none is needed."""
+    return {layer.name: _headroom(layer, profile, ranges) for layer in network}
 
 
 def _headroom(layer: Layer, profile: Profile, ranges: Mapping[str, Range] | None) -> float:

@@ -11,10 +11,11 @@ from torch import nn
 from ..choices import Dynamics, ThresholdForm
 from ..hardware import Profile
 from ..network import INPUT, Layer, SpikingNetwork
+from ..neuron import Range
 from .activation_scales import least_error_scales
 from .analog import AnalogNetwork, activations
 from .fake_quantize import attach_quantizers
-from .quantize import quantize_input
+from .quantize import headroom_of_layers, quantize_input
 from .spike_activations import ActivationScale, ClipFloor, Integrate, MeanOverTime
 
 
@@ -24,7 +25,7 @@ class TunableNetwork(nn.Module):
     A network of events takes (N, T, *input shape).
     `network` is a float one in analog form, with an integrating read-out; `scales` are the initial activation scales of its
     spiking layers by name; `output_peak` is the largest |output| that is expected, which limits the read-out's scale. For
-    `profile` and `threshold_form` see `quantize`.
+    `profile`, `threshold_form` and `ranges` see `quantize`; ranges are in units of activations.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class TunableNetwork(nn.Module):
         output_peak: float,
         profile: Profile,
         threshold_form: ThresholdForm,
+        ranges: Mapping[str, Range] | None = None,
     ) -> None:
         super().__init__()
         self.steps, self.output_peak, self.profile, self.form = steps, output_peak, profile, threshold_form
+        self.headrooms = headroom_of_layers(network, profile, ranges)
         self.analog, self.takes_events = AnalogNetwork(network), network.input.encoding == "spikes"
         # Names of layers may contain dots, which PyTorch's names may not.
         self._scales = {name: ActivationScale(value) for name, value in scales.items()}
@@ -63,9 +66,16 @@ class TunableNetwork(nn.Module):
 
     def follow_levels(self) -> None:
         """Update what follows from weights and activation scales in jumps: the input's levels and the quantizers."""
-        self.levels = quantize_input(self.to_network(), self.profile, self.form).full_scale
+        self.levels = quantize_input(self.to_network(), self.profile, self.form, self.headrooms).full_scale
         attach_quantizers(
-            self.analog, self.levels, self._scale_of, self.output_peak * self.steps, self.steps, self.profile, self.form
+            self.analog,
+            self.levels,
+            self._scale_of,
+            self.output_peak * self.steps,
+            self.steps,
+            self.profile,
+            self.form,
+            self.headrooms,
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -97,7 +107,12 @@ class TunableNetwork(nn.Module):
 
 
 def make_tunable(
-    network: SpikingNetwork, images: np.ndarray, steps: int, profile: Profile, threshold_form: ThresholdForm
+    network: SpikingNetwork,
+    images: np.ndarray,
+    steps: int,
+    profile: Profile,
+    threshold_form: ThresholdForm,
+    ranges: Mapping[str, Range] | None = None,
 ) -> TunableNetwork:
     """A network to tune, with the activation scales that it has, or else those of least squared error on some training images.
 
@@ -111,4 +126,4 @@ def make_tunable(
         values = least_error_scales(analog, images, steps)
     output = network.output.name
     peak = max(float(v.abs().max()) for _, name, v in activations(analog, images) if name == output)
-    return TunableNetwork(network, steps, values, peak, profile, threshold_form)
+    return TunableNetwork(network, steps, values, peak, profile, threshold_form, ranges)

@@ -7,7 +7,7 @@ Bu et al., ICLR 2022); this costs as much as training the analog network, but ig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..errors import DataError, UsageError
 from ..files import StrPath
 from ..hardware import Profile, load_profile
 from ..network import INPUT, SpikingNetwork
+from ..neuron import Range
 from ..schedule import Schedule
 from ..scores import check_truth
 from ..training.data.lazy_images import Images, LazyImages
@@ -52,6 +53,7 @@ def tune(
     wait: int = 0,
     profile: str | Profile = "loihi2",
     threshold_form: ThresholdForm = "stock",
+    ranges: Mapping[str, Range] | None = None,
     validation: Labelled | None = None,
     teachers: Sequence[SpikingNetwork] = (),
     progress: bool = False,
@@ -80,8 +82,9 @@ def tune(
         other, call `tune` two times.
     wait : int
         Time steps that neurons integrate before they may spike, 0 .. T. With T the spikes are those of "rates", which costs less.
-    profile, threshold_form
-        As for `rmp_lava.conversion.quantize.quantize` afterwards.
+    profile, threshold_form, ranges
+        As for `rmp_lava.conversion.quantize.quantize` afterwards. With other ranges that would round to other numbers than those
+        that were trained.
     validation : tuple of (images, labels), optional
         Measured after each epoch, with the dynamics that are trained; nothing is chosen by it.
     teachers : sequence of SpikingNetwork
@@ -133,6 +136,7 @@ def tune(
         "wait": wait,
         "profile": profile.name,
         "threshold_form": threshold_form,
+        "ranges": None if ranges is None else {name: list(map(float, limits)) for name, limits in ranges.items()},
         "teachers": [network_checksum(each) for each in teachers],
     }
     Schedule(steps, 1, wait=wait)  # refuses a wait that is longer
@@ -140,7 +144,7 @@ def tune(
     # Evenly over all images, which may be sorted by class.
     chosen = np.unique(np.linspace(0, len(images) - 1, _CALIBRATION_IMAGES).astype(int))
     calibration = image_batch(images, chosen, "cpu").numpy()
-    model = make_tunable(network, calibration, steps, profile, threshold_form).to(learning.device)
+    model = make_tunable(network, calibration, steps, profile, threshold_form, ranges).to(learning.device)
     teacher = MeanOutput(map(AnalogNetwork, teachers)).to(learning.device) if teachers else None
     state = State(model, torch.optim.Adam(model.parameters(), lr=learning.learning_rate), teacher)
     if resume and checkpoint_path is not None:

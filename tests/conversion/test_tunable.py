@@ -13,6 +13,7 @@ from tuned import as_spiking, residual, simulated
 from rmp_lava.backends import run
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.fake_quantize import attach_quantizers
+from rmp_lava.conversion.headroom import native_ranges
 from rmp_lava.conversion.quantize import quantize
 from rmp_lava.conversion.tunable import TunableNetwork
 from rmp_lava.errors import ConversionError
@@ -50,7 +51,16 @@ def test_fake_quantised_numbers_are_those_of_quantize(network, seed, form, peak,
     except ConversionError:
         assume(False)  # too little is left of a layer, which `test_quantize` covers
     analog = AnalogNetwork(network)
-    attach_quantizers(analog, whole.input.levels, lambda n: 1.0 if n == INPUT else values[n], peak, 8, profile, form)
+    attach_quantizers(
+        analog,
+        whole.input.levels,
+        lambda n: 1.0 if n == INPUT else values[n],
+        peak,
+        8,
+        profile,
+        form,
+        dict.fromkeys(values, np.inf),
+    )
     for module, layer in zip(analog.layers, whole, strict=True):
         weights, bias = module.parameters_in_use()
         scale, levels = layer.record["scale"], layer.record["input_levels"]
@@ -75,10 +85,14 @@ def test_unrolled_network_computes_what_the_integer_network_does(steps):
     network, values = residual(), {"a.conv": 0.8, "b": 0.9, "c": 1.3}
     images = np.random.default_rng(1).random((20, 2, 6, 6), dtype=np.float32)
     peak = 12.0
-    whole = quantize(as_spiking(network, values, peak * steps), "loihi2")
+    floating = as_spiking(network, values, peak * steps)
+    ranges = native_ranges(floating.replace(wait=steps), images, steps)  # what a layer gathers in 7 steps needs room
+    whole = quantize(floating, "loihi2", ranges=ranges)
     assert whole.input.levels < 255 and all(layer.neurons.threshold % 2 == 0 for layer in whole.layers[:-1])
-    model = TunableNetwork(network, steps, values, peak, LOIHI2, "stock")
+    model = TunableNetwork(network, steps, values, peak, LOIHI2, "stock", ranges)
     assert model.levels == whole.input.levels
+    thresholds = [[layer.neurons.threshold for layer in each] for each in (whole, quantize(floating, "loihi2"))]
+    assert thresholds[0] != thresholds[1]
     model.use("spikes")
     output = whole.output.record
     scale = output["scale"] * output["input_levels"] * steps
@@ -86,16 +100,15 @@ def test_unrolled_network_computes_what_the_integer_network_does(steps):
     with torch.no_grad():
         found = model(torch.from_numpy(images)).numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-        for wait in range(1, steps if steps < 7 else 1):  # what the first layer gathers in 7 steps saturates
+        for wait in range(1, steps):
             model.use("spikes", wait)
             found = model(torch.from_numpy(images)).numpy()
             output = to_weight_units(run(whole.replace(wait=wait), images, steps, "reference").output)
             np.testing.assert_allclose(found, output / scale, rtol=1e-4, atol=1e-4)
         model.use("rates")
         waiting = run(whole.replace(wait=steps), images, steps)
-        if steps < 7:
-            reached = to_weight_units(waiting.output) / scale
-            np.testing.assert_allclose(model(torch.from_numpy(images)).numpy(), reached, rtol=1e-4, atol=1e-4)
+        reached = to_weight_units(waiting.output) / scale
+        np.testing.assert_allclose(model(torch.from_numpy(images)).numpy(), reached, rtol=1e-4, atol=1e-4)
         assert not np.allclose(model(torch.from_numpy(images)).numpy(), expected, atol=1e-2) or steps == 1
 
 

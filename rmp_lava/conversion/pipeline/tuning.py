@@ -247,6 +247,8 @@ def tune(
     converted = balance_best(
         analog, some, steps, before_tuning, integers=integers, profile=profile, seed=seed, progress=progress
     )
+    ranges = integers.measured_ranges(converted)
+    integers = with_changes(integers, ranges=ranges, _made=[])
     tuned = tune_network(
         unscale(converted),
         images,
@@ -257,6 +259,7 @@ def tune(
         wait=wait,
         profile=quantization.profile if quantization.weight_bits is None else profile,
         threshold_form=quantization.threshold_form,
+        ranges=ranges,
         validation=validation,
         teachers=taught_by or ([analog] if distill else []),
         progress=progress,
