@@ -67,8 +67,7 @@ def main() -> None:
     model.eval()
     some = digits.train_images[:500]
     for_board = rmp_lava.Quantization(for_board=True)
-    described = {"name": "digits-deep", "dataset": digits.name, "class_names": tuple(digits.class_names)}
-    conversion = rmp_lava.convert(model, some, steps=STEPS, quantization=for_board, **described)
+    conversion = rmp_lava.convert(model, some, steps=STEPS, name="digits-deep", quantization=for_board)
     path = rmp_lava.save(conversion.integer, Path(__file__).with_name("digits-deep.net"))
     result = rmp_lava.run(rmp_lava.load(path), digits.test_images, STEPS)
     with torch.no_grad():
