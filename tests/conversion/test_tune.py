@@ -12,10 +12,13 @@ from torch import nn
 from torch.nn import functional
 from tuned import as_spiking, residual, simulated
 
+from rmp_lava.backends import run
+from rmp_lava.conversion import pipeline
 from rmp_lava.conversion.activation_scales import least_error_scales
 from rmp_lava.conversion.analog import AnalogNetwork
 from rmp_lava.conversion.distillation import Learning
 from rmp_lava.conversion.quantize import quantize
+from rmp_lava.conversion.tunable import TunableNetwork
 from rmp_lava.conversion.tune import Tuned, tune as tune_network
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import CheckpointError, DataError, UsageError
@@ -323,3 +326,26 @@ def test_networks_of_another_form_are_refused():
         tune(network, np.zeros((2, 1, 9, 8), np.uint8), np.zeros(2, int), 2)
     with pytest.raises(DataError, match=r"values in \[0, 255\]"):
         tune(network, images * 255, labels, 2)
+
+
+@pytest.mark.slow
+def test_integers_compute_what_was_trained_where_waiting_needs_room():
+    """Their scale leaves room for what neurons gather; trained for another one, weights would be rounded to other numbers."""
+    _, (images, labels), (held_out, _) = digits()
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10))
+    conversion = pipeline.tune(
+        nn.Sequential(*layers).eval(), images[:200], labels[:200], steps=8, wait=8, epochs=2, learning_rate=5e-3
+    )
+    ranges = conversion.integer.provenance["tune"][0]["ranges"]
+    scales = {layer.name: float(layer.activation_scale) for layer in conversion.analog.layers[:-1]}
+    peak = float(conversion.floating.output.potential_peak) / 8
+    trained = TunableNetwork(conversion.analog, 8, scales, peak, load_profile("loihi2"), "stock", ranges)
+    trained.use("rates", 8)
+    result = run(conversion.integer, held_out, 8)
+    with torch.no_grad():
+        expected = trained(torch.from_numpy(held_out)).numpy()
+    np.testing.assert_allclose(result.in_trained_units(conversion.integer), expected, atol=1e-6)
+    assert not any(result.saturations.values())
+    finer = quantize(conversion.floating, "loihi2").layers[0].neurons.threshold
+    assert finer > 1.5 * conversion.integer.layers[0].neurons.threshold  # without room
