@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, example, given, settings, strategies as st
+from hypothesis import assume, example, given, seed, settings, strategies as st
 from profiles import examples
 from strategies import (
     ENCODINGS,
@@ -147,15 +147,15 @@ def test_random_networks_are_not_silent():
     # The comparisons above prove nothing about silent networks.
     busy = []
 
-    @settings(max_examples=100, derandomize=True, database=None)
-    @given(cases())
     def collect(case):
         result = case.run("reference")
         rates = [n / case.network[k].size for k, n in result.spike_counts.items() if k != INPUT]
         busy.append(all(rate > 0 for rate in rates[:-1]) and (rates[-1] > 0 or case.network.readout != "count"))
 
-    collect()
-    assert np.mean(busy) > 0.35  # 0.40 to 0.45, depending on the modules that Hypothesis finds constants in
+    # Examples of one seed resemble each other: the share is 0.2 to 0.8 for 100 of them.
+    for number in range(6):
+        seed(number)(settings(max_examples=40, database=None)(given(cases())(collect)))()
+    assert np.mean(busy) > 0.35
 
 
 @given(cases(chain=True, max_layers=3))
