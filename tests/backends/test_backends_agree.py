@@ -152,10 +152,10 @@ def test_random_networks_are_not_silent():
         rates = [n / case.network[k].size for k, n in result.spike_counts.items() if k != INPUT]
         busy.append(all(rate > 0 for rate in rates[:-1]) and (rates[-1] > 0 or case.network.readout != "count"))
 
-    # Examples of one seed resemble each other: the share is 0.2 to 0.8 for 100 of them.
+    # Examples of one seed resemble each other: 100 of them have a share of 0.2 to 0.8, those of six seeds one of 0.44 to 0.57.
     for number in range(6):
-        seed(number)(settings(max_examples=40, database=None)(given(cases())(collect)))()
-    assert np.mean(busy) > 0.35
+        seed(number)(settings(max_examples=60, database=None)(given(cases())(collect)))()
+    assert np.mean(busy) > 0.3
 
 
 @given(cases(chain=True, max_layers=3))
