@@ -24,8 +24,8 @@ from strategies import (
 )
 
 from rmp_lava.backends import Fast, Lava, Reference, fast, reference, run
+from rmp_lava.backends.fast import extents
 from rmp_lava.backends.fast.batching import Batching
-from rmp_lava.backends.fast.extents import Extents
 from rmp_lava.backends.fast.neurons import fused, make_population
 from rmp_lava.backends.fast.synapses import Arithmetic, to_memory
 from rmp_lava.backends.synapses import apply
@@ -70,11 +70,13 @@ def batchings(draw):
 
 @contextmanager
 def fast_is(batching, *, compiled):
-    """Divide runs as given, and let numba or PyTorch compute the neurons; of small layers, sums by events pay too."""
+    """Divide runs as given, and let numba or PyTorch compute the neurons; small layers use what pays for large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "choose_batching", lambda *_, **__: batching)
         patch.setattr(fast.synapses.event_module, "_TILE_COST", 0)
         patch.setattr(fast.synapses.event_module, "_ROW_COST", 0.02)
+        patch.setattr(extents, "_LEAST_GROUPS", 1)
+        patch.setattr(extents, "_MERGED", 2)
         if not compiled:
             patch.setattr(fast.neurons, "fused", None)
         yield
@@ -93,11 +95,16 @@ def test_fast_equals_reference(case, batching, kernel, compiled):
 
 
 @settings(max_examples=examples(200))
-@given(cases(waiting=True), batchings(), st.sampled_from(["auto", "float32", "events"]), st.booleans(), st.booleans())
-def test_fast_equals_reference_where_neurons_wait(case, batching, kernel, compiled, waiting):
+@given(
+    cases(waiting=True),
+    batchings(),
+    st.sampled_from(["auto", "float32", "events"]),
+    st.booleans(),
+    st.sampled_from([EVERYTHING, (*EVERYTHING, "waiting"), ("counts",)]),
+)
+def test_fast_equals_reference_where_neurons_wait(case, batching, kernel, compiled, record):
     batching = replace(batching, steps=case.steps)
     with fast_is(batching, compiled=compiled):
-        record = (*EVERYTHING, "waiting") if waiting else EVERYTHING
         a, b = case.run(Fast(kernel=kernel), record=record), case.run("reference", record=record)
         assert_same_run(a, b)
         assert_same_report(a, b)
@@ -171,7 +178,8 @@ def test_prediction_at_t_is_that_of_a_run_of_t_steps(case):
 @given(cases(leaky=True), st.sampled_from(["native", "stock"]))
 def test_result_of_the_reference_does_not_depend_on_the_batch_size(case, implementation):
     if implementation == "stock":
-        assume(not any(layer.neurons.is_leaky and layer.neurons.v_init for layer in case.network))
+        neurons = [each.neurons for each in (case.network.input, *case.network) if each.neurons is not None]
+        assume(not any(each.is_leaky and each.v_init for each in neurons))
     together = case.run(Reference(implementation))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference, "BATCH_BYTES", 1)
@@ -430,21 +438,58 @@ def test_neurons_wait_before_they_spike():
 
 
 @settings(max_examples=examples(100))
-@given(networks(max_layers=2, resets=("soft",)), seeds, st.booleans())
-def test_extents_bound_every_order_of_arrival(network, seed, coarse):
-    rng = np.random.default_rng(seed)
-    for synapse in network.output.synapses:
+@given(networks(max_layers=2, resets=("soft",)), seeds, st.booleans(), st.booleans())
+def test_extents_bound_every_order_of_arrival(network, seed, coarse, compiled):
+    rng, samples, layer = np.random.default_rng(seed), 5, network.output
+    messages, arithmetics, partial = [], [], np.zeros((2, samples, 1, layer.size))
+    for synapse in layer.synapses:
         shape = network.source_shape(synapse.source)
-        messages = rng.integers(0, 4, (5, *shape)) * (rng.random((5, *shape)) < 0.4)
-        arithmetic = Arithmetic(torch.device("cpu"), torch.float32, "auto", largest=20)
-        total = torch.from_numpy(np.ascontiguousarray(to_memory(messages.sum(axis=0)[None].astype(np.uint8), 1)))
-        bound = Extents(synapse, shape, arithmetic, coarse=coarse).largest(total)
-        positive, negative = (
-            apply(synapse.replace(weight=np.clip(synapse.weight, *limits)), messages.sum(axis=0)[None, None])
-            for limits in ((0, None), (None, 0))
-        )
-        assert bound >= (positive - negative).max()
-        assert (np.abs(positive + negative).max() + bound) / 2 >= max(positive.max(), -negative.min())
+        sent = rng.integers(0, 9, (samples, *shape)) * (rng.random((samples, *shape)) < 0.4)
+        messages.append(torch.from_numpy(np.ascontiguousarray(to_memory(sent.astype(np.uint8), 1))))
+        arithmetics.append(Arithmetic(torch.device("cpu"), torch.float32, "auto", largest=20))
+        for sums, limits in zip(partial, ((0, None), (None, 0)), strict=True):
+            some = synapse.replace(weight=np.clip(synapse.weight, *limits))
+            sums += apply(some, sent[:, None]).reshape(samples, 1, -1)
+    positive, negative = partial[:, :, 0]
+    total = torch.from_numpy(
+        to_memory((positive + negative).reshape(samples, *layer.shape), 1).reshape(samples, -1).copy()
+    )
+    shapes = [network.source_shape(s.source) for s in layer.synapses]
+    farthest = np.maximum(positive, -negative).max(axis=1)
+    with fast_is(None, compiled=compiled):
+        bounds = extents.Extents(layer, shapes, arithmetics, coarse=coarse, inputs_may_be_large=False)
+        for room in (*farthest, *(farthest + 1), *(4 * farthest), np.inf):
+            within = bounds.are_within(float(room), messages, [1] * len(messages), total.float())
+            assert not within[farthest >= room].any()
+    assert within.all()
+
+
+@settings(max_examples=examples(60))
+@given(
+    st.integers(1, 20),
+    st.integers(-131071, 131071),
+    st.integers(1, 131071),
+    st.one_of(st.none(), st.tuples(st.integers(-4096, 4095), st.integers(0, 7))),
+    st.integers(1, 127),
+    st.integers(0, 7),
+    st.booleans(),
+    seeds,
+)
+def test_a_constant_input_saturates_equally_in_whole_windows(
+    size, v_init, threshold, bias, steps, exponent, compiled, seed
+):
+    rng = np.random.default_rng(seed)
+    weight = rng.choice([-255, -254, -3, -1, 0, 1, 2, 254, 255], (size, 3)).astype(np.int16)
+    mantissa, bias_exponent = (None, 6) if bias is None else (np.array(bias[0], dtype=np.int16), bias[1])
+    neurons = Neurons(threshold, v_init=v_init, bias=mantissa, bias_exponent=bias_exponent)
+    layer = Layer("layer", (size,), (Dense(INPUT, weight, exponent=exponent),), neurons)
+    out = Layer("out", (1,), (Dense("layer", np.ones((1, size), dtype=np.int16)),), Neurons(131071, "none"))
+    network = SpikingNetwork("constant", Input((3,), "current", 127), (layer, out), "integer", wait=steps)
+    images = rng.choice([0, 1 / 127, 0.5, 1], (4, 3)).astype(np.float32)
+    case = Case(network, images, steps)
+    with fast_is(Batching(3, steps, 1, block_bytes=2**21), compiled=compiled):
+        assert_fast_agrees(case)
+        assert_same_report(case.run("fast", record=()), case.run("reference", record=()))
 
 
 def test_a_potential_that_saturates_on_its_way_does_so_in_windows_too():

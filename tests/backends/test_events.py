@@ -15,6 +15,7 @@ from strategies import seeds
 from rmp_lava.backends import Fast, run
 from rmp_lava.backends.fast import events
 from rmp_lava.backends.fast.events import EventSums, Geometry
+from rmp_lava.backends.fast.synapses import Arithmetic, make_sums
 from rmp_lava.encoding import make_input
 from rmp_lava.network import INPUT, Conv, Dense, Layer, Neurons, SpikingNetwork
 
@@ -115,3 +116,26 @@ def test_shortcuts_that_only_scale_are_added_as_their_convolution_is(
     for name in ("a", "b", "c"):
         np.testing.assert_array_equal(a.spikes[name], b.spikes[name])
         np.testing.assert_array_equal(a.potentials[name], b.potentials[name])
+
+
+@settings(max_examples=examples(100))
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.booleans(),
+    seeds,
+)
+def test_pooling_is_computed_channel_by_channel(kernel, size, single, seed):
+    """Also where pixels at the border are left over, and where one window does not see all pixels whatever its stride is."""
+    rng, channels = np.random.default_rng(seed), 3
+    size = tuple(k if single else max(k, n) for k, n in zip(kernel, size, strict=True))
+    stride = tuple(rng.integers(1, 5, 2)) if single else kernel
+    weight = rng.integers(-255, 256, (channels, 1, *kernel)).astype(np.int16)
+    pooling = Conv("a", weight, stride=stride, groups=channels, exponent=1)
+    messages = torch.from_numpy(rng.integers(0, 256, (4, *size, channels)).astype(np.uint8))
+    exact = [
+        make_sums(pooling, (channels, *size), Arithmetic(torch.device("cpu"), torch.float32, kernel, largest=255))
+        for kernel in ("auto", "float32")
+    ]
+    assert exact[0].kernel == "elementwise"
+    assert torch.equal(exact[0](messages), exact[1](messages))

@@ -165,7 +165,9 @@ def _neurons(
             if draw(st.booleans()):
                 neurons = neurons.replace(voltage_decay=rng.integers(0, 4097, each))
             if reset == "hard" and not stock:
-                neurons = neurons.replace(threshold=rng.choice([0, 7, 300, 131071, 131072], each))
+                thresholds = rng.choice([0, 7, 300, 131071, 131072], each)
+                thresholds.flat[0] = min(thresholds.flat[0], MAX_THRESHOLD)  # not all of them may be beyond
+                neurons = neurons.replace(threshold=thresholds)
     return neurons
 
 

@@ -22,7 +22,7 @@ _LEAST_SETS = 256
 """Samples times steps of a chunk that are worthwhile nevertheless, because they share the weights."""
 _STEPS, _STEPS_OF_FEW, _FEW = 32, 64, 8
 """Steps of a chunk, and those where there are only so few samples."""
-_SAMPLES_OF_WINDOWS = 4
+_SAMPLES_OF_WINDOWS = 2
 """Where neurons wait, sums over all steps of a window take as much as so many steps."""
 _STATE_BYTES = 20
 """Per neuron: membrane potential and current, up to eight bytes each, and the spike count."""

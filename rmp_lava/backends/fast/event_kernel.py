@@ -105,10 +105,26 @@ def total(messages: np.ndarray) -> np.int64:
 
 @compiled
 def add_products(total: np.ndarray, messages: np.ndarray, weights: np.ndarray) -> None:
-    """Add float32 weights (channels,) times uint8 messages (pixels, channels) to a float32 total of their shape."""
-    for pixel in range(len(messages)):
-        for channel in range(len(weights)):
-            total[pixel, channel] += np.float32(messages[pixel, channel]) * weights[channel]
+    """Add products of windows that do not overlap, each channel by itself.
+
+    Parameters
+    ----------
+    total : (images, rows, columns, channels) float32
+    messages : (images, height, width, channels) uint8
+    weights : (kernel height, kernel width, channels) float32
+    """
+    kernel_rows, kernel_columns, channels = weights.shape
+    images, rows, columns, _ = total.shape
+    for image in range(images):
+        for row in range(rows):
+            for column in range(columns):
+                sums = total[image, row, column]
+                for i in range(kernel_rows):
+                    for j in range(kernel_columns):
+                        some = messages[image, row * kernel_rows + i, column * kernel_columns + j]
+                        each = weights[i, j]
+                        for channel in range(channels):
+                            sums[channel] += np.float32(some[channel]) * each[channel]
 
 
 @compiled

@@ -1,83 +1,121 @@
-"""How far potentials can be on their way to a sum: sums of |weight| times messages, evaluated coarsely.
+"""How far potentials can be from 0 on their way to a sum.
 
-Whatever the order in which messages arrive, a partial sum is at most half of |sum| plus the sum of absolute products. That second
-sum is needed for its largest value only, so it is evaluated once for several outputs, with the largest of their weights, and once
-per block of a convolution's outputs, on the largest message that any of them would read at each place.
+Whatever the order in which messages arrive, a partial sum is at most half of |sum| plus the sum of |weight| times messages. That
+second sum costs as much as the first one. It is evaluated once for several outputs, with the largest of their weights, and
+again for each output only of samples for which that bound is too coarse.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import reduce
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from ...network import Conv, Synapse
-from ...network.pooling import per_block
+from ...network import Conv, Layer, Synapse
+from ...registers import REGISTER_LIMIT
+from . import neurons
 from .synapses import Arithmetic, make_sums
 
-_LARGEST_BLOCK, _FEWEST_BLOCKS = 4, 4
-"""Rows, and columns, of outputs in a block, and blocks along an axis: the bound of a large part of an image is loose."""
-_MERGED_OUTPUTS = 8
-"""Channels, or neurons of dense layers, with one bound."""
-_UNIT = 4
-"""Weights are rounded up to multiples of this, so that all of them are 8-bit numbers of it."""
+_MERGED, _LEAST_GROUPS = 8, 16
+"""Outputs with one bound, and how many bounds there are at least: 8-bit convolutions are no faster for fewer channels."""
+_LARGEST = 127
+"""Weight that every kernel takes."""
 
 
 class Extents:
-    """Upper bound of the sums of |weight| times messages of one synapse.
+    """Upper bounds of the |potential| of a layer's neurons while messages arrive, without bias and what was there before.
 
-    coarse : Whether several outputs have one bound.
+    Parameters
+    ----------
+    shapes, arithmetics : sequence
+        Of each synapse: its source's shape, and how it is summed.
+    coarse : bool
+        Whether several outputs have one bound.
+    inputs_may_be_large : bool
+        Whether a step's input can reach 2^17 weight units at all.
     """
 
     def __init__(
-        self, synapse: Synapse, source_shape: tuple[int, ...], arithmetic: Arithmetic, *, coarse: bool
+        self,
+        layer: Layer,
+        shapes: Sequence[tuple[int, ...]],
+        arithmetics: Sequence[Arithmetic],
+        *,
+        coarse: bool,
+        inputs_may_be_large: bool,
     ) -> None:
-        self._pool, self._padding, self._blocks = (1, 1), (0, 0), (1, 1)
-        if isinstance(synapse, Conv) and synapse.pool is not None:
-            self._pool = rows, columns = synapse.pool
-            arithmetic = replace(arithmetic, largest=arithmetic.largest * rows * columns)
-            source_shape = (source_shape[0], source_shape[1] // rows, source_shape[2] // columns)
-            synapse = per_block(synapse)
-        weight = -(-np.abs(synapse.weight.astype(np.int16)) // _UNIT)
-        if coarse and (not isinstance(synapse, Conv) or synapse.groups == 1):
-            weight = np.maximum.reduceat(weight, range(0, len(weight), _MERGED_OUTPUTS), axis=0)
-        synapse = synapse.replace(weight=weight)
-        if coarse and isinstance(synapse, Conv) and synapse.stride == (1, 1):
-            _, *size = synapse.output_shape(source_shape)
-            self._blocks, self._padding = (_largest_divisor(size[0]), _largest_divisor(size[1])), synapse.padding
-            (bh, bw), (ph, pw) = self._blocks, self._padding
-            source_shape = (source_shape[0], source_shape[1] + 2 * ph - bh + 1, source_shape[2] + 2 * pw - bw + 1)
-            synapse = synapse.replace(padding=(0, 0), stride=self._blocks)
-        self._sums = make_sums(synapse, source_shape, arithmetic)
-        self._dtype = torch.uint8 if self._sums.takes_bytes else arithmetic.dtype
+        self._inputs_may_be_large = inputs_may_be_large
+        self._channels = layer.shape[0]
+        self.merged = _merged(self._channels) if coarse else 1
+        """Outputs with one bound: channels, or neurons of a dense layer, a constant distance apart."""
+        self._units, self._sums, self._apart = [], [], []
+        for synapse, shape, arithmetic in zip(layer.synapses, shapes, arithmetics, strict=True):
+            weight = np.abs(synapse.weight.astype(np.int16))
+            unit = max(1, -(-int(weight.max()) // _LARGEST))
+            weight = -(-weight // unit)
+            apart = isinstance(synapse, Conv) and synapse.groups > 1
+            if not apart:
+                weight = weight.reshape(self.merged, -1, *weight.shape[1:]).max(axis=0)
+            of_absolute: Synapse = synapse.replace(weight=weight)
+            self._units.append(unit)
+            self._sums.append(make_sums(of_absolute, shape, arithmetic))
+            self._apart.append(apart)
 
-    def largest(self, messages: torch.Tensor) -> float:
-        """The bound for messages (n, *memory shape of the source), in weight units, not negative."""
-        messages = messages.to(self._dtype)
-        p, q = self._pool
-        if (p, q) != (1, 1):
-            total = messages[:, ::p, ::q].clone(memory_format=torch.contiguous_format)
-            for i, j in np.ndindex(p, q):
-                if i or j:
-                    total += messages[:, i::p, j::q]
-            messages = total
-        if self._blocks != (1, 1) or self._padding != (0, 0):
-            n, height, width, channels = messages.shape
-            (ph, pw), (bh, bw) = self._padding, self._blocks
-            padded = messages.new_zeros((n, height + 2 * ph, width + 2 * pw, channels))
-            padded[:, ph : ph + height, pw : pw + width] = messages
-            messages = _largest_of(_largest_of(padded, 1, bh), 2, bw).contiguous()
-        return _UNIT * self._sums(messages).max().item()
+    def are_within(
+        self, room: float, messages: Sequence[torch.Tensor], repeats: Sequence[int], total: torch.Tensor
+    ) -> torch.Tensor:
+        """Whether no potential can be as far as `room` from where it was, in weight units, and no step's input as large as 2^17.
+
+        Parameters
+        ----------
+        messages : sequence of torch.Tensor
+            Of each synapse, (samples, *memory shape of the source).
+        repeats : sequence of int
+            How often they arrive.
+        total : torch.Tensor
+            (samples, neurons) sums of the weighted messages.
+
+        Returns
+        -------
+        torch.Tensor
+            (samples,) bool.
+        """
+        products = self._products(messages, repeats)
+        largest = products.amax(dim=1)
+        within = largest < room
+        if not within.all():
+            rows = torch.nonzero(~within).flatten() if within.any() else slice(None)
+            within[rows] = self._reach(total[rows], products[rows]) < room
+        return within & (largest < REGISTER_LIMIT) if self._inputs_may_be_large else within
+
+    def _products(self, messages: Sequence[torch.Tensor], repeats: Sequence[int]) -> torch.Tensor:
+        """(samples, groups of neurons) bounds of the sums of |weight| times messages."""
+        products = None
+        synapses = zip(self._sums, self._units, self._apart, messages, repeats, strict=True)
+        for sums, unit, apart, message, times in synapses:
+            each = sums(message.to(torch.uint8) if sums.takes_bytes else message)
+            if apart:
+                each = self._by_group(each).amax(dim=2).flatten(1)
+            each = each.mul_(unit * times)
+            products = each if products is None else products.add_(each)
+        assert products is not None
+        return products
+
+    def _reach(self, total: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
+        """(samples,) largest |partial sum|."""
+        fused = neurons.fused
+        if fused is not None and total.device.type == "cpu":
+            found = torch.from_numpy(fused.reach(total.numpy(), products.numpy(), self._channels, self.merged))
+        else:
+            found = (self._by_group(total.abs()).amax(dim=2).flatten(1) + products).amax(dim=1)
+        return found / 2
+
+    def _by_group(self, values: torch.Tensor) -> torch.Tensor:
+        """(samples, neurons) as (samples, pixels, merged, groups)."""
+        return values.view(len(values), -1, self.merged, self._channels // self.merged)
 
 
-def _largest_divisor(size: int) -> int:
-    largest = max(1, min(_LARGEST_BLOCK, size // _FEWEST_BLOCKS))
-    return next(block for block in range(largest, 0, -1) if size % block == 0)
-
-
-def _largest_of(values: torch.Tensor, axis: int, count: int) -> torch.Tensor:
-    """Along an axis, the largest of each `count` neighbours."""
-    size = values.shape[axis] - count + 1
-    return reduce(torch.maximum, (values.narrow(axis, shift, size) for shift in range(count)))
+def _merged(channels: int) -> int:
+    largest = max(1, min(_MERGED, channels // _LEAST_GROUPS))
+    return next(number for number in range(largest, 0, -1) if channels % number == 0)

@@ -20,12 +20,15 @@ from ...registers import MAX_STATE, STATE_SHIFT
 VERSION = numba.__version__
 BLOCK = 2048
 """Neurons at once: v, u, bias, counts, inputs and spikes of a block take some 40 KiB."""
+_PRODUCTS = 256
+"""Products of 8 and 15 bits whose sum fits 32 bits."""
 SOFT, HARD, NONE = 0, 1, 2
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Limits = tuple[int32, int32]
 _Fired = tuple[int32, int32, int32, int32]
 """Lowest and highest v that was compared with the threshold, saturated updates, messages."""
+_Burst = tuple[int32, int32, int32]
 
 _HIGHEST, _LOWEST = int32(MAX_STATE), int32(-MAX_STATE)
 _SHIFT = int32(STATE_SHIFT)
@@ -213,72 +216,129 @@ def advance(
 
 @compiled
 def _burst(
-    v: np.ndarray,
-    total: np.ndarray,
-    bias: np.ndarray,
-    threshold: int32,
-    steps: int32,
-    counts: np.ndarray,
-    out: np.ndarray,
-) -> _Limits:
-    low, high = _HIGHEST, _LOWEST
-    for j in range(len(v)):
-        x = int32(int32(v[j] + int32(int32(total[j]) << _SHIFT)) + bias[j])
+    total: np.ndarray, start: int32, bias: np.ndarray, threshold: int32, steps: int32, out: np.ndarray
+) -> _Burst:
+    low, high, saturated = _HIGHEST, _LOWEST, int32(0)
+    for j in range(len(total)):
+        y = int32(int32(start + int32(int32(total[j]) << _SHIFT)) + bias[j])
+        x = int32(min(_HIGHEST, max(_LOWEST, y)))
+        saturated = int32(saturated + int32(x != y))
         # Below 2^24, a quotient that is no integer is never rounded up to one.
         fired = int32(float32(int32(x - int32(1))) / float32(threshold))
         fired = int32(min(steps, max(int32(0), fired)))
-        high = int32(max(high, x))
-        x = int32(x - int32(fired * threshold))
-        last = int32(x + threshold) if fired == steps else x  # after the last spike nothing is compared
-        low = int32(min(low, last))
-        v[j] = x
-        counts[j] = int32(counts[j] + fired)
+        low, high = int32(min(low, x)), int32(max(high, x))
         out[j] = uint8(fired)
-    return low, high
+    return low, high, saturated
+
+
+@compiled
+def _rest(
+    total: np.ndarray, start: int32, bias: np.ndarray, threshold: int32, steps: int32, v: np.ndarray, out: np.ndarray
+) -> int32:
+    """Write what is left after the spikes, unless v is empty; returns the lowest v compared with the threshold."""
+    low = _HIGHEST
+    for j in range(len(total)):
+        y = int32(int32(start + int32(int32(total[j]) << _SHIFT)) + bias[j])
+        x = int32(min(_HIGHEST, max(_LOWEST, y)))
+        x = int32(x - int32(int32(out[j]) * threshold))
+        last = int32(x + threshold) if out[j] == steps else x  # after the last spike nothing is compared
+        low = int32(min(low, last))
+        if len(v):
+            v[j] = x
+    return low
 
 
 @compiled
 def burst(
-    total: np.ndarray,
-    v: np.ndarray,
-    bias: np.ndarray,
-    counts: np.ndarray,
-    out: np.ndarray,
-    threshold: int32,
-    steps: int32,
-) -> _Limits:
-    """Whole windows of soft-reset neurons that wait for all messages, in place; no potential may saturate.
+    total: np.ndarray, start: int32, bias: np.ndarray, threshold: int32, steps: int32, v: np.ndarray, out: np.ndarray
+) -> tuple[int32, int32, np.int64]:
+    """Whole windows of soft-reset neurons that wait for all messages.
 
     Parameters
     ----------
-    total : (rows, neurons) float32 or float64 integers in weight units, of all steps
-    v, counts : as for `advance`
+    total : (rows, neurons) float32 or float64 integers in weight units, of all steps, up to 2^24
+    start : v at the window's start, state units
     bias : (neurons,) int32 state units, of all steps
-    out : (rows, neurons) uint8 spikes of the window
     threshold : state units
     steps : steps in which neurons may spike
+    v : (rows, neurons) int32 state units, written: potentials at the end; or (rows, 0)
+    out : (rows, neurons) uint8, written: spikes of the window
 
     Returns
     -------
     tuple of int
-        Lowest and highest v compared with the threshold.
+        Lowest and highest v compared with the threshold, and neurons whose v left the register and was put at its end, as
+        that of a neuron with a constant input.
     """
-    low, high = _HIGHEST, _LOWEST
+    low, high, saturated = _HIGHEST, _LOWEST, np.int64(0)
     for b in range(len(total)):
-        least, most = _burst(v[b], total[b], bias, threshold, steps, counts[b], out[b])
+        least, most, some = _burst(total[b], start, bias, threshold, steps, out[b])
         low, high = int32(min(low, least)), int32(max(high, most))
-    return low, high
+        saturated += some
+    # Where neurons spiked, v stays above 0: a lowest v that is not, is that of a neuron that did not.
+    if low > 0 or v.shape[1]:
+        low = _HIGHEST
+        for b in range(len(total)):
+            low = int32(min(low, _rest(total[b], start, bias, threshold, steps, v[b], out[b])))
+    return low, high, saturated
+
+
+@compiled
+def reach(total: np.ndarray, products: np.ndarray, channels: int, merged: int) -> np.ndarray:
+    """(samples,) largest |total| plus products of its group.
+
+    Parameters
+    ----------
+    total : (samples, pixels * channels) floats
+    products : (samples, pixels * channels / merged) floats, of groups of `merged` channels that are a number of groups apart
+    """
+    groups = channels // merged
+    found = np.zeros(len(total), dtype=total.dtype)
+    largest = np.empty(groups, dtype=total.dtype)
+    for row in range(len(total)):
+        best = found[row]
+        for pixel in range(total.shape[1] // channels):
+            some = total[row, pixel * channels : (pixel + 1) * channels]
+            largest[:] = 0
+            for first in range(0, channels, groups):
+                for g in range(groups):
+                    largest[g] = max(largest[g], abs(some[first + g]))
+            of_pixel = products[row, pixel * groups : (pixel + 1) * groups]
+            for g in range(groups):
+                best = max(best, largest[g] + of_pixel[g])
+        found[row] = best
+    return found
+
+
+@compiled
+def _product(counts: np.ndarray, weights: np.ndarray) -> int32:
+    total = int32(0)
+    for j in range(len(counts)):
+        total = int32(total + int32(int32(counts[j]) * int32(weights[j])))
+    return total
+
+
+@compiled
+def weighted_bytes(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(samples, sums) int64 sums of uint8 counts (samples, neurons) times int16 weights (sums, neurons)."""
+    found = np.zeros((len(counts), len(weights)), dtype=np.int64)
+    for first in range(0, counts.shape[1], _PRODUCTS):
+        for row in range(len(counts)):
+            for k in range(len(weights)):
+                found[row, k] += _product(counts[row, first : first + _PRODUCTS], weights[k, first : first + _PRODUCTS])
+    return found
 
 
 @compiled
 def weighted(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(samples,) int64 sums of counts (samples, neurons) times int64 weights (neurons,)."""
-    found = np.zeros(len(counts), dtype=np.int64)
+    """(samples, sums) int64 sums of counts (samples, neurons) times int64 weights (sums, neurons)."""
+    found = np.zeros((len(counts), len(weights)), dtype=np.int64)
     for row in range(len(counts)):
-        total = np.int64(0)
-        for j in range(len(weights)):
-            total += np.int64(counts[row, j]) * weights[j]
-        found[row] = total
+        for k in range(len(weights)):
+            total = np.int64(0)
+            for j in range(counts.shape[1]):
+                total += np.int64(counts[row, j]) * weights[k, j]
+            found[row, k] = total
     return found
 
 

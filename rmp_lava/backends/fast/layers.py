@@ -18,9 +18,12 @@ from ..synapses import largest_sum
 from .extents import Extents
 from .neurons import make_population
 from .streams import ConstantStream, Source, sample_by_sample
-from .synapses import EXACT_FLOAT32, Arithmetic, Sums, fan_outs, make_sums
+from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
+from .tallies import Tallies
 
 _WORDS = {"events": "event-driven"}
+_WORTHWHILE = 0.25
+"""Share of samples that coarse bounds have to find safe."""
 LONGEST_WINDOW = 127
 """Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
 
@@ -116,9 +119,9 @@ class Prepared:
         return Arithmetic(self.device, dtype, kernel, largest=steps * largest)
 
     @cached_property
-    def fan_outs(self) -> dict[str, list[np.ndarray]]:
-        """As `synapses.fan_outs`; not every use of prepared synapses needs them."""
-        return fan_outs(self.network)
+    def tallies(self) -> Tallies:
+        """Not every use of prepared synapses needs them."""
+        return Tallies(self.network)
 
     def describe(self, since: Mapping[str, tuple[int, int]]) -> str:
         """The kernel of each layer's sums, in words; `event_counts` before the run."""
@@ -171,25 +174,32 @@ class WindowSums:
         ]
         shapes = [network.source_shape(s.source) for s in layer.synapses]
         self.sums = list(map(make_sums, layer.synapses, shapes, arithmetics))
-        self.inputs_may_be_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
-        self.room = np.inf
+        self._inputs_may_be_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
+        self._room = np.inf
         if self.integer:
-            self.room = REGISTER_LIMIT - 1 - abs(int(layer.neurons.v_init)) - steps * _largest_bias(layer)
-        # A constant input moves the potential one way.
+            self._room = REGISTER_LIMIT - 1 - abs(int(layer.neurons.v_init)) - steps * _largest_bias(layer)
+        # A constant input moves the potential one way, so that it can saturate only once and for all.
         self._is_constant = constant and all(s.source == INPUT for s in layer.synapses)
-        self._extents: list[list[Extents]] = []
-        if bound >= self.room and not self._is_constant:
+        self._extents: list[Extents] = []
+        if bound >= self._room and not self._is_constant:
+            arithmetics = [replace(each, kernel="auto") for each in arithmetics]
             self._extents = [
-                [
-                    Extents(s, shape, replace(each, kernel="auto"), coarse=coarse)
-                    for s, shape, each in zip(layer.synapses, shapes, arithmetics, strict=True)
-                ]
+                Extents(layer, shapes, arithmetics, coarse=coarse, inputs_may_be_large=self._inputs_may_be_large)
                 for coarse in (True, False)
             ]
-        self._is_safe = bound < self.room
+            if self._extents[0].merged == 1:
+                del self._extents[0]
+        self._is_safe = bound < self._room or (self._is_constant and not self._inputs_may_be_large)
 
-    def total(self, streams: Mapping[str, Source], rows: slice) -> torch.Tensor | None:
-        """(rows, neurons) input of all steps, in weight units; None if a potential might saturate or a step's input be large."""
+    def total(self, streams: Mapping[str, Source], rows: slice) -> tuple[torch.Tensor, np.ndarray | None]:
+        """Input of all steps, and whether it may be taken at once.
+
+        Returns
+        -------
+        (total, safe) : tuple
+            (rows, neurons) in weight units; (rows,) bool, False where a potential might saturate on the way, or a step's input be
+            large. None if all are safe.
+        """
         messages = [
             streams[s.source].total(self.steps // repeats, rows)
             for s, repeats in zip(self.layer.synapses, self.repeats, strict=True)
@@ -200,29 +210,27 @@ class WindowSums:
             currents.append(current if repeats == 1 else current.mul_(repeats))
         total = reduce(torch.add, currents)
         if self._is_safe:
-            return total
-        low, high = torch.aminmax(total)
-        largest = max(-low.item(), high.item())
+            return total, None
         if self._is_constant:
-            return total if self._fits(largest, largest) else None
-        for extents in list(self._extents):
-            reached = sum(
-                repeats * each.largest(message)
-                for message, repeats, each in zip(messages, self.repeats, extents, strict=True)
-            )
-            if self._fits(largest, reached):
-                return total
-            # What is too coarse for this batch mostly is for the next one.
-            if len(self._extents) > 1:
-                self._extents = self._extents[1:]
-        return None
+            safe = total.abs().amax(dim=1) < self.steps * REGISTER_LIMIT
+        else:
+            safe = self._are_safe(messages, total)
+        return total, None if safe.all() else safe.cpu().numpy()
 
-    def _fits(self, largest: float, reached: float) -> bool:
-        """Whether potentials fit their register, from the largest |sum|, and the largest sum of absolute products."""
-        if self.inputs_may_be_large and reached >= REGISTER_LIMIT:
-            return False
-        # Any order of arrival stays between the sums of all positive and of all negative products.
-        return (largest + reached) / 2 < self.room
+    def _are_safe(self, messages: list[torch.Tensor], total: torch.Tensor) -> torch.Tensor:
+        """(samples,) bool: whether potentials fit their register in any order of arrival."""
+        first, *finer = self._extents
+        safe = first.are_within(self._room, messages, self.repeats, total)
+        for extents in finer:
+            if safe.all():
+                break
+            # What is too coarse for this batch mostly is for the next one.
+            if safe.float().mean() < _WORTHWHILE:
+                self._extents = finer
+            unknown = torch.nonzero(~safe).flatten()
+            some = [each[unknown] for each in messages]
+            safe[unknown] = extents.are_within(self._room, some, self.repeats, total[unknown])
+        return safe
 
 
 def _largest_bias(layer: Layer) -> int:

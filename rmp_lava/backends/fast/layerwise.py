@@ -19,6 +19,7 @@ from ...network import INPUT, Layer, SpikingNetwork, Synapse
 from ...schedule import Schedule
 from .batching import Batching, choose_batching
 from .layers import LayerSimulation, Prepared
+from .neurons import in_order
 from .streams import BurstStream, ConstantStream, InputSimulation, Source, Stream, chunk_ends, sample_by_sample
 from .synapses import from_memory, memory_shape, to_memory
 
@@ -136,9 +137,8 @@ class LayerBatch:
         if self._summed is None or self._summed[0] is not layer.synapses:
             ((_, streams),) = self._chunks(layer)
             window, samples = self.prepared.windows[layer.name], len(self.images)
-            blocks = [window.total(streams, rows) for _, rows in self.batching.blocks(1, samples, layer.size)]
-            # A float has no register to saturate.
-            self._summed = layer.synapses, torch.cat([block for block in blocks if block is not None])
+            blocks = [window.total(streams, rows)[0] for _, rows in self.batching.blocks(1, samples, layer.size)]
+            self._summed = layer.synapses, torch.cat(blocks)  # a float has no register to saturate
         return self._summed[1]
 
     def advance(self, layer: Layer) -> np.ndarray:
@@ -147,9 +147,10 @@ class LayerBatch:
         simulation, everyone = LayerSimulation(layer, self.prepared, samples), slice(0, samples)
         if layer.name in self.prepared.windows:
             burst = BurstStream(layer.shape, samples, self.plan.steps, torch.device("cpu"))
-            simulation.population.burst(self._total(layer), burst.counts.flatten(1), self.plan.steps, everyone)
+            counts = burst.counts.flatten(1)
+            simulation.population.burst(self._total(layer), counts, self.plan.steps, everyone, keep=False)
             self._bursts[layer.name] = burst
-            return simulation.population.neuron_counts().sum(axis=0).astype(np.float64)
+            return in_order(counts, layer.shape, np.int64).sum(axis=0).astype(np.float64)
         packed = self._packed[layer.name] = []
         out = sample_by_sample(self.batching.steps, samples, layer.size, dtype=torch.uint8, device=torch.device("cpu"))
         wait = self.plan.wait if self.network.waits(layer) else 0

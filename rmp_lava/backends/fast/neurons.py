@@ -103,7 +103,8 @@ class Population:
         self.neurons, self.shape = neurons, shape
         self.integer = not state.is_floating_point
         self.scale = 1 << STATE_SHIFT if self.integer else 1
-        size = (samples, int(np.prod(shape)))
+        self.samples, self.size = samples, int(np.prod(shape))
+        self.state, self.device = state, device
         number = int if self.integer else float
         self.threshold: Any
         if not isinstance(neurons.threshold, np.ndarray):
@@ -111,20 +112,27 @@ class Population:
         else:
             each = flat(per_neuron(neurons.threshold, shape))
             self.threshold = torch.tensor(each.astype(np.int64) * self.scale, device=device)
-        self.v = torch.full(size, number(neurons.v_init) * self.scale, dtype=state, device=device)
-        self.u = torch.zeros(size if keeps_current else (samples, 0), dtype=state, device=device)
+        self.v_init = number(neurons.v_init) * self.scale
+        self.u = torch.zeros((samples, self.size if keeps_current else 0), dtype=state, device=device)
         bias = neurons.bias_per_neuron(shape)
         self.bias = torch.zeros(0, dtype=state, device=device)
         if bias is not None:
             bias = flat(bias)
             bias = bias.astype(np.int64) << neurons.bias_exponent if self.integer else bias.astype(np.float32)
             self.bias = torch.tensor(bias, device=device).to(state)
-        self.counts = torch.zeros(size, dtype=torch.int32, device=device)
         self.keeps = [_share_left(rate, shape).to(device) for rate in (neurons.current_decay, neurons.voltage_decay)]
         self.saturations = 0
         self.v_range: Range | None = None
         self.u_range: Range | None = None
         self.waiting_range: Range | None = None
+
+    @cached_property
+    def v(self) -> torch.Tensor:  # bursts need neither this nor counts, which are a large part of the memory
+        return torch.full((self.samples, self.size), self.v_init, dtype=self.state, device=self.device)
+
+    @cached_property
+    def counts(self) -> torch.Tensor:
+        return torch.zeros((self.samples, self.size), dtype=torch.int32, device=self.device)
 
     def advance(
         self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
@@ -161,33 +169,57 @@ class Population:
         if firing.stop > firing.start:
             self.advance(currents if constant else currents[waiting:], out, firing, rows)
 
-    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice) -> None:
+    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice, *, keep: bool) -> None:
         """Take the input and bias of all steps at once, then spike in as many: the whole window of soft-reset neurons that wait.
 
         A neuron spikes in each step from the first one on, until its potential does not exceed the threshold any more. No
-        potential may saturate on the way.
+        potential may saturate on the way, unless every step's input is the same, which moves it in one direction only.
 
         Parameters
         ----------
         total : torch.Tensor
             (rows, neurons) sum of the input over all steps, in weight units.
         out : torch.Tensor
-            (samples, neurons) uint8, contiguous; receives the number of spikes.
+            (samples, neurons) uint8, contiguous; receives the number of spikes, which `counts` does not.
+        keep : bool
+            Whether `v` receives the potentials at the end.
         """
-        v, threshold = self.v[rows], self.threshold
-        v += total.to(v.dtype) * self.scale
+        # A larger sum saturates any potential.
+        some = total.clamp(-EXACT_FLOAT32, EXACT_FLOAT32) if self.integer and total.dtype != torch.float32 else total
+        low, high, saturated = self._burst(some, out[rows], steps, self.v[rows] if keep else None)
+        self._saw((low, high), None)
+        if saturated:
+            self.saturations += self._saturated_updates(total, steps)
+
+    def _saturated_updates(self, total: torch.Tensor, steps: int) -> int:
+        """Updates in which potentials left the register, where each step's input is one of `steps` equal parts."""
+        each = total.long() * self.scale // steps + (self.bias.long() if len(self.bias) else 0)
+        room = MAX_STATE - self.v_init * each.sign()
+        within = torch.where(each == 0, steps, room // each.abs().clamp(min=1))
+        return int((steps - within).clamp(min=0).sum())
+
+    def _burst(
+        self, total: torch.Tensor, out: torch.Tensor, steps: int, v: torch.Tensor | None
+    ) -> tuple[float, float, int]:
+        """As `burst`; returns the lowest and highest v that was compared, and the neurons that saturated."""
+        after = total.to(self.state) * self.scale + self.v_init
         if len(self.bias):
-            v += self.bias * steps
-        highest = v.max().item()
+            after += self.bias * steps
+        saturated, threshold = 0, self.threshold
         if self.integer:
-            fired = torch.div(v - 1, threshold, rounding_mode="floor").clamp_(0, steps)
+            saturated = int(torch.count_nonzero(after.abs() > MAX_STATE))
+            after.clamp_(-MAX_STATE, MAX_STATE)
+        highest = after.max().item()
+        if self.integer:
+            fired = torch.div(after - 1, threshold, rounding_mode="floor").clamp_(0, steps)
         else:
-            fired = (torch.ceil(v / threshold) - 1).clamp_(0, steps)
-        v -= fired * threshold
-        lowest = (v + threshold * (fired == steps)).min().item()  # the last spike came after the last comparison
-        self._saw((lowest, highest), None)
-        out[rows] = fired.to(torch.uint8)
-        self.counts[rows] += fired.to(torch.int32)
+            fired = (torch.ceil(after / threshold) - 1).clamp_(0, steps)
+        after -= fired * threshold
+        lowest = (after + threshold * (fired == steps)).min().item()  # the last spike came after the last comparison
+        out[:] = fired.to(torch.uint8)
+        if v is not None:
+            v[:] = after
+        return lowest, highest, saturated
 
     def potentials(self) -> np.ndarray:
         """(samples, *shape) membrane potentials: int64 in state units, or float64 in weight units."""
@@ -199,7 +231,10 @@ class Population:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all samples but the given rows."""
-        self.v, self.u, self.counts = self.v[rows], self.u[rows], self.counts[rows]
+        for name in ("v", "u", "counts"):
+            if name in vars(self):
+                setattr(self, name, getattr(self, name)[rows])
+        self.samples = len(rows)
 
     def report(self, part: Part, name: str, large_inputs: int) -> None:
         """Enter the population's statistics into a part, and restart its counts; ranges continue."""
@@ -248,19 +283,21 @@ class FusedPopulation(Population):
         self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
         return sent
 
-    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice) -> None:
-        bias = self.bias * steps if len(self.bias) else torch.zeros(self.v.shape[1], dtype=torch.int32)
+    def _burst(
+        self, total: torch.Tensor, out: torch.Tensor, steps: int, v: torch.Tensor | None
+    ) -> tuple[float, float, int]:
+        bias = self.bias * steps if len(self.bias) else torch.zeros(self.size, dtype=torch.int32)
         assert fused is not None
-        low, high = fused.burst(
+        low, high, saturated = fused.burst(
             total.numpy(),
-            self.v[rows].numpy(),
+            np.int32(self.v_init),
             bias.numpy(),
-            self.counts[rows].numpy(),
-            out[rows].numpy(),
             np.int32(self.threshold),
             np.int32(steps),
+            np.empty((len(total), 0), dtype=np.int32) if v is None else v.numpy(),
+            out.numpy(),
         )
-        self._saw((int(low), int(high)), None)
+        return int(low), int(high), int(saturated)
 
 
 class FusedFloatPopulation(Population):
@@ -401,14 +438,6 @@ def in_order(values: torch.Tensor, shape: tuple[int, ...], dtype: type) -> np.nd
     """Numbers of neurons (samples, neurons in memory order) as (samples, *shape)."""
     array: np.ndarray = values.cpu().numpy().astype(dtype)
     return from_memory(array.reshape(len(array), *memory_shape(shape)), 1)
-
-
-def weighted(counts: torch.Tensor, weights: np.ndarray) -> np.ndarray:
-    """(samples,) int64 sums of counts (samples, neurons) times weights (neurons,), integers below 2^53."""
-    if fused is not None and counts.device.type == "cpu":
-        found: np.ndarray = fused.weighted(counts.numpy(), weights)
-        return found
-    return (counts.double() @ torch.from_numpy(weights).double().to(counts.device)).long().cpu().numpy()
 
 
 def _nothing(like: torch.Tensor) -> torch.Tensor:

@@ -21,9 +21,10 @@ from ...registers import CONV_BITS, MAX_CONV_SUM, MAX_STATE
 from ...schedule import Schedule
 from ..batches import Part
 from .batching import Batching
-from .neurons import in_order, weighted
+from .neurons import in_order
 from .streams import chunk_ends
-from .synapses import EXACT_FLOAT32, Arithmetic, Sums, fan_outs, flat, from_memory, make_sums, memory_shape, to_memory
+from .synapses import EXACT_FLOAT32, Arithmetic, Sums, flat, from_memory, make_sums, memory_shape, to_memory
+from .tallies import Tallies
 
 
 class GradedSums:
@@ -112,7 +113,7 @@ class PreparedSigmaDelta:
             layer.name: [GradedSums(s, network.source_shape(s.source), device) for s in layer.synapses]
             for layer in network
         }
-        self.fan_outs = fan_outs(network)
+        self.tallies = Tallies(network)
 
     def describe(self) -> str:
         """The kernel of the sums, in words."""
@@ -279,20 +280,11 @@ class SigmaDeltaSimulation:
     def _part(self) -> Part:
         part = Part(output=self.output, predictions_at=self.predictions_at, spikes=self.spikes)
         part.count_updates(self.network, self.plan.steps, self.samples)
+        self.prepared.tallies.enter(part, {name: each.counts for name, each in self.populations.items()})
         for name, population in self.populations.items():
-            ones = np.ones(population.counts.shape[1], dtype=np.int64)
-            part.message_counts[name] = weighted(population.counts, ones)
             part.note(name, population.beyond, population.large, population.range, None)
             if "counts" in self.record:
                 part.neuron_counts[name] = in_order(population.counts, population.shape, np.int64)
             if "potentials" in self.record and name != INPUT:
                 part.potentials[name] = in_order(population.sigma, population.shape, np.int64)
-        for layer in self.network:
-            part.synaptic_operations[layer.name] = np.sum(
-                [
-                    weighted(self.populations[s.source].counts, fan_out)
-                    for s, fan_out in zip(layer.synapses, self.prepared.fan_outs[layer.name], strict=True)
-                ],
-                axis=0,
-            )
         return part

@@ -20,7 +20,7 @@ from ..batches import Part
 from .batching import Batching
 from .confidence import exit_probability
 from .layers import LayerSimulation, Prepared
-from .neurons import in_order, weighted
+from .neurons import in_order
 from .streams import InputSimulation, Source, Stream, chunk_ends
 from .synapses import from_memory, memory_shape
 
@@ -42,7 +42,7 @@ class BatchSimulation:
         *,
         confidence: float | None = None,
     ) -> None:
-        self.network, self.device, self.fan_outs = prepared.network, prepared.device, prepared.fan_outs
+        self.network, self.device, self.tallies = prepared.network, prepared.device, prepared.tallies
         self.plan, self.batching, self.record, self.confidence = plan, batching, record, confidence
         samples = len(encoder.images)
         self.input = InputSimulation(self.network, encoder, batching, self.device)
@@ -170,6 +170,10 @@ class BatchSimulation:
             simulation.population.keep(rows)
             self.streams[name].keep(rows)
 
+    def _counts(self) -> dict[str, torch.Tensor]:
+        """Source -> (samples, neurons in memory order) messages of each neuron so far."""
+        return {INPUT: self.input.counts()} | {name: each.population.counts for name, each in self.layers.items()}
+
     def _finish(self, leaving: np.ndarray, steps: int) -> None:
         """Make the part of the samples that leave; totals over all samples go with the first ones."""
         rows = self.rows[leaving]
@@ -180,15 +184,10 @@ class BatchSimulation:
             spikes={name: spikes[rows] for name, spikes in self.spikes.items()},
         )
         part.neuron_updates, self.updates = self.updates, {name: 0 for name in self.updates}
-        counts = {INPUT: self.input.counts()} | {name: each.population.counts for name, each in self.layers.items()}
+        counts = self._counts()
         chosen = torch.from_numpy(leaving).to(self.device)
         some = counts if leaving.all() else {name: each[chosen] for name, each in counts.items()}
-        part.message_counts = {
-            name: weighted(each, np.ones(each.shape[1], dtype=np.int64)) for name, each in some.items()
-        }
-        for layer in self.network:
-            met = zip(layer.synapses, self.fan_outs[layer.name], strict=True)
-            part.synaptic_operations[layer.name] = np.sum([weighted(some[s.source], each) for s, each in met], axis=0)
+        self.tallies.enter(part, some)
         if "counts" in self.record:
             part.neuron_counts = {
                 name: in_order(each, self.network.source_shape(name), np.int64) for name, each in some.items()

@@ -122,7 +122,7 @@ class BurstStream(Source):
     """
 
     def __init__(self, shape: tuple[int, ...], samples: int, steps: int, device: torch.device) -> None:
-        self.counts = torch.zeros((samples, *memory_shape(shape)), dtype=torch.uint8, device=device)
+        self.counts = torch.empty((samples, *memory_shape(shape)), dtype=torch.uint8, device=device)
         self.activity = np.ones(steps, dtype=np.int64)
 
     def active(self, first: int, last: int) -> tuple[int, int]:

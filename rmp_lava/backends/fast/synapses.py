@@ -7,9 +7,9 @@ that are 8-bit numbers, or even ones twice as large, before the shift by their e
 sum stays below 2^24, a bound that follows from the weights. `float64`: exact below 2^53. Real weights are float32. Where a
 pooling was folded into the weights, they are multiplied by sums of messages. Beside these dense sums, `events` adds the weights
 of active neurons only, for the weights that `int8` takes; blocks with few spikes are summed by it. `elementwise` is for
-shortcuts, whose convolution has one weight per channel: products are added to the sums of the other synapses in one pass. A GPU
-has `int8-matmul` in place of `int8`: one product of 8-bit matrices with 32-bit sums for all windows of a block, which no library
-may round.
+shortcuts and pooling, where windows do not overlap and each channel is by itself; products are added in one pass, those of a
+shortcut to the sums of the other synapses. A GPU has `int8-matmul` in place of `int8`: one product of 8-bit matrices with 32-bit
+sums for all windows of a block, which no library may round.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch._ops import ops  # `torch.ops`, which the stubs of torch 2.3 do not e
 
 from ...choices import Kernel
 from ...errors import BackendError
-from ...network import Conv, Dense, SpikingNetwork, Synapse
+from ...network import Conv, Dense, Synapse
 from ...network.pooling import per_block
 from . import events as event_module
 from .events import EventSums, Geometry
@@ -58,11 +58,6 @@ def flat(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(to_memory(values, 0)).reshape(-1)
 
 
-def fan_outs(network: SpikingNetwork) -> dict[str, list[np.ndarray]]:
-    """Layer name -> for each synapse, the weights that a message of each source neuron meets, int64 in memory order."""
-    return {layer.name: [flat(s.fan_out(network.source_shape(s.source))) for s in layer.synapses] for layer in network}
-
-
 @dataclass(frozen=True)
 class Arithmetic:
     """What weighted sums are computed with.
@@ -95,8 +90,6 @@ class Sums:
     BackendError
         If kernel "int8" or "int8-matmul" is wanted and not available for this synapse.
     """
-
-    _by_channel: torch.Tensor
 
     def __init__(
         self, source: str, weight: np.ndarray, exponent: int, shape: tuple[int, ...], arithmetic: Arithmetic
@@ -140,14 +133,10 @@ class Sums:
 
     def add_to(self, total: torch.Tensor, messages: torch.Tensor) -> None:
         """Add the sums to a contiguous float32 total of their shape, by kernel `elementwise`; arguments as for a call."""
-        channels = len(self._by_channel)
-        assert event_module.kernel is not None
-        event_module.kernel.add_products(
-            total.view(-1, channels).numpy(), messages.reshape(-1, channels).numpy(), self._by_channel.numpy()
-        )
+        raise NotImplementedError
 
     def _prepare_elementwise(self, weight: np.ndarray, largest: int) -> bool:
-        """Set up the weights of a convolution that only scales, if this is one."""
+        """Set up the weights for kernel `elementwise`, if this synapse is one for it."""
         return False
 
     def _choose_kernel(self, source: str, weight: np.ndarray, wanted: Kernel, largest: int) -> str:
@@ -229,10 +218,6 @@ class Sums:
         if kernel == "events":
             assert self.events is not None
             return self.events(messages)
-        if kernel == "elementwise":
-            total = torch.zeros((len(messages), messages[0].numel()))
-            self.add_to(total, messages)
-            return total
         return (self._matmul if kernel.endswith("matmul") else self._plain)(messages.to(self.dtype))
 
     def _is_sound(self) -> bool:
@@ -364,8 +349,12 @@ class ConvSums(Sums):
         super().__init__(synapse.source, synapse.weight, synapse.exponent, memory_shape(source_shape), arithmetic)
 
     def _compute(self, kernel: str, messages: torch.Tensor) -> torch.Tensor:
-        if kernel in ("events", "int8-matmul", "elementwise"):
+        if kernel in ("events", "int8-matmul"):
             return super()._compute(kernel, messages)
+        if kernel == "elementwise":
+            total = torch.zeros((len(messages), int(np.prod(self._output_size())) * self._channels))
+            self.add_to(total, messages)
+            return total
         height, width, channels = self.shape
         if channels == 1 or height * width == 1:
             # The same memory, but PyTorch must not see it as channels-last.
@@ -376,17 +365,29 @@ class ConvSums(Sums):
         return sums.permute(0, 2, 3, 1).reshape(len(sums), -1)
 
     def _prepare_elementwise(self, weight: np.ndarray, largest: int) -> bool:
-        alone = self._extent == self.stride == (1, 1) and self.padding == (0, 0) and len(weight) == self._channels
-        possible = alone and weight.dtype.kind == "i" and self.dtype == torch.float32 and largest <= _LARGEST_BYTE
-        if not possible or event_module.kernel is None or self.device.type != "cpu":
+        steps = zip(self._output_size(), self._extent, self.stride, weight.shape[2:], strict=True)
+        apart = all((windows == 1 or extent == stride) and size == extent for windows, extent, stride, size in steps)
+        fits = weight.dtype.kind == "i" and self.dtype == torch.float32 and largest <= _LARGEST_BYTE
+        if not (apart and fits and self.padding == (0, 0) and len(weight) == self._channels):
             return False
-        square = weight[:, :, 0, 0]
-        depthwise = square.shape[1] == 1
-        if not depthwise and (self.groups > 1 or (square != np.diag(np.diag(square))).any()):
+        if event_module.kernel is None or self.device.type != "cpu":
             return False
-        each = square[:, 0] if depthwise else np.diag(square)
-        self._by_channel = torch.tensor(each.astype(np.float32)) * self._power
+        each = np.arange(len(weight))
+        if weight.shape[1] > 1:
+            others = weight.copy()
+            others[each, each % weight.shape[1]] = 0
+            if self.groups > 1 or others.any():
+                return False
+        own = weight[each, each % weight.shape[1]]  # (channels, height, width)
+        self._by_channel = np.ascontiguousarray(own.transpose(1, 2, 0), dtype=np.float32) * np.float32(self._power)
         return True
+
+    def add_to(self, total: torch.Tensor, messages: torch.Tensor) -> None:
+        assert event_module.kernel is not None
+        images = messages.reshape(-1, *self.shape).numpy()
+        event_module.kernel.add_products(
+            total.view(len(images), *self._output_size(), self._channels).numpy(), images, self._by_channel
+        )
 
     def _geometry_of_events(self) -> Geometry | None:
         if self.dilation != (1, 1) or self.groups != 1:

@@ -8,12 +8,13 @@ before it finish their windows.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
+import numpy as np
 import torch
 
 from ...encoding import Encoder
-from ...network import Layer, populations, windows
+from ...network import INPUT, Layer, populations, windows
 from ...readout import needs_potential
 from ...schedule import Schedule
 from .batching import Batching
@@ -76,11 +77,16 @@ class WindowSimulation(BatchSimulation):
         out = stream.counts.flatten(1)
         sums = None if "waiting" in self.record else self.prepared.windows.get(layer.name)
         for _, rows in self.batching.blocks(1, samples, simulation.block_size):
-            total = None if sums is None else sums.total(self.streams, rows)
-            if total is not None:
-                simulation.population.burst(total, out, steps, rows)
-            else:
+            if sums is None:
                 out[rows] = self._step_by_step(simulation, rows)
+                continue
+            total, safe = sums.total(self.streams, rows)
+            for some, is_safe in _runs(safe, rows):
+                if is_safe:
+                    of_some = total[some.start - rows.start : some.stop - rows.start]
+                    simulation.population.burst(of_some, out, steps, some, keep="potentials" in self.record)
+                else:
+                    out[some] = self._step_by_step(simulation, some)
         return stream
 
     def _step_by_step(self, simulation: LayerSimulation, rows: slice) -> torch.Tensor:
@@ -94,6 +100,11 @@ class WindowSimulation(BatchSimulation):
             population.advance_window(currents, spikes, some, rows, steps)
         population.advance(None, spikes, slice(0, steps), rows)
         return spikes[:, rows].sum(dim=0, dtype=torch.uint8)
+
+    def _counts(self) -> dict[str, torch.Tensor]:
+        bursts = {name: each.counts.flatten(1) for name, each in self.streams.items() if isinstance(each, BurstStream)}
+        others = {name: each.population.counts for name, each in self.layers.items() if name not in bursts}
+        return {INPUT: self.input.counts()} | bursts | others
 
     def _advance(self, start: int, stop: int) -> None:
         """Advance the read-out through observed steps start .. stop - 1."""
@@ -111,3 +122,13 @@ class WindowSimulation(BatchSimulation):
         if "spikes" in self.record:
             self._record_spikes(layer.name, stream, start, stop, first=start)
         self._read_out(out[start:stop], potentials, start, stop)
+
+
+def _runs(safe: np.ndarray | None, rows: slice) -> Iterator[tuple[slice, bool]]:
+    """Neighbouring rows that are all safe, or all not; None stands for all."""
+    if safe is None:
+        yield rows, True
+        return
+    ends = [*(np.flatnonzero(np.diff(safe)) + 1), len(safe)]
+    for first, last in zip([0, *ends], ends, strict=False):
+        yield slice(rows.start + first, rows.start + last), bool(safe[first])
