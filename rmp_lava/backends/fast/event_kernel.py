@@ -213,3 +213,47 @@ def convolve(
                     _add_rows(sums, events.ctypes.data, parts.ctypes.data, count, scale)
                     if not whole:
                         out[i, y, x, first_output:] = some[: outputs - first_output]
+
+
+@compiled
+def collect(
+    levels: np.ndarray,
+    places: np.ndarray,
+    messages: np.ndarray,
+    weights: np.ndarray,
+    geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
+    outputs_of_group: int,
+    constant: int,
+) -> None:
+    """Add what single outputs of a convolution receive, by the number of steps in which it arrives.
+
+    Parameters
+    ----------
+    levels : (outputs, T + 1) int64, incremented: weights by how often their source spikes
+    places : (outputs, 4) int64: image, row, column, channel
+    messages : (images, height, width, channels) int32
+    weights : (channels of the result, kernel height, kernel width, channels of a group) int32
+    geometry : stride, padding and dilation
+    outputs_of_group : channels of the result in a group
+    constant : 0, or number of steps in which each message arrives, with its value
+    """
+    _, height, width, _ = messages.shape
+    _, kernel_rows, kernel_columns, channels = weights.shape
+    stride, padding, dilation = geometry
+    for k in range(len(places)):
+        image, row, column, output = places[k]
+        first = output // outputs_of_group * channels
+        for i in range(kernel_rows):
+            y = row * stride[0] - padding[0] + i * dilation[0]
+            if y < 0 or y >= height:
+                continue
+            for j in range(kernel_columns):
+                x = column * stride[1] - padding[1] + j * dilation[1]
+                if x < 0 or x >= width:
+                    continue
+                for channel in range(channels):
+                    message, weight = messages[image, y, x, first + channel], weights[output, i, j, channel]
+                    if constant:
+                        levels[k, constant] += np.int64(message) * weight
+                    elif message:
+                        levels[k, message] += np.int64(weight)

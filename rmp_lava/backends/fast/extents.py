@@ -84,10 +84,24 @@ class Extents:
         products = self._products(messages, repeats)
         largest = products.amax(dim=1)
         within = largest < room
-        if not within.all():
-            rows = torch.nonzero(~within).flatten() if within.any() else slice(None)
-            within[rows] = self._reach(total[rows], products[rows]) < room
+        rows = torch.nonzero(~within).flatten()
+        if len(rows):
+            within[rows] = self._reach(total, products, rows) < room
         return within & (largest < REGISTER_LIMIT) if self._inputs_may_be_large else within
+
+    def beyond(
+        self, room: float, messages: Sequence[torch.Tensor], repeats: Sequence[int], total: torch.Tensor
+    ) -> torch.Tensor:
+        """(potentials, 2) int64: samples and neurons whose potentials can be farther, or whose input can be larger.
+
+        Parameters as for `are_within`; of bounds that are not coarse.
+        """
+        assert self.merged == 1
+        products = self._products(messages, repeats)
+        beyond = total.abs() + products >= 2 * room
+        if self._inputs_may_be_large:
+            beyond |= products >= REGISTER_LIMIT
+        return torch.nonzero(beyond)
 
     def _products(self, messages: Sequence[torch.Tensor], repeats: Sequence[int]) -> torch.Tensor:
         """(samples, groups of neurons) bounds of the sums of |weight| times messages."""
@@ -102,13 +116,14 @@ class Extents:
         assert products is not None
         return products
 
-    def _reach(self, total: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
-        """(samples,) largest |partial sum|."""
+    def _reach(self, total: torch.Tensor, products: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """(rows,) largest |partial sum| of some samples."""
         fused = neurons.fused
         if fused is not None and total.device.type == "cpu":
-            found = torch.from_numpy(fused.reach(total.numpy(), products.numpy(), self._channels, self.merged))
+            arrays = (total.numpy(), products.numpy(), rows.numpy())
+            found = torch.from_numpy(fused.reach(*arrays, self._channels, self.merged))
         else:
-            found = (self._by_group(total.abs()).amax(dim=2).flatten(1) + products).amax(dim=1)
+            found = (self._by_group(total[rows].abs()).amax(dim=2).flatten(1) + products[rows]).amax(dim=1)
         return found / 2
 
     def _by_group(self, values: torch.Tensor) -> torch.Tensor:

@@ -284,19 +284,20 @@ def burst(
 
 
 @compiled
-def reach(total: np.ndarray, products: np.ndarray, channels: int, merged: int) -> np.ndarray:
-    """(samples,) largest |total| plus products of its group.
+def reach(total: np.ndarray, products: np.ndarray, rows: np.ndarray, channels: int, merged: int) -> np.ndarray:
+    """(rows,) largest |total| plus products of its group.
 
     Parameters
     ----------
     total : (samples, pixels * channels) floats
     products : (samples, pixels * channels / merged) floats, of groups of `merged` channels that are a number of groups apart
+    rows : (rows,) int64 samples
     """
     groups = channels // merged
-    found = np.zeros(len(total), dtype=total.dtype)
+    found = np.zeros(len(rows), dtype=total.dtype)
     largest = np.empty(groups, dtype=total.dtype)
-    for row in range(len(total)):
-        best = found[row]
+    for i in range(len(rows)):
+        row, best = rows[i], found[i]
         for pixel in range(total.shape[1] // channels):
             some = total[row, pixel * channels : (pixel + 1) * channels]
             largest[:] = 0
@@ -306,7 +307,7 @@ def reach(total: np.ndarray, products: np.ndarray, channels: int, merged: int) -
             of_pixel = products[row, pixel * groups : (pixel + 1) * groups]
             for g in range(groups):
                 best = max(best, largest[g] + of_pixel[g])
-        found[row] = best
+        found[i] = best
     return found
 
 

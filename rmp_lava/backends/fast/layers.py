@@ -15,15 +15,16 @@ from ...choices import Kernel
 from ...network import INPUT, Dense, Layer, SpikingNetwork, Synapse
 from ...registers import REGISTER_LIMIT, to_weight_units
 from ..synapses import largest_sum
+from .courses import Courses
 from .extents import Extents
 from .neurons import make_population
-from .streams import ConstantStream, Source, sample_by_sample
+from .streams import BurstStream, ConstantStream, Source, sample_by_sample
 from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
 from .tallies import Tallies
 
 _WORDS = {"events": "event-driven"}
-_WORTHWHILE = 0.25
-"""Share of samples that coarse bounds have to find safe."""
+_WORTHWHILE, _FEW = 0.25, 0.05
+"""Share of samples that coarse bounds have to find safe; and of potentials that are followed step by step."""
 LONGEST_WINDOW = 127
 """Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
 
@@ -167,7 +168,8 @@ class WindowSums:
         dtype = torch.float32 if bound < EXACT_FLOAT32 else torch.float64
         # A constant input is summed once and multiplied.
         constant = network.input.neurons is None and network.input.encoding in ("rate", "current")
-        self.repeats = [steps if constant and s.source == INPUT else 1 for s in layer.synapses]
+        self._constant = [constant and s.source == INPUT for s in layer.synapses]
+        self.repeats = [steps if is_constant else 1 for is_constant in self._constant]
         arithmetics = [
             prepared.arithmetic(s, steps // repeats, dtype, prepared.kernel)
             for s, repeats in zip(layer.synapses, self.repeats, strict=True)
@@ -179,16 +181,18 @@ class WindowSums:
         if self.integer:
             self._room = REGISTER_LIMIT - 1 - abs(int(layer.neurons.v_init)) - steps * _largest_bias(layer)
         # A constant input moves the potential one way, so that it can saturate only once and for all.
-        self._is_constant = constant and all(s.source == INPUT for s in layer.synapses)
-        self._extents: list[Extents] = []
+        self._is_constant = all(self._constant)
+        self._coarse: Extents | None = None
+        self._fine: Extents | None = None
         if bound >= self._room and not self._is_constant:
             arithmetics = [replace(each, kernel="auto") for each in arithmetics]
-            self._extents = [
+            self._coarse, self._fine = (
                 Extents(layer, shapes, arithmetics, coarse=coarse, inputs_may_be_large=self._inputs_may_be_large)
                 for coarse in (True, False)
-            ]
-            if self._extents[0].merged == 1:
-                del self._extents[0]
+            )
+            if self._coarse.merged == 1:
+                self._coarse = None
+        self._courses = Courses(layer, shapes, self._constant, steps)
         self._is_safe = bound < self._room or (self._is_constant and not self._inputs_may_be_large)
 
     def total(self, streams: Mapping[str, Source], rows: slice) -> tuple[torch.Tensor, np.ndarray | None]:
@@ -214,22 +218,30 @@ class WindowSums:
         if self._is_constant:
             safe = total.abs().amax(dim=1) < self.steps * REGISTER_LIMIT
         else:
-            safe = self._are_safe(messages, total)
+            pairs = zip(self.layer.synapses, self._constant, strict=True)
+            are_counts = all(is_constant or isinstance(streams[s.source], BurstStream) for s, is_constant in pairs)
+            safe = self._are_safe(messages, total, are_counts=are_counts and self.device.type == "cpu")
         return total, None if safe.all() else safe.cpu().numpy()
 
-    def _are_safe(self, messages: list[torch.Tensor], total: torch.Tensor) -> torch.Tensor:
-        """(samples,) bool: whether potentials fit their register in any order of arrival."""
-        first, *finer = self._extents
-        safe = first.are_within(self._room, messages, self.repeats, total)
-        for extents in finer:
+    def _are_safe(self, messages: list[torch.Tensor], total: torch.Tensor, *, are_counts: bool) -> torch.Tensor:
+        """(samples,) bool: whether no potential can leave its register."""
+        safe = torch.zeros(len(total), dtype=torch.bool, device=self.device)
+        if self._coarse is not None:
+            safe = self._coarse.are_within(self._room, messages, self.repeats, total)
             if safe.all():
-                break
+                return safe
             # What is too coarse for this batch mostly is for the next one.
             if safe.float().mean() < _WORTHWHILE:
-                self._extents = finer
-            unknown = torch.nonzero(~safe).flatten()
-            some = [each[unknown] for each in messages]
-            safe[unknown] = extents.are_within(self._room, some, self.repeats, total[unknown])
+                self._coarse = None
+        unknown = torch.nonzero(~safe).flatten()
+        if safe.any():
+            messages, total = [each[unknown] for each in messages], total[unknown]
+        assert self._fine is not None
+        samples, neurons = self._fine.beyond(self._room, messages, self.repeats, total).T
+        if are_counts and Courses.is_available() and len(samples) < _FEW * total.numel():
+            samples = samples[~torch.from_numpy(self._courses.are_within(samples.numpy(), neurons.numpy(), messages))]
+        safe[unknown] = True
+        safe[unknown[samples]] = False
         return safe
 
 
