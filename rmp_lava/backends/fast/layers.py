@@ -23,7 +23,7 @@ from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
 from .tallies import Tallies
 
 _WORDS = {"events": "event-driven"}
-_WORTHWHILE, _FEW = 0.25, 0.05
+_WORTHWHILE, _FEW = 0.25, 0.01
 """Share of samples that coarse bounds have to find safe; and of potentials that are followed step by step."""
 LONGEST_WINDOW = 127
 """Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
@@ -226,8 +226,9 @@ class WindowSums:
     def _are_safe(self, messages: list[torch.Tensor], total: torch.Tensor, *, are_counts: bool) -> torch.Tensor:
         """(samples,) bool: whether no potential can leave its register."""
         safe = torch.zeros(len(total), dtype=torch.bool, device=self.device)
-        if self._coarse is not None:
-            safe = self._coarse.are_within(self._room, messages, self.repeats, total)
+        coarse = self._coarse  # another thread may drop it
+        if coarse is not None:
+            safe = coarse.are_within(self._room, messages, self.repeats, total)
             if safe.all():
                 return safe
             # What is too coarse for this batch mostly is for the next one.
