@@ -137,11 +137,13 @@ class Prepared:
 
     def event_counts(self) -> dict[str, tuple[int, int]]:
         """Layer name -> sets of messages so far, and those that were summed by events because that costs less."""
-        return {
-            name: (sum(e.sets for e in events), sum(e.of_events for e in events))
-            for name, each in self._sums.items()
-            if (events := [sums.events for sums in each if sums.events is not None])
-        }
+        counts = {}
+        for name in self.bounds:
+            of_windows = self.windows[name].sums if name in self.windows else []
+            events = [s.events for s in (*self._sums.get(name, ()), *of_windows) if s.events is not None]
+            if events:
+                counts[name] = (sum(e.sets for e in events), sum(e.of_events for e in events))
+        return counts
 
     def _share_of_events(self, since: Mapping[str, tuple[int, int]]) -> str:
         shares = []
