@@ -1,7 +1,7 @@
 """Weighted sums by events, compiled by numba: one row of 8-bit weights is added per spike and window that sees it.
 
-Rows are added in 16-bit integers that stay in vector registers, at most `_CHUNK` of them before they are added to 32-bit ones.
-LLVM does not keep an array in registers over a loop of unknown length, so the innermost loop is written in its own language.
+Rows are added in 16-bit integers that stay in vector registers, at most `_CHUNK` times their values, before they are added to 32-bit
+ones. LLVM does not keep an array in registers over a loop of unknown length, so the innermost loop is written in its own language.
 The weights of `LANES` outputs lie together, as a row that starts at a cache line.
 """
 
@@ -21,7 +21,7 @@ from .fused import compiled
 LANES = 64
 """Outputs of a row. More save no time, and fewer are slower than dense sums."""
 _CHUNK = 2**15 // 128 - 1
-"""Rows of which no sum exceeds 16 bits."""
+"""Rows, or their values, of which no sum exceeds 16 bits."""
 _WORD = 64
 
 _Code = tuple[Any, Callable[..., Any]]
@@ -52,17 +52,18 @@ def _trailing_zeros(_: Any, word: Any) -> _Code:
 
 
 @_intrinsic
-def _add_rows(_: Any, out: Any, events: Any, parts: Any, count: Any, scale: Any) -> _Code:
+def _add_rows(_: Any, out: Any, events: Any, values: Any, chunk: Any, parts: Any, count: Any, scale: Any) -> _Code:
     """Write `LANES` float32 sums, times a scale: of one window.
 
-    out, events, parts : addresses of the sums, of the int32 offsets of rows, and of int64 (first event, last event, address of
-    weights) of each of `count` parts of the window.
+    out, events, values, parts : addresses of the sums, of the int32 offsets of rows, of their int16 values, and of int64 (first
+    event, last event, address of weights) of each of `count` parts of the window. chunk : rows that are added in 16 bits;
+    `_CHUNK` where all values are 1, which are not read then.
     """
     byte, short, word, long, real = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
     row, shorts, words, reals = (ir.VectorType(each, LANES) for each in (byte, short, word, real))
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        out, events, parts, count, scale = arguments
+        out, events, values, chunk_size, parts, count, scale = arguments
 
         def fetch(base: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
             return builder.load(builder.gep(builder.inttoptr(base, kind.as_pointer()), [index]))
@@ -70,7 +71,23 @@ def _add_rows(_: Any, out: Any, events: Any, parts: Any, count: Any, scale: Any)
         # LLVM turns these variables into registers.
         total, chunk_sum = cgutils.alloca_once(builder, words), cgutils.alloca_once(builder, shorts)
         builder.store(ir.Constant(words, None), total)
-        chunk_size = ir.Constant(long, _CHUNK)
+
+        def spread(value: ir.Value, kind: ir.VectorType) -> ir.Value:
+            undefined = ir.Constant(kind, ir.Undefined)
+            first = builder.insert_element(undefined, value, ir.Constant(word, 0))
+            return builder.shuffle_vector(first, undefined, ir.Constant(words, None))
+
+        def add(start: ir.Value, size: ir.Value, weights: ir.Value, *, of_one: bool) -> None:
+            with cgutils.for_range(builder, size) as event:
+                index = builder.add(start, event.index)
+                address = builder.inttoptr(
+                    builder.add(weights, builder.sext(fetch(events, index, word), long)), row.as_pointer()
+                )
+                widened = builder.sext(builder.load(address, align=LANES), shorts)
+                if not of_one:
+                    widened = builder.mul(widened, spread(fetch(values, index, short), shorts))
+                builder.store(builder.add(builder.load(chunk_sum), widened), chunk_sum)
+
         with cgutils.for_range(builder, count) as part:
             place = builder.mul(part.index, ir.Constant(long, 3))
             first, last, weights = (fetch(parts, builder.add(place, ir.Constant(long, i)), long) for i in range(3))
@@ -78,29 +95,32 @@ def _add_rows(_: Any, out: Any, events: Any, parts: Any, count: Any, scale: Any)
                 rest = builder.sub(last, start)
                 size = builder.select(builder.icmp_signed("<", rest, chunk_size), rest, chunk_size)
                 builder.store(ir.Constant(shorts, None), chunk_sum)
-                with cgutils.for_range(builder, size) as event:
-                    offset = builder.sext(fetch(events, builder.add(start, event.index), word), long)
-                    address = builder.inttoptr(builder.add(weights, offset), row.as_pointer())
-                    widened = builder.sext(builder.load(address, align=LANES), shorts)
-                    builder.store(builder.add(builder.load(chunk_sum), widened), chunk_sum)
+                with builder.if_else(builder.icmp_signed("==", chunk_size, ir.Constant(long, _CHUNK))) as (
+                    ones,
+                    others,
+                ):
+                    with ones:
+                        add(start, size, weights, of_one=True)
+                    with others:
+                        add(start, size, weights, of_one=False)
                 builder.store(builder.add(builder.load(total), builder.sext(builder.load(chunk_sum), words)), total)
-        undefined = ir.Constant(reals, ir.Undefined)
-        scales = builder.insert_element(undefined, scale, ir.Constant(word, 0))
-        scales = builder.shuffle_vector(scales, undefined, ir.Constant(words, None))
+        scales = spread(scale, reals)
         result = builder.fmul(builder.sitofp(builder.load(total), reals), scales)
         builder.store(result, builder.inttoptr(out, reals.as_pointer()), align=4)
         return context.get_dummy_value()
 
-    return types.none(types.intp, types.intp, types.intp, types.intp, types.float32), generate
+    addresses = (types.intp,) * 6  # `chunk` and `count` are as wide
+    return types.none(*addresses, types.float32), generate
 
 
 @compiled
-def total(messages: np.ndarray) -> np.int64:
-    """Sum of uint8 messages."""
-    found = np.int64(0)
+def survey(messages: np.ndarray) -> tuple[np.int64, np.uint8]:
+    """Number of uint8 messages that are not 0, and the largest."""
+    found, largest = np.int64(0), np.uint8(0)
     for i in range(len(messages)):
-        found += np.int64(messages[i])
-    return found
+        found += np.int64(messages[i] != 0)
+        largest = max(largest, messages[i])
+    return found, largest
 
 
 @compiled
@@ -128,13 +148,16 @@ def add_products(total: np.ndarray, messages: np.ndarray, weights: np.ndarray) -
 
 
 @compiled
-def list_events(messages: np.ndarray, width: int, channels: int, events: np.ndarray, starts: np.ndarray) -> None:
-    """List the messages of each pixel; a message of value k is k events.
+def list_events(
+    messages: np.ndarray, width: int, channels: int, events: np.ndarray, values: np.ndarray, starts: np.ndarray
+) -> None:
+    """List the messages of each pixel.
 
     Parameters
     ----------
     messages : (images, height * width * channels) uint8
-    events : (sum of messages,) int32, written: where the channel's row is, from the row of channel 0 of the pixel of column 0
+    events : (messages that are not 0,) int32, written: where the row of the channel is, from that of channel 0 in column 0
+    values : the same, int16, written: the messages; (0,) if all are 1
     starts : (images, height * width + 1) int64, written: first event of each pixel, and the end of the image's events
     """
     k = 0
@@ -153,13 +176,16 @@ def list_events(messages: np.ndarray, width: int, channels: int, events: np.ndar
                     while word:
                         at = j + _trailing_zeros(word)
                         word &= word - np.uint64(1)
-                        for _ in range(image[at]):
-                            events[k] = (at + shift) * LANES
-                            k += 1
+                        events[k] = (at + shift) * LANES
+                        if len(values):
+                            values[k] = image[at]
+                        k += 1
                 else:
                     for at in range(j, first + channels):
-                        for _ in range(image[at]):
+                        if image[at]:
                             events[k] = (at + shift) * LANES
+                            if len(values):
+                                values[k] = image[at]
                             k += 1
         starts[i, len(image) // channels] = k
 
@@ -167,6 +193,8 @@ def list_events(messages: np.ndarray, width: int, channels: int, events: np.ndar
 @compiled
 def convolve(
     events: np.ndarray,
+    values: np.ndarray,
+    largest: int,
     starts: np.ndarray,
     weights: np.ndarray,
     size: tuple[int, int],
@@ -179,7 +207,8 @@ def convolve(
 
     Parameters
     ----------
-    events, starts : from `list_events`
+    events, values, starts : from `list_events`
+    largest : message, at most 255
     weights : (tiles, kernel height, kernel width, channels, LANES) int8, at a multiple of LANES bytes
     size : height and width of the images
     out : (images, rows, columns, outputs) float32, written
@@ -187,6 +216,7 @@ def convolve(
     tiles, kernel_rows, kernel_columns, channels, _ = weights.shape
     images, rows, columns, outputs = out.shape
     height, width = size
+    chunk = _CHUNK // largest if len(values) else _CHUNK
     parts = np.empty((kernel_rows, 3), np.int64)
     some = np.empty(LANES, np.float32)
     for tile in range(tiles):
@@ -210,7 +240,7 @@ def convolve(
                             count += 1
                     place = ((i * rows + y) * columns + x) * outputs + first_output
                     sums = out.ctypes.data + 4 * place if whole else some.ctypes.data
-                    _add_rows(sums, events.ctypes.data, parts.ctypes.data, count, scale)
+                    _add_rows(sums, events.ctypes.data, values.ctypes.data, chunk, parts.ctypes.data, count, scale)
                     if not whole:
                         out[i, y, x, first_output:] = some[: outputs - first_output]
 

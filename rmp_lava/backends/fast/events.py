@@ -20,9 +20,9 @@ try:
 except ImportError:  # as for the neurons
     kernel = None
 
-_ROW_COST, _TILE_COST = 4, 8192
-"""What a weight of an event, and the lanes of one window, cost in products of a dense 8-bit sum. Measured on a processor with
-VNNI, where those are fastest, for 64 to 512 channels (`python -m benchmarks.events`)."""
+_ROW_COST, _PRODUCT_COST, _TILE_COST = 3.3, 5.2, 8192
+"""What adding a weight costs, multiplying it by a message as well, and the lanes of one window, in products of a dense 8-bit sum.
+Measured on a processor with VNNI, where those are fastest, for 64 to 512 channels (`python -m benchmarks.events`)."""
 _DENSE_COST, _SLOWEST = {"int8": 1, "float32": 4}, 8
 """Of a product of each kernel, and of the others."""
 
@@ -68,10 +68,10 @@ class EventSums:
         assert kernel is not None
         self._geometry, self._factor, self._outputs = geometry, np.float32(factor), len(weight)
         tiles = -(-len(weight) // kernel.LANES)
-        windows, seen_by = int(np.prod(geometry.windows)), np.prod(geometry.kernel) / np.prod(geometry.stride)
+        windows = int(np.prod(geometry.windows))
         self._products = windows * weight.size * _DENSE_COST.get(dense, _SLOWEST)
         self._fixed = windows * tiles * _TILE_COST
-        self._per_event = float(seen_by) * tiles * kernel.LANES * _ROW_COST
+        self._per_row = _seen_by(geometry) * tiles * kernel.LANES
         padded = np.zeros((tiles * kernel.LANES, *weight.shape[1:]), np.int8)
         padded[: len(weight)] = weight
         rows = padded.reshape(tiles, kernel.LANES, *weight.shape[1:]).transpose(0, 3, 4, 2, 1)
@@ -87,8 +87,10 @@ class EventSums:
     def pay(self, messages: torch.Tensor) -> bool:
         """Whether they cost less than dense sums for these messages, (sets, *memory shape of the source) uint8."""
         assert kernel is not None
-        events = int(kernel.total(messages.reshape(-1).numpy()))
-        costs = len(messages) * self._fixed + events * self._per_event
+        events, largest = kernel.survey(messages.reshape(-1).numpy())
+        costs = len(messages) * self._fixed + int(events) * self._per_row * (
+            _ROW_COST if largest <= 1 else _PRODUCT_COST
+        )
         yes = costs * torch.get_num_threads() < len(messages) * self._products  # dense sums take all threads
         with self._lock:
             self.sets += len(messages)
@@ -100,12 +102,15 @@ class EventSums:
         assert kernel is not None
         height, width = self._geometry.size
         images = messages.reshape(len(messages), -1).numpy()
-        events = np.empty(int(kernel.total(images.reshape(-1))), np.int32)
-        starts = np.empty((len(images), height * width + 1), np.int64)
-        kernel.list_events(images, width, self._geometry.channels, events, starts)
+        count, largest = kernel.survey(images.reshape(-1))
+        events, starts = np.empty(int(count), np.int32), np.empty((len(images), height * width + 1), np.int64)
+        values = np.empty(int(count) if largest > 1 else 0, np.int16)
+        kernel.list_events(images, width, self._geometry.channels, events, values, starts)
         out = torch.empty((len(images), *self._geometry.windows, self._outputs))
         kernel.convolve(
             events,
+            values,
+            max(1, int(largest)),
             starts,
             self._weight,
             self._geometry.size,
@@ -115,6 +120,16 @@ class EventSums:
             out.numpy(),
         )
         return out.flatten(1)
+
+
+def _seen_by(geometry: Geometry) -> float:
+    """Windows that see a pixel, on average."""
+    seen = 1.0
+    axes = zip(geometry.size, geometry.kernel, geometry.stride, geometry.padding, geometry.windows, strict=True)
+    for size, kernel_size, stride, padding, windows in axes:
+        starts = np.arange(windows) * stride - padding
+        seen *= (np.minimum(starts + kernel_size, size) - np.maximum(starts, 0)).clip(min=0).sum() / size
+    return seen
 
 
 def _aligned(array: np.ndarray, boundary: int) -> np.ndarray:
