@@ -1,7 +1,8 @@
 """Weighted sums by events, compiled by numba: one row of 8-bit weights is added per spike and window that sees it.
 
-Rows are added in 16-bit integers that stay in vector registers, at most `_CHUNK` times their values, before they are added to 32-bit
-ones. LLVM does not keep an array in registers over a loop of unknown length, so the innermost loop is written in its own language.
+Rows are added in 16-bit integers that stay in vector registers, at most `_CHUNK` times their values, before they are added to
+32-bit ones. LLVM does not keep an array in registers over a loop of unknown length, so the innermost loop is written in its own
+language.
 The weights of `LANES` outputs lie together, as a row that starts at a cache line.
 """
 
