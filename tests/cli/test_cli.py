@@ -48,6 +48,7 @@ def work(tmp_path_factory) -> Path:
     assert run_main("train", "digits-cnn", "--epochs", 1, "--output", folder / "d.pt") == 0
     assert run_main("convert", folder / "d.pt", "--steps", 8, "--calibration", 50, "--encoding", "rate") == 0
     (folder / "mine.py").write_text(MINE)
+    sys.modules.pop("mine", None)  # that of the documentation
     (folder / "needing.py").write_text("import no_such_package")
     (folder / "notes.txt").write_text("notes")
     return folder
@@ -361,7 +362,6 @@ def test_obstacles_are_listed_before_information(work, call, monkeypatch):
 
 def test_a_function_with_weights_is_converted_and_restored(work, call, monkeypatch):
     monkeypatch.chdir(work)
-    sys.modules.pop("mine", None)
     options = ("--data", "digits", "--calibration", 20, "--validation", 20, "--steps", 4)
     code, output, text = call("convert", "mine:net", *options)
     assert code == 0, text
