@@ -113,7 +113,8 @@ def main(
     prepared = rmp_lava.prepare(loaded)
     result = prepared.run(images, steps)
     # Before the methods are timed.
-    bounds = Counter({n.name: sum(bound(s, loaded.source_shape(s.source)) for s in n.synapses) for n in loaded})
+    sets = 1 / steps if loaded.wait == steps else 1  # of messages per step
+    bounds = Counter({n.name: sets * sum(bound(s, loaded.source_shape(s.source)) for s in n.synapses) for n in loaded})
     clock = Clock()
     timed_methods(clock)
     found: list[tuple[float, _Times]] = []

@@ -24,8 +24,8 @@ _STEPS, _STEPS_OF_FEW, _FEW = 32, 64, 8
 """Steps of a chunk, and those where there are only so few samples."""
 _SAMPLES_OF_WINDOWS = 2
 """Where neurons wait, sums over all steps of a window take as much as so many steps."""
-_STATE_BYTES = 20
-"""Per neuron: membrane potential and current, up to eight bytes each, and the spike count."""
+_STATE_BYTES, _CURRENT_BYTES = 12, 8
+"""Per neuron: membrane potential, up to eight bytes, and spike count; and the current of leaky neurons."""
 _READ_OUT_BYTES = 24
 """Per output and step: spike counts so far, or potentials, from which predictions are made."""
 _SMALLEST_BLOCK = 2**18
@@ -89,12 +89,15 @@ def choose_batching(
     batch = max(1, min(available, sets // (_SAMPLES_OF_WINDOWS if plan.wait else steps)))
     found = Batching(batch, steps, workers, BLOCK_BYTES[kind])
 
+    leaky = any(each.neurons is not None and each.neurons.is_leaky for each in (network.input, *network))
+    state = _STATE_BYTES + _CURRENT_BYTES * leaky
+
     def needed(batching: Batching) -> int:
         # A real-valued input and graded messages take four bytes, a spike one.
         streams = (batching.steps + history) * (sum(sizes) * (4 if network.is_sigma_delta else 1) + 3 * sizes[0])
         block = max(batching.block_bytes, 4 * batching.samples * max(sizes))
         read_out = batching.steps * network.output.size * _READ_OUT_BYTES
-        return batching.samples * (streams + read_out + _STATE_BYTES * sum(sizes)) + _BLOCKS * block
+        return batching.samples * (streams + read_out + state * sum(sizes)) + _BLOCKS * block
 
     while needed(found) > budget and (smaller := _smaller(found, least)) is not None:
         budget = budget * found.workers // smaller.workers

@@ -17,7 +17,7 @@ from ...registers import REGISTER_LIMIT, to_weight_units
 from ..synapses import largest_sum
 from .courses import Courses
 from .extents import Extents
-from .neurons import make_population
+from .neurons import Population, make_population
 from .streams import BurstStream, ConstantStream, Source, sample_by_sample
 from .synapses import EXACT_FLOAT32, Arithmetic, Sums, make_sums
 from .tallies import Tallies
@@ -68,6 +68,7 @@ class Prepared:
         self.steps = steps if steps is not None and steps == network.wait and steps <= LONGEST_WINDOW else None
         self.windows: dict[str, WindowSums] = {}
         self._sums: dict[str, list[Sums]] = {}
+        self._populations: dict[str, Population] = {}
         self.routes: dict[str, list[Route]] = {}
         self._lock = Lock()
         self.dtypes: dict[str, torch.dtype] = {}
@@ -82,10 +83,25 @@ class Prepared:
         exact = self.bounds[layer.name] < EXACT_FLOAT32
         self.dtypes[layer.name] = torch.float32 if exact else torch.float64
         self._sums.pop(layer.name, None)
+        self._populations.pop(layer.name, None)
         if self.steps is not None and network.waits(layer):
             self.windows[layer.name] = WindowSums(self, layer, self.steps)
         else:
             self.sums_of(layer)
+
+    def population(self, layer: Layer) -> Population:
+        """A layer's neurons, of no samples."""
+        found = self._populations.get(layer.name)
+        if found is None or found.neurons is not layer.neurons:
+            found = self._populations[layer.name] = make_population(
+                layer.neurons,
+                layer.shape,
+                0,
+                integer=self.network.is_integer,
+                device=self.device,
+                largest_input=self.bounds[layer.name],
+            )
+        return found
 
     def sums_of(self, layer: Layer) -> list[Sums]:
         """`Sums` of a layer's synapses, for messages of one step; layers with a window make them when needed.
@@ -268,14 +284,7 @@ class LayerSimulation:
         self.device = prepared.device
         window = prepared.windows.get(layer.name)
         sums = prepared.sums_of(layer) if window is None else window.sums
-        self.population = make_population(
-            layer.neurons,
-            layer.shape,
-            samples,
-            integer=prepared.network.is_integer,
-            device=prepared.device,
-            largest_input=prepared.bounds[layer.name],
-        )
+        self.population = prepared.population(layer).start(samples)
         # A step of a sample costs its sums, or its messages if a kernel has to convert them.
         converted = [int(np.prod(each.shape)) for each in sums if not each.takes_bytes]
         self.block_size = max([layer.size, *converted]) * (2 if self.dtype == torch.float64 else 1)

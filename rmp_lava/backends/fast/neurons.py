@@ -6,6 +6,7 @@ Both follow `rmp_lava.neuron.step`; in integer networks every spike and state is
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType
@@ -125,6 +126,12 @@ class Population:
         self.v_range: Range | None = None
         self.u_range: Range | None = None
         self.waiting_range: Range | None = None
+
+    def start(self, samples: int) -> Population:
+        """As many samples of the same neurons, of which none has advanced; their constants are shared."""
+        other = copy(self)
+        other.samples, other.u = samples, self.u.new_zeros((samples, self.u.shape[1]))
+        return other
 
     @cached_property
     def v(self) -> torch.Tensor:  # bursts need neither this nor counts, which are a large part of the memory
