@@ -14,7 +14,7 @@ import typer
 from ..choices import LogLevel
 from ..errors import RmpLavaError, RmpLavaWarning
 from ..progress import SHOWN, running
-from . import conversion, hardware, logs, networks, nir, report, selftest, study, training, zoo
+from . import conversion, hardware, logs, networks, nir, options, report, selftest, study, training, zoo
 
 app = typer.Typer(
     name="rmp-lava",
@@ -97,7 +97,9 @@ def _common(
         LogLevel | None,
         typer.Option(envvar="RMP_LAVA_LOG", help="What to log.", show_default="warning; in a file info"),
     ] = None,
-    log_file: Annotated[Path | None, typer.Option(help="Append the log to this file, too.")] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Append the log to this file, too.", callback=options.claim)
+    ] = None,
 ) -> None:
     logs.begin(log_level, log_file)
     name = f"rmp-lava {context.invoked_subcommand}"

@@ -84,7 +84,8 @@ def check(
 def convert(
     target: options.Target,
     output: Annotated[
-        Path | None, typer.Option(help="The .net file; if omitted, next to the input file or in exports.")
+        Path | None,
+        typer.Option(help="The .net file; if omitted, next to the input file or in exports.", callback=options.claim),
     ] = None,
     weights: options.Weights = None,
     shape: options.Shape = None,
@@ -300,7 +301,10 @@ def _calls(place: str | None, console: Console) -> Iterator[Calls]:
 def tune(
     target: options.Target,
     output: Annotated[
-        Path | None, typer.Option(help="The .net file; NAME-tuned.net next to the network's own file if omitted.")
+        Path | None,
+        typer.Option(
+            help="The .net file; NAME-tuned.net next to the network's own file if omitted.", callback=options.claim
+        ),
     ] = None,
     weights: options.Weights = None,
     shape: options.Shape = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..network import SpikingNetwork
 
 EXPORTS = Path("exports")
+_CLAIMED = "rmp_lava.cli: path -> the option that writes it"
 
 
 class Preparation(TypedDict, total=False):
@@ -40,23 +42,43 @@ def loaded(net: Path, input_shape: str | None, input_message_bits: int, num_laye
     return netx.load(net, input_shape=shape, input_message_bits=input_message_bits, num_layers=num_layers)
 
 
-def _check_json(path: Path | None) -> Path | None:
-    return path if path is None or str(path) == "-" else check_result(path, ".json")
+_Written = Callable[[typer.Context, typer.CallbackParam, Path | None], Path | None]
 
 
-def check_result(path: Path, suffix: str) -> Path:
+def claim(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuse two options that write the same file, as the callback of one that writes; '-' is no file."""
+    if path is not None and str(path) != "-":
+        option, claimed = parameter.opts[0], context.meta.setdefault(_CLAIMED, {})
+        other = claimed.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise UsageError(f"{other} and {option} would both write {path}; choose another path for one of them")
+    return path
+
+
+def _check_json(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    if path is not None and str(path) != "-":
+        check_result(path, ".json")
+    return claim(context, parameter, path)
+
+
+def check_result(path: Path, suffix: str) -> None:
     """Check before long work that a result can be written, and does not replace a file of another kind."""
     if path.suffix != suffix and path.is_file() and not (suffix == ".json" and _begins_as_json(path)):
         raise UsageError(
             f"{path} exists and is not named as a {suffix} file, so it is not replaced; choose another path"
         )
     check_writable(path, UsageError)
-    return path
 
 
-def result(suffix: str) -> Callable[[Path | None], Path | None]:
-    """`check_result` as the callback of an option that may be missing."""
-    return lambda path: None if path is None else check_result(path, suffix)
+def result(suffix: str) -> _Written:
+    """`check_result` and `claim` as the callback of an option that may be missing."""
+
+    def check(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+        if path is not None:
+            check_result(path, suffix)
+        return claim(context, parameter, path)
+
+    return check
 
 
 Json = Annotated[

@@ -22,7 +22,9 @@ _PACKAGES = ("matplotlib", "jinja2")
 def report(
     net: options.Net,
     others: options.OtherNets = None,
-    output: Annotated[Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The page; NAME.html next to the .net file if omitted.", callback=options.claim)
+    ] = None,
     data: options.TestData = None,
     images: options.TestImages = None,
     labels: options.Labels = None,

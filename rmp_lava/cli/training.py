@@ -38,7 +38,9 @@ def train(
         str,
         typer.Argument(help=f"One of {listed(ModelName)}.", metavar="MODEL", callback=options.check_model),
     ],
-    output: Annotated[Path | None, typer.Option(help="The checkpoint.", show_default="exports/MODEL.pt")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The checkpoint.", show_default="exports/MODEL.pt", callback=options.claim)
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
