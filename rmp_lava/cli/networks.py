@@ -192,6 +192,7 @@ def run(
     Shows accuracy, spikes and synaptic operations.
     """
     from ..backends import run as run_network
+    from ..readout import output_unit
     from ..report.neurobench import neurobench
     from ..report.runs import compare_with_reference, describe_run, steps_for
     from ..report.tables import activity_table
@@ -221,6 +222,8 @@ def run(
     network = options.loaded(net, input_shape, input_message_bits, num_layers)
     values, truth, what = images_for(network, data, data_dir, images, labels, samples, steps)
     steps = steps_for(network, steps)
+    if truth is not None and truth.dtype.kind == "f":
+        output_unit(network)  # refuses a network without output scale, before it runs
     result = run_network(
         network,
         values,

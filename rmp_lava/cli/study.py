@@ -89,7 +89,8 @@ def sweep(
     outlook = work.outlook()
     if plan.left_out:
         console.print(
-            f"{plan.left_out:,} combinations are left out, in which neurons would wait for more than T steps or with hard reset"
+            f"{plan.left_out:,} combinations are left out, in which neurons would wait for more than T steps, or cannot wait, or "
+            "not reset to 0"
         )
     if outlook.stored and not (resume or merge or dry_run):
         raise UsageError(

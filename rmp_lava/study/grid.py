@@ -15,8 +15,9 @@ from ..choices import ConvertReadout, Pooling, TrainedEncoding, check_choice
 from ..conversion.balancing import candidates_for
 from ..conversion.pipeline.preparing import check_early
 from ..conversion.quantization import Quantization
-from ..errors import RmpLavaError, UsageError
+from ..errors import NetworkError, RmpLavaError, UsageError
 from ..files import sha256_of
+from ..network import SpikingNetwork
 from ..netx import load
 from ..schedule import Schedule
 from ..training.data import DATASETS, Dataset
@@ -33,6 +34,7 @@ from .jobs import (
     simulation,
     test_order,
     trained,
+    with_hard_reset,
 )
 from .store import NET
 from .study import CONVERSION, OF_NETS, SEEDS, SHARED, WHOLE, Study
@@ -89,6 +91,16 @@ def points(study: Study) -> tuple[list[Point], int]:
     return found, left_out
 
 
+def _takes(network: SpikingNetwork, axes: Mapping[str, Any]) -> bool:
+    """Whether a spiking network exists with a wait and a reset: graded and sigma-delta neurons do not wait or reset to 0."""
+    try:
+        changed = with_hard_reset(network) if axes.get("reset") == "hard" else network
+        changed.replace(wait=axes.get("wait", changed.wait))
+    except NetworkError:
+        return False
+    return True
+
+
 def _check(axes: Mapping[str, Any]) -> None:
     try:
         changes = {name: axes[name] for name in _BALANCING if name in axes}
@@ -123,6 +135,8 @@ class Plan:
         self._nets = {}
         for name, net in study.nets.items():
             spiking = load(net)
+            unfit = [each for each in self.points if each.network == name and not _takes(spiking, each.axes)]
+            self.points, self.left_out = [p for p in self.points if p not in unfit], self.left_out + len(unfit)
             self._nets[name] = ({NET: sha256_of(net), "encoding": spiking.input.encoding}, str(Path(net).resolve()))
             sets |= {study.data or spiking.dataset}
         if len(sets := sets - {None}) != 1:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rmp_lava.errors import DataError, UsageError
+from rmp_lava.netx import load, save
 from rmp_lava.report.sweep import sweep_csv, sweep_table
 from rmp_lava.study.cluster import Cluster, expected_workers
-from rmp_lava.study.grid import points
+from rmp_lava.study.grid import Plan, points
 from rmp_lava.study.job import Job
 from rmp_lava.study.jobs import execute
 from rmp_lava.study.store import Store
 from rmp_lava.study.study import Source, Study, read_study
 from rmp_lava.study.sweep import Row
+
+REFERENCE = Path(__file__).resolve().parents[2] / "exports" / "reference"
 
 
 def read(tmp_path, text: str) -> Study:
@@ -103,6 +107,23 @@ def test_each_combination_is_a_point_once():
     # A spiking network is converted already.
     found, _ = points(grid(alpha=[1.0, 0.7], steps=4))
     assert [point.axes.get("alpha") for point in found] == [1.0, 0.7, None]
+
+
+def test_what_a_spiking_network_cannot_do_is_left_out(tmp_path):
+    places = {name: str(REFERENCE / f"digits-{name}.net") for name in ("soft", "hard")}
+    network = load(places["soft"])
+    last = network.output.replace(neurons=network.output.neurons.replace(largest_spike=3))
+    places["graded"] = str(tmp_path / "graded.net")
+    save(network.replace(layers=(*network.layers[:-1], last)), places["graded"])
+    axes = {"steps": (8,), "wait": (0, 4), "reset": ("soft", "hard")}
+    plan = Plan(Study("a", {}, places, data="digits", grid=axes), tmp_path / "store")
+    found = {(point.network, point.axes["wait"], point.axes["reset"]) for point in plan.points}
+    assert found == {("soft", 0, "soft"), ("soft", 4, "soft"), ("soft", 0, "hard")} | {
+        ("hard", 0, "soft"),
+        ("hard", 0, "hard"),
+        ("graded", 0, "soft"),
+    }
+    assert plan.left_out == 3 * 4 - len(found)
 
 
 @pytest.mark.parametrize(
