@@ -49,6 +49,24 @@ def _caller(model: Model) -> tuple[Callable[[np.ndarray], torch.Tensor], tuple[i
     return lambda images: call(torch.from_numpy(images).to(like.device, like.dtype)), limits
 
 
+def _why(call: Callable[[np.ndarray], torch.Tensor], images: np.ndarray, fewest: int, error: Exception) -> str:
+    """What to tell of a network that fails on some images: whether their number or their shape is the reason."""
+    few = images[:fewest]
+    try:
+        takes_few = len(few) < len(images) and call(few.copy()) is not None
+    except Exception:  # as above
+        takes_few = False
+    if takes_few:
+        return (
+            f"the trained network fails on {len(images)} images at once ({first_line(error)}); it has to take any number of "
+            "them; export a program with dynamic_shapes"
+        )
+    return (
+        f"the trained network fails on images of shape {images.shape[1:]} ({first_line(error)}); pass images like those that it "
+        "was trained on"
+    )
+
+
 @torch.no_grad()
 def _outputs(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int], images: np.ndarray) -> np.ndarray:
     """(N, outputs) float32 of a function of images that takes batches within the limits."""
@@ -61,10 +79,7 @@ def _outputs(call: Callable[[np.ndarray], torch.Tensor], limits: tuple[int, int]
             try:
                 outputs = call(filled)
             except Exception as error:  # it is the user's network
-                raise ConversionError(
-                    f"the trained network fails on {len(filled)} images at once ({first_line(error)}); it has to take any number "
-                    "of them; export a program with dynamic_shapes"
-                ) from None
+                raise ConversionError(_why(call, filled, fewest, error)) from None
             # Outputs may have the shape of an image, or none of their own where there is one for each image.
             found.append(outputs.reshape(len(filled), -1).float().cpu().numpy()[: len(some)])
             bar.advance(len(some))

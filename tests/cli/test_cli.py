@@ -331,6 +331,15 @@ def test_invalid_arguments(work, error, monkeypatch, arguments, found):
     assert [file.read_bytes() for file in files] == before
 
 
+def test_targets_without_a_unit_are_refused_before_the_run(work, tmp_path, error, monkeypatch):
+    monkeypatch.setattr("rmp_lava.backends.run", lambda *_, **__: pytest.fail("it ran"))
+    save(load(work / "d.net").replace(output_scale=None), tmp_path / "d.net")
+    np.save(tmp_path / "images.npy", np.zeros((2, 1, 8, 8), dtype=np.float32))
+    np.save(tmp_path / "targets.npy", np.zeros((2, 10), dtype=np.float32))
+    files = ("--images", tmp_path / "images.npy", "--labels", tmp_path / "targets.npy")
+    assert "has no output_scale" in error("run", tmp_path / "d.net", *files)
+
+
 def test_without_a_number_of_steps_or_a_data_set_the_option_is_named(work, tmp_path, error):
     bare = save(load(work / "d.net").replace(balanced_steps=None, dataset=None), tmp_path / "bare.net")
     assert "--data" in error("run", bare)

@@ -315,11 +315,22 @@ def test_outputs_that_are_images_of_one_pixel_are_measured():
     assert accuracy(nn.Sequential(exact(), nn.Unflatten(1, (4, 1, 1))), images, labels) == 1.0
 
 
-def test_a_trained_network_that_fails_is_one_sentence():
-    with pytest.raises(
-        ConversionError, match=r"the trained network fails on 30 images at once \(.*\); it has to take any"
-    ):
-        accuracy(nn.Sequential(nn.Flatten(), nn.Linear(3, 4)), *labelled(30))
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(3, 4)),
+            r"fails on images of shape \(1, 4, 4\) \(.*\); pass images like those",
+        ),
+        (
+            nn.Sequential(nn.Flatten(0), nn.Linear(16, 4)),
+            r"fails on 30 images at once \(.*\); it has to take any number of them",
+        ),
+    ],
+)
+def test_a_trained_network_that_fails_is_one_sentence(network, words):
+    with pytest.raises(ConversionError, match=f"the trained network {words}"):
+        accuracy(network, *labelled(30))
 
 
 def test_a_missing_profile_is_found_before_anything_is_balanced(monkeypatch):
