@@ -35,6 +35,7 @@ from .jobs import (
     test_order,
     trained,
     with_hard_reset,
+    with_wait,
 )
 from .store import NET
 from .study import CONVERSION, OF_NETS, SEEDS, SHARED, WHOLE, Study
@@ -94,8 +95,9 @@ def points(study: Study) -> tuple[list[Point], int]:
 def _takes(network: SpikingNetwork, axes: Mapping[str, Any]) -> bool:
     """Whether a spiking network exists with a wait and a reset: graded and sigma-delta neurons do not wait or reset to 0."""
     try:
-        changed = with_hard_reset(network) if axes.get("reset") == "hard" else network
-        changed.replace(wait=axes.get("wait", changed.wait))
+        changed = with_wait(network, axes.get("wait"))
+        if axes.get("reset") == "hard":
+            with_hard_reset(changed)
     except NetworkError:
         return False
     return True
