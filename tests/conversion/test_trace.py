@@ -25,7 +25,7 @@ from foreign_models import (
     settle,
     vgg_bn,
 )
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from profiles import examples
 from torch import nn
 from torch.nn import functional
@@ -547,6 +547,9 @@ def graphs(draw):
 @settings(max_examples=examples(40))
 @given(graphs(), st.sampled_from(["fold", "layer"]))
 def test_random_graphs(model, pooling):
+    with torch.no_grad():
+        one, other = model.eval()(random_images((2, 7, 6), 2)[:2])
+    assume(not torch.equal(one, other))  # ReLUs that are all silent are refused
     assert_traced_exactly(model, (2, 7, 6), pooling)
 
 
