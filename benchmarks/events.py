@@ -1,14 +1,17 @@
-"""Dense against event-driven sums, one thread, by share of active neurons:  python -m benchmarks.events
+"""Dense against event-driven sums, one thread, by share of active neurons:  python -m benchmarks.events [--largest 4]
 
-For convolutions of 3x3 and dense layers, with the time of listing the events. `pays` is the choice that `fast` makes.
+For convolutions of 3x3 and dense layers, with the time of listing the events. `pays` is the choice that `fast` makes. Messages
+above 1 are counts of spikes, or graded.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 
 from rmp_lava.backends.fast.events import EventSums
 from rmp_lava.backends.fast.synapses import Arithmetic, make_sums
@@ -32,18 +35,21 @@ CASES = (
 """Channels of source and target, height and width, sets of messages; size 1 is a dense layer."""
 
 
-def measure(channels: int, size: int, sets: int) -> list[tuple[float, float, float, bool]]:
+def measure(channels: int, size: int, sets: int, largest: int) -> list[tuple[float, float, float, bool]]:
     """For each density: it, microseconds per set of dense and of event-driven sums, and whether `fast` chooses the latter."""
     rng = np.random.default_rng(0)
     weight = rng.integers(-127, 128, (channels, channels, 3, 3)).astype(np.int16)
     synapse = Conv("a", weight, padding=(1, 1)) if size > 1 else Dense("a", weight[:, :, 0, 0].copy())
     shape = (channels, size, size) if size > 1 else (channels,)
     device = torch.device("cpu")
-    dense, events = (make_sums(synapse, shape, Arithmetic(device, torch.float32, k, 1)) for k in ("auto", "events"))
+    dense, events = (
+        make_sums(synapse, shape, Arithmetic(device, torch.float32, k, largest)) for k in ("auto", "events")
+    )
     assert isinstance(events.events, EventSums)
     rows = []
     for density in DENSITIES:
-        messages = torch.from_numpy((rng.random((sets, *dense.shape)) < density).astype(np.uint8))
+        active = rng.random((sets, *dense.shape)) < density
+        messages = torch.from_numpy((active * rng.integers(1, largest + 1, active.shape)).astype(np.uint8))
         assert torch.equal(dense._compute(dense.kernel, messages), events(messages))
         # The fastest of many calls, in CPU time, so that other processes count little.
         calls = [partial(sums._compute, sums.kernel, messages) for sums in (dense, events)]
@@ -54,7 +60,7 @@ def measure(channels: int, size: int, sets: int) -> list[tuple[float, float, flo
     return rows
 
 
-def main() -> None:
+def main(largest: Annotated[int, typer.Option(min=1, max=127, help="Largest message.")] = 1) -> None:
     """Print a Markdown table."""
     torch.set_num_threads(1)
     print("| channels | size | " + " | ".join(f"{density:.0%}" for density in DENSITIES) + " |")
@@ -62,10 +68,10 @@ def main() -> None:
     for channels, size, sets in CASES:
         cells = [
             f"{dense / events:.1f}{'' if pays else ' (dense)'}"
-            for _, dense, events, pays in measure(channels, size, sets)
+            for _, dense, events, pays in measure(channels, size, sets, largest)
         ]
         print(f"| {channels} | {f'{size}x{size}' if size > 1 else 'dense'} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -22,7 +22,8 @@ except ImportError:  # as for the neurons
 
 _ROW_COST, _PRODUCT_COST, _TILE_COST = 3.3, 5.2, 8192
 """What adding a weight costs, multiplying it by a message as well, and the lanes of one window, in products of a dense 8-bit sum.
-Measured on a processor with VNNI, where those are fastest, for 64 to 512 channels (`python -m benchmarks.events`)."""
+Measured on a processor with VNNI, where those are fastest, for 64 to 512 channels (`python -m benchmarks.events`, for products
+with `--largest 4`)."""
 _DENSE_COST, _SLOWEST = {"int8": 1, "float32": 4}, 8
 """Of a product of each kernel, and of the others."""
 
