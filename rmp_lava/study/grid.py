@@ -137,8 +137,8 @@ class Plan:
         self._nets = {}
         for name, net in study.nets.items():
             spiking = load(net)
-            unfit = [each for each in self.points if each.network == name and not _takes(spiking, each.axes)]
-            self.points, self.left_out = [p for p in self.points if p not in unfit], self.left_out + len(unfit)
+            fit = [each for each in self.points if each.network != name or _takes(spiking, each.axes)]
+            self.points, self.left_out = fit, self.left_out + len(self.points) - len(fit)
             self._nets[name] = ({NET: sha256_of(net), "encoding": spiking.input.encoding}, str(Path(net).resolve()))
             sets |= {study.data or spiking.dataset}
         if len(sets := sets - {None}) != 1:
