@@ -15,7 +15,7 @@ from .output import console_for, write_json
 
 def nir(
     source: Annotated[Path, typer.Argument(help="A .nir file, or a .net file.")],
-    target: Annotated[Path, typer.Argument(help="The file to write, of the other kind.")],
+    target: Annotated[Path, typer.Argument(help="The file to write, of the other kind.", callback=options.claim)],
     reset: Annotated[
         SpikingReset | None,
         typer.Option(

@@ -46,9 +46,10 @@ _Written = Callable[[typer.Context, typer.CallbackParam, Path | None], Path | No
 
 
 def claim(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
-    """Refuse two options that write the same file, as the callback of one that writes; '-' is no file."""
+    """Refuse two options that write the same file, as the callback of one that writes, or an argument; '-' is no file."""
     if path is not None and str(path) != "-":
         option, claimed = parameter.opts[0], context.meta.setdefault(_CLAIMED, {})
+        option = option if option.startswith("-") else option.upper()
         other = claimed.setdefault(os.path.realpath(path), option)
         if other != option:
             raise UsageError(f"{other} and {option} would both write {path}; choose another path for one of them")

@@ -282,6 +282,7 @@ def test_labels_that_do_not_fit(work, tmp_path, error):
         (("convert", "d.pt", "--output", "d.pt"), "name a file that ends in .net"),
         (("convert", "d.pt", "--output", "new", "--json", "./new"), "--output and --json would both write new; choose"),
         (("run", "d.net", "--json", "new.npz", "--output", "new.npz"), "--json and --output would both write new.npz"),
+        (("nir", "d.net", "new.nir", "--json", "new.nir"), "--json and TARGET would both write new.nir"),
         (("--log-file", "new.json", "info", "d.net", "--json", "new.json"), "--log-file and --json would both write"),
         (("convert", "d.pt", "--data", "digits", "--images", "d.pt"), "both images and the data set"),
         (("convert", "d.pt", "--weights", "d.pt"), "has its own"),
