@@ -19,7 +19,7 @@ import torch
 import typer
 
 import rmp_lava
-from rmp_lava.backends.fast import events, extents, layers, neurons, simulation, streams, synapses
+from rmp_lava.backends.fast import events, layers, neurons, simulation, streams, synapses
 from rmp_lava.errors import BackendError
 from rmp_lava.network import Synapse
 
@@ -64,10 +64,12 @@ def timed_methods(clock: Clock) -> None:
     clock.wrap(events.EventSums, "pay", "choice")
     clock.wrap(layers.LayerSimulation, "currents", "adding", lambda this: this.layer.name)
     clock.wrap(layers.WindowSums, "total", "adding", lambda this: this.layer.name)
-    clock.wrap(extents.Extents, "are_within", "choice")
+    clock.wrap(layers.WindowSums, "are_safe", "choice")
     for population in (neurons.FusedPopulation, neurons.FusedFloatPopulation, neurons.TorchPopulation):
         clock.wrap(population, "advance", "neurons")
-    clock.wrap(neurons.Population, "burst", "neurons")
+    for population in (neurons.FusedPopulation, neurons.Population):
+        clock.wrap(population, "burst", "neurons")
+    clock.wrap(neurons.Population, "settle", "neurons")
     clock.wrap(streams.InputSimulation, "advance", "the rest", lambda _: "input")
     for name in ("__init__", "_read_out", "_finish"):
         clock.wrap(simulation.BatchSimulation, name, "the rest", lambda _: "read-out and counts")

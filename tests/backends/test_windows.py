@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from agreement import assert_fast_agrees, assert_same_report, batchings, dense_network, fast_is
 from hypothesis import assume, given, settings, strategies as st
 from profiles import examples
-from strategies import EVERYTHING, Case, assert_same_run, cases, networks, seeds
+from strategies import EVERYTHING, Case, assert_same_run, cases, seeds
 
+import rmp_lava
 from rmp_lava.backends import Fast, run
-from rmp_lava.backends.fast import extents
 from rmp_lava.backends.fast.batching import Batching
-from rmp_lava.backends.fast.courses import Courses
-from rmp_lava.backends.fast.synapses import Arithmetic, to_memory
-from rmp_lava.backends.synapses import apply, apply_all
+from rmp_lava.backends.fast.windows import WindowSimulation
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
-from rmp_lava.network import INPUT, Dense, Input, Layer, Neurons, SpikingNetwork, delays
+from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, delays
 from rmp_lava.schedule import Schedule
+
+EXPORTS = Path(__file__).parents[2] / "exports"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -73,33 +73,6 @@ def test_neurons_wait_before_they_spike():
     assert delays(network) == {"a": [0], "b": [0, 3], "out": [0]}
 
 
-@settings(max_examples=examples(100))
-@given(networks(max_layers=2, resets=("soft",)), seeds, st.booleans(), st.booleans())
-def test_extents_bound_every_order_of_arrival(network, seed, coarse, compiled):
-    rng, samples, layer = np.random.default_rng(seed), 5, network.output
-    messages, arithmetics, partial = [], [], np.zeros((2, samples, 1, layer.size))
-    for synapse in layer.synapses:
-        shape = network.source_shape(synapse.source)
-        sent = rng.integers(0, 9, (samples, *shape)) * (rng.random((samples, *shape)) < 0.4)
-        messages.append(torch.from_numpy(np.ascontiguousarray(to_memory(sent.astype(np.uint8), 1))))
-        arithmetics.append(Arithmetic(torch.device("cpu"), torch.float32, "auto", largest=20))
-        for sums, limits in zip(partial, ((0, None), (None, 0)), strict=True):
-            some = synapse.replace(weight=np.clip(synapse.weight, *limits))
-            sums += apply(some, sent[:, None]).reshape(samples, 1, -1)
-    positive, negative = partial[:, :, 0]
-    total = torch.from_numpy(
-        to_memory((positive + negative).reshape(samples, *layer.shape), 1).reshape(samples, -1).copy()
-    )
-    shapes = [network.source_shape(s.source) for s in layer.synapses]
-    farthest = np.maximum(positive, -negative).max(axis=1)
-    with fast_is(None, compiled=compiled):
-        bounds = extents.Extents(layer, shapes, arithmetics, coarse=coarse, inputs_may_be_large=False)
-        for room in (*farthest, *(farthest + 1), *(4 * farthest), np.inf):
-            within = bounds.are_within(float(room), messages, [1] * len(messages), total.float())
-            assert not within[farthest >= room].any()
-    assert within.all()
-
-
 @settings(max_examples=examples(60))
 @given(
     st.integers(1, 20),
@@ -136,9 +109,68 @@ def test_a_potential_that_saturates_on_its_way_does_so_in_windows_too():
     read_out = network.output.replace(synapses=(Dense("layer0", weight, exponent=1),))
     last = Layer("last", (1,), (Dense("layer1", np.array([[2]])),), Neurons(9))
     network = network.replace(layers=(network["layer0"], read_out, last), wait=16)
-    result = assert_fast_agrees(Case(network, np.ones((2, 16, 166), np.uint8), 16))
-    assert result.neuron_counts["layer0"][0].tolist() == [2] * 160 + [16] * 6
+    spikes = np.ones((4, 16, 166), np.uint8)
+    spikes[[0, 2]] = 0  # these samples need no single steps
+    result = assert_fast_agrees(Case(network, spikes, 16))
+    assert result.neuron_counts["layer0"][1].tolist() == [2] * 160 + [16] * 6
     assert result.saturations["layer1"] == 2
+
+
+def test_an_order_of_arrival_that_saturates_does_so_in_windows_too():
+    """Spikes of an input come in any order: here, those that excite before those that inhibit, of as many neurons."""
+    network = dense_network(Input((200,), "spikes"), ([[254] * 100 + [-254] * 100], Neurons(100)), ([[2]], Neurons(9)))
+    first = network["layer0"]
+    first = first.replace(synapses=(first.synapses[0].replace(exponent=1),))
+    network = network.replace(layers=(first, network["layer1"]), wait=8)
+    spikes = np.zeros((2, 8, 200), np.uint8)
+    spikes[0, :4, :100] = spikes[0, 4:, 100:] = 1
+    spikes[1, :, :] = 1
+    assert assert_fast_agrees(Case(network, spikes, 8)).saturations["layer0"] == 2
+
+
+def test_a_shortcut_that_scales_is_added_to_the_sums_of_a_window():
+    rng = np.random.default_rng(0)
+    layers, before = [], INPUT
+    for name in ("a", "b", "c"):
+        synapses = [Conv(before, rng.integers(-50, 99, (4, 4, 3, 3)).astype(np.int16), padding=(1, 1))]
+        if before != INPUT:
+            synapses.append(Conv(before, np.diag([9, 99, 7, 200]).astype(np.int16).reshape(4, 4, 1, 1)))
+        layers.append(Layer(name, (4, 5, 5), tuple(synapses), Neurons(60)))
+        before = name
+    read_out = Layer(
+        "out", (2,), (Dense("c", rng.integers(-9, 9, (2, 100)).astype(np.int16)),), Neurons(131071, "none")
+    )
+    network = SpikingNetwork(
+        "residual", Input((4, 5, 5), "current", 9), (*layers, read_out), "integer", "potential", wait=3
+    )
+    result = assert_fast_agrees(Case(network, rng.random((5, 4, 5, 5), dtype=np.float32), 3))
+    assert "elementwise" in result.execution
+
+
+def test_windows_that_need_no_single_steps_have_none(monkeypatch):
+    """A ResNet-20 with 8-bit weights; and excitation and inhibition that are as large and come at the same time."""
+    monkeypatch.setattr(WindowSimulation, "_step_by_step", lambda *_: pytest.fail("steps were computed one by one"))
+    trained = rmp_lava.load(EXPORTS / "reference" / "resnet20-cifar.net")
+    assert trained.wait == 4
+    run(trained, np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32), 4)
+    balanced = dense_network(
+        make_input("rate", (1,)),
+        ([[2]] * 400, Neurons(1)),
+        ([[254] * 200 + [-254] * 200], Neurons(100)),
+        ([[2]], Neurons(9)),
+    ).replace(wait=16)
+    result = assert_fast_agrees(Case(balanced, np.ones((1, 1), np.float32), 16))
+    assert result.message_counts["layer0"] == 400 * 16
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_lowest_potential_is_that_before_the_last_spike(compiled):
+    """Where no neuron is ever silent, by hand: 20 before the first of two spikes, and 18 before the second."""
+    network = dense_network(Input((1,), "spikes"), ([[10]], Neurons(2)), ([[1]], Neurons(5))).replace(wait=2)
+    case = Case(network, np.ones((1, 2, 1), np.uint8), 2)
+    with fast_is(Batching(1, 2, 1, block_bytes=2**21), compiled=compiled):
+        result = case.run("fast", record=())
+    assert result.potential_ranges["layer0"] == case.run("reference").potential_ranges["layer0"] == (18 * 64, 20 * 64)
 
 
 def test_fewer_steps_than_neurons_wait_are_refused():
@@ -166,34 +198,3 @@ def test_early_exit_ends_the_read_out_of_neurons_that_wait(case, confidence):
             seen = used if layer is network.output else case.steps
             found, expected = (r.spikes[layer.name][sample, :seen] for r in (early, whole))
             np.testing.assert_array_equal(found, expected)
-
-
-@settings(max_examples=examples(150))
-@given(networks(max_layers=2, resets=("soft",)), st.integers(1, 20), st.booleans(), st.data(), seeds)
-def test_courses_are_those_of_the_reference(network, steps, spiking, data, seed):
-    """Of every neuron of a layer whose sources spike in consecutive steps, or which gets a constant input besides."""
-    rng, samples = np.random.default_rng(seed), 3
-    layer = network.output
-    shapes = [network.source_shape(s.source) for s in layer.synapses]
-    constant = [not spiking and s.source == INPUT for s in layer.synapses]
-    counts = {
-        s.source: rng.integers(0, steps + 1, (samples, *shape)) for s, shape in zip(layer.synapses, shapes, strict=True)
-    }
-    streams = {
-        name: (np.arange(steps).reshape(-1, *[1] * (each.ndim - 1)) < each[:, None]) for name, each in counts.items()
-    }
-    if not spiking:
-        counts[INPUT] = rng.integers(0, 256, (samples, *network.input.shape))
-        streams[INPUT] = np.repeat(counts[INPUT][:, None], steps, axis=1)
-    currents = apply_all(layer.synapses, streams).reshape(samples, steps, *layer.shape).astype(np.int64)
-    bias = layer.neurons.bias_per_neuron(layer.shape)
-    each = 0 if bias is None else bias.astype(np.int64) << layer.neurons.bias_exponent
-    course = layer.neurons.v_init * 64 + (currents * 64 + each).cumsum(axis=1)
-    # Large weights, so that some potentials leave their register and others do not.
-    expected = (np.abs(course) < 2**23).all(axis=1) & (np.abs(currents) < 2**17).all(axis=1)
-    expected = to_memory(expected, 1).reshape(-1)
-    where = np.indices((samples, layer.size)).reshape(2, -1)
-    chosen = np.sort(rng.permutation(len(expected))[: data.draw(st.integers(1, len(expected)))])
-    messages = [torch.from_numpy(np.ascontiguousarray(to_memory(counts[s.source], 1))) for s in layer.synapses]
-    found = Courses(layer, shapes, constant, steps).are_within(*where[:, chosen], messages)
-    np.testing.assert_array_equal(found, expected[chosen])

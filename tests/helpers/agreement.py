@@ -54,9 +54,9 @@ def fast_is(batching, *, compiled):
         patch.setattr(fast.synapses.event_module, "_TILE_COST", 0)
         patch.setattr(fast.synapses.event_module, "_ROW_COST", 0.02)
         patch.setattr(fast.synapses.event_module, "_PRODUCT_COST", 0.02)
-        patch.setattr(extents, "_LEAST_GROUPS", 1)
-        patch.setattr(extents, "_MERGED", 2)
+        patch.setattr(extents, "_SEVERAL", 2)
         patch.setattr(layers, "_FEW", 1)
         if not compiled:
             patch.setattr(fast.neurons, "fused", None)
+            patch.setattr(extents, "kernel", None)
         yield

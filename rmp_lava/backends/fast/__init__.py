@@ -2,9 +2,9 @@
 
 `synapses` has the exact kernels, `events` (and `event_kernel`) those for few spikes, `neurons` (and `fused`) the neuron
 updates, `streams` the messages between layers, `layers` one layer, `simulation` a batch of samples, `windows` one whose neurons
-wait, `sigma_delta` one of a sigma-delta network. `extents` and `courses` tell whether a window may be computed at once, `tallies`
-counts messages and operations. `batching` fits a run into a memory budget, `confidence` stops samples early. `layerwise` is the
-public face for passes that simulate one layer at a time. On a CPU, each batch runs in its own thread.
+wait, `sigma_delta` one of a sigma-delta network. `extents` (and `extent_kernel`) and `courses` tell whether a window may be
+computed at once, `tallies` counts messages and operations. `batching` fits a run into a memory budget, `confidence` stops samples
+early. `layerwise` is the public face for passes that simulate one layer at a time. On a CPU, each batch runs in its own thread.
 """
 
 from __future__ import annotations

@@ -24,14 +24,12 @@ class Courses:
     ----------
     shapes : sequence
         Of each synapse, its source's shape.
-    constant : sequence of bool
-        Of each synapse, whether its source sends the same messages in every step; otherwise it spikes.
     steps : int
         T.
     """
 
-    def __init__(self, layer: Layer, shapes: Sequence[tuple[int, ...]], constant: Sequence[bool], steps: int) -> None:
-        self._layer, self._shapes, self._constant, self._steps = layer, shapes, constant, steps
+    def __init__(self, layer: Layer, shapes: Sequence[tuple[int, ...]], steps: int) -> None:
+        self._layer, self._shapes, self._steps = layer, shapes, steps
 
     @staticmethod
     def is_available() -> bool:
@@ -45,7 +43,7 @@ class Courses:
         samples, neurons : numpy.ndarray
             (potentials,) int64 of each potential: its sample, and its neuron in memory order.
         messages : sequence of torch.Tensor
-            Of each synapse, (samples, *memory shape of the source): of a source that spikes, how often.
+            Of each synapse, (samples, *memory shape of the source): how often each neuron of the source spikes.
 
         Returns
         -------
@@ -59,13 +57,11 @@ class Courses:
         places = np.stack([samples, rows, columns, outputs], axis=1)
         # What arrives in so many steps, from the first one on.
         levels = np.zeros((len(places), self._steps + 1), dtype=np.int64)
-        synapses = zip(self._convolutions, self._shapes, self._constant, messages, strict=True)
-        for (conv, weight), shape, is_constant, sent in synapses:
+        for (conv, weight), shape, sent in zip(self._convolutions, self._shapes, messages, strict=True):
             height, width = shape[1:] if len(shape) == 3 else (1, 1)
             images = sent.reshape(len(sent), height, width, -1).numpy().astype(np.int32)
-            constant = self._steps if is_constant else 0
             geometry = (conv.stride, conv.padding, conv.dilation)
-            events.kernel.collect(levels, places, images, weight, geometry, len(weight) // conv.groups, constant)
+            events.kernel.collect(levels, places, images, weight, geometry, len(weight) // conv.groups)
         arriving = levels.sum(axis=1, keepdims=True) - levels[:, :-1].cumsum(axis=1)
         course = (arriving << STATE_SHIFT) + self._bias[neurons, None]
         course = course.cumsum(axis=1) + (int(self._layer.neurons.v_init) << STATE_SHIFT)

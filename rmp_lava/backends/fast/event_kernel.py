@@ -23,7 +23,8 @@ LANES = 64
 """Outputs of a row. More save no time, and fewer are slower than dense sums."""
 _CHUNK = 2**15 // 128 - 1
 """Rows, or their values, of which no sum exceeds 16 bits."""
-_WORD = 64
+WORD = 64
+"""Bytes of a vector, and bits of what compares them."""
 
 _Code = tuple[Any, Callable[..., Any]]
 _intrinsic = cast(Callable[[Callable[..., _Code]], Callable[..., Any]], intrinsic)
@@ -31,15 +32,28 @@ _intrinsic = cast(Callable[[Callable[..., _Code]], Callable[..., Any]], intrinsi
 
 
 @_intrinsic
-def _nonzero_bytes(_: Any, address: Any) -> _Code:
-    """uint64 whose bit i tells whether byte i from an address on is not 0."""
+def bytes_from(_: Any, address: Any, least: Any) -> _Code:
+    """uint64 whose bit i tells whether byte i from an address on is at least so large."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        vector = ir.VectorType(ir.IntType(8), _WORD)
+        vector = ir.VectorType(ir.IntType(8), WORD)
         values = builder.load(builder.inttoptr(arguments[0], vector.as_pointer()), align=1)
-        return builder.bitcast(builder.icmp_unsigned("!=", values, ir.Constant(vector, None)), ir.IntType(_WORD))
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(undefined, arguments[1], ir.Constant(ir.IntType(32), 0))
+        least = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), WORD), None))
+        return builder.bitcast(builder.icmp_unsigned(">=", values, least), ir.IntType(WORD))
 
-    return types.uint64(types.intp), generate
+    return types.uint64(types.intp, types.uint8), generate
+
+
+@_intrinsic
+def count_bits(_: Any, word: Any) -> _Code:
+    """int64 number of ones in a word."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
 
 
 @_intrinsic
@@ -125,7 +139,7 @@ def survey(messages: np.ndarray) -> tuple[np.int64, np.uint8]:
 
 
 @compiled
-def add_products(total: np.ndarray, messages: np.ndarray, weights: np.ndarray) -> None:
+def add_products(total: np.ndarray, messages: np.ndarray, weights: np.ndarray, is_first: bool) -> None:
     """Add products of windows that do not overlap, each channel by itself.
 
     Parameters
@@ -133,6 +147,7 @@ def add_products(total: np.ndarray, messages: np.ndarray, weights: np.ndarray) -
     total : (images, rows, columns, channels) float32
     messages : (images, height, width, channels) uint8
     weights : (kernel height, kernel width, channels) float32
+    is_first : whether they are written over `total`
     """
     kernel_rows, kernel_columns, channels = weights.shape
     images, rows, columns, _ = total.shape
@@ -140,12 +155,37 @@ def add_products(total: np.ndarray, messages: np.ndarray, weights: np.ndarray) -
         for row in range(rows):
             for column in range(columns):
                 sums = total[image, row, column]
+                if is_first:
+                    sums[:] = 0
                 for i in range(kernel_rows):
                     for j in range(kernel_columns):
                         some = messages[image, row * kernel_rows + i, column * kernel_columns + j]
                         each = weights[i, j]
                         for channel in range(channels):
                             sums[channel] += np.float32(some[channel]) * each[channel]
+
+
+@compiled
+def sum_blocks(messages: np.ndarray, sums: np.ndarray) -> None:
+    """Sums of blocks of pixels that do not overlap, each channel by itself.
+
+    Parameters
+    ----------
+    messages : (images, height, width, channels) uint8
+    sums : (images, rows, columns, channels) uint8, written; blocks are of (height / rows, width / columns) pixels
+    """
+    images, rows, columns, channels = sums.shape
+    down, across = messages.shape[1] // rows, messages.shape[2] // columns
+    for image in range(images):
+        for row in range(rows):
+            for column in range(columns):
+                total = sums[image, row, column]
+                total[:] = 0
+                for i in range(down):
+                    for j in range(across):
+                        some = messages[image, row * down + i, column * across + j]
+                        for channel in range(channels):
+                            total[channel] += some[channel]
 
 
 @compiled
@@ -168,11 +208,11 @@ def list_events(
             starts[i, pixel] = k
             first = pixel * channels
             shift = (pixel % width) * channels - first
-            for j in range(first, first + channels, _WORD):
+            for j in range(first, first + channels, WORD):
                 rest = first + channels - j
-                if j + _WORD <= len(image):
-                    word = _nonzero_bytes(image.ctypes.data + j)
-                    if rest < _WORD:
+                if j + WORD <= len(image):
+                    word = bytes_from(image.ctypes.data + j, np.uint8(1))
+                    if rest < WORD:
                         word &= (np.uint64(1) << np.uint64(rest)) - np.uint64(1)
                     while word:
                         at = j + _trailing_zeros(word)
@@ -254,7 +294,6 @@ def collect(
     weights: np.ndarray,
     geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
     outputs_of_group: int,
-    constant: int,
 ) -> None:
     """Add what single outputs of a convolution receive, by the number of steps in which it arrives.
 
@@ -266,7 +305,6 @@ def collect(
     weights : (channels of the result, kernel height, kernel width, channels of a group) int32
     geometry : stride, padding and dilation
     outputs_of_group : channels of the result in a group
-    constant : 0, or number of steps in which each message arrives, with its value
     """
     _, height, width, _ = messages.shape
     _, kernel_rows, kernel_columns, channels = weights.shape
@@ -283,8 +321,6 @@ def collect(
                 if x < 0 or x >= width:
                     continue
                 for channel in range(channels):
-                    message, weight = messages[image, y, x, first + channel], weights[output, i, j, channel]
-                    if constant:
-                        levels[k, constant] += np.int64(message) * weight
-                    elif message:
-                        levels[k, message] += np.int64(weight)
+                    message = messages[image, y, x, first + channel]
+                    if message:
+                        levels[k, message] += np.int64(weights[output, i, j, channel])

@@ -20,15 +20,12 @@ from ...registers import MAX_STATE, STATE_SHIFT
 VERSION = numba.__version__
 BLOCK = 2048
 """Neurons at once: v, u, bias, counts, inputs and spikes of a block take some 40 KiB."""
-_PRODUCTS = 256
-"""Products of 8 and 15 bits whose sum fits 32 bits."""
 SOFT, HARD, NONE = 0, 1, 2
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Limits = tuple[int32, int32]
 _Fired = tuple[int32, int32, int32, int32]
 """Lowest and highest v that was compared with the threshold, saturated updates, messages."""
-_Burst = tuple[int32, int32, int32]
 
 _HIGHEST, _LOWEST = int32(MAX_STATE), int32(-MAX_STATE)
 _SHIFT = int32(STATE_SHIFT)
@@ -152,6 +149,7 @@ def advance(
     keep_voltage: float,
     keep_current: float,
     largest_spike: int32,
+    potentials: np.ndarray,
 ) -> tuple[np.int64, int32, int32, int32, int32]:
     """Advance samples of a population by some steps, in place. Arrays are contiguous.
 
@@ -169,6 +167,7 @@ def advance(
     reset : SOFT, HARD or NONE
     keep_voltage, keep_current : share that a decay leaves, a multiple of 1/4096
     largest_spike : most spikes that a message stands for; above 1 with SOFT only
+    potentials : (steps, samples, neurons) like v, written: v after each step; or no steps
 
     Returns
     -------
@@ -208,6 +207,8 @@ def advance(
                 else:  # no potential exceeds the highest one
                     limit = threshold if reset == HARD else _HIGHEST
                     least, most, saturated, fired = _fire_hard(block, current, some, limit, sent, spikes)
+                if len(potentials):
+                    potentials[t, b, first:last] = block
                 low, high = int32(min(low, least)), int32(max(high, most))
                 saturations += saturated
                 messages[t] += fired
@@ -215,31 +216,48 @@ def advance(
 
 
 @compiled
-def _burst(
-    total: np.ndarray, start: int32, bias: np.ndarray, threshold: int32, steps: int32, out: np.ndarray
-) -> _Burst:
-    low, high, saturated = _HIGHEST, _LOWEST, int32(0)
-    for j in range(len(total)):
-        y = int32(int32(start + int32(int32(total[j]) << _SHIFT)) + bias[j])
-        x = int32(min(_HIGHEST, max(_LOWEST, y)))
-        saturated = int32(saturated + int32(x != y))
-        # Below 2^24, a quotient that is no integer is never rounded up to one.
-        fired = int32(float32(int32(x - int32(1))) / float32(threshold))
-        fired = int32(min(steps, max(int32(0), fired)))
-        low, high = int32(min(low, x)), int32(max(high, x))
-        out[j] = uint8(fired)
-    return low, high, saturated
+def _before_spikes(total: np.floating, silent: int32) -> int32:
+    return int32(int32(int32(total) << _SHIFT) + silent)
 
 
 @compiled
-def _rest(
-    total: np.ndarray, start: int32, bias: np.ndarray, threshold: int32, steps: int32, v: np.ndarray, out: np.ndarray
+def _burst(total: np.ndarray, silent: np.ndarray, threshold: int32, steps: int32, out: np.ndarray) -> _Limits:
+    low, high = _HIGHEST, _LOWEST
+    for j in range(len(total)):
+        x = int32(min(_HIGHEST, max(_LOWEST, _before_spikes(total[j], silent[j]))))
+        # Below 2^24, a quotient that is no integer is never rounded up to one.
+        fired = int32(float32(int32(x - int32(1))) / float32(threshold))
+        out[j] = uint8(int32(min(steps, max(int32(0), fired))))
+        low, high = int32(min(low, x)), int32(max(high, x))
+    return low, high
+
+
+@compiled
+def burst(
+    total: np.ndarray, silent: np.ndarray, threshold: int32, steps: int32, out: np.ndarray, ends: np.ndarray
+) -> None:
+    """Whole windows of soft-reset neurons that wait for all messages.
+
+    Parameters
+    ----------
+    total : (rows, neurons) float32 or float64 integers in weight units, of all steps, up to 2^24
+    silent : (neurons,) int32 potential after all steps without messages, state units
+    threshold : state units
+    steps : steps in which neurons may spike
+    out : (rows, neurons) uint8, written: spikes of the window
+    ends : (rows, 2) int32, written: lowest and highest potential before the first spike, at most at the register's ends
+    """
+    for b in range(len(total)):
+        ends[b, 0], ends[b, 1] = _burst(total[b], silent, threshold, steps, out[b])
+
+
+@compiled
+def _settle(
+    total: np.ndarray, silent: np.ndarray, threshold: int32, steps: int32, out: np.ndarray, v: np.ndarray
 ) -> int32:
-    """Write what is left after the spikes, unless v is empty; returns the lowest v compared with the threshold."""
     low = _HIGHEST
     for j in range(len(total)):
-        y = int32(int32(start + int32(int32(total[j]) << _SHIFT)) + bias[j])
-        x = int32(min(_HIGHEST, max(_LOWEST, y)))
+        x = int32(min(_HIGHEST, max(_LOWEST, _before_spikes(total[j], silent[j]))))
         x = int32(x - int32(int32(out[j]) * threshold))
         last = int32(x + threshold) if out[j] == steps else x  # after the last spike nothing is compared
         low = int32(min(low, last))
@@ -249,66 +267,17 @@ def _rest(
 
 
 @compiled
-def burst(
-    total: np.ndarray, start: int32, bias: np.ndarray, threshold: int32, steps: int32, v: np.ndarray, out: np.ndarray
-) -> tuple[int32, int32, np.int64]:
-    """Whole windows of soft-reset neurons that wait for all messages.
+def settle(
+    total: np.ndarray, silent: np.ndarray, threshold: int32, steps: int32, out: np.ndarray, v: np.ndarray
+) -> int32:
+    """Lowest v that was compared with the threshold; parameters as for `burst`, which wrote `out`.
 
-    Parameters
-    ----------
-    total : (rows, neurons) float32 or float64 integers in weight units, of all steps, up to 2^24
-    start : v at the window's start, state units
-    bias : (neurons,) int32 state units, of all steps
-    threshold : state units
-    steps : steps in which neurons may spike
     v : (rows, neurons) int32 state units, written: potentials at the end; or (rows, 0)
-    out : (rows, neurons) uint8, written: spikes of the window
-
-    Returns
-    -------
-    tuple of int
-        Lowest and highest v compared with the threshold, and neurons whose v left the register and was put at its end, as
-        that of a neuron with a constant input.
     """
-    low, high, saturated = _HIGHEST, _LOWEST, np.int64(0)
+    low = _HIGHEST
     for b in range(len(total)):
-        least, most, some = _burst(total[b], start, bias, threshold, steps, out[b])
-        low, high = int32(min(low, least)), int32(max(high, most))
-        saturated += some
-    # Where neurons spiked, v stays above 0: a lowest v that is not, is that of a neuron that did not.
-    if low > 0 or v.shape[1]:
-        low = _HIGHEST
-        for b in range(len(total)):
-            low = int32(min(low, _rest(total[b], start, bias, threshold, steps, v[b], out[b])))
-    return low, high, saturated
-
-
-@compiled
-def reach(total: np.ndarray, products: np.ndarray, rows: np.ndarray, channels: int, merged: int) -> np.ndarray:
-    """(rows,) largest |total| plus products of its group.
-
-    Parameters
-    ----------
-    total : (samples, pixels * channels) floats
-    products : (samples, pixels * channels / merged) floats, of groups of `merged` channels that are a number of groups apart
-    rows : (rows,) int64 samples
-    """
-    groups = channels // merged
-    found = np.zeros(len(rows), dtype=total.dtype)
-    largest = np.empty(groups, dtype=total.dtype)
-    for i in range(len(rows)):
-        row, best = rows[i], found[i]
-        for pixel in range(total.shape[1] // channels):
-            some = total[row, pixel * channels : (pixel + 1) * channels]
-            largest[:] = 0
-            for first in range(0, channels, groups):
-                for g in range(groups):
-                    largest[g] = max(largest[g], abs(some[first + g]))
-            of_pixel = products[row, pixel * groups : (pixel + 1) * groups]
-            for g in range(groups):
-                best = max(best, largest[g] + of_pixel[g])
-        found[i] = best
-    return found
+        low = int32(min(low, _settle(total[b], silent, threshold, steps, out[b], v[b])))
+    return low
 
 
 @compiled
@@ -320,13 +289,16 @@ def _product(counts: np.ndarray, weights: np.ndarray) -> int32:
 
 
 @compiled
-def weighted_bytes(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(samples, sums) int64 sums of uint8 counts (samples, neurons) times int16 weights (sums, neurons)."""
+def weighted_bytes(counts: np.ndarray, weights: np.ndarray, chunk: int) -> np.ndarray:
+    """(samples, sums) int64 sums of uint8 counts (samples, neurons) times int16 weights (sums, neurons).
+
+    chunk : products whose sum fits 32 bits
+    """
     found = np.zeros((len(counts), len(weights)), dtype=np.int64)
-    for first in range(0, counts.shape[1], _PRODUCTS):
+    for first in range(0, counts.shape[1], chunk):
         for row in range(len(counts)):
             for k in range(len(weights)):
-                found[row, k] += _product(counts[row, first : first + _PRODUCTS], weights[k, first : first + _PRODUCTS])
+                found[row, k] += _product(counts[row, first : first + chunk], weights[k, first : first + chunk])
     return found
 
 
@@ -378,6 +350,7 @@ def advance_float(
     messages: np.ndarray,
     threshold: float32,
     reset: int,
+    potentials: np.ndarray,
 ) -> tuple[float32, float32]:
     """Advance samples of a float population without leak by some steps, in place.
 
@@ -385,7 +358,7 @@ def advance_float(
     ----------
     a, v : as for `advance`, but float32 weight units
     bias : (neurons,) float32, or (0,)
-    counts, out, strides, messages, reset : as for `advance`
+    counts, out, strides, messages, reset, potentials : as for `advance`
     threshold : float32
 
     Returns
@@ -406,6 +379,8 @@ def advance_float(
                 least, most, fired = _fire_float(
                     v[b, first:last], current, some_bias, threshold, reset, counts[b, first:last], spikes
                 )
+                if len(potentials):
+                    potentials[t, b, first:last] = v[b, first:last]
                 low, high = min(low, least), max(high, most)
                 messages[t] += fired
     return low, high

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from functools import cached_property, reduce
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from threading import Lock
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from .tallies import Tallies
 
 _WORDS = {"events": "event-driven"}
 _WORTHWHILE, _FEW = 0.25, 0.01
-"""Share of samples that coarse bounds have to find safe; and of potentials that are followed step by step."""
+"""Share of samples that the coarser bounds have to find safe; and of potentials that are followed step by step."""
 LONGEST_WINDOW = 127
 """Steps up to which all messages of a window are summed at once: counts of a neuron's messages are 8-bit numbers."""
 
@@ -128,12 +127,14 @@ class Prepared:
                 routes.append(Route(part.source, late, None if reached is None else torch.from_numpy(reached)))
         return sums
 
-    def arithmetic(self, synapse: Synapse, steps: int, dtype: torch.dtype, kernel: Kernel) -> Arithmetic:
-        """Of a synapse that takes the messages of so many steps together."""
+    def arithmetic(
+        self, synapse: Synapse, steps: int, dtype: torch.dtype, kernel: Kernel, *, times: int = 1
+    ) -> Arithmetic:
+        """Of a synapse that takes the messages of so many steps together, or those of one step so many times."""
         # A float network's largest input message is unknown.
         unknown = synapse.source == INPUT and not self.network.is_integer
         largest = 255 if unknown else self.network.largest_message(synapse.source)
-        return Arithmetic(self.device, dtype, kernel, largest=steps * largest)
+        return Arithmetic(self.device, dtype, kernel, largest=steps * largest, times=times)
 
     @cached_property
     def tallies(self) -> Tallies:
@@ -187,78 +188,98 @@ class WindowSums:
         # A constant input is summed once and multiplied.
         constant = network.input.neurons is None and network.input.encoding in ("rate", "current")
         self._constant = [constant and s.source == INPUT for s in layer.synapses]
-        self.repeats = [steps if is_constant else 1 for is_constant in self._constant]
         arithmetics = [
-            prepared.arithmetic(s, steps // repeats, dtype, prepared.kernel)
-            for s, repeats in zip(layer.synapses, self.repeats, strict=True)
+            prepared.arithmetic(s, 1, dtype, prepared.kernel, times=steps)
+            if is_constant
+            else prepared.arithmetic(s, steps, dtype, prepared.kernel)
+            for s, is_constant in zip(layer.synapses, self._constant, strict=True)
         ]
         shapes = [network.source_shape(s.source) for s in layer.synapses]
         self.sums = list(map(make_sums, layer.synapses, shapes, arithmetics))
         self._inputs_may_be_large = prepared.bounds[layer.name] >= REGISTER_LIMIT
-        self._room = np.inf
-        if self.integer:
-            self._room = REGISTER_LIMIT - 1 - abs(int(layer.neurons.v_init)) - steps * _largest_bias(layer)
         # A constant input moves the potential one way, so that it can saturate only once and for all.
         self._is_constant = all(self._constant)
-        self._coarse: Extents | None = None
-        self._fine: Extents | None = None
-        if bound >= self._room and not self._is_constant:
-            arithmetics = [replace(each, kernel="auto") for each in arithmetics]
-            self._coarse, self._fine = (
-                Extents(layer, shapes, arithmetics, coarse=coarse, inputs_may_be_large=self._inputs_may_be_large)
-                for coarse in (True, False)
+        self._is_safe = not self.integer or (self._is_constant and not self._inputs_may_be_large)
+        if self.integer:
+            farthest = bound + abs(int(layer.neurons.v_init)) + steps * _largest_bias(layer)
+            self._is_safe |= farthest < REGISTER_LIMIT - 1
+        self._extents: Extents | None = None
+        if not self._is_safe and not any(self._constant):
+            largest = max(network.largest_message(s.source) for s in layer.synapses)
+            self._extents = Extents(
+                layer, shapes, steps, largest=largest, inputs_may_be_large=self._inputs_may_be_large
             )
-            if self._coarse.merged == 1:
-                self._coarse = None
-        self._courses = Courses(layer, shapes, self._constant, steps)
-        self._is_safe = bound < self._room or (self._is_constant and not self._inputs_may_be_large)
+        self._courses = Courses(layer, shapes, steps)
+        self._in_any_order = True  # whether bounds for any order of arrival are worthwhile
 
-    def total(self, streams: Mapping[str, Source], rows: slice) -> tuple[torch.Tensor, np.ndarray | None]:
-        """Input of all steps, and whether it may be taken at once.
+    def messages(self, streams: Mapping[str, Source], rows: slice) -> list[torch.Tensor]:
+        """Of each synapse, (rows, *memory shape of the source): the sum over all steps, or a message that is always the same."""
+        pairs = zip(self.layer.synapses, self._constant, strict=True)
+        return [streams[s.source].total(1 if is_constant else self.steps, rows) for s, is_constant in pairs]
+
+    def total(self, messages: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(rows, neurons) input of all steps, in weight units, from `messages`."""
+        total: torch.Tensor | None = None
+        for message, sums in sorted(
+            zip(messages, self.sums, strict=True), key=lambda pair: pair[1].kernel == "elementwise"
+        ):
+            given = message.to(torch.uint8) if sums.takes_bytes else message
+            if total is None:
+                total = sums(given)
+            elif sums.kernel == "elementwise":
+                sums.add_to(total, given)
+            else:
+                total += sums(given)
+        assert total is not None
+        return total
+
+    def are_safe(
+        self, streams: Mapping[str, Source], messages: list[torch.Tensor], total: torch.Tensor, ends: np.ndarray
+    ) -> np.ndarray | None:
+        """Whether the input may be taken at once.
+
+        Parameters
+        ----------
+        messages, total
+            As they were returned.
+        ends : numpy.ndarray
+            (rows, 2) lowest and highest potential after it, in weight units.
 
         Returns
         -------
-        (total, safe) : tuple
-            (rows, neurons) in weight units; (rows,) bool, False where a potential might saturate on the way, or a step's input be
-            large. None if all are safe.
+        numpy.ndarray or None
+            (rows,) bool, False where a potential might saturate on the way, or a step's input be large. None if all are safe.
         """
-        messages = [
-            streams[s.source].total(self.steps // repeats, rows)
-            for s, repeats in zip(self.layer.synapses, self.repeats, strict=True)
-        ]
-        currents = []
-        for message, repeats, sums in zip(messages, self.repeats, self.sums, strict=True):
-            current = sums(message.to(torch.uint8) if sums.takes_bytes else message)
-            currents.append(current if repeats == 1 else current.mul_(repeats))
-        total = reduce(torch.add, currents)
         if self._is_safe:
-            return total, None
+            return None
         if self._is_constant:
-            safe = total.abs().amax(dim=1) < self.steps * REGISTER_LIMIT
+            safe = (total.abs().amax(dim=1) < self.steps * REGISTER_LIMIT).cpu().numpy()
+        elif self._extents is None or any(each.dtype != torch.uint8 for each in messages):
+            safe = np.zeros(len(total), dtype=np.bool_)
         else:
-            pairs = zip(self.layer.synapses, self._constant, strict=True)
-            are_counts = all(is_constant or isinstance(streams[s.source], BurstStream) for s, is_constant in pairs)
-            safe = self._are_safe(messages, total, are_counts=are_counts and self.device.type == "cpu")
-        return total, None if safe.all() else safe.cpu().numpy()
+            consecutive = all(isinstance(streams[s.source], BurstStream) for s in self.layer.synapses)
+            safe = self._are_safe(messages, total, np.abs(ends).max(axis=1), consecutive=consecutive)
+        return None if safe.all() else safe
 
-    def _are_safe(self, messages: list[torch.Tensor], total: torch.Tensor, *, are_counts: bool) -> torch.Tensor:
-        """(samples,) bool: whether no potential can leave its register."""
-        safe = torch.zeros(len(total), dtype=torch.bool, device=self.device)
-        coarse = self._coarse  # another thread may drop it
-        if coarse is not None:
-            safe = coarse.are_within(self._room, messages, self.repeats, total)
-            if safe.all():
+    def _are_safe(
+        self, messages: list[torch.Tensor], total: torch.Tensor, farthest: np.ndarray, *, consecutive: bool
+    ) -> np.ndarray:
+        """(rows,) bool: whether no potential can leave its register."""
+        assert self._extents is not None
+        safe = np.zeros(len(total), dtype=np.bool_)
+        if self._in_any_order or not consecutive:
+            safe = self._extents.are_within(messages, farthest)
+            if safe.all() or not consecutive:
                 return safe
             # What is too coarse for this batch mostly is for the next one.
-            if safe.float().mean() < _WORTHWHILE:
-                self._coarse = None
-        unknown = torch.nonzero(~safe).flatten()
+            self._in_any_order = bool(safe.mean() >= _WORTHWHILE)
+        unknown = np.flatnonzero(~safe)
         if safe.any():
-            messages, total = [each[unknown] for each in messages], total[unknown]
-        assert self._fine is not None
-        samples, neurons = self._fine.beyond(self._room, messages, self.repeats, total).T
-        if are_counts and Courses.is_available() and len(samples) < _FEW * total.numel():
-            samples = samples[~torch.from_numpy(self._courses.are_within(samples.numpy(), neurons.numpy(), messages))]
+            messages, total, farthest = [each[unknown] for each in messages], total[unknown], farthest[unknown]
+        samples, neurons = self._extents.beyond(messages, total, farthest)
+        can_follow = self.device.type == "cpu" and Courses.is_available()
+        if can_follow and 0 < len(samples) < _FEW * total.numel():
+            samples = samples[~self._courses.are_within(samples, neurons, messages)]
         safe[unknown] = True
         safe[unknown[samples]] = False
         return safe

@@ -137,7 +137,9 @@ class LayerBatch:
         if self._summed is None or self._summed[0] is not layer.synapses:
             ((_, streams),) = self._chunks(layer)
             window, samples = self.prepared.windows[layer.name], len(self.images)
-            blocks = [window.total(streams, rows)[0] for _, rows in self.batching.blocks(1, samples, layer.size)]
+            blocks = [
+                window.total(window.messages(streams, rows)) for _, rows in self.batching.blocks(1, samples, layer.size)
+            ]
             self._summed = layer.synapses, torch.cat(blocks)  # a float has no register to saturate
         return self._summed[1]
 
@@ -148,7 +150,7 @@ class LayerBatch:
         if layer.name in self.prepared.windows:
             burst = BurstStream(layer.shape, samples, self.plan.steps, torch.device("cpu"))
             counts = burst.counts.flatten(1)
-            simulation.population.burst(self._total(layer), counts, self.plan.steps, everyone, keep=False)
+            simulation.population.burst(self._total(layer), counts, self.plan.steps)
             self._bursts[layer.name] = burst
             return in_order(counts, layer.shape, np.int64).sum(axis=0).astype(np.float64)
         packed = self._packed[layer.name] = []

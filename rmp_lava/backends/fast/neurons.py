@@ -122,6 +122,8 @@ class Population:
             bias = bias.astype(np.int64) << neurons.bias_exponent if self.integer else bias.astype(np.float32)
             self.bias = torch.tensor(bias, device=device).to(state)
         self.keeps = [_share_left(rate, shape).to(device) for rate in (neurons.current_decay, neurons.voltage_decay)]
+        self._silent: dict[int, np.ndarray] = {}
+        """Number of steps -> potentials after them without messages; as constant as the bias."""
         self.saturations = 0
         self.v_range: Range | None = None
         self.u_range: Range | None = None
@@ -142,7 +144,14 @@ class Population:
         return torch.zeros((self.samples, self.size), dtype=torch.int32, device=self.device)
 
     def advance(
-        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+        self,
+        currents: torch.Tensor | None,
+        out: torch.Tensor,
+        steps: slice,
+        rows: slice,
+        *,
+        fires: bool = True,
+        potentials: torch.Tensor | None = None,
     ) -> np.ndarray:
         """Advance some samples by some steps.
 
@@ -157,6 +166,8 @@ class Population:
             Which steps of `out`, and which samples.
         fires : bool
             Whether neurons may spike; if not, `out` receives zeros.
+        potentials : torch.Tensor or None
+            (all steps, samples, neurons) of v's dtype, contiguous; receives v after each step.
 
         Returns
         -------
@@ -176,27 +187,76 @@ class Population:
         if firing.stop > firing.start:
             self.advance(currents if constant else currents[waiting:], out, firing, rows)
 
-    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice, *, keep: bool) -> None:
+    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int) -> np.ndarray:
         """Take the input and bias of all steps at once, then spike in as many: the whole window of soft-reset neurons that wait.
 
-        A neuron spikes in each step from the first one on, until its potential does not exceed the threshold any more. No
-        potential may saturate on the way, unless every step's input is the same, which moves it in one direction only.
+        A neuron spikes in each step from the first one on, until its potential does not exceed the threshold any more. This
+        holds where no potential saturates on the way, or where every step's input is the same, so that a potential moves in one
+        direction only. `settle` enters what follows from it.
 
         Parameters
         ----------
         total : torch.Tensor
-            (rows, neurons) sum of the input over all steps, in weight units.
+            (samples, neurons) sum of the input over all steps, in weight units.
         out : torch.Tensor
             (samples, neurons) uint8, contiguous; receives the number of spikes, which `counts` does not.
+
+        Returns
+        -------
+        numpy.ndarray
+            (samples, 2) lowest and highest potential before the first spike, in the units of v.
+        """
+        after = self._before_spikes(total, steps)
+        if self.integer:
+            fired = torch.div(after - 1, self.threshold, rounding_mode="floor")
+        else:
+            fired = torch.ceil(after / self.threshold) - 1
+        out[:] = fired.clamp_(0, steps).to(torch.uint8)
+        return torch.stack(torch.aminmax(after, dim=1), dim=1).cpu().numpy()
+
+    def settle(
+        self, total: torch.Tensor, out: torch.Tensor, steps: int, rows: slice, ends: np.ndarray, *, keep: bool
+    ) -> None:
+        """Enter the statistics of a burst whose result holds.
+
+        Parameters
+        ----------
+        total, out, steps, ends
+            As `burst` took them and wrote and returned them.
+        rows : slice
+            Which samples they are.
         keep : bool
             Whether `v` receives the potentials at the end.
         """
-        # A larger sum saturates any potential.
-        some = total.clamp(-EXACT_FLOAT32, EXACT_FLOAT32) if self.integer and total.dtype != torch.float32 else total
-        low, high, saturated = self._burst(some, out[rows], steps, self.v[rows] if keep else None)
-        self._saw((low, high), None)
-        if saturated:
+        low, high = ends[:, 0].min().item(), ends[:, 1].max().item()
+        if self.integer and (low <= -MAX_STATE or high >= MAX_STATE):
             self.saturations += self._saturated_updates(total, steps)
+        # Where neurons spiked, v stays above 0: a lowest v that is not, is that of a neuron that did not.
+        if keep or low > 0:
+            low = self._settle(total, out, steps, self.v[rows] if keep else None)
+        self._saw((low, high), None)
+
+    def _settle(self, total: torch.Tensor, out: torch.Tensor, steps: int, v: torch.Tensor | None) -> float:
+        """The lowest v that was compared with the threshold; v receives what is left after the spikes."""
+        after = self._before_spikes(total, steps)
+        fired = out.to(self.state)
+        after -= fired * self.threshold
+        if v is not None:
+            v[:] = after
+        # The last spike came after the last comparison.
+        return (after + self.threshold * (fired == steps)).min().item()
+
+    def _before_spikes(self, total: torch.Tensor, steps: int) -> torch.Tensor:
+        """(samples, neurons) potentials after the input and bias of all steps."""
+        after = self._within_32_bits(total).to(self.state) * self.scale + self.v_init
+        if len(self.bias):
+            after += self.bias * steps
+        return after.clamp_(-MAX_STATE, MAX_STATE) if self.integer else after
+
+    def _within_32_bits(self, total: torch.Tensor) -> torch.Tensor:
+        """Sums as they are, or at +-2^24: a larger one saturates any potential."""
+        clipped = self.integer and total.dtype != torch.float32
+        return total.clamp(-EXACT_FLOAT32, EXACT_FLOAT32) if clipped else total
 
     def _saturated_updates(self, total: torch.Tensor, steps: int) -> int:
         """Updates in which potentials left the register, where each step's input is one of `steps` equal parts."""
@@ -204,29 +264,6 @@ class Population:
         room = MAX_STATE - self.v_init * each.sign()
         within = torch.where(each == 0, steps, room // each.abs().clamp(min=1))
         return int((steps - within).clamp(min=0).sum())
-
-    def _burst(
-        self, total: torch.Tensor, out: torch.Tensor, steps: int, v: torch.Tensor | None
-    ) -> tuple[float, float, int]:
-        """As `burst`; returns the lowest and highest v that was compared, and the neurons that saturated."""
-        after = total.to(self.state) * self.scale + self.v_init
-        if len(self.bias):
-            after += self.bias * steps
-        saturated, threshold = 0, self.threshold
-        if self.integer:
-            saturated = int(torch.count_nonzero(after.abs() > MAX_STATE))
-            after.clamp_(-MAX_STATE, MAX_STATE)
-        highest = after.max().item()
-        if self.integer:
-            fired = torch.div(after - 1, threshold, rounding_mode="floor").clamp_(0, steps)
-        else:
-            fired = (torch.ceil(after / threshold) - 1).clamp_(0, steps)
-        after -= fired * threshold
-        lowest = (after + threshold * (fired == steps)).min().item()  # the last spike came after the last comparison
-        out[:] = fired.to(torch.uint8)
-        if v is not None:
-            v[:] = after
-        return lowest, highest, saturated
 
     def potentials(self) -> np.ndarray:
         """(samples, *shape) membrane potentials: int64 in state units, or float64 in weight units."""
@@ -253,7 +290,7 @@ class Population:
             self.v_range = union(self.v_range, v_range)
         else:
             self.waiting_range = union(self.waiting_range, v_range)
-        if self.neurons.has_memory and u_range is not None:
+        if u_range is not None and self.neurons.has_memory:
             self.u_range = union(self.u_range, u_range)
 
 
@@ -261,7 +298,14 @@ class FusedPopulation(Population):
     """Integer neurons on the CPU, compiled by numba."""
 
     def advance(
-        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+        self,
+        currents: torch.Tensor | None,
+        out: torch.Tensor,
+        steps: slice,
+        rows: slice,
+        *,
+        fires: bool = True,
+        potentials: torch.Tensor | None = None,
     ) -> np.ndarray:
         if currents is not None and currents.dtype != torch.float32:
             # Larger inputs saturate any potential, so they may be clipped to what 32 bits hold.
@@ -285,33 +329,46 @@ class FusedPopulation(Population):
             float(self.keeps[1]),
             float(self.keeps[0]),
             np.int32(self.neurons.largest_spike),
+            _after_each_step(potentials, steps, rows, self.v),
         )
         self.saturations += int(saturations)
         self._saw((int(v_low), int(v_high)), (int(u_low), int(u_high)), fires)
         return sent
 
-    def _burst(
-        self, total: torch.Tensor, out: torch.Tensor, steps: int, v: torch.Tensor | None
-    ) -> tuple[float, float, int]:
-        bias = self.bias * steps if len(self.bias) else torch.zeros(self.size, dtype=torch.int32)
+    def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int) -> np.ndarray:
+        ends = np.empty((len(total), 2), dtype=np.int32)
         assert fused is not None
-        low, high, saturated = fused.burst(
-            total.numpy(),
-            np.int32(self.v_init),
-            bias.numpy(),
-            np.int32(self.threshold),
-            np.int32(steps),
-            np.empty((len(total), 0), dtype=np.int32) if v is None else v.numpy(),
-            out.numpy(),
-        )
-        return int(low), int(high), int(saturated)
+        fused.burst(*self._of_window(total, steps), out.numpy(), ends)
+        return ends
+
+    def _settle(self, total: torch.Tensor, out: torch.Tensor, steps: int, v: torch.Tensor | None) -> float:
+        assert fused is not None
+        rest = np.empty((len(total), 0), dtype=np.int32) if v is None else v.numpy()
+        return int(fused.settle(*self._of_window(total, steps), out.numpy(), rest))
+
+    def _of_window(self, total: torch.Tensor, steps: int) -> tuple[np.ndarray, np.ndarray, np.int32, np.int32]:
+        """Input of all steps; v that it is added to, in state units; threshold; and steps."""
+        silent = self._silent.get(steps)
+        if silent is None:
+            silent = np.full(self.size, self.v_init, dtype=np.int32)
+            if len(self.bias):
+                silent += self.bias.numpy() * np.int32(steps)
+            self._silent[steps] = silent
+        return self._within_32_bits(total).numpy(), silent, np.int32(self.threshold), np.int32(steps)
 
 
 class FusedFloatPopulation(Population):
     """Float neurons without leak on the CPU, compiled by numba."""
 
     def advance(
-        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+        self,
+        currents: torch.Tensor | None,
+        out: torch.Tensor,
+        steps: slice,
+        rows: slice,
+        *,
+        fires: bool = True,
+        potentials: torch.Tensor | None = None,
     ) -> np.ndarray:
         given, per_input = _flat((currents if currents is not None else _nothing(self.v[rows])).to(torch.float32))
         spikes, per_spike = _flat(out[steps, rows])
@@ -327,9 +384,16 @@ class FusedFloatPopulation(Population):
             sent,
             np.float32(self.threshold),
             _RESETS[self.neurons.reset if fires else "none"],
+            _after_each_step(potentials, steps, rows, self.v),
         )
         self._saw((float(low), float(high)), None, fires)
         return sent
+
+
+def _after_each_step(potentials: torch.Tensor | None, steps: slice, rows: slice, v: torch.Tensor) -> np.ndarray:
+    """(steps, rows, neurons) that receives potentials; no steps if none does."""
+    some: np.ndarray = (v.new_empty((0, 0, 0)) if potentials is None else potentials[steps, rows]).numpy()
+    return some
 
 
 def _flat(values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -360,9 +424,23 @@ class TritonPopulation(Population):
         return {True: [], False: []}
 
     def advance(
-        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+        self,
+        currents: torch.Tensor | None,
+        out: torch.Tensor,
+        steps: slice,
+        rows: slice,
+        *,
+        fires: bool = True,
+        potentials: torch.Tensor | None = None,
     ) -> np.ndarray:
         """As `Population.advance`, but every step counts as active: the host would have to wait for the number of spikes."""
+        if potentials is not None:
+            for t in range(steps.start, steps.stop):
+                at = t - steps.start if currents is not None and len(currents) > 1 else 0
+                current = None if currents is None else currents[at : at + 1]
+                self.advance(current, out, slice(t, t + 1), rows, fires=fires)
+                potentials[t, rows] = self.v[rows]
+            return np.ones(steps.stop - steps.start, dtype=np.int64)
         if currents is not None:
             if currents.dtype != torch.float32:
                 currents = currents.clamp(-EXACT_FLOAT32, EXACT_FLOAT32).to(torch.float32)
@@ -397,12 +475,21 @@ class TorchPopulation(Population):
     """Integer or float neurons on any device."""
 
     def advance(
-        self, currents: torch.Tensor | None, out: torch.Tensor, steps: slice, rows: slice, *, fires: bool = True
+        self,
+        currents: torch.Tensor | None,
+        out: torch.Tensor,
+        steps: slice,
+        rows: slice,
+        *,
+        fires: bool = True,
+        potentials: torch.Tensor | None = None,
     ) -> np.ndarray:
         out = out[steps, rows]
         for t in range(len(out)):
             current = None if currents is None else currents[t if len(currents) > 1 else 0]
             out[t] = self._step(current, self.v[rows], self.u[rows], fires)
+            if potentials is not None:
+                potentials[steps.start + t, rows] = self.v[rows]
         if not fires or self.neurons.reset == "none":
             return np.zeros(len(out), dtype=np.int64)
         sent = out if self.neurons.largest_spike == 1 else out != 0

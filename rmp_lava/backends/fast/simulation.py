@@ -102,37 +102,41 @@ class BatchSimulation:
         self.input.advance(start, stop)
         if "spikes" in self.record:
             self._record_spikes(INPUT, self.streams[INPUT], start, stop)
-        potentials: list[torch.Tensor] = []
         for layer in self.network:
             stream, simulation = self.streams[layer.name], self.layers[layer.name]
             assert isinstance(stream, Stream)
-            watched = layer is self.network.output and needs_potential(self.network)
+            potentials = self._potentials(layer, steps)
             stream.activity[:] = 0
             blocks = self.batching.blocks(steps, samples, simulation.block_size)
-            if watched or layer.recurrent:  # its potential is read out, or its spikes return, after each step
+            if layer.recurrent:  # its spikes return after each step
                 blocks = ((slice(t, t + 1), slice(0, samples)) for t in range(steps))
             out = stream.messages.flatten(2)
             for some, rows in blocks:
                 currents = simulation.currents(self.streams, some, rows)
-                spikes = simulation.population.advance(currents, out, some, rows)
+                spikes = simulation.population.advance(currents, out, some, rows, potentials=potentials)
                 stream.activity[some] += spikes
-                if watched:
-                    potentials.append(simulation.population.v.clone())
             if "spikes" in self.record:  # the memory is another layer's later
                 self._record_spikes(layer.name, stream, start, stop)
         for each in populations(self.network):
             self.updates[each.name] += each.size * samples * steps
         self._read_out(out[:steps], potentials, start, stop)
 
-    def _read_out(self, fired: torch.Tensor, potentials: list[torch.Tensor], start: int, stop: int) -> None:
-        """Predictions from the read-out's spikes (steps, samples, outputs), and its potentials after each step if needed."""
+    def _potentials(self, layer: Layer, steps: int) -> torch.Tensor | None:
+        """Memory for a layer's potentials after each step, if it is the read-out and they are needed."""
+        if layer is not self.network.output or not needs_potential(self.network):
+            return None
+        dtype = self.layers[layer.name].population.state
+        return torch.empty((steps, len(self.rows), layer.size), dtype=dtype, device=self.device)
+
+    def _read_out(self, fired: torch.Tensor, potentials: torch.Tensor | None, start: int, stop: int) -> None:
+        """Predictions from the read-out's spikes, (steps, samples, outputs), and its potentials if they are needed."""
         counts = None
         if needs_count(self.network):
             so_far = fired.cumsum(dim=0) + self.output_counts
             self.output_counts = so_far[-1]
             counts = so_far.cpu().numpy()
         elapsed = np.arange(start + 1, stop + 1)[:, None, None]
-        after = torch.stack(potentials).cpu().numpy() if potentials else None
+        after = None if potentials is None else potentials.cpu().numpy()
         scores = output(self.network, counts, after, elapsed)
         self._note(start, stop, scores)
 

@@ -112,7 +112,8 @@ class ConstantStream(Stream):
         return (0, 1)
 
     def total(self, steps: int, rows: slice) -> torch.Tensor:
-        return self.messages[0, rows].to(torch.float32) * steps
+        some = self.messages[0, rows]
+        return some if steps == 1 else some.to(torch.float32) * steps
 
 
 class BurstStream(Source):
@@ -167,6 +168,8 @@ class InputSimulation:
             kind, steps = ConstantStream, 1
         self.stream = kind(self.source.shape, samples, steps, dtype, device, history)
         self._counts = torch.zeros((samples, self.size), dtype=torch.int32, device=device)
+        self._steps = 0
+        """Steps so far, of a constant input."""
 
     def advance(self, start: int, stop: int) -> None:
         """Fill the stream with steps start .. stop - 1."""
@@ -175,7 +178,7 @@ class InputSimulation:
         elif isinstance(self.stream, ConstantStream):
             if start == 0:
                 self.stream.messages[0] = self._messages(0, 1)[0]
-            self._counts += (self.stream.messages[0] != 0).flatten(1) * (stop - start)
+            self._steps = stop
         else:
             messages = self._messages(start, stop)
             self.stream.messages[: stop - start] = messages
@@ -207,8 +210,13 @@ class InputSimulation:
         return self.stream.messages.expand(steps, *self.stream.messages.shape[1:])
 
     def counts(self) -> torch.Tensor:
-        """(samples, values in memory order) int32 messages of each input value so far."""
-        return self._counts if self.population is None else self.population.counts
+        """(samples, values in memory order) messages of each input value so far, uint8 or int32."""
+        if self.population is not None:
+            return self.population.counts
+        if isinstance(self.stream, ConstantStream):
+            sent = (self.stream.messages[0] != 0).flatten(1)
+            return sent.to(torch.uint8 if self._steps < 256 else torch.int32) * self._steps
+        return self._counts
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all samples but the given rows."""

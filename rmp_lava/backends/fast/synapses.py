@@ -14,6 +14,7 @@ sums for all windows of a block, which no library may round.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,12 +66,14 @@ class Arithmetic:
     dtype : Of the sums: float32, or float64 where float32 is not exact.
     kernel : As `options.Fast` has it.
     largest : Largest message: 1 for spikes.
+    times : What sums are multiplied by.
     """
 
     device: torch.device
     dtype: torch.dtype
     kernel: Kernel
     largest: int
+    times: int = 1
 
 
 class Sums:
@@ -95,9 +98,8 @@ class Sums:
         self, source: str, weight: np.ndarray, exponent: int, shape: tuple[int, ...], arithmetic: Arithmetic
     ) -> None:
         self.shape, self.dtype, self.device = shape, arithmetic.dtype, arithmetic.device
-        # Multiplied by a power of two, numbers and sums stay as exact as they are.
-        self._power = 1 << exponent
-        self._weight = torch.tensor(np.ascontiguousarray(weight), device=self.device).to(self.dtype) * self._power
+        self._factor = arithmetic.times << exponent
+        self._weight = torch.tensor(np.ascontiguousarray(weight), device=self.device).to(self.dtype) * self._factor
         self.events: EventSums | None = None
         self.kernel = self._choose_kernel(source, weight, arithmetic.kernel, arithmetic.largest)
         if arithmetic.kernel == "auto" and self._prepare_elementwise(weight, arithmetic.largest):
@@ -167,7 +169,7 @@ class Sums:
         halved, factor = _of_8_bits(weight)
         if halved is None:
             return f"weights in {weight.min()}..{weight.max()} are neither 8-bit numbers nor even ones of 9 bits"
-        self._scales = torch.full((len(weight),), float(factor * self._power))
+        self._scales = torch.full((len(weight),), float(factor * self._factor))
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
         try:
             if kernel == "int8":
@@ -191,7 +193,7 @@ class Sums:
             return
         assert geometry is not None
         rows = halved.reshape(len(halved), geometry.channels, *geometry.kernel)
-        self.events = EventSums(rows, geometry, factor * self._power, self.kernel)
+        self.events = EventSums(rows, geometry, factor * self._factor, self.kernel)
         if not (wanted == "events" or self.events.may_pay) or not self._is_exact("events", largest):
             self.events = None
         elif wanted == "events":
@@ -352,8 +354,8 @@ class ConvSums(Sums):
         if kernel in ("events", "int8-matmul"):
             return super()._compute(kernel, messages)
         if kernel == "elementwise":
-            total = torch.zeros((len(messages), int(np.prod(self._output_size())) * self._channels))
-            self.add_to(total, messages)
+            total = torch.empty((len(messages), math.prod(self._output_size()) * self._channels))
+            self._add_products(total, messages, is_first=True)
             return total
         height, width, channels = self.shape
         if channels == 1 or height * width == 1:
@@ -379,15 +381,17 @@ class ConvSums(Sums):
             if self.groups > 1 or others.any():
                 return False
         own = weight[each, each % weight.shape[1]]  # (channels, height, width)
-        self._by_channel = np.ascontiguousarray(own.transpose(1, 2, 0), dtype=np.float32) * np.float32(self._power)
+        self._by_channel = np.ascontiguousarray(own.transpose(1, 2, 0), dtype=np.float32) * np.float32(self._factor)
         return True
 
     def add_to(self, total: torch.Tensor, messages: torch.Tensor) -> None:
+        self._add_products(total, messages, is_first=False)
+
+    def _add_products(self, total: torch.Tensor, messages: torch.Tensor, *, is_first: bool) -> None:
         assert event_module.kernel is not None
         images = messages.reshape(-1, *self.shape).numpy()
-        event_module.kernel.add_products(
-            total.view(len(images), *self._output_size(), self._channels).numpy(), images, self._by_channel
-        )
+        sums = total.view(len(images), *self._output_size(), self._channels).numpy()
+        event_module.kernel.add_products(sums, images, self._by_channel, is_first)
 
     def _geometry_of_events(self) -> Geometry | None:
         if self.dilation != (1, 1) or self.groups != 1:
@@ -465,9 +469,14 @@ class BlockSums(ConvSums):
         return False  # messages are summed first
 
     def __call__(self, messages: torch.Tensor) -> torch.Tensor:
+        p, q = self._pool
+        compiled = event_module.kernel if self.device.type == "cpu" else None
+        if compiled is not None and self._fits_uint8 and messages.dtype == torch.uint8:
+            blocks = torch.empty((len(messages), *self.shape), dtype=torch.uint8)
+            compiled.sum_blocks(messages.numpy(), blocks.numpy())
+            return super().__call__(blocks)
         if not self._fits_uint8:
             messages = messages.to(self.dtype)
-        p, q = self._pool
         first, *others = [messages[:, i::p, j::q] for i in range(p) for j in range(q)]
         total = first.clone(memory_format=torch.contiguous_format)
         for each in others:

@@ -48,7 +48,8 @@ class Tallies:
         if fused is None or counts.device.type != "cpu":
             return (counts.double() @ torch.from_numpy(weights.T).double().to(counts.device)).long().cpu().numpy()
         if counts.dtype == torch.uint8 and source in self._narrow:
-            found: np.ndarray = fused.weighted_bytes(counts.numpy(), self._narrow[source])
+            some = self._narrow[source]
+            found: np.ndarray = fused.weighted_bytes(counts.numpy(), some, 2**31 // (256 * int(some.max())))
         else:
             found = fused.weighted(counts.numpy(), weights)
         return found

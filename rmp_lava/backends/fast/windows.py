@@ -15,10 +15,9 @@ import torch
 
 from ...encoding import Encoder
 from ...network import INPUT, Layer, populations, windows
-from ...readout import needs_potential
 from ...schedule import Schedule
 from .batching import Batching
-from .layers import LONGEST_WINDOW, LayerSimulation, Prepared
+from .layers import LONGEST_WINDOW, LayerSimulation, Prepared, WindowSums
 from .simulation import BatchSimulation
 from .streams import BurstStream, Source, Stream, sample_by_sample
 
@@ -75,19 +74,30 @@ class WindowSimulation(BatchSimulation):
         samples, steps = len(self.rows), self.plan.steps
         stream = BurstStream(layer.shape, samples, steps, self.device)
         out = stream.counts.flatten(1)
-        sums = None if "waiting" in self.record else self.prepared.windows.get(layer.name)
+        window = None if "waiting" in self.record else self.prepared.windows.get(layer.name)
         for _, rows in self.batching.blocks(1, samples, simulation.block_size):
-            if sums is None:
+            if window is None:
                 out[rows] = self._step_by_step(simulation, rows)
-                continue
-            total, safe = sums.total(self.streams, rows)
-            for some, is_safe in _runs(safe, rows):
-                if is_safe:
-                    of_some = total[some.start - rows.start : some.stop - rows.start]
-                    simulation.population.burst(of_some, out, steps, some, keep="potentials" in self.record)
-                else:
-                    out[some] = self._step_by_step(simulation, some)
+            else:
+                self._burst(simulation, window, rows, out)
         return stream
+
+    def _burst(self, simulation: LayerSimulation, window: WindowSums, rows: slice, out: torch.Tensor) -> None:
+        """Write the spikes of some samples: by sums of their whole window, unless a potential may saturate on the way."""
+        population, steps, keep = simulation.population, self.plan.steps, "potentials" in self.record
+        messages, spikes = window.messages(self.streams, rows), out[rows]
+        total = window.total(messages)
+        ends = population.burst(total, spikes, steps)
+        safe = window.are_safe(self.streams, messages, total, ends / population.scale)
+        if safe is None:
+            population.settle(total, spikes, steps, rows, ends, keep=keep)
+            return
+        for some in _runs(safe):
+            samples = slice(rows.start + some.start, rows.start + some.stop)
+            if safe[some.start]:
+                population.settle(total[some], spikes[some], steps, samples, ends[some], keep=keep)
+            else:
+                spikes[some] = self._step_by_step(simulation, samples)
 
     def _step_by_step(self, simulation: LayerSimulation, rows: slice) -> torch.Tensor:
         """(rows, neurons) uint8 spikes of a layer that waits for all T steps."""
@@ -111,24 +121,27 @@ class WindowSimulation(BatchSimulation):
         layer, everyone = self.network.output, slice(0, len(self.rows))
         stream, simulation, wait = self.streams[layer.name], self.layers[layer.name], self.waits[layer.name]
         assert isinstance(stream, Stream)
-        out, potentials = stream.messages.flatten(2), []
-        for t in range(start + wait if start else 0, stop + wait):
-            now, fires = slice(max(0, t - wait), max(0, t - wait) + 1), t >= wait
-            currents = simulation.currents(self.streams, slice(t, t + 1), everyone) if t < self.plan.steps else None
-            simulation.population.advance(currents, out, now, everyone, fires=fires)
-            if fires and needs_potential(self.network):
-                potentials.append(simulation.population.v.clone())
+        population, out, potentials = simulation.population, stream.messages.flatten(2), self._potentials(layer, stop)
+        length = self.batching.block_steps(len(self.rows), simulation.block_size)
+        first = start + wait if start else 0  # in its own window: it waits, and at last no message arrives any more
+        for end in (wait, min(self.plan.steps, stop + wait), stop + wait):
+            for t in range(first, end, length):
+                some = slice(t, min(end, t + length))
+                currents = simulation.currents(self.streams, some, everyone) if t < self.plan.steps else None
+                if t < wait:
+                    population.advance(currents, out, some, everyone, fires=False)
+                else:
+                    population.advance(
+                        currents, out, slice(t - wait, some.stop - wait), everyone, potentials=potentials
+                    )
+            first = max(first, end)
         self.updates[layer.name] += layer.size * len(self.rows) * (stop - start)
         if "spikes" in self.record:
             self._record_spikes(layer.name, stream, start, stop, first=start)
-        self._read_out(out[start:stop], potentials, start, stop)
+        self._read_out(out[start:stop], None if potentials is None else potentials[start:stop], start, stop)
 
 
-def _runs(safe: np.ndarray | None, rows: slice) -> Iterator[tuple[slice, bool]]:
-    """Neighbouring rows that are all safe, or all not; None stands for all."""
-    if safe is None:
-        yield rows, True
-        return
+def _runs(safe: np.ndarray) -> Iterator[slice]:
+    """Neighbouring samples that are all safe, or all not."""
     ends = [*(np.flatnonzero(np.diff(safe)) + 1), len(safe)]
-    for first, last in zip([0, *ends], ends, strict=False):
-        yield slice(rows.start + first, rows.start + last), bool(safe[first])
+    yield from map(slice, [0, *ends], ends)
