@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,11 +24,19 @@ class Tallies:
             for synapse in layer.synapses:
                 fan_out, readers = flat(synapse.fan_out(network.source_shape(synapse.source))), met[synapse.source]
                 readers[layer.name] = fan_out + readers[layer.name] if layer.name in readers else fan_out
-        self._readers = {source: tuple(readers) for source, readers in met.items()}
-        self._weights = {
-            source: np.stack([np.ones(int(np.prod(network.source_shape(source))), dtype=np.int64), *readers.values()])
-            for source, readers in met.items()
-        }
+        # A neuron's messages, and what else differs from a multiple of them.
+        self._weights: dict[str, np.ndarray] = {}
+        self._readers: dict[str, list[tuple[str, int, int]]] = {}
+        """Source -> for each layer that reads it, its name, and which of the source's sums are its operations, how many times."""
+        for source, readers in met.items():
+            rows, of_readers = [np.ones(math.prod(network.source_shape(source)), dtype=np.int64)], []
+            for name, fan_out in readers.items():
+                if fan_out.min() == fan_out.max():
+                    of_readers.append((name, 0, int(fan_out[0])))
+                else:
+                    of_readers.append((name, len(rows), 1))
+                    rows.append(fan_out)
+            self._weights[source], self._readers[source] = np.stack(rows), of_readers
         self._narrow = {
             source: weights.astype(np.int16)
             for source, weights in self._weights.items()
@@ -38,12 +47,13 @@ class Tallies:
         """Enter into a part what follows from messages per neuron, (samples, neurons in memory order), of each source."""
         part.synaptic_operations = {name: np.zeros(len(counts[INPUT]), dtype=np.int64) for name in self._layers}
         for source, each in counts.items():
-            part.message_counts[source], *operations = self._sums(source, each).T
-            for reader, some in zip(self._readers[source], operations, strict=True):
-                part.synaptic_operations[reader] += some
+            sums = self._sums(source, each).T
+            part.message_counts[source] = sums[0]
+            for reader, row, times in self._readers[source]:
+                part.synaptic_operations[reader] += times * sums[row]
 
     def _sums(self, source: str, counts: torch.Tensor) -> np.ndarray:
-        """(samples, 1 + readers) int64."""
+        """(samples, rows of the source's weights) int64."""
         weights, fused = self._weights[source], neurons.fused
         if fused is None or counts.device.type != "cpu":
             return (counts.double() @ torch.from_numpy(weights.T).double().to(counts.device)).long().cpu().numpy()
