@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings, strategies as st
 from profiles import examples
 from strategies import networks, seeds
 
+from rmp_lava.backends.fast import extents
 from rmp_lava.backends.fast.courses import Courses
 from rmp_lava.backends.fast.extents import Extents
 from rmp_lava.backends.fast.synapses import to_memory
@@ -68,6 +69,11 @@ def test_extents_find_every_potential_that_leaves_its_register(network, steps, c
         found = np.zeros_like(leaves)
         found[bounds.beyond(messages, total, farthest)] = True
         assert not (leaves & ~found).any()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(extents, "_LEVEL_BYTES", 1)  # sample by sample
+            one_by_one = np.zeros_like(leaves)
+            one_by_one[bounds.beyond(messages, total, farthest)] = True
+        np.testing.assert_array_equal(found, one_by_one)
         # In the worst order, all messages of one sign arrive before those of the other.
         sums = [np.zeros_like(total.numpy()) for _ in range(2)]
         for synapse in layer.synapses:

@@ -14,6 +14,7 @@ Where messages arrive in another order, each source has sent between nothing and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -35,6 +36,8 @@ except ImportError:  # as for the neurons
 
 _LIMIT = REGISTER_LIMIT - 2
 """Weight units that 32-bit floats of potentials have to stay below, so that potentials stay within their register."""
+_LEVEL_BYTES = 2**23
+"""Of counts of spikes at once, unless those of one sample are more; a layer of few channels has many windows."""
 _SEVERAL = 16
 """Weights per output from which a synapse is bounded by their norm. The sum of fewer is a better bound."""
 
@@ -136,6 +139,17 @@ class Extents:
         tuple of numpy.ndarray
             (potentials,) int64: samples, and neurons in memory order.
         """
+        length = max(1, _LEVEL_BYTES // (4 * self.steps * math.prod(self._size)))
+        if len(total) > length:
+            starts = range(0, len(total), length)
+            parts = [
+                self.beyond(
+                    [each[i : i + length] for each in messages], total[i : i + length], farthest[i : i + length]
+                )
+                for i in starts
+            ]
+            samples = [start + part[0] for start, part in zip(starts, parts, strict=True)]
+            return np.concatenate(samples), np.concatenate([neurons for _, neurons in parts])
         levels = self._seen(messages, of_squares=False)
         if kernel is None or total.device.type != "cpu":
             return self._beyond_plain(levels, total)
