@@ -47,7 +47,7 @@ def milliseconds(network: SpikingNetwork, images: np.ndarray, steps: int, rounds
 
 def main(
     data_dir: Annotated[Path | None, typer.Option(help="CIFAR-10: where it is, or your own copy.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images of a run.")] = 512,
+    images: Annotated[int, typer.Option(min=1, help="Test images of a run.")] = 2048,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each network, of which the median counts.")] = 5,
     cpu_time: Annotated[bool, typer.Option("--cpu-time", help="CPU time, on a machine that others use too.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from agreement import assert_fast_agrees, assert_same_report, batchings, dense_network, fast_is
 from hypothesis import assume, given, settings, strategies as st
 from profiles import examples
@@ -15,10 +16,12 @@ from strategies import EVERYTHING, Case, assert_same_run, cases, seeds
 import rmp_lava
 from rmp_lava.backends import Fast, run
 from rmp_lava.backends.fast.batching import Batching
+from rmp_lava.backends.fast.neurons import make_population
 from rmp_lava.backends.fast.windows import WindowSimulation
 from rmp_lava.encoding import make_input
 from rmp_lava.errors import UsageError
 from rmp_lava.network import INPUT, Conv, Dense, Input, Layer, Neurons, SpikingNetwork, delays
+from rmp_lava.registers import MAX_STATE
 from rmp_lava.schedule import Schedule
 
 EXPORTS = Path(__file__).parents[2] / "exports"
@@ -161,6 +164,32 @@ def test_windows_that_need_no_single_steps_have_none(monkeypatch):
     ).replace(wait=16)
     result = assert_fast_agrees(Case(balanced, np.ones((1, 1), np.float32), 16))
     assert result.message_counts["layer0"] == 400 * 16
+
+
+@settings(max_examples=examples(200))
+@given(
+    st.one_of(st.integers(1, 131071), st.integers(1, 127).map(lambda steps: 2**16 // (steps + 1))),
+    st.integers(1, 127),
+    st.integers(-131071, 131071),
+    st.tuples(st.integers(-4096, 4095), st.integers(0, 7)),
+    st.booleans(),
+    st.booleans(),
+)
+def test_spikes_of_a_window_are_exact_next_to_every_threshold(threshold, steps, v_init, bias, wide, compiled):
+    mantissa, exponent = bias
+    neurons = Neurons(threshold, v_init=v_init, bias=np.array(mantissa, dtype=np.int16), bias_exponent=exponent)
+    start = v_init * 64 + steps * (mantissa << exponent)
+    levels = np.arange(min(steps + 3, 131072 // threshold + 2))[:, None] * threshold
+    total = ((levels * 64 - start) // 64 + np.arange(-2, 3)).clip(-(2**24), 2**24).reshape(1, -1)
+    expected = (total * 64 + start).clip(-MAX_STATE, MAX_STATE)
+    with fast_is(None, compiled=compiled):
+        population = make_population(
+            neurons, (total.size,), 1, integer=True, device=torch.device("cpu"), largest_input=2.0**24
+        )
+        out = torch.zeros(total.shape, dtype=torch.uint8)
+        ends = population.burst(torch.from_numpy(total).to(torch.float64 if wide else torch.float32), out, steps)
+    np.testing.assert_array_equal(out.numpy(), ((expected - 1) // (threshold * 64)).clip(0, steps))
+    assert ends.tolist() == [[expected.min(), expected.max()]]
 
 
 @pytest.mark.parametrize("compiled", [True, False])

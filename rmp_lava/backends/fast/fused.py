@@ -28,7 +28,9 @@ _Fired = tuple[int32, int32, int32, int32]
 """Lowest and highest v that was compared with the threshold, saturated updates, messages."""
 
 _HIGHEST, _LOWEST = int32(MAX_STATE), int32(-MAX_STATE)
-_SHIFT = int32(STATE_SHIFT)
+_SHIFT, _UNIT = int32(STATE_SHIFT), float32(1 << STATE_SHIFT)
+EXACT_PRODUCT = 2**22
+"""Spikes times threshold below which 1 / threshold in 32 bits tells spikes exactly."""
 _WRAP = int32(2**24)
 _WRAPS_ABOVE, _WRAPS_FROM = int32(MAX_STATE + 1), int32(-MAX_STATE - 1)
 
@@ -233,8 +235,31 @@ def _burst(total: np.ndarray, silent: np.ndarray, threshold: int32, steps: int32
 
 
 @compiled
+def _burst_of_floats(
+    total: np.ndarray, silent: np.ndarray, threshold: float32, steps: float32, out: np.ndarray
+) -> _Limits:
+    """As `_burst`, where floats are exact: fewer instructions, and products are faster than quotients."""
+    low, high, inverse = _HIGHEST, _LOWEST, float32(1) / threshold
+    for j in range(len(total)):
+        x = total[j] * _UNIT + silent[j]
+        y = int32(x)
+        low, high = int32(min(low, y)), int32(max(high, y))
+        # Half a unit less, the quotient is farther from an integer than two roundings can take it.
+        fired = (x - float32(0.5)) * inverse
+        fired = fired if fired > float32(0) else float32(0)
+        out[j] = uint8(int32(fired if fired < steps else steps))
+    return int32(max(low, _LOWEST)), int32(min(high, _HIGHEST))
+
+
+@compiled
 def burst(
-    total: np.ndarray, silent: np.ndarray, threshold: int32, steps: int32, out: np.ndarray, ends: np.ndarray
+    total: np.ndarray,
+    silent: np.ndarray,
+    floats: np.ndarray,
+    threshold: int32,
+    steps: int32,
+    out: np.ndarray,
+    ends: np.ndarray,
 ) -> None:
     """Whole windows of soft-reset neurons that wait for all messages.
 
@@ -242,13 +267,18 @@ def burst(
     ----------
     total : (rows, neurons) float32 or float64 integers in weight units, of all steps, up to 2^24
     silent : (neurons,) int32 potential after all steps without messages, state units
+    floats : the same as float32 where that is exact and (steps + 1) * threshold below `EXACT_PRODUCT`; or (0,)
     threshold : state units
     steps : steps in which neurons may spike
     out : (rows, neurons) uint8, written: spikes of the window
     ends : (rows, 2) int32, written: lowest and highest potential before the first spike, at most at the register's ends
     """
     for b in range(len(total)):
-        ends[b, 0], ends[b, 1] = _burst(total[b], silent, threshold, steps, out[b])
+        if len(floats):
+            low, high = _burst_of_floats(total[b], floats, float32(threshold), float32(steps), out[b])
+        else:
+            low, high = _burst(total[b], silent, threshold, steps, out[b])
+        ends[b, 0], ends[b, 1] = low, high
 
 
 @compiled

@@ -122,8 +122,8 @@ class Population:
             bias = bias.astype(np.int64) << neurons.bias_exponent if self.integer else bias.astype(np.float32)
             self.bias = torch.tensor(bias, device=device).to(state)
         self.keeps = [_share_left(rate, shape).to(device) for rate in (neurons.current_decay, neurons.voltage_decay)]
-        self._silent: dict[int, np.ndarray] = {}
-        """Number of steps -> potentials after them without messages; as constant as the bias."""
+        self._silent: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        """Number of steps -> `FusedPopulation.silent`; as constant as the bias."""
         self.saturations = 0
         self.v_range: Range | None = None
         self.u_range: Range | None = None
@@ -338,23 +338,26 @@ class FusedPopulation(Population):
     def burst(self, total: torch.Tensor, out: torch.Tensor, steps: int) -> np.ndarray:
         ends = np.empty((len(total), 2), dtype=np.int32)
         assert fused is not None
-        fused.burst(*self._of_window(total, steps), out.numpy(), ends)
+        given = self._within_32_bits(total).numpy()
+        fused.burst(given, *self.silent(steps), np.int32(self.threshold), np.int32(steps), out.numpy(), ends)
         return ends
 
     def _settle(self, total: torch.Tensor, out: torch.Tensor, steps: int, v: torch.Tensor | None) -> float:
         assert fused is not None
+        given, (silent, _) = self._within_32_bits(total).numpy(), self.silent(steps)
         rest = np.empty((len(total), 0), dtype=np.int32) if v is None else v.numpy()
-        return int(fused.settle(*self._of_window(total, steps), out.numpy(), rest))
+        return int(fused.settle(given, silent, np.int32(self.threshold), np.int32(steps), out.numpy(), rest))
 
-    def _of_window(self, total: torch.Tensor, steps: int) -> tuple[np.ndarray, np.ndarray, np.int32, np.int32]:
-        """Input of all steps; v that it is added to, in state units; threshold; and steps."""
-        silent = self._silent.get(steps)
-        if silent is None:
+    def silent(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """(neurons,) potentials after so many steps without messages: int32, and float32 or (0,), see `fused.burst`."""
+        if steps not in self._silent:
+            assert fused is not None
             silent = np.full(self.size, self.v_init, dtype=np.int32)
             if len(self.bias):
                 silent += self.bias.numpy() * np.int32(steps)
-            self._silent[steps] = silent
-        return self._within_32_bits(total).numpy(), silent, np.int32(self.threshold), np.int32(steps)
+            exact = np.abs(silent).max() < EXACT_FLOAT32 and (steps + 1) * self.threshold < fused.EXACT_PRODUCT
+            self._silent[steps] = silent, silent.astype(np.float32)[: self.size if exact else 0]
+        return self._silent[steps]
 
 
 class FusedFloatPopulation(Population):
