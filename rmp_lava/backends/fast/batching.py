@@ -16,6 +16,8 @@ DEFAULT_MEMORY = {"cpu": 2**30, "cuda": 2**33}
 BLOCK_BYTES = {"cpu": 2**23, "cuda": 2**28}
 """Weighted sums per block: on a CPU they should still be in the last cache when the neurons read them. In less, a call of a
 convolution costs as much as its products."""
+_WINDOW_BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
+"""The same where neurons wait: sums of a window are read by fewer instructions, so that memory counts more."""
 _WORTHWHILE = {"cpu": 2**22, "cuda": 2**28}
 """Messages of the largest layer in a chunk above which a larger batch is no faster: they should stay in the last cache."""
 _LEAST_SETS = 256
@@ -87,7 +89,7 @@ def choose_batching(
     steps = least if step_by_step else max(least, min(plan.steps, usual))
     sets = max(_LEAST_SETS, _WORTHWHILE[kind] // max(sizes))
     batch = max(1, min(available, sets // (_SAMPLES_OF_WINDOWS if plan.wait else steps)))
-    found = Batching(batch, steps, workers, BLOCK_BYTES[kind])
+    found = Batching(batch, steps, workers, (_WINDOW_BLOCK_BYTES if plan.wait else BLOCK_BYTES)[kind])
 
     leaky = any(each.neurons is not None and each.neurons.is_leaky for each in (network.input, *network))
     state = _STATE_BYTES + _CURRENT_BYTES * leaky
